@@ -1,0 +1,263 @@
+"""What travels between the coordinator and a worker: orders and commands one way, events the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeAlias
+
+from tuner.records import Reported, Settings, TrialState
+
+
+class Alarm(Protocol):
+    """Looks at every report in the worker; a sentence means the trial has diverged."""
+
+    def __call__(self, first: Mapping[str, float], scores: Mapping[str, float]) -> str | None:
+        """`first` holds the first value of each name, `scores` what is reported now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """One segment to train.
+
+    `ask_at` is the step at which the worker waits for a verdict; `checkpoint` the folder to start from (`from_step`);
+    `folder` where new ones go (None: none are written); `checkpoint_every_s` 0 saves at every step.
+    """
+
+    trial: int
+    segment: int
+    params: Settings
+    seed: int
+    from_step: int = 0
+    checkpoint: Path | None = None
+    folder: Path | None = None
+    checkpoint_every_s: float = 10.0
+    ask_at: int | None = None
+    spent_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What every order of a study has in common: sent once to each worker.
+
+    `function` is an import path `module:name` or the bytes of a cloudpickle; `search_path` goes before `sys.path`;
+    `token_file` is written by the coordinator and must be readable where the worker lives.
+    """
+
+    study: str
+    function: str | bytes
+    search_path: tuple[str, ...]
+    objective: str
+    alarm: Alarm | None = None
+    log_folder: Path | None = None
+    token_file: Path | None = None
+    token: str = ""
+
+
+# ── commands ────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continue:
+    """The verdict of a decision point: train on, and ask again at `ask_at` (None: never)."""
+
+    trial: int
+    ask_at: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """End the trial between two steps, in this state, for this reason."""
+
+    trial: int
+    state: TrialState
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """Stand still between two steps; with `release`, save a checkpoint and free the worker."""
+
+    trial: int
+    why: str
+    release: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resume:
+    """Go on after a pause that kept the worker."""
+
+    trial: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Save:
+    """Write a checkpoint between two steps."""
+
+    trial: int
+    kind: str = "asked"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forget:
+    """Drop a queued order that has not been started."""
+
+    trial: int
+
+
+Command: TypeAlias = Continue | Stop | Pause | Resume | Save | Forget
+
+
+# ── events ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerReady:
+    """A worker stands and waits for orders."""
+
+    worker: str
+    node: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerLost:
+    """A worker is gone; whatever it held is lost. `preempted` says the machine was taken away, not that it failed."""
+
+    worker: str
+    why: str
+    preempted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The worker took an order up."""
+
+    trial: int
+    segment: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """The trial stands at a decision point and waits for a verdict."""
+
+    trial: int
+    segment: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A pause or its end took effect."""
+
+    trial: int
+    state: Literal["paused", "running"]
+    step: int
+    why: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """A checkpoint is whole on disk."""
+
+    trial: int
+    segment: int
+    step: int
+    kind: str
+    bytes: int
+    sha256: str
+    path: Path
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warned:
+    """Something went wrong that did not end the trial."""
+
+    trial: int
+    step: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """The function returned, raised, or was stopped. `error` is the exception's class and those it inherits from.
+
+    A trial with `released` is not over: it was paused and gave its worker back.
+    """
+
+    trial: int
+    segment: int
+    state: TrialState
+    why: str
+    step: int
+    started: float
+    at: float
+    error: tuple[str, ...] = ()
+    traceback: str = ""
+    released: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beat:
+    """How far a trial has come, sent when nothing else is: the watchdog's sign of life."""
+
+    trial: int
+    step: int
+
+
+WorkerEvent: TypeAlias = Started | Reported | Waiting | Held | Saved | Warned | Ended | Beat
+"""What a worker itself says; an executor adds which worker said it."""
+
+Event: TypeAlias = WorkerReady | WorkerLost | tuple[str, WorkerEvent]
+
+
+class Executor(Protocol):
+    """Where training functions run. Workers have names; each trains its orders one after another.
+
+    Contract (`tests/contracts/test_executors.py`): events of one worker arrive in the order they happened; after
+    `WorkerLost` nothing more comes from that worker until its next `WorkerReady`; every order ends in `Ended` or
+    `WorkerLost`; `submit` and `send` never block on training.
+    """
+
+    def open(self, job: Job, parallel: int | None) -> int:
+        """Makes the workers; returns how many there will be."""
+        ...
+
+    def submit(self, worker: str, orders: tuple[Order, ...]) -> None:
+        """Queues orders on a worker."""
+        ...
+
+    def send(self, worker: str, command: Command) -> None:
+        """Sends a command that takes effect between two steps."""
+        ...
+
+    def poll(self, timeout_s: float) -> list[Event]:
+        """Events since the last call; waits at most `timeout_s` for the first."""
+        ...
+
+    def kill(self, worker: str, why: str) -> None:
+        """Ends a worker that does not answer; `WorkerLost` and a fresh `WorkerReady` follow."""
+        ...
+
+    def resize(self, parallel: int) -> int:
+        """Changes the number of workers; those not needed go when they are idle."""
+        ...
+
+    def obstacle(self) -> str | None:
+        """Why workers that were asked for do not stand yet, as a sentence, or None."""
+        ...
+
+    def now(self) -> float:
+        """Unix seconds by this executor's clock."""
+        ...
+
+    def close(self) -> None:
+        """Ends the workers."""
+        ...
+
+

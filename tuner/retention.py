@@ -1,0 +1,125 @@
+"""Which checkpoints to let go of, and why: by age, score and milestone within a trial, by promise across trials."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointFacts:
+    """What retention needs to know of one whole checkpoint; higher scores are better, whatever the goal."""
+
+    checkpoint: int
+    trial: int
+    sequence: int  # the order written: after a revert steps go backwards, sequence does not
+    step: int
+    bytes: int
+    score: float | None
+    trial_score: float | None
+    trial_alive: bool  # running or paused, or to be thawed: it may go on from its newest checkpoint
+    pinned: bool  # by a person, before an adjustment without a verdict, or the parent of a live segment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drop:
+    """A checkpoint to delete, and the reason."""
+
+    checkpoint: int
+    why: str
+
+
+def retain(checkpoints: Iterable[CheckpointFacts], *, last: int = 3, best: int = 2) -> list[Drop]:
+    """What each trial may let go of, oldest first.
+
+    Kept are the pinned, the `last` by sequence, the `best` by score, and one milestone, the newest, in every octave of
+    steps (1, 2-3, 4-7, 8-15, …). Applied after every save it never drops what it would later have kept.
+    """
+    drops: list[Drop] = []
+    for _, group in groupby(sorted(checkpoints, key=lambda each: (each.trial, each.sequence)), lambda each: each.trial):
+        trial = list(group)
+        newest_first = trial[::-1]
+        best_first = sorted(newest_first, key=_promise, reverse=True)  # stable: of equals the newest
+        scored = [each for each in best_first if _promise(each) > -math.inf]
+        milestones = {each.step.bit_length(): each for each in trial}
+        kept = {each.checkpoint for each in (*newest_first[:last], *scored[:best], *milestones.values())}
+        for each in trial:
+            if each.pinned or each.checkpoint in kept:
+                continue
+            standing = f"ranks {_ordinal(scored.index(each) + 1)} by score" if each in scored else "has no score"
+            drops.append(
+                Drop(
+                    checkpoint=each.checkpoint,
+                    why=f"rotated: step {each.step} is the {_ordinal(newest_first.index(each) + 1)} newest (last {last} are kept), "
+                    f"{standing} (best {best} are kept), and step {milestones[each.step.bit_length()].step} is the milestone",
+                )
+            )
+    return drops
+
+
+def evict(checkpoints: Sequence[CheckpointFacts], *, budget_bytes: int) -> list[Drop]:
+    """What to delete, least promising first, until the rest fits the budget.
+
+    Ended trials go before live ones, the worst trial first; within a trial the oldest first and its best last. Never
+    chosen: the pinned, the newest of a live trial, and the best of the best trial; so the rest may exceed the budget.
+    """
+    excess = sum(each.bytes for each in checkpoints) - budget_bytes
+    newest = {each.trial: each for each in sorted(checkpoints, key=lambda each: each.sequence)}
+    best = {each.trial: each for each in sorted(checkpoints, key=lambda each: (_promise(each), each.sequence))}
+    worst_first = sorted(newest, key=lambda trial: (_number(newest[trial].trial_score), -trial))
+    place = {trial: position for position, trial in enumerate(worst_first)}
+
+    def protected(each: CheckpointFacts) -> bool:
+        kept_best = each.trial == worst_first[-1] and each == best[each.trial]
+        return each.pinned or kept_best or (each.trial_alive and each == newest[each.trial])
+
+    def order(each: CheckpointFacts) -> tuple[bool, int, bool, int]:
+        return (each.trial_alive, place[each.trial], each == best[each.trial], each.sequence)
+
+    drops: list[Drop] = []
+    for each in sorted((each for each in checkpoints if not protected(each)), key=order):
+        if excess <= 0:
+            break
+        excess -= each.bytes
+        rank = _ordinal(len(place) - place[each.trial])
+        standing = f"ranks {rank} of {len(place)} with checkpoints" if each.trial_score is not None else "has no score"
+        drops.append(
+            Drop(
+                checkpoint=each.checkpoint,
+                why=f"evicted: disk budget {_size(budget_bytes)}, trial {each.trial} {standing}",
+            )
+        )
+    return drops
+
+
+def _promise(each: CheckpointFacts) -> float:
+    return _number(each.score)
+
+
+def _number(score: float | None) -> float:
+    return -math.inf if score is None or math.isnan(score) else score
+
+
+def _ordinal(number: int) -> str:
+    """A place in a row.
+
+    >>> [_ordinal(number) for number in (1, 2, 3, 4, 11, 21, 112)]
+    ['1st', '2nd', '3rd', '4th', '11th', '21st', '112th']
+    """
+    teens = number % 100 in (11, 12, 13)
+    return f"{number}{'th' if teens else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
+
+
+def _size(count: float) -> str:
+    """Bytes for people, in powers of 1000.
+
+    >>> _size(2_000_000_000), _size(512)
+    ('2.0 GB', '512 B')
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

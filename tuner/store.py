@@ -1,0 +1,390 @@
+"""Where records live: append, read, follow, lease. The only file that knows the database.
+
+One table per record type (`records.TABLES`), written in group commits by the one coordinator that holds the lease;
+`requests` alone is open to everybody. A commit that returns survives `kill -9` and, with SQLite's
+`synchronous=FULL`, a power cut.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+import types
+import typing
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+from tuner.errors import StudyBusy, StudyError, StudyNotFound
+from tuner.records import TABLES, Record, Reported, Requested
+
+SCHEMA_VERSION = 1
+HEARTBEAT_S = 2.0
+FOREIGN_LEASE_S = 15.0
+NETWORK_FILESYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "fuse.sshfs", "beegfs"}
+)
+DATABASE = "study.db"
+
+_METADATA = sa.MetaData()
+_COLUMN_TYPES: dict[Any, Any] = {int: sa.BigInteger, float: sa.Double, str: sa.Text, bytes: sa.LargeBinary}
+
+
+def _column(name: str, annotation: Any) -> tuple[sa.Column[Any], bool]:
+    """The column for one field, and whether it holds JSON text."""
+    if annotation is Any:
+        return sa.Column(name, sa.Text), True
+    nullable = False
+    if typing.get_origin(annotation) in (types.UnionType, typing.Union):
+        inner = [a for a in typing.get_args(annotation) if a is not type(None)]
+        annotation, nullable = inner[0], True
+    if typing.get_origin(annotation) is typing.Literal:
+        annotation = str
+    return sa.Column(name, _COLUMN_TYPES[annotation], nullable=nullable), False
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """How one record type lies in its table."""
+
+    table: sa.Table
+    record: type[Any]
+    names: tuple[str, ...]
+    json_names: tuple[str, ...]
+
+    def row(self, sequence: int, record: Record) -> dict[str, Any]:
+        """A record as a row."""
+        row = {name: getattr(record, name) for name in self.names}
+        for name in self.json_names:
+            if row[name] is not None:
+                row[name] = json.dumps(row[name])
+        row["sequence"] = sequence
+        return row
+
+    def record_of(self, row: Sequence[Any]) -> Any:
+        """A row (without its sequence) as a record."""
+        values = dict(zip(self.names, row, strict=True))
+        for name in self.json_names:
+            if values[name] is not None:
+                values[name] = json.loads(values[name])
+        return self.record(**values)
+
+
+def _shape(name: str, record: type[Any]) -> _Shape:
+    hints = typing.get_type_hints(record)
+    columns, json_names = [], []
+    for spec in fields(record):
+        column, is_json = _column(spec.name, hints[spec.name])
+        columns.append(column)
+        if is_json:
+            json_names.append(spec.name)
+    key = sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True)
+    indexes = [sa.Index(f"{name}_by_trial", "trial")] if name in ("reports", "segments") else []
+    table = sa.Table(name, _METADATA, key, *columns, *indexes)
+    return _Shape(table, record, tuple(spec.name for spec in fields(record)), tuple(json_names))
+
+
+_SHAPES: dict[type[Any], _Shape] = {record: _shape(name, record) for name, record in TABLES.items()}
+_REPORTS = _SHAPES[Reported].table
+_REQUESTS = _SHAPES[Requested].table
+_LEASE = sa.Table(
+    "lease",
+    _METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("pid", sa.BigInteger, nullable=False),
+    sa.Column("born", sa.Text, nullable=False),
+    sa.Column("heartbeat", sa.Double, nullable=False),
+    sa.Column("schema_version", sa.Integer, nullable=False),
+)
+
+
+class Store:
+    """A study's records. Opened by `Store.create`, `Store.open` or `Store.in_memory`; closed by `close`."""
+
+    def __init__(self, engine: sa.Engine, where: str) -> None:
+        """`where` is what error messages call the place."""
+        self._engine = engine
+        self._where = where
+        self._connection = engine.connect()
+        self._epoch: int | None = None
+        self._sequence = 0
+        self._requests_seen = 0
+        self._last_beat = 0.0
+
+    # ── opening and closing ─────────────────────────────────────────────────────────────────────
+
+    @classmethod
+    def create(cls, folder: Path) -> Store:
+        """The store in a study's folder, made when it is not there yet; the folder becomes private (0700)."""
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        refuse_network_filesystem(folder)
+        path = folder / DATABASE
+        store = cls(_sqlite(path), str(path))
+        store._guard(lambda: _METADATA.create_all(store._connection))
+        store._connection.commit()
+        return store
+
+    @classmethod
+    def open(cls, folder: Path) -> Store:
+        """An existing study's store, for reading and for requests."""
+        path = folder / DATABASE
+        if not path.is_file():
+            raise StudyNotFound(f"no study lies in {folder}: {DATABASE} is missing. `tuner ls` shows the studies there are.")
+        writable = os.access(folder, os.W_OK) and os.access(path, os.W_OK)
+        store = cls(_sqlite(path, read_only=not writable), str(path))
+        store._guard(lambda: store._connection.execute(sa.select(_LEASE.c.epoch)).fetchall())
+        store._connection.rollback()
+        return store
+
+    @classmethod
+    def in_memory(cls) -> Store:
+        """A store that ends with the process: for replays and tests."""
+        engine = sa.create_engine("sqlite://", poolclass=sa.pool.StaticPool, connect_args={"check_same_thread": False})
+        store = cls(engine, "memory")
+        _METADATA.create_all(store._connection)
+        store._connection.commit()
+        return store
+
+    def close(self) -> None:
+        """Gives the lease back and folds SQLite's write-ahead log into the one database file."""
+        try:
+            if self._epoch is not None:
+                self._connection.execute(_LEASE.update().where(_LEASE.c.epoch == self._epoch).values(pid=0, heartbeat=0.0))
+                self._connection.commit()
+                self._connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        except DatabaseError:
+            self._connection.rollback()  # a full or vanished disk: the lease falls to the next by our dead pid
+        finally:
+            self._epoch = None
+            self._connection.close()
+            self._engine.dispose()
+
+    # ── the lease ───────────────────────────────────────────────────────────────────────────────
+
+    def acquire(self, now: float) -> None:
+        """Becomes the one writer. `StudyBusy` names the host and pid of a living holder."""
+        host, pid = socket.gethostname(), os.getpid()
+        self._begin_immediate()
+        row = self._connection.execute(sa.select(_LEASE)).mappings().first()
+        if row is not None and row["pid"] and _alive(dict(row), host, now):
+            self._connection.rollback()
+            raise StudyBusy(
+                f"{self._where} is in the hands of another coordinator: pid {row['pid']} on {row['host']}, last heard "
+                f"{max(0.0, now - row['heartbeat']):.0f} s ago. Watch it with `tuner watch`, or stop it first."
+            )
+        epoch = (row["epoch"] if row else 0) + 1
+        values = dict(id=1, epoch=epoch, host=host, pid=pid, born=_born(pid), heartbeat=now, schema_version=SCHEMA_VERSION)
+        self._connection.execute(_LEASE.insert().values(values) if row is None else _LEASE.update().values(values))
+        self._connection.commit()
+        self._epoch = epoch
+        self._sequence = self._highest_sequence()
+        self._last_beat = now
+
+    def holder(self, now: float) -> tuple[str, int] | None:
+        """Host and pid of the living coordinator, or None."""
+        row = self._connection.execute(sa.select(_LEASE)).mappings().first()
+        self._connection.rollback()
+        if row is None or not row["pid"] or not _alive(dict(row), socket.gethostname(), now):
+            return None
+        return row["host"], row["pid"]
+
+    # ── writing ─────────────────────────────────────────────────────────────────────────────────
+
+    def append(self, records: Sequence[Record], now: float) -> None:
+        """Commits the records, all or none, if this process still holds the lease."""
+        if self._epoch is None:
+            raise StudyError(f"{self._where}: nobody may append without the lease")
+        groups: dict[type[Any], list[dict[str, Any]]] = {}
+        sequence = self._sequence
+        for record in records:
+            sequence += 1
+            groups.setdefault(type(record), []).append(_SHAPES[type(record)].row(sequence, record))
+
+        def write() -> None:
+            held = self._connection.execute(_BEAT, {"held": self._epoch, "now": now})
+            if held.rowcount != 1:
+                self._connection.rollback()
+                raise StudyBusy(f"{self._where}: another coordinator took the study over; this one stops writing.")
+            for kind, rows in groups.items():
+                self._connection.execute(_SHAPES[kind].table.insert(), rows)
+            self._connection.commit()
+
+        self._guard(write)
+        self._sequence = sequence
+        self._last_beat = now
+
+    def beat(self, now: float) -> None:
+        """Renews the lease when nothing has been written for a while."""
+        if self._epoch is not None and now - self._last_beat > HEARTBEAT_S:
+            self.append((), now)
+
+    def request(self, verb: str, arguments: dict[str, Any], by: str, why: str, request: str = "") -> str:
+        """Inserts a request for the coordinator; the answer's id. The same id twice is one request."""
+        name = request or uuid.uuid4().hex[:12]
+        row = _SHAPES[Requested].row(
+            0, Requested(request=name, verb=verb, arguments=arguments, by=by, why=why, at=time.time())
+        )
+        del row["sequence"]
+
+        def write() -> None:
+            self._begin_immediate()
+            known = self._connection.execute(sa.select(_REQUESTS.c.request).where(_REQUESTS.c.request == name)).first()
+            if known is None:
+                self._connection.execute(_REQUESTS.insert().values(row))
+            self._connection.commit()
+
+        self._guard(write)
+        return name
+
+    # ── reading ─────────────────────────────────────────────────────────────────────────────────
+
+    def read(self, *kinds: type[Any]) -> Iterator[Any]:
+        """Records of the given types in the order written; without types, all but `Reported` and `Requested`."""
+        wanted = kinds or tuple(kind for kind in _SHAPES if kind not in (Reported, Requested))
+        rows: list[tuple[int, int, Any]] = []
+        for order, kind in enumerate(wanted):
+            rows.extend((row[0], order, row) for row in self._rows(kind))
+        self._connection.rollback()
+        if len(wanted) > 1:
+            rows.sort(key=lambda item: item[:2])
+        shapes = [_SHAPES[kind] for kind in wanted]
+        for _, order, row in rows:
+            yield shapes[order].record_of(row[1:])
+
+    def reports(self, trial: int | None = None) -> Iterator[Reported]:
+        """Flushes of reports in the order recorded, of one trial or of all."""
+        condition = None if trial is None else _REPORTS.c.trial == trial
+        shape = _SHAPES[Reported]
+        for row in self._rows(Reported, condition):
+            yield shape.record_of(row[1:])
+        self._connection.rollback()
+
+    def new_requests(self) -> list[Requested]:
+        """Requests inserted since the last call; the first call returns all."""
+        shape = _SHAPES[Requested]
+        rows = self._rows(Requested, _REQUESTS.c.sequence > self._requests_seen)
+        self._connection.rollback()
+        if rows:
+            self._requests_seen = rows[-1][0]
+        return [shape.record_of(row[1:]) for row in rows]
+
+    def version(self) -> int:
+        """A number that grows whenever anything is written: cheap to poll."""
+        version = self._highest_sequence()
+        self._connection.rollback()
+        return version
+
+    # ── inside ──────────────────────────────────────────────────────────────────────────────────
+
+    def _rows(self, kind: type[Any], condition: Any = None) -> Sequence[Any]:
+        shape = _SHAPES[kind]
+        query = sa.select(shape.table.c.sequence, *[shape.table.c[name] for name in shape.names])
+        if condition is not None:
+            query = query.where(condition)
+        return self._guard(lambda: self._connection.execute(query.order_by(shape.table.c.sequence)).fetchall())
+
+    def _highest_sequence(self) -> int:
+        tables = [shape.table for kind, shape in _SHAPES.items() if kind is not Requested]
+        query = sa.select(*[sa.select(sa.func.max(t.c.sequence)).scalar_subquery() for t in tables])
+        return max((value or 0 for value in self._guard(lambda: self._connection.execute(query).one())), default=0)
+
+    def _begin_immediate(self) -> None:
+        self._connection.rollback()
+        if self._engine.dialect.name == "sqlite":
+            self._connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    def _guard(self, act: typing.Callable[[], Any]) -> Any:
+        """Runs a database action; the driver's errors become sentences."""
+        try:
+            return act()
+        except OperationalError as error:
+            self._connection.rollback()
+            raise StudyError(_sentence(self._where, str(error.orig))) from error
+        except DatabaseError as error:
+            self._connection.rollback()
+            raise StudyError(f"{self._where} is damaged or no study: {error.orig}. Restore it from a copy.") from error
+
+
+_BEAT = _LEASE.update().where(_LEASE.c.epoch == sa.bindparam("held")).values(heartbeat=sa.bindparam("now"))
+
+
+def _sqlite(path: Path, *, read_only: bool = False) -> sa.Engine:
+    if read_only:
+        # A read-only folder cannot hold SQLite's shared memory file; without a log beside it the file alone is whole.
+        mode = "mode=ro" if path.with_name(path.name + "-wal").exists() else "immutable=1"
+        url = f"sqlite:///file:{path}?{mode}&uri=true"
+    else:
+        url = f"sqlite:///{path}"
+    engine = sa.create_engine(url, connect_args={"timeout": 30.0, "check_same_thread": False})
+
+    @sa.event.listens_for(engine, "connect")
+    def prepare(connection: Any, _: Any) -> None:
+        connection.isolation_level = "DEFERRED"
+        if not read_only:
+            connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+
+    return engine
+
+
+def _sentence(where: str, reason: str) -> str:
+    if "full" in reason:
+        return f"the disk under {where} is full: nothing more can be recorded. Free some space and run the same command again."
+    if "locked" in reason:
+        return f"{where} stayed locked for 30 s by another program: {reason}. Close what holds it and try again."
+    if "readonly" in reason or "read-only" in reason:
+        return f"{where} may only be read: {reason}. Check who owns the study's folder."
+    return f"{where} cannot be used: {reason}."
+
+
+def _alive(lease: dict[str, Any], host: str, now: float) -> bool:
+    if lease["host"] == host:
+        return _born(lease["pid"]) == lease["born"] != ""
+    return bool(now - lease["heartbeat"] < FOREIGN_LEASE_S)
+
+
+def _born(pid: int) -> str:
+    """When the process began, so that a reused pid is not mistaken for it; empty where no such process lives."""
+    stat = Path(f"/proc/{pid}/stat")
+    if stat.exists():
+        try:
+            words = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            return ""
+        return "" if words[0] == "Z" else words[19]
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return ""
+    except PermissionError:
+        pass
+    return "alive" if not Path("/proc/self").exists() else ""
+
+
+def refuse_network_filesystem(folder: Path, mounts: Iterable[str] | None = None) -> None:
+    """SQLite's locks do not hold on network filesystems, so a study's database is refused there."""
+    if mounts is None:
+        table = Path("/proc/mounts")
+        mounts = table.read_text().splitlines() if table.exists() else ()
+    target = str(folder.resolve()) + "/"
+    found = ("", "")
+    for line in mounts:
+        _, point, kind, *_ = line.split(" ")
+        point = point.replace("\\040", " ")
+        if target.startswith(point.rstrip("/") + "/") and len(point) >= len(found[0]):
+            found = (point, kind)
+    if found[1] in NETWORK_FILESYSTEMS:
+        raise StudyError(
+            f"{folder} lies on {found[0]}, a network filesystem ({found[1]}), where SQLite's locks do not hold and studies "
+            "get corrupted. Choose a local folder with results=… (--results DIR)."
+        )

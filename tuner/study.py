@@ -1,0 +1,398 @@
+"""The fold of a study's records: what is true now. State changes only through `StudyState.apply(record)`."""
+
+from __future__ import annotations
+
+import bisect
+from array import array
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tuner import records as rec
+from tuner.records import ENDED, LIVE, Goal, Purpose, Settings, TrialState
+
+
+class Curve:
+    """One trial's objective on the head: steps ascending, the last report of a step counts."""
+
+    __slots__ = ("scores", "steps")
+
+    def __init__(self, pairs: Iterable[tuple[int, float]] = ()) -> None:
+        self.steps = array("q")
+        self.scores = array("d")
+        for step, score in pairs:
+            self.add(step, score)
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def add(self, step: int, score: float) -> None:
+        """Appends a report; a step reported before is replaced."""
+        if not self.steps or step > self.steps[-1]:
+            self.steps.append(step)
+            self.scores.append(score)
+            return
+        place = bisect.bisect_left(self.steps, step)
+        if self.steps[place] == step:
+            self.scores[place] = score
+        else:
+            self.steps.insert(place, step)
+            self.scores.insert(place, score)
+
+    def cut(self, step: int) -> None:
+        """Forgets what lies after `step`: that tail is no longer on the head."""
+        keep = bisect.bisect_right(self.steps, step)
+        del self.steps[keep:]
+        del self.scores[keep:]
+
+    def at(self, step: int) -> float | None:
+        """The score reported at `step`, else the last one before it."""
+        place = bisect.bisect_right(self.steps, step)
+        return self.scores[place - 1] if place else None
+
+    def best(self, goal: Goal) -> tuple[int, float] | None:
+        """The best (step, score), the earliest where several tie; NaN never wins."""
+        pick: tuple[int, float] | None = None
+        for step, score in zip(self.steps, self.scores, strict=True):
+            if score == score and (pick is None or better(goal, score, pick[1])):
+                pick = (step, score)
+        return pick
+
+
+def better(goal: Goal, score: float, than: float) -> bool:
+    """Whether `score` beats `than`."""
+    return score > than if goal == "maximize" else score < than
+
+
+@dataclass(slots=True)
+class Segment:
+    """One constant recipe from one step on, with a parent."""
+
+    segment: int
+    parent: int | None
+    from_step: int
+    checkpoint: int | None
+    cause: rec.Cause
+    by: str
+    why: str
+    params: Settings | None
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """A checkpoint as recorded, and whether its files are still kept."""
+
+    checkpoint: int
+    trial: int
+    segment: int
+    step: int
+    kind: str
+    bytes: int
+    path: str
+    kept: bool = True
+
+
+@dataclass(slots=True)
+class Trial:
+    """One model being trained, as far as it has come."""
+
+    trial: int
+    purpose: Purpose
+    round: int | None
+    parent: str | None
+    seed: int
+    params: Settings
+    seen: int
+    memo: Any
+    created_at: float
+    state: TrialState = "waiting"
+    why: str = ""
+    segments: tuple[Segment, ...] = ()
+    steps: int = 0
+    best_step: int | None = None
+    best_score: float | None = None
+    started: float | None = None
+    resumed_at: float | None = None
+    seconds: float = 0.0
+    node: str = ""
+    worker: str = ""
+    error: str = ""
+    ended_at: float | None = None
+    curve: Curve | None = None
+    checkpoints: tuple[int, ...] = ()
+
+    @property
+    def head(self) -> Segment:
+        """The segment that counts."""
+        return self.segments[-1]
+
+    @property
+    def ended(self) -> bool:
+        """Whether the trial is over."""
+        return self.state in ENDED
+
+    @property
+    def settings(self) -> Settings:
+        """The values in force on the head."""
+        return self.head.params or self.params if self.segments else self.params
+
+    def head_limits(self) -> dict[int, int | None]:
+        """For each segment on the head, the last step that counts there (None: no limit)."""
+        limits: dict[int, int | None] = {}
+        if not self.segments:
+            return limits
+        by_number = {segment.segment: segment for segment in self.segments}
+        segment: Segment | None = self.segments[-1]
+        limit: int | None = None
+        while segment is not None:
+            limits[segment.segment] = limit
+            limit = segment.from_step if limit is None else min(limit, segment.from_step)
+            segment = None if segment.parent is None else by_number.get(segment.parent)
+        return limits
+
+
+@dataclass(slots=True)
+class Round:
+    """One stage of coarse-to-fine: its box in the unit cube, and the reason it is where it is."""
+
+    round: int
+    first_trial: int
+    box: Mapping[str, tuple[float, float]]
+    seen: int
+    why: str
+
+
+@dataclass(slots=True)
+class Request:
+    """What somebody asked for, and what has become of it."""
+
+    request: str
+    verb: str
+    arguments: Mapping[str, Any]
+    by: str
+    why: str
+    at: float
+    state: rec.RequestState = "received"
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class StudyState:
+    """One goal, one objective, all its trials: the fold of the records applied so far.
+
+    Curves of ended trials are left to `load_curve` after a restart and kept in memory once read.
+    """
+
+    name: str = ""
+    kind: str = "sweep"
+    objective: str = ""
+    goal: Goal = "maximize"
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    function: str = ""
+    source_sha256: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    trials: list[Trial] = field(default_factory=list)
+    rounds: list[Round] = field(default_factory=list)
+    checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
+    requests: dict[str, Request] = field(default_factory=dict)
+    live: dict[int, Trial] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    ended_order: list[int] = field(default_factory=list)
+    steps_done: int = 0
+    winner: int | None = None
+    load_curve: Callable[[Trial], Curve] | None = None
+
+    def apply(self, record: rec.Record) -> None:
+        """Takes one record in; the only way anything here changes."""
+        _APPLY[type(record)](self, record)
+
+    # ── what is asked of the fold ───────────────────────────────────────────────────────────────
+
+    def curve(self, trial: Trial) -> Curve:
+        """The trial's head curve of the objective."""
+        if trial.curve is None:
+            trial.curve = self.load_curve(trial) if self.load_curve is not None else Curve()
+        return trial.curve
+
+    @property
+    def best(self) -> Trial | None:
+        """The trial with the best head report among those that did not diverge, or None."""
+        return None if self.winner is None else self.trials[self.winner]
+
+    def ended(self) -> list[Trial]:
+        """The trials that are over, in the order they ended."""
+        return [self.trials[number] for number in self.ended_order]
+
+    def signed(self, score: float) -> float:
+        """The score with its sign turned so that higher is better."""
+        return score if self.goal == "maximize" else -score
+
+    def kept(self, trial: Trial) -> list[Checkpoint]:
+        """The trial's checkpoints that still lie on disk, oldest first, in the order written."""
+        return [self.checkpoints[number] for number in trial.checkpoints if self.checkpoints[number].kept]
+
+    def settle(self) -> None:
+        """After a replay without reports: reads the curves of the trials that have not ended."""
+        for trial in self.live.values():
+            if trial.started is not None:
+                curve = self.curve(trial)
+                trial.steps = max(trial.steps, curve.steps[-1] if curve.steps else 0)
+                self._rescore(trial)
+                self._elect(trial)
+
+    # ── how each record changes it ──────────────────────────────────────────────────────────────
+
+    def _study_opened(self, record: rec.StudyOpened) -> None:
+        self.name, self.kind, self.identity = record.name, record.kind, record.identity
+        self.objective, self.goal = record.identity["objective"], record.identity["goal"]
+        self.function, self.source_sha256 = record.function, record.source_sha256
+
+    def _configured(self, record: rec.Configured) -> None:
+        self.options = {**self.options, **record.options}
+
+    def _round_opened(self, record: rec.RoundOpened) -> None:
+        box = {name: (float(low), float(high)) for name, (low, high) in record.box.items()}
+        self.rounds.append(Round(record.round, record.first_trial, box, record.seen, record.why))
+
+    def _trial_created(self, record: rec.TrialCreated) -> None:
+        if record.trial != len(self.trials):
+            raise ValueError(f"trial {record.trial} follows trial {len(self.trials) - 1}: the record has a gap")
+        trial = Trial(
+            record.trial, record.purpose, record.round, record.parent, record.seed, record.params, record.seen,
+            record.memo, record.at, why=record.why,
+        )  # fmt: skip
+        self.trials.append(trial)
+        self.live[record.trial] = trial
+        self._count("waiting", +1)
+
+    def _segment_opened(self, record: rec.SegmentOpened) -> None:
+        trial = self.trials[record.trial]
+        trial.segments += (
+            Segment(
+                record.segment, record.parent_segment, record.from_step, record.checkpoint,
+                record.cause, record.by, record.why, record.params,
+            ),
+        )  # fmt: skip
+        if len(trial.segments) > 1:
+            self._become(trial, "waiting", record.why)
+            self.live[trial.trial] = trial
+            self.curve(trial).cut(record.from_step)
+            self._rescore(trial)
+            trial.steps = record.from_step
+
+    def _trial_started(self, record: rec.TrialStarted) -> None:
+        trial = self.trials[record.trial]
+        trial.started = trial.started or record.at
+        trial.resumed_at = record.at
+        trial.node, trial.worker = record.node, record.worker
+        self._become(trial, "running", "")
+
+    def _trial_held(self, record: rec.TrialHeld) -> None:
+        trial = self.trials[record.trial]
+        trial.seconds += record.at - (trial.resumed_at or record.at)
+        trial.resumed_at = record.at if record.state == "running" else None
+        self._become(trial, record.state, record.why)
+
+    def _trial_ended(self, record: rec.TrialEnded) -> None:
+        trial = self.trials[record.trial]
+        self._become(trial, record.state, record.why)
+        self.steps_done += max(0, record.step - trial.steps)
+        trial.steps = record.step
+        trial.best_step, trial.best_score = record.best_step, record.best_score
+        trial.started, trial.seconds, trial.node = record.started, record.seconds, record.node
+        trial.error, trial.ended_at = record.error, record.at
+        self.live.pop(record.trial, None)
+        self.ended_order.append(record.trial)
+        if record.state == "diverged" and self.winner == record.trial:
+            self._elect_all()
+        else:
+            self._elect(trial)
+
+    def _reported(self, record: rec.Reported) -> None:
+        trial = self.trials[record.trial]
+        if trial.segments and record.segment != trial.head.segment:
+            return
+        if record.last_step > trial.steps:
+            self.steps_done += record.last_step - trial.steps
+            trial.steps = record.last_step
+        curve = self.curve(trial)
+        for step, score in rec.objective_rows(record, self.objective):
+            curve.add(step, score)
+            if score == score and (trial.best_score is None or better(self.goal, score, trial.best_score)):
+                trial.best_step, trial.best_score = step, score
+        self._elect(trial)
+
+    def _checkpoint_saved(self, record: rec.CheckpointSaved) -> None:
+        self.checkpoints[record.checkpoint] = Checkpoint(
+            record.checkpoint, record.trial, record.segment, record.step, record.kind, record.bytes, record.path
+        )
+        self.trials[record.trial].checkpoints += (record.checkpoint,)
+
+    def _checkpoint_dropped(self, record: rec.CheckpointDropped) -> None:
+        self.checkpoints[record.checkpoint].kept = False
+
+    def _requested(self, record: rec.Requested) -> None:
+        self.requests[record.request] = Request(
+            record.request, record.verb, record.arguments, record.by, record.why, record.at
+        )
+
+    def _answered(self, record: rec.Answered) -> None:
+        request = self.requests[record.request]
+        request.state, request.detail = record.state, record.detail
+
+    def _untouched(self, record: rec.Record) -> None:
+        """Notes, adjustments and verdicts matter to tables alone."""
+
+    # ── helpers ─────────────────────────────────────────────────────────────────────────────────
+
+    def _become(self, trial: Trial, state: TrialState, why: str) -> None:
+        self._count(trial.state, -1)
+        self._count(state, +1)
+        trial.state = state
+        trial.why = why or trial.why
+
+    def _count(self, state: str, change: int) -> None:
+        self.counts[state] = self.counts.get(state, 0) + change
+
+    def _rescore(self, trial: Trial) -> None:
+        best = self.curve(trial).best(self.goal)
+        trial.best_step, trial.best_score = best if best else (None, None)
+        if self.winner == trial.trial:
+            self._elect_all()
+
+    def _elect(self, trial: Trial) -> None:
+        if trial.best_score is None or trial.state == "diverged":
+            return
+        holder = self.best
+        if holder is None or holder.best_score is None or better(self.goal, trial.best_score, holder.best_score):
+            self.winner = trial.trial
+
+    def _elect_all(self) -> None:
+        self.winner = None
+        for trial in self.trials:
+            self._elect(trial)
+
+
+def unfinished(study: StudyState) -> list[Trial]:
+    """The trials that have not ended, by number."""
+    return [trial for _, trial in sorted(study.live.items()) if trial.state in LIVE]
+
+
+_APPLY: dict[type[Any], Callable[[StudyState, Any], None]] = {
+    rec.StudyOpened: StudyState._study_opened,
+    rec.Configured: StudyState._configured,
+    rec.RoundOpened: StudyState._round_opened,
+    rec.TrialCreated: StudyState._trial_created,
+    rec.SegmentOpened: StudyState._segment_opened,
+    rec.TrialStarted: StudyState._trial_started,
+    rec.TrialHeld: StudyState._trial_held,
+    rec.TrialEnded: StudyState._trial_ended,
+    rec.Reported: StudyState._reported,
+    rec.CheckpointSaved: StudyState._checkpoint_saved,
+    rec.CheckpointDropped: StudyState._checkpoint_dropped,
+    rec.Requested: StudyState._requested,
+    rec.Answered: StudyState._answered,
+    rec.Noted: StudyState._untouched,
+    rec.Adjusted: StudyState._untouched,
+    rec.Judged: StudyState._untouched,
+}

@@ -1,0 +1,75 @@
+"""A noisy bowl: a training run of microseconds, best at learning rate 0.1 and momentum 0.97, diverging above 1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import exp, log10
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from tuner.run import Run
+
+STEPS = 20
+START = 3.0  # loss before the first step
+PACE = 0.3  # share of the way to the floor that one step goes
+NOISE = 0.005
+BEST_LEARNING_RATE, BEST_BETA = 0.1, 0.97
+DIVERGES_ABOVE = 1.0
+
+
+def floor(learning_rate: float, beta: float) -> float:
+    """The loss a run comes down to: squared decades from the best learning rate, and from the best 1-β at half weight.
+
+    >>> floor(0.1, 0.97)
+    0.0
+    >>> floor(0.01, 0.97)
+    0.25
+    """
+    decades = log10(learning_rate / BEST_LEARNING_RATE)
+    decades_of_window = log10((1 - beta) / (1 - BEST_BETA))
+    return 0.25 * decades**2 + 0.125 * decades_of_window**2
+
+
+class Ball:
+    """What rolls in the bowl: its height is the loss, and all it has to carry across a checkpoint."""
+
+    def __init__(self) -> None:
+        self.height = START
+
+    def roll(self, learning_rate: float, beta: float) -> None:
+        """Go one step towards the floor of these settings, or, above `DIVERGES_ABOVE`, through the roof."""
+        if learning_rate > DIVERGES_ABOVE:
+            self.height *= 1e100  # inf at the fourth step
+        else:
+            self.height += PACE * (floor(learning_rate, beta) - self.height)
+
+    def state_dict(self) -> dict[str, float]:
+        """The height."""
+        return {"height": self.height}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Continue from a `state_dict`."""
+        self.height = state["height"]
+
+
+def train(run: Run) -> None:
+    """Roll for `STEPS` steps, reporting a noisy `loss` and `score` = exp(-loss), higher is better, at most about 1."""
+    ball = Ball()
+    run.state(ball)
+    for step in run.steps(STEPS):
+        ball.roll(run.params["learning_rate"], run.params.get("beta", BEST_BETA))
+        loss = ball.height + NOISE * _noise(run.seed, step)
+        run.report(loss=loss, score=exp(-loss))
+
+
+def objective(run: Run) -> None:
+    """Report once: the floor of these settings, without noise."""
+    loss = floor(run.params["learning_rate"], run.params.get("beta", BEST_BETA))
+    run.report(loss=loss, score=exp(-loss))
+
+
+def _noise(seed: int, step: int) -> float:
+    """A standard normal draw keyed by (seed, step), so that a resumed run sees the same noise."""
+    return float(np.random.default_rng([seed, step]).standard_normal())

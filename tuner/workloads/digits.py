@@ -1,0 +1,128 @@
+"""Handwritten digits: the demo's training functions, on 1,797 real images of 8 × 8 pixels from scikit-learn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from tuner.errors import MissingExtra, SettingsError, did_you_mean
+from tuner.workloads.decay import decayed
+from tuner.workloads.network import Labels, Network, normalised
+from tuner.workloads.optimizers import Array
+
+if TYPE_CHECKING:
+    from tuner.run import Run
+
+DEFAULTS: Mapping[str, Any] = {
+    "epochs": 30,
+    # structure, fixed once training starts
+    "layers": 2,  # layers of weights: hidden layers and the output
+    "hidden_units": 64,
+    "activation": "relu",
+    "init": "auto",
+    "batch_norm": False,
+    "optimizer": "momentum",
+    # read anew each epoch, so that a babysitter may change them
+    "learning_rate": 0.1,
+    "beta": 0.9,
+    "beta2": 0.999,
+    "epsilon": 1e-8,
+    "batch_size": 64,
+    "l2": 0.0,
+    "dropout": 0.0,
+    "decay": "none",
+    "decay_rate": None,
+    "decay_every": 10,
+}
+ADAM = {"optimizer": "adam", "learning_rate": 0.001}
+RMSPROP = {"optimizer": "rmsprop", "learning_rate": 0.001, "beta2": 0.9}
+
+
+class Split(NamedTuple):
+    """Images (m, 64), normalised, and their digits (m,)."""
+
+    x: Array
+    y: Labels
+
+
+class Digits(NamedTuple):
+    """70 % to train on, 15 % to select by, 15 % to look at once; dev and test come from one distribution."""
+
+    train: Split
+    dev: Split
+    test: Split
+
+
+@cache
+def load(seed: int = 0) -> Digits:
+    """The digits, each dealt 14 : 3 : 3 in an order of `seed`, normalised by the training set; read once a process."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise MissingExtra(
+            "tuner.workloads.digits needs scikit-learn, which is not installed: it brings the images. "
+            "Try: pip install 'tuner[digits]'"
+        ) from error
+    x, y = load_digits(return_X_y=True)
+    order = np.random.default_rng(seed).permutation(len(y))
+    order = order[np.argsort(y[order], kind="stable")]
+    place = np.arange(len(y)) % 20
+    parts = [order[place < 14], order[(place >= 14) & (place < 17)], order[place >= 17]]
+    images = normalised(*(x[part] for part in parts))
+    return Digits(*(Split(image, y[part]) for image, part in zip(images, parts, strict=True)))
+
+
+def train(run: Run) -> None:
+    """Train with momentum; any of `DEFAULTS` may be searched, and what the run does not set keeps its default."""
+    _train(run, DEFAULTS)
+
+
+def train_adam(run: Run) -> None:
+    """Train with Adam; `beta` is its β1."""
+    _train(run, {**DEFAULTS, **ADAM})
+
+
+def train_rmsprop(run: Run) -> None:
+    """Train with RMSprop."""
+    _train(run, {**DEFAULTS, **RMSPROP})
+
+
+def _train(run: Run, defaults: Mapping[str, Any]) -> None:
+    settings = _settings(run, defaults)
+    data = load()
+    network = Network(
+        [64, *[settings["hidden_units"]] * (settings["layers"] - 1), 10],
+        activation=settings["activation"],
+        init=settings["init"],
+        batch_norm=settings["batch_norm"],
+        optimizer=settings["optimizer"],
+        seed=run.seed,
+    )
+    run.state(network)
+    for epoch in run.steps(settings["epochs"]):
+        settings = _settings(run, defaults)
+        schedule = {name: settings[name] for name in ("decay", "decay_rate", "decay_every")}
+        train_loss = network.train_epoch(
+            *data.train,
+            learning_rate=decayed(settings["learning_rate"], epoch, **schedule),
+            **{name: settings[name] for name in ("beta", "beta2", "epsilon", "batch_size", "l2", "dropout")},
+        )
+        dev_loss, dev_accuracy = network.evaluate(*data.dev)
+        run.report(
+            dev_accuracy=dev_accuracy,
+            dev_loss=dev_loss,
+            train_accuracy=network.accuracy(*data.train),
+            train_loss=train_loss,
+            test_accuracy=network.accuracy(*data.test),  # to look at in the end: selecting by it would spoil it
+            update_cos=network.update_cos,
+        )
+
+
+def _settings(run: Run, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    for name in run.params:
+        if name not in defaults:
+            raise SettingsError(f"digits: there is no setting {name!r} to train with. {did_you_mean(name, defaults)}")
+    return {**defaults, **run.params}
