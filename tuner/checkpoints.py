@@ -26,7 +26,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, cast
@@ -113,7 +113,7 @@ class ObjectState:
             except Exception as error:
                 raise TrainingError(
                     f"run.state: {type(each).__name__}.load_state_dict() failed on the state of {name} in checkpoint "
-                    f"{folder.parent}: {_told(error)}. Register the same objects, in the same order and of the same shapes."
+                    f"{folder.parent}: {_told(error)}. Register the same objects, in the same order and shapes."
                 ) from error
 
 
@@ -133,14 +133,12 @@ class FolderState:
         """Call the user's `save`, which leaves its files in the folder."""
         try:
             self.save(folder)
-        except OSError:
-            raise
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in _DISK_IS_FULL:
+                raise  # told as a checkpoint that was not saved
             raise TrainingError(f"run.state: save({str(folder)!r}) failed: {_told(error)}.") from error
         if not any(folder.iterdir()):
-            raise TrainingError(
-                "run.state: save(folder) wrote nothing into its folder, so there is nothing to return to."
-            )
+            raise TrainingError("run.state: save(folder) wrote nothing into its folder: there is nothing to return to.")
         return {}
 
     def read(self, folder: Path) -> None:
@@ -174,7 +172,7 @@ def restore_generators(generators: Mapping[str, Any]) -> None:
         torch: Any = importlib.import_module("torch")
     except ImportError as error:
         raise CheckpointError(
-            f"the checkpoint was saved with torch, which cannot be imported here: {_told(error)}. Install torch to go on from it."
+            f"the checkpoint was saved with torch, which cannot be imported here: {_told(error)}. Install it."
         ) from error
 
     def tensor(content: bytes) -> Any:
@@ -224,9 +222,9 @@ class Manifest:
         """The content hash of the checkpoint."""
         return hashlib.sha256(json.dumps(self._fields(), sort_keys=True).encode()).hexdigest()
 
-    def encode(self) -> builtin_bytes:
-        """The text of `manifest.json`, which carries its own hash."""
-        return json.dumps({**self._fields(), "sha256": self.sha256}, sort_keys=True, indent=1).encode()
+    def text(self) -> str:
+        """What `manifest.json` says, its own hash among it."""
+        return json.dumps({**self._fields(), "sha256": self.sha256}, sort_keys=True, indent=1)
 
     def _fields(self) -> dict[str, Any]:
         files = {name: {"bytes": each.bytes, "sha256": each.sha256} for name, each in self.files.items()}
@@ -261,8 +259,9 @@ class Snapshot:
             _remove(workplace)
             _make_folder(folder.parent)
             (workplace / STATE).mkdir(mode=0o700, parents=True)
-            generators = pickle.dumps(capture_generators(), protocol=5)  # before user code can draw from them
             state_files = {f"{STATE}/{name}": content for name, content in state.capture(workplace / STATE).items()}
+            # After the user's code, which may draw: the run that goes on and the run that returns see the same numbers.
+            generators = pickle.dumps(capture_generators(), protocol=5)
         return cls(
             folder=folder,
             step=step,
@@ -271,7 +270,7 @@ class Snapshot:
         )
 
     def write(self) -> Saved:
-        """Make the checkpoint durable and visible; raises `CheckpointError`, and leaves nothing, where the disk refuses."""
+        """Make the checkpoint durable and visible; where the disk refuses, `CheckpointError` and nothing left."""
         started = time.perf_counter()
         with _leaving_nothing_half_saved(self.folder, self.workplace):
             files = {name: _facts_after_sync(path) for name, path in _plain_files(self.workplace).items()}
@@ -279,7 +278,7 @@ class Snapshot:
                 _write(self.workplace / name, content)
                 files[name] = FileFacts(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
             manifest = Manifest(step=self.step, files=files)
-            encoded = manifest.encode()
+            encoded = manifest.text().encode()
             if len(encoded) > _MANIFEST_LIMIT_BYTES:
                 raise CheckpointError(
                     f"checkpoint {self.folder} was not saved: {len(files):,} files are too many for one manifest. "
@@ -322,15 +321,14 @@ def verify(path: Path, *, sha256: str | None = None) -> Manifest:
         for name in sorted({*manifest.files, SETTINGS, GENERATORS} - {*found}):
             raise CheckpointError(f"checkpoint {path} is not whole: {name[:200]!r} is missing. Use an earlier one.")
         for name in sorted({*found} - {*manifest.files}):
-            raise CheckpointError(
-                f"checkpoint {path} holds {name!r}, which its manifest does not name. Use an earlier one."
-            )
+            raise CheckpointError(f"checkpoint {path} holds {name!r}, unknown to its manifest. Use an earlier one.")
         for name, claimed in manifest.files.items():
             facts = _facts(found[name])
             if facts != claimed:
                 raise CheckpointError(
-                    f"checkpoint {path} is torn or changed: {name} has {facts.bytes:,} bytes with sha256 {facts.sha256}, "
-                    f"the manifest says {claimed.bytes:,} bytes with sha256 {claimed.sha256}. Use an earlier one."
+                    f"checkpoint {path} is torn or changed: {name} has {facts.bytes:,} bytes with sha256 "
+                    f"{facts.sha256}, the manifest says {claimed.bytes:,} bytes with sha256 {claimed.sha256}. "
+                    "Use an earlier one."
                 )
     except (OSError, ValueError) as error:
         raise CheckpointError(f"checkpoint {path} cannot be read: {_told(error)}. Use an earlier one.") from error
@@ -347,9 +345,7 @@ def load(path: Path, state: State, *, sha256: str | None = None) -> dict[str, An
     try:
         settings = json.loads((path / SETTINGS).read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(
-            f"checkpoint {path}: {SETTINGS} cannot be read: {_told(error)}. Use an earlier one."
-        ) from error
+        raise CheckpointError(f"checkpoint {path}: {SETTINGS} cannot be read: {_told(error)}.") from error
     if not isinstance(settings, dict):
         raise CheckpointError(f"checkpoint {path}: {SETTINGS} holds a {type(settings).__name__}, not settings by name.")
     generators = _unpickled(path / GENERATORS)
@@ -407,21 +403,20 @@ def delete(path: Path, *, root: Path) -> None:
         raise CheckpointError(f"checkpoint {path} could not be deleted: {_told(error)}.") from error
 
 
-def sweep_leftovers(root: Path, *, elsewhere_after_s: float = 3600.0) -> list[Path]:
+def sweep_leftovers(root: Path, *, untouched_s: float = 3600.0) -> list[Path]:
     """Remove what saves that died left hidden below `root`; returns what was removed.
 
-    Saves of processes alive on this host are left alone, those of other hosts until untouched for `elsewhere_after_s`.
-    A checkpoint that was being replaced when its process died returns to its name.
+    A leftover of a dead process of this host goes at once; any other once it is untouched for `untouched_s`, since
+    other hosts' processes cannot be asked. A checkpoint whose replacement died returns to its name.
     """
     swept = []
     for parent, names, files in os.walk(root):
         leftovers = [found for name in names if (found := _LEFTOVER.fullmatch(name))]
         names[:] = [] if MANIFEST in files else [name for name in names if not _LEFTOVER.fullmatch(name)]
         for found in leftovers:
-            path = Path(parent, found[0])
-            if _in_use(path, found, elsewhere_after_s):
+            path, final = Path(parent, found[0]), Path(parent, found["name"])
+            if not _owner_is_dead(found) and _idle_s(path) < untouched_s:
                 continue
-            final = Path(parent, found["name"])
             if found["kind"] == "old" and not final.exists():
                 path.rename(final)
             else:
@@ -430,24 +425,26 @@ def sweep_leftovers(root: Path, *, elsewhere_after_s: float = 3600.0) -> list[Pa
     return swept
 
 
-def _in_use(path: Path, leftover: re.Match[str], elsewhere_after_s: float) -> bool:
+def _owner_is_dead(leftover: re.Match[str]) -> bool:
     if leftover["host"] != _HOST:
-        try:
-            return time.time() - max(each.lstat().st_mtime for each in (path, *path.rglob("*"))) < elsewhere_after_s
-        except FileNotFoundError:  # its owner is moving it
-            return True
+        return False
     try:
         os.kill(int(leftover["pid"]), 0)
     except ProcessLookupError:
-        return False
-    except PermissionError:
         return True
-    return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _idle_s(folder: Path) -> float:
+    try:
+        return time.time() - max(each.lstat().st_mtime for each in (folder, *folder.rglob("*")))
+    except FileNotFoundError:  # its owner is at work in it
+        return 0.0
 
 
 # ── the disk ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-builtin_bytes = bytes
 
 
 @contextmanager
@@ -458,14 +455,11 @@ def _leaving_nothing_half_saved(folder: Path, workplace: Path) -> Iterator[None]
     except OSError as error:
         free = _free_bytes(folder.parent)
         _remove(workplace)
-        remedy = (
-            "Free space there, lower the disk budget, or choose another results folder"
-            if error.errno in _DISK_IS_FULL
-            else "Check that the folder exists and can be written to"
-        )
+        full = error.errno in _DISK_IS_FULL
+        reason = f"the disk refuses the write with {free} bytes free" if full else "it could not be written"
+        remedy = "Free space, or lower the disk budget" if full else "Check that the folder can be written to"
         raise CheckpointError(
-            f"checkpoint {folder} was not saved: the disk refuses the write: {_told(error)} ({free} bytes free). "
-            f"Earlier checkpoints are untouched. {remedy}."
+            f"checkpoint {folder} was not saved: {reason}: {_told(error)}. Earlier checkpoints are untouched. {remedy}."
         ) from error
     except BaseException:
         _remove(workplace)
@@ -505,7 +499,7 @@ def _read_manifest(path: Path) -> Manifest:
         fields = json.loads(file.read_bytes())
         found = fields["format"]
         if found != FORMAT:
-            refuse(f"has format {found!r}, this tuner reads {FORMAT}")
+            refuse(f"has format {str(found)[:64]}, this tuner reads {FORMAT}")
         files = {name: FileFacts(bytes=each["bytes"], sha256=each["sha256"]) for name, each in fields["files"].items()}
         manifest, claimed = Manifest(step=fields["step"], files=files), fields["sha256"]
         counts = [manifest.step, *(each.bytes for each in files.values())]
@@ -532,7 +526,8 @@ def _plain_files(folder: Path) -> dict[str, Path]:
                     files[path.relative_to(folder).as_posix()] = path
                 else:
                     raise CheckpointError(
-                        f"checkpoint {folder}: {path.relative_to(folder)} is a link or a device, and a checkpoint holds plain files only."
+                        f"checkpoint {folder}: {path.relative_to(folder)} is a link or a device, "
+                        "and a checkpoint holds plain files only."
                     )
     files.pop(MANIFEST, None)
     return files
@@ -577,10 +572,12 @@ def _hidden_beside(folder: Path, kind: str) -> Path:
 
 
 def _remove(path: Path) -> None:
+    """Remove a file or folder as far as the disk allows; what stays is swept later."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink()
 
 
 def _free_bytes(folder: Path) -> str:

@@ -48,14 +48,14 @@ def retain(checkpoints: Iterable[CheckpointFacts], *, last: int = 3, best: int =
         for each in trial:
             if each.pinned or each.checkpoint in kept:
                 continue
+            age = _ordinal(newest_first.index(each) + 1)
             standing = f"ranks {_ordinal(scored.index(each) + 1)} by score" if each in scored else "has no score"
-            drops.append(
-                Drop(
-                    checkpoint=each.checkpoint,
-                    why=f"rotated: step {each.step} is the {_ordinal(newest_first.index(each) + 1)} newest (last {last} are kept), "
-                    f"{standing} (best {best} are kept), and step {milestones[each.step.bit_length()].step} is the milestone",
-                )
+            milestone = milestones[each.step.bit_length()].step
+            why = (
+                f"rotated: step {each.step} is the {age} newest (the last {last} are kept), {standing} "
+                f"(the best {best} are kept), and step {milestone} is its milestone"
             )
+            drops.append(Drop(checkpoint=each.checkpoint, why=why))
     return drops
 
 
@@ -83,14 +83,11 @@ def evict(checkpoints: Sequence[CheckpointFacts], *, budget_bytes: int) -> list[
         if excess <= 0:
             break
         excess -= each.bytes
+        scored = _number(each.trial_score) > -math.inf
         rank = _ordinal(len(place) - place[each.trial])
-        standing = f"ranks {rank} of {len(place)} with checkpoints" if each.trial_score is not None else "has no score"
-        drops.append(
-            Drop(
-                checkpoint=each.checkpoint,
-                why=f"evicted: disk budget {_size(budget_bytes)}, trial {each.trial} {standing}",
-            )
-        )
+        standing = f"ranks {rank} of {len(place)} with checkpoints" if scored else "has no score"
+        why = f"evicted: disk budget {_size(budget_bytes)}, trial {each.trial} {standing}"
+        drops.append(Drop(checkpoint=each.checkpoint, why=why))
     return drops
 
 
