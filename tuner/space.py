@@ -26,7 +26,9 @@ from tuner.errors import SettingsError, SpaceError, did_you_mean
 if TYPE_CHECKING:
     from typing import Self
 
+    from numpy import float64
     from numpy.random import Generator
+    from numpy.typing import NDArray
 
 Scale = Literal["linear", "log", "log_one_minus"]
 Changes = Literal["live", "never"]
@@ -91,7 +93,9 @@ class Dimension:
             return f'priority must be "first", "second" or "third", got priority={self.priority!r}.'
         if not isinstance(self.when, Mapping):
             return f'when must be a mapping, got when={self.when!r}. Try when={{"optimizer": "adam"}}.'
-        return next((f"when {name} has no value to hold." for name, v in self.when.items() if not v), None)
+        if self.why is not None and not isinstance(self.why, str):
+            return f"why must be a text, got why={self.why!r}."
+        return next((f"when {name} has no value to hold. Name one." for name, v in self.when.items() if not v), None)
 
     def to_unit(self, value: Any) -> float:
         """The value's place in [0, 1]; of a whole number or an option, the middle of its cell."""
@@ -163,7 +167,8 @@ class Parameter(Dimension):
     def from_unit(self, u: float) -> Any:
         """The value at a place in [0, 1], within 1e-14 relative of the one that was placed there, exact at the bounds.
 
-        On a linear scale across zero the error is relative to the larger bound. A place beyond an end gives that end.
+        That holds for ranges of up to 15 decades; on a linear scale the error is relative to the larger bound. A place
+        beyond an end gives that end.
         """
         _, unbend, start, span = self._line
         if not 0.0 < u < 1.0:
@@ -243,7 +248,7 @@ class Choice(Dimension):
     def check(self, value: Any) -> Any:
         """The option itself, or a `SettingsError`."""
         plain = _unboxed(value)
-        for option in self.options:
+        for option in self.options if isinstance(plain, str | int | float | None) else ():
             if option == plain and isinstance(option, bool) == isinstance(plain, bool):
                 return option
         known = ", ".join(map(repr, self.options))
@@ -368,7 +373,7 @@ class Space(Mapping[str, Parameter | Choice]):
             parameter.to_unit(checked[name]) if name in checked else math.nan for name, parameter in self.items()
         )
 
-    def from_unit(self, point: Sequence[float]) -> dict[str, Any]:
+    def from_unit(self, point: Sequence[float] | NDArray[float64]) -> dict[str, Any]:
         """The settings at a point, one coordinate per parameter; inactive parameters are left out."""
         if len(point) != len(self._parameters):
             raise SettingsError(
@@ -388,7 +393,7 @@ class Space(Mapping[str, Parameter | Choice]):
 
     def sample(self, rng: Generator) -> dict[str, Any]:
         """Settings drawn at random, evenly on every parameter's own scale."""
-        return self.from_unit(rng.random(len(self)).tolist())
+        return self.from_unit(rng.random(len(self)))
 
     def _holds(self, name: str, params: Mapping[str, Any], exists: Mapping[str, Any] | set[str]) -> bool:
         when = self._parameters[name].when or {}
@@ -402,9 +407,13 @@ class Space(Mapping[str, Parameter | Choice]):
     def from_dict(cls, description: Mapping[str, Any]) -> Self:
         """The space that `to_dict` described."""
         tables = description.get("parameters")
-        if not isinstance(tables, list) or not all(isinstance(t, Mapping) and "name" in t for t in tables):
+        if not isinstance(tables, list) or not all(
+            isinstance(table, Mapping) and isinstance(table.get("name"), str) for table in tables
+        ):
             raise SpaceError("a space is described by a list of parameters, each with its name: see Space.to_dict.")
-        return cls(**{t["name"]: _read(t["name"], {k: v for k, v in t.items() if k != "name"}) for t in tables})
+        return cls(
+            **{t["name"]: _read(t["name"], {key: t[key] for key in t if key != "name"}) for t in tables},
+        )
 
     @classmethod
     def from_toml(cls, text: str, source: str = "the text") -> Self:
@@ -624,7 +633,7 @@ def _spaces_folder() -> Path:
 def _find(name_or_path: str | Path) -> Path:
     """The TOML file meant by a name or a path."""
     spaces = available_spaces()
-    path = Path(name_or_path)
+    path = Path(name_or_path).expanduser()
     if isinstance(name_or_path, str) and name_or_path in spaces:
         return spaces[name_or_path]
     if isinstance(name_or_path, str) and path.suffix != ".toml" and len(path.parts) < 2:
