@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from tuner.records import Reported, Settings, TrialState
 
@@ -259,5 +259,3 @@ class Executor(Protocol):
     def close(self) -> None:
         """Ends the workers."""
         ...
-
-

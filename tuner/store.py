@@ -123,24 +123,23 @@ class Store:
     # ── opening and closing ─────────────────────────────────────────────────────────────────────
 
     @classmethod
-    def create(cls, folder: Path) -> Store:
-        """The store in a study's folder, made when it is not there yet; the folder becomes private (0700)."""
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o700)
-        refuse_network_filesystem(folder)
-        path = folder / DATABASE
+    def create(cls, path: Path) -> Store:
+        """The store in a database file, made when it is not there yet; a new folder is private (0700)."""
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        refuse_network_filesystem(path.parent)
         store = cls(_sqlite(path), str(path))
         store._guard(lambda: _METADATA.create_all(store._connection))
         store._connection.commit()
         return store
 
     @classmethod
-    def open(cls, folder: Path) -> Store:
+    def open(cls, path: Path) -> Store:
         """An existing study's store, for reading and for requests."""
-        path = folder / DATABASE
         if not path.is_file():
-            raise StudyNotFound(f"no study lies in {folder}: {DATABASE} is missing. `tuner ls` shows the studies there are.")
-        writable = os.access(folder, os.W_OK) and os.access(path, os.W_OK)
+            raise StudyNotFound(
+                f"no study lies in {path.parent}: {path.name} is missing. `tuner ls` shows what there is."
+            )
+        writable = os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
         store = cls(_sqlite(path, read_only=not writable), str(path))
         store._guard(lambda: store._connection.execute(sa.select(_LEASE.c.epoch)).fetchall())
         store._connection.rollback()
@@ -159,7 +158,9 @@ class Store:
         """Gives the lease back and folds SQLite's write-ahead log into the one database file."""
         try:
             if self._epoch is not None:
-                self._connection.execute(_LEASE.update().where(_LEASE.c.epoch == self._epoch).values(pid=0, heartbeat=0.0))
+                self._connection.execute(
+                    _LEASE.update().where(_LEASE.c.epoch == self._epoch).values(pid=0, heartbeat=0.0)
+                )
                 self._connection.commit()
                 self._connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
         except DatabaseError:
@@ -183,7 +184,9 @@ class Store:
                 f"{max(0.0, now - row['heartbeat']):.0f} s ago. Watch it with `tuner watch`, or stop it first."
             )
         epoch = (row["epoch"] if row else 0) + 1
-        values = dict(id=1, epoch=epoch, host=host, pid=pid, born=_born(pid), heartbeat=now, schema_version=SCHEMA_VERSION)
+        values = dict(
+            id=1, epoch=epoch, host=host, pid=pid, born=_born(pid), heartbeat=now, schema_version=SCHEMA_VERSION
+        )
         self._connection.execute(_LEASE.insert().values(values) if row is None else _LEASE.update().values(values))
         self._connection.commit()
         self._epoch = epoch
@@ -291,7 +294,10 @@ class Store:
         query = sa.select(shape.table.c.sequence, *[shape.table.c[name] for name in shape.names])
         if condition is not None:
             query = query.where(condition)
-        return self._guard(lambda: self._connection.execute(query.order_by(shape.table.c.sequence)).fetchall())
+        rows: Sequence[Any] = self._guard(
+            lambda: self._connection.execute(query.order_by(shape.table.c.sequence)).fetchall()
+        )
+        return rows
 
     def _highest_sequence(self) -> int:
         tables = [shape.table for kind, shape in _SHAPES.items() if kind is not Requested]
@@ -339,7 +345,7 @@ def _sqlite(path: Path, *, read_only: bool = False) -> sa.Engine:
 
 def _sentence(where: str, reason: str) -> str:
     if "full" in reason:
-        return f"the disk under {where} is full: nothing more can be recorded. Free some space and run the same command again."
+        return f"the disk under {where} is full: nothing more can be recorded. Free some space and start again."
     if "locked" in reason:
         return f"{where} stayed locked for 30 s by another program: {reason}. Close what holds it and try again."
     if "readonly" in reason or "read-only" in reason:
@@ -349,7 +355,7 @@ def _sentence(where: str, reason: str) -> str:
 
 def _alive(lease: dict[str, Any], host: str, now: float) -> bool:
     if lease["host"] == host:
-        return _born(lease["pid"]) == lease["born"] != ""
+        return bool(_born(lease["pid"]) == lease["born"] != "")
     return bool(now - lease["heartbeat"] < FOREIGN_LEASE_S)
 
 
@@ -385,6 +391,7 @@ def refuse_network_filesystem(folder: Path, mounts: Iterable[str] | None = None)
             found = (point, kind)
     if found[1] in NETWORK_FILESYSTEMS:
         raise StudyError(
-            f"{folder} lies on {found[0]}, a network filesystem ({found[1]}), where SQLite's locks do not hold and studies "
-            "get corrupted. Choose a local folder with results=… (--results DIR)."
+            f"{folder} lies on {found[0]}, a network filesystem ({found[1]}), where SQLite's locks do not hold and "
+            'studies get corrupted. Keep the records on a local disk with store="sqlite:////local/disk/NAME.db" '
+            "(--store); the results folder itself may stay on the shared one."
         )

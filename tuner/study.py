@@ -356,7 +356,7 @@ class StudyState:
 
     def _rescore(self, trial: Trial) -> None:
         best = self.curve(trial).best(self.goal)
-        trial.best_step, trial.best_score = best if best else (None, None)
+        trial.best_step, trial.best_score = best or (None, None)
         if self.winner == trial.trial:
             self._elect_all()
 

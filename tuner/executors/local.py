@@ -1,0 +1,248 @@
+"""The in-process executor: for tests, debuggers, and replays on a virtual clock.
+
+Training functions run on threads that hand over to one another, so exactly one thing happens at a time and, on the
+virtual clock, everything is deterministic: each step takes one virtual second, and the worker whose clock is furthest
+behind always goes first, as `parallel` real workers would.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from typing import Literal
+
+from tuner.messages import Command, Ended, Event, Forget, Job, Order, Waiting, WorkerEvent, WorkerLost, WorkerReady
+from tuner.records import Row, pack_reports
+from tuner.worker import TrainingFunction, TrialDesk, resolve
+
+Clock = Literal["wall", "virtual"]
+
+# On the wall clock a lone worker trains this long before it lets the coordinator look in.
+_TURN_S = 0.02
+
+
+class _Abandoned(BaseException):
+    """Unwinds a training function whose worker was killed."""
+
+
+class _LocalWorker:
+    """One thread of training; it is its own `Channel`."""
+
+    background_writes = False
+
+    def __init__(self, name: str, executor: LocalExecutor, function: TrainingFunction, job: Job) -> None:
+        self.name = name
+        self.time = executor.now()
+        self.queue: deque[Order] = deque()
+        self.inbox: deque[Command] = deque()
+        self.busy = False
+        self.blocked = False
+        self.killed = False
+        self._executor, self._function, self._job = executor, function, job
+        self._go = threading.Semaphore(0)
+        self._rows: dict[tuple[int, int], list[Row]] = {}
+        self._thread = threading.Thread(target=self._work, name=f"tuner-{name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def runnable(self) -> bool:
+        """Whether handing over to this worker would get anything done."""
+        return bool(self.queue) if not self.busy else not self.blocked or bool(self.inbox)
+
+    def run(self) -> None:
+        """Lets the worker go on; called by the executor, which then waits for its turn."""
+        self._go.release()
+
+    def _work(self) -> None:
+        self._go.acquire()
+        while not self.killed:
+            if self.queue:
+                order = self.queue.popleft()
+                self.busy = True
+                self.time = max(self.time, self._executor.now())
+                ended = TrialDesk(order, self._job, self).train(self._function)
+                self.busy = False
+                if self.killed:
+                    return
+                self.emit(ended)
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        self._executor.turn.release()
+        self._go.acquire()
+        if self.killed and self.busy:
+            raise _Abandoned
+
+    # ── the channel ─────────────────────────────────────────────────────────────────────────────
+
+    def emit(self, event: WorkerEvent) -> None:
+        """Sends an event; a decision point or an end makes the executor return."""
+        if not self.killed:
+            self.flush()
+            self._executor.deliver(self.name, event, urgent=isinstance(event, Waiting | Ended))
+
+    def add_report(self, trial: int, segment: int, rows: list[Row]) -> None:
+        """Buffers reports."""
+        self._rows.setdefault((trial, segment), []).extend(rows)
+
+    def flush(self) -> None:
+        """Sends the buffered reports."""
+        for (trial, segment), rows in self._rows.items():
+            self._executor.deliver(self.name, pack_reports(trial, segment, rows), urgent=False)
+        self._rows.clear()
+
+    def passed(self, trial: int, step: int) -> None:  # noqa: ARG002 - the executor keeps no watch on its own process
+        """A step is over: a virtual second passes, and whoever is behind goes first."""
+        if self.killed:
+            raise _Abandoned
+        if self._executor.step_is_over(self):
+            self._hand_over()
+
+    def receive(self, *, wait: bool) -> Command | None:
+        """The next command."""
+        while wait and not self.inbox:
+            self.blocked = True
+            self._hand_over()
+            self.blocked = False
+        return self.inbox.popleft() if self.inbox else None
+
+    def now(self) -> float:
+        """Unix seconds, or this worker's virtual time."""
+        return self.time if self._executor.clock == "virtual" else time.time()
+
+
+class LocalExecutor:
+    """Runs `parallel` training functions in this process, one at a time.
+
+    A function that hangs cannot be killed here, only abandoned on its daemon thread.
+    """
+
+    def __init__(self, *, clock: Clock = "wall") -> None:
+        self.clock: Clock = clock
+        self.turn = threading.Semaphore(0)
+        self._job: Job | None = None
+        self._function: TrainingFunction | None = None
+        self._workers: dict[str, _LocalWorker] = {}
+        self._events: deque[Event] = deque()
+        self._urgent = False
+        self._time = 0.0
+        self._turn_ends = 0.0
+        self._away: _LocalWorker | None = None
+        self._names = 0
+
+    # ── the contract ────────────────────────────────────────────────────────────────────────────
+
+    def open(self, job: Job, parallel: int | None) -> int:
+        """Makes the workers; without `parallel`, one."""
+        self._job, self._function = job, resolve(job.function, job.search_path)
+        return self.resize(parallel or 1)
+
+    def submit(self, worker: str, orders: tuple[Order, ...]) -> None:
+        """Queues orders."""
+        self._workers[worker].queue.extend(orders)
+
+    def send(self, worker: str, command: Command) -> None:
+        """Leaves a command; one that forgets an order takes effect at once."""
+        found = self._workers[worker]
+        if isinstance(command, Forget):
+            found.queue = deque(order for order in found.queue if order.trial != command.trial)
+        else:
+            found.inbox.append(command)
+
+    def poll(self, timeout_s: float) -> list[Event]:
+        """Trains until something needs an answer, or the turn is over."""
+        deadline = time.monotonic() + timeout_s
+        self._turn_ends = min(deadline, time.monotonic() + _TURN_S)
+        self._urgent = bool(self._events)
+        while not self._urgent and self._advance(deadline) and time.monotonic() < self._turn_ends:
+            pass
+        for worker in self._workers.values():
+            if worker is not self._away:
+                worker.flush()
+        events = list(self._events)
+        self._events.clear()
+        return events
+
+    def kill(self, worker: str, why: str) -> None:
+        """Abandons the worker's thread and puts a fresh worker in its place."""
+        self._abandon(self._workers.pop(worker))
+        self._events.append(WorkerLost(worker=worker, why=why))
+        self._hire(worker)
+
+    def resize(self, parallel: int) -> int:
+        """Adds workers, or lets idle ones go."""
+        while len(self._workers) < parallel:
+            self._names += 1
+            self._hire(f"worker-{self._names}")
+        for name in [name for name, worker in self._workers.items() if not worker.busy and not worker.queue]:
+            if len(self._workers) > parallel:
+                self._abandon(self._workers.pop(name))
+                self._events.append(WorkerLost(worker=name, why="no longer needed"))
+        return len(self._workers)
+
+    def obstacle(self) -> str | None:
+        """Nothing stands in the way of a thread."""
+        return None
+
+    def now(self) -> float:
+        """Unix seconds, or the virtual time reached."""
+        return self._time if self.clock == "virtual" else time.time()
+
+    def close(self) -> None:
+        """Lets every worker go."""
+        for worker in self._workers.values():
+            self._abandon(worker)
+        self._workers.clear()
+
+    # ── for the workers ─────────────────────────────────────────────────────────────────────────
+
+    def deliver(self, worker: str, event: WorkerEvent, *, urgent: bool) -> None:
+        """Takes an event from a worker."""
+        self._events.append((worker, event))
+        self._urgent = self._urgent or urgent
+
+    def step_is_over(self, worker: _LocalWorker) -> bool:
+        """Moves the clock on, and says whether the worker should hand over."""
+        if self.clock == "virtual":
+            worker.time += 1.0
+            if any(other.runnable and other.time < worker.time for other in self._workers.values()):
+                return True
+            self._time = max(self._time, worker.time)
+            return self._urgent
+        return len(self._workers) > 1 or time.monotonic() >= self._turn_ends
+
+    # ── taking turns ────────────────────────────────────────────────────────────────────────────
+
+    def _advance(self, deadline: float) -> bool:
+        """Lets the worker that is furthest behind go on until it hands over; False when nobody can."""
+        worker = self._away
+        if worker is None:
+            runnable = [worker for worker in self._workers.values() if worker.runnable]
+            if not runnable:
+                return False
+            worker = min(runnable, key=lambda each: each.time)
+            if self.clock == "virtual":
+                self._time = max(self._time, worker.time)
+            worker.run()
+        # A function that takes long between two steps keeps the turn; the coordinator goes on without it meanwhile.
+        came_back = self.turn.acquire(timeout=max(0.0, deadline - time.monotonic()))
+        self._away = None if came_back else worker
+        if came_back and self.clock == "wall":
+            worker.time = time.monotonic()
+        return came_back
+
+    def _hire(self, name: str) -> None:
+        if self._job is None or self._function is None:
+            raise RuntimeError("the executor has not been opened")
+        self._workers[name] = _LocalWorker(name, self, self._function, self._job)
+        self._events.append(WorkerReady(worker=name, node="local", pid=os.getpid()))
+
+    def _abandon(self, worker: _LocalWorker) -> None:
+        worker.killed = True
+        if worker is self._away:
+            self._away = None
+            self.turn = threading.Semaphore(0)  # the old turn may still come back, to nobody
+        else:
+            worker.run()

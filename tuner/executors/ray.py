@@ -1,0 +1,317 @@
+"""The Ray executor: a pool of warm workers, each an actor with a control channel. The only file that imports Ray.
+
+Ray restarts a worker that died (`max_restarts=-1`) but never repeats a call (`max_task_retries=0`): what to train
+again is the coordinator's to decide. Each life of a worker has an incarnation, so that a command meant for a dead one
+never reaches its successor.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tuner.errors import ExecutorError, TunerError
+from tuner.executors.thread import Batch, WorkerThread
+from tuner.messages import Command, Event, Job, Order, WorkerLost, WorkerReady
+from tuner.worker import check_results_are_shared, resolve
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a FutureWarning
+
+import ray
+import ray.exceptions
+
+_POLL_WAIT_S = 1.0
+_RETRY_S = 0.5
+_OBJECT_STORE_BYTES = 128 * 2**20
+_NOT_SHIPPED = [".git", ".venv", "venv", "results", "node_modules", "__pycache__", "*.db", "*.db-wal", "*.db-shm"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Hello:
+    """How a worker introduces itself; `problem` says why it cannot train."""
+
+    incarnation: str
+    node: str
+    pid: int
+    problem: str | None
+
+
+class _RayWorker:
+    """The actor: forwards to a `WorkerThread`."""
+
+    def __init__(self, job: Job) -> None:
+        self._problem: str | None = None
+        home = Path(job.search_path[0]) if job.search_path else None
+        if home is not None and home.is_dir():
+            os.chdir(home)  # a training function's relative paths mean what they mean to its author
+        try:
+            check_results_are_shared(job)
+            self._thread = WorkerThread(resolve(job.function, job.search_path), job)
+        except TunerError as error:
+            self._problem = str(error)
+        except Exception as error:  # the user's module may do anything when it is imported
+            self._problem = f"{job.function!r:.200} cannot be imported on this worker: {type(error).__name__}: {error}"
+
+    def hello(self) -> _Hello:
+        incarnation = "" if self._problem else self._thread.incarnation
+        node = f"{os.uname().nodename}:{ray.get_runtime_context().get_node_id()[:6]}"
+        return _Hello(incarnation=incarnation, node=node, pid=os.getpid(), problem=self._problem)
+
+    def tell(self, incarnation: str, orders: tuple[Order, ...], command: Command | None) -> None:
+        if incarnation != self._thread.incarnation:
+            return
+        if orders:
+            self._thread.submit(orders)
+        if command is not None:
+            self._thread.send(command)
+
+    def poll(self, incarnation: str, acknowledged: int) -> Batch | None:
+        if incarnation != self._thread.incarnation:
+            return None
+        return self._thread.poll(acknowledged, _POLL_WAIT_S)
+
+
+@dataclass(slots=True)
+class _Seat:
+    """What the executor knows of one worker."""
+
+    name: str
+    actor: Any
+    incarnation: str = ""
+    killed_because: str = ""
+    retry_at: float | None = None
+    leaving: bool = False
+
+
+class RayExecutor:
+    """Runs training functions on a Ray cluster, `address="local"` starting one on this machine."""
+
+    def __init__(
+        self, *, address: str | None = None, cpus: float = 1, gpus: float = 0, ship: Path | None = None
+    ) -> None:
+        """`cpus` and `gpus` are per trial; `ship` is a folder of code that other nodes need."""
+        self._address = address or "local"
+        self._cpus, self._gpus, self._ship = cpus, gpus, ship
+        self._job: Job | None = None
+        self._seats: dict[str, _Seat] = {}
+        self._arrived: queue.SimpleQueue[tuple[_Seat, str, Any]] = queue.SimpleQueue()
+        self._events: list[Event] = []
+        self._ours = False
+        self._names = 0
+        self._opened_at = 0.0
+
+    # ── the contract ────────────────────────────────────────────────────────────────────────────
+
+    def open(self, job: Job, parallel: int | None) -> int:
+        """Connects, or starts Ray, and asks for the workers; they announce themselves in `poll`."""
+        self._job = job
+        self._connect(parallel)
+        self._opened_at = time.monotonic()
+        count = parallel or self._fitting()
+        if count < 1:
+            raise ExecutorError(f"no trial can be placed: {self._lack()}. Ask for less (cpus=, gpus=) or add a node.")
+        return self.resize(count)
+
+    def submit(self, worker: str, orders: tuple[Order, ...]) -> None:
+        """Queues orders on a worker."""
+        seat = self._seats[worker]
+        seat.actor.tell.remote(seat.incarnation, orders, None)
+
+    def send(self, worker: str, command: Command) -> None:
+        """Sends a command."""
+        seat = self._seats[worker]
+        seat.actor.tell.remote(seat.incarnation, (), command)
+
+    def poll(self, timeout_s: float) -> list[Event]:
+        """Events of all workers; waits for the first."""
+        self._retry_lost()
+        timeout = 0.0 if self._events else timeout_s
+        try:
+            while True:
+                self._take(*self._arrived.get(timeout=timeout) if timeout else self._arrived.get_nowait())
+                timeout = 0.0
+        except queue.Empty:
+            pass
+        events, self._events = self._events, []
+        return events
+
+    def kill(self, worker: str, why: str) -> None:
+        """Kills the worker's process; Ray starts another in its place."""
+        seat = self._seats[worker]
+        seat.killed_because = why
+        ray.kill(seat.actor, no_restart=False)
+
+    def resize(self, parallel: int) -> int:
+        """Adds workers, or lets the newest ones go when they are idle."""
+        staying = [seat for seat in self._seats.values() if not seat.leaving]
+        for _ in range(parallel - len(staying)):
+            self._hire()
+        for seat in staying[parallel:]:
+            seat.leaving = True
+            del self._seats[seat.name]
+            ray.kill(seat.actor)
+            self._events.append(WorkerLost(worker=seat.name, why="no longer needed", preempted=True))
+        return parallel
+
+    def obstacle(self) -> str | None:
+        """Why workers wait for a place."""
+        waiting = [seat for seat in self._seats.values() if not seat.incarnation]
+        if not waiting or time.monotonic() - self._opened_at < 3.0:
+            return None
+        return f"{len(waiting)} of {len(self._seats)} workers wait for a place: {self._lack()}"
+
+    def now(self) -> float:
+        """Unix seconds."""
+        return time.time()
+
+    def close(self) -> None:
+        """Ends the workers, and Ray where this executor started it."""
+        for seat in self._seats.values():
+            seat.leaving = True
+            try:
+                ray.kill(seat.actor)
+            except Exception as error:  # the cluster may be gone already
+                logging.getLogger("tuner").debug("a worker could not be ended: %s", error)
+        self._seats.clear()
+        if self._ours:
+            ray.shutdown()
+            self._ours = False
+
+    # ── workers ─────────────────────────────────────────────────────────────────────────────────
+
+    def _hire(self) -> None:
+        self._names += 1
+        remote = ray.remote(_RayWorker).options(
+            num_cpus=self._cpus,
+            num_gpus=self._gpus,
+            max_restarts=-1,
+            max_task_retries=0,
+            scheduling_strategy="SPREAD",
+            concurrency_groups={"poll": 1, "control": 1},
+        )
+        seat = _Seat(f"worker-{self._names}", remote.remote(self._job))
+        self._seats[seat.name] = seat
+        self._greet(seat)
+
+    def _greet(self, seat: _Seat) -> None:
+        self._listen(seat, "hello", seat.actor.hello.options(concurrency_group="control").remote())
+
+    def _ask(self, seat: _Seat, acknowledged: int) -> None:
+        call = seat.actor.poll.options(concurrency_group="poll")
+        self._listen(seat, "poll", call.remote(seat.incarnation, acknowledged))
+
+    def _listen(self, seat: _Seat, kind: str, reference: Any) -> None:
+        arrived = self._arrived
+        reference.future().add_done_callback(lambda future: arrived.put((seat, kind, _outcome(future))))
+
+    def _take(self, seat: _Seat, kind: str, outcome: Any) -> None:
+        """One answer of one worker."""
+        if seat.leaving:
+            return
+        match outcome:
+            case ray.exceptions.RayActorError():
+                self._mourn(seat, outcome)
+            case BaseException():
+                raise ExecutorError(f"{seat.name} answered with an error of its own: {outcome}") from outcome
+            case _Hello(problem=str(problem)):
+                raise ExecutorError(problem)
+            case _Hello():
+                seat.incarnation = outcome.incarnation
+                self._events.append(WorkerReady(worker=seat.name, node=outcome.node, pid=outcome.pid))
+                self._ask(seat, 0)
+            case (int(number), list(events)):
+                self._events.extend((seat.name, event) for event in events)
+                self._ask(seat, number)
+            case None:  # a poll meant for the incarnation before
+                self._mourn(seat, None)
+            case _:
+                raise ExecutorError(f"{seat.name} answered {kind} with {outcome!r:.200}")
+
+    def _mourn(self, seat: _Seat, error: ray.exceptions.RayActorError | None) -> None:
+        """The worker died: says so once, then waits for the next life."""
+        if seat.incarnation:
+            why = seat.killed_because or _why(error)
+            preempted = bool(getattr(error, "preempted", False))
+            self._events.append(WorkerLost(worker=seat.name, why=why, preempted=preempted))
+            if isinstance(error, ray.exceptions.ActorUnavailableError) and not seat.killed_because:
+                ray.kill(seat.actor, no_restart=False)  # it may live on behind a broken connection
+        seat.incarnation = seat.killed_because = ""
+        seat.retry_at = time.monotonic() + _RETRY_S
+
+    def _retry_lost(self) -> None:
+        now = time.monotonic()
+        for seat in self._seats.values():
+            if seat.retry_at is not None and now >= seat.retry_at:
+                seat.retry_at = None
+                self._greet(seat)
+
+    # ── the cluster ─────────────────────────────────────────────────────────────────────────────
+
+    def _connect(self, parallel: int | None) -> None:
+        if ray.is_initialized():
+            return
+        arguments: dict[str, Any] = {
+            "address": self._address,
+            "log_to_driver": False,
+            "logging_level": logging.ERROR,
+            "configure_logging": False,
+        }
+        if self._address == "local":
+            cores = os.cpu_count() or 1
+            wanted = int(-(-(parallel or 1) * self._cpus // 1))
+            arguments.update(
+                include_dashboard=False, num_cpus=max(cores, wanted), object_store_memory=_OBJECT_STORE_BYTES
+            )
+        elif self._ship is not None:
+            arguments["runtime_env"] = {"working_dir": str(self._ship), "excludes": _NOT_SHIPPED}
+        try:
+            ray.init(**arguments)
+        except Exception as error:
+            where = (
+                "Ray could not be started here" if self._address == "local" else f"no Ray cluster at {self._address}"
+            )
+            raise ExecutorError(f"{where}: {type(error).__name__}: {error}") from error
+        self._ours = True
+
+    def _fitting(self) -> int:
+        """How many trials the cluster holds at a time."""
+        total = ray.cluster_resources()
+        shares = [total.get(kind, 0.0) / each for kind, each in (("CPU", self._cpus), ("GPU", self._gpus)) if each > 0]
+        return int(min(shares, default=float(os.cpu_count() or 1)) + 1e-9)
+
+    def _lack(self) -> str:
+        total = ray.cluster_resources()
+        asked = [
+            f"{each:g} {kind} a trial, the cluster has {total.get(kind, 0.0):g}"
+            for kind, each in (("GPU", self._gpus), ("CPU", self._cpus))
+            if each > 0
+        ]
+        return "asked for " + "; ".join(asked)
+
+
+def _outcome(future: Any) -> Any:
+    error = future.exception()
+    return error if error is not None else future.result()
+
+
+def _why(error: ray.exceptions.RayActorError | None) -> str:
+    if error is None:
+        return "its process was replaced"
+    text = " ".join(str(error).split())
+    for sign, sentence in _CAUSES:
+        if sign in text:
+            return sentence
+    return f"its process died ({text[:160]})"
+
+
+_CAUSES: list[tuple[str, str]] = [
+    ("out of memory", "its process was killed: the node ran out of memory"),
+    ("OOM", "its process was killed: the node ran out of memory"),
+    ("node", "its node is gone, or its process died"),
+]

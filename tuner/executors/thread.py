@@ -1,0 +1,148 @@
+"""A worker that trains on a thread of its own while others talk to it: what lives inside each Ray actor."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import uuid
+from collections import deque
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from tuner.messages import Beat, Command, Ended, Forget, Job, Order, Waiting, WorkerEvent
+from tuner.records import Row, pack_reports
+from tuner.worker import TrainingFunction, TrialDesk
+
+# Ended trials leave at least this often; reports alone may gather a little longer.
+FLUSH_ENDED_S = 0.02
+FLUSH_REPORTS_S = 0.1
+
+Batch: TypeAlias = tuple[int, list[WorkerEvent]]
+
+
+@dataclass(slots=True)
+class _Rows:
+    """Reports of one segment that have not left yet."""
+
+    trial: int
+    segment: int
+    rows: list[Row]
+
+
+class WorkerThread:
+    """Trains orders one after another; `send` and `poll` may be called from other threads at any time.
+
+    A batch of events is kept until the next `poll` acknowledges it, so that an answer lost on the way is sent again.
+    """
+
+    background_writes = True
+
+    def __init__(self, function: TrainingFunction, job: Job) -> None:
+        self.incarnation = uuid.uuid4().hex
+        self._function, self._job = function, job
+        self._orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        self._forgotten: set[int] = set()
+        self._changed = threading.Condition()
+        self._outbox: deque[WorkerEvent | _Rows] = deque()
+        self._leaves_at = 0.0
+        self._sent: Batch = (0, [])
+        self._progress: Beat | None = None
+        threading.Thread(target=self._work, name="tuner-training", daemon=True).start()
+
+    # ── what the coordinator calls ──────────────────────────────────────────────────────────────
+
+    def submit(self, orders: tuple[Order, ...]) -> None:
+        """Queues orders."""
+        for order in orders:
+            self._orders.put(order)
+
+    def send(self, command: Command) -> None:
+        """Leaves a command for the next control point."""
+        if isinstance(command, Forget):
+            self._forgotten.add(command.trial)
+        else:
+            self._commands.put(command)
+
+    def poll(self, acknowledged: int, wait_s: float) -> Batch:
+        """The next batch of events; the one before again where it was not acknowledged."""
+        if acknowledged < self._sent[0]:
+            return self._sent
+        deadline = time.monotonic() + wait_s
+        with self._changed:
+            while (now := time.monotonic()) < deadline:
+                if not self._outbox:
+                    self._changed.wait(deadline - now)
+                elif now < self._leaves_at:
+                    self._changed.wait(min(self._leaves_at, deadline) - now)
+                else:
+                    break
+            gathered, self._outbox = self._outbox, deque()
+        events = [
+            pack_reports(item.trial, item.segment, item.rows) if isinstance(item, _Rows) else item for item in gathered
+        ]
+        if not events and self._progress is not None:
+            events = [self._progress]
+        self._sent = (self._sent[0] + 1, events)
+        return self._sent
+
+    # ── the channel ─────────────────────────────────────────────────────────────────────────────
+
+    def emit(self, event: WorkerEvent) -> None:
+        """Sends an event: at once where an answer or new work is needed."""
+        if isinstance(event, Waiting):
+            wait_s = 0.0
+        elif isinstance(event, Ended):
+            wait_s = 0.0 if self._orders.empty() else FLUSH_ENDED_S
+        else:
+            wait_s = FLUSH_REPORTS_S
+        with self._changed:
+            self._schedule(wait_s)
+            self._outbox.append(event)
+
+    def add_report(self, trial: int, segment: int, rows: list[Row]) -> None:
+        """Buffers reports."""
+        with self._changed:
+            last = self._outbox[-1] if self._outbox else None
+            if isinstance(last, _Rows) and last.trial == trial and last.segment == segment:
+                last.rows.extend(rows)
+                return
+            self._schedule(FLUSH_REPORTS_S)
+            self._outbox.append(_Rows(trial, segment, rows))
+
+    def passed(self, trial: int, step: int) -> None:
+        """Notes how far the trial has come."""
+        self._progress = Beat(trial=trial, step=step)
+
+    def receive(self, *, wait: bool) -> Command | None:
+        """The next command."""
+        if wait:
+            return self._commands.get()
+        try:
+            return None if self._commands.empty() else self._commands.get_nowait()
+        except queue.Empty:
+            return None
+
+    def now(self) -> float:
+        """Unix seconds."""
+        return time.time()
+
+    # ── inside ──────────────────────────────────────────────────────────────────────────────────
+
+    def _schedule(self, wait_s: float) -> None:
+        """The outbox leaves in `wait_s` at the latest."""
+        leaves_at = time.monotonic() + wait_s
+        if not self._outbox or leaves_at < self._leaves_at:
+            self._leaves_at = leaves_at
+            self._changed.notify()
+
+    def _work(self) -> None:
+        while True:
+            order = self._orders.get()
+            if order.trial in self._forgotten:
+                self._forgotten.discard(order.trial)
+                continue
+            ended = TrialDesk(order, self._job, self).train(self._function)
+            self._progress = None
+            self.emit(ended)

@@ -1,0 +1,160 @@
+"""What the user's training function holds: settings to read, a state to save, steps to take, scores to report.
+
+A bare `Run(params)` works in a notebook or a unit test: it takes every step, keeps what is reported in
+`run.reports`, and nothing else happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from tuner.checkpoints import FolderState, ObjectState, State
+from tuner.errors import TrainingError
+
+
+class Report(NamedTuple):
+    """Scores as reported after a step."""
+
+    step: int
+    scores: dict[str, float]
+
+
+class Desk(Protocol):
+    """Who a `Run` answers to: a worker's desk, or nobody in a notebook."""
+
+    def report(self, step: int, scores: dict[str, float]) -> None:
+        """Takes scores; never waits."""
+        ...
+
+    def register(self, state: State) -> int:
+        """Takes the way to save and load; returns the steps already done in the state that was just loaded."""
+        ...
+
+    def between(self, done: int) -> str | None:
+        """Between two steps: whatever may pause, adjust, save or stop. A reason ends the loop."""
+        ...
+
+
+class _Notebook:
+    """Keeps reports in a list; nothing ever stops."""
+
+    def __init__(self) -> None:
+        self.reports: list[Report] = []
+
+    def report(self, step: int, scores: dict[str, float]) -> None:
+        self.reports.append(Report(step, scores))
+
+    def register(self, state: State) -> int:  # noqa: ARG002 - nothing is saved in a notebook
+        return 0
+
+    def between(self, done: int) -> str | None:  # noqa: ARG002 - and nothing interferes
+        return None
+
+
+class Run:
+    """One trial, as its training function sees it.
+
+    >>> run = Run({"learning_rate": 0.1})
+    >>> for epoch in run.steps(2):
+    ...     run.report(loss=1.0 / (epoch + 1))
+    >>> run.reports
+    [Report(step=1, scores={'loss': 1.0}), Report(step=2, scores={'loss': 0.5})]
+    """
+
+    def __init__(self, params: Mapping[str, Any], *, seed: int = 0, desk: Desk | None = None) -> None:
+        self.params: Mapping[str, Any] = params
+        """The settings in force now; read them at every step, since a person may change them."""
+        self.seed = seed
+        """A seed for everything random in this trial; the same in every retry of it."""
+        self.ended: str | None = None
+        """Why the loop ended early, or None."""
+        self._desk: Desk = desk if desk is not None else _Notebook()
+        self._done = 0
+        self._reported = 0
+        self._in_step = False
+        self._loops = False
+        self._resumes_at = 0
+
+    @property
+    def done(self) -> int:
+        """Steps completed, those before a resume included."""
+        return self._done
+
+    @property
+    def reports(self) -> list[Report]:
+        """What a bare run has reported; a run that belongs to a study keeps its reports in the study's tables."""
+        return self._desk.reports if isinstance(self._desk, _Notebook) else []
+
+    def state(
+        self,
+        *objects: Any,
+        save: Callable[[Path], object] | None = None,
+        load: Callable[[Path], object] | None = None,
+    ) -> None:
+        """Says how to save and load: objects with `state_dict`/`load_state_dict`, or two functions of a folder.
+
+        When the trial continues from a checkpoint the state is loaded here, so call it once everything is built and
+        before the first step. tuner decides *when* to save.
+        """
+        if self._loops:
+            raise TrainingError("call run.state before the first step, so that a resumed trial starts from it.")
+        if (save is None) != (load is None) or (objects and save is not None):
+            raise TrainingError(
+                "run.state takes objects with state_dict()/load_state_dict(), or both save= and load=, got "
+                f"{len(objects)} objects, save={save!r}, load={load!r}."
+            )
+        state = FolderState(save, load) if save is not None and load is not None else ObjectState(*objects)
+        self._resumes_at = self._done = self._desk.register(state)
+
+    def steps(self, count: int) -> Iterator[int]:
+        """Yields how many steps are done: 0 … count−1, like `range`, later ones only after a resume.
+
+        What is reported inside the step that begins at k counts for step k+1, the steps then done, so that a report and
+        the checkpoint of the same moment carry the same number.
+        """
+        while self._done + self._in_step < count and self.step():
+            yield self._done
+        if self._in_step:
+            self._close_step()
+
+    def step(self) -> bool:
+        """Ends the step before, lets whatever waits take effect, and says whether to take another.
+
+        For loops that a framework owns; `steps` is the loop around it.
+        """
+        if self.ended is not None:
+            return False
+        if not self._loops:
+            self._loops = True
+            self.ended = self._desk.between(self._done)
+        elif self._in_step:
+            self._close_step()
+        self._in_step = self.ended is None
+        return self._in_step
+
+    def report(self, **scores: Any) -> None:
+        """Records scores of the present step by name: numbers, NumPy or torch scalars."""
+        if not scores:
+            raise TrainingError("run.report needs scores by name, for example run.report(dev_accuracy=0.9).")
+        numbers: dict[str, float] = {}
+        for name, value in scores.items():
+            try:
+                numbers[name] = float(value)
+            except (TypeError, ValueError) as error:
+                raise TrainingError(
+                    f"run.report: {name} must be one number, got {type(value).__name__} {value!r:.80}. "
+                    "Report its mean, or one score a name."
+                ) from error
+        if self._loops:
+            step = self._done + self._in_step
+        else:
+            self._reported += 1  # an objective without steps: every report is one
+            step = self._done = self._resumes_at + self._reported
+        self._desk.report(step, numbers)
+
+    def _close_step(self) -> None:
+        self._in_step = False
+        self._done += 1
+        self.ended = self._desk.between(self._done)
