@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from tuner.errors import MissingExtra, SettingsError, did_you_mean
 from tuner.workloads.decay import decayed
-from tuner.workloads.network import Labels, Network, normalised
+from tuner.workloads.network import EarlyStopping, Labels, Network, normalised
 from tuner.workloads.optimizers import Array
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ DEFAULTS: Mapping[str, Any] = {
     "init": "auto",
     "batch_norm": False,
     "optimizer": "momentum",
+    "patience": None,  # epochs without a better dev accuracy before training stops early; None goes on to the end
     # read anew each epoch, so that a babysitter may change them
     "learning_rate": 0.1,
     "beta": 0.9,
@@ -101,7 +103,8 @@ def _train(run: Run, defaults: Mapping[str, Any]) -> None:
         optimizer=settings["optimizer"],
         seed=run.seed,
     )
-    run.state(network)
+    stopping = EarlyStopping(inf if settings["patience"] is None else settings["patience"])
+    run.state(network, stopping)
     for epoch in run.steps(settings["epochs"]):
         settings = _settings(run, defaults)
         schedule = {name: settings[name] for name in ("decay", "decay_rate", "decay_every")}
@@ -119,6 +122,8 @@ def _train(run: Run, defaults: Mapping[str, Any]) -> None:
             test_accuracy=network.accuracy(*data.test),  # to look at in the end: selecting by it would spoil it
             update_cos=network.update_cos,
         )
+        if stopping.stops(dev_accuracy):
+            break
 
 
 def _settings(run: Run, defaults: Mapping[str, Any]) -> dict[str, Any]:

@@ -319,7 +319,7 @@ def gradient_check(network: Network, x: Array, y: Labels, *, l2: float = 0.0, ep
 class EarlyStopping:
     """Says when a dev score, higher is better, has not improved for `patience` epochs; nan never improves."""
 
-    def __init__(self, patience: int) -> None:
+    def __init__(self, patience: float) -> None:
         self.patience = patience
         self.best, self.epochs_since_best = -inf, 0
 
