@@ -1,0 +1,328 @@
+"""Knows when a curve is hopeless, or has diverged, and says why.
+
+A rule asks at few steps, its rungs, and compares trials there. What it says is a function of the study alone: it keeps
+the scores of ended trials sorted for speed, and a fresh rule on the same study says the same.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import math
+import statistics
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Set
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from tuner.errors import SettingsError, did_you_mean
+from tuner.records import Goal
+from tuner.study import Curve, StudyState, Trial
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a trial that waits at a decision point is told; `ask_at` is the next step at which to ask (None: never)."""
+
+    action: Literal["continue", "prune"]
+    why: str
+    ask_at: int | None
+
+
+class StoppingRule(Protocol):
+    """Decides at a few steps whether a trial is worth training on."""
+
+    name: str
+
+    def first_ask(self, after: int = 0) -> int | None:
+        """The first step beyond `after` at which to ask; None: never."""
+        ...
+
+    def judge(self, study: StudyState, trial: Trial, step: int) -> Verdict:
+        """Whether `trial`, which has reached `step`, goes on."""
+        ...
+
+
+class Off:
+    """Never stops a trial."""
+
+    name = "off"
+
+    def first_ask(self, after: int = 0) -> int | None:  # noqa: ARG002 - the protocol's word
+        """None: nothing is ever asked."""
+        return None
+
+    def judge(self, study: StudyState, trial: Trial, step: int) -> Verdict:  # noqa: ARG002
+        """On it goes."""
+        return Verdict(action="continue", why="stopping is off", ask_at=None)
+
+
+class _RungRule:
+    """Compares trials at rungs. Scores are signed here: higher is better, and one that is not finite is worst of all.
+
+    Only search trials are compared with; a confirmation of the winner would raise the bar five times over.
+    """
+
+    name: str
+
+    def __init__(self, first_rung: int) -> None:
+        self._first_rung = first_rung
+        self._past: _Past | None = None
+
+    def first_ask(self, after: int = 0) -> int | None:
+        """The first rung beyond `after`."""
+        return next(rung for rung in self._rungs() if rung > after)
+
+    def judge(self, study: StudyState, trial: Trial, step: int) -> Verdict:
+        """Compares the trial, at the last rung it reached, with all that have been there, whatever became of them."""
+        rung = self._rung(step)
+        own = None if rung is None else self._own(study, study.curve(trial), rung)
+        if rung is None or own is None:
+            stops, why = False, "it has no score to compare yet"
+        elif own == -math.inf:
+            stops, why = True, "its score is not a finite number"
+        else:
+            stops, why = self._compare(study, own, self._others(study, trial, rung))
+        ask_at = self.first_ask(step)
+        if stops:
+            return Verdict(action="prune", why=f"stopped at step {step}: {why}", ask_at=ask_at)
+        return Verdict(action="continue", why=f"goes on at step {step}: {why}", ask_at=ask_at)
+
+    # ── what makes a rule ───────────────────────────────────────────────────────────────────────
+
+    def _following(self, rung: int) -> int:
+        raise NotImplementedError
+
+    def _own(self, study: StudyState, curve: Curve, rung: int) -> float | None:
+        """What the trial in question is judged by; None where it has no score by then."""
+        raise NotImplementedError
+
+    def _mark(self, study: StudyState, curve: Curve, rung: int) -> float | None:
+        """What the others are remembered by."""
+        raise NotImplementedError
+
+    def _compare(self, study: StudyState, own: float, others: list[float]) -> tuple[bool, str]:
+        """Whether to stop, and why; `others` ascends."""
+        raise NotImplementedError
+
+    # ── the rungs and what was scored there ─────────────────────────────────────────────────────
+
+    def _rungs(self) -> Iterator[int]:
+        rung = self._first_rung
+        while True:
+            yield rung
+            rung = self._following(rung)
+
+    def _rung(self, step: int) -> int | None:
+        reached = None
+        for rung in self._rungs():
+            if rung > step:
+                return reached
+            reached = rung
+        return reached
+
+    def _others(self, study: StudyState, trial: Trial, rung: int) -> list[float]:
+        """The marks of all other search trials that have come as far, ascending."""
+        if self._past is None or self._past.study is not study:
+            self._past = _Past(study)
+        self._past.catch_up(self._rungs, self._mark)
+        marks = self._past.at(rung, {trial.trial, *study.live})
+        for rival in study.live.values():
+            if rival is not trial and rival.purpose == "search":
+                curve = study.curve(rival)
+                mark = self._mark(study, curve, rung) if curve.steps and curve.steps[-1] >= rung else None
+                if mark is not None:
+                    bisect.insort(marks, mark)
+        return marks
+
+
+class _Past:
+    """What the ended trials of one study are remembered by at every rung: a cache their curves can always refill."""
+
+    def __init__(self, study: StudyState) -> None:
+        self.study = study
+        self._seen = 0
+        self._by_rung: dict[int, list[float]] = {}
+        self._by_trial: dict[int, dict[int, float]] = {}
+
+    def catch_up(
+        self, rungs: Callable[[], Iterator[int]], mark: Callable[[StudyState, Curve, int], float | None]
+    ) -> None:
+        """Takes in the trials that ended since the last call."""
+        for number in self.study.ended_order[self._seen :]:
+            for rung, old in self._by_trial.pop(number, {}).items():
+                _take_out(self._by_rung[rung], old)
+            self._by_trial[number] = marks = self._marks(self.study.trials[number], rungs(), mark)
+            for rung, new in marks.items():
+                bisect.insort(self._by_rung.setdefault(rung, []), new)
+        self._seen = len(self.study.ended_order)
+
+    def at(self, rung: int, but: Set[int]) -> list[float]:
+        """The marks at one rung, ascending, without those of some trials (taken up again, they are no longer past)."""
+        marks = self._by_rung.get(rung, []).copy()
+        for number in but:
+            mark = self._by_trial.get(number, {}).get(rung)
+            if mark is not None:
+                _take_out(marks, mark)
+        return marks
+
+    def _marks(
+        self, trial: Trial, rungs: Iterator[int], mark: Callable[[StudyState, Curve, int], float | None]
+    ) -> dict[int, float]:
+        if trial.purpose != "search":
+            return {}
+        curve = self.study.curve(trial)
+        last = curve.steps[-1] if curve.steps else 0
+        reached = itertools.takewhile(lambda rung: rung <= last, rungs)
+        return {rung: value for rung in reached if (value := mark(self.study, curve, rung)) is not None}
+
+
+class Asha(_RungRule):
+    """Asynchronous successive halving that stops trials and never pauses them (Li et al. 2020, MLSys).
+
+    Rungs lie at min_steps·reduction^k. A trial goes on if it is among the best 1/reduction of all scores seen at its
+    rung so far; while fewer than `reduction` trials have been there, all go on. The first rung is step 3 unless told
+    otherwise: after one step a score speaks of the initial weights and the warm-up more than of the settings, and
+    two trials of three would be stopped on that word.
+    """
+
+    name = "asha"
+
+    def __init__(self, *, min_steps: int = 3, reduction: int = 3) -> None:
+        if min_steps < 1:
+            raise SettingsError(f"min_steps must be at least 1, got {min_steps}. Try min_steps=3.")
+        if reduction < 2:
+            raise SettingsError(
+                f"reduction must be at least 2, got {reduction}: one in that many goes on. Try reduction=3."
+            )
+        super().__init__(min_steps)
+        self.min_steps = min_steps
+        self.reduction = reduction
+
+    def __repr__(self) -> str:
+        return f"Asha(min_steps={self.min_steps}, reduction={self.reduction})"
+
+    def _following(self, rung: int) -> int:
+        return rung * self.reduction
+
+    def _own(self, study: StudyState, curve: Curve, rung: int) -> float | None:
+        score = curve.at(rung)
+        return None if score is None else _worth(study, score)
+
+    _mark = _own
+
+    def _compare(self, study: StudyState, own: float, others: list[float]) -> tuple[bool, str]:
+        seen = len(others) + 1
+        if seen < self.reduction:
+            return False, f"only {seen} of the {self.reduction} trials it takes to compare have been at that rung"
+        place = len(others) - bisect.bisect_right(others, own) + 1
+        best = seen // self.reduction
+        these = "the best one goes on" if best == 1 else f"the best {best} go on"
+        return place > best, f"{_ordinal(place)} of {seen} at that rung with {study.signed(own):g}, {these}"
+
+
+class Median(_RungRule):
+    """Stops a trial whose best score so far is worse than the median of the others' running averages up to that step.
+
+    (Golovin et al. 2017, Google Vizier, §3.2.2.) It asks at steps that grow by a quarter, so that training seldom
+    waits, and needs `min_trials` others that have come as far.
+    """
+
+    name = "median"
+
+    def __init__(self, *, min_trials: int = 5, min_steps: int = 3) -> None:
+        for word, number in (("min_trials", min_trials), ("min_steps", min_steps)):
+            if number < 1:
+                raise SettingsError(f"{word} must be at least 1, got {number}. Try {word}=3.")
+        super().__init__(min_steps)
+        self.min_trials = min_trials
+        self.min_steps = min_steps
+
+    def __repr__(self) -> str:
+        return f"Median(min_trials={self.min_trials}, min_steps={self.min_steps})"
+
+    def _following(self, rung: int) -> int:
+        return rung + math.ceil(rung / 4)
+
+    def _own(self, study: StudyState, curve: Curve, rung: int) -> float | None:
+        return max((_worth(study, score) for score in _scores_to(curve, rung)), default=None)
+
+    def _mark(self, study: StudyState, curve: Curve, rung: int) -> float | None:
+        scores = _scores_to(curve, rung)
+        return _worth(study, sum(scores) / len(scores)) if len(scores) else None
+
+    def _compare(self, study: StudyState, own: float, others: list[float]) -> tuple[bool, str]:
+        if len(others) < self.min_trials:
+            return False, f"only {len(others)} of the {self.min_trials} others it takes to compare have come as far"
+        median = statistics.median(others)
+        stops = own < median
+        best, bar = study.signed(own), study.signed(median)
+        relation = "worse" if stops else "no worse"
+        return (
+            stops,
+            f"its best score {best:g} is {relation} than {bar:g}, the median of {len(others)} others' averages",
+        )
+
+
+_RULES: dict[str, type[Off | Asha | Median]] = {"auto": Asha, "asha": Asha, "median": Median, "off": Off}
+
+
+def rule_by_name(name: str) -> StoppingRule:
+    """The rule of that name with its defaults; "auto" is successive halving."""
+    if name not in _RULES:
+        raise SettingsError(f"stopping={name!r} is unknown. {did_you_mean(name, _RULES)}")
+    return _RULES[name]()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Divergence:
+    """The alarm in the worker: the objective, or any loss, is no finite number or has exploded.
+
+    Exploded is a score to be minimised (the objective if that is the goal, and whatever has "loss" in its name) above
+    `explosion` times the larger of 1 and the size of its first value.
+    """
+
+    objective: str
+    goal: Goal
+    explosion: float = 1e6
+
+    def __call__(self, first: Mapping[str, float], scores: Mapping[str, float]) -> str | None:
+        """What diverged, as a sentence without the step; None while all is well."""
+        explosion = self.explosion
+        for name, score in scores.items():
+            if -explosion <= score <= explosion:  # false for nan; nearly every score ends here
+                continue
+            sentence = self._sentence(name, score, first.get(name, score))
+            if sentence:
+                return sentence
+        return None
+
+    def _sentence(self, name: str, score: float, first: float) -> str | None:
+        is_loss = "loss" in name.lower()
+        if name != self.objective and not is_loss:
+            return None
+        if not math.isfinite(score):
+            return f"{name} is {score}"
+        falls = self.goal == "minimize" if name == self.objective else is_loss
+        if falls and score > self.explosion * max(1.0, abs(first)):
+            return f"{name} exploded from {first:g} to {score:g}"
+        return None
+
+
+def _worth(study: StudyState, score: float) -> float:
+    """Higher is better; what is not finite is worst of all."""
+    return study.signed(score) if math.isfinite(score) else -math.inf
+
+
+def _take_out(marks: list[float], mark: float) -> None:
+    del marks[bisect.bisect_left(marks, mark)]
+
+
+def _scores_to(curve: Curve, step: int) -> array[float]:
+    return curve.scores[: bisect.bisect_right(curve.steps, step)]
+
+
+def _ordinal(number: int) -> str:
+    """1st, 2nd, 3rd, 4th … 11th, 12th."""
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
