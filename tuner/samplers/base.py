@@ -1,0 +1,318 @@
+"""What every sampler of ours shares: a pure proposal in the unit cube, and the same thing as an Optuna sampler."""
+
+from __future__ import annotations
+
+import keyword
+import math
+import re
+import zlib
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, cast, overload
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState as OptunaState
+
+from tuner.errors import SettingsError
+from tuner.records import TrialState
+from tuner.space import Choice, Parameter, Space
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial
+
+Point = tuple[float, ...]
+Box = Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one trial, as a sampler sees it.
+
+    `point` holds one coordinate in [0, 1] a parameter, NaN where the parameter does not exist; `score` is the best head
+    score with its sign turned so that higher is better, None where there is none or the trial diverged.
+    """
+
+    trial: int
+    point: Point
+    state: TrialState
+    score: float | None
+    steps: int
+    round: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundPlan:
+    """A new round: its box maps each parameter's name to an interval of [0, 1], and why it lies there."""
+
+    round: int
+    first_trial: int
+    box: Box
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """Settings to try next, as a point of the unit cube; `opened` is the round that begins with it, if one does."""
+
+    point: Point
+    why: str
+    round: int | None = None
+    opened: RoundPlan | None = None
+    memo: Any = None
+
+
+class Proposer(Protocol):
+    """What the sweep asks for settings; unless `adaptive`, outcomes do not matter and trials are drawn ahead."""
+
+    adaptive: bool
+
+    def propose(
+        self, space: Space, seed: int, trial: int, outcomes: Sequence[Outcome], rounds: Sequence[RoundPlan]
+    ) -> Proposal | None:
+        """The settings of trial number `trial`; None when there is nothing left to try (a grid that is done).
+
+        A pure function of its arguments: `outcomes` are the ended trials in the order they ended, `rounds` those
+        opened so far.
+        """
+        ...
+
+
+class UnitCubeSampler(optuna.samplers.BaseSampler):
+    """A `Proposer` that also serves any Optuna study: what `propose` says in the unit cube, in Optuna's distributions.
+
+    Every parameter ever suggested is drawn jointly, conditional ones too, on the range it was last suggested with; so
+    ranges may change while the study runs. A parameter nobody has seen yet is drawn evenly. Draws depend on the seed
+    and the trial's number, never on the order of calls. Rounds are kept in the trials' system attributes.
+    """
+
+    adaptive = True
+    _ROUND = "tuner:round"
+
+    def __init__(self, seed: int = 0) -> None:
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise SettingsError(f"seed must be a whole number from 0 up, got {seed!r}. Try seed=0.")
+        self.seed = seed
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(seed={self.seed})"
+
+    @abstractmethod
+    def propose(
+        self, space: Space, seed: int, trial: int, outcomes: Sequence[Outcome], rounds: Sequence[RoundPlan]
+    ) -> Proposal | None:
+        """See `Proposer.propose`."""
+
+    # ── as an Optuna sampler ────────────────────────────────────────────────────────────────────
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:  # noqa: ARG002
+        """Every parameter suggested so far, each on its latest range; those with a single value need no draw."""
+        latest: dict[str, BaseDistribution] = {}
+        for past in study.get_trials(deepcopy=False):
+            latest.update(past.distributions)
+        return {name: latest[name] for name in sorted(latest) if not latest[name].single()}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """The proposal for this trial's number; a grid that is done begins again. More than one goal: ValueError."""
+        self._refuse_goals(study)
+        cube = _Cube({name: d for name, d in search_space.items() if not d.single()})
+        if not cube.distributions:
+            return {}
+        past = study.get_trials(deepcopy=False) if self.adaptive else []
+        rounds = [plan for other in past if (plan := cube.plan(other.system_attrs.get(self._ROUND))) is not None]
+        proposal = self._propose_again(cube.space, trial.number, _Outcomes(cube, past, study), rounds)
+        if proposal.opened is not None and self.adaptive:
+            note = cube.note(proposal.opened)
+            study._storage.set_trial_system_attr(trial._trial_id, self._ROUND, note)
+        return cube.settings(proposal.point)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """An even draw, for a parameter that no trial has had yet."""
+        self._refuse_goals(study)
+        rng = np.random.default_rng([self.seed, trial.number, zlib.crc32(param_name.encode())])
+        return _Cube({param_name: param_distribution}).settings((rng.random(),))[param_name]
+
+    def _propose_again(
+        self, space: Space, trial: int, outcomes: Sequence[Outcome], rounds: Sequence[RoundPlan]
+    ) -> Proposal:
+        proposal = self.propose(space, self.seed, trial, outcomes, rounds)
+        while proposal is None:  # a finite sampler is done: Optuna decides when to stop, so begin again
+            trial = self._again(space, trial)
+            proposal = self.propose(space, self.seed, trial, outcomes, rounds)
+        return proposal
+
+    def _again(self, space: Space, trial: int) -> int:
+        """The trial whose settings stand in for this one's, once there are no more."""
+        raise NotImplementedError
+
+    def _refuse_goals(self, study: Study) -> None:
+        if self.adaptive and len(study.directions) > 1:
+            raise ValueError(
+                f"{type(self).__name__} follows one goal, got {len(study.directions)}. "
+                "Create the study with one direction, or use optuna.samplers.NSGAIISampler."
+            )
+
+
+class NonAdaptiveSampler(UnitCubeSampler):
+    """A sampler that looks at no outcome: what trial n gets follows from the seed and n alone."""
+
+    adaptive = False
+
+    def propose(
+        self,
+        space: Space,
+        seed: int,
+        trial: int,
+        outcomes: Sequence[Outcome],  # noqa: ARG002  # the contract's, for samplers that learn
+        rounds: Sequence[RoundPlan],  # noqa: ARG002
+    ) -> Proposal | None:
+        """The draw of this trial's number."""
+        return self.draw(space, seed, trial)
+
+    @abstractmethod
+    def draw(self, space: Space, seed: int, trial: int) -> Proposal | None:
+        """The settings of trial number `trial`; None when there is nothing left to try."""
+
+
+@dataclass(frozen=True)
+class _Cube:
+    """Optuna's distributions as a `Space`: each value's place in the unit interval, and the way back."""
+
+    distributions: Mapping[str, BaseDistribution]
+
+    @property
+    def space(self) -> Space:
+        dimensions: dict[str, Parameter | Choice] = {}
+        for name, distribution in self.distributions.items():
+            word = _word(name)
+            dimensions[f"{word}_{len(dimensions)}" if word in dimensions else word] = dimension_of(distribution)
+        return Space(**dimensions)
+
+    def settings(self, point: Sequence[float]) -> dict[str, Any]:
+        return {name: value_at(d, u) for (name, d), u in zip(self.distributions.items(), point, strict=True)}
+
+    def point(self, params: Mapping[str, Any]) -> Point | None:
+        """Where these settings lie in the present ranges; None when outside, or when nothing here is among them."""
+        point = tuple(place_of(d, params[n]) if n in params else math.nan for n, d in self.distributions.items())
+        within = [0.0 <= u <= 1.0 for u in point if not math.isnan(u)]
+        return point if within and all(within) else None
+
+    def note(self, plan: RoundPlan) -> dict[str, Any]:
+        box = {name: list(sides) for name, sides in plan.box.items()}
+        return {"round": plan.round, "first_trial": plan.first_trial, "box": box, "why": plan.why, "space": self._mark}
+
+    def plan(self, note: Mapping[str, Any] | None) -> RoundPlan | None:
+        """The round a note speaks of, unless the ranges have changed since."""
+        if note is None or note["space"] != self._mark:
+            return None
+        box = {name: (float(low), float(high)) for name, (low, high) in note["box"].items()}
+        return RoundPlan(round=note["round"], first_trial=note["first_trial"], box=box, why=note["why"])
+
+    @property
+    def _mark(self) -> int:
+        return zlib.crc32(repr(sorted(self.distributions.items())).encode())
+
+
+class _Outcomes(Sequence[Outcome]):
+    """The ended trials of an Optuna study, converted when first looked at: most proposals never do."""
+
+    def __init__(self, cube: _Cube, trials: Sequence[FrozenTrial], study: Study) -> None:
+        self._cube, self._trials, self._study = cube, trials, study
+        self._converted: list[Outcome] | None = None
+
+    def _all(self) -> list[Outcome]:
+        if self._converted is None:
+            sign = -1.0 if self._study.direction == optuna.study.StudyDirection.MINIMIZE else 1.0
+            found = (_outcome_of(self._cube, trial, sign) for trial in self._trials)
+            self._converted = [outcome for outcome in found if outcome is not None]
+        return self._converted
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def __iter__(self) -> Iterator[Outcome]:
+        return iter(self._all())
+
+    @overload
+    def __getitem__(self, index: int) -> Outcome: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Outcome]: ...
+    def __getitem__(self, index: int | slice) -> Outcome | Sequence[Outcome]:
+        return self._all()[index]
+
+
+def _outcome_of(cube: _Cube, trial: FrozenTrial, sign: float) -> Outcome | None:
+    point = cube.point(trial.params) if trial.state.is_finished() else None
+    if point is None:
+        return None
+    finite = trial.value is not None and math.isfinite(trial.value)
+    states: dict[OptunaState, TrialState] = {
+        OptunaState.COMPLETE: "completed" if finite else "diverged",  # Optuna lets an infinite value complete
+        OptunaState.PRUNED: "pruned",
+        OptunaState.FAIL: "failed",  # where a NaN ends too
+    }
+    score = sign * trial.value if finite and trial.value is not None else None
+    return Outcome(
+        trial=trial.number, point=point, state=states[trial.state], score=score, steps=trial.last_step or 0
+    )  # fmt: skip
+
+
+def dimension_of(distribution: BaseDistribution) -> Parameter | Choice:
+    """The parameter that draws as the distribution does; steps and options are counted from 0."""
+    if isinstance(distribution, CategoricalDistribution):
+        return Choice(options=tuple(range(len(distribution.choices))))
+    numeric = _numeric(distribution)
+    if _steps(numeric):
+        return Parameter(low=0, high=round((numeric.high - numeric.low) / cast(float, numeric.step)), type="integer")
+    whole = isinstance(numeric, IntDistribution)
+    return Parameter(
+        low=numeric.low,
+        high=numeric.high,
+        scale="log" if numeric.log else "linear",
+        type="integer" if whole else "float",
+    )
+
+
+def value_at(distribution: BaseDistribution, u: float) -> Any:
+    """The distribution's value at a place in [0, 1]."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[dimension_of(distribution).from_unit(u)]
+    numeric = _numeric(distribution)
+    if numeric.single():
+        return numeric.low
+    counted = dimension_of(numeric).from_unit(u)
+    if _steps(numeric):
+        return min(numeric.low + counted * cast(float, numeric.step), numeric.high)
+    return counted
+
+
+def place_of(distribution: BaseDistribution, value: Any) -> float:
+    """The value's place on the distribution's scale; beyond [0, 1] where it lies outside the range."""
+    dimension = dimension_of(distribution)
+    if isinstance(dimension, Choice):
+        return dimension.to_unit(int(distribution.to_internal_repr(value)))
+    numeric = _numeric(distribution)
+    return dimension.place((value - numeric.low) / cast(float, numeric.step) if _steps(numeric) else value)
+
+
+def _numeric(distribution: BaseDistribution) -> FloatDistribution | IntDistribution:
+    if not isinstance(distribution, FloatDistribution | IntDistribution):
+        raise SettingsError(f"{distribution!r} is unknown here. Use suggest_float, suggest_int or suggest_categorical.")
+    return distribution
+
+
+def _steps(distribution: FloatDistribution | IntDistribution) -> bool:
+    return distribution.step is not None and not (isinstance(distribution, IntDistribution) and distribution.step == 1)
+
+
+def _word(name: str) -> str:
+    """The name as a `Space` takes it."""
+    word = re.sub(r"\W", "_", name)
+    return word if word.isidentifier() and not keyword.iskeyword(word) and word[0] != "_" else f"p_{word}"

@@ -1,0 +1,45 @@
+"""Knows the draws that look at no outcome: even random ones, and Sobol points, which leave no gaps."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from tuner.samplers.base import NonAdaptiveSampler, Point, Proposal
+from tuner.space import Space
+
+_BLOCK = 1024  # points made at a time
+
+
+class RandomSampler(NonAdaptiveSampler):
+    """Draws every trial evenly and independently: a function of the seed and the trial's number alone."""
+
+    def draw(self, space: Space, seed: int, trial: int) -> Proposal:
+        """One even draw."""
+        point = tuple(np.random.default_rng([seed, trial]).random(len(space)).tolist())
+        return Proposal(point=point, why="an even random draw")
+
+
+class SobolSampler(NonAdaptiveSampler):
+    """Spreads the trials evenly over the space: trial n is point n of a scrambled Sobol sequence."""
+
+    def draw(self, space: Space, seed: int, trial: int) -> Proposal:
+        """The sequence's next point."""
+        return Proposal(point=sobol_point(len(space), seed, trial), why="the next point of an even spread")
+
+
+def sobol_point(dimensions: int, seed: int, index: int, stream: int = 0) -> Point:
+    """Point `index` of a Sobol sequence with Owen's scrambling; each (seed, stream) has its own scrambling."""
+    return _sobol_block(dimensions, seed, stream, index // _BLOCK)[index % _BLOCK]
+
+
+@lru_cache(maxsize=64)
+def _sobol_block(dimensions: int, seed: int, stream: int, block: int) -> tuple[Point, ...]:
+    from scipy.stats.qmc import Sobol  # half a second, for whoever draws no Sobol points
+
+    # An unscrambled sequence begins in the lower corner, which scrambling undoes (Owen 1998).
+    sequence = Sobol(dimensions, scramble=True, rng=np.random.default_rng([seed, stream]))
+    if block:
+        sequence.fast_forward(block * _BLOCK)
+    return tuple(map(tuple, sequence.random(_BLOCK).tolist()))
