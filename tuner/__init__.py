@@ -1,1 +1,62 @@
-"""x"""
+"""Hyperparameter search for people who train neural networks: sweep many models, babysit one, read every score."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tuner import samplers, workloads
+    from tuner.api import Summary, attach, open, studies, sweep  # noqa: A004 - tuner.open reads like open
+    from tuner.errors import TunerError
+    from tuner.handle import Handle
+    from tuner.reading import Best, Study
+    from tuner.run import Run
+    from tuner.selfcheck import check
+    from tuner.space import Space, choice, integer, linear, log, log_one_minus
+
+__all__ = [
+    "Best",
+    "Handle",
+    "Run",
+    "Space",
+    "Study",
+    "Summary",
+    "TunerError",
+    "attach",
+    "check",
+    "choice",
+    "integer",
+    "linear",
+    "log",
+    "log_one_minus",
+    "open",
+    "samplers",
+    "studies",
+    "sweep",
+    "workloads",
+]
+
+# Imported when first used: the shell must answer at once, and a worker needs `Run` alone.
+_HOMES = {
+    "api": ("Summary", "attach", "open", "studies", "sweep"),
+    "errors": ("TunerError",),
+    "handle": ("Handle",),
+    "reading": ("Best", "Study"),
+    "run": ("Run",),
+    "selfcheck": ("check",),
+    "space": ("Space", "choice", "integer", "linear", "log", "log_one_minus"),
+}
+_HOME_OF = {name: home for home, exported in _HOMES.items() for name in exported}
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("samplers", "workloads"):
+        return import_module(f"tuner.{name}")
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'tuner' has no attribute {name!r}")
+    return getattr(import_module(f"tuner.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,17 +1,17 @@
 """The exception tree: every mistake a user can make is a child of `TunerError`, and its message says what to do.
 
-    TunerError
-    ├── SpaceError            a search space that cannot be searched
-    ├── SettingsError         settings that do not fit their space
-    ├── StudyError            a study that is missing, busy, of another identity, or damaged
-    │   ├── StudyNotFound
-    │   ├── StudyBusy         another coordinator holds it
-    │   └── IdentityMismatch  the name exists with another space, objective, goal, seed or sampler
-    ├── CheckpointError       a checkpoint that is missing, torn, or fails its hash
-    ├── ExecutorError         trials that cannot be placed, a cluster that cannot be reached
-    ├── TrainingError         the training function cannot be found, or breaks the contract of `Run`
-    ├── SweepFailed           a sweep stopped because its trials kept failing
-    └── MissingExtra          a verb needs a package that an extra installs
+TunerError
+├── SpaceError            a search space that cannot be searched
+├── SettingsError         settings that do not fit their space
+├── StudyError            a study that is missing, busy, of another identity, or damaged
+│   ├── StudyNotFound
+│   ├── StudyBusy         another coordinator holds it
+│   └── IdentityMismatch  the name exists with another space, objective, goal, seed or sampler
+├── CheckpointError       a checkpoint that is missing, torn, or fails its hash
+├── ExecutorError         trials that cannot be placed, a cluster that cannot be reached
+├── TrainingError         the training function cannot be found, or breaks the contract of `Run`
+├── SweepFailed           a sweep stopped because its trials kept failing
+└── MissingExtra          a verb needs a package that an extra installs
 """
 
 from __future__ import annotations

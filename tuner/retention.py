@@ -31,11 +31,14 @@ class Drop:
     why: str
 
 
-def retain(checkpoints: Iterable[CheckpointFacts], *, last: int = 3, best: int = 2) -> list[Drop]:
+def retain(
+    checkpoints: Iterable[CheckpointFacts], *, last: int = 3, best: int = 2, milestones: bool = True
+) -> list[Drop]:
     """What each trial may let go of, oldest first.
 
     Kept are the pinned, the `last` by sequence, the `best` by score, and one milestone, the newest, in every octave of
-    steps (1, 2-3, 4-7, 8-15, …). Applied after every save it never drops what it would later have kept.
+    steps (1, 2-3, 4-7, 8-15, …). Applied after every save it never drops what it would later have kept. A trial that
+    is over needs no `milestones`.
     """
     drops: list[Drop] = []
     for _, group in groupby(sorted(checkpoints, key=lambda each: (each.trial, each.sequence)), lambda each: each.trial):
@@ -43,18 +46,18 @@ def retain(checkpoints: Iterable[CheckpointFacts], *, last: int = 3, best: int =
         newest_first = trial[::-1]
         best_first = sorted(newest_first, key=_promise, reverse=True)  # stable: of equals the newest
         scored = [each for each in best_first if _promise(each) > -math.inf]
-        milestones = {each.step.bit_length(): each for each in trial}
-        kept = {each.checkpoint for each in (*newest_first[:last], *scored[:best], *milestones.values())}
+        octaves = {each.step.bit_length(): each for each in trial} if milestones else {}
+        kept = {each.checkpoint for each in (*newest_first[:last], *scored[:best], *octaves.values())}
         for each in trial:
             if each.pinned or each.checkpoint in kept:
                 continue
             age = _ordinal(newest_first.index(each) + 1)
             standing = f"ranks {_ordinal(scored.index(each) + 1)} by score" if each in scored else "has no score"
-            milestone = milestones[each.step.bit_length()].step
             why = (
-                f"rotated: step {each.step} is the {age} newest (the last {last} are kept), {standing} "
-                f"(the best {best} are kept), and step {milestone} is its milestone"
+                f"rotated: step {each.step} is the {age} newest (of the last {last} kept) and {standing} (best {best})"
             )
+            if octaves:
+                why += f"; step {octaves[each.step.bit_length()].step} is its milestone"
             drops.append(Drop(checkpoint=each.checkpoint, why=why))
     return drops
 

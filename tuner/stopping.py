@@ -24,7 +24,7 @@ from tuner.study import Curve, StudyState, Trial
 class Verdict:
     """What a trial that waits at a decision point is told; `ask_at` is the next step at which to ask (None: never)."""
 
-    action: Literal["continue", "prune"]
+    action: Literal["continue", "prune", "stop"]
     why: str
     ask_at: int | None
 

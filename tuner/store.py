@@ -15,6 +15,7 @@ import types
 import typing
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from tuner.errors import StudyBusy, StudyError, StudyNotFound
-from tuner.records import TABLES, Record, Reported, Requested
+from tuner.records import TABLES, Answered, Record, Reported, Requested, StudyOpened, TrialCreated, TrialEnded
 
 SCHEMA_VERSION = 1
 HEARTBEAT_S = 2.0
@@ -119,6 +120,9 @@ class Store:
         self._sequence = 0
         self._requests_seen = 0
         self._last_beat = 0.0
+        self._snapshot = False
+        self.left_clean = True
+        """Whether the coordinator before closed the store itself; known once the lease is held."""
 
     # ── opening and closing ─────────────────────────────────────────────────────────────────────
 
@@ -183,6 +187,7 @@ class Store:
                 f"{self._where} is in the hands of another coordinator: pid {row['pid']} on {row['host']}, last heard "
                 f"{max(0.0, now - row['heartbeat']):.0f} s ago. Watch it with `tuner watch`, or stop it first."
             )
+        self.left_clean = row is None or row["pid"] == 0
         epoch = (row["epoch"] if row else 0) + 1
         values = dict(
             id=1, epoch=epoch, host=host, pid=pid, born=_born(pid), heartbeat=now, schema_version=SCHEMA_VERSION
@@ -251,18 +256,47 @@ class Store:
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────────
 
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Everything read inside is of one moment."""
+        self._connection.rollback()
+        self._snapshot = True
+        try:
+            yield
+        finally:
+            self._snapshot = False
+            self._connection.rollback()
+
     def read(self, *kinds: type[Any]) -> Iterator[Any]:
         """Records of the given types in the order written; without types, all but `Reported` and `Requested`."""
         wanted = kinds or tuple(kind for kind in _SHAPES if kind not in (Reported, Requested))
         rows: list[tuple[int, int, Any]] = []
         for order, kind in enumerate(wanted):
             rows.extend((row[0], order, row) for row in self._rows(kind))
-        self._connection.rollback()
+        self._release()
         if len(wanted) > 1:
             rows.sort(key=lambda item: item[:2])
         shapes = [_SHAPES[kind] for kind in wanted]
         for _, order, row in rows:
             yield shapes[order].record_of(row[1:])
+
+    def follow(self, after: int) -> tuple[list[Any], int]:
+        """Everything the coordinator has written beyond `after`, reports included, and the new place to go on from."""
+        rows = [
+            (row[0], _SHAPES[kind], row)
+            for kind in _SHAPES
+            if kind is not Requested
+            for row in self._rows(kind, _SHAPES[kind].table.c.sequence > after)
+        ]
+        self._release()
+        rows.sort(key=lambda item: item[0])
+        return [shape.record_of(row[1:]) for _, shape, row in rows], rows[-1][0] if rows else after
+
+    def answer(self, request: str) -> Answered | None:
+        """What became of a request, once the coordinator has said so."""
+        rows = self._rows(Answered, _SHAPES[Answered].table.c.request == request)
+        self._release()
+        return _SHAPES[Answered].record_of(rows[-1][1:]) if rows else None
 
     def reports(self, trial: int | None = None) -> Iterator[Reported]:
         """Flushes of reports in the order recorded, of one trial or of all."""
@@ -270,24 +304,53 @@ class Store:
         shape = _SHAPES[Reported]
         for row in self._rows(Reported, condition):
             yield shape.record_of(row[1:])
-        self._connection.rollback()
+        self._release()
 
     def new_requests(self) -> list[Requested]:
         """Requests inserted since the last call; the first call returns all."""
         shape = _SHAPES[Requested]
         rows = self._rows(Requested, _REQUESTS.c.sequence > self._requests_seen)
-        self._connection.rollback()
+        self._release()
         if rows:
             self._requests_seen = rows[-1][0]
         return [shape.record_of(row[1:]) for row in rows]
 
+    def brief(self) -> dict[str, Any]:
+        """What one line about the study needs, without folding it."""
+        opened = next(iter(self.read(StudyOpened)), None)
+        ends, created = _SHAPES[TrialEnded].table.c, _SHAPES[TrialCreated].table
+        goal = opened.identity["goal"] if opened else "maximize"
+        best = ends.best_score.desc() if goal == "maximize" else ends.best_score
+        top = sa.select(ends.trial, ends.best_score).where(ends.best_score.is_not(None), ends.state != "diverged")
+
+        def ask() -> tuple[int, int, Any]:
+            trials = self._connection.execute(sa.select(sa.func.count()).select_from(created)).scalar_one()
+            ended = self._connection.execute(sa.select(sa.func.count(sa.distinct(ends.trial)))).scalar_one()
+            return trials, ended, self._connection.execute(top.order_by(best).limit(1)).first()
+
+        trials, ended, winner = self._guard(ask)
+        self._release()
+        return {
+            "kind": opened.kind if opened else "",
+            "objective": opened.identity["objective"] if opened else "",
+            "trials": trials,
+            "ended": ended,
+            "best": None if winner is None else winner[1],
+            "best_trial": None if winner is None else winner[0],
+        }
+
     def version(self) -> int:
         """A number that grows whenever anything is written: cheap to poll."""
         version = self._highest_sequence()
-        self._connection.rollback()
+        self._release()
         return version
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────
+
+    def _release(self) -> None:
+        """Ends the read transaction, unless a snapshot holds it."""
+        if not self._snapshot:
+            self._connection.rollback()
 
     def _rows(self, kind: type[Any], condition: Any = None) -> Sequence[Any]:
         shape = _SHAPES[kind]

@@ -39,6 +39,18 @@ class Curve:
             self.steps.insert(place, step)
             self.scores.insert(place, score)
 
+    @classmethod
+    def of(cls, trial: Trial, flushes: Iterable[rec.Reported], objective: str) -> Curve:
+        """The head curve of one trial from everything it has reported."""
+        curve, limits = cls(), trial.head_limits()
+        for flush in flushes:
+            if flush.segment in limits:
+                limit = limits[flush.segment]
+                for step, score in rec.objective_rows(flush, objective):
+                    if limit is None or step <= limit:
+                        curve.add(step, score)
+        return curve
+
     def cut(self, step: int) -> None:
         """Forgets what lies after `step`: that tail is no longer on the head."""
         keep = bisect.bisect_right(self.steps, step)
@@ -201,6 +213,7 @@ class StudyState:
     steps_done: int = 0
     winner: int | None = None
     load_curve: Callable[[Trial], Curve] | None = None
+    replaying: bool = False
 
     def apply(self, record: rec.Record) -> None:
         """Takes one record in; the only way anything here changes."""
@@ -232,7 +245,8 @@ class StudyState:
         return [self.checkpoints[number] for number in trial.checkpoints if self.checkpoints[number].kept]
 
     def settle(self) -> None:
-        """After a replay without reports: reads the curves of the trials that have not ended."""
+        """Ends a replay without reports: reads the curves of the trials that have not ended."""
+        self.replaying = False
         for trial in self.live.values():
             if trial.started is not None:
                 curve = self.curve(trial)
@@ -259,7 +273,7 @@ class StudyState:
             raise ValueError(f"trial {record.trial} follows trial {len(self.trials) - 1}: the record has a gap")
         trial = Trial(
             record.trial, record.purpose, record.round, record.parent, record.seed, record.params, record.seen,
-            record.memo, record.at, why=record.why,
+            record.memo, record.at, why=record.why, curve=None if self.replaying else Curve(),
         )  # fmt: skip
         self.trials.append(trial)
         self.live[record.trial] = trial
@@ -276,8 +290,12 @@ class StudyState:
         if len(trial.segments) > 1:
             self._become(trial, "waiting", record.why)
             self.live[trial.trial] = trial
-            self.curve(trial).cut(record.from_step)
-            self._rescore(trial)
+            if trial.ended_at is not None:  # a trial that was over is taken up again
+                self.ended_order.remove(trial.trial)
+                trial.ended_at, trial.error = None, ""
+            if not self.replaying:
+                self.curve(trial).cut(record.from_step)
+                self._rescore(trial)
             trial.steps = record.from_step
 
     def _trial_started(self, record: rec.TrialStarted) -> None:

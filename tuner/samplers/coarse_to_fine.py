@@ -4,11 +4,13 @@ Round 0 covers the unit cube evenly. Each later round has a box, drawn when its 
 by then; the box and its reason are recorded. What keeps a wrong zoom from being final:
 
 * a box is never below 0.4 of the one before, nor below 0.05, on any parameter;
-* every fifth draw of a fine round comes from the whole cube, and a good one there moves or widens the box;
+* every fifth draw of a fine round comes from the whole cube, every second once the box is narrow; a good one there
+  moves or widens the box;
 * a box grows beyond an edge where the best trial sits.
 
-Trials that diverged or failed never count as promising, and a stretch of a parameter where most did is left out. A
-pruned trial counts by the score it had reached: above a completed one only where it had already beaten it.
+The promising trials are the best d+1 of d parameters. Those that diverged or failed never count as promising, and a
+stretch of a parameter where most did is left out. A pruned trial counts by the score it had reached: it stands above a
+completed one only where it had already beaten it.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.samplers.base import Outcome, Proposal, RoundPlan, UnitCubeSampler
-from tuner.samplers.quasi_random import sobol_point
+from tuner.samplers.quasi_random import random_point, sobol_point
 from tuner.space import Choice, Parameter, Space
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -32,21 +34,23 @@ Rows: TypeAlias = NDArray[np.intp]
 _WHOLE = (0.0, 1.0)
 _SHRINK = 0.4  # a round's width is at least this share of the one before
 _NARROWEST = 0.05  # of the whole range: beyond, settings differ less than two runs of the same settings do
-_MARGIN = 0.1  # of the box before, kept on both sides of the promising trials
-_EDGE = 0.1  # of the box before: the best trial sits at the edge when it is nearer than this
-_GLOBAL_EVERY = 5
+_MARGIN = 0.05  # of the box before, kept on both sides of the promising trials
+_EDGE = 0.15  # of the box before: the best trial sits at the edge when it is nearer than this
+_GLOBAL_EVERY, _GLOBAL_EVERY_WHEN_NARROW = 5, 2  # a box with little left to find leaves draws to look elsewhere
+_NARROW = 0.15
 _ENOUGH_BAD, _MOSTLY_BAD = 4, 0.75  # trials, and their share, that speak against a stretch
 _TRIED = 3  # an option tried more seldom is not given up
 _TELLING = 0.8  # promising values spread over more than this say nothing
 
 _SPREAD = "an even spread over the whole space"
 _GLOBAL = "a global draw, so that a wrong zoom is never final"
+_KEPT = "the box stays as it was"
 
 
 class CoarseToFineSampler(UnitCubeSampler):
     """Searches the whole space first, then boxes around the trials that did best, round after round.
 
-    Of d parameters, round 0 has max(12, 4(d+1)) trials and each later round 2(d+2). Which round a trial belongs to
+    Of d parameters, round 0 has max(12, 3(d+1)) trials and each later round 2(d+2). Which round a trial belongs to
     follows from its number alone, so parallel trials never wait for one another. A box that a person sets holds for
     one round; the next one starts from it.
     """
@@ -75,22 +79,25 @@ def _due(latest: RoundPlan | None, trial: int, dimensions: int) -> _Due:
     size = _size(number, dimensions)
     if trial < first + size:
         return _Due(number, first)
-    further, _ = divmod(trial - first - size, _size(1, dimensions))
-    return _Due(number + 1 + further, first + size + further * _size(1, dimensions))
+    fine = _size(1, dimensions)
+    further = (trial - first - size) // fine
+    return _Due(number + 1 + further, first + size + further * fine)
 
 
 def _size(round_: int, dimensions: int) -> int:
-    return max(12, 4 * (dimensions + 1)) if round_ == 0 else 2 * (dimensions + 2)
+    return max(12, 3 * (dimensions + 1)) if round_ == 0 else 2 * (dimensions + 2)
 
 
 def _draw(space: Space, seed: int, trial: int, plan: RoundPlan, opened: RoundPlan | None) -> Proposal:
-    """A point of the plan's box; the whole cube's own sequence goes on where there is no box, and for global draws."""
+    """A point of the plan's box; without a box the sequence of the whole cube goes on."""
     sides = [plan.box.get(name, _WHOLE) for name in space]
     index = trial - plan.first_trial
-    everywhere = all(side == _WHOLE for side in sides)
-    if everywhere or index % _GLOBAL_EVERY == _GLOBAL_EVERY - 1:
-        point = sobol_point(len(space), seed, trial)
-        why = _SPREAD if everywhere else _GLOBAL
+    every = _GLOBAL_EVERY if max(high - low for low, high in sides) > _NARROW else _GLOBAL_EVERY_WHEN_NARROW
+    if all(side == _WHOLE for side in sides):
+        point, why = sobol_point(len(space), seed, trial), _SPREAD
+    elif index % every == every - 1:
+        # Random, not the next of Sobol's points: every second or fifth of those fills a part of the cube alone.
+        point, why = random_point(len(space), seed, trial), _GLOBAL
     else:
         even = sobol_point(len(space), seed, index, stream=1 + plan.first_trial)
         point = tuple(low + u * (high - low) for u, (low, high) in zip(even, sides, strict=True))
@@ -109,18 +116,15 @@ def _open(space: Space, due: _Due, before: RoundPlan | None, outcomes: Sequence[
     since = before.first_trial if before else 0
     fresh = sum(outcome.trial >= since for outcome in outcomes)
     if fresh == 0:
-        return _plan(due, box, "the box stays as it was: no trial of the round before has ended")
+        return _plan(due, box, f"{_KEPT}: no trial of the round before has ended")
     seen = _Seen.of(outcomes)
     needed = len(space) + 1
     if len(seen.ranked) < needed:
-        return _plan(
-            due,
-            box,
-            f"the box stays as it was: {len(seen.ranked)} of {len(seen.bad)} trials have a score, {needed} needed",
-        )
-    # With many workers a round is due before the one before has ended: what is not yet known narrows nothing.
+        scored = f"{len(seen.ranked)} of {len(seen.bad)} trials have a score"
+        return _plan(due, box, f"{_KEPT}: {scored}, and {needed} are needed to tell where it is good")
+    # Many workers open a round before the last one has ended: what is not known yet narrows nothing.
     shrink = 1 - (1 - _SHRINK) * min(1.0, fresh / (due.first_trial - since))
-    promising = seen.ranked[: min(max(math.ceil(len(seen.ranked) / 4), needed), 2 * needed)]
+    promising = seen.ranked[:needed]
     sides = {
         name: _choice_side(dimension, box[name], seen.points[:, column], promising)
         if isinstance(dimension, Choice)
@@ -148,7 +152,7 @@ class _Seen:
     @classmethod
     def of(cls, outcomes: Sequence[Outcome]) -> _Seen:
         bad = np.array([outcome.state in ("diverged", "failed") for outcome in outcomes])
-        scores = np.array([math.nan if outcome.score is None else outcome.score for outcome in outcomes])
+        scores = np.array([math.nan if outcome.score is None else outcome.score for outcome in outcomes], dtype=float)
         scores[bad | ~np.isfinite(scores)] = -math.inf
         order = np.argsort(-scores, kind="stable")
         points = np.array([outcome.point for outcome in outcomes], dtype=float)
@@ -178,10 +182,10 @@ def _side(parameter: Parameter, before: tuple[float, float], u: Floats, best: Ro
         high = low + narrowest
     notes = []
     if before[0] > 0 and abs(leader - before[0]) < _EDGE * width:
-        low -= (high - low) / 2
+        low -= width / 2
         notes.append("is widened downward because the best trial sits at the edge of the box")
     if before[1] < 1 and abs(leader - before[1]) < _EDGE * width:
-        high += (high - low) / 2
+        high += width / 2
         notes.append("is widened upward because the best trial sits at the edge of the box")
     low, high = max(0.0, min(low, 1.0 - narrowest)), min(1.0, max(high, narrowest))
     top = _cut(u, bad)
@@ -211,7 +215,7 @@ def _choice_side(choice: Choice, before: tuple[float, float], u: Floats, best: R
     hardly_tried = [option for option in range(count) if np.count_nonzero(cells == option) < _TRIED]
     kept = [*promising, *hardly_tried]
     where = "" if len(promising) == count else " or ".join(str(choice.options[option]) for option in promising)
-    return _Side((round(min(kept) / count, 6), round((max(kept) + 1) / count, 6)), where)
+    return _Side((min(kept) / count, (max(kept) + 1) / count), where)
 
 
 def _cut(u: Floats, bad: Flags) -> float:
@@ -239,4 +243,4 @@ def _text(parameter: Parameter, u: float) -> str:
     value = parameter.from_unit(min(max(u, 0.0), 1.0))
     if parameter.scale == "log_one_minus" and value < 1:
         return f"{value:.{max(2, 1 - math.floor(math.log10(1 - value)))}f}"
-    return f"{value:.3g}"
+    return str(value) if isinstance(value, int) else f"{value:.3g}"

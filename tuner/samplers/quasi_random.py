@@ -17,8 +17,7 @@ class RandomSampler(NonAdaptiveSampler):
 
     def draw(self, space: Space, seed: int, trial: int) -> Proposal:
         """One even draw."""
-        point = tuple(np.random.default_rng([seed, trial]).random(len(space)).tolist())
-        return Proposal(point=point, why="an even random draw")
+        return Proposal(point=random_point(len(space), seed, trial), why="an even random draw")
 
 
 class SobolSampler(NonAdaptiveSampler):
@@ -27,6 +26,11 @@ class SobolSampler(NonAdaptiveSampler):
     def draw(self, space: Space, seed: int, trial: int) -> Proposal:
         """The sequence's next point."""
         return Proposal(point=sobol_point(len(space), seed, trial), why="the next point of an even spread")
+
+
+def random_point(dimensions: int, seed: int, index: int) -> Point:
+    """Point `index` of evenly random points, each drawn on its own."""
+    return tuple(np.random.default_rng([seed, index]).random(dimensions).tolist())
 
 
 def sobol_point(dimensions: int, seed: int, index: int, stream: int = 0) -> Point:

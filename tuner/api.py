@@ -1,0 +1,360 @@
+"""The verbs in Python: sweep, open, attach, studies."""
+
+from __future__ import annotations
+
+import shutil
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tuner.errors import IdentityMismatch, SettingsError, TunerError, did_you_mean
+from tuner.functions import Portable, portable
+from tuner.handle import Handle
+from tuner.messages import Executor, Job
+from tuner.places import Place, names
+from tuner.reading import Study, fold
+from tuner.records import Configured, Goal, Noted, Record, Settings, StudyOpened
+from tuner.run import Run
+from tuner.space import Space
+from tuner.store import Store
+
+if TYPE_CHECKING:
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+
+    from tuner.coordinator import Face
+    from tuner.samplers.base import Proposer
+    from tuner.stopping import StoppingRule
+    from tuner.study import StudyState
+
+DEFAULT_TRIALS = 64
+_DISK_BUDGET_BYTES = 10 * 2**30
+
+
+def sweep(
+    train: Callable[[Run], Any] | str,
+    space: Space | str | Path,
+    *,
+    name: str,
+    objective: str,
+    goal: Goal = "maximize",
+    trials: int | None = None,
+    sampler: str | BaseSampler = "coarse_to_fine",
+    stopping: str | BasePruner = "auto",
+    budget_steps: int | None = None,
+    executor: Literal["ray", "local"] = "ray",
+    clock: Literal["wall", "virtual"] = "wall",
+    seed: int = 0,
+    cpus: float = 1,
+    gpus: float = 0,
+    parallel: int | None = None,
+    address: str | None = None,
+    time_budget_s: float | None = None,
+    start: Settings | Sequence[Settings] | None = None,
+    max_failures: int | None = None,
+    failures_in_a_row: int = 5,
+    retries: int | Mapping[str, int] = 0,
+    time_limit_s: float | None = None,
+    silence_limit_s: float | None = None,
+    checkpoint_every_s: float = 10.0,
+    disk_budget_gb: float | None = None,
+    rerun: Literal["nothing", "failed"] = "nothing",
+    results: str | Path = "results",
+    store: str | None = None,
+    progress: Literal["auto", "off"] | Face = "auto",
+) -> Study:
+    """Trains many models and returns the study with the best of them; the same `name` again goes on where it ended.
+
+    `trials` counts all trials of the study (64 where neither it nor another budget is given), `budget_steps` all training
+    steps; `time_budget_s` counts this call. `parallel` is how many train at a time: as many as the cluster holds, with
+    `cpus` and `gpus` each. `start` are known-good settings to try first; what they leave open is drawn. `retries` says how
+    often a trial that raised is tried again, by class of error where it is a mapping. `time_limit_s` bounds one trial,
+    `silence_limit_s` the time it may go without a step or a report. `disk_budget_gb` bounds its checkpoints (10, or half
+    of what is free). `rerun="failed"` trains failed trials again.
+
+    Raises `TunerError` for what the caller can mend, `SweepFailed` when trials keep failing, `KeyboardInterrupt` on
+    Ctrl-C after everything is kept.
+    """
+    _check_choices(objective=objective, goal=goal, executor=executor, clock=clock, progress=progress, rerun=rerun)
+    _check_numbers(
+        trials=trials, budget_steps=budget_steps, parallel=parallel, time_budget_s=time_budget_s, cpus=cpus,
+        max_failures=max_failures, time_limit_s=time_limit_s, silence_limit_s=silence_limit_s,
+        disk_budget_gb=disk_budget_gb,
+    )  # fmt: skip
+    place = Place.of(name, results, store)
+    space = space if isinstance(space, Space) else Space.load(space)
+    function = portable(train)
+    if trials is None and budget_steps is None and time_budget_s is None:
+        trials = DEFAULT_TRIALS
+    starts = [start] if isinstance(start, Mapping) else list(start or ())
+    for settings in starts:
+        _check_start(space, settings)
+
+    from tuner.caviar import Caviar, Limits
+    from tuner.coordinator import Care, Coordinator
+    from tuner.shelf import Shelf
+    from tuner.stopping import Divergence
+
+    proposer, sampler_name = _proposer(sampler, goal)
+    rule = _stopping(stopping)
+    opened = StudyOpened(
+        name=name, kind="sweep", function=function.name, source_sha256=function.source_sha256, version=_version(),
+        identity={
+            "space": space.to_dict(), "objective": objective, "goal": goal, "seed": seed, "sampler": sampler_name,
+        },
+        at=time.time(),
+    )  # fmt: skip
+    options = {
+        "trials": trials, "budget_steps": budget_steps, "stopping": repr(rule), "executor": executor, "cpus": cpus,
+        "gpus": gpus, "parallel": parallel, "address": address, "time_budget_s": time_budget_s, "start": starts,
+        "max_failures": max_failures, "rerun": rerun,
+    }  # fmt: skip
+
+    on_disk = place.database is not None
+    records = Store.create(place.database) if place.database is not None else Store.in_memory()
+    hands = _executor(executor, clock, address, cpus, gpus, function)
+    try:
+        records.acquire(time.time())
+        state, _ = fold(records)
+        _begin(state, records, opened, options)
+        job = Job(
+            study=name, function=function.payload, search_path=function.search_path, objective=objective,
+            alarm=Divergence(objective=objective, goal=goal), log_folder=place.folder / "logs" if on_disk else None,
+            **_shared_file(place, address),
+        )  # fmt: skip
+        workers = hands.open(job, parallel)
+        policy = Caviar(
+            space=space, seed=seed, proposer=_attached(proposer, state, space), stopping=_attached(rule, state, space),
+            start=starts, parallel=workers,
+            limits=Limits(
+                trials=trials, budget_steps=budget_steps, max_failures=max_failures,
+                failures_in_a_row=failures_in_a_row,
+                retries={"Exception": retries} if isinstance(retries, int) else dict(retries),
+            ),
+        )  # fmt: skip
+        Coordinator(
+            study=state, store=records, policy=policy, executor=hands, rerun=rerun,
+            shelf=Shelf(place.folder, _disk_budget(place, disk_budget_gb)) if on_disk else None,
+            care=Care(
+                checkpoint_every_s=checkpoint_every_s, time_limit_s=time_limit_s, silence_limit_s=silence_limit_s,
+                time_budget_s=time_budget_s,
+            ),
+            faces=_faces(progress),
+        ).run()  # fmt: skip
+        after = records.version()
+    except BaseException:
+        hands.close()
+        records.close()
+        raise
+    hands.close()
+    if place.database is None:
+        return Study(place, records, (state, after))
+    records.close()
+    readable = Store.open(place.database)
+    state.load_curve = None
+    return Study(place, readable, (state, after))
+
+
+def open(name: str, *, results: str | Path = "results", store: str | None = None) -> Study:  # noqa: A001 - the verb
+    """A study to read, also while it runs."""
+    place = Place.of(name, results, store)
+    return Study(place, Store.open(place.existing()))
+
+
+def attach(name: str, *, results: str | Path = "results", store: str | None = None) -> Handle:
+    """A handle to steer a running study, from any process that may write to its folder."""
+    place = Place.of(name, results, store)
+    return Handle(place, Store.open(place.existing()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """One line of `tuner ls`."""
+
+    name: str
+    kind: str
+    activity: str
+    trials: int
+    ended: int
+    objective: str
+    best: float | None
+    best_trial: int | None
+    updated: float
+    """Unix seconds."""
+
+
+def studies(results: str | Path = "results") -> list[Summary]:
+    """The studies in a results folder, the latest first; what cannot be read says so in `activity`."""
+    found = [_summary(name, Path(results)) for name in names(Path(results))]
+    return sorted(found, key=lambda each: -each.updated)
+
+
+# ── inside ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _summary(name: str, results: Path) -> Summary:
+    database = results / name / "study.db"
+    updated = max((path.stat().st_mtime for path in database.parent.glob("study.db*")), default=0.0)
+    try:
+        records = Store.open(database)
+        try:
+            brief = records.brief()
+            holder = records.holder(time.time())
+        finally:
+            records.close()
+    except TunerError as error:
+        return Summary(
+            name=name, kind="", activity=str(error), trials=0, ended=0, objective="", best=None, best_trial=None,
+            updated=updated,
+        )  # fmt: skip
+    activity = "idle" if holder is None else f"running (pid {holder[1]} on {holder[0]})"
+    return Summary(name=name, activity=activity, updated=updated, **brief)
+
+
+def _check_choices(**given: Any) -> None:
+    if not isinstance(given["objective"], str) or not given["objective"]:
+        raise SettingsError(f"objective must name a score that train reports, got {given['objective']!r}.")
+    for word, allowed in (
+        ("goal", ("maximize", "minimize")),
+        ("executor", ("ray", "local")),
+        ("clock", ("wall", "virtual")),
+        ("rerun", ("nothing", "failed")),
+    ):
+        if given[word] not in allowed:
+            raise SettingsError(f"{word} must be {' or '.join(allowed)}, got {given[word]!r}.")
+    if given["clock"] == "virtual" and given["executor"] != "local":
+        raise SettingsError('clock="virtual" needs executor="local": real workers keep real time.')
+    if isinstance(given["progress"], str) and given["progress"] not in ("auto", "off"):
+        raise SettingsError(
+            f'progress must be "auto", "off" or an object with show and close, got {given["progress"]!r}.'
+        )
+
+
+def _check_numbers(**given: float | None) -> None:
+    for word, number in given.items():
+        if number is not None and not number > 0:
+            raise SettingsError(f"{word} must be above 0, got {number!r}. Leave it out for no limit.")
+
+
+def _check_start(space: Space, settings: Settings) -> None:
+    for parameter, value in settings.items():
+        if parameter not in space:
+            raise SettingsError(f"start: {parameter} is no parameter. {did_you_mean(parameter, space.names)}")
+        space[parameter].check(value)
+
+
+def _proposer(sampler: str | BaseSampler, goal: Goal) -> tuple[Proposer, str]:
+    """What proposes settings, and its name in the study's identity."""
+    if isinstance(sampler, str):
+        from tuner.samplers import by_name
+
+        return by_name(sampler), sampler
+    if hasattr(sampler, "propose"):
+        return sampler, type(sampler).__name__
+    from tuner.samplers.optuna import OptunaProposer, describe
+
+    return OptunaProposer(sampler, goal), describe(sampler)
+
+
+def _stopping(stopping: str | BasePruner) -> StoppingRule:
+    if isinstance(stopping, str):
+        from tuner.stopping import rule_by_name
+
+        return rule_by_name(stopping)
+    from tuner.samplers.optuna import OptunaPruning
+
+    return OptunaPruning(stopping)
+
+
+def _attached(part: Any, state: StudyState, space: Space) -> Any:
+    """Shows an Optuna part the study it serves; ours need none."""
+    if hasattr(part, "attach"):
+        part.attach(state, space)
+    return part
+
+
+def _executor(
+    kind: str, clock: Literal["wall", "virtual"], address: str | None, cpus: float, gpus: float, function: Portable
+) -> Executor:
+    if kind == "local":
+        from tuner.executors.local import LocalExecutor
+
+        return LocalExecutor(clock=clock)
+    from tuner.executors.ray import RayExecutor
+
+    own_code = function.module_folder is not None or isinstance(function.payload, bytes)
+    return RayExecutor(address=address, cpus=cpus, gpus=gpus, ship=Path.cwd() if own_code else None)
+
+
+def _begin(state: StudyState, records: Store, opened: StudyOpened, options: dict[str, Any]) -> None:
+    """Opens a new study, or checks that an existing one is the same."""
+    news: list[Record] = []
+    if not state.identity:
+        news.append(opened)
+    else:
+        for word, value in opened.identity.items():
+            if state.identity[word] != value:
+                raise IdentityMismatch(
+                    f"the study {state.name!r} exists with another {word}: it has {_brief(state.identity[word])}, this call "
+                    f"has {_brief(value)}. Choose another name, or the same {word}."
+                )
+        if state.source_sha256 and opened.source_sha256 and state.source_sha256 != opened.source_sha256:
+            text = (
+                f"the source of {opened.function} has changed since {state.name!r} began: its trials are not all alike"
+            )
+            warnings.warn(text, stacklevel=4)
+            news.append(Noted(trial=None, step=None, by="tuner", text=text, at=opened.at))
+    changed = {word: value for word, value in options.items() if state.options.get(word, _UNSET) != value}
+    if changed:
+        news.append(Configured(options=changed, by="caller", why="", at=opened.at))
+    if news:
+        records.append(news, time.time())
+        for record in news:
+            state.apply(record)
+
+
+_UNSET = object()
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, dict) and "parameters" in value:
+        return repr(Space.from_dict(value))
+    return repr(value)
+
+
+def _shared_file(place: Place, address: str | None) -> dict[str, Any]:
+    """On a cluster, a small file that every worker must be able to read."""
+    if address in (None, "local") or place.database is None:
+        return {}
+    token = uuid.uuid4().hex
+    place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = place.folder / ".shared"
+    path.write_text(token)
+    return {"token_file": path, "token": token}
+
+
+def _disk_budget(place: Place, gigabytes: float | None) -> int:
+    if gigabytes is not None:
+        return int(gigabytes * 2**30)
+    place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return min(_DISK_BUDGET_BYTES, shutil.disk_usage(place.folder).free // 2)
+
+
+def _faces(progress: Any) -> list[Face]:
+    if progress == "off":
+        return []
+    if progress == "auto":
+        from tuner.console import Progress
+
+        return [Progress()]
+    return [progress]
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("tuner")

@@ -1,0 +1,92 @@
+"""How a training function travels: by import path where it has one, else by value."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import site
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+
+from tuner.errors import TrainingError
+from tuner.worker import TrainingFunction, resolve
+
+
+@dataclass(frozen=True, kw_only=True)
+class Portable:
+    """A training function that other processes can get hold of."""
+
+    name: str
+    """`package.module:function`; what the record keeps."""
+    payload: str | bytes
+    """The import path, or a cloudpickle where nothing can be imported."""
+    source_sha256: str
+    module_folder: Path | None
+    """Where the module lies, when it is code of the user's own."""
+    search_path: tuple[str, ...]
+
+
+def portable(train: TrainingFunction | str) -> Portable:
+    """Checks that the function is one, and finds the way it travels."""
+    if isinstance(train, str):
+        function: Any = resolve(train, (str(Path.cwd()),))
+        name, payload = train, train
+    elif callable(train):
+        function = train
+        name = f"{getattr(train, '__module__', '?')}:{getattr(train, '__qualname__', type(train).__qualname__)}"
+        payload = name if _importable(train, name) else cloudpickle.dumps(train)
+    else:
+        raise TrainingError(
+            f"train must be a function of a Run, or its import path package.module:function, got {train!r:.80}."
+        )
+    return Portable(
+        name=name,
+        payload=payload,
+        source_sha256=_source_sha256(function),
+        module_folder=_own_folder(function),
+        search_path=_search_path(),
+    )
+
+
+def _importable(train: Any, name: str) -> bool:
+    module, _, qualified = name.partition(":")
+    if module in ("__main__", "__mp_main__", "?") or "<" in qualified or module not in sys.modules:
+        return False
+    found: Any = sys.modules[module]
+    for part in qualified.split("."):
+        found = getattr(found, part, None)
+    return found is train
+
+
+def _source_sha256(function: Any) -> str:
+    try:
+        source = inspect.getsource(inspect.unwrap(function))
+    except (OSError, TypeError):
+        return ""  # typed at a prompt, or not written in Python
+    return hashlib.sha256(source.encode()).hexdigest()
+
+
+def _installed_folders() -> tuple[str, ...]:
+    return (*site.getsitepackages(), site.getusersitepackages(), sysconfig.get_paths()["stdlib"])
+
+
+def _search_path() -> tuple[str, ...]:
+    """The working directory and what else is not installed: where workers look for the user's code."""
+    installed = _installed_folders()
+    own = [each for each in sys.path if each and Path(each).is_dir() and not each.startswith(installed)]
+    return tuple(dict.fromkeys([str(Path.cwd()), *own]))
+
+
+def _own_folder(function: Any) -> Path | None:
+    try:
+        file = inspect.getsourcefile(inspect.unwrap(function))
+    except TypeError:
+        return None
+    if file is None or file.startswith(_installed_folders()) or not Path(file).is_file():
+        return None
+    return Path(file).parent

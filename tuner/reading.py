@@ -1,0 +1,189 @@
+"""A study as a person reads it: the best, the tables, exports and plots; also while it runs, without Ray."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuner.errors import SettingsError, StudyError
+from tuner.places import Place
+from tuner.records import Requested, Settings, TrialEnded
+from tuner.space import Space
+from tuner.store import Store
+from tuner.study import Curve, StudyState, Trial
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """The best head report of a trial that did not diverge."""
+
+    params: Settings
+    score: float
+    trial: int
+    step: int
+    checkpoint: Path | None
+    """The trial's checkpoint nearest to `step`, or None where none is kept."""
+
+
+class Study:
+    """A study, read only. `refresh` takes in what has been written since."""
+
+    def __init__(self, place: Place, store: Store, folded: tuple[StudyState, int] | None = None) -> None:
+        """Use `tuner.open`, or what `tuner.sweep` returns."""
+        self.place = place
+        self._store = store
+        self.state, self._after = folded if folded is not None else fold(store)
+        if not self.state.identity:
+            raise StudyError(f"{place.database} holds no study yet: its coordinator has not begun.")
+        self.space = Space.from_dict(self.state.identity["space"])
+
+    def __repr__(self) -> str:
+        best = self.best
+        score = "no score yet" if best is None else f"best {self.state.objective} {best.score:.6g} (trial {best.trial})"
+        return f"<Study {self.name}: {len(self.state.trials)} trials, {score}>"
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.state.name
+
+    @property
+    def best(self) -> Best | None:
+        """The best trial so far, or None."""
+        trial = self.state.best
+        if trial is None or trial.best_score is None or trial.best_step is None:
+            return None
+        step = trial.best_step
+        near = min(self.state.kept(trial), key=lambda each: abs(each.step - step), default=None)
+        return Best(
+            params=dict(trial.settings),
+            score=trial.best_score,
+            trial=trial.trial,
+            step=step,
+            checkpoint=None if near is None else self.place.folder / near.path,
+        )
+
+    @property
+    def best_params(self) -> Settings | None:
+        """The settings of the best trial."""
+        return None if self.best is None else self.best.params
+
+    @property
+    def best_score(self) -> float | None:
+        """The score of the best trial."""
+        return None if self.best is None else self.best.score
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """One row a trial."""
+        return self._table("trials")
+
+    @property
+    def reports(self) -> pd.DataFrame:
+        """One row a score, in the order recorded."""
+        return self._table("reports")
+
+    @property
+    def segments(self) -> pd.DataFrame:
+        """One row a segment."""
+        return self._table("segments")
+
+    @property
+    def rounds(self) -> pd.DataFrame:
+        """One row a round and parameter."""
+        return self._table("rounds")
+
+    @property
+    def adjustments(self) -> pd.DataFrame:
+        """One row a parameter changed while a trial trained."""
+        return self._table("adjustments")
+
+    @property
+    def checkpoints(self) -> pd.DataFrame:
+        """One row a checkpoint, those let go included."""
+        return self._table("checkpoints")
+
+    @property
+    def notes(self) -> pd.DataFrame:
+        """One row a note, by people or by tuner."""
+        return self._table("notes")
+
+    @property
+    def requests(self) -> pd.DataFrame:
+        """One row a request, with what became of it."""
+        return self._table("requests")
+
+    def export(self, format: str = "csv", to: str | Path | None = None) -> list[Path]:  # noqa: A002 - the shell's word
+        """Writes every table as csv, parquet or jsonl; into the study's `tables` folder unless told."""
+        from tuner import tables
+        from tuner.export import export
+
+        folder = Path(to) if to is not None else self.place.folder / "tables"
+        return export(tables.build_all(self.state, self._store, self.space), folder, format)
+
+    def plot(self, to: str | Path | None = None) -> list[Path]:
+        """Draws curves, scatter and progress as PNG; into the study's `plots` folder unless told."""
+        from tuner.plots import plot_all
+
+        return plot_all(self.state, self.space, Path(to) if to is not None else self.place.folder / "plots")
+
+    def traceback(self, trial: int) -> str:
+        """The traceback of a trial that failed, or nothing."""
+        self._trial(trial)
+        ends = [each for each in self._store.read(TrialEnded) if each.trial == trial]
+        return ends[-1].traceback if ends else ""
+
+    def curve(self, trial: int) -> Curve:
+        """The head curve of the objective."""
+        return self.state.curve(self._trial(trial))
+
+    def coordinator(self, now: float) -> tuple[str, int] | None:
+        """Host and pid of the coordinator that runs the study now, or None."""
+        return self._store.holder(now)
+
+    def refresh(self) -> bool:
+        """Takes in what was recorded since; whether there was anything."""
+        records, after = self._store.follow(self._after)
+        for request in self._store.new_requests():
+            if request.request not in self.state.requests:
+                self.state.apply(request)
+        for record in records:
+            self.state.apply(record)
+        self._after = after
+        return bool(records)
+
+    def close(self) -> None:
+        """Lets go of the database."""
+        self._store.close()
+
+    def _trial(self, number: int) -> Trial:
+        if not 0 <= number < len(self.state.trials):
+            raise SettingsError(f"{self.name} has no trial {number}: it has {len(self.state.trials)}, counted from 0.")
+        return self.state.trials[number]
+
+    def _table(self, name: str) -> pd.DataFrame:
+        from tuner import tables
+
+        return tables.build(name, self.state, self._store, self.space)
+
+
+def fold(store: Store) -> tuple[StudyState, int]:
+    """What is true now by the record, and the place in it; curves of ended trials are read when asked for."""
+    state = StudyState(replaying=True)
+
+    def load_curve(trial: Trial) -> Curve:
+        return Curve.of(trial, store.reports(trial.trial), state.objective)
+
+    state.load_curve = load_curve
+    with store.snapshot():
+        after = store.version()
+        for request in store.read(Requested):
+            state.apply(request)
+        for record in store.read():
+            state.apply(record)
+        state.settle()
+    return state, after

@@ -1,0 +1,81 @@
+"""Which checkpoints of a study stay on disk: reads the fold, asks `retention.py`, deletes what was let go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tuner import checkpoints
+from tuner.errors import CheckpointError
+from tuner.records import CheckpointDropped
+from tuner.retention import CheckpointFacts, evict, retain
+from tuner.study import Checkpoint, StudyState, Trial
+
+
+class Shelf:
+    """A study's checkpoints under `folder`, within `budget_bytes` (None: no budget)."""
+
+    def __init__(self, folder: Path, budget_bytes: int | None) -> None:
+        self.root = folder / "checkpoints"
+        self._folder, self._budget = folder, budget_bytes
+
+    def path(self, checkpoint: Checkpoint) -> Path:
+        """Where a checkpoint lies."""
+        return self._folder / checkpoint.path
+
+    def drops(self, study: StudyState, trial: Trial, now: float) -> list[CheckpointDropped]:
+        """What may go after a checkpoint of `trial` was saved or the trial ended."""
+        facts = [self._facts(study, each) for each in study.kept(trial)]
+        chosen = retain(facts, last=1, best=1, milestones=False) if trial.ended else retain(facts)
+        gone = {each.checkpoint for each in chosen}
+        if self._budget is not None:
+            everything = [each for each in study.checkpoints.values() if each.kept and each.checkpoint not in gone]
+            if sum(each.bytes for each in everything) > self._budget:
+                chosen += evict([self._facts(study, each) for each in everything], budget_bytes=self._budget)
+        return [CheckpointDropped(checkpoint=each.checkpoint, why=each.why, at=now) for each in chosen]
+
+    def delete(self, study: StudyState, drops: list[CheckpointDropped]) -> None:
+        """Removes the files of checkpoints whose drop is on record."""
+        for drop in drops:
+            checkpoints.delete(self.path(study.checkpoints[drop.checkpoint]), root=self.root)
+
+    def newest_whole(
+        self, study: StudyState, trial: Trial, now: float
+    ) -> tuple[Checkpoint | None, list[CheckpointDropped]]:
+        """The checkpoint a trial goes on from, and those found torn on the way to it."""
+        torn: list[CheckpointDropped] = []
+        limits = trial.head_limits()
+        for each in reversed(study.kept(trial)):
+            limit = limits.get(each.segment, -1)
+            if limit is not None and each.step > limit:
+                continue  # on an abandoned tail
+            try:
+                checkpoints.verify(self.path(each))
+            except CheckpointError as error:
+                torn.append(CheckpointDropped(checkpoint=each.checkpoint, why=str(error), at=now))
+            else:
+                return each, torn
+        return None, torn
+
+    def sweep(self, study: StudyState) -> None:
+        """After a crash: removes half-written folders, and the files of checkpoints dropped on record."""
+        if not self.root.is_dir():
+            return
+        checkpoints.sweep_leftovers(self.root)
+        for each in study.checkpoints.values():
+            if not each.kept and self.path(each).exists():
+                checkpoints.delete(self.path(each), root=self.root)
+
+    def _facts(self, study: StudyState, each: Checkpoint) -> CheckpointFacts:
+        trial = study.trials[each.trial]
+        score = study.curve(trial).at(each.step) if not trial.ended or trial.curve is not None else None
+        return CheckpointFacts(
+            checkpoint=each.checkpoint,
+            trial=each.trial,
+            sequence=each.checkpoint,
+            step=each.step,
+            bytes=each.bytes,
+            score=None if score is None else study.signed(score),
+            trial_score=None if trial.best_score is None else study.signed(trial.best_score),
+            trial_alive=not trial.ended,
+            pinned=any(segment.checkpoint == each.checkpoint for segment in trial.segments) and not trial.ended,
+        )

@@ -1,0 +1,150 @@
+"""What a person may ask of a running sweep: each request becomes an answer, and what it changes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from tuner.errors import TunerError, did_you_mean
+from tuner.messages import Forget, Pause, Resume, Stop
+from tuner.records import Answered, Configured, Noted, Requested, RoundOpened, TrialEnded
+from tuner.study import Trial
+
+if TYPE_CHECKING:
+    from tuner.coordinator import Coordinator
+
+
+class Refused(TunerError):
+    """A request that cannot be done, and why."""
+
+
+def answer(coordinator: Coordinator, request: Requested) -> None:
+    """Carries a request out, or refuses it; either way the answer is recorded with the change."""
+    verb = _VERBS.get(request.verb)
+    try:
+        if verb is None:
+            raise Refused(f"a sweep knows no {request.verb!r}. {did_you_mean(request.verb, _VERBS)}")
+        detail = verb(coordinator, request)
+    except (TunerError, TypeError, ValueError, KeyError) as error:
+        _record(coordinator, request, "rejected", str(error))
+    else:
+        _record(coordinator, request, "applied", detail)
+
+
+def _record(coordinator: Coordinator, request: Requested, state: Any, detail: str) -> None:
+    coordinator.record(
+        Answered(request=request.request, state=state, step=None, detail=detail, at=coordinator.executor.now())
+    )
+
+
+def _pause(coordinator: Coordinator, request: Requested) -> str:
+    coordinator.paused = True
+    for worker, trial in coordinator.training():
+        coordinator.tell(worker, Pause(trial=trial.trial, why=request.why or f"paused by {request.by}"))
+    return "no trial starts; those that train stand still between two steps"
+
+
+def _resume(coordinator: Coordinator, request: Requested) -> str:  # noqa: ARG001 - one signature for all verbs
+    coordinator.paused = False
+    for worker, trial in coordinator.training():
+        coordinator.tell(worker, Resume(trial=trial.trial))
+    return "training goes on"
+
+
+def _stop(coordinator: Coordinator, request: Requested) -> str:
+    coordinator.wind_down(request.why or f"stopped by {request.by}")
+    return "no further trial starts; those that train are ending"
+
+
+def _stop_trial(coordinator: Coordinator, request: Requested) -> str:
+    trial = _live_trial(coordinator, request.arguments)
+    why = request.why or f"stopped by {request.by}"
+    worker = coordinator.worker_of(trial)
+    if worker is not None and coordinator.current(worker) == trial.trial:
+        coordinator.tell(worker, Stop(trial=trial.trial, state="stopped", why=why))
+        return f"trial {trial.trial} ends after its present step"
+    if worker is not None:
+        coordinator.tell(worker, Forget(trial=trial.trial))
+    coordinator.drop_from_queue(trial)
+    coordinator.record(
+        TrialEnded(
+            trial=trial.trial, segment=trial.head.segment, state="stopped", why=why, step=trial.steps,
+            best_step=trial.best_step, best_score=trial.best_score, started=trial.started, seconds=trial.seconds,
+            node=trial.node, error="", traceback="", at=coordinator.executor.now(),
+        )
+    )  # fmt: skip
+    return f"trial {trial.trial} will not start"
+
+
+def _add(coordinator: Coordinator, request: Requested) -> str:
+    settings = coordinator.policy.space.check(request.arguments["settings"])
+    number = coordinator.create(
+        coordinator.policy.draft_of(coordinator.study, settings, request.why or f"added by {request.by}")
+    )
+    return f"trial {number} will train with these settings next"
+
+
+def _set_box(coordinator: Coordinator, request: Requested) -> str:
+    study, space = coordinator.study, coordinator.policy.space
+    box = dict(study.rounds[-1].box) if study.rounds else dict.fromkeys(space.names, (0.0, 1.0))
+    for name, bounds in request.arguments["ranges"].items():
+        if name not in space:
+            raise Refused(f"{name} is no parameter of this space. {did_you_mean(name, space.names)}")
+        low, high = (space[name].to_unit(space[name].check(bound)) for bound in bounds)
+        if not low < high or math.isnan(low):
+            raise Refused(f"{name}: low must be below high, got {bounds[0]!r} … {bounds[1]!r}.")
+        box[name] = (low, high)
+    number = study.rounds[-1].round + 1 if study.rounds else 0
+    coordinator.record(
+        RoundOpened(
+            round=number, first_trial=len(study.trials), box=box, seen=len(study.ended_order),
+            why=request.why or f"set by {request.by}", at=coordinator.executor.now(),
+        )
+    )  # fmt: skip
+    return f"round {number} begins with trial {len(study.trials)}"
+
+
+def _set_parallel(coordinator: Coordinator, request: Requested) -> str:
+    wanted = int(request.arguments["parallel"])
+    if wanted < 1:
+        raise Refused(f"parallel must be at least 1, got {wanted}. To stop for a while, pause.")
+    now = coordinator.executor.resize(wanted)
+    coordinator.record(
+        Configured(options={"parallel": now}, by=request.by, why=request.why, at=coordinator.executor.now())
+    )
+    return f"{now} trials train at a time"
+
+
+def _note(coordinator: Coordinator, request: Requested) -> str:
+    trial = request.arguments.get("trial")
+    if trial is not None and not 0 <= int(trial) < len(coordinator.study.trials):
+        raise Refused(f"there is no trial {trial}: the study has {len(coordinator.study.trials)}.")
+    coordinator.record(
+        Noted(
+            trial=trial, step=None, by=request.by, text=request.arguments["text"], at=coordinator.executor.now()
+        )
+    )  # fmt: skip
+    return "noted"
+
+
+def _live_trial(coordinator: Coordinator, arguments: Mapping[str, Any]) -> Trial:
+    number, study = int(arguments["trial"]), coordinator.study
+    if not 0 <= number < len(study.trials):
+        raise Refused(f"there is no trial {number}: the study has {len(study.trials)}.")
+    trial = study.trials[number]
+    if trial.ended:
+        raise Refused(f"trial {number} is over already: {trial.state}, {trial.why}.")
+    return trial
+
+
+_VERBS: dict[str, Callable[[Coordinator, Requested], str]] = {
+    "pause": _pause,
+    "resume": _resume,
+    "stop": _stop,
+    "stop_trial": _stop_trial,
+    "add": _add,
+    "set_box": _set_box,
+    "set_parallel": _set_parallel,
+    "note": _note,
+}
