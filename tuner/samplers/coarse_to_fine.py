@@ -36,6 +36,7 @@ _SHRINK = 0.4  # a round's width is at least this share of the one before
 _NARROWEST = 0.05  # of the whole range: beyond, settings differ less than two runs of the same settings do
 _MARGIN = 0.05  # of the box before, kept on both sides of the promising trials
 _EDGE = 0.15  # of the box before: the best trial sits at the edge when it is nearer than this
+_STRIDE = 0.1  # of the whole range: how far a box grows beyond that edge at least, so that a narrow one is not stuck
 _GLOBAL_EVERY, _GLOBAL_EVERY_WHEN_NARROW = 5, 2  # a box with little left to find leaves draws to look elsewhere
 _NARROW = 0.15
 _ENOUGH_BAD, _MOSTLY_BAD = 4, 0.75  # trials, and their share, that speak against a stretch
@@ -182,10 +183,10 @@ def _side(parameter: Parameter, before: tuple[float, float], u: Floats, best: Ro
         high = low + narrowest
     notes = []
     if before[0] > 0 and abs(leader - before[0]) < _EDGE * width:
-        low -= width / 2
+        low -= max(width / 2, _STRIDE)
         notes.append("is widened downward because the best trial sits at the edge of the box")
     if before[1] < 1 and abs(leader - before[1]) < _EDGE * width:
-        high += width / 2
+        high += max(width / 2, _STRIDE)
         notes.append("is widened upward because the best trial sits at the edge of the box")
     low, high = max(0.0, min(low, 1.0 - narrowest)), min(1.0, max(high, narrowest))
     top = _cut(u, bad)
