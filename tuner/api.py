@@ -99,7 +99,7 @@ def sweep(
     from tuner.shelf import Shelf
     from tuner.stopping import Divergence
 
-    proposer, sampler_name = _proposer(sampler, goal)
+    proposer, sampler_name = _proposer(sampler)
     rule = _stopping(stopping)
     opened = StudyOpened(
         name=name, kind="sweep", function=function.name, source_sha256=function.source_sha256, version=_version(),
@@ -247,17 +247,18 @@ def _check_start(space: Space, settings: Settings) -> None:
         space[parameter].check(value)
 
 
-def _proposer(sampler: str | BaseSampler, goal: Goal) -> tuple[Proposer, str]:
+def _proposer(sampler: str | BaseSampler) -> tuple[Proposer, str]:
     """What proposes settings, and its name in the study's identity."""
     if isinstance(sampler, str):
         from tuner.samplers import by_name
 
         return by_name(sampler), sampler
     if hasattr(sampler, "propose"):
-        return sampler, type(sampler).__name__
+        ours: Proposer = sampler
+        return ours, type(sampler).__name__
     from tuner.samplers.optuna import OptunaProposer, describe
 
-    return OptunaProposer(sampler, goal), describe(sampler)
+    return OptunaProposer(sampler), describe(sampler)
 
 
 def _stopping(stopping: str | BasePruner) -> StoppingRule:

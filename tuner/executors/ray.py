@@ -121,12 +121,12 @@ class RayExecutor:
     def submit(self, worker: str, orders: tuple[Order, ...]) -> None:
         """Queues orders on a worker."""
         seat = self._seats[worker]
-        seat.actor.tell.remote(seat.incarnation, orders, None)
+        seat.actor.tell.options(concurrency_group="control").remote(seat.incarnation, orders, None)
 
     def send(self, worker: str, command: Command) -> None:
         """Sends a command."""
         seat = self._seats[worker]
-        seat.actor.tell.remote(seat.incarnation, (), command)
+        seat.actor.tell.options(concurrency_group="control").remote(seat.incarnation, (), command)
 
     def poll(self, timeout_s: float) -> list[Event]:
         """Events of all workers; waits for the first."""
@@ -187,13 +187,12 @@ class RayExecutor:
 
     def _hire(self) -> None:
         self._names += 1
-        remote = ray.remote(_RayWorker).options(
+        remote = ray.remote(concurrency_groups={"poll": 1, "control": 1})(_RayWorker).options(
             num_cpus=self._cpus,
             num_gpus=self._gpus,
             max_restarts=-1,
             max_task_retries=0,
             scheduling_strategy="SPREAD",
-            concurrency_groups={"poll": 1, "control": 1},
         )
         seat = _Seat(f"worker-{self._names}", remote.remote(self._job))
         self._seats[seat.name] = seat
@@ -270,6 +269,7 @@ class RayExecutor:
             )
         elif self._ship is not None:
             arguments["runtime_env"] = {"working_dir": str(self._ship), "excludes": _NOT_SHIPPED}
+        logging.getLogger("ray").setLevel(logging.ERROR)  # it would announce its token at every start
         try:
             ray.init(**arguments)
         except Exception as error:
@@ -281,12 +281,12 @@ class RayExecutor:
 
     def _fitting(self) -> int:
         """How many trials the cluster holds at a time."""
-        total = ray.cluster_resources()
+        total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         shares = [total.get(kind, 0.0) / each for kind, each in (("CPU", self._cpus), ("GPU", self._gpus)) if each > 0]
         return int(min(shares, default=float(os.cpu_count() or 1)) + 1e-9)
 
     def _lack(self) -> str:
-        total = ray.cluster_resources()
+        total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         asked = [
             f"{each:g} {kind} a trial, the cluster has {total.get(kind, 0.0):g}"
             for kind, each in (("GPU", self._gpus), ("CPU", self._cpus))

@@ -208,23 +208,26 @@ class _Twin:
         return self._storage.get_trial(number)  # one study in the storage: a trial's id is its number
 
     def is_outdated(self) -> bool:
-        """Whether a trial that was told as ended has been taken up again: Optuna cannot take that back."""
+        """Whether an end, or a report that was shown, no longer holds: Optuna can take nothing back."""
         again = self.study.ended_order[self._seen :]
-        return not (self.told.isdisjoint(self.study.live) and self.told.isdisjoint(again))
+        revived = not (self.told.isdisjoint(self.study.live) and self.told.isdisjoint(again))
+        return revived or any(len(self._shown(trial)) > len(self.study.curve(trial)) for trial in self._watched())
 
     def catch_up(self) -> None:
         """Takes in the trials that were created or ended since the last call."""
-        replays = self.length == 0 and _has_rungs(self.optuna.pruner)
+        fresh = self.length == 0
         for trial in self.study.trials[self.length :]:
             self._add(self._recorded(trial))
         again = self.study.ended_order[self._seen :]
         self._seen = len(self.study.ended_order)
-        for number in reversed(dict.fromkeys(reversed(again))):  # a trial ends for good where it ends last
-            if number not in self.study.live:
-                self._replay(number, replays)
-                self._end(self.study.trials[number])
-        for number in self.study.live:
-            self._replay(number, replays)
+        last_ends = list(dict.fromkeys(reversed(again)))[::-1]  # a trial that ends twice ended where it ends last
+        ended = [self.study.trials[number] for number in last_ends if number not in self.study.live]
+        replay = self._replay if fresh and _has_rungs(self.optuna.pruner) else lambda _: None
+        for trial in ended:
+            replay(trial)
+            self._end(trial)
+        for trial in self.study.live.values():
+            replay(trial)
 
     def ask(self) -> optuna.Trial:
         """A new trial, not yet drawn."""
@@ -240,9 +243,9 @@ class _Twin:
 
     def prunes(self, trial: Trial) -> bool:
         """What the pruner says of a running trial, knowing the curves of the others."""
-        for rival in self.study.live.values():
-            if rival is trial or len(self.frozen(rival.trial).intermediate_values) != len(self.study.curve(rival)):
-                self._reflect(rival.trial)
+        for rival in self._watched():
+            if rival is trial or len(self._shown(rival)) != len(self.study.curve(rival)):
+                self._reflect(rival)
         return bool(self.optuna.pruner.prune(self.optuna, self.frozen(trial.trial)))
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────
@@ -259,20 +262,30 @@ class _Twin:
         for key, value in recorded.memo.get("study", {}).items():
             self._storage.set_study_system_attr(self.optuna._study_id, key, value)
 
-    def _reflect(self, number: int, keep: Callable[[float], bool] = lambda _: True) -> None:
+    def _watched(self) -> list[Trial]:
+        """The running trials whose curves are shown to Optuna."""
+        return (
+            [trial for trial in self.study.live.values() if trial.trial < self.length] if self._curves == "all" else []
+        )
+
+    def _shown(self, trial: Trial) -> dict[int, float]:
+        return self.frozen(trial.trial).intermediate_values
+
+    def _reflect(self, trial: Trial, keep: Callable[[float], bool] = lambda _: True) -> None:
         """Shows Optuna the head curve, in place: its own way copies all reports once for each."""
-        curve, shown = self.study.curve(self.study.trials[number]), self.frozen(number).intermediate_values
+        curve, shown = self.study.curve(trial), self._shown(trial)
         shown.clear()
         shown.update((step, score) for step, score in zip(curve.steps, curve.scores, strict=True) if keep(score))
 
-    def _replay(self, number: int, wanted: bool) -> None:
-        """Leads a pruner that keeps rungs with the trials through a curve again."""
-        if not wanted:
-            return
-        curve, shown = self.study.curve(self.study.trials[number]), self.frozen(number).intermediate_values
-        for step, score in zip(curve.steps, curve.scores, strict=True):
+    def _replay(self, trial: Trial) -> None:
+        """Leads the pruner through a curve again, so that it finds the trial's rungs as it left them.
+
+        A running trial's last report is left out: the verdict on it may still be pending.
+        """
+        curve, shown = self.study.curve(trial), self._shown(trial)
+        for step, score in zip(curve.steps[: len(curve) - (not trial.ended)], curve.scores, strict=False):
             shown[step] = score
-            self.optuna.pruner.prune(self.optuna, self.frozen(number))
+            self.optuna.pruner.prune(self.optuna, self.frozen(trial.trial))
 
     def _end(self, trial: Trial) -> None:
         """Tells how a trial ended; divergence is the worst score so far, once there is one (SMAC3's crash cost)."""
@@ -294,7 +307,7 @@ class _Twin:
 
     def _tell(self, trial: Trial, state: OptunaState, score: float | None) -> None:
         if self._curves == "all" or state is OptunaState.PRUNED:
-            self._reflect(trial.trial, keep=math.isfinite)
+            self._reflect(trial, keep=math.isfinite)
         self.optuna.tell(trial.trial, score if state is OptunaState.COMPLETE else None, state)
 
 
@@ -359,7 +372,7 @@ def _distribution(parameter: Parameter | Choice) -> BaseDistribution:
 
 
 def describe(component: object) -> str:
-    """A sampler or pruner by its class and the arguments that are not defaults; the seed, which is ours, left out.
+    """A sampler or pruner by its class and the arguments that are not defaults; not by the seed, which is ours.
 
     >>> describe(optuna.samplers.TPESampler(n_startup_trials=5, seed=1))
     'TPESampler(n_startup_trials=5)'
@@ -368,7 +381,8 @@ def describe(component: object) -> str:
     said = []
     for name, parameter in inspect.signature(type(component)).parameters.items():
         value = known.get(f"_{name}", known.get(name, parameter.default))
-        if name != "seed" and value is not parameter.default and value != parameter.default:
+        decides = name != "seed" and not name.startswith("warn_")
+        if decides and value is not parameter.default and value != parameter.default:
             said.append(f"{name}={_said(value)}")
     return f"{type(component).__name__}({', '.join(said)})"
 
@@ -434,13 +448,11 @@ class _Once(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._said: set[str] = set()
+        self._first: dict[str, logging.LogRecord] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         gist = re.sub(r"\d+", "#", record.getMessage())
-        news = gist not in self._said
-        self._said.add(gist)
-        return news
+        return self._first.setdefault(gist, record) is record  # several handlers may ask about one record
 
     @contextlib.contextmanager
     def said(self) -> Iterator[None]:

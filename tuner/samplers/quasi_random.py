@@ -34,7 +34,7 @@ def random_point(dimensions: int, seed: int, index: int) -> Point:
 
 
 def sobol_point(dimensions: int, seed: int, index: int, stream: int = 0) -> Point:
-    """Point `index` of a Sobol sequence with Owen's scrambling; each (seed, stream) has its own scrambling."""
+    """Point `index` of a Sobol sequence; each (seed, stream) has a scrambling of its own."""
     return _sobol_block(dimensions, seed, stream, index // _BLOCK)[index % _BLOCK]
 
 
@@ -42,7 +42,7 @@ def sobol_point(dimensions: int, seed: int, index: int, stream: int = 0) -> Poin
 def _sobol_block(dimensions: int, seed: int, stream: int, block: int) -> tuple[Point, ...]:
     from scipy.stats.qmc import Sobol  # half a second, for whoever draws no Sobol points
 
-    # An unscrambled sequence begins in the lower corner, which scrambling undoes (Owen 1998).
+    # Unscrambled, the sequence begins in the lower corner; dropping that point would cost its balance (Owen 2020).
     sequence = Sobol(dimensions, scramble=True, rng=np.random.default_rng([seed, stream]))
     if block:
         sequence.fast_forward(block * _BLOCK)
