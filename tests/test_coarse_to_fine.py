@@ -85,9 +85,15 @@ def test_zoom_widens_when_the_best_trial_sits_on_the_edge() -> None:
     before = plan(1, 12, x=(0.4, 0.6), y=(0.4, 0.6))
     outcomes = [outcome(12 + k, SQUARE, {"x": 0.4 + k * 0.02, "y": 0.5 + k * 0.01}, -k) for k in range(8)]
     opened = next_round(SQUARE, outcomes, before)
-    assert opened.box["x"][0] < 0.4
+    assert opened.box["x"][0] < 0.3  # half of the width further, and the margin
     assert "x is widened downward because the best trial sits at the edge" in opened.why
     assert "y is widened" not in opened.why
+
+
+def test_a_narrow_box_grows_by_a_good_stride_where_the_best_trial_sits_on_the_edge() -> None:
+    before = plan(1, 12, x=(0.4, 0.44), y=(0.4, 0.6))
+    outcomes = [outcome(12 + k, SQUARE, {"x": 0.44 - k * 0.002, "y": 0.5}, -k) for k in range(8)]
+    assert next_round(SQUARE, outcomes, before).box["x"][1] > 0.53
 
 
 def test_a_best_trial_at_the_end_of_the_space_is_said() -> None:

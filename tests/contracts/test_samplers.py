@@ -181,6 +181,76 @@ def test_in_optuna_draws_do_not_depend_on_the_order_of_completion(name: str) -> 
     assert forward == backward
 
 
+class Onlooker(UnitCubeSampler):
+    """Proposes the middle, opens a round every other trial, and remembers what it was shown."""
+
+    def propose(
+        self,
+        space: Space,
+        seed: int,  # noqa: ARG002  # the contract's
+        trial: int,
+        outcomes: Sequence[Outcome],
+        rounds: Sequence[RoundPlan],
+    ) -> Proposal:
+        self.outcomes, self.rounds = list(outcomes), list(rounds)
+        box = dict.fromkeys(space, (0.0, 0.5))
+        opened = RoundPlan(round=trial, first_trial=trial, box=box, why="turn") if trial % 2 else None
+        return Proposal(point=(0.5,) * len(space), why="the middle", opened=opened)
+
+
+def study_of(sampler: UnitCubeSampler, direction: str = "minimize") -> optuna.Study:
+    study = optuna.create_study(sampler=sampler, direction=direction)
+    study.tell(study.ask({"x": optuna.distributions.FloatDistribution(0, 10)}), 1.0)
+    return study
+
+
+def test_in_optuna_each_end_of_a_trial_is_told_for_what_it_is() -> None:
+    onlooker = Onlooker()
+    study = study_of(onlooker)
+    ends = [2.5, math.inf, math.nan]
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 10) * 0 + ends[trial.number - 1], n_trials=3)
+    pruned = study.ask()
+    pruned.suggest_float("x", 0, 10)
+    pruned.report(4.0, step=7)
+    study.tell(pruned, state=optuna.trial.TrialState.PRUNED)
+    study.ask().suggest_float("x", 0, 10)
+    seen = [(outcome.state, outcome.score, outcome.steps) for outcome in onlooker.outcomes[1:]]
+    assert seen == [("completed", -2.5, 0), ("diverged", None, 0), ("failed", None, 0), ("pruned", -4.0, 7)]
+    assert all(outcome.point == (0.5,) for outcome in onlooker.outcomes[1:])
+
+
+def test_in_optuna_scores_of_a_maximized_study_keep_their_sign() -> None:
+    onlooker = Onlooker()
+    study_of(onlooker, "maximize").ask().suggest_float("x", 0, 10)
+    assert [outcome.score for outcome in onlooker.outcomes] == [1.0]
+
+
+def test_in_optuna_settings_outside_of_a_changed_range_are_not_shown_and_its_rounds_forgotten() -> None:
+    onlooker = Onlooker()
+    study = study_of(onlooker)
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 10), n_trials=4)
+    study.ask().suggest_float("x", 0, 10)
+    assert [plan.round for plan in onlooker.rounds] == [1, 3]
+    assert onlooker.rounds[0].box == {"x": (0.0, 0.5)}
+    study.ask().suggest_float("x", 6, 26)
+    study.ask().suggest_float("x", 6, 26)
+    assert all(0 <= outcome.point[0] <= 1 for outcome in onlooker.outcomes)
+    assert len(onlooker.outcomes) < 2  # all but the first, drawn evenly, lay at 5
+    assert onlooker.rounds == []
+
+
+def test_in_optuna_names_that_python_would_not_take_stay_apart() -> None:
+    onlooker = Onlooker()
+    study = optuna.create_study(sampler=onlooker)
+    for _ in range(3):
+        trial = study.ask()
+        assert trial.suggest_float("a-b", 0, 1) >= 0
+        assert trial.suggest_float("a_b", 2, 4) >= 2
+        assert trial.suggest_categorical("class", ["x", "y"]) in ("x", "y")
+        study.tell(trial, 0.0)
+    assert trial.params == {"a-b": 0.5, "a_b": 3.0, "class": "y"}
+
+
 def test_in_optuna_conditional_parameters_are_drawn_jointly_and_zoomed() -> None:
     def objective(trial: optuna.Trial) -> float:
         if trial.suggest_categorical("kind", ["left", "right"]) == "left":
