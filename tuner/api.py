@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from tuner.errors import IdentityMismatch, SettingsError, TunerError, did_you_mean
 from tuner.functions import Portable, portable
@@ -67,12 +67,13 @@ def sweep(
     store: str | None = None,
     progress: Literal["auto", "off"] | Face = "auto",
 ) -> Study:
-    """Trains many models and returns the study with the best of them; the same `name` again goes on where it ended.
+    """Trains many models and returns their study; the same `name` again goes on where it ended.
 
-    `trials` counts all trials of the study (64 where neither it nor another budget is given), `budget_steps` all training
-    steps; `time_budget_s` counts this call. `parallel` is how many train at a time: as many as the cluster holds, with
-    `cpus` and `gpus` each. `start` are known-good settings to try first; what they leave open is drawn. `retries` says how
-    often a trial that raised is tried again, by class of error where it is a mapping. `time_limit_s` bounds one trial,
+    `trials` counts all trials of the study (64 where neither it nor another budget is given), `budget_steps` all
+    training steps; `time_budget_s` counts this call. `parallel` is how many train at a time: as many as the cluster
+    holds, with `cpus` and `gpus` each. `start` are known-good settings to try first; what they leave open is drawn.
+    `retries` says how often a trial that raised is tried again, by class of error where it is a mapping; a worker that
+    dies costs no retry. `time_limit_s` bounds one trial,
     `silence_limit_s` the time it may go without a step or a report. `disk_budget_gb` bounds its checkpoints (10, or half
     of what is free). `rerun="failed"` trains failed trials again.
 
@@ -95,9 +96,10 @@ def sweep(
         _check_start(space, settings)
 
     from tuner.caviar import Caviar, Limits
-    from tuner.coordinator import Care, Coordinator
+    from tuner.coordinator import Coordinator
     from tuner.shelf import Shelf
     from tuner.stopping import Divergence
+    from tuner.watchdog import Care
 
     proposer, sampler_name = _proposer(sampler)
     rule = _stopping(stopping)
@@ -254,8 +256,7 @@ def _proposer(sampler: str | BaseSampler) -> tuple[Proposer, str]:
 
         return by_name(sampler), sampler
     if hasattr(sampler, "propose"):
-        ours: Proposer = sampler
-        return ours, type(sampler).__name__
+        return cast("Proposer", sampler), type(sampler).__name__
     from tuner.samplers.optuna import OptunaProposer, describe
 
     return OptunaProposer(sampler), describe(sampler)
@@ -300,8 +301,8 @@ def _begin(state: StudyState, records: Store, opened: StudyOpened, options: dict
         for word, value in opened.identity.items():
             if state.identity[word] != value:
                 raise IdentityMismatch(
-                    f"the study {state.name!r} exists with another {word}: it has {_brief(state.identity[word])}, this call "
-                    f"has {_brief(value)}. Choose another name, or the same {word}."
+                    f"the study {state.name!r} exists with another {word}: it has {_brief(state.identity[word])}, this "
+                    f"call has {_brief(value)}. Choose another name, or the same {word}."
                 )
         if state.source_sha256 and opened.source_sha256 and state.source_sha256 != opened.source_sha256:
             text = (

@@ -9,14 +9,14 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Literal, Protocol
 
 from tuner import steering
 from tuner.caviar import Caviar, Draft
+from tuner.crew import Crew, Desk
 from tuner.errors import SweepFailed
 from tuner.messages import (
     Beat,
@@ -38,33 +38,29 @@ from tuner.messages import (
     WorkerReady,
 )
 from tuner.records import (
-    Cause,
     CheckpointDropped,
     CheckpointSaved,
     Noted,
     Record,
     Reported,
     RoundOpened,
-    SegmentOpened,
     TrialCreated,
     TrialEnded,
     TrialHeld,
     TrialStarted,
     TrialState,
 )
+from tuner.revival import again, open_segment, recover
 from tuner.shelf import Shelf
 from tuner.store import Store
-from tuner.study import StudyState, Trial, unfinished
+from tuner.study import StudyState, Trial
+from tuner.watchdog import Alert, Care, look
 
 _TURN_S = 0.1
 _REQUESTS_EVERY_S = 0.05
 _SHOW_EVERY_S = 0.1
-# Non-adaptive samplers are drawn ahead by this much work a worker, at most this many trials.
-_AHEAD_S = 0.25
-_AHEAD_TRIALS = 512
 # After Ctrl-C, training that has no checkpoint gets this long to finish.
 _GRACE_S = 5.0
-_KILL_GRACE_S = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,30 +87,6 @@ class Face(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class Care:
-    """How the trials of a study are looked after; None: no such limit."""
-
-    checkpoint_every_s: float = 10.0
-    time_limit_s: float | None = None
-    silence_limit_s: float | None = None
-    time_budget_s: float | None = None
-
-
-@dataclass(slots=True)
-class _Desk:
-    """A worker as the coordinator sees it: the first of its queue trains, the others wait there."""
-
-    name: str
-    node: str
-    pid: int
-    queue: deque[int] = field(default_factory=deque)
-    started_at: float | None = None
-    last_sign: float = 0.0
-    last_step: int = -1
-    told_to_stop: float | None = None
-
-
 class Coordinator:
     """Drives a policy over an executor, and keeps the record."""
 
@@ -123,12 +95,10 @@ class Coordinator:
         care: Care, faces: Sequence[Face] = (), rerun: Literal["nothing", "failed"] = "nothing",
     ) -> None:  # fmt: skip
         """`shelf` None: nothing is kept on disk, as in a replay in memory."""
-        self._rerun = rerun
-        self.study, self.store, self.policy, self.executor = study, store, policy, executor
+        self.study, self.store, self.policy, self.executor, self.shelf = study, store, policy, executor, shelf
+        self.crew = Crew()
         self.paused = False
-        self._shelf, self._care, self._faces = shelf, care, tuple(faces)
-        self._desks: dict[str, _Desk] = {}
-        self._ready: deque[int] = deque()
+        self._care, self._faces, self._rerun = care, tuple(faces), rerun
         self._pending: list[Record] = []
         self._outgoing: list[tuple[str, Command]] = []
         self._orders: dict[str, list[Order]] = {}
@@ -137,7 +107,6 @@ class Coordinator:
         self._tries: dict[int, int] = {}
         self._losses: dict[int, int] = {}
         self._names_reported: set[str] = set()
-        self._mean_s: float | None = None
         self._ending: str | None = None
         self._ending_since = 0.0
         self._ending_keeps = False
@@ -157,7 +126,11 @@ class Coordinator:
         self._started_at = time.monotonic()
         handlers = self._catch_signals()
         try:
-            self._recover()
+            self.policy.restore(self.study)
+            if self.shelf is not None:
+                self.shelf.sweep(self.study)
+            recover(self, failed_too=self._rerun == "failed")
+            self._commit()
             while (finished := self._finished()) is None:
                 self._turn(self.executor.poll(0.0 if self._outgoing or self._orders else _TURN_S))
             self._turn([])
@@ -181,11 +154,11 @@ class Coordinator:
         for event in events:
             match event:
                 case WorkerReady():
-                    self._desks[event.worker] = _Desk(event.worker, event.node, event.pid, last_sign=now)
+                    self.crew.join(event.worker, event.node, event.pid, now)
                 case WorkerLost():
                     self._lose(event, now)
-                case (worker, said) if worker in self._desks:
-                    self._take(self._desks[worker], said, over)
+                case (worker, said) if worker in self.crew.desks:
+                    self._take(self.crew.desks[worker], said, over)
         self._take_requests()
         self._judge()
         self._watch(now)
@@ -201,8 +174,8 @@ class Coordinator:
             self._pending = []
         else:
             self.store.beat(time.time())
-        if self._drops and self._shelf is not None:
-            self._shelf.delete(self.study, self._drops)
+        if self._drops and self.shelf is not None:
+            self.shelf.delete(self.study, self._drops)
             self._drops = []
 
     def _dispatch(self) -> None:
@@ -211,7 +184,7 @@ class Coordinator:
         for worker, batch in orders.items():
             self.executor.submit(worker, tuple(batch))
         for worker, command in outgoing:
-            if worker in self._desks:
+            if worker in self.crew.desks:
                 self.executor.send(worker, command)
 
     # ── what others of the house use ────────────────────────────────────────────────────────────
@@ -224,27 +197,6 @@ class Coordinator:
     def tell(self, worker: str, command: Command) -> None:
         """Sends a command after the commit."""
         self._outgoing.append((worker, command))
-
-    def training(self) -> Iterator[tuple[str, Trial]]:
-        """Each worker that trains, with its trial."""
-        for desk in self._desks.values():
-            if desk.queue:
-                yield desk.name, self.study.trials[desk.queue[0]]
-
-    def worker_of(self, trial: Trial) -> str | None:
-        """The worker that has the trial, training or queued."""
-        return next((desk.name for desk in self._desks.values() if trial.trial in desk.queue), None)
-
-    def current(self, worker: str) -> int | None:
-        """The trial that the worker trains now."""
-        queue = self._desks[worker].queue
-        return queue[0] if queue else None
-
-    def drop_from_queue(self, trial: Trial) -> None:
-        """Takes a trial that has not started out of every queue."""
-        for queue in (self._ready, *(desk.queue for desk in self._desks.values())):
-            if trial.trial in queue:
-                queue.remove(trial.trial)
 
     def create(self, draft: Draft, *, next_up: bool = True) -> int:
         """Records a new trial; it trains next, or is handed to a worker by the caller."""
@@ -262,9 +214,9 @@ class Coordinator:
                 seen=len(self.study.ended_order), why=draft.why, memo=draft.memo, at=now,
             )
         )  # fmt: skip
-        self._open_segment(self.study.trials[number], cause="start", why=draft.why)
+        open_segment(self, self.study.trials[number], cause="start", why=draft.why)
         if next_up:
-            self._ready.append(number)
+            self.crew.ready.append(number)
         return number
 
     def wind_down(self, why: str, *, keep: bool = False) -> None:
@@ -272,22 +224,26 @@ class Coordinator:
         if self._ending is not None:
             return
         self._ending, self._ending_since, self._ending_keeps = why, time.monotonic(), keep
-        for desk in self._desks.values():
+        for desk in self.crew.busy():
             for number in list(desk.queue)[1 if desk.started_at is not None else 0 :]:
                 self.tell(desk.name, Forget(trial=number))
-        for worker, trial in self.training():
-            self._tell_to_end(worker, trial)
+            self._tell_to_end(desk, desk.queue[0])
 
-    def _tell_to_end(self, worker: str, trial: Trial) -> None:
+    def warn(self, text: str, trial: int | None, step: int | None) -> None:
+        """Writes down, and shows once, what went wrong without ending a trial."""
+        self._note = text
+        self.record(Noted(trial=trial, step=step, by="tuner", text=text, at=self.executor.now()))
+
+    def _tell_to_end(self, desk: Desk, trial: int) -> None:
         why = self._ending or ""
         if self._ending_keeps:
-            self.tell(worker, Pause(trial=trial.trial, why=why, release=True))
+            self.tell(desk.name, Pause(trial=trial, why=why, release=True))
         else:
-            self.tell(worker, Stop(trial=trial.trial, state="stopped", why=why))
+            self.tell(desk.name, Stop(trial=trial, state="stopped", why=why))
 
     # ── events ──────────────────────────────────────────────────────────────────────────────────
 
-    def _take(self, desk: _Desk, event: WorkerEvent, over: set[tuple[int, int]]) -> None:
+    def _take(self, desk: Desk, event: WorkerEvent, over: set[tuple[int, int]]) -> None:
         trial = self.study.trials[event.trial]
         if isinstance(event, Saved):  # a checkpoint counts whatever has become of its trial
             self._shelve(trial, event)
@@ -307,7 +263,7 @@ class Coordinator:
                 if (event.trial, event.segment) not in over:
                     self._start(desk, trial, event.at)
                 if self._ending is not None:
-                    self._tell_to_end(desk.name, trial)
+                    self._tell_to_end(desk, trial.trial)
             case Waiting():
                 self._waiting.append(event)
             case Held():
@@ -315,20 +271,19 @@ class Coordinator:
                     TrialHeld(trial=event.trial, state=event.state, step=event.step, why=event.why, at=event.at)
                 )
             case Warned():
-                self._warn(event.text, trial.trial, event.step)
+                self.warn(event.text, trial.trial, event.step)
             case Ended():
                 self._end(desk, trial, event)
 
-    def _start(self, desk: _Desk, trial: Trial, at: float) -> None:
+    def _start(self, desk: Desk, trial: Trial, at: float) -> None:
         self.record(
             TrialStarted(
                 trial=trial.trial, segment=trial.head.segment, worker=desk.name, node=desk.node, pid=desk.pid, at=at
             )
         )
 
-    def _end(self, desk: _Desk, trial: Trial, event: Ended) -> None:
-        desk.queue.remove(trial.trial)
-        desk.started_at = None
+    def _end(self, desk: Desk, trial: Trial, event: Ended) -> None:
+        self.crew.release(trial.trial)
         state, why = event.state, event.why
         if event.released:
             self.record(TrialHeld(trial=trial.trial, state="paused", step=event.step, why=why, at=event.at))
@@ -336,12 +291,12 @@ class Coordinator:
         if state == "failed":
             tries = self._tries[trial.trial] = self._tries.get(trial.trial, 0) + 1
             if self.policy.may_retry(event.error, tries):
-                self._again(trial, "retry", f"tried again after {why}")
+                again(self, trial, "retry", f"tried again after {why}")
                 return
         elif state in ("completed", "stopped") and trial.best_score is None:
             state, why = self._scoreless(event)
         seconds = trial.seconds + event.at - (trial.resumed_at or event.started)
-        self._mean_s = seconds if self._mean_s is None else 0.8 * self._mean_s + 0.2 * seconds
+        self.crew.took(seconds)
         self._close(
             trial, state, why, step=event.step, started=trial.started or event.started, seconds=seconds,
             error=event.error[0] if event.error else "", traceback=event.traceback, at=event.at, node=desk.node,
@@ -375,7 +330,7 @@ class Coordinator:
             self.wind_down("the sweep was given up")
 
     def _lose(self, event: WorkerLost, now: float) -> None:
-        desk = self._desks.pop(event.worker, None)
+        desk = self.crew.leave(event.worker)
         for number in desk.queue if desk is not None else ():
             trial = self.study.trials[number]
             if trial.ended:
@@ -392,15 +347,15 @@ class Coordinator:
                     node=trial.node, error="WorkerLost", at=now,
                 )  # fmt: skip
                 continue
-            self._again(trial, "retry", event.why if started else f"it may have begun before: {event.why}")
+            again(self, trial, "retry", event.why if started else f"it may have begun before: {event.why}")
         if desk is not None and desk.queue and not event.preempted:
-            self._warn(f"{event.worker} on {desk.node} was lost: {event.why}; its trials go on", None, None)
+            self.warn(f"{event.worker} on {desk.node} was lost: {event.why}; its trials go on", None, None)
 
     def _shelve(self, trial: Trial, event: Saved) -> None:
-        if self._shelf is None:
+        if self.shelf is None:
             return
         number = len(self.study.checkpoints)
-        path = str(event.path.relative_to(self._shelf.root.parent))
+        path = str(event.path.relative_to(self.shelf.root.parent))
         self.record(
             CheckpointSaved(
                 checkpoint=number, trial=event.trial, segment=event.segment, step=event.step, kind=event.kind,
@@ -410,18 +365,14 @@ class Coordinator:
         self._thin(trial)
 
     def _thin(self, trial: Trial) -> None:
-        if self._shelf is None or not trial.checkpoints:
+        if self.shelf is None or not trial.checkpoints:
             return
-        drops = self._shelf.drops(self.study, trial, self.executor.now())
+        drops = self.shelf.drops(self.study, trial, self.executor.now())
         for drop in drops:
             self.record(drop)
             if drop.why.startswith("evicted"):
-                self._warn(f"checkpoint {drop.checkpoint} {drop.why}", None, None)
+                self.warn(f"checkpoint {drop.checkpoint} {drop.why}", None, None)
         self._drops.extend(drops)
-
-    def _warn(self, text: str, trial: int | None, step: int | None) -> None:
-        self._note = text
-        self.record(Noted(trial=trial, step=step, by="tuner", text=text, at=self.executor.now()))
 
     # ── decisions ───────────────────────────────────────────────────────────────────────────────
 
@@ -429,164 +380,82 @@ class Coordinator:
         waiting, self._waiting = self._waiting, []
         for event in waiting:
             trial = self.study.trials[event.trial]
-            worker = self.worker_of(trial)
-            if trial.ended or worker is None or event.segment != trial.head.segment:
+            desk = self.crew.desk_of(event.trial)
+            if trial.ended or desk is None or event.segment != trial.head.segment:
                 continue
             verdict = self.policy.judge(self.study, trial, event.step)
             match verdict.action:
                 case "continue":
-                    self.tell(worker, Continue(trial=trial.trial, ask_at=verdict.ask_at))
+                    self.tell(desk.name, Continue(trial=trial.trial, ask_at=verdict.ask_at))
                 case "prune":
-                    self.tell(worker, Stop(trial=trial.trial, state="pruned", why=verdict.why))
+                    self.tell(desk.name, Stop(trial=trial.trial, state="pruned", why=verdict.why))
                 case "stop":
-                    self.tell(worker, Stop(trial=trial.trial, state="stopped", why=verdict.why))
+                    self.tell(desk.name, Stop(trial=trial.trial, state="stopped", why=verdict.why))
 
     def _watch(self, now: float) -> None:
-        """Time limits and silence: first a word, then the worker's process."""
-        care = self._care
-        budget = care.time_budget_s
+        """Time limits and silence."""
+        budget = self._care.time_budget_s
         if budget is not None and self._ending is None and time.monotonic() - self._started_at >= budget:
             self.wind_down(f"the time budget of {budget:g} s is spent")
-        for desk in list(self._desks.values()):
-            if desk.started_at is None or not desk.queue:
-                continue
+        for desk in self.crew.busy():
             trial = self.study.trials[desk.queue[0]]
-            if trial.state == "paused":
-                desk.last_sign = now
+            alert = look(desk, trial, self._care, now)
+            if alert is None:
                 continue
-            spent = trial.seconds + now - (trial.resumed_at or desk.started_at)
-            limit, silence = care.time_limit_s, care.silence_limit_s
-            if limit is not None and spent > limit and desk.told_to_stop is None:
+            if alert.action == "stop":
                 desk.told_to_stop = now
-                why = f"its time limit of {limit:g} s is up"
-                self.tell(desk.name, Stop(trial=trial.trial, state="stopped", why=why))
-            if desk.told_to_stop is not None and now - desk.told_to_stop > _KILL_GRACE_S:
-                self._kill(desk, "stopped", f"its time limit of {limit:g} s is up, and no step came to an end", now)
-            elif silence is not None and now - desk.last_sign > silence:
-                self._kill(desk, "failed", f"no sign of life for {silence:g} s: no step ended, no report came", now)
+                self.tell(desk.name, Stop(trial=trial.trial, state=alert.state, why=alert.why))
+            else:
+                self._kill(desk, trial, alert, now)
 
-    def _kill(self, desk: _Desk, state: TrialState, why: str, now: float) -> None:
-        trial = self.study.trials[desk.queue[0]]
+    def _kill(self, desk: Desk, trial: Trial, alert: Alert, now: float) -> None:
+        """Ends a trial whose worker does not answer, and the worker with it; what waited behind it has not begun."""
         self._close(
-            trial, state, why, step=trial.steps, started=trial.started, node=trial.node, at=now,
+            trial, alert.state, alert.why, step=trial.steps, started=trial.started, node=trial.node, at=now,
             seconds=trial.seconds + now - (trial.resumed_at or now), error="Hung",
         )  # fmt: skip
-        del self._desks[desk.name]
-        self._ready.extendleft(reversed([number for number in desk.queue if number != trial.trial]))
+        self.crew.leave(desk.name)
+        self.crew.ready.extendleft(number for number in reversed(desk.queue) if number != trial.trial)
         self._commit()
-        self.executor.kill(desk.name, f"tuner killed it: trial {trial.trial} hung")
+        self.executor.kill(desk.name, f"tuner ended it, since trial {trial.trial} hung")
 
     # ── starting trials ─────────────────────────────────────────────────────────────────────────
 
     def _fill(self, now: float) -> None:
         if self.paused or self._ending is not None:
             return
-        depth = self._depth()
-        desks = sorted(self._desks.values(), key=lambda desk: len(desk.queue))
-        while desks:
-            open_desks = [desk for desk in desks if len(desk.queue) < depth]
-            if not open_desks:
+        for desk in self.crew.openings(self.crew.depth(adaptive=self.policy.adaptive, asks=self.policy.asks)):
+            number = self._next()
+            if number is None:
                 return
-            shortest = len(open_desks[0].queue)
-            for desk in open_desks:
-                if len(desk.queue) > shortest:
-                    break
-                if not self._give(desk, now):
-                    return
-            desks = sorted(desks, key=lambda desk: len(desk.queue))
+            self.crew.assign(desk, number, now)
+            self._orders.setdefault(desk.name, []).append(self._order(self.study.trials[number]))
 
-    def _give(self, desk: _Desk, now: float) -> bool:
-        """Hands the worker one more trial; False when there is none."""
-        if self._ready:
-            number = self._ready.popleft()
-        else:
-            draft = self.policy.propose(self.study)
-            if draft is None:
-                return False
-            number = self.create(draft, next_up=False)
-        trial = self.study.trials[number]
-        segment = trial.head
-        checkpoint = None if segment.checkpoint is None else self.study.checkpoints[segment.checkpoint]
-        if not desk.queue:
-            desk.last_sign = now
-        desk.queue.append(number)
-        self._orders.setdefault(desk.name, []).append(
-            Order(
-                trial=number, segment=segment.segment, params=trial.settings, seed=trial.seed,
-                from_step=segment.from_step,
-                checkpoint=self._shelf.path(checkpoint) if checkpoint is not None and self._shelf is not None else None,
-                folder=None if self._shelf is None else self._shelf.root,
-                checkpoint_every_s=self._care.checkpoint_every_s,
-                ask_at=self.policy.first_ask(number, segment.from_step),
-            )
+    def _next(self) -> int | None:
+        """The trial to train next, or None."""
+        if self.crew.ready:
+            return self.crew.ready.popleft()
+        draft = self.policy.propose(self.study)
+        return None if draft is None else self.create(draft, next_up=False)
+
+    def _order(self, trial: Trial) -> Order:
+        segment, shelf = trial.head, self.shelf
+        start = None
+        if segment.checkpoint is not None and shelf is not None:
+            start = shelf.path(self.study.checkpoints[segment.checkpoint])
+        return Order(
+            trial=trial.trial, segment=segment.segment, params=trial.settings, seed=trial.seed,
+            from_step=segment.from_step, checkpoint=start, folder=None if shelf is None else shelf.root,
+            checkpoint_every_s=self._care.checkpoint_every_s,
+            ask_at=self.policy.first_ask(trial.trial, segment.from_step),
         )  # fmt: skip
-        return True
-
-    def _depth(self) -> int:
-        """How many trials a worker's queue may hold, the one in training included.
-
-        Adaptive draws wait for what they can learn from; deep queues are for short trials that nobody interrupts.
-        """
-        mean_s = self._mean_s
-        if self.policy.adaptive:
-            return 2 if mean_s is not None and mean_s < 0.05 and len(self._desks) > 1 else 1
-        if mean_s is None or self.policy.asks:
-            return 2
-        return max(2, min(_AHEAD_TRIALS, int(_AHEAD_S / max(mean_s, 1e-6))))
-
-    def _open_segment(self, trial: Trial, *, cause: Cause, why: str) -> None:
-        checkpoint = None
-        if cause != "start" and self._shelf is not None:
-            checkpoint, torn = self._shelf.newest_whole(self.study, trial, self.executor.now())
-            for drop in torn:
-                self.record(drop)
-                self._warn(f"trial {trial.trial}: {drop.why}", trial.trial, None)
-        self.record(
-            SegmentOpened(
-                trial=trial.trial, segment=len(trial.segments),
-                parent_segment=None if checkpoint is None else checkpoint.segment,
-                from_step=0 if checkpoint is None else checkpoint.step,
-                checkpoint=None if checkpoint is None else checkpoint.checkpoint,
-                cause=cause, by="tuner", why=why, params=None, at=self.executor.now(),
-            )
-        )  # fmt: skip
-
-    def _again(self, trial: Trial, cause: Cause, why: str) -> None:
-        """Continues a trial from its newest whole checkpoint, or from the start."""
-        self._open_segment(trial, cause=cause, why=why)
-        self._ready.append(trial.trial)
-
-    def _recover(self) -> None:
-        """Takes up what an earlier coordinator left: nothing that has begun is begun again without saying so."""
-        self.policy.restore(self.study)
-        if self._shelf is not None:
-            self._shelf.sweep(self.study)
-        now = self.executor.now()
-        if self._rerun == "failed":
-            for number in [number for number in self.study.ended_order if self.study.trials[number].state == "failed"]:
-                self._again(self.study.trials[number], "retry", "failed before, and asked for again")
-        for trial in unfinished(self.study):
-            if trial.state == "paused":
-                self._again(trial, "thaw", f"goes on after: {trial.why}")
-            elif trial.trial in self._ready:
-                continue
-            elif trial.state == "waiting" and self.store.left_clean:
-                self._ready.append(trial.trial)
-            else:
-                begun = trial.started is not None
-                if trial.state == "running":
-                    why = "its coordinator ended without a word"
-                    self.record(TrialHeld(trial=trial.trial, state="lost", step=trial.steps, why=why, at=now))
-                reason = "its coordinator ended" if begun else "it may have begun: its coordinator ended without a word"
-                self._again(trial, "retry", reason)
-        self._commit()
 
     # ── ending ──────────────────────────────────────────────────────────────────────────────────
 
     def _finished(self) -> str | None:
-        idle = not self._ready and not any(desk.queue for desk in self._desks.values())
+        idle = not self.crew.ready and not self.crew.busy()
         if self._ending is not None:
-            started = [desk for desk in self._desks.values() if desk.started_at is not None]
+            started = [desk for desk in self.crew.busy() if desk.started_at is not None]
             return self._ending if not started or time.monotonic() - self._ending_since > _GRACE_S else None
         return self.policy.spent(self.study) if idle and not self._orders else None
 
@@ -617,9 +486,9 @@ class Coordinator:
             return
         self._next_show = time.monotonic() + _SHOW_EVERY_S
         status = Status(
-            workers=len(self._desks), busy=sum(bool(desk.queue) for desk in self._desks.values()),
+            workers=len(self.crew.desks), busy=len(self.crew.busy()),
             elapsed_s=time.monotonic() - self._started_at, trials_wanted=self.policy.limits.trials,
-            waiting_because=None if self._desks else self.executor.obstacle(), note=self._note,
+            waiting_because=None if self.crew.desks else self.executor.obstacle(), note=self._note,
         )  # fmt: skip
         for face in self._faces:
             face.show(self.study, status)

@@ -118,6 +118,10 @@ def _json_cells(column: pd.Series[Any]) -> list[str]:
     if isinstance(column.dtype, pd.CategoricalDtype):
         words = [*map(json.dumps, column.cat.categories), "null"]
         return [words[code] for code in column.cat.codes]
+    if column.dtype == np.float64:
+        return [repr(value) if math.isfinite(value) else "null" for value in column.tolist()]
+    if column.dtype == np.int64:
+        return list(map(str, column.tolist()))
     return [_json_cell(value) for value in column.astype(object).tolist()]
 
 

@@ -79,6 +79,6 @@ class Handle:
                 return answer.detail
             time.sleep(0.01)
         raise StudyError(
-            f"{self.name} has not answered {verb!r} for {_ANSWER_WITHIN_S:g} s. The request {request} stays on record and is "
-            "carried out when its coordinator gets to it."
+            f"{self.name} has not answered {verb!r} for {_ANSWER_WITHIN_S:g} s. The request {request} stays on record "
+            "and is carried out when its coordinator gets to it."
         )

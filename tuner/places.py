@@ -26,8 +26,8 @@ class Place:
         """The place of a study; a name that is no plain folder name is refused."""
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise StudyError(
-                f"a study cannot be called {name!r}: names are letters, digits, '.', '_' and '-', beginning with a letter "
-                "or digit, at most 100 of them, since they name a folder."
+                f"a study cannot be called {name!r}: names are letters, digits, '.', '_' and '-', beginning with "
+                "a letter or digit, at most 100 of them, since they name a folder."
             )
         folder = Path(results).expanduser().absolute() / name
         if store is None:
@@ -35,10 +35,11 @@ class Place:
         if store == MEMORY:
             return cls(name=name, folder=folder, database=None)
         if store.startswith(_SQLITE) and len(store) > len(_SQLITE):
-            return cls(name=name, folder=folder, database=Path(store.removeprefix(_SQLITE)).expanduser().absolute())
+            database = Path(store.removeprefix(_SQLITE)).expanduser().absolute()
+            return cls(name=name, folder=folder, database=database)
         raise StudyError(
-            f"store={store!r} is no place tuner can keep records in. Use sqlite:////absolute/path/to/{name}.db, or leave it "
-            "out for the study's own folder."
+            f"store={store!r} is no place tuner can keep records in. Use sqlite:////absolute/path/to/{name}.db, or leave "
+            "it out for the study's own folder."
         )
 
     def existing(self) -> Path:

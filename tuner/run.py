@@ -134,6 +134,10 @@ class Run:
         self._in_step = self.ended is None
         return self._in_step
 
+    def rewind(self, done: int) -> None:
+        """Says that the registered state was set back to `done` steps; for whoever sits at the desk."""
+        self._done = done
+
     def report(self, **scores: Any) -> None:
         """Records scores of the present step by name: numbers, NumPy or torch scalars."""
         if not scores:

@@ -40,15 +40,15 @@ def _record(coordinator: Coordinator, request: Requested, state: Any, detail: st
 
 def _pause(coordinator: Coordinator, request: Requested) -> str:
     coordinator.paused = True
-    for worker, trial in coordinator.training():
-        coordinator.tell(worker, Pause(trial=trial.trial, why=request.why or f"paused by {request.by}"))
+    for desk in coordinator.crew.busy():
+        coordinator.tell(desk.name, Pause(trial=desk.queue[0], why=request.why or f"paused by {request.by}"))
     return "no trial starts; those that train stand still between two steps"
 
 
 def _resume(coordinator: Coordinator, request: Requested) -> str:  # noqa: ARG001 - one signature for all verbs
     coordinator.paused = False
-    for worker, trial in coordinator.training():
-        coordinator.tell(worker, Resume(trial=trial.trial))
+    for desk in coordinator.crew.busy():
+        coordinator.tell(desk.name, Resume(trial=desk.queue[0]))
     return "training goes on"
 
 
@@ -60,13 +60,13 @@ def _stop(coordinator: Coordinator, request: Requested) -> str:
 def _stop_trial(coordinator: Coordinator, request: Requested) -> str:
     trial = _live_trial(coordinator, request.arguments)
     why = request.why or f"stopped by {request.by}"
-    worker = coordinator.worker_of(trial)
-    if worker is not None and coordinator.current(worker) == trial.trial:
-        coordinator.tell(worker, Stop(trial=trial.trial, state="stopped", why=why))
+    desk = coordinator.crew.desk_of(trial.trial)
+    if desk is not None and desk.training == trial.trial:
+        coordinator.tell(desk.name, Stop(trial=trial.trial, state="stopped", why=why))
         return f"trial {trial.trial} ends after its present step"
-    if worker is not None:
-        coordinator.tell(worker, Forget(trial=trial.trial))
-    coordinator.drop_from_queue(trial)
+    if desk is not None:
+        coordinator.tell(desk.name, Forget(trial=trial.trial))
+    coordinator.crew.release(trial.trial)
     coordinator.record(
         TrialEnded(
             trial=trial.trial, segment=trial.head.segment, state="stopped", why=why, step=trial.steps,

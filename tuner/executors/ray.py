@@ -28,6 +28,7 @@ import ray.exceptions
 
 _POLL_WAIT_S = 1.0
 _RETRY_S = 0.5
+_GROUPS = {"poll": 1, "control": 1}
 _OBJECT_STORE_BYTES = 128 * 2**20
 _NOT_SHIPPED = [".git", ".venv", "venv", "results", "node_modules", "__pycache__", "*.db", "*.db-wal", "*.db-shm"]
 
@@ -187,7 +188,7 @@ class RayExecutor:
 
     def _hire(self) -> None:
         self._names += 1
-        remote = ray.remote(concurrency_groups={"poll": 1, "control": 1})(_RayWorker).options(
+        remote = ray.remote(concurrency_groups=_GROUPS)(_RayWorker).options(  # type: ignore[call-overload]
             num_cpus=self._cpus,
             num_gpus=self._gpus,
             max_restarts=-1,

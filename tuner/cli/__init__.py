@@ -1,0 +1,67 @@
+"""The shell's verbs: each is the twin of one in Python, and prints for people or, with --json, for programs.
+
+Nothing heavy is imported before a verb needs it: `tuner --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+import click
+
+from tuner.cli.reading import export, ls, plot, show, spaces, watch
+from tuner.cli.starting import check, sweep
+from tuner.cli.steering import note, pause, resume, stop
+from tuner.errors import TunerError
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+
+class _InOrder(click.Group):
+    """Lists its verbs in the order one meets them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """The verbs as they were added."""
+        return list(self.commands)
+
+
+@click.group(
+    name="tuner",
+    cls=_InOrder,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Example: tuner sweep tuner.workloads.digits:train --space sgd_momentum --name night",
+)
+@click.version_option(package_name="tuner")
+def cli() -> None:
+    """Search hyperparameters: train many models in parallel, steer them, read every score as a table."""
+
+
+for _verb in (sweep, check, ls, show, watch, pause, resume, stop, note, export, plot, spaces):
+    cli.add_command(_verb)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs one command line and exits: 0 done, 1 failed, 2 usage, 130 interrupted."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: click.secho(f"note: {message}", fg="yellow", err=True)
+            code = cli.main(args=arguments, prog_name="tuner", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.secho("interrupted", fg="yellow", err=True)
+        return INTERRUPTED
+    except TunerError as error:
+        if os.environ.get("TUNER_DEBUG"):
+            raise
+        click.secho(str(error), fg="red", err=True)
+        return FAILED

@@ -1,0 +1,113 @@
+"""Options that several verbs share, and how a word on the command line becomes a value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from tuner.errors import SettingsError, did_you_mean
+
+if TYPE_CHECKING:
+    from tuner.space import Space
+
+AnyCallable = TypeVar("AnyCallable", bound=Callable[..., Any])
+
+
+def verb(example: str) -> Callable[[Callable[..., Any]], click.Command]:
+    """Makes a verb that takes --json and whose help ends with an example."""
+
+    def make(function: Callable[..., Any]) -> click.Command:
+        json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON alone on stdout.")
+        return click.command(epilog=f"Example: {example}")(json_option(function))
+
+    return make
+
+
+def study_options(function: AnyCallable) -> AnyCallable:
+    """Where the study lies: --results and --store."""
+    store = click.option("--store", metavar="URL", help="Where the records lie: sqlite:////absolute/path/to/NAME.db")
+    return results_option(store(function))
+
+
+def results_option(function: AnyCallable) -> AnyCallable:
+    """--results, the folder that holds a folder for each study."""
+    return click.option(
+        "--results",
+        metavar="DIR",
+        default="results",
+        show_default=True,
+        type=click.Path(file_okay=False, path_type=Path),
+        help="The folder that holds a folder for each study.",
+    )(function)
+
+
+why_option = click.option("--why", default="", metavar="TEXT", help="The reason, for the record.")
+
+
+class Seconds(click.ParamType):
+    """A time span such as 90, 90s, 10m, 1.5h or 2d, in seconds."""
+
+    name = "time"
+    _UNITS: Mapping[str, int] = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number of seconds."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", str(value).strip())
+        if found is None:
+            self.fail(f"{value!r} is no time span. Write 90s, 10m, 1.5h or 2d.", param, ctx)
+        return float(found[1]) * self._UNITS[found[2]]
+
+
+class StudyTrial(click.ParamType):
+    """NAME, or NAME/TRIAL for one trial of it: the name, and the trial's number or None."""
+
+    name = "study"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int | None]:
+        """The name and the number."""
+        name, slash, trial = str(value).partition("/")
+        if slash and not (trial.isascii() and trial.isdigit()):
+            self.fail(f"{value!r}: after the slash comes a trial's number, as in {name or 'night'}/17.", param, ctx)
+        return name, int(trial) if slash else None
+
+
+def read_settings(text: str, space: Space | None, option: str) -> dict[str, Any]:
+    """The settings in `learning_rate=0.1,beta=0.9`, each value in its parameter's own type."""
+    settings: dict[str, Any] = {}
+    for part in text.split(","):
+        name, equals, word = (each.strip() for each in part.partition("="))
+        if not equals or not name or not word:
+            raise click.BadParameter(
+                f"{part!r} sets nothing. Write name=value, and commas between: learning_rate=0.1,beta=0.9.",
+                param_hint=option,
+            )
+        if space is not None and name not in space:
+            raise click.BadParameter(
+                f"{name} is not a parameter of the space. {did_you_mean(name, space)}", param_hint=option
+            )
+        try:
+            settings[name] = _plain_value(word) if space is None else _value_for(space, name, word)
+        except SettingsError as error:
+            raise click.BadParameter(str(error), param_hint=option) from None
+    return settings
+
+
+def _value_for(space: Space, name: str, word: str) -> Any:
+    parameter = space[name]
+    options = getattr(parameter, "options", ())
+    by_text = {str(option): option for option in options} | {str(option).lower(): option for option in options}
+    return parameter.check(by_text[word] if word in by_text else _plain_value(word))
+
+
+def _plain_value(word: str) -> Any:
+    """A number, true, false or none where the word is one, else the word."""
+    for kind in (int, float):
+        try:
+            return kind(word)
+        except ValueError:
+            continue
+    return {"true": True, "false": False, "none": None}.get(word.lower(), word)

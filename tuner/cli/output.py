@@ -1,0 +1,109 @@
+"""How a verb answers: for people through rich, for programs as one JSON value alone on stdout."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from tuner.reading import Study
+
+
+def say(text: RenderableType) -> None:
+    """Prints for people on stdout."""
+    from rich.console import Console
+
+    Console(highlight=False, markup=False, emoji=False).print(text)
+
+
+def say_json(value: Any) -> None:
+    """Prints one JSON value on stdout."""
+    click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it: what is no finite number is null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return plain({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | None) else str(value)
+
+
+@contextlib.contextmanager
+def stdout_kept(for_json: bool) -> Iterator[None]:
+    """With `for_json`, whatever training prints meanwhile goes to stderr, also from other processes."""
+    if not for_json:
+        yield
+        return
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def study_as_json(study: Study) -> dict[str, Any]:
+    """What `tuner show NAME` says, for programs."""
+    from tuner import console
+
+    state = study.state
+    return {
+        "name": state.name,
+        "kind": state.kind,
+        "objective": state.objective,
+        "goal": state.goal,
+        "function": state.function,
+        "trials": len(state.trials),
+        "ended": console.ended(state),
+        "states": {name: count for name, count in state.counts.items() if count},
+        "best": None if study.best is None else {**plain(study.best), **console.test_scores(study)},
+        "top": [
+            {"trial": each.trial, "score": each.best_score, "state": each.state, "params": each.settings}
+            for each in console.leaders(state, 10)
+        ],
+        "rounds": [{"round": each.round, "first_trial": each.first_trial, "why": each.why} for each in state.rounds],
+        "folder": study.place.folder,
+    }
+
+
+def trial_as_json(study: Study, number: int) -> dict[str, Any]:
+    """What `tuner show NAME/TRIAL` says, for programs."""
+    curve, state = study.curve(number), study.state
+    trial = state.trials[number]
+    return {
+        "name": study.name,
+        "trial": number,
+        "state": trial.state,
+        "why": trial.why,
+        "purpose": trial.purpose,
+        "round": trial.round,
+        "params": trial.settings,
+        "score": trial.best_score,
+        "best_step": trial.best_step,
+        "steps": trial.steps,
+        "seconds": trial.seconds,
+        "node": trial.node,
+        "segments": trial.segments,
+        "curve": {"steps": list(curve.steps), "scores": list(curve.scores)},
+        "checkpoints": state.kept(trial),
+        "traceback": study.traceback(number),
+    }

@@ -1,0 +1,135 @@
+"""The verbs that train: sweep and check."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tuner.cli.options import Seconds, read_settings, study_options, verb
+from tuner.cli.output import say, say_json, stdout_kept, study_as_json
+from tuner.errors import MissingExtra
+
+SAMPLERS = ("coarse_to_fine", "random", "sobol", "grid")
+STOPPING = ("auto", "asha", "median", "off")
+
+
+@verb("tuner sweep tuner.workloads.digits:train --space sgd_momentum --trials 64 --name night")
+@click.argument("function", metavar="PACKAGE.MODULE:FUNCTION")
+@click.option("--space", required=True, metavar="NAME|FILE", help="What to search: see `tuner spaces`, or a TOML file.")
+@click.option("--name", metavar="NAME", help="The study's name; one that exists goes on. Default: the function's.")
+@click.option("--objective", default="dev_accuracy", show_default=True, help="The reported score to select by.")
+@click.option("--goal", type=click.Choice(["maximize", "minimize"]), default="maximize", show_default=True)
+@click.option("--trials", type=click.IntRange(min=1), help="How many models in all. Default: 64 without another budget.")
+@click.option("--budget-steps", type=click.IntRange(min=1), help="Training steps over all trials.")
+@click.option("--time-budget", "time_budget_s", type=Seconds(), help="How long to train: 90s, 10m, 1.5h.")
+@click.option("--try", "starts", multiple=True, metavar="NAME=VALUE,…", help="Known-good settings to try first.")
+@click.option("--sampler", type=click.Choice(SAMPLERS), default="coarse_to_fine", show_default=True)
+@click.option("--stopping", type=click.Choice(STOPPING), default="auto", show_default=True, help="Ends hopeless trials.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--executor", type=click.Choice(["ray", "local"]), default="ray", show_default=True)
+@click.option("--debug", is_flag=True, help="One trial at a time in this process: breakpoint() works.")
+@click.option("--address", metavar="ADDRESS", help="The Ray cluster: auto, or ray://host:port. Default: this machine.")
+@click.option("--cpus", type=click.FloatRange(min=0), default=1, show_default=True, help="CPUs for each trial.")
+@click.option("--gpus", type=click.FloatRange(min=0), default=0, show_default=True, help="GPUs for each; 0.5 shares one.")
+@click.option("--parallel", type=click.IntRange(min=1), help="Trials at a time. Default: as many as fit.")
+@click.option("--max-failures", type=click.IntRange(min=1), help="Give up after this many failed trials.")
+@click.option("--rerun-failed", is_flag=True, help="Train the trials again that failed before.")
+@click.option("--plot/--no-plot", "plots", default=None, help="Draw plots at the end. Default: where matplotlib is.")
+@study_options
+def sweep(
+    function: str,
+    space: str,
+    name: str | None,
+    starts: tuple[str, ...],
+    debug: bool,
+    executor: str,
+    rerun_failed: bool,
+    plots: bool | None,
+    results: Path,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Train many models in parallel and keep the best; the same --name again goes on where it ended."""
+    import tuner
+    from tuner.space import Space
+
+    searched = Space.load(space)
+    start = [read_settings(text, searched, "--try") for text in starts]
+    if debug:
+        executor, options["parallel"] = "local", 1
+    name = _fresh_name(function, results) if name is None else name
+    with stdout_kept(as_json):
+        try:
+            study = tuner.sweep(
+                function,
+                searched,
+                name=name,
+                start=start or None,
+                executor=executor,  # type: ignore[arg-type]  # one of the two: click has checked
+                rerun="failed" if rerun_failed else "nothing",
+                progress="off" if debug else "auto",
+                results=results,
+                **options,
+            )
+        except KeyboardInterrupt:
+            click.echo(f"everything so far is kept: the same command with --name {name} goes on", err=True)
+            raise
+        files = [*study.export("csv"), *_plots(study, plots)]
+        if not as_json:
+            from tuner import console
+
+            say("")
+            say(console.summary(study))
+    if as_json:
+        say_json({**study_as_json(study), "files": files})
+    study.close()
+
+
+def _fresh_name(function: str, results: Path) -> str:
+    """The function's name, with the first number that no study has taken."""
+    base = re.sub(r"[^A-Za-z0-9._-]", "", function.rpartition(":")[2]).lstrip("._-") or "sweep"
+    name, number = base, 1
+    while (results / name).exists():
+        number += 1
+        name = f"{base}-{number}"
+    return name
+
+
+def _plots(study: Any, wanted: bool | None) -> list[Path]:
+    if wanted is False:
+        return []
+    try:
+        drawn: list[Path] = study.plot()
+    except MissingExtra:
+        if wanted:
+            raise
+        return []
+    return drawn
+
+
+@verb("tuner check tuner.workloads.digits:train --set learning_rate=0.1 --steps 6")
+@click.argument("function", metavar="PACKAGE.MODULE:FUNCTION")
+@click.option("--set", "sets", multiple=True, metavar="NAME=VALUE,…", help="Settings to train with.")
+@click.option("--space", metavar="NAME|FILE", help="Draw the settings from this space.")
+@click.option("--steps", type=click.IntRange(min=2), help="How many steps to train.")
+@click.pass_context
+def check(
+    ctx: click.Context, function: str, sets: tuple[str, ...], space: str | None, steps: int | None, as_json: bool
+) -> None:
+    """Train, save, go back and train again: does the model continue as if nothing had happened?"""
+    import tuner
+    from tuner.space import Space
+
+    searched = None if space is None else Space.load(space)
+    params = {name: value for text in sets for name, value in read_settings(text, searched, "--set").items()}
+    options: dict[str, Any] = {} if steps is None else {"steps": steps}
+    with stdout_kept(as_json):
+        report = tuner.check(function, params or None, space=searched, **options)
+    if as_json:
+        say_json({"same": report.same, "differences": report.differences, "sentences": report.sentences})
+    else:
+        say("\n".join(report.sentences))
+    ctx.exit(0 if report.same else 1)
