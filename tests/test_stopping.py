@@ -4,6 +4,7 @@ import math
 import pickle
 import timeit
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -164,10 +165,22 @@ def test_a_trial_without_a_score_by_the_rung_goes_on() -> None:
     )
 
 
+def test_a_rival_counts_once_it_has_come_as_far() -> None:
+    study = a_study()
+    for _ in range(3):
+        train(study, [9, 9])
+    number = train(study, [0, 0, 1])
+    assert judge(Asha(), study, number).action == "continue"
+    for rival in range(3):
+        report(study, rival, {3: 9})
+    assert judge(Asha(), study, number).action == "prune"
+
+
 def test_confirmations_of_the_winner_do_not_raise_the_bar() -> None:
     study = a_study()
     for _ in range(6):
         end(study, train(study, [9, 9, 9], purpose="confirm"))
+        train(study, [9, 9, 9], purpose="confirm")
     assert judge(Asha(), study, train(study, [0, 0, 1])).action == "continue"
 
 
@@ -290,7 +303,7 @@ def test_judging_costs_less_than_a_millisecond_among_a_thousand_trials() -> None
         train(study, [math.cos(number + step) for step in range(10)])
     for rule in (Asha(), Median()):
         judge(rule, study, 1000)
-        assert min(timeit.repeat(lambda rule=rule: judge(rule, study, 1001), number=10, repeat=5)) / 10 < 1e-3
+        assert min(timeit.repeat(partial(judge, rule, study, 1001), number=10, repeat=5)) / 10 < 1e-3
 
 
 # ── divergence ──────────────────────────────────────────────────────────────────────────────────
