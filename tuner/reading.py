@@ -137,6 +137,12 @@ class Study:
         ends = [each for each in self._store.read(TrialEnded) if each.trial == trial]
         return ends[-1].traceback if ends else ""
 
+    def printed(self, trial: int) -> str:
+        """What the training function printed, as far as it was kept."""
+        self._trial(trial)
+        path = self.place.folder / "logs" / f"{trial}.log"
+        return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
     def curve(self, trial: int) -> Curve:
         """The head curve of the objective."""
         return self.state.curve(self._trial(trial))

@@ -40,12 +40,18 @@ class CheckReport:
         """Whether resuming and going back gave the very numbers of the run that was left alone."""
         return not self.differences
 
-    def __str__(self) -> str:
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What was done and found, for people."""
         scores = ", ".join(self.names) or "nothing"
-        head = f"{self.steps} steps, checkpoint at step {self.saved_at} ({self.checkpoint_bytes:,} bytes), reports {scores}"
+        size = f"{self.checkpoint_bytes:,} bytes"
+        done = f"trained {self.steps} steps, saved at step {self.saved_at} ({size}), reported {scores}"
         if self.same:
-            return f"{head}\nresuming and going back give the same numbers, bit for bit"
-        return "\n".join([head, *self.differences])
+            return (done, "resuming and going back give the same numbers, bit for bit")
+        return (done, *self.differences)
+
+    def __str__(self) -> str:
+        return "\n".join(self.sentences)
 
 
 class _Desk:
@@ -108,14 +114,14 @@ def check(
         straight = _train(function, params, seed, save_at=half, stop_at=steps, folder=folder)
         if straight.state is None:
             raise TrainingError(
-                "the function never calls run.state(...), so nothing can be saved: sweeps work, but a lost trial starts "
-                "again from its first step. Call run.state(network) before the first step, where network has "
+                "the function never calls run.state(...), so nothing can be saved: sweeps work, but a lost trial "
+                "starts again from its first step. Call run.state(network) before the first step, where network has "
                 "state_dict() and load_state_dict(), or give run.state(save=..., load=...)."
             )
         if straight.bytes == 0:
             raise TrainingError(
-                f"the function took fewer than {half + 1} steps of run.steps(...), so there was nothing to check. Let it "
-                "train longer, or give a smaller number of steps."
+                f"the function took fewer than {half + 1} steps of run.steps(...), so there was nothing to check. Let "
+                "it train longer, or give a smaller number of steps."
             )
         resumed = _train(function, params, seed + 1, save_at=half, stop_at=steps, resume=folder)
         back = _train(function, params, seed, save_at=half, stop_at=steps, folder=Path(place) / "again", go_back=True)
@@ -154,8 +160,8 @@ def _differences(expected: Scores, found: Scores, after: int, when: str, *, last
             one, other = expected[step, name][last], found.get((step, name), [float("nan")])[last]
             if one != other and not (one != one and other != other):
                 sentences.append(
-                    f"{name} differs {when}: at step {step} it is {other!r}, it was {one!r}. Something it depends on is "
-                    "not in run.state(...): a generator of your own, the place in the data, an average carried along."
+                    f"{name} differs {when}: at step {step} it is {other!r}, it was {one!r}. Something it depends on "
+                    "is not in run.state(...): a generator of your own, the place in the data, an average carried along."
                 )
                 break
     return sentences

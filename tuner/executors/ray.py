@@ -17,6 +17,7 @@ from typing import Any
 
 from tuner.errors import ExecutorError, TunerError
 from tuner.executors.thread import Batch, WorkerThread
+from tuner.executors.trial_log import take_over_prints
 from tuner.messages import Command, Event, Job, Order, WorkerLost, WorkerReady
 from tuner.worker import check_results_are_shared, resolve
 
@@ -53,7 +54,8 @@ class _RayWorker:
             os.chdir(home)  # a training function's relative paths mean what they mean to its author
         try:
             check_results_are_shared(job)
-            self._thread = WorkerThread(resolve(job.function, job.search_path), job)
+            log = None if job.log_folder is None else take_over_prints(job.log_folder)
+            self._thread = WorkerThread(resolve(job.function, job.search_path), job, log)
         except TunerError as error:
             self._problem = str(error)
         except Exception as error:  # the user's module may do anything when it is imported

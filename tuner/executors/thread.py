@@ -7,9 +7,11 @@ import threading
 import time
 import uuid
 from collections import deque
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from tuner.executors.trial_log import TrialLog
 from tuner.messages import Beat, Command, Ended, Forget, Job, Order, Waiting, WorkerEvent
 from tuner.records import Row, pack_reports
 from tuner.worker import TrainingFunction, TrialDesk
@@ -38,9 +40,9 @@ class WorkerThread:
 
     background_writes = True
 
-    def __init__(self, function: TrainingFunction, job: Job) -> None:
+    def __init__(self, function: TrainingFunction, job: Job, log: TrialLog | None = None) -> None:
         self.incarnation = uuid.uuid4().hex
-        self._function, self._job = function, job
+        self._function, self._job, self._log = function, job, log
         self._orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._forgotten: set[int] = set()
@@ -143,6 +145,7 @@ class WorkerThread:
             if order.trial in self._forgotten:
                 self._forgotten.discard(order.trial)
                 continue
-            ended = TrialDesk(order, self._job, self).train(self._function)
+            with self._log.of(order.trial) if self._log is not None else nullcontext():
+                ended = TrialDesk(order, self._job, self).train(self._function)
             self._progress = None
             self.emit(ended)
