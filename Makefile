@@ -1,0 +1,89 @@
+# make demo   a real sweep over handwritten digits, in under three minutes
+# make test   everything that must hold before a commit
+#
+# Both need make and Python 3.11 or later, and nothing else: what they install goes into .venv. Another Python, or
+# another folder: make demo PYTHON=python3.12 VENV=/tmp/venv
+
+PYTHON ?= python3
+VENV ?= .venv
+TRIALS ?= 48
+PYTEST ?= $(VENV)/bin/pytest
+
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+TUNER := $(VENV)/bin/tuner
+DEMO := tuner.workloads.digits:train --space sgd_momentum --objective dev_accuracy
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint fast picture benchmarks constraints clean
+
+help:
+	@sed -n 's/^# make /make /p' Makefile
+	@echo 'make lint | fast | picture | benchmarks | constraints | clean'
+
+# ── what people run ─────────────────────────────────────────────────────────────────────────────
+
+# The demo's folder is its own: the one of last time is replaced.
+demo: $(VENV)/.demo
+	@rm -rf results/demo
+	$(TUNER) sweep $(DEMO) --trials $(TRIALS) --name demo --plot
+	@echo
+	@echo 'Tables lie in results/demo/tables, pictures in results/demo/plots. Next:'
+	@echo '  $(TUNER) show demo      this summary again'
+	@echo '  $(TUNER) show demo/7    all about trial 7'
+
+test: lint
+	$(PYTEST)
+
+lint: $(VENV)/.test
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+
+# Seconds instead of minutes: what needs no Ray.
+fast: $(VENV)/.test
+	$(PYTEST) -m "not ray"
+
+# The pictures of the README: the sweep of the demo, with trials enough to see it zoom in.
+picture: $(VENV)/.demo
+	@rm -rf build/picture
+	$(TUNER) sweep $(DEMO) --trials 64 --name picture --results build --plot
+	cp build/picture/plots/scatter.png build/picture/plots/curves.png docs/
+
+benchmarks:
+	@echo '$(PIP) install --editable ".[benchmarks]"    # brings the peers too'
+	@echo '$(VENV)/bin/python benchmarks/throughput.py --quick'
+	@echo '$(VENV)/bin/python benchmarks/throughput.py --markdown results/benchmarks/throughput.md --json results/benchmarks/throughput.json'
+
+# ── what they stand on ──────────────────────────────────────────────────────────────────────────
+
+# A stamp says what was installed, so that the second time nothing is.
+$(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo 'installing tuner and its demo into $(VENV): about a minute the first time'
+	@$(PIP) install --quiet --editable '.[demo]' --constraint constraints.txt
+	@touch $@
+
+$(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo 'installing tuner and its tests into $(VENV): about a minute the first time'
+	@$(PIP) install --quiet --editable '.[test]' --constraint constraints.txt
+	@touch $@ $(VENV)/.demo
+
+$(VENV)/bin/python:
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo 'tuner needs Python 3.11 or later, and there is no $(PYTHON). Install it: apt-get install python3 python3-venv'; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "tuner needs Python 3.11 or later, and $(PYTHON) is $$($(PYTHON) --version 2>&1). Name a newer one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo '$(PYTHON) cannot make virtual environments. Install python3-venv: apt-get install python3-venv'; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+# Pins the newest release of everything that the demo and the tests bring; run the tests before you keep it.
+constraints:
+	@rm -rf build/pins
+	$(PYTHON) -m venv build/pins
+	build/pins/bin/python -m pip --disable-pip-version-check install --quiet '.[test]'
+	{ head -n 1 constraints.txt; build/pins/bin/python -m pip list --format freeze --exclude pip --exclude setuptools --exclude tuner; } > build/constraints.txt
+	mv build/constraints.txt constraints.txt
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis results/demo
