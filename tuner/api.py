@@ -72,10 +72,10 @@ def sweep(
     `trials` counts all trials of the study (64 where neither it nor another budget is given), `budget_steps` all
     training steps; `time_budget_s` counts this call. `parallel` is how many train at a time: as many as the cluster
     holds, with `cpus` and `gpus` each. `start` are known-good settings to try first; what they leave open is drawn.
-    `retries` says how often a trial that raised is tried again, by class of error where it is a mapping; a worker that
-    dies costs no retry. `time_limit_s` bounds one trial,
-    `silence_limit_s` the time it may go without a step or a report. `disk_budget_gb` bounds its checkpoints (10, or half
-    of what is free). `rerun="failed"` trains failed trials again.
+    `retries` says how often a trial that raised is tried again, by class of error where it is a mapping; a worker
+    that dies costs no retry. `time_limit_s` bounds one trial, `silence_limit_s` the time it may go without a step or a
+    report. `disk_budget_gb` bounds the study's checkpoints (10, or half of what is free). `rerun="failed"` trains
+    failed trials again.
 
     Raises `TunerError` for what the caller can mend, `SweepFailed` when trials keep failing, `KeyboardInterrupt` on
     Ctrl-C after everything is kept.

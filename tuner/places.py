@@ -38,7 +38,7 @@ class Place:
             database = Path(store.removeprefix(_SQLITE)).expanduser().absolute()
             return cls(name=name, folder=folder, database=database)
         raise StudyError(
-            f"store={store!r} is no place tuner can keep records in. Use sqlite:////absolute/path/to/{name}.db, or leave it "
+            f"store={store!r} is no place tuner can keep records in. Use sqlite:////absolute/path/{name}.db, or leave it "
             "out for the study's own folder."
         )
 

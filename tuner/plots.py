@@ -279,7 +279,7 @@ def _set_parameter_axis(axis: Axis, dimension: Parameter | Choice, places: Float
 def _set_log_ticks(axis: Axis, low: float, high: float) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axis._set_axes_scale("log")  # type: ignore[attr-defined]
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
     decades = math.log10(high / low)
     axis.set_major_locator(LogLocator(subs=(1.0,) if decades > 1.7 else (1.0, 2.0, 5.0)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("e-0", "e-")))
@@ -287,8 +287,7 @@ def _set_log_ticks(axis: Axis, low: float, high: float) -> None:
 
 
 def _set_limits(axis: Axis, low: float, high: float) -> None:
-    axis.set_view_interval(low, high, ignore=True)
-    axis.axes.set_autoscale_on(False)
+    axis.axes.set(**{f"{axis.axis_name}lim": (low, high)})
 
 
 def _on_axis(parameter: Parameter, values: Floats) -> Floats:
@@ -304,3 +303,39 @@ def _places_of(dimension: Parameter | Choice, trials: Sequence[Trial]) -> Floats
         fan = 0.5 * (np.arange(len(trials)) * 0.6180339887 % 1.0 - 0.5)  # golden ratio: neighbours fall apart
         return np.array([number.get(repr(value), math.nan) for value in values]) + fan
     return _on_axis(dimension, np.array([value if isinstance(value, int | float) else math.nan for value in values]))
+
+
+# ── what is drawn ───────────────────────────────────────────────────────────────────────────────
+
+
+def _draw_curve(axes: Axes, trial: Trial, points: Floats, view: _View, crowd: float) -> None:
+    """One trial's curve; `crowd` thins the lines where there are many."""
+    best = trial is view.study.best
+    look: dict[str, Any] = dict(color=view.colour(trial), linewidth=0.6 + 0.9 * crowd, alpha=0.5 + 0.4 * crowd, zorder=2)
+    if trial.state == "pruned":
+        look |= dict(alpha=0.18 + 0.22 * crowd, zorder=1.5)
+    elif trial.state == "diverged":
+        look |= dict(color="#b0b0b0", alpha=0.5 + 0.3 * crowd, linewidth=0.5 + 0.4 * crowd, zorder=1.4)
+    if best:
+        look |= dict(color=_RED, linewidth=2.0, alpha=1.0, zorder=4, path_effects=_halo(3.6))
+    axes.plot(*points.T, marker="o" if len(points) == 1 else None, markersize=4, solid_capstyle="round", **look)
+    if best:
+        axes.scatter([trial.best_step], [trial.best_score], s=30, color=_RED, edgecolors="white", zorder=5)
+
+
+def _draw_trials(axes: Axes, view: _View, trials: Sequence[Trial], x: Floats, y: Floats) -> None:
+    """A mark a trial: dots coloured by score, crosses where it diverged, open ones where it failed or has no score."""
+    size = float(np.clip(2400 / len(trials), 9, 44))
+    for order, trial in sorted(enumerate(trials), key=lambda pair: view.rank(pair[1])):
+        if not (math.isfinite(x[order]) and math.isfinite(y[order])):
+            continue
+        look: dict[str, Any] = dict(s=size, zorder=3, color=view.colour(trial), edgecolors="white", linewidths=0.5)
+        if trial.state in _SHAPES:
+            look = dict(s=0.7 * size, zorder=2.2, **_SHAPES[trial.state])
+        elif trial.best_score is None:
+            look = dict(s=0.3 * size, zorder=2.1, color="#bdbdbd")
+        elif trial.state == "pruned":
+            look |= dict(s=0.5 * size, zorder=2.5, alpha=0.8)
+        if trial is view.study.best:
+            look = dict(s=size + 60, zorder=5, color=_RED, marker="*", edgecolors="white", linewidths=0.8)
+        axes.scatter(x[order : order + 1], y[order : order + 1], clip_on=False, **look)

@@ -32,7 +32,7 @@ class _InOrder(click.Group):
     name="tuner",
     cls=_InOrder,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Example: tuner sweep tuner.workloads.digits:train --space sgd_momentum --name night",
+    epilog="\b\nExample:\n  tuner sweep tuner.workloads.digits:train --space sgd_momentum --name night",
 )
 @click.version_option(package_name="tuner")
 def cli() -> None:

@@ -21,8 +21,9 @@ def verb(example: str) -> Callable[[Callable[..., Any]], click.Command]:
     """Makes a verb that takes --json and whose help ends with an example."""
 
     def make(function: Callable[..., Any]) -> click.Command:
-        json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON alone on stdout.")
-        return click.command(epilog=f"Example: {example}")(json_option(function))
+        command = click.command(epilog=f"\b\nExample:\n  {example}")(function)
+        command.params.append(click.Option(["--json", "as_json"], is_flag=True, help="Print JSON alone on stdout."))
+        return command
 
     return make
 

@@ -13,7 +13,9 @@ from tuner.cli.options import StudyTrial, results_option, study_options, verb
 from tuner.cli.output import say, say_json, study_as_json, trial_as_json
 
 if TYPE_CHECKING:
+    from tuner.coordinator import Status
     from tuner.reading import Study
+    from tuner.study import StudyState
 
 _LOOK_EVERY_S = 0.25
 
@@ -79,7 +81,7 @@ def _follow(study: Study, once: bool) -> None:
         while True:
             running = study.coordinator(time.time()) is not None
             study.refresh()
-            progress.show(study.state, _status(study, seen))
+            progress.show(study.state, _status(study.state, seen, running=running))
             seen = len(study.state.ended_order)
             if once or not running:
                 break
@@ -87,11 +89,26 @@ def _follow(study: Study, once: bool) -> None:
     finally:
         progress.close()
     if not running:
-        click.echo(f"{study.name} is not running; its results: tuner show {study.name}", err=True)
+        click.echo(f"{study.name} is not running; what came out: tuner show {study.name}", err=True)
 
 
-def _status(study: Study, seen: int) -> Status:
-    state = study.state
+def _status(study: StudyState, seen: int, *, running: bool) -> Status:
+    """What the coordinator would say, as far as the record tells; `seen` trials had ended at the last look."""
+    from tuner.coordinator import Status
+
+    began = study.trials[0].created_at if study.trials else time.time()
+    last = max((trial.ended_at for trial in study.trials if trial.ended_at is not None), default=began)
+    ended = [study.trials[number] for number in study.ended_order[seen:]]
+    failed = [trial for trial in ended if trial.state == "failed"]
+    busy = study.counts.get("running", 0)
+    return Status(
+        workers=busy,
+        busy=busy,
+        elapsed_s=max(0.0, (time.time() if running else last) - began),
+        trials_wanted=study.options.get("trials"),
+        waiting_because=None if running else "nobody trains it now",
+        note=f"trial {failed[-1].trial} failed at step {failed[-1].steps}: {failed[-1].why}" if failed else None,
+    )
 
 
 @verb("tuner export night --format csv --to tables")

@@ -22,18 +22,24 @@ STOPPING = ("auto", "asha", "median", "off")
 @click.option("--name", metavar="NAME", help="The study's name; one that exists goes on. Default: the function's.")
 @click.option("--objective", default="dev_accuracy", show_default=True, help="The reported score to select by.")
 @click.option("--goal", type=click.Choice(["maximize", "minimize"]), default="maximize", show_default=True)
-@click.option("--trials", type=click.IntRange(min=1), help="How many models in all. Default: 64 without another budget.")
+@click.option(
+    "--trials", type=click.IntRange(min=1), help="How many models in all. Default: 64 without another budget."
+)
 @click.option("--budget-steps", type=click.IntRange(min=1), help="Training steps over all trials.")
 @click.option("--time-budget", "time_budget_s", type=Seconds(), help="How long to train: 90s, 10m, 1.5h.")
 @click.option("--try", "starts", multiple=True, metavar="NAME=VALUE,…", help="Known-good settings to try first.")
 @click.option("--sampler", type=click.Choice(SAMPLERS), default="coarse_to_fine", show_default=True)
-@click.option("--stopping", type=click.Choice(STOPPING), default="auto", show_default=True, help="Ends hopeless trials.")
+@click.option(
+    "--stopping", type=click.Choice(STOPPING), default="auto", show_default=True, help="Ends hopeless trials."
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--executor", type=click.Choice(["ray", "local"]), default="ray", show_default=True)
 @click.option("--debug", is_flag=True, help="One trial at a time in this process: breakpoint() works.")
 @click.option("--address", metavar="ADDRESS", help="The Ray cluster: auto, or ray://host:port. Default: this machine.")
 @click.option("--cpus", type=click.FloatRange(min=0), default=1, show_default=True, help="CPUs for each trial.")
-@click.option("--gpus", type=click.FloatRange(min=0), default=0, show_default=True, help="GPUs for each; 0.5 shares one.")
+@click.option(
+    "--gpus", type=click.FloatRange(min=0), default=0, show_default=True, help="GPUs for each; 0.5 shares one."
+)
 @click.option("--parallel", type=click.IntRange(min=1), help="Trials at a time. Default: as many as fit.")
 @click.option("--max-failures", type=click.IntRange(min=1), help="Give up after this many failed trials.")
 @click.option("--rerun-failed", is_flag=True, help="Train the trials again that failed before.")
