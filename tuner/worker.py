@@ -173,8 +173,8 @@ class TrialDesk:
         self._channel.emit(Waiting(trial=self._order.trial, segment=self._order.segment, step=self.done))
         while self._verdict is None and self._ask_at is None:
             command = self._channel.receive(wait=True)
-            if isinstance(command, Continue):
-                self._obey(command)
+            if isinstance(command, Continue) and command.trial == self._order.trial:
+                self._ask_at = command.ask_at
                 return
             if command is not None:
                 self._obey(command)
@@ -192,6 +192,8 @@ class TrialDesk:
             case Pause(release=True) if self._state is not None and self._order.folder is not None:
                 self._verdict, self._released = ("paused", command.why), True
                 self.save("pause", wait=True)
+            case Pause(release=True):
+                pass  # nothing could be taken up again: it trains on
             case Pause():
                 self._stand_still(command.why)
             case Resume() | Forget():
