@@ -149,15 +149,16 @@ def sweep(
         ).run()  # fmt: skip
         after = records.version()
     except BaseException:
-        hands.close()
-        records.close()
+        try:
+            hands.close()
+        finally:
+            records.close()
         raise
     hands.close()
     if place.database is None:
         return Study(place, records, (state, after))
     records.close()
     readable = Store.open(place.database)
-    state.load_curve = None
     return Study(place, readable, (state, after))
 
 

@@ -16,7 +16,8 @@ from tuner.study import Round, StudyState, Trial
 
 # The function itself is wrong, not its settings: no other trial would fare better.
 PROGRAMMING_ERRORS = frozenset(
-    {"ImportError", "NameError", "SyntaxError", "AttributeError", "TypeError", "TrainingError"}
+    {"ImportError", "ModuleNotFoundError", "NameError", "UnboundLocalError", "SyntaxError", "IndentationError"}
+    | {"AttributeError", "TypeError", "TrainingError"}
 )
 
 
@@ -139,9 +140,11 @@ class Caviar:
 
     def first_ask(self, trial: int, step: int) -> int | None:
         """The step at which a trial that starts at `step` first waits for a verdict; None: never."""
-        self._rule_asks[trial] = self._stopping.first_ask(step)
-        ask = self._rule_asks[trial]
-        return ask if self._budget is None else self._budget.grant(trial, step, ask)
+        ask = self._rule_asks[trial] = self._stopping.first_ask(step)
+        if self._budget is None:
+            return ask
+        granted = self._budget.grant(trial, step, ask)
+        return step if granted is None else granted  # where nothing is left it asks before its first step
 
     def spent(self, study: StudyState) -> str | None:
         """Why no further trial starts, or None."""

@@ -33,13 +33,14 @@ class Portable:
 
 def portable(train: TrainingFunction | str) -> Portable:
     """Checks that the function is one, and finds the way it travels."""
+    payload: str | bytes
     if isinstance(train, str):
         function: Any = resolve(train, (str(Path.cwd()),))
-        name, payload = train, train
+        name = payload = train
     elif callable(train):
         function = train
         name = f"{getattr(train, '__module__', '?')}:{getattr(train, '__qualname__', type(train).__qualname__)}"
-        payload = name if _importable(train, name) else cloudpickle.dumps(train)
+        payload = name if _importable(train, name) else _pickled(train, name)
     else:
         raise TrainingError(
             f"train must be a function of a Run, or its import path package.module:function, got {train!r:.80}."
@@ -51,6 +52,17 @@ def portable(train: TrainingFunction | str) -> Portable:
         module_folder=_own_folder(function),
         search_path=_search_path(),
     )
+
+
+def _pickled(train: Any, name: str) -> bytes:
+    try:
+        pickled: bytes = cloudpickle.dumps(train)
+    except Exception as error:  # whatever the function holds may refuse in its own way
+        raise TrainingError(
+            f"{name} cannot be sent to workers: {type(error).__name__}: {error}. Make what it holds inside the "
+            "function, or put the function into a module and pass its import path."
+        ) from error
+    return pickled
 
 
 def _importable(train: Any, name: str) -> bool:

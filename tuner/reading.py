@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +38,7 @@ class Study:
         self.place = place
         self._store = store
         self.state, self._after = folded if folded is not None else fold(store)
+        self.state.load_curve = curves_of(store, self.state)
         if not self.state.identity:
             raise StudyError(f"{place.database} holds no study yet: its coordinator has not begun.")
         self.space = Space.from_dict(self.state.identity["space"])
@@ -180,11 +182,7 @@ class Study:
 def fold(store: Store) -> tuple[StudyState, int]:
     """What is true now by the record, and the place in it; curves of ended trials are read when asked for."""
     state = StudyState(replaying=True)
-
-    def load_curve(trial: Trial) -> Curve:
-        return Curve.of(trial, store.reports(trial.trial), state.objective)
-
-    state.load_curve = load_curve
+    state.load_curve = curves_of(store, state)
     with store.snapshot():
         after = store.version()
         for request in store.read(Requested):
@@ -193,3 +191,8 @@ def fold(store: Store) -> tuple[StudyState, int]:
             state.apply(record)
         state.settle()
     return state, after
+
+
+def curves_of(store: Store, state: StudyState) -> Callable[[Trial], Curve]:
+    """Reads a trial's head curve from the store."""
+    return lambda trial: Curve.of(trial, store.reports(trial.trial), state.objective)

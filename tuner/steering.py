@@ -26,8 +26,11 @@ def answer(coordinator: Coordinator, request: Requested) -> None:
         if verb is None:
             raise Refused(f"a sweep knows no {request.verb!r}. {did_you_mean(request.verb, _VERBS)}")
         detail = verb(coordinator, request)
-    except (TunerError, TypeError, ValueError, KeyError) as error:
+    except TunerError as error:
         _record(coordinator, request, "rejected", str(error))
+    except Exception as error:  # anybody may write a request: whatever it holds, the sweep goes on
+        told = f"its arguments make no sense: {type(error).__name__}: {error}"
+        _record(coordinator, request, "rejected", told)
     else:
         _record(coordinator, request, "applied", detail)
 
@@ -74,6 +77,7 @@ def _stop_trial(coordinator: Coordinator, request: Requested) -> str:
             node=trial.node, error="", traceback="", at=coordinator.executor.now(),
         )
     )  # fmt: skip
+    coordinator.policy.ended(trial)
     return f"trial {trial.trial} will not start"
 
 

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, OperationalError
@@ -29,6 +30,7 @@ from tuner.records import TABLES, Answered, Record, Reported, Requested, StudyOp
 SCHEMA_VERSION = 1
 HEARTBEAT_S = 2.0
 FOREIGN_LEASE_S = 15.0
+_LEFT_IN_DISORDER = -1.0
 NETWORK_FILESYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "fuse.sshfs", "beegfs"}
 )
@@ -115,21 +117,33 @@ class Store:
         """`where` is what error messages call the place."""
         self._engine = engine
         self._where = where
-        self._connection = engine.connect()
+        try:
+            self._connection = engine.connect()
+        except DatabaseError as error:
+            engine.dispose()
+            raise _refusal(where, error) from error
         self._epoch: int | None = None
         self._sequence = 0
         self._requests_seen = 0
         self._last_beat = 0.0
         self._snapshot = False
         self.left_clean = True
-        """Whether the coordinator before closed the store itself; known once the lease is held."""
+        """Whether every trial on record as waiting has truly not begun.
+
+        Once the lease is held it says how the coordinator before left; who holds the lease says with it how they leave.
+        """
 
     # ── opening and closing ─────────────────────────────────────────────────────────────────────
 
     @classmethod
     def create(cls, path: Path) -> Store:
         """The store in a database file, made when it is not there yet; a new folder is private (0700)."""
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StudyError(
+                f"{path.parent} cannot be made: {error.strerror or error}. Choose a folder you may write to: --results."
+            ) from error
         refuse_network_filesystem(path.parent)
         store = cls(_sqlite(path), str(path))
         store._guard(lambda: _METADATA.create_all(store._connection))
@@ -161,9 +175,11 @@ class Store:
     def close(self) -> None:
         """Gives the lease back and folds SQLite's write-ahead log into the one database file."""
         try:
+            self._connection.rollback()  # an interrupt may have come in the middle of a commit
             if self._epoch is not None:
+                heartbeat = 0.0 if self.left_clean else _LEFT_IN_DISORDER
                 self._connection.execute(
-                    _LEASE.update().where(_LEASE.c.epoch == self._epoch).values(pid=0, heartbeat=0.0)
+                    _LEASE.update().where(_LEASE.c.epoch == self._epoch).values(pid=0, heartbeat=heartbeat)
                 )
                 self._connection.commit()
                 self._connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -178,6 +194,9 @@ class Store:
 
     def acquire(self, now: float) -> None:
         """Becomes the one writer. `StudyBusy` names the host and pid of a living holder."""
+        self._guard(lambda: self._acquire(now))
+
+    def _acquire(self, now: float) -> None:
         host, pid = socket.gethostname(), os.getpid()
         self._begin_immediate()
         row = self._connection.execute(sa.select(_LEASE)).mappings().first()
@@ -187,7 +206,7 @@ class Store:
                 f"{self._where} is in the hands of another coordinator: pid {row['pid']} on {row['host']}, last heard "
                 f"{max(0.0, now - row['heartbeat']):.0f} s ago. Watch it with `tuner watch`, or stop it first."
             )
-        self.left_clean = row is None or row["pid"] == 0
+        self.left_clean = row is None or (row["pid"] == 0 and row["heartbeat"] != _LEFT_IN_DISORDER)
         epoch = (row["epoch"] if row else 0) + 1
         values = dict(
             id=1, epoch=epoch, host=host, pid=pid, born=_born(pid), heartbeat=now, schema_version=SCHEMA_VERSION
@@ -260,6 +279,8 @@ class Store:
     def snapshot(self) -> Iterator[None]:
         """Everything read inside is of one moment."""
         self._connection.rollback()
+        if self._engine.dialect.name == "sqlite":  # whose driver would begin a transaction with the first write only
+            self._guard(lambda: self._connection.exec_driver_sql("BEGIN"))
         self._snapshot = True
         try:
             yield
@@ -282,13 +303,13 @@ class Store:
 
     def follow(self, after: int) -> tuple[list[Any], int]:
         """Everything the coordinator has written beyond `after`, reports included, and the new place to go on from."""
-        rows = [
-            (row[0], _SHAPES[kind], row)
-            for kind in _SHAPES
-            if kind is not Requested
-            for row in self._rows(kind, _SHAPES[kind].table.c.sequence > after)
-        ]
-        self._release()
+        with self.snapshot():
+            rows = [
+                (row[0], _SHAPES[kind], row)
+                for kind in _SHAPES
+                if kind is not Requested
+                for row in self._rows(kind, _SHAPES[kind].table.c.sequence > after)
+            ]
         rows.sort(key=lambda item: item[0])
         return [shape.record_of(row[1:]) for _, shape, row in rows], rows[-1][0] if rows else after
 
@@ -376,12 +397,9 @@ class Store:
         """Runs a database action; the driver's errors become sentences."""
         try:
             return act()
-        except OperationalError as error:
-            self._connection.rollback()
-            raise StudyError(_sentence(self._where, str(error.orig))) from error
         except DatabaseError as error:
             self._connection.rollback()
-            raise StudyError(f"{self._where} is damaged or no study: {error.orig}. Restore it from a copy.") from error
+            raise _refusal(self._where, error) from error
 
 
 _BEAT = _LEASE.update().where(_LEASE.c.epoch == sa.bindparam("held")).values(heartbeat=sa.bindparam("now"))
@@ -390,10 +408,10 @@ _BEAT = _LEASE.update().where(_LEASE.c.epoch == sa.bindparam("held")).values(hea
 def _sqlite(path: Path, *, read_only: bool = False) -> sa.Engine:
     if read_only:
         # A read-only folder cannot hold SQLite's shared memory file; without a log beside it the file alone is whole.
-        mode = "mode=ro" if path.with_name(path.name + "-wal").exists() else "immutable=1"
-        url = f"sqlite:///file:{path}?{mode}&uri=true"
+        mode = {"mode": "ro"} if path.with_name(path.name + "-wal").exists() else {"immutable": "1"}
+        url = sa.URL.create("sqlite", database=f"file:{quote(str(path))}", query={**mode, "uri": "true"})
     else:
-        url = f"sqlite:///{path}"
+        url = sa.URL.create("sqlite", database=str(path))
     engine = sa.create_engine(url, connect_args={"timeout": 30.0, "check_same_thread": False})
 
     @sa.event.listens_for(engine, "connect")
@@ -406,14 +424,25 @@ def _sqlite(path: Path, *, read_only: bool = False) -> sa.Engine:
     return engine
 
 
-def _sentence(where: str, reason: str) -> str:
+def _refusal(where: str, error: DatabaseError) -> StudyError:
+    """What the database refused, as a sentence."""
+    reason = str(error.orig)
+    if not isinstance(error, OperationalError):
+        return StudyError(f"{where} is damaged or no study: {reason}. Restore it from a copy.")
+    if "no such table" in reason:
+        return StudyError(f"{where} holds no study yet: its coordinator has not begun. Try again in a moment.")
     if "full" in reason:
-        return f"the disk under {where} is full: nothing more can be recorded. Free some space and start again."
+        return StudyError(f"the disk under {where} is full: nothing more can be recorded. Free some space and go on.")
     if "locked" in reason:
-        return f"{where} stayed locked for 30 s by another program: {reason}. Close what holds it and try again."
-    if "readonly" in reason or "read-only" in reason:
-        return f"{where} may only be read: {reason}. Check who owns the study's folder."
-    return f"{where} cannot be used: {reason}."
+        return StudyError(f"{where} stayed locked for 30 s: {reason}. Close the program that holds it and try again.")
+    if "readonly" in reason or "read-only" in reason or "unable to open" in reason:
+        return StudyError(f"{where} cannot be written or opened: {reason}. Check who owns the study's folder.")
+    if "I/O" in reason:
+        return StudyError(
+            f"{where} cannot be used: {reason}. The disk refuses: look whether it is full, over quota or failing. "
+            "What was recorded before is kept."
+        )
+    return StudyError(f"{where} cannot be used: {reason}.")
 
 
 def _alive(lease: dict[str, Any], host: str, now: float) -> bool:

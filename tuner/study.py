@@ -26,18 +26,19 @@ class Curve:
     def __len__(self) -> int:
         return len(self.steps)
 
-    def add(self, step: int, score: float) -> None:
-        """Appends a report; a step reported before is replaced."""
+    def add(self, step: int, score: float) -> bool:
+        """Appends a report; one of a step reported before replaces it, which it says."""
         if not self.steps or step > self.steps[-1]:
             self.steps.append(step)
             self.scores.append(score)
-            return
+            return False
         place = bisect.bisect_left(self.steps, step)
         if self.steps[place] == step:
             self.scores[place] = score
-        else:
-            self.steps.insert(place, step)
-            self.scores.insert(place, score)
+            return True
+        self.steps.insert(place, step)
+        self.scores.insert(place, score)
+        return False
 
     @classmethod
     def of(cls, trial: Trial, flushes: Iterable[rec.Reported], objective: str) -> Curve:
@@ -335,8 +336,9 @@ class StudyState:
             trial.steps = record.last_step
         curve = self.curve(trial)
         for step, score in rec.objective_rows(record, self.objective):
-            curve.add(step, score)
-            if score == score and (trial.best_score is None or better(self.goal, score, trial.best_score)):
+            if curve.add(step, score):  # what was replaced may have been the best
+                self._rescore(trial)
+            elif score == score and (trial.best_score is None or better(self.goal, score, trial.best_score)):
                 trial.best_step, trial.best_score = step, score
         self._elect(trial)
 
