@@ -1,42 +1,45 @@
 """Knows the three pictures of a study: its learning curves, where in the space its scores lie, and its progress.
 
-Good scores are dark, poor ones pale, the best trial is red; axes and colours leave outliers at their edge, so that a few
-bad trials do not flatten the rest. Figures are made without pyplot, so nothing global changes.
+Good scores are dark, poor ones pale, the best trial is red. Axes and colours leave outliers at their edge, so that a
+few bad trials do not flatten the rest. Figures are made without pyplot, so nothing global changes.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import math
+import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from tuner.errors import StudyError
+from tuner.errors import MissingExtra, StudyError
 from tuner.records import Goal
 from tuner.space import Choice, Parameter, Space
 from tuner.study import StudyState, Trial
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.colors import Colormap, Normalize
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     Floats: TypeAlias = NDArray[np.float64]
+    Which: TypeAlias = Literal["x", "y"]
 
 MOST_CURVES = 1000
 """Beyond so many trials the best quarter of that number is drawn, and an even sample of the others."""
 
 _INK, _MUTED, _FAINT, _RED = "#222222", "#6f6f6f", "#e6e6e6", "#d62839"
-_PALEST = 0.9  # of viridis: its last tenth is too bright a yellow on white
-_SHAPES: Mapping[str, dict[str, Any]] = {
-    "diverged": dict(marker="x", color="#8c8c8c", linewidths=1.0),
-    "failed": dict(marker="o", facecolors="none", edgecolors="#8c8c8c", linewidths=0.9),
-}
+_PALEST, _WHITENED = 0.85, 0.5  # viridis ends in a yellow that would draw the eye to the worst
+_OPEN: dict[str, Any] = dict(facecolors="none", edgecolors="#8c8c8c", linewidths=0.9)
+_CROSS: dict[str, Any] = dict(clip_on=False, marker="x", color="#8c8c8c", linewidths=1.0)
 
 
 def plot_all(study: StudyState, space: Space | None, folder: Path) -> list[Path]:
@@ -57,26 +60,20 @@ def curves(study: StudyState) -> Figure:
     figure, axes = _blank()
     view = _View(study)
     drawn = [(trial, points) for trial in view.sample() if len(points := _points(study, trial))]
+    up = study.goal == "maximize"
     sound = [points[:, 1] for trial, points in drawn if trial.state != "diverged"]
     scores = np.concatenate(sound or [points[:, 1] for _, points in drawn] or [np.empty(0)])
-    low, high = _set_score_axis(axes.yaxis, scores, study.goal)
+    low, high = _set_score_axis(axes, scores, study.goal, [points.min() if up else points.max() for points in sound])
     _title(axes, view, f"{len(drawn):,} of {len(study.trials):,} curves drawn" if len(drawn) == MOST_CURVES else "")
     axes.set_xlabel("step")
     if not drawn:
         return _nothing(figure, axes, view)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    _count_in_whole_numbers(axes, "x")
     axes.set_ylabel(study.objective, parse_math=False)
-    crowd = min(1.0, math.sqrt(40 / len(drawn)))
-    ends: dict[str, list[tuple[float, float]]] = {}
-    for trial, points in sorted(drawn, key=lambda pair: view.rank(pair[0])):
-        shown = np.clip(points, (-math.inf, low), (math.inf, high))
-        state = trial.state if trial.state in ("pruned", "diverged") else "others"
-        ends.setdefault(state, []).append((shown[-1, 0], shown[-1, 1]))
-        _draw_curve(axes, trial, shown, view, crowd)
-    if "diverged" in ends:
-        axes.scatter(*np.array(ends["diverged"]).T, s=26, zorder=2.5, **_SHAPES["diverged"])
+    shown = [(trial, np.clip(points, (-math.inf, low), (math.inf, high))) for trial, points in drawn]
+    _draw_curves(axes, view, sorted(shown, key=lambda pair: view.rank(pair[0])))
     _add_colorbar(figure, axes, view)
-    _add_legend(figure, axes, view)
+    _add_legend(axes, view, _LINES)
     return figure
 
 
@@ -87,21 +84,21 @@ def scatter(study: StudyState, space: Space | None) -> Figure:
     """
     figure, axes = _blank()
     view = _View(study)
-    numeric = [each for each in (space or {}).values() if isinstance(each, Parameter)][:2]
-    choices = [each for each in (space or {}).values() if isinstance(each, Choice)][:1]
-    across: Parameter | Choice | None = next(iter([*numeric, *choices]), None)
+    dimensions = list((space or {}).values())
+    numeric = [each for each in dimensions if isinstance(each, Parameter)][:2]
+    across = next(iter([*numeric, *dimensions]), None)
     _title(axes, view)
     if across is None or not study.trials:
         return _nothing(figure, axes, view)
     up = numeric[1] if len(numeric) == 2 else None
     x = _places_of(across, study.trials)
     scores = np.array([view.score(trial) for trial in study.trials])
-    _set_parameter_axis(axes.xaxis, across, x)
+    _set_parameter_axis(axes, "x", across, x)
     if up is not None:
         y = _places_of(up, study.trials)
-        _set_parameter_axis(axes.yaxis, up, y)
+        _set_parameter_axis(axes, "y", up, y)
     else:
-        low, high = _set_score_axis(axes.yaxis, scores[view.sound], study.goal)
+        low, high = _set_score_axis(axes, scores[view.sound], study.goal)
         axes.set_ylabel(study.objective, parse_math=False)
         bad = low if study.goal == "maximize" else high
         y = np.clip(np.where(np.isfinite(scores) & view.sound, scores, bad), low, high)
@@ -109,7 +106,7 @@ def scatter(study: StudyState, space: Space | None) -> Figure:
     if up is not None and isinstance(across, Parameter):
         _draw_boxes(axes, study, across, up)
     _add_colorbar(figure, axes, view)
-    _add_legend(figure, axes, view)
+    _add_legend(axes, view, _MARKS)
     return figure
 
 
@@ -125,17 +122,17 @@ def progress(study: StudyState) -> Figure:
     order = np.arange(1.0, len(ended) + 1)
     sound = np.array([trial.state != "diverged" for trial in ended])
     scores = np.array([view.score(trial) for trial in ended])
-    low, high = _set_score_axis(axes.yaxis, scores[sound], study.goal)
+    low, high = _set_score_axis(axes, scores[sound], study.goal)
     bad = low if study.goal == "maximize" else high
-    axes.set_xlim(0.5 - 0.015 * len(ended), len(ended) + 0.5 + 0.015 * len(ended))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_xlim(0.4 - 0.01 * len(ended), len(ended) + 0.6 + 0.01 * len(ended))
+    _count_in_whole_numbers(axes, "x")
     axes.set_ylabel(study.objective, parse_math=False)
     _draw_trials(axes, view, ended, order, np.clip(np.where(np.isfinite(scores) & sound, scores, bad), low, high))
     best = _best_so_far(np.where(sound, scores, np.nan), study.goal)
     axes.step(order, np.clip(best, low, high), where="post", color=_RED, linewidth=1.8, zorder=4, label="best so far")
-    _mark_rounds(axes, ended)
+    _mark_rounds(axes, ended, study.goal)
     _add_colorbar(figure, axes, view)
-    _add_legend(figure, axes, view)
+    _add_legend(axes, view, _MARKS | {"best": dict(color=_RED, linewidth=1.8, label="best so far")})
     return figure
 
 
@@ -181,16 +178,16 @@ class _View:
 
     @cached_property
     def norm(self) -> Normalize:
-        """From the worst tenth of the scores to the best one."""
+        """From the worst quarter of the scores to the best one."""
         from matplotlib.colors import LogNorm, Normalize
 
         if not len(self.scores):
             return Normalize(0.0, 1.0)
         low, high = float(self.scores.min()), float(self.scores.max())
         if self.study.goal == "maximize":
-            low = float(np.quantile(self.scores, 0.1))
+            low = float(np.quantile(self.scores, 0.25))
         else:
-            high = float(np.quantile(self.scores, 0.9))
+            high = float(np.quantile(self.scores, 0.75))
         if low == high:
             low, high = low - 0.5 * (abs(low) or 1.0), high + 0.5 * (abs(high) or 1.0)
         return LogNorm(low, high) if _spans_decades(self.scores, self.study.goal) else Normalize(low, high)
@@ -202,16 +199,34 @@ class _View:
         from matplotlib.colors import ListedColormap
 
         pale_to_dark = colormaps["viridis"](np.linspace(_PALEST, 0.0, 256))
+        pale_to_dark += np.linspace(_WHITENED, 0.0, 256)[:, None] * (1.0 - pale_to_dark)
         return ListedColormap(pale_to_dark if self.study.goal == "maximize" else pale_to_dark[::-1])
 
     def colour(self, trial: Trial) -> Any:
-        """The colour of the trial's score; grey where it has none."""
+        """The colour of the trial's score; grey where it has none or diverged, red for the best trial."""
+        if trial is self.study.best:
+            return _RED
         score = self.score(trial)
-        return self.colormap(self.norm(score)) if math.isfinite(score) else "#bdbdbd"
+        return self.colormap(self.norm(score)) if self.line(trial) != "diverged" and math.isfinite(score) else "#b0b0b0"
 
-    def count(self, *states: str) -> int:
-        """How many trials are in one of the states."""
-        return sum(self.study.counts.get(state, 0) for state in states)
+    def mark(self, trial: Trial) -> str:
+        """What kind of mark the trial gets."""
+        if trial is self.study.best:
+            return "best"
+        if trial.state in ("diverged", "failed"):
+            return trial.state
+        if not math.isfinite(self.score(trial)):
+            return "waiting"
+        return "pruned" if trial.state == "pruned" else "scored"
+
+    def line(self, trial: Trial) -> str:
+        """What kind of line the trial gets."""
+        mark = self.mark(trial)
+        return mark if mark in ("best", "diverged", "pruned") else "scored"
+
+    def count(self, state: str) -> int:
+        """How many trials are in that state."""
+        return self.study.counts.get(state, 0)
 
 
 def _points(study: StudyState, trial: Trial) -> Floats:
@@ -223,7 +238,9 @@ def _points(study: StudyState, trial: Trial) -> Floats:
 
 def _best_so_far(scores: Floats, goal: Goal) -> Floats:
     """The running best; nan until there is one."""
-    return np.fmax.accumulate(scores) if goal == "maximize" else np.fmin.accumulate(scores)
+    better: Any = np.fmax if goal == "maximize" else np.fmin
+    best: Floats = better.accumulate(scores)
+    return best
 
 
 def _spans_decades(scores: Floats, goal: Goal) -> bool:
@@ -236,58 +253,76 @@ def _spans_decades(scores: Floats, goal: Goal) -> bool:
 # ── axes ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _set_score_axis(axis: Axis, scores: Floats, goal: Goal) -> tuple[float, float]:
-    """Limits that hold every good score, and bad ones up to three quartile ranges from the middle (Tukey 1977)."""
+def _set_score_axis(axes: Axes, scores: Floats, goal: Goal, lows: Sequence[float] = ()) -> tuple[float, float]:
+    """Limits that hold every good score, and bad ones up to three quartile ranges from the middle (Tukey 1977).
+
+    `lows` are the worst scores of whole curves: nine in ten of them are held as well.
+    """
     scores = scores[np.isfinite(scores)]
     if not len(scores):
+        axes.set(ylim=(0.0, 1.0), yticks=[])
         return 0.0, 1.0
     logarithmic = _spans_decades(scores, goal)
-    bent = np.log10(scores) if logarithmic else scores
+    bent, ends = (np.log10(scores), np.log10(lows or scores)) if logarithmic else (scores, np.asarray(lows or scores))
     first, third = np.quantile(bent, (0.25, 0.75))
-    reach = 3.0 * (third - first)
-    low, high = bent.min(), bent.max()
-    if reach > 0:
-        low, high = (max(low, first - reach), high) if goal == "maximize" else (low, min(high, third + reach))
-    margin = 0.05 * (high - low) or 0.05 * abs(high) or 0.05
-    low, high = float(low - margin), float(high + margin)
+    reach = 3.0 * (third - first) or math.inf
+    if goal == "maximize":
+        low, high = max(bent.min(), min(first - reach, np.quantile(ends, 0.1))), bent.max()
+    else:
+        low, high = bent.min(), min(bent.max(), max(third + reach, np.quantile(ends, 0.9)))
+    margin = 0.06 * (high - low) or 0.06 * abs(high) or 0.06
+    low, high = float(low - margin), float(high + margin)  # the names of rounds stand in the margin of the good side
     if logarithmic:
         low, high = 10.0**low, 10.0**high
-        _set_log_ticks(axis, low, high)
-    _set_limits(axis, low, high)
+        _set_log_ticks(axes, "y", low, high)
+    _set_limits(axes, "y", low, high)
     return low, high
 
 
-def _set_parameter_axis(axis: Axis, dimension: Parameter | Choice, places: Floats) -> None:
+def _set_parameter_axis(axes: Axes, which: Which, dimension: Parameter | Choice, places: Floats) -> None:
     """The parameter's own scale, from bound to bound and beyond where a trial lies beyond."""
+    axis = _axis(axes, which)
     if isinstance(dimension, Choice):
         axis.set_ticks(range(len(dimension.options)), [str(option) for option in dimension.options], parse_math=False)
-        _set_limits(axis, -0.6, len(dimension.options) - 0.4)
+        _set_limits(axes, which, -0.6, len(dimension.options) - 0.4)
         axis.set_label_text(dimension.name)
         return
-    known = places[np.isfinite(places)]
-    ends = [*_on_axis(dimension, np.array([dimension.low, dimension.high], dtype=np.float64)), *known]
+    ends = [*_side(dimension, (0.0, 1.0)), *places[np.isfinite(places)]]
     low, high = float(min(ends)), float(max(ends))
     axis.set_label_text(f"1 − {dimension.name}" if dimension.scale == "log_one_minus" else dimension.name)
     if dimension.scale == "linear":
-        _set_limits(axis, low - 0.06 * (high - low), high + 0.06 * (high - low))
+        _set_limits(axes, which, low - 0.06 * (high - low), high + 0.06 * (high - low))
+        if dimension.type == "integer":
+            _count_in_whole_numbers(axes, which)
         return
     margin = (high / low) ** 0.06
-    _set_log_ticks(axis, low / margin, high * margin)
-    _set_limits(axis, low / margin, high * margin)
+    _set_log_ticks(axes, which, low / margin, high * margin)
+    _set_limits(axes, which, low / margin, high * margin)
 
 
-def _set_log_ticks(axis: Axis, low: float, high: float) -> None:
+def _set_log_ticks(axes: Axes, which: Which, low: float, high: float) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axes.set(**{f"{which}scale": "log"})
+    axis = _axis(axes, which)
     decades = math.log10(high / low)
     axis.set_major_locator(LogLocator(subs=(1.0,) if decades > 1.7 else (1.0, 2.0, 5.0)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("e-0", "e-")))
     axis.set_minor_formatter(NullFormatter())
 
 
-def _set_limits(axis: Axis, low: float, high: float) -> None:
-    axis.axes.set(**{f"{axis.axis_name}lim": (low, high)})
+def _count_in_whole_numbers(axes: Axes, which: Which) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    _axis(axes, which).set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
+
+
+def _set_limits(axes: Axes, which: Which, low: float, high: float) -> None:
+    axes.set(**{f"{which}lim": (low, high)})
+
+
+def _axis(axes: Axes, which: Which) -> Axis:
+    return axes.xaxis if which == "x" else axes.yaxis
 
 
 def _on_axis(parameter: Parameter, values: Floats) -> Floats:
@@ -295,47 +330,252 @@ def _on_axis(parameter: Parameter, values: Floats) -> Floats:
     return 1.0 - values if parameter.scale == "log_one_minus" else values
 
 
+def _side(parameter: Parameter, interval: tuple[float, float]) -> tuple[float, float]:
+    """Where an interval of [0, 1] begins and ends on the axis; a whole number stands in the middle of its cell."""
+    half = 0.5 if parameter.type == "integer" else 0.0
+    values = np.array([parameter.from_unit(interval[0]) - half, parameter.from_unit(interval[1]) + half])
+    low, high = sorted(_on_axis(parameter, values).tolist())
+    return low, high
+
+
 def _places_of(dimension: Parameter | Choice, trials: Sequence[Trial]) -> Floats:
-    """Where trials stand along a parameter's axis; options are numbered and their trials fanned out."""
+    """Where trials stand along a parameter's axis; those of one option, or of one of a few numbers, are fanned out."""
     values = [trial.params.get(dimension.name) for trial in trials]
+    fan = 0.5 * (np.arange(len(trials)) * 0.6180339887 % 1.0 - 0.5)  # golden ratio: neighbours fall apart
     if isinstance(dimension, Choice):
         number = {repr(option): float(place) for place, option in enumerate(dimension.options)}
-        fan = 0.5 * (np.arange(len(trials)) * 0.6180339887 % 1.0 - 0.5)  # golden ratio: neighbours fall apart
-        return np.array([number.get(repr(value), math.nan) for value in values]) + fan
-    return _on_axis(dimension, np.array([value if isinstance(value, int | float) else math.nan for value in values]))
+        return np.array([number.get(repr(value), math.nan) for value in values], dtype=np.float64) + fan
+    numbers = np.array([value if isinstance(value, int | float) else math.nan for value in values], dtype=np.float64)
+    few = dimension.type == "integer" and dimension.scale == "linear" and dimension.high - dimension.low <= 12
+    return _on_axis(dimension, numbers + fan if few else numbers)
 
 
 # ── what is drawn ───────────────────────────────────────────────────────────────────────────────
 
 
-def _draw_curve(axes: Axes, trial: Trial, points: Floats, view: _View, crowd: float) -> None:
-    """One trial's curve; `crowd` thins the lines where there are many."""
-    best = trial is view.study.best
-    look: dict[str, Any] = dict(color=view.colour(trial), linewidth=0.6 + 0.9 * crowd, alpha=0.5 + 0.4 * crowd, zorder=2)
-    if trial.state == "pruned":
-        look |= dict(alpha=0.18 + 0.22 * crowd, zorder=1.5)
-    elif trial.state == "diverged":
-        look |= dict(color="#b0b0b0", alpha=0.5 + 0.3 * crowd, linewidth=0.5 + 0.4 * crowd, zorder=1.4)
-    if best:
-        look |= dict(color=_RED, linewidth=2.0, alpha=1.0, zorder=4, path_effects=_halo(3.6))
-    axes.plot(*points.T, marker="o" if len(points) == 1 else None, markersize=4, solid_capstyle="round", **look)
-    if best:
-        axes.scatter([trial.best_step], [trial.best_score], s=30, color=_RED, edgecolors="white", zorder=5)
+def _draw_curves(axes: Axes, view: _View, curves: Sequence[tuple[Trial, Floats]]) -> None:
+    """Lines from the worst trial to the best; the more there are, the thinner and fainter."""
+    from matplotlib.collections import LineCollection
+
+    crowd = min(1.0, math.sqrt(40 / len(curves)))
+    looks: Mapping[str, dict[str, Any]] = {
+        "diverged": dict(linewidths=0.5 + 0.4 * crowd, alpha=0.4 + 0.4 * crowd, zorder=1.4),
+        "pruned": dict(linewidths=0.5 + 0.5 * crowd, alpha=0.15 + 0.25 * crowd, zorder=1.6),
+        "scored": dict(linewidths=0.6 + 0.8 * crowd, alpha=0.45 + 0.45 * crowd, zorder=2.0),
+        "best": dict(linewidths=2.0, zorder=4.0, path_effects=_halo(3.4)),
+    }
+    for kind, look in looks.items():
+        group = [(trial, points) for trial, points in curves if view.line(trial) == kind]
+        colours = [view.colour(trial) for trial, _ in group]
+        axes.add_collection(LineCollection([points for _, points in group], colors=colours, capstyle="round", **look))
+        dots = [place for place, (_, points) in enumerate(group) if len(points) == 1]
+        if dots:
+            where = np.array([group[place][1][0] for place in dots])
+            axes.scatter(
+                where[:, 0], where[:, 1], s=14, color=[colours[place] for place in dots], zorder=look["zorder"]
+            )
+        if kind == "diverged" and group:
+            where = np.array([points[-1] for _, points in group])
+            axes.scatter(where[:, 0], where[:, 1], s=10 + 16 * crowd, zorder=2.5, **_CROSS)
+        elif kind == "best" and group:
+            trial, points = group[0]
+            where = points[points[:, 0] == trial.best_step]
+            axes.scatter(where[:, 0], where[:, 1], s=34, color=_RED, edgecolors="white", zorder=5)
+    first = min(points[0, 0] for _, points in curves)
+    last = max(points[-1, 0] for _, points in curves)
+    margin = 0.02 * (last - first) or 0.5
+    axes.set_xlim(first - margin, last + margin)
 
 
 def _draw_trials(axes: Axes, view: _View, trials: Sequence[Trial], x: Floats, y: Floats) -> None:
-    """A mark a trial: dots coloured by score, crosses where it diverged, open ones where it failed or has no score."""
-    size = float(np.clip(2400 / len(trials), 9, 44))
-    for order, trial in sorted(enumerate(trials), key=lambda pair: view.rank(pair[1])):
-        if not (math.isfinite(x[order]) and math.isfinite(y[order])):
-            continue
-        look: dict[str, Any] = dict(s=size, zorder=3, color=view.colour(trial), edgecolors="white", linewidths=0.5)
-        if trial.state in _SHAPES:
-            look = dict(s=0.7 * size, zorder=2.2, **_SHAPES[trial.state])
-        elif trial.best_score is None:
-            look = dict(s=0.3 * size, zorder=2.1, color="#bdbdbd")
-        elif trial.state == "pruned":
-            look |= dict(s=0.5 * size, zorder=2.5, alpha=0.8)
-        if trial is view.study.best:
-            look = dict(s=size + 60, zorder=5, color=_RED, marker="*", edgecolors="white", linewidths=0.8)
-        axes.scatter(x[order : order + 1], y[order : order + 1], clip_on=False, **look)
+    """A mark a trial: dots coloured by score, crosses where it diverged, open ones where it failed, a star the best."""
+    size = float(np.clip(2600 / len(trials), 9, 44))
+    looks: Mapping[str, Any] = {
+        "waiting": dict(s=0.3 * size, zorder=2.1, color="#bdbdbd", linewidths=0),
+        "failed": dict(s=0.7 * size, zorder=2.2, clip_on=False, **_OPEN),
+        "diverged": dict(s=0.7 * size, zorder=2.3, **_CROSS),
+        "pruned": dict(s=0.5 * size, zorder=2.5, edgecolors="white", linewidths=0.3, alpha=0.8),
+        "scored": dict(s=size, zorder=3.0, edgecolors="white", linewidths=0.4),
+        "best": dict(s=size + 90, zorder=5.0, color=_RED, marker="*", edgecolors="white", linewidths=0.9),
+    }
+    seen = np.isfinite(x) & np.isfinite(y)
+    order = [place for place in sorted(range(len(trials)), key=lambda i: view.rank(trials[i])) if seen[place]]
+    for kind, look in looks.items():
+        group = [place for place in order if view.mark(trials[place]) == kind]
+        colours = [view.colour(trials[place]) for place in group]
+        if group:
+            axes.scatter(x[group], y[group], **({"color": colours} | look))
+
+
+def _draw_boxes(axes: Axes, study: StudyState, across: Parameter, up: Parameter) -> None:
+    """The rounds' boxes, later ones darker, each named at a corner where no other name stands."""
+    from matplotlib.patches import Rectangle
+
+    taken: list[tuple[float, float]] = []
+    for place, each in enumerate(study.rounds):
+        late = (place + 1) / len(study.rounds)
+        (left, right), (bottom, top) = (_side(one, each.box.get(one.name, (0.0, 1.0))) for one in (across, up))
+        colour = str(round(0.72 - 0.5 * late, 3))
+        line = ((0, (1, 2.5)), (0, (5, 2.5)), "solid")[min(2, int(3 * late - 1e-9))]
+        axes.add_patch(
+            Rectangle(
+                (left, bottom), right - left, top - bottom,
+                fill=False, edgecolor=colour, linestyle=line, linewidth=0.8 + 0.6 * late, zorder=3.5,
+            )
+        )  # fmt: skip
+        _name_box(axes, f"round {each.round}", (left, right, bottom, top), colour, taken)
+
+
+def _name_box(
+    axes: Axes, name: str, box: tuple[float, float, float, float], colour: str, taken: list[tuple[float, float]]
+) -> None:
+    left, right, bottom, top = box
+    to_axes = axes.transData + axes.transAxes.inverted()
+    for x, y, across, up, shift in (
+        (left, top, "left", "bottom", 3), (right, bottom, "right", "top", -3),
+        (right, top, "right", "bottom", 3), (left, bottom, "left", "top", -3),
+    ):  # fmt: skip
+        spot = to_axes.transform((x, y))
+        middle = (spot[0] + (0.05 if across == "left" else -0.05), spot[1] + 0.006 * shift)
+        if all(abs(middle[0] - other[0]) > 0.12 or abs(middle[1] - other[1]) > 0.04 for other in taken):
+            taken.append(middle)
+            axes.annotate(
+                name, (x, y), xytext=(0, shift), textcoords="offset points", ha=across, va=up,
+                fontsize=8, color=colour, path_effects=_halo(2.5), zorder=6,
+            )  # fmt: skip
+            return
+
+
+def _mark_rounds(axes: Axes, ended: Sequence[Trial], goal: Goal) -> None:
+    """A line where the first trial of each later round ended."""
+    starts: dict[int, int] = {}
+    for place, trial in enumerate(ended, start=1):
+        if trial.round is not None:
+            starts.setdefault(trial.round, place)
+    shown = {number: place for number, place in starts.items() if number > 0}
+    if len(shown) > 12:
+        return
+    up = goal == "maximize"
+    for number, place in shown.items():
+        axes.axvline(place - 0.5, color="#c4c4c4", linewidth=0.8, linestyle=(0, (5, 2.5)), zorder=1)
+        axes.annotate(
+            f"round {number}", (place - 0.5, float(up)), xytext=(3, -3 if up else 3),
+            xycoords=axes.get_xaxis_transform(), textcoords="offset points", va="top" if up else "bottom",
+            fontsize=8, color=_MUTED, path_effects=_halo(2.0),
+        )  # fmt: skip
+
+
+# ── frame, words, file ──────────────────────────────────────────────────────────────────────────
+
+
+def _blank() -> tuple[Figure, Axes]:
+    """An empty figure with quiet axes."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise MissingExtra("plots need matplotlib. Install it: pip install 'tuner[plots]'")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.0, 5.2), dpi=160, layout="constrained", facecolor="white")
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)  # type: ignore[union-attr, call-arg]
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#9a9a9a")
+    axes.tick_params(colors=_INK, labelsize=9, width=0.8, color="#9a9a9a", which="both")
+    axes.grid(color=_FAINT, linewidth=0.6)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _title(axes: Axes, view: _View, more: str = "") -> None:
+    """The study and its best in bold, what became of the others below."""
+    study, best = view.study, view.study.best
+    trials = f"{len(study.trials):,} trial{'s' if len(study.trials) != 1 else ''}"
+    name = study.name if len(study.name) <= 40 else f"{study.name[:39]}…"
+    score = f"best {best.best_score:.4g} (trial {best.trial})" if best else "no score yet"
+    text = f"{name}: {study.objective} of {trials}; {score}"
+    counts = [f"{view.count(state)} {state}" for state in _TOLD if view.count(state)]
+    size = 11.5 * min(1.0, 72 / len(text))
+    axes.set_title(text, loc="left", fontsize=size, fontweight="bold", color=_INK, pad=22, parse_math=False)
+    axes.annotate(
+        " · ".join([f"{study.goal}", *counts, *filter(None, [more])]), (0, 1), xycoords="axes fraction",
+        xytext=(0, 8), textcoords="offset points", fontsize=9, color=_MUTED, parse_math=False,
+    )  # fmt: skip
+
+
+_TOLD = ("completed", "pruned", "diverged", "failed", "stopped", "running", "paused", "waiting", "lost")
+
+
+def _nothing(figure: Figure, axes: Axes, view: _View) -> Figure:
+    axes.set(xticks=[], yticks=[], xlabel="")
+    axes.spines[:].set_visible(False)
+    axes.text(
+        0.5, 0.5, f"no trial has reported {view.study.objective} yet", transform=axes.transAxes, ha="center",
+        va="center", color=_MUTED, fontsize=11, parse_math=False,
+    )  # fmt: skip
+    return figure
+
+
+def _add_colorbar(figure: Figure, axes: Axes, view: _View) -> None:
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LogNorm
+
+    if len(view.scores) < 2:
+        return
+    beyond = {"maximize": view.scores.min() < view.norm.vmin, "minimize": view.scores.max() > view.norm.vmax}
+    side = {"maximize": "min", "minimize": "max"}[view.study.goal] if beyond[view.study.goal] else "neither"
+    bar = figure.colorbar(ScalarMappable(view.norm, view.colormap), ax=axes, extend=side, aspect=32, pad=0.02)
+    if isinstance(view.norm, LogNorm):
+        _set_log_ticks(bar.ax, "y", float(view.norm.vmin or 0), float(view.norm.vmax or 1))
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=8.5, color="#9a9a9a", labelcolor=_INK, which="both")
+    bar.set_label(f"best {view.study.objective} of the trial", fontsize=9, color=_MUTED, parse_math=False)
+
+
+def _add_legend(axes: Axes, view: _View, looks: Mapping[str, dict[str, Any]]) -> None:
+    """What the marks mean, below the axes, of those that are there."""
+    from matplotlib.lines import Line2D
+
+    there = {view.mark(trial) for trial in view.study.trials}
+    handles = [Line2D([], [], **look) for kind, look in looks.items() if kind in there]
+    axes.legend(
+        handles=handles, loc="upper left", bbox_to_anchor=(0.0, -0.125), ncols=6, frameon=False, fontsize=9,
+        labelcolor=_INK, handlelength=1.5, handletextpad=0.5, columnspacing=1.8, borderpad=0.0, borderaxespad=0.0,
+    )  # fmt: skip
+
+
+# How the legend shows each kind of trial; colours come from the middle of the colormap.
+_DOT, _GREY = "#2a788e", "#8c8c8c"
+_LINES: Mapping[str, dict[str, Any]] = {
+    "best": dict(color=_RED, linewidth=2.0, label="best trial"),
+    "scored": dict(color=_DOT, linewidth=1.4, label="other trials"),
+    "pruned": dict(color=_DOT, linewidth=1.0, alpha=0.4, label="pruned"),
+    "diverged": dict(color="#b0b0b0", linewidth=0.9, marker="x", markersize=5, markeredgecolor=_GREY, label="diverged"),
+}
+_MARKS: dict[str, dict[str, Any]] = {
+    "best": dict(color=_RED, marker="*", markersize=10, linestyle="none", label="best trial"),
+    "scored": dict(color=_DOT, marker="o", markersize=6, linestyle="none", label="other trials"),
+    "pruned": dict(color=_DOT, marker="o", markersize=4, alpha=0.8, linestyle="none", label="pruned"),
+    "diverged": dict(color=_GREY, marker="x", markersize=5, linestyle="none", label="diverged"),
+    "failed": dict(
+        markeredgecolor=_GREY, marker="o", markerfacecolor="none", markersize=5, linestyle="none", label="failed"
+    ),
+    "waiting": dict(color="#bdbdbd", marker="o", markersize=3, linestyle="none", label="no score yet"),
+}
+
+
+def _halo(width: float) -> list[Any]:
+    from matplotlib.patheffects import Normal, Stroke
+
+    return [Stroke(linewidth=width, foreground="white"), Normal()]
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    """Writes the picture under a temporary name, then renames it."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph")  # a study's name may be in any script
+            figure.savefig(part, format="png", metadata={"Software": None})
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
