@@ -444,7 +444,7 @@ class Coordinator:
         if segment.checkpoint is not None and shelf is not None:
             start = shelf.path(self.study.checkpoints[segment.checkpoint])
         return Order(
-            trial=trial.trial, segment=segment.segment, params=trial.settings, seed=trial.seed,
+            trial=trial.trial, segment=segment.segment, recipe=trial.recipe, seed=trial.seed,
             from_step=segment.from_step, checkpoint=start, folder=None if shelf is None else shelf.root,
             checkpoint_every_s=self._care.checkpoint_every_s,
             ask_at=self.policy.first_ask(trial.trial, segment.from_step),

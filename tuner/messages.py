@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
+from tuner.recipe import Recipe, Schedule
 from tuner.records import Reported, Settings, TrialState
 
 
@@ -19,23 +20,35 @@ class Alarm(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A recipe that takes effect at a step: what a retry does again exactly where it was done before."""
+
+    step: int
+    request: str
+    recipe: Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """One segment to train.
+    """One segment to train, and those that follow it from the record.
 
     `ask_at` is the step at which the worker waits for a verdict; `checkpoint` the folder to start from (`from_step`);
-    `folder` where new ones go (None: none are written); `checkpoint_every_s` 0 saves at every step.
+    `folder` where new ones go (None: none are written); `checkpoint_every_s` 0 saves at every step. `changes` are
+    adjustments to repeat; `extra_steps` is what the run was extended by.
     """
 
     trial: int
     segment: int
-    params: Settings
+    recipe: Recipe
     seed: int
+    changes: tuple[Change, ...] = ()
+    extra_steps: int = 0
+    paused: bool = False
     from_step: int = 0
     checkpoint: Path | None = None
     folder: Path | None = None
     checkpoint_every_s: float = 10.0
     ask_at: int | None = None
-    spent_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +64,7 @@ class Job:
     search_path: tuple[str, ...]
     objective: str
     alarm: Alarm | None = None
+    revert: Literal["in place", "reenter"] = "in place"
     log_folder: Path | None = None
     token_file: Path | None = None
     token: str = ""
@@ -98,6 +112,47 @@ class Save:
 
     trial: int
     kind: str = "asked"
+    request: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adjust:
+    """Change values, or schedules (None: constant again), all at the same step: `at_step`, or the next there is."""
+
+    trial: int
+    request: str
+    values: Settings
+    schedules: Mapping[str, Schedule | None]
+    at_step: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revert:
+    """Go back to a checkpoint, and to `recipe`, or keep the present settings (None)."""
+
+    trial: int
+    request: str
+    checkpoint: Path
+    step: int
+    recipe: Recipe | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advance:
+    """Train this many steps, then stand still."""
+
+    trial: int
+    request: str
+    steps: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extend:
+    """Train this many steps beyond what the function asks for."""
+
+    trial: int
+    request: str
+    steps: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +162,7 @@ class Forget:
     trial: int
 
 
-Command: TypeAlias = Continue | Stop | Pause | Resume | Save | Forget
+Command: TypeAlias = Continue | Stop | Pause | Resume | Save | Adjust | Revert | Advance | Extend | Forget
 
 
 # ── events ──────────────────────────────────────────────────────────────────────────────────────
@@ -172,6 +227,52 @@ class Saved:
     sha256: str
     path: Path
     at: float
+    request: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """Settings changed at `step`, where segment `segment` begins; `repeated` when a retry did it again.
+
+    `before` and `after` are effective values of what changed, `read_back` what the training function now reads.
+    """
+
+    trial: int
+    segment: int
+    request: str
+    step: int
+    before: Settings
+    after: Settings
+    read_back: Settings
+    recipe: Recipe
+    repeated: bool
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reverted:
+    """Training went back from `from_step` to `step`, where segment `segment` begins."""
+
+    trial: int
+    segment: int
+    request: str
+    from_step: int
+    step: int
+    before: Settings
+    recipe: Recipe
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Did:
+    """A command was carried out between two steps, or could not be (`refused`)."""
+
+    trial: int
+    request: str
+    step: int
+    refused: bool
+    detail: str
+    at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,7 +311,7 @@ class Beat:
     step: int
 
 
-WorkerEvent: TypeAlias = Started | Reported | Waiting | Held | Saved | Warned | Ended | Beat
+WorkerEvent: TypeAlias = Started | Reported | Waiting | Held | Saved | Changed | Reverted | Did | Warned | Ended | Beat
 """What a worker itself says; an executor adds which worker said it."""
 
 Event: TypeAlias = WorkerReady | WorkerLost | tuple[str, WorkerEvent]

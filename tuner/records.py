@@ -81,7 +81,11 @@ class TrialCreated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentOpened:
-    """A stretch of training under one recipe begins at `from_step`; `params` is None where it is the trial's own."""
+    """A stretch of training under one recipe begins at `from_step`.
+
+    `params` are the values in force, None where they are the trial's own; `schedules` those that change with the step,
+    None where there are none; `request` is what asked for it, empty where nobody did.
+    """
 
     trial: int
     segment: int
@@ -93,6 +97,8 @@ class SegmentOpened:
     why: str
     params: Json
     at: float
+    schedules: Json = None
+    request: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -76,6 +76,7 @@ class Run:
         self._in_step = False
         self._loops = False
         self._resumes_at = 0
+        self._extra = 0
 
     @property
     def done(self) -> int:
@@ -114,10 +115,10 @@ class Run:
         What is reported inside the step that begins at k counts for step k+1, the steps then done, so that a report and
         the checkpoint of the same moment carry the same number.
         """
-        while self._done + self._in_step < count and self.step():
+        while self._done + self._in_step < count + self._extra and self.step():
             yield self._done
-        if self._in_step:
-            self._close_step()
+            if self._done + 1 >= count + self._extra:
+                self._close_step()  # a person may still set the run back, or extend it
 
     def step(self) -> bool:
         """Ends the step before, lets whatever waits take effect, and says whether to take another.
@@ -133,6 +134,10 @@ class Run:
             self._close_step()
         self._in_step = self.ended is None
         return self._in_step
+
+    def extend(self, steps: int) -> None:
+        """Lets `steps` go on for longer than the function asks; for whoever sits at the desk."""
+        self._extra += steps
 
     def rewind(self, done: int) -> None:
         """Says that the registered state was set back to `done` steps; for whoever sits at the desk."""

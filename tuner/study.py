@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tuner import records as rec
+from tuner.recipe import Recipe
 from tuner.records import ENDED, LIVE, Goal, Purpose, Settings, TrialState
 
 
@@ -89,6 +90,8 @@ class Segment:
     by: str
     why: str
     params: Settings | None
+    schedules: Mapping[str, Any] | None
+    request: str
 
 
 @dataclass(slots=True)
@@ -148,6 +151,20 @@ class Trial:
     def settings(self) -> Settings:
         """The values in force on the head."""
         return self.head.params or self.params if self.segments else self.params
+
+    @property
+    def recipe(self) -> Recipe:
+        """Values and schedules in force on the head."""
+        return self.recipe_of(self.head) if self.segments else Recipe.constant(self.params)
+
+    def recipe_of(self, segment: Segment) -> Recipe:
+        """Values and schedules of one segment."""
+        return Recipe.from_json({"values": segment.params or self.params, "schedules": segment.schedules or {}})
+
+    def path(self) -> list[Segment]:
+        """The segments on the head, the first first."""
+        on_head = self.head_limits()
+        return [segment for segment in self.segments if segment.segment in on_head]
 
     def head_limits(self) -> dict[int, int | None]:
         """For each segment on the head, the last step that counts there (None: no limit)."""
@@ -285,11 +302,12 @@ class StudyState:
         trial.segments += (
             Segment(
                 record.segment, record.parent_segment, record.from_step, record.checkpoint,
-                record.cause, record.by, record.why, record.params,
+                record.cause, record.by, record.why, record.params, record.schedules, record.request,
             ),
         )  # fmt: skip
         if len(trial.segments) > 1:
-            self._become(trial, "waiting", record.why)
+            if record.cause not in ("adjust", "revert") or trial.ended:  # else it goes on in the same worker
+                self._become(trial, "waiting", record.why)
             self.live[trial.trial] = trial
             if trial.ended_at is not None:  # a trial that was over is taken up again
                 self.ended_order.remove(trial.trial)

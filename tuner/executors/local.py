@@ -15,7 +15,7 @@ from typing import Literal
 
 from tuner.messages import Command, Ended, Event, Forget, Job, Order, Waiting, WorkerEvent, WorkerLost, WorkerReady
 from tuner.records import Row, pack_reports
-from tuner.worker import TrainingFunction, TrialDesk, resolve
+from tuner.worker import TrainingFunction, resolve, train
 
 Clock = Literal["wall", "virtual"]
 
@@ -62,7 +62,7 @@ class _LocalWorker:
                 order = self.queue.popleft()
                 self.busy = True
                 self.time = max(self.time, self._executor.now())
-                ended = TrialDesk(order, self._job, self).train(self._function)
+                ended = train(self._function, order, self._job, self)
                 self.busy = False
                 if self.killed:
                     return

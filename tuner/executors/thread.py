@@ -14,7 +14,7 @@ from typing import TypeAlias
 from tuner.executors.trial_log import TrialLog
 from tuner.messages import Beat, Command, Ended, Forget, Job, Order, Waiting, WorkerEvent
 from tuner.records import Row, pack_reports
-from tuner.worker import TrainingFunction, TrialDesk
+from tuner.worker import TrainingFunction, train
 
 # Ended trials leave at least this often; reports alone may gather a little longer.
 FLUSH_ENDED_S = 0.02
@@ -146,6 +146,6 @@ class WorkerThread:
                 self._forgotten.discard(order.trial)
                 continue
             with self._log.of(order.trial) if self._log is not None else nullcontext():
-                ended = TrialDesk(order, self._job, self).train(self._function)
+                ended = train(self._function, order, self._job, self)
             self._progress = None
             self.emit(ended)

@@ -1,0 +1,321 @@
+"""The worker's side of a `Run`: every command takes effect here, between two steps."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+from typing import Literal, Protocol
+
+from tuner.checkpoints import State, load
+from tuner.errors import CheckpointError, TrainingError, TunerError
+from tuner.messages import (
+    Adjust,
+    Advance,
+    Change,
+    Changed,
+    Command,
+    Continue,
+    Did,
+    Extend,
+    Forget,
+    Held,
+    Job,
+    Order,
+    Pause,
+    Resume,
+    Revert,
+    Reverted,
+    Save,
+    Stop,
+    Waiting,
+    Warned,
+    WorkerEvent,
+)
+from tuner.recipe import Recipe
+from tuner.records import Row, TrialState
+from tuner.run import Run
+from tuner.saving import Saver
+
+
+class Channel(Protocol):
+    """Carries a worker's events out and its commands in."""
+
+    background_writes: bool
+    """Whether checkpoints are written by another thread while training goes on."""
+
+    def emit(self, event: WorkerEvent) -> None:
+        """Sends an event, after all reports added before it."""
+        ...
+
+    def add_report(self, trial: int, segment: int, rows: list[Row]) -> None:
+        """Buffers reports; they leave with the next event or the next flush."""
+        ...
+
+    def passed(self, trial: int, step: int) -> None:
+        """A step is over."""
+        ...
+
+    def receive(self, *, wait: bool) -> Command | None:
+        """The next command; with `wait`, blocks until there is one."""
+        ...
+
+    def now(self) -> float:
+        """Unix seconds by the executor's clock."""
+        ...
+
+
+class TrialDesk:
+    """One trial being trained: what its `Run` answers to.
+
+    `verdict` is how the trial ends once something has decided that it does; `reenter` that the function is to be called
+    again from `order`, after a revert that it cannot do in place.
+    """
+
+    def __init__(self, order: Order, job: Job, channel: Channel) -> None:
+        self.order = order
+        self.verdict: tuple[TrialState, str] | None = None
+        self.released = False
+        self.reenter = False
+        self.done = order.from_step if order.checkpoint is not None else 0
+        self.segment = order.segment
+        self._job, self._channel = job, channel
+        self._recipe = order.recipe
+        self._changes = deque(order.changes)
+        self._later: list[Adjust] = []
+        self._ask_at = order.ask_at
+        self._pause_at: int | None = order.from_step if order.paused else None
+        self._pause_request = ""
+        self._first: dict[str, float] = {}
+        self._saver = Saver(
+            order, emit=channel.emit, warn=self._warn, now=channel.now, in_background=channel.background_writes
+        )
+        self.run = self._sit_down()
+
+    # ── what a Run asks ─────────────────────────────────────────────────────────────────────────
+
+    def report(self, step: int, scores: dict[str, float]) -> None:
+        """Buffers the scores and looks whether they have diverged."""
+        at = self._channel.now()
+        self._channel.add_report(
+            self.order.trial, self.segment, [(step, name, value, at) for name, value in scores.items()]
+        )
+        self.done = max(self.done, step)
+        alarm = self._job.alarm
+        if alarm is not None and self.verdict is None:
+            reason = alarm(self._first, scores)
+            if reason is not None:
+                self.verdict = ("diverged", f"{reason} at step {step}")
+        for name, value in scores.items():
+            self._first.setdefault(name, value)
+
+    def register(self, state: State) -> int:
+        """Loads the checkpoint the order starts from, if it has one."""
+        self._saver.state = state
+        if self.order.checkpoint is None:
+            return 0
+        self._load(state)
+        return self.order.from_step
+
+    def between(self, done: int) -> str | None:
+        """Takes commands, asks for a verdict where one is due, saves when it is time."""
+        self.done = done
+        if self.order.checkpoint is not None and self._saver.state is None:
+            raise TrainingError(
+                f"this trial continues from its checkpoint of step {self.order.from_step}, but the function took a "
+                "step before it called run.state(...). Register the state before the first step."
+            )
+        self._channel.passed(self.order.trial, done)
+        if self.verdict is None:
+            self._change_what_is_due()
+            while self.verdict is None and (command := self._channel.receive(wait=False)) is not None:
+                self._obey(command)
+        if self.verdict is None and self._ask_at is not None and self.done >= self._ask_at:
+            self._ask()
+        if self.verdict is None and self._pause_at is not None and self.done >= self._pause_at:
+            self._stand_still("as many steps as asked for were taken")
+        if self.verdict is None and self._saver.due(self.done):
+            self.save("interval")
+        if self._recipe.schedules:
+            self.run.params = self._recipe.at(self.done)
+        return None if self.verdict is None else self.verdict[1]
+
+    # ── what the worker asks ────────────────────────────────────────────────────────────────────
+
+    def save(self, kind: str, *, wait: bool = False, request: str = "") -> bool:
+        """Writes a checkpoint of this moment."""
+        settings = {"recipe": self._recipe.to_json(), "step": self.done, "first": self._first}
+        return self._saver.save(kind, self.segment, self.done, settings, wait=wait, request=request)
+
+    def finish(self) -> None:
+        """Saves a completed trial's last state, and waits for what is being written."""
+        if self.verdict is None and self.done > self._saver.step:
+            self.save("final", wait=True)
+        self.settle()
+
+    def settle(self) -> None:
+        """Waits for what is being written."""
+        self._saver.finish()
+
+    def start_again(self) -> Run:
+        """A fresh `Run` for a function that is called again after a revert."""
+        self.reenter, self.verdict = False, None
+        self.run = self._sit_down()
+        return self.run
+
+    def _sit_down(self) -> Run:
+        run = Run(self._recipe.at(self.done), seed=self.order.seed, desk=self)
+        run.extend(self.order.extra_steps)
+        return run
+
+    # ── commands ────────────────────────────────────────────────────────────────────────────────
+
+    def _ask(self) -> None:
+        self._ask_at = None
+        self._channel.emit(Waiting(trial=self.order.trial, segment=self.segment, step=self.done))
+        while self.verdict is None and self._ask_at is None:
+            command = self._channel.receive(wait=True)
+            if isinstance(command, Continue) and command.trial == self.order.trial:
+                self._ask_at = command.ask_at
+                return
+            if command is not None:
+                self._obey(command)
+
+    def _obey(self, command: Command) -> None:
+        if command.trial != self.order.trial:
+            return  # meant for a trial that has ended meanwhile
+        match command:
+            case Continue():
+                self._ask_at = command.ask_at
+            case Stop():
+                self.verdict = (command.state, command.why)
+            case Save():
+                if not self.save(command.kind, wait=True, request=command.request):
+                    self._did(command.request, "nothing was saved", refused=True)
+            case Adjust(at_step=int(step)) if step > self.done:
+                self._later.append(command)
+            case Adjust():
+                self._adjust(command)
+            case Revert():
+                self._revert(command)
+            case Advance():
+                self._pause_at, self._pause_request = self.done + command.steps, command.request
+            case Extend():
+                self.run.extend(command.steps)
+                self._did(command.request, f"{command.steps} steps more than the function asks for")
+            case Pause(release=True) if self._saver.possible:
+                self.verdict, self.released = ("paused", command.why), True
+                self.save("pause", wait=True)
+            case Pause(release=True):
+                pass  # nothing could be taken up again: it trains on
+            case Pause():
+                self._stand_still(command.why)
+            case Resume() | Forget():
+                pass
+
+    def _stand_still(self, why: str) -> None:
+        self._pause_at = None
+        self._held("paused", why)
+        if self._pause_request:
+            self._did(self._pause_request, "stands still again")
+            self._pause_request = ""
+        while self.verdict is None and self._pause_at is None:
+            command = self._channel.receive(wait=True)
+            if isinstance(command, Resume) and command.trial == self.order.trial:
+                break
+            if command is not None and (not isinstance(command, Pause) or command.release):
+                self._obey(command)
+        self._held("running", "resumed")
+
+    # ── changes ─────────────────────────────────────────────────────────────────────────────────
+
+    def _change_what_is_due(self) -> None:
+        while self._changes and self._changes[0].step <= self.done:
+            change: Change = self._changes.popleft()
+            self._become(change.recipe, change.request, repeated=True)
+        for command in [each for each in self._later if (each.at_step or 0) <= self.done]:
+            self._later.remove(command)
+            self._adjust(command)
+
+    def _adjust(self, command: Adjust) -> None:
+        try:
+            recipe = self._recipe.set(command.values, self.done)
+            for name, schedule in command.schedules.items():
+                recipe = recipe.scheduled(name, schedule, self.done)
+        except TunerError as error:
+            self._did(command.request, str(error), refused=True)
+            return
+        self._become(recipe, command.request, repeated=False)
+
+    def _become(self, recipe: Recipe, request: str, *, repeated: bool) -> None:
+        """A new segment under a new recipe begins here; the values are read back from where the function reads them."""
+        before, after = self._recipe.at(self.done), recipe.at(self.done)
+        changed = [name for name in after if before.get(name) != after[name] or name in recipe.schedules]
+        self._recipe = recipe
+        self.run.params = after
+        self.segment += 1
+        self._channel.emit(
+            Changed(
+                trial=self.order.trial, segment=self.segment, request=request, step=self.done,
+                before={name: before.get(name) for name in changed}, after={name: after[name] for name in changed},
+                read_back={name: self.run.params[name] for name in changed}, recipe=recipe, repeated=repeated,
+                at=self._channel.now(),
+            )
+        )  # fmt: skip
+
+    def _revert(self, command: Revert) -> None:
+        """Sets the state back where it can; otherwise training goes on untouched, and the reason is sent."""
+        state = self._saver.state
+        if state is None:
+            why = "the function never called run.state(...), so there is no state to set back"
+            self._did(command.request, why, refused=True)
+            return
+        self._saver.finish()
+        try:
+            settings = load(command.checkpoint, state)
+        except CheckpointError as error:
+            self._did(command.request, str(error), refused=True)
+            return
+        gone, before = self.done, self._recipe.at(self.done)
+        self.done = command.step
+        self._first = {name: float(value) for name, value in settings.get("first", {}).items()}
+        self._recipe = command.recipe or Recipe.constant(before)
+        self._changes.clear()
+        self._later.clear()
+        self.segment += 1
+        self.run.params = self._recipe.at(self.done)
+        self.run.rewind(self.done)
+        self._saver.went_back(self.done)
+        self._channel.emit(
+            Reverted(
+                trial=self.order.trial, segment=self.segment, request=command.request, from_step=gone, step=self.done,
+                before=before, recipe=self._recipe, at=self._channel.now(),
+            )
+        )  # fmt: skip
+        if self._job.revert == "reenter":
+            self.order = replace(self.order, checkpoint=command.checkpoint, from_step=command.step)
+            self.reenter = True
+            self.verdict = ("running", "called again after a revert")
+
+    # ── inside ──────────────────────────────────────────────────────────────────────────────────
+
+    def _load(self, state: State) -> None:
+        if self.order.checkpoint is not None:
+            settings = load(self.order.checkpoint, state)
+            self._first = {name: float(value) for name, value in settings.get("first", {}).items()}
+
+    def _held(self, state: Literal["paused", "running"], why: str) -> None:
+        self._channel.emit(
+            Held(trial=self.order.trial, state=state, step=self.done, why=why, at=self._channel.now())
+        )  # fmt: skip
+
+    def _did(self, request: str, detail: str, *, refused: bool = False) -> None:
+        if request:
+            self._channel.emit(
+                Did(
+                    trial=self.order.trial, request=request, step=self.done, refused=refused, detail=detail,
+                    at=self._channel.now(),
+                )
+            )  # fmt: skip
+
+    def _warn(self, text: str) -> None:
+        self._channel.emit(Warned(trial=self.order.trial, step=self.done, text=text))

@@ -1,0 +1,137 @@
+"""What a run trains under: constant values, and schedules that give a value at every step.
+
+The effective value is what people set and read: `set` under a schedule rescales it so that its value *now* is the one
+asked for, and its shape goes on from there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias, cast, get_args
+
+from tuner.errors import SettingsError, did_you_mean
+
+Shape: TypeAlias = Literal["time_based", "exponential", "square_root", "staircase", "cosine"]
+
+# What each shape needs beside the value it starts from, with its default; `over` has none.
+_NEEDS: dict[str, dict[str, float]] = {
+    "time_based": {"rate": 1.0},
+    "exponential": {"rate": 0.95},
+    "square_root": {"rate": 1.0},
+    "staircase": {"rate": 0.5, "every": 10},
+    "cosine": {"over": math.nan, "floor": 0.0},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """One parameter's value as a function of the step: `value` at `since`, falling in the given shape afterwards."""
+
+    shape: Shape
+    value: float
+    since: int
+    rate: float = 1.0
+    every: int = 1
+    over: int = 1
+    floor: float = 0.0
+
+    def at(self, step: int) -> float:
+        """The effective value while `step` steps are done; before `since`, the value it starts from."""
+        t = max(0, step - self.since)
+        match self.shape:
+            case "time_based":
+                return self.value / (1.0 + self.rate * t)
+            case "exponential":
+                return self.value * self.rate**t
+            case "square_root":
+                return self.value * (self.rate / math.sqrt(t) if t else 1.0)
+            case "staircase":
+                return self.value * self.rate ** (t // self.every)
+            case "cosine":
+                share = min(1.0, t / self.over)
+                return self.floor + (self.value - self.floor) * 0.5 * (1.0 + math.cos(math.pi * share))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def schedule(parameter: str, shape: str, **given: float) -> Schedule:
+    """Checks what was asked for; where it begins, and at which value, is settled when it takes effect.
+
+    Unknown words and impossible numbers are a `SettingsError`.
+    """
+    if shape not in get_args(Shape):
+        raise SettingsError(f"{parameter}: there is no schedule {shape!r}. {did_you_mean(shape, get_args(Shape))}")
+    needs = _NEEDS[shape]
+    for word, number in given.items():
+        if word not in needs:
+            raise SettingsError(f"{parameter}: {shape} takes {', '.join(needs)}, got {word}={number!r}.")
+        if not math.isfinite(number) or number < 0 or (word in ("over", "every") and number < 1):
+            raise SettingsError(
+                f"{parameter}: {word} must be {'at least 1' if word != 'rate' else 'above 0'}, got {number!r}."
+            )
+    settled = {**needs, **given}
+    for word, number in settled.items():
+        if math.isnan(number):
+            raise SettingsError(f"{parameter}: {shape} needs {word}=STEPS, the number of steps it takes.")
+    whole = {word: int(number) for word, number in settled.items() if word in ("over", "every")}
+    return Schedule(shape=cast(Shape, shape), value=math.nan, since=0, **{**settled, **whole})  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """Values and schedules by parameter; a schedule overrules the value of the same name."""
+
+    values: Mapping[str, Any]
+    schedules: Mapping[str, Schedule]
+
+    @classmethod
+    def constant(cls, values: Mapping[str, Any]) -> Recipe:
+        """Values alone."""
+        return cls(values=dict(values), schedules={})
+
+    def at(self, step: int) -> dict[str, Any]:
+        """The effective value of every parameter while `step` steps are done."""
+        if not self.schedules:
+            return dict(self.values)
+        return {**self.values, **{name: each.at(step) for name, each in self.schedules.items()}}
+
+    def set(self, changes: Mapping[str, Any], step: int) -> Recipe:
+        """These effective values from `step` on; a schedule keeps its shape and is rescaled to the value asked for."""
+        schedules = dict(self.schedules)
+        for name, value in changes.items():
+            if name in schedules:
+                now = schedules[name].at(step)
+                if now == 0:
+                    raise SettingsError(
+                        f"{name}: its schedule has come to 0 and cannot be rescaled. Give a new schedule."
+                    )
+                factor = value / now
+                old = schedules[name]
+                schedules[name] = replace(old, value=old.value * factor, floor=old.floor * factor)
+        return Recipe(values={**self.values, **changes}, schedules=schedules)
+
+    def scheduled(self, name: str, each: Schedule | None, step: int) -> Recipe:
+        """With a schedule for one parameter that begins now at its present value; None: constant from now on."""
+        now = self.at(step)[name]
+        schedules = {other: one for other, one in self.schedules.items() if other != name}
+        if each is not None:
+            schedules[name] = replace(each, value=now, since=step)
+        return Recipe(values={**self.values, name: now}, schedules=schedules)
+
+    def to_json(self) -> dict[str, Any]:
+        """As the record holds it."""
+        return {
+            "values": dict(self.values),
+            "schedules": {name: each.to_dict() for name, each in self.schedules.items()},
+        }
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Recipe:
+        """The recipe of a record."""
+        return cls(
+            values=found["values"], schedules={name: Schedule(**each) for name, each in found["schedules"].items()}
+        )

@@ -1,0 +1,98 @@
+"""When and how one trial's state is written: fixed between two steps, put on disk while training goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from tuner.checkpoints import Snapshot, State
+from tuner.errors import CheckpointError
+from tuner.messages import Order, Saved, WorkerEvent
+
+# A save may cost training at most a twentieth of its time.
+_SAVE_SHARE = 20.0
+
+_WRITER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tuner-checkpoint")
+
+
+class Saver:
+    """Writes a trial's checkpoints, at most one in flight."""
+
+    def __init__(
+        self,
+        order: Order,
+        *,
+        emit: Callable[[WorkerEvent], None],
+        warn: Callable[[str], None],
+        now: Callable[[], float],
+        in_background: bool,
+    ) -> None:
+        self.state: State | None = None
+        self.step = order.from_step
+        """The step of the last checkpoint; without one, where the trial began."""
+        self._order, self._emit, self._warn, self._now = order, emit, warn, now
+        self._in_background = in_background
+        self._writing: Future[bool] | None = None
+        self._saved_at = now()
+        self._cost_s = 0.0
+
+    @property
+    def possible(self) -> bool:
+        """Whether there is a state to save and a place to save it."""
+        return self.state is not None and self._order.folder is not None
+
+    def due(self, step: int) -> bool:
+        """Whether it is time for a checkpoint."""
+        if step <= self.step or not self.possible:
+            return False
+        return self._now() - self._saved_at >= max(self._order.checkpoint_every_s, _SAVE_SHARE * self._cost_s)
+
+    def save(
+        self, kind: str, segment: int, step: int, settings: Mapping[str, Any], *, wait: bool = False, request: str = ""
+    ) -> bool:
+        """Fixes the state now and writes it; False where it was not, with a warning sent.
+
+        Without `wait`, a save that falls into the writing of another is passed over.
+        """
+        if self.state is None or self._order.folder is None:
+            return False
+        if self._writing is not None and not self._writing.done() and not wait:
+            return False
+        self.finish()
+        folder = self._order.folder / str(self._order.trial) / f"{segment}-{step}"
+        try:
+            snapshot = Snapshot.take(folder, step=step, state=self.state, settings=settings)
+        except CheckpointError as error:
+            self._warn(str(error))
+            return False
+        self.step, self._saved_at = step, self._now()
+        if self._in_background and not wait:
+            self._writing = _WRITER.submit(self._write, snapshot, kind, segment, request)
+            return True
+        return self._write(snapshot, kind, segment, request)
+
+    def went_back(self, step: int) -> None:
+        """Training was set back to `step`."""
+        self.step, self._saved_at = step, self._now()
+
+    def finish(self) -> None:
+        """Waits for the write in flight."""
+        if self._writing is not None:
+            self._writing.result()
+            self._writing = None
+
+    def _write(self, snapshot: Snapshot, kind: str, segment: int, request: str) -> bool:
+        try:
+            saved = snapshot.write()
+        except CheckpointError as error:
+            self._warn(str(error))
+            return False
+        self._cost_s = saved.seconds
+        self._emit(
+            Saved(
+                trial=self._order.trial, segment=segment, step=saved.step, kind=kind, bytes=saved.bytes,
+                sha256=saved.sha256, path=saved.path, at=self._now(), request=request,
+            )
+        )  # fmt: skip
+        return True
