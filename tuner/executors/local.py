@@ -13,7 +13,19 @@ import time
 from collections import deque
 from typing import Literal
 
-from tuner.messages import Command, Ended, Event, Forget, Job, Order, Waiting, WorkerEvent, WorkerLost, WorkerReady
+from tuner.messages import (
+    Beat,
+    Command,
+    Ended,
+    Event,
+    Forget,
+    Job,
+    Order,
+    Waiting,
+    WorkerEvent,
+    WorkerLost,
+    WorkerReady,
+)
 from tuner.records import Row, pack_reports
 from tuner.worker import TrainingFunction, resolve, train
 
@@ -43,6 +55,7 @@ class _LocalWorker:
         self._executor, self._function, self._job = executor, function, job
         self._go = threading.Semaphore(0)
         self._rows: dict[tuple[int, int], list[Row]] = {}
+        self._progress: Beat | None = None
         self._thread = threading.Thread(target=self._work, name=f"tuner-{name}", daemon=True)
         self._thread.start()
 
@@ -93,10 +106,17 @@ class _LocalWorker:
             self._executor.deliver(self.name, pack_reports(trial, segment, rows), urgent=False)
         self._rows.clear()
 
-    def passed(self, trial: int, step: int) -> None:  # noqa: ARG002 - the executor keeps no watch on its own process
+    def beat(self) -> None:
+        """Sends how far the trial has come since the last time."""
+        if self._progress is not None:
+            self._executor.deliver(self.name, self._progress, urgent=False)
+            self._progress = None
+
+    def passed(self, trial: int, step: int) -> None:
         """A step is over: a virtual second passes, and whoever is behind goes first."""
         if self.killed:
             raise _Abandoned
+        self._progress = Beat(trial=trial, step=step)
         if self._executor.step_is_over(self):
             self._hand_over()
 
@@ -161,6 +181,7 @@ class LocalExecutor:
         for worker in self._workers.values():
             if worker is not self._away:
                 worker.flush()
+                worker.beat()
         events = list(self._events)
         self._events.clear()
         return events
@@ -230,7 +251,7 @@ class LocalExecutor:
         came_back = self.turn.acquire(timeout=max(0.0, deadline - time.monotonic()))
         self._away = None if came_back else worker
         if came_back and self.clock == "wall":
-            worker.time = time.monotonic()
+            worker.time = self.now()  # whoever has waited longest goes next
         return came_back
 
     def _hire(self, name: str) -> None:
