@@ -64,7 +64,7 @@ def curves(study: StudyState) -> Figure:
     sound = [points[:, 1] for trial, points in drawn if trial.state != "diverged"]
     scores = np.concatenate(sound or [points[:, 1] for _, points in drawn] or [np.empty(0)])
     low, high = _set_score_axis(axes, scores, study.goal, [points.min() if up else points.max() for points in sound])
-    _title(axes, view, f"{len(drawn):,} of {len(study.trials):,} curves drawn" if len(drawn) == MOST_CURVES else "")
+    _title(axes, view, f"{len(drawn):,} curves drawn" if len(study.trials) > MOST_CURVES else "")
     axes.set_xlabel("step")
     if not drawn:
         return _nothing(figure, axes, view)
