@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.measure import Measurement
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -21,7 +22,7 @@ from tuner.records import ENDED
 if TYPE_CHECKING:
     from tuner.coordinator import Status
     from tuner.reading import Study
-    from tuner.study import StudyState, Trial
+    from tuner.study import Round, StudyState, Trial
 
 _PLAIN_EVERY_S = 5.0
 _NOTES_SHOWN = 3
@@ -38,13 +39,13 @@ _STATE_COLOURS = {"completed": "green", "running": "cyan", "diverged": "yellow",
 def number(value: Any, digits: int = 4) -> str:
     """A value with a few significant digits, whole numbers in full; what is no number as it is.
 
-    >>> number(0.000123456), number(1797), number("relu"), number(None)
-    ('0.0001235', '1797', 'relu', '-')
+    >>> number(0.000123456), number(54321.9), number("relu"), number(None)
+    ('0.0001235', '54322', 'relu', '-')
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "-" if value is None else str(value)
-    if isinstance(value, int) or (value.is_integer() and abs(value) < 1e6):
-        return str(int(value))
+    if isinstance(value, int) or 10**digits <= abs(value) < 1e6 or (value.is_integer() and abs(value) < 1e6):
+        return str(round(value))
     return f"{value:.{digits}g}".replace("e-0", "e-").replace("e+0", "e+")
 
 
@@ -174,7 +175,7 @@ class Progress:
         """What is said once: a round that opens, and off a terminal every warning. A study taken up tells its last."""
         first = max(0, len(study.rounds) - 1) if self._rounds_shown < 0 else self._rounds_shown
         for each in study.rounds[first:]:
-            yield f"round {each.round}, from trial {each.first_trial}: {each.why}"
+            yield ", ".join(reason_of(each))
         self._rounds_shown = len(study.rounds)
         if status.note is not None and self._live is None:
             yield status.note
@@ -217,11 +218,10 @@ class Progress:
             Text(_of(done, status.trials_wanted), no_wrap=True),
             Text(self._times(study, status), style="dim"),
         )
-        lines: list[RenderableType] = [head, Text("  ").append_text(_coloured(study.counts))]
-        lines += [Text(f"  {text}") for text in (best_of(study),) if text]
-        lines += [Text(f"  {status.waiting_because}", style="yellow")] if status.waiting_because else []
-        lines += [Text(f"  {note}", style="yellow") for note in self._notes]
-        return Group(*lines)
+        lines = [_coloured(study.counts), Text(best_of(study))]
+        lines += [Text(text, style="yellow") for text in (status.waiting_because or "", *self._notes)]
+        # The cursor rests on an empty line: there the ^C that a terminal echoes breaks nothing.
+        return Group(head, *(Padding(line, (0, 0, 0, 2)) for line in lines if line), Text())
 
 
 def ended(study: StudyState) -> int:
@@ -237,6 +237,12 @@ def best_of(study: StudyState) -> str:
     texts = settings_of(trial.settings, one_minus_names(study)).items()
     settings = ", ".join(f"{name} {text}" for name, text in texts)
     return f"best {study.objective} {number(trial.best_score)} (trial {trial.trial}): {settings}"
+
+
+def reason_of(opened: Round) -> tuple[str, str]:
+    """A round of the search, and since which trial and why it looks where it does."""
+    name = f"round {opened.round}"
+    return name, f"from trial {opened.first_trial}: {opened.why.removeprefix(name).removeprefix(': ')}"
 
 
 def _of(done: int, wanted: int | None) -> str:
@@ -265,9 +271,12 @@ def summary(study: Study, top: int = 8) -> RenderableType:
     if ranked := leaders(state, top):
         parts += [Text(), _Roomy(_leaders_table(state, ranked), _leaders_list(state, ranked))]
     if state.rounds:
-        rounds = [(f"round {each.round}, from trial {each.first_trial}", each.why) for each in state.rounds]
+        rounds = (reason_of(each) for each in state.rounds)
         parts += [Text(), Text("where it looked", style="bold"), _pairs(rounds)]
-    parts += [Text(), Text(f"files: {study.place.folder}", style="dim", overflow="fold")]
+    folder = study.place.folder
+    inside = sorted(each.name for each in folder.iterdir() if each.is_dir()) if folder.is_dir() else []
+    files = f"files: {folder}" + (f" with {', '.join(inside)}" if inside else "")
+    parts += [Text(), Text(files, style="dim", overflow="fold")]
     return Group(*parts)
 
 

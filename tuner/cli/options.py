@@ -49,31 +49,25 @@ def results_option(function: AnyCallable) -> AnyCallable:
 why_option = click.option("--why", default="", metavar="TEXT", help="The reason, for the record.")
 
 
-class Seconds(click.ParamType):
-    """A time span such as 90, 90s, 10m, 1.5h or 2d, in seconds."""
-
-    name = "time"
-    _UNITS: Mapping[str, int] = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The number of seconds."""
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", str(value).strip())
-        if found is None:
-            self.fail(f"{value!r} is no time span. Write 90s, 10m, 1.5h or 2d.", param, ctx)
-        return float(found[1]) * self._UNITS[found[2]]
+def seconds(ctx: click.Context, param: click.Parameter, word: str | None) -> float | None:  # noqa: ARG001 - a callback
+    """The seconds in a time span such as 90, 90s, 10m, 1.5h or 2d."""
+    if word is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", word.strip())
+    if found is None:
+        raise click.BadParameter(f"{word!r} is no time span. Write 90s, 10m, 1.5h or 2d.")
+    return float(found[1]) * _SECONDS[found[2]]
 
 
-class StudyTrial(click.ParamType):
-    """NAME, or NAME/TRIAL for one trial of it: the name, and the trial's number or None."""
+_SECONDS: Mapping[str, int] = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
-    name = "study"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int | None]:
-        """The name and the number."""
-        name, slash, trial = str(value).partition("/")
-        if slash and not (trial.isascii() and trial.isdigit()):
-            self.fail(f"{value!r}: after the slash comes a trial's number, as in {name or 'night'}/17.", param, ctx)
-        return name, int(trial) if slash else None
+def study_and_trial(ctx: click.Context, param: click.Parameter, word: str) -> tuple[str, int | None]:  # noqa: ARG001
+    """The study's name and the trial's number in NAME/TRIAL; None where NAME stands alone."""
+    name, slash, trial = word.partition("/")
+    if slash and not (trial.isascii() and trial.isdigit()):
+        raise click.BadParameter(f"{word!r}: after the slash comes a trial's number, as in {name or 'night'}/17.")
+    return name, int(trial) if slash else None
 
 
 def read_settings(text: str, space: Space | None, option: str) -> dict[str, Any]:

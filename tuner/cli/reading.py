@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tuner.cli.options import StudyTrial, results_option, study_options, verb
+from tuner.cli.options import results_option, study_and_trial, study_options, verb
 from tuner.cli.output import say, say_json, study_as_json, trial_as_json
 
 if TYPE_CHECKING:
@@ -36,10 +36,10 @@ def ls(results: Path, as_json: bool) -> None:
 
 
 @verb("tuner show night/17")
-@click.argument("study", metavar="NAME[/TRIAL]", type=StudyTrial())
+@click.argument("study", metavar="NAME[/TRIAL]", callback=study_and_trial)
 @study_options
 def show(study: tuple[str, int | None], results: Path, store: str | None, as_json: bool) -> None:
-    """Sum up a study; or tell all about one trial: settings, curve, checkpoints, traceback."""
+    """Sum up a study, or tell all about one trial of it."""
     import tuner
 
     name, trial = study
@@ -58,7 +58,10 @@ def show(study: tuple[str, int | None], results: Path, store: str | None, as_jso
 @click.option("--once", is_flag=True, help="Show it as it is now, and end.")
 @study_options
 def watch(name: str, once: bool, results: Path, store: str | None, as_json: bool) -> None:
-    """Follow a study that runs elsewhere, until it ends or Ctrl-C; watching changes nothing."""
+    """Follow a study that runs elsewhere.
+
+    Until it ends, or Ctrl-C; watching changes nothing.
+    """
     import tuner
 
     with closing(tuner.open(name, results=results, store=store)) as study:
@@ -106,7 +109,7 @@ def _status(study: StudyState, seen: int, *, running: bool) -> Status:
         busy=busy,
         elapsed_s=max(0.0, (time.time() if running else last) - began),
         trials_wanted=study.options.get("trials"),
-        waiting_because=None if running else "nobody trains it now",
+        waiting_because=None,
         note=f"trial {failed[-1].trial} failed at step {failed[-1].steps}: {failed[-1].why}" if failed else None,
     )
 
@@ -146,7 +149,10 @@ def _list_files(files: list[Path], as_json: bool) -> None:
 @verb("tuner spaces sgd_momentum")
 @click.argument("name", required=False)
 def spaces(name: str | None, as_json: bool) -> None:
-    """List the search spaces that come with tuner; or show what one of them, or a TOML file, would sample."""
+    """List the search spaces, or show what one would sample.
+
+    NAME is one of those that come with tuner, or a TOML file.
+    """
     from tuner.cli import pages
     from tuner.space import Space, available_spaces, preview
 

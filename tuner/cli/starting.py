@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from tuner.cli.options import Seconds, read_settings, study_options, verb
+from tuner.cli.options import read_settings, seconds, study_options, verb
 from tuner.cli.output import say, say_json, stdout_kept, study_as_json
 from tuner.errors import MissingExtra
 
@@ -19,27 +19,23 @@ STOPPING = ("auto", "asha", "median", "off")
 @verb("tuner sweep tuner.workloads.digits:train --space sgd_momentum --trials 64 --name night")
 @click.argument("function", metavar="PACKAGE.MODULE:FUNCTION")
 @click.option("--space", required=True, metavar="NAME|FILE", help="What to search: see `tuner spaces`, or a TOML file.")
-@click.option("--name", metavar="NAME", help="The study's name; one that exists goes on. Default: the function's.")
+@click.option("--name", metavar="NAME", help="One that exists goes on. Default: the function's, numbered.")
 @click.option("--objective", default="dev_accuracy", show_default=True, help="The reported score to select by.")
 @click.option("--goal", type=click.Choice(["maximize", "minimize"]), default="maximize", show_default=True)
-@click.option(
-    "--trials", type=click.IntRange(min=1), help="How many models in all. Default: 64 without another budget."
-)
+@click.option("--trials", type=click.IntRange(min=1), help="Models in all. Default: 64 without another budget.")
 @click.option("--budget-steps", type=click.IntRange(min=1), help="Training steps over all trials.")
-@click.option("--time-budget", "time_budget_s", type=Seconds(), help="How long to train: 90s, 10m, 1.5h.")
+@click.option("--time-budget", "time_budget_s", callback=seconds, help="How long to train: 90s, 10m, 1.5h.")
 @click.option("--try", "starts", multiple=True, metavar="NAME=VALUE,…", help="Known-good settings to try first.")
 @click.option("--sampler", type=click.Choice(SAMPLERS), default="coarse_to_fine", show_default=True)
 @click.option(
-    "--stopping", type=click.Choice(STOPPING), default="auto", show_default=True, help="Ends hopeless trials."
+    "--stopping", type=click.Choice(STOPPING), default="auto", show_default=True, help="What ends a trial early."
 )
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--executor", type=click.Choice(["ray", "local"]), default="ray", show_default=True)
 @click.option("--debug", is_flag=True, help="One trial at a time in this process: breakpoint() works.")
 @click.option("--address", metavar="ADDRESS", help="The Ray cluster: auto, or ray://host:port. Default: this machine.")
 @click.option("--cpus", type=click.FloatRange(min=0), default=1, show_default=True, help="CPUs for each trial.")
-@click.option(
-    "--gpus", type=click.FloatRange(min=0), default=0, show_default=True, help="GPUs for each; 0.5 shares one."
-)
+@click.option("--gpus", type=click.FloatRange(min=0), default=0, show_default=True, help="GPUs for each trial.")
 @click.option("--parallel", type=click.IntRange(min=1), help="Trials at a time. Default: as many as fit.")
 @click.option("--max-failures", type=click.IntRange(min=1), help="Give up after this many failed trials.")
 @click.option("--rerun-failed", is_flag=True, help="Train the trials again that failed before.")
@@ -58,7 +54,10 @@ def sweep(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Train many models in parallel and keep the best; the same --name again goes on where it ended."""
+    """Train many models in parallel, and keep the best.
+
+    The same --name again goes on where it ended.
+    """
     import tuner
     from tuner.space import Space
 
@@ -87,7 +86,6 @@ def sweep(
         if not as_json:
             from tuner import console
 
-            say("")
             say(console.summary(study))
     if as_json:
         say_json({**study_as_json(study), "files": files})
@@ -125,7 +123,10 @@ def _plots(study: Any, wanted: bool | None) -> list[Path]:
 def check(
     ctx: click.Context, function: str, sets: tuple[str, ...], space: str | None, steps: int | None, as_json: bool
 ) -> None:
-    """Train, save, go back and train again: does the model continue as if nothing had happened?"""
+    """See whether a model continues truly from its checkpoint.
+
+    Trains, saves, goes back, trains again, and names what differs.
+    """
     import tuner
     from tuner.space import Space
 

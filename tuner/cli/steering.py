@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tuner.cli.options import StudyTrial, study_options, verb, why_option
+from tuner.cli.options import study_and_trial, study_options, verb, why_option
 from tuner.cli.output import say, say_json
 
 if TYPE_CHECKING:
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 @why_option
 @study_options
 def pause(name: str, why: str, results: Path, store: str | None, as_json: bool) -> None:
-    """Hold a running sweep: nothing starts, and what trains stands still between two steps."""
+    """Hold a running sweep.
+
+    Nothing starts, and what trains stands still between two steps.
+    """
     _ask(name, results, store, as_json, lambda handle: handle.pause(why))
 
 
@@ -35,11 +38,11 @@ def resume(name: str, why: str, results: Path, store: str | None, as_json: bool)
 
 
 @verb('tuner stop night/17 --why "it only oscillates"')
-@click.argument("study", metavar="NAME[/TRIAL]", type=StudyTrial())
+@click.argument("study", metavar="NAME[/TRIAL]", callback=study_and_trial)
 @why_option
 @study_options
 def stop(study: tuple[str, int | None], why: str, results: Path, store: str | None, as_json: bool) -> None:
-    """End a sweep, or one trial of it; everything trained so far is kept."""
+    """End a sweep, or one trial of it; nothing is lost."""
     name, trial = study
     _ask(
         name,
@@ -51,7 +54,7 @@ def stop(study: tuple[str, int | None], why: str, results: Path, store: str | No
 
 
 @verb('tuner note night/17 "oscillates after step 10"')
-@click.argument("study", metavar="NAME[/TRIAL]", type=StudyTrial())
+@click.argument("study", metavar="NAME[/TRIAL]", callback=study_and_trial)
 @click.argument("text")
 @study_options
 def note(study: tuple[str, int | None], text: str, results: Path, store: str | None, as_json: bool) -> None:

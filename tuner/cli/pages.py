@@ -1,0 +1,154 @@
+"""What the reading verbs show: the list of studies, one trial, the search spaces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from tuner.console import chart, duration, number, one_minus_names, settings_of
+from tuner.space import Choice, Parameter, Space, preview
+
+if TYPE_CHECKING:
+    from tuner.api import Summary
+    from tuner.reading import Study
+    from tuner.study import Checkpoint, Segment, StudyState, Trial
+
+_SHARE_WIDTH = 40
+
+
+def studies(found: Iterable[Summary], now: float) -> RenderableType:
+    """One line a study."""
+    table = _table("study", "kind", "state", "trials", "best", "updated")
+    for each in found:
+        best = "" if each.best is None else f"{each.objective} {number(each.best)} (trial {each.best_trial})"
+        ago = f"{duration(max(0.0, now - each.updated))} ago"
+        table.add_row(
+            *map(Text, (each.name, each.kind, each.activity, f"{each.ended} of {each.trials} ended", best, ago))
+        )
+    return table
+
+
+def trial(study: Study, wanted: int) -> RenderableType:
+    """All about one trial."""
+    curve, state = study.curve(wanted), study.state
+    found = state.trials[wanted]
+    parts: list[RenderableType] = [
+        Text.assemble((f"{study.name}/{wanted}", "bold"), f": {found.state}, {found.why}"),
+        _indented(_origin(found)),
+        Text(),
+        *_score(state, found),
+        _rows(settings_of(found.settings, one_minus_names(state)).items()),
+    ]
+    if len(curve) > 1:
+        parts += [Text(), *_plot(state.objective, list(curve.steps), list(curve.scores))]
+    if len(found.segments) > 1:
+        parts += [Text(), _rows(map(_segment, found.segments))]
+    if kept := state.kept(found):
+        parts += [Text(), _rows(_checkpoint(each, study.place.folder) for each in kept)]
+    trace = study.traceback(wanted)
+    parts += [Text(), Text(trace.rstrip(), style="red")] if trace else []
+    return Group(*parts)
+
+
+def _origin(found: Trial) -> str:
+    words = [found.purpose] + ([] if found.round is None else [f"round {found.round}"])
+    words += [f"seed {found.seed}", f"{duration(found.seconds)} of training"]
+    words += [f"on {found.node}"] if found.node else []
+    return ", ".join(words) + (f"; {found.segments[0].why}" if found.segments and found.segments[0].why else "")
+
+
+def _score(study: StudyState, found: Trial) -> Iterator[RenderableType]:
+    if found.best_score is None:
+        yield Text(f"no {study.objective!r} reported; {found.steps} steps", style="yellow")
+    else:
+        score = f"best {study.objective} {number(found.best_score)}"
+        yield Text.assemble((score, "bold green"), f" at step {found.best_step} of {found.steps}")
+
+
+def _plot(name: str, steps: Sequence[int], scores: Sequence[float]) -> Iterator[RenderableType]:
+    finite = [score for score in scores if score - score == 0]
+    high, low = (number(max(finite)), number(min(finite))) if finite else ("", "")
+    lines = chart(scores)
+    margin = max(len(high), len(low))
+    for place, line in enumerate(lines):
+        label = high if place == 0 else low if place == len(lines) - 1 else ""
+        yield Text(f"  {label:>{margin}} {line}", no_wrap=True)
+    yield Text(f"  {'':>{margin}} {name} from step {steps[0]} to {steps[-1]}", style="dim")
+
+
+def _segment(each: Segment) -> tuple[str, str]:
+    return f"segment {each.segment}", f"{each.cause} from step {each.from_step}: {each.why}"
+
+
+def _checkpoint(each: Checkpoint, folder: Path) -> tuple[str, str]:
+    told = f"step {each.step}, {each.kind}, {_size(each.bytes)}: {folder / each.path}"
+    return f"checkpoint {each.checkpoint}", told
+
+
+def _size(count: int) -> str:
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count} bytes"
+
+
+def spaces(brought: Mapping[str, Space]) -> RenderableType:
+    """The spaces that come with tuner, and what each searches."""
+    table = _table("space", "searches")
+    for name, space in brought.items():
+        table.add_row(Text(name), Text(", ".join(space)))
+    return Group(table, Text(), Text("What one of them samples: tuner spaces NAME", style="dim"))
+
+
+def space(name: str, shown: Space) -> RenderableType:
+    """Each parameter with its range, the reason for it, and the share of draws each stretch gets."""
+    parts: list[RenderableType] = [Text(name, style="bold")]
+    for parameter in shown.values():
+        parts += [Text(), Text.assemble((parameter.name, "bold cyan"), f"  {_range(parameter)}")]
+        parts += [_indented(parameter.why)] if parameter.why else []
+        shares = preview(parameter)
+        most = max(share for _, share in shares)
+        table = Table.grid(padding=(0, 2))
+        for label, share in shares:
+            bar = "█" * max(1, round(_SHARE_WIDTH * share / max(most, 0.5)))
+            table.add_row("", Text(label, justify="right"), Text(f"{share:.0%}", justify="right"), Text(bar))
+        parts.append(table)
+    return Group(*parts)
+
+
+def _range(parameter: Parameter | Choice) -> str:
+    if isinstance(parameter, Choice):
+        words = ["one of " + ", ".join(map(str, parameter.options))]
+    else:
+        whole = "whole numbers " if parameter.type == "integer" else ""
+        words = [f"{whole}{number(parameter.low)} to {number(parameter.high)}, {_SCALES[parameter.scale]}"]
+    words += [f"tune {parameter.priority}"] if parameter.priority else []
+    words += [f"when {name} is {' or '.join(map(str, values))}" for name, values in (parameter.when or {}).items()]
+    return "; ".join(words)
+
+
+_SCALES = {"linear": "evenly", "log": "log scale", "log_one_minus": "1-value on a log scale"}
+
+
+def _indented(text: str) -> RenderableType:
+    return Padding(Text(text, style="dim"), (0, 0, 0, 2), expand=False)
+
+
+def _rows(rows: Iterable[tuple[str, str]]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for name, text in rows:
+        table.add_row("", Text(name), Text(text, overflow="fold"))
+    return table
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in headings:
+        table.add_column(heading)
+    return table
