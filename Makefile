@@ -44,11 +44,12 @@ lint: $(VENV)/.test
 fast: $(VENV)/.test
 	$(PYTEST) -m "not ray"
 
-# The pictures of the README: the sweep of the demo, with trials enough to see it zoom in.
+# The picture of the README: the sweep of the demo, with a few more trials to see it zoom in.
 picture: $(VENV)/.demo
-	@rm -rf build/picture
-	$(TUNER) sweep $(DEMO) --trials 64 --name picture --results build --plot
-	cp build/picture/plots/scatter.png build/picture/plots/curves.png docs/
+	@rm -rf build/digits
+	$(TUNER) sweep $(DEMO) --trials 64 --name digits --results build --plot
+	@mkdir -p docs
+	cp build/digits/plots/scatter.png docs/
 
 benchmarks:
 	@echo '$(PIP) install --editable ".[benchmarks]"    # brings the peers too'
