@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tuner.samplers import CoarseToFineSampler
-from tuner.samplers.base import Outcome, Proposal, RoundPlan
+from tuner.proposals import Outcome, Proposal, RoundPlan
 from tuner.space import Space, choice, integer, linear, log, log_one_minus
 
 SQUARE = Space(x=linear(0.0, 1.0), y=linear(0.0, 1.0))

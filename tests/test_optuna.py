@@ -15,7 +15,7 @@ from optuna.trial import TrialState as OptunaState
 from tuner import records as rec
 from tuner.errors import MissingExtra, SettingsError, StudyError
 from tuner.records import Goal, Purpose, Record, TrialState
-from tuner.samplers.base import Proposal
+from tuner.proposals import Proposal
 from tuner.samplers.optuna import OptunaProposer, OptunaPruning, describe
 from tuner.space import Space, choice, integer, linear, log, log_one_minus
 from tuner.study import StudyState

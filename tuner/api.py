@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
     from tuner.coordinator import Face
-    from tuner.samplers.base import Proposer
+    from tuner.proposals import Proposer
     from tuner.stopping import StoppingRule
     from tuner.study import StudyState
 
@@ -98,6 +98,7 @@ def sweep(
     from tuner.caviar import Caviar, Limits
     from tuner.coordinator import Coordinator
     from tuner.shelf import Shelf
+    from tuner.steering import SweepSteering
     from tuner.stopping import Divergence
     from tuner.watchdog import Care
 
@@ -139,7 +140,7 @@ def sweep(
             ),
         )  # fmt: skip
         Coordinator(
-            study=state, store=records, policy=policy, executor=hands, rerun=rerun,
+            study=state, store=records, policy=policy, steering=SweepSteering(policy), executor=hands, rerun=rerun,
             shelf=Shelf(place.folder, _disk_budget(place, disk_budget_gb)) if on_disk else None,
             care=Care(
                 checkpoint_every_s=checkpoint_every_s, time_limit_s=time_limit_s, silence_limit_s=silence_limit_s,

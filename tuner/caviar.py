@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
+from tuner.policy import Draft
+from tuner.proposals import Outcome, Proposer, RoundPlan
 from tuner.records import ENDED, Settings
-from tuner.samplers.base import Outcome, Proposer, RoundPlan
 from tuner.space import Space
 from tuner.stopping import StoppingRule, Verdict
 from tuner.study import Round, StudyState, Trial
@@ -19,18 +19,6 @@ PROGRAMMING_ERRORS = frozenset(
     {"ImportError", "ModuleNotFoundError", "NameError", "UnboundLocalError", "SyntaxError", "IndentationError"}
     | {"AttributeError", "TypeError", "TrainingError"}
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
-    """A trial to create."""
-
-    params: Settings
-    seed: int
-    why: str
-    round: int | None = None
-    opened: RoundPlan | None = None
-    memo: Any = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +84,16 @@ class Caviar:
         self._outcomes: list[Outcome] = []
         self._rounds: list[RoundPlan] = []
         self._exhausted = False
+
+    @property
+    def losses(self) -> int:
+        """How many workers a trial may lose."""
+        return self.limits.losses
+
+    @property
+    def wanted(self) -> int | None:
+        """How many trials there are to be."""
+        return self.limits.trials
 
     @property
     def adaptive(self) -> bool:

@@ -14,20 +14,21 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Literal, Protocol
 
-from tuner import steering
-from tuner.caviar import Caviar, Draft
 from tuner.crew import Crew, Desk
 from tuner.errors import SweepFailed
 from tuner.messages import (
     Beat,
+    Changed,
     Command,
     Continue,
+    Did,
     Ended,
     Executor,
     Forget,
     Held,
     Order,
     Pause,
+    Reverted,
     Saved,
     Started,
     Stop,
@@ -37,6 +38,7 @@ from tuner.messages import (
     WorkerLost,
     WorkerReady,
 )
+from tuner.policy import Draft, Policy
 from tuner.records import (
     CheckpointDropped,
     CheckpointSaved,
@@ -52,6 +54,7 @@ from tuner.records import (
 )
 from tuner.revival import again, open_segment, recover
 from tuner.shelf import Shelf
+from tuner.steering import Steering
 from tuner.store import Store
 from tuner.study import StudyState, Trial
 from tuner.watchdog import Alert, Care, look
@@ -91,12 +94,13 @@ class Coordinator:
     """Drives a policy over an executor, and keeps the record."""
 
     def __init__(
-        self, *, study: StudyState, store: Store, policy: Caviar, executor: Executor, shelf: Shelf | None,
-        care: Care, faces: Sequence[Face] = (), rerun: Literal["nothing", "failed"] = "nothing",
+        self, *, study: StudyState, store: Store, policy: Policy, steering: Steering, executor: Executor,
+        shelf: Shelf | None, care: Care, faces: Sequence[Face] = (), rerun: Literal["nothing", "failed"] = "nothing",
     ) -> None:  # fmt: skip
         """`shelf` None: nothing is kept on disk, as in a replay in memory."""
         self.study, self.store, self.policy, self.executor, self.shelf = study, store, policy, executor, shelf
         self.crew = Crew()
+        self._steering = steering
         self.paused = False
         self._care, self._faces, self._rerun = care, tuple(faces), rerun
         self._pending: list[Record] = []
@@ -130,6 +134,7 @@ class Coordinator:
             if self.shelf is not None:
                 self.shelf.sweep(self.study)
             recover(self, failed_too=self._rerun == "failed")
+            self._take_requests()
             self._commit()
             while (finished := self._finished()) is None:
                 self._turn(self.executor.poll(0.0 if self._outgoing or self._orders else _TURN_S))
@@ -210,8 +215,8 @@ class Coordinator:
             )  # fmt: skip
         self.record(
             TrialCreated(
-                trial=number, purpose="search", round=draft.round, parent=None, seed=draft.seed, params=draft.params,
-                seen=len(self.study.ended_order), why=draft.why, memo=draft.memo, at=now,
+                trial=number, purpose=draft.purpose, round=draft.round, parent=draft.parent, seed=draft.seed,
+                params=draft.params, seen=len(self.study.ended_order), why=draft.why, memo=draft.memo, at=now,
             )
         )  # fmt: skip
         open_segment(self, self.study.trials[number], cause="start", why=draft.why)
@@ -247,6 +252,9 @@ class Coordinator:
         trial = self.study.trials[event.trial]
         if isinstance(event, Saved):  # a checkpoint counts whatever has become of its trial
             self._shelve(trial, event)
+        if isinstance(event, Saved | Changed | Reverted | Did):
+            desk.last_sign = self.executor.now()
+            self._steering.took_effect(self, trial, event)
             return
         if trial.ended or getattr(event, "segment", trial.head.segment) != trial.head.segment:
             return
@@ -264,6 +272,8 @@ class Coordinator:
                     self._start(desk, trial, event.at)
                 if self._ending is not None:
                     self._tell_to_end(desk, trial.trial)
+                else:
+                    self._steering.started(self, trial)
             case Waiting():
                 self._waiting.append(event)
             case Held():
@@ -340,7 +350,7 @@ class Coordinator:
                 self.record(TrialHeld(trial=number, state="lost", step=trial.steps, why=event.why, at=now))
                 if not event.preempted:
                     self._losses[number] = self._losses.get(number, 0) + 1
-            if self._losses.get(number, 0) > self.policy.limits.losses:
+            if self._losses.get(number, 0) > self.policy.losses:
                 why = f"it lost its worker {self._losses[number]} times, the last time because {event.why}"
                 self._close(
                     trial, "failed", why, step=trial.steps, started=trial.started, seconds=trial.seconds,
@@ -479,7 +489,7 @@ class Coordinator:
             if request.request not in self.study.requests:
                 self.study.apply(request)
             if self.study.requests[request.request].state == "received":
-                steering.answer(self, request)
+                self._steering.answer(self, request)
 
     def _show(self, *, last: bool = False) -> None:
         if not self._faces or (not last and time.monotonic() < self._next_show):
@@ -487,7 +497,7 @@ class Coordinator:
         self._next_show = time.monotonic() + _SHOW_EVERY_S
         status = Status(
             workers=len(self.crew.desks), busy=len(self.crew.busy()),
-            elapsed_s=time.monotonic() - self._started_at, trials_wanted=self.policy.limits.trials,
+            elapsed_s=time.monotonic() - self._started_at, trials_wanted=self.policy.wanted,
             waiting_because=None if self.crew.desks else self.executor.obstacle(), note=self._note,
         )  # fmt: skip
         for face in self._faces:

@@ -132,7 +132,7 @@ class TrialDesk:
         if self.verdict is None and self._ask_at is not None and self.done >= self._ask_at:
             self._ask()
         if self.verdict is None and self._pause_at is not None and self.done >= self._pause_at:
-            self._stand_still("as many steps as asked for were taken")
+            self._stand_still("it has come as far as asked", self._pause_request)
         if self.verdict is None and self._saver.due(self.done):
             self.save("interval")
         if self._recipe.schedules:
@@ -208,21 +208,24 @@ class TrialDesk:
             case Pause(release=True):
                 pass  # nothing could be taken up again: it trains on
             case Pause():
-                self._stand_still(command.why)
-            case Resume() | Forget():
+                self._stand_still(command.why, command.request)
+            case Resume():
+                self._did(command.request, "it was training already")
+            case Forget():
                 pass
 
-    def _stand_still(self, why: str) -> None:
-        self._pause_at = None
+    def _stand_still(self, why: str, request: str) -> None:
+        self._pause_at, self._pause_request = None, ""
         self._held("paused", why)
-        if self._pause_request:
-            self._did(self._pause_request, "stands still again")
-            self._pause_request = ""
+        self._did(request, "stands still")
         while self.verdict is None and self._pause_at is None:
             command = self._channel.receive(wait=True)
             if isinstance(command, Resume) and command.trial == self.order.trial:
+                self._did(command.request, "training goes on")
                 break
-            if command is not None and (not isinstance(command, Pause) or command.release):
+            if isinstance(command, Pause) and not command.release:
+                self._did(command.request, "it stood still already")
+            elif command is not None:
                 self._obey(command)
         self._held("running", "resumed")
 

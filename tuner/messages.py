@@ -97,6 +97,7 @@ class Pause:
     trial: int
     why: str
     release: bool = False
+    request: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +105,7 @@ class Resume:
     """Go on after a pause that kept the worker."""
 
     trial: int
+    request: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,8 +38,8 @@ class Place:
             database = Path(store.removeprefix(_SQLITE)).expanduser().absolute()
             return cls(name=name, folder=folder, database=database)
         raise StudyError(
-            f"store={store!r} is no place tuner can keep records in. Use sqlite:////absolute/path/{name}.db, or leave it "
-            "out for the study's own folder."
+            f"store={store!r} is no place for records. Use sqlite:////absolute/path/{name}.db, or leave it out "
+            "for the study's own folder."
         )
 
     def existing(self) -> Path:

@@ -161,7 +161,7 @@ def _differences(expected: Scores, found: Scores, after: int, when: str, *, last
             if one != other and not (one != one and other != other):
                 sentences.append(
                     f"{name} differs {when}: at step {step} it is {other!r}, it was {one!r}. Something it depends "
-                    "on is not in run.state(...): a generator of your own, the place in the data, an average carried along."
+                    "on is not in run.state(...): a generator of your own, the place in the data, a running average."
                 )
                 break
     return sentences

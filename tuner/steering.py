@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tuner.errors import TunerError, did_you_mean
-from tuner.messages import Forget, Pause, Resume, Stop
-from tuner.records import Answered, Configured, Noted, Requested, RoundOpened, TrialEnded
+from tuner.messages import Changed, Did, Forget, Pause, Resume, Reverted, Saved, Stop
+from tuner.records import Answered, Configured, Noted, Requested, RequestState, RoundOpened, TrialEnded
 from tuner.study import Trial
 
 if TYPE_CHECKING:
+    from tuner.caviar import Caviar
     from tuner.coordinator import Coordinator
 
 
@@ -19,117 +20,136 @@ class Refused(TunerError):
     """A request that cannot be done, and why."""
 
 
-def answer(coordinator: Coordinator, request: Requested) -> None:
-    """Carries a request out, or refuses it; either way the answer is recorded with the change."""
-    verb = _VERBS.get(request.verb)
-    try:
-        if verb is None:
-            raise Refused(f"a sweep knows no {request.verb!r}. {did_you_mean(request.verb, _VERBS)}")
-        detail = verb(coordinator, request)
-    except TunerError as error:
-        _record(coordinator, request, "rejected", str(error))
-    except Exception as error:  # anybody may write a request: whatever it holds, the sweep goes on
-        told = f"its arguments make no sense: {type(error).__name__}: {error}"
-        _record(coordinator, request, "rejected", told)
-    else:
-        _record(coordinator, request, "applied", detail)
+class Steering(Protocol):
+    """What people may ask of a running study, and what workers say of it."""
+
+    def answer(self, coordinator: Coordinator, request: Requested) -> None:
+        """Carries a request out, passes it on, or refuses it; the answer is recorded with the change."""
+        ...
+
+    def started(self, coordinator: Coordinator, trial: Trial) -> None:
+        """A worker took the trial up: what was accepted before reaches it now."""
+        ...
+
+    def took_effect(self, coordinator: Coordinator, trial: Trial, event: Changed | Reverted | Did | Saved) -> None:
+        """A worker did something that somebody had asked for."""
+        ...
 
 
-def _record(coordinator: Coordinator, request: Requested, state: Any, detail: str) -> None:
-    coordinator.record(
-        Answered(request=request.request, state=state, step=None, detail=detail, at=coordinator.executor.now())
-    )
+def record_answer(
+    coordinator: Coordinator, request: str, state: RequestState, detail: str, step: int | None = None
+) -> None:
+    """What became of a request."""
+    coordinator.record(Answered(request=request, state=state, step=step, detail=detail, at=coordinator.executor.now()))
 
 
-def _pause(coordinator: Coordinator, request: Requested) -> str:
-    coordinator.paused = True
-    for desk in coordinator.crew.busy():
-        coordinator.tell(desk.name, Pause(trial=desk.queue[0], why=request.why or f"paused by {request.by}"))
-    return "no trial starts; those that train stand still between two steps"
+class SweepSteering:
+    """The verbs of a sweep: all are carried out by the coordinator at once."""
 
+    verbs = ("pause", "resume", "stop", "stop_trial", "add", "set_box", "set_parallel", "note")
 
-def _resume(coordinator: Coordinator, request: Requested) -> str:  # noqa: ARG001 - one signature for all verbs
-    coordinator.paused = False
-    for desk in coordinator.crew.busy():
-        coordinator.tell(desk.name, Resume(trial=desk.queue[0]))
-    return "training goes on"
+    def __init__(self, policy: Caviar) -> None:
+        self.policy = policy
 
+    def answer(self, coordinator: Coordinator, request: Requested) -> None:
+        """Carries a request out, or refuses it."""
+        try:
+            if request.verb not in self.verbs:
+                raise Refused(f"a sweep knows no {request.verb!r}. {did_you_mean(request.verb, self.verbs)}")
+            detail: str = getattr(self, f"_{request.verb}")(coordinator, request)
+        except (TunerError, TypeError, ValueError, KeyError) as error:
+            record_answer(coordinator, request.request, "rejected", str(error))
+        else:
+            record_answer(coordinator, request.request, "applied", detail)
 
-def _stop(coordinator: Coordinator, request: Requested) -> str:
-    coordinator.wind_down(request.why or f"stopped by {request.by}")
-    return "no further trial starts; those that train are ending"
+    def started(self, coordinator: Coordinator, trial: Trial) -> None:
+        """Nothing waits for a worker here."""
 
+    def took_effect(self, coordinator: Coordinator, trial: Trial, event: Changed | Reverted | Did | Saved) -> None:
+        """Nobody asks a sweep's workers for anything."""
 
-def _stop_trial(coordinator: Coordinator, request: Requested) -> str:
-    trial = _live_trial(coordinator, request.arguments)
-    why = request.why or f"stopped by {request.by}"
-    desk = coordinator.crew.desk_of(trial.trial)
-    if desk is not None and desk.training == trial.trial:
-        coordinator.tell(desk.name, Stop(trial=trial.trial, state="stopped", why=why))
-        return f"trial {trial.trial} ends after its present step"
-    if desk is not None:
-        coordinator.tell(desk.name, Forget(trial=trial.trial))
-    coordinator.crew.release(trial.trial)
-    coordinator.record(
-        TrialEnded(
-            trial=trial.trial, segment=trial.head.segment, state="stopped", why=why, step=trial.steps,
-            best_step=trial.best_step, best_score=trial.best_score, started=trial.started, seconds=trial.seconds,
-            node=trial.node, error="", traceback="", at=coordinator.executor.now(),
+    def _pause(self, coordinator: Coordinator, request: Requested) -> str:
+        coordinator.paused = True
+        for desk in coordinator.crew.busy():
+            coordinator.tell(desk.name, Pause(trial=desk.queue[0], why=request.why or f"paused by {request.by}"))
+        return "no trial starts; those that train stand still between two steps"
+
+    def _resume(self, coordinator: Coordinator, request: Requested) -> str:
+        coordinator.paused = False
+        for desk in coordinator.crew.busy():
+            coordinator.tell(desk.name, Resume(trial=desk.queue[0]))
+        return "training goes on"
+
+    def _stop(self, coordinator: Coordinator, request: Requested) -> str:
+        coordinator.wind_down(request.why or f"stopped by {request.by}")
+        return "no further trial starts; those that train are ending"
+
+    def _stop_trial(self, coordinator: Coordinator, request: Requested) -> str:
+        trial = _live_trial(coordinator, request.arguments)
+        why = request.why or f"stopped by {request.by}"
+        desk = coordinator.crew.desk_of(trial.trial)
+        if desk is not None and desk.training == trial.trial:
+            coordinator.tell(desk.name, Stop(trial=trial.trial, state="stopped", why=why))
+            return f"trial {trial.trial} ends after its present step"
+        if desk is not None:
+            coordinator.tell(desk.name, Forget(trial=trial.trial))
+        coordinator.crew.release(trial.trial)
+        coordinator.record(
+            TrialEnded(
+                trial=trial.trial, segment=trial.head.segment, state="stopped", why=why, step=trial.steps,
+                best_step=trial.best_step, best_score=trial.best_score, started=trial.started, seconds=trial.seconds,
+                node=trial.node, error="", traceback="", at=coordinator.executor.now(),
+            )
+        )  # fmt: skip
+        coordinator.policy.ended(trial)
+        return f"trial {trial.trial} will not start"
+
+    def _add(self, coordinator: Coordinator, request: Requested) -> str:
+        settings = self.policy.space.check(request.arguments["settings"])
+        number = coordinator.create(
+            self.policy.draft_of(coordinator.study, settings, request.why or f"added by {request.by}")
         )
-    )  # fmt: skip
-    coordinator.policy.ended(trial)
-    return f"trial {trial.trial} will not start"
+        return f"trial {number} will train with these settings next"
 
+    def _set_box(self, coordinator: Coordinator, request: Requested) -> str:
+        study, space = coordinator.study, self.policy.space
+        box = dict(study.rounds[-1].box) if study.rounds else dict.fromkeys(space.names, (0.0, 1.0))
+        for name, bounds in request.arguments["ranges"].items():
+            if name not in space:
+                raise Refused(f"{name} is no parameter of this space. {did_you_mean(name, space.names)}")
+            low, high = (space[name].to_unit(space[name].check(bound)) for bound in bounds)
+            if not low < high or math.isnan(low):
+                raise Refused(f"{name}: low must be below high, got {bounds[0]!r} … {bounds[1]!r}.")
+            box[name] = (low, high)
+        number = study.rounds[-1].round + 1 if study.rounds else 0
+        coordinator.record(
+            RoundOpened(
+                round=number, first_trial=len(study.trials), box=box, seen=len(study.ended_order),
+                why=request.why or f"set by {request.by}", at=coordinator.executor.now(),
+            )
+        )  # fmt: skip
+        return f"round {number} begins with trial {len(study.trials)}"
 
-def _add(coordinator: Coordinator, request: Requested) -> str:
-    settings = coordinator.policy.space.check(request.arguments["settings"])
-    number = coordinator.create(
-        coordinator.policy.draft_of(coordinator.study, settings, request.why or f"added by {request.by}")
-    )
-    return f"trial {number} will train with these settings next"
-
-
-def _set_box(coordinator: Coordinator, request: Requested) -> str:
-    study, space = coordinator.study, coordinator.policy.space
-    box = dict(study.rounds[-1].box) if study.rounds else dict.fromkeys(space.names, (0.0, 1.0))
-    for name, bounds in request.arguments["ranges"].items():
-        if name not in space:
-            raise Refused(f"{name} is no parameter of this space. {did_you_mean(name, space.names)}")
-        low, high = (space[name].to_unit(space[name].check(bound)) for bound in bounds)
-        if not low < high or math.isnan(low):
-            raise Refused(f"{name}: low must be below high, got {bounds[0]!r} … {bounds[1]!r}.")
-        box[name] = (low, high)
-    number = study.rounds[-1].round + 1 if study.rounds else 0
-    coordinator.record(
-        RoundOpened(
-            round=number, first_trial=len(study.trials), box=box, seen=len(study.ended_order),
-            why=request.why or f"set by {request.by}", at=coordinator.executor.now(),
+    def _set_parallel(self, coordinator: Coordinator, request: Requested) -> str:
+        wanted = int(request.arguments["parallel"])
+        if wanted < 1:
+            raise Refused(f"parallel must be at least 1, got {wanted}. To stop for a while, pause.")
+        now = coordinator.executor.resize(wanted)
+        coordinator.record(
+            Configured(options={"parallel": now}, by=request.by, why=request.why, at=coordinator.executor.now())
         )
-    )  # fmt: skip
-    return f"round {number} begins with trial {len(study.trials)}"
+        return f"{now} trials train at a time"
 
-
-def _set_parallel(coordinator: Coordinator, request: Requested) -> str:
-    wanted = int(request.arguments["parallel"])
-    if wanted < 1:
-        raise Refused(f"parallel must be at least 1, got {wanted}. To stop for a while, pause.")
-    now = coordinator.executor.resize(wanted)
-    coordinator.record(
-        Configured(options={"parallel": now}, by=request.by, why=request.why, at=coordinator.executor.now())
-    )
-    return f"{now} trials train at a time"
-
-
-def _note(coordinator: Coordinator, request: Requested) -> str:
-    trial = request.arguments.get("trial")
-    if trial is not None and not 0 <= int(trial) < len(coordinator.study.trials):
-        raise Refused(f"there is no trial {trial}: the study has {len(coordinator.study.trials)}.")
-    coordinator.record(
-        Noted(
-            trial=trial, step=None, by=request.by, text=request.arguments["text"], at=coordinator.executor.now()
-        )
-    )  # fmt: skip
-    return "noted"
+    def _note(self, coordinator: Coordinator, request: Requested) -> str:
+        trial = request.arguments.get("trial")
+        if trial is not None and not 0 <= int(trial) < len(coordinator.study.trials):
+            raise Refused(f"there is no trial {trial}: the study has {len(coordinator.study.trials)}.")
+        coordinator.record(
+            Noted(
+                trial=trial, step=None, by=request.by, text=request.arguments["text"], at=coordinator.executor.now()
+            )
+        )  # fmt: skip
+        return "noted"
 
 
 def _live_trial(coordinator: Coordinator, arguments: Mapping[str, Any]) -> Trial:
@@ -140,15 +160,3 @@ def _live_trial(coordinator: Coordinator, arguments: Mapping[str, Any]) -> Trial
     if trial.ended:
         raise Refused(f"trial {number} is over already: {trial.state}, {trial.why}.")
     return trial
-
-
-_VERBS: dict[str, Callable[[Coordinator, Requested], str]] = {
-    "pause": _pause,
-    "resume": _resume,
-    "stop": _stop,
-    "stop_trial": _stop_trial,
-    "add": _add,
-    "set_box": _set_box,
-    "set_parallel": _set_parallel,
-    "note": _note,
-}

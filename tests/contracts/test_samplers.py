@@ -16,7 +16,8 @@ from optuna.testing.pytest_samplers import (
 
 from tuner import samplers
 from tuner.errors import SettingsError
-from tuner.samplers.base import Outcome, Proposal, RoundPlan, UnitCubeSampler
+from tuner.proposals import Outcome, Proposal, RoundPlan
+from tuner.samplers.base import UnitCubeSampler
 from tuner.space import Space, choice, integer, linear, log, log_one_minus
 
 NAMES = ("coarse_to_fine", "random", "sobol", "grid")

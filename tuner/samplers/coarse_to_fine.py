@@ -23,7 +23,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.samplers.base import Outcome, Proposal, RoundPlan, UnitCubeSampler
+from tuner.proposals import Outcome, Proposal, RoundPlan
+from tuner.samplers.base import UnitCubeSampler
 from tuner.samplers.quasi_random import random_point, sobol_point
 from tuner.space import Choice, Parameter, Space
 

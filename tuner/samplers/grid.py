@@ -11,7 +11,8 @@ from functools import lru_cache
 import numpy as np
 
 from tuner.errors import SettingsError
-from tuner.samplers.base import NonAdaptiveSampler, Point, Proposal
+from tuner.proposals import Point, Proposal
+from tuner.samplers.base import NonAdaptiveSampler
 from tuner.space import Choice, Parameter, Space
 
 _LARGEST_GRID = 100_000

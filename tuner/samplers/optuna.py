@@ -29,8 +29,8 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from tuner.errors import MissingExtra, SettingsError, StudyError
+from tuner.proposals import Outcome, Proposal, RoundPlan
 from tuner.records import Settings
-from tuner.samplers.base import Outcome, Proposal, RoundPlan
 from tuner.space import Choice, Parameter, Space
 from tuner.stopping import Verdict
 from tuner.study import StudyState, Trial, better

@@ -6,7 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from tuner.samplers.base import NonAdaptiveSampler, Point, Proposal
+from tuner.proposals import Point, Proposal
+from tuner.samplers.base import NonAdaptiveSampler
 from tuner.space import Space
 
 _BLOCK = 1024  # points made at a time

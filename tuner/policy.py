@@ -1,0 +1,82 @@
+"""What a policy is to the loop: it decides what to start, what to answer, and when all is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tuner.proposals import RoundPlan
+from tuner.records import Purpose, Settings
+from tuner.stopping import Verdict
+from tuner.study import StudyState, Trial
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A trial to create."""
+
+    params: Settings
+    seed: int
+    why: str
+    purpose: Purpose = "search"
+    parent: str | None = None
+    round: int | None = None
+    opened: RoundPlan | None = None
+    memo: Any = None
+
+
+class Policy(Protocol):
+    """Pure: takes the study, returns decisions with their reasons."""
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether what to try next depends on what came out."""
+        ...
+
+    @property
+    def asks(self) -> bool:
+        """Whether running trials wait for verdicts."""
+        ...
+
+    @property
+    def losses(self) -> int:
+        """How many workers a trial may lose before it counts as failed."""
+        ...
+
+    @property
+    def wanted(self) -> int | None:
+        """How many trials there are to be, where that is known."""
+        ...
+
+    def restore(self, study: StudyState) -> None:
+        """Takes in a study that already has trials."""
+        ...
+
+    def propose(self, study: StudyState) -> Draft | None:
+        """The next trial, or None when there is none to start."""
+        ...
+
+    def spent(self, study: StudyState) -> str | None:
+        """Why no further trial starts, or None."""
+        ...
+
+    def first_ask(self, trial: int, step: int) -> int | None:
+        """The step at which a trial that starts at `step` first waits for a verdict; None: never."""
+        ...
+
+    def judge(self, study: StudyState, trial: Trial, step: int) -> Verdict:
+        """What a trial that waits at `step` is told."""
+        ...
+
+    def ended(self, trial: Trial) -> None:
+        """A trial is over."""
+        ...
+
+    def may_retry(self, error: Sequence[str], tries: int) -> bool:
+        """Whether a trial that failed with an exception of these classes for the `tries`-th time is tried again."""
+        ...
+
+    def collapsed(self, study: StudyState) -> str | None:
+        """Why everything should be given up, or None."""
+        ...
