@@ -88,7 +88,7 @@ STUDIES = {
     "a parameter that is not always there": study(
         Space(optimizer=choice("adam", "sgd"), beta=log_one_minus(0.9, 0.999, when={"optimizer": "sgd"})), *MIXED
     ),
-    "a name of dollars": study(TWO, *MIXED, name="$x$ $y_{" + "n" * 100),
+    "a name of dollars": study(TWO, *MIXED, name="$x$ $y_{$" + "n" * 100),
     "a name in another script": study(TWO, *MIXED, name="夜"),
 }
 
