@@ -18,6 +18,7 @@ from tuner.crew import Crew, Desk
 from tuner.errors import SweepFailed
 from tuner.messages import (
     Beat,
+    Change,
     Changed,
     Command,
     Continue,
@@ -102,6 +103,7 @@ class Coordinator:
         self.crew = Crew()
         self._steering = steering
         self.paused = False
+        self.repeats: dict[int, tuple[Change, ...]] = {}
         self._care, self._faces, self._rerun = care, tuple(faces), rerun
         self._pending: list[Record] = []
         self._outgoing: list[tuple[str, Command]] = []
@@ -455,6 +457,7 @@ class Coordinator:
             start = shelf.path(self.study.checkpoints[segment.checkpoint])
         return Order(
             trial=trial.trial, segment=segment.segment, recipe=trial.recipe, seed=trial.seed,
+            changes=self.repeats.pop(trial.trial, ()), extra_steps=self.study.extra_steps, paused=trial.stands_still,
             from_step=segment.from_step, checkpoint=start, folder=None if shelf is None else shelf.root,
             checkpoint_every_s=self._care.checkpoint_every_s,
             ask_at=self.policy.first_ask(trial.trial, segment.from_step),

@@ -141,10 +141,10 @@ class TrialDesk:
 
     # ── what the worker asks ────────────────────────────────────────────────────────────────────
 
-    def save(self, kind: str, *, wait: bool = False, request: str = "") -> bool:
+    def save(self, kind: str, *, wait: bool = False, must: bool = False, request: str = "") -> bool:
         """Writes a checkpoint of this moment."""
         settings = {"recipe": self._recipe.to_json(), "step": self.done, "first": self._first}
-        return self._saver.save(kind, self.segment, self.done, settings, wait=wait, request=request)
+        return self._saver.save(kind, self.segment, self.done, settings, wait=wait, must=must, request=request)
 
     def finish(self) -> None:
         """Saves a completed trial's last state, and waits for what is being written."""
@@ -189,8 +189,7 @@ class TrialDesk:
             case Stop():
                 self.verdict = (command.state, command.why)
             case Save():
-                if not self.save(command.kind, wait=True, request=command.request):
-                    self._did(command.request, "nothing was saved", refused=True)
+                self._save_as_asked(command)
             case Adjust(at_step=int(step)) if step > self.done:
                 self._later.append(command)
             case Adjust():
@@ -229,6 +228,15 @@ class TrialDesk:
                 self._obey(command)
         self._held("running", "resumed")
 
+    def _save_as_asked(self, command: Save) -> None:
+        if self._saver.holds(self.segment, self.done):
+            self._did(command.request, f"step {self.done} is saved already")
+        elif not self._saver.possible:
+            why = "the function never called run.state(...), so there is nothing to save"
+            self._did(command.request, why, refused=True)
+        elif not self.save(command.kind, wait=True, request=command.request):
+            self._did(command.request, "the disk refused it; training goes on", refused=True)
+
     # ── changes ─────────────────────────────────────────────────────────────────────────────────
 
     def _change_what_is_due(self) -> None:
@@ -247,6 +255,7 @@ class TrialDesk:
         except TunerError as error:
             self._did(command.request, str(error), refused=True)
             return
+        self.save("before adjustment", must=True)
         self._become(recipe, command.request, repeated=False)
 
     def _become(self, recipe: Recipe, request: str, *, repeated: bool) -> None:
@@ -274,7 +283,7 @@ class TrialDesk:
             return
         self._saver.finish()
         try:
-            settings = load(command.checkpoint, state)
+            settings = load(command.path, state)
         except CheckpointError as error:
             self._did(command.request, str(error), refused=True)
             return
@@ -290,12 +299,13 @@ class TrialDesk:
         self._saver.went_back(self.done)
         self._channel.emit(
             Reverted(
-                trial=self.order.trial, segment=self.segment, request=command.request, from_step=gone, step=self.done,
+                trial=self.order.trial, segment=self.segment, request=command.request,
+                checkpoint=command.checkpoint, from_step=gone, step=self.done,
                 before=before, recipe=self._recipe, at=self._channel.now(),
             )
         )  # fmt: skip
         if self._job.revert == "reenter":
-            self.order = replace(self.order, checkpoint=command.checkpoint, from_step=command.step)
+            self.order = replace(self.order, checkpoint=command.path, from_step=command.step)
             self.reenter = True
             self.verdict = ("running", "called again after a revert")
 

@@ -134,7 +134,8 @@ class Revert:
 
     trial: int
     request: str
-    checkpoint: Path
+    checkpoint: int
+    path: Path
     step: int
     recipe: Recipe | None
 
@@ -258,6 +259,7 @@ class Reverted:
     trial: int
     segment: int
     request: str
+    checkpoint: int
     from_step: int
     step: int
     before: Settings

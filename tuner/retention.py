@@ -53,11 +53,10 @@ def retain(
                 continue
             age = _ordinal(newest_first.index(each) + 1)
             standing = f"ranks {_ordinal(scored.index(each) + 1)} by score" if each in scored else "has no score"
-            why = (
-                f"rotated: step {each.step} is the {age} newest (of the last {last} kept) and {standing} (best {best})"
-            )
+            why = f"rotated: step {each.step} is the {age} newest (the last {last} are kept), {standing} "
+            why += f"(the best {best} are kept)"
             if octaves:
-                why += f"; step {octaves[each.step.bit_length()].step} is its milestone"
+                why += f", and step {octaves[each.step.bit_length()].step} is its milestone"
             drops.append(Drop(checkpoint=each.checkpoint, why=why))
     return drops
 

@@ -4,36 +4,61 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tuner.messages import Change
 from tuner.records import Cause, SegmentOpened, TrialHeld
-from tuner.study import Trial, unfinished
+from tuner.study import Checkpoint, Trial, unfinished
 
 if TYPE_CHECKING:
     from tuner.coordinator import Coordinator
 
 
-def open_segment(coordinator: Coordinator, trial: Trial, *, cause: Cause, why: str) -> None:
-    """Records the trial's next segment: from a checkpoint where one is whole, else from the start."""
-    checkpoint = None
-    if cause != "start" and coordinator.shelf is not None:
-        checkpoint, torn = coordinator.shelf.newest_whole(coordinator.study, trial, coordinator.executor.now())
+def open_segment(
+    coordinator: Coordinator,
+    trial: Trial,
+    *,
+    cause: Cause,
+    why: str,
+    start: Checkpoint | None = None,
+    by: str = "tuner",
+    request: str = "",
+) -> None:
+    """Records the trial's next segment: from `start`, else from the newest whole checkpoint, else from scratch."""
+    if start is None and cause != "start" and coordinator.shelf is not None:
+        start, torn = coordinator.shelf.newest_whole(coordinator.study, trial, coordinator.executor.now())
         for drop in torn:
             coordinator.record(drop)
             coordinator.warn(f"trial {trial.trial}: {drop.why}", trial.trial, None)
+    recipe = None
+    if start is not None and len(trial.segments) > 1:
+        parent = next(each for each in trial.segments if each.segment == start.segment)
+        recipe = trial.recipe_of(parent)
     coordinator.record(
         SegmentOpened(
             trial=trial.trial, segment=len(trial.segments),
-            parent_segment=None if checkpoint is None else checkpoint.segment,
-            from_step=0 if checkpoint is None else checkpoint.step,
-            checkpoint=None if checkpoint is None else checkpoint.checkpoint,
-            cause=cause, by="tuner", why=why, params=None, at=coordinator.executor.now(),
+            parent_segment=None if start is None else start.segment, from_step=0 if start is None else start.step,
+            checkpoint=None if start is None else start.checkpoint, cause=cause, by=by, why=why,
+            params=None if recipe is None else dict(recipe.values),
+            schedules=recipe.to_json()["schedules"] or None if recipe is not None else None,
+            request=request, at=coordinator.executor.now(),
         )
     )  # fmt: skip
 
 
 def again(coordinator: Coordinator, trial: Trial, cause: Cause, why: str) -> None:
-    """Lets a trial go on as soon as a worker is free."""
+    """Lets a trial go on as soon as a worker is free, with the adjustments it had, at the steps it had them."""
+    repeats = changes_after(coordinator, trial)
     open_segment(coordinator, trial, cause=cause, why=why)
+    coordinator.repeats[trial.trial] = tuple(each for each in repeats if each.step >= trial.head.from_step)
     coordinator.crew.ready.append(trial.trial)
+
+
+def changes_after(coordinator: Coordinator, trial: Trial) -> list[Change]:  # noqa: ARG001
+    """Every adjustment on the head, as something a worker can do again."""
+    return [
+        Change(step=segment.from_step, request=segment.request, recipe=trial.recipe_of(segment))
+        for segment in trial.path()
+        if segment.cause == "adjust"
+    ]
 
 
 def recover(coordinator: Coordinator, *, failed_too: bool) -> None:
@@ -45,6 +70,8 @@ def recover(coordinator: Coordinator, *, failed_too: bool) -> None:
         for number in [number for number in study.ended_order if study.trials[number].state == "failed"]:
             again(coordinator, study.trials[number], "retry", "failed before, and asked for again")
     for trial in live:
+        if trial.state == "paused" and study.kind == "babysitting":
+            continue  # whoever paused it resumes it
         if trial.state == "paused":
             again(coordinator, trial, "thaw", f"goes on after: {trial.why}")
         elif trial.state == "waiting" and coordinator.store.left_clean:

@@ -35,12 +35,17 @@ class Saver:
         self._in_background = in_background
         self._writing: Future[bool] | None = None
         self._saved_at = now()
+        self._newest: tuple[int, int] | None = None
         self._cost_s = 0.0
 
     @property
     def possible(self) -> bool:
         """Whether there is a state to save and a place to save it."""
         return self.state is not None and self._order.folder is not None
+
+    def holds(self, segment: int, step: int) -> bool:
+        """Whether this very moment has been saved."""
+        return self._newest == (segment, step)
 
     def due(self, step: int) -> bool:
         """Whether it is time for a checkpoint."""
@@ -49,15 +54,27 @@ class Saver:
         return self._now() - self._saved_at >= max(self._order.checkpoint_every_s, _SAVE_SHARE * self._cost_s)
 
     def save(
-        self, kind: str, segment: int, step: int, settings: Mapping[str, Any], *, wait: bool = False, request: str = ""
+        self,
+        kind: str,
+        segment: int,
+        step: int,
+        settings: Mapping[str, Any],
+        *,
+        wait: bool = False,
+        must: bool = False,
+        request: str = "",
     ) -> bool:
         """Fixes the state now and writes it; False where it was not, with a warning sent.
 
-        Without `wait`, a save that falls into the writing of another is passed over.
+        A save that falls into the writing of another is passed over, unless it `must` be or the caller will `wait`.
         """
         if self.state is None or self._order.folder is None:
             return False
-        if self._writing is not None and not self._writing.done() and not wait:
+        if self.holds(segment, step):
+            if wait:
+                self.finish()
+            return True
+        if self._writing is not None and not self._writing.done() and not (wait or must):
             return False
         self.finish()
         folder = self._order.folder / str(self._order.trial) / f"{segment}-{step}"
@@ -66,7 +83,7 @@ class Saver:
         except CheckpointError as error:
             self._warn(str(error))
             return False
-        self.step, self._saved_at = step, self._now()
+        self.step, self._saved_at, self._newest = step, self._now(), (segment, step)
         if self._in_background and not wait:
             self._writing = _WRITER.submit(self._write, snapshot, kind, segment, request)
             return True

@@ -77,5 +77,10 @@ class Shelf:
             score=None if score is None else study.signed(score),
             trial_score=None if trial.best_score is None else study.signed(trial.best_score),
             trial_alive=not trial.ended,
-            pinned=any(segment.checkpoint == each.checkpoint for segment in trial.segments) and not trial.ended,
+            pinned=each.kind == "pinned" or (not trial.ended and _needed(trial, each)),
         )
+
+
+def _needed(trial: Trial, each: Checkpoint) -> bool:
+    """What a live trial may have to go back to: where its segments began, and the moment before each adjustment."""
+    return each.kind == "before adjustment" or any(segment.checkpoint == each.checkpoint for segment in trial.segments)

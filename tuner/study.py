@@ -136,6 +136,7 @@ class Trial:
     ended_at: float | None = None
     curve: Curve | None = None
     checkpoints: tuple[int, ...] = ()
+    stands_still: bool = False
 
     @property
     def head(self) -> Segment:
@@ -204,6 +205,7 @@ class Request:
     at: float
     state: rec.RequestState = "received"
     detail: str = ""
+    accepted_at: float = 0.0
 
 
 @dataclass(slots=True)
@@ -229,6 +231,7 @@ class StudyState:
     counts: dict[str, int] = field(default_factory=dict)
     ended_order: list[int] = field(default_factory=list)
     steps_done: int = 0
+    extra_steps: int = 0
     winner: int | None = None
     load_curve: Callable[[Trial], Curve] | None = None
     replaying: bool = False
@@ -268,7 +271,9 @@ class StudyState:
         for trial in self.live.values():
             if trial.started is not None:
                 curve = self.curve(trial)
-                trial.steps = max(trial.steps, curve.steps[-1] if curve.steps else 0)
+                reached = max(trial.steps, curve.steps[-1] if curve.steps else 0)
+                self.steps_done += reached - trial.steps
+                trial.steps = reached
                 self._rescore(trial)
                 self._elect(trial)
 
@@ -309,6 +314,7 @@ class StudyState:
             if record.cause not in ("adjust", "revert") or trial.ended:  # else it goes on in the same worker
                 self._become(trial, "waiting", record.why)
             self.live[trial.trial] = trial
+            trial.stands_still = trial.stands_still and record.cause != "thaw"
             if trial.ended_at is not None:  # a trial that was over is taken up again
                 self.ended_order.remove(trial.trial)
                 trial.ended_at, trial.error = None, ""
@@ -328,6 +334,8 @@ class StudyState:
         trial = self.trials[record.trial]
         trial.seconds += record.at - (trial.resumed_at or record.at)
         trial.resumed_at = record.at if record.state == "running" else None
+        if record.state != "lost":  # a trial that was paused when its worker died stands still in the next one too
+            trial.stands_still = record.state == "paused"
         self._become(trial, record.state, record.why)
 
     def _trial_ended(self, record: rec.TrialEnded) -> None:
@@ -377,6 +385,10 @@ class StudyState:
     def _answered(self, record: rec.Answered) -> None:
         request = self.requests[record.request]
         request.state, request.detail = record.state, record.detail
+        if record.state == "accepted":
+            request.accepted_at = record.at
+        if record.state == "applied" and request.verb == "extend":
+            self.extra_steps += int(request.arguments["steps"])
 
     def _untouched(self, record: rec.Record) -> None:
         """Notes, adjustments and verdicts matter to tables alone."""

@@ -52,8 +52,11 @@ class _LocalWorker:
         self.busy = False
         self.blocked = False
         self.killed = False
+        self.leaving = False
         self._executor, self._function, self._job = executor, function, job
         self._go = threading.Semaphore(0)
+        self._turn = executor.turn
+        self._stepped = False
         self._rows: dict[tuple[int, int], list[Row]] = {}
         self._progress: Beat | None = None
         self._thread = threading.Thread(target=self._work, name=f"tuner-{name}", daemon=True)
@@ -64,8 +67,14 @@ class _LocalWorker:
         """Whether handing over to this worker would get anything done."""
         return bool(self.queue) if not self.busy else not self.blocked or bool(self.inbox)
 
+    @property
+    def behind(self) -> tuple[float, str]:
+        """Who has the least of these goes first."""
+        return self.time, self.name
+
     def run(self) -> None:
-        """Lets the worker go on; called by the executor, which then waits for its turn."""
+        """Lets the worker go on; called by the executor, which then waits for its turn to come back."""
+        self._turn = self._executor.turn
         self._go.release()
 
     def _work(self) -> None:
@@ -73,17 +82,17 @@ class _LocalWorker:
         while not self.killed:
             if self.queue:
                 order = self.queue.popleft()
-                self.busy = True
+                self.busy, self._stepped = True, False
                 self.time = max(self.time, self._executor.now())
                 ended = train(self._function, order, self._job, self)
-                self.busy = False
+                self.busy, self._progress = False, None
                 if self.killed:
                     return
                 self.emit(ended)
             self._hand_over()
 
     def _hand_over(self) -> None:
-        self._executor.turn.release()
+        self._turn.release()
         self._go.acquire()
         if self.killed and self.busy:
             raise _Abandoned
@@ -113,10 +122,13 @@ class _LocalWorker:
             self._progress = None
 
     def passed(self, trial: int, step: int) -> None:
-        """A step is over: a virtual second passes, and whoever is behind goes first."""
+        """A step is over, or the first is about to begin: whoever is behind goes first."""
         if self.killed:
             raise _Abandoned
         self._progress = Beat(trial=trial, step=step)
+        if self._executor.clock == "virtual" and self._stepped:
+            self.time += 1.0
+        self._stepped = True
         if self._executor.step_is_over(self):
             self._hand_over()
 
@@ -167,7 +179,8 @@ class LocalExecutor:
         """Leaves a command; one that forgets an order takes effect at once."""
         found = self._workers[worker]
         if isinstance(command, Forget):
-            found.queue = deque(order for order in found.queue if order.trial != command.trial)
+            for order in [order for order in list(found.queue) if order.trial == command.trial]:
+                found.queue.remove(order)
         else:
             found.inbox.append(command)
 
@@ -182,6 +195,9 @@ class LocalExecutor:
             if worker is not self._away:
                 worker.flush()
                 worker.beat()
+        self._dismiss()
+        if not self._events and self._away is None and not any(each.runnable for each in self._workers.values()):
+            time.sleep(max(0.0, deadline - time.monotonic()))
         events = list(self._events)
         self._events.clear()
         return events
@@ -193,15 +209,15 @@ class LocalExecutor:
         self._hire(worker)
 
     def resize(self, parallel: int) -> int:
-        """Adds workers, or lets idle ones go."""
-        while len(self._workers) < parallel:
+        """Adds workers, or lets some go: idle ones first, then the newest, each after its trial."""
+        idle_last = sorted(self._workers.values(), key=lambda each: not (each.busy or each.queue))
+        for place, worker in enumerate(idle_last):
+            worker.leaving = place >= parallel
+        for _ in range(parallel - len(idle_last)):
             self._names += 1
             self._hire(f"worker-{self._names}")
-        for name in [name for name, worker in self._workers.items() if not worker.busy and not worker.queue]:
-            if len(self._workers) > parallel:
-                self._abandon(self._workers.pop(name))
-                self._events.append(WorkerLost(worker=name, why="no longer needed"))
-        return len(self._workers)
+        self._dismiss()
+        return parallel
 
     def obstacle(self) -> str | None:
         """Nothing stands in the way of a thread."""
@@ -225,14 +241,14 @@ class LocalExecutor:
         self._urgent = self._urgent or urgent
 
     def step_is_over(self, worker: _LocalWorker) -> bool:
-        """Moves the clock on, and says whether the worker should hand over."""
+        """Whether the worker should hand over; moves the virtual clock on where it goes first."""
         if self.clock == "virtual":
-            worker.time += 1.0
-            if any(other.runnable and other.time < worker.time for other in self._workers.values()):
+            if any(other.runnable and other.behind < worker.behind for other in self._workers.values()):
                 return True
             self._time = max(self._time, worker.time)
-            return self._urgent
-        return len(self._workers) > 1 or time.monotonic() >= self._turn_ends
+        elif len(self._workers) > 1:
+            return True
+        return self._urgent or time.monotonic() >= self._turn_ends
 
     # ── taking turns ────────────────────────────────────────────────────────────────────────────
 
@@ -243,7 +259,7 @@ class LocalExecutor:
             runnable = [worker for worker in self._workers.values() if worker.runnable]
             if not runnable:
                 return False
-            worker = min(runnable, key=lambda each: each.time)
+            worker = min(runnable, key=lambda each: each.behind)
             if self.clock == "virtual":
                 self._time = max(self._time, worker.time)
             worker.run()
@@ -259,6 +275,13 @@ class LocalExecutor:
             raise RuntimeError("the executor has not been opened")
         self._workers[name] = _LocalWorker(name, self, self._function, self._job)
         self._events.append(WorkerReady(worker=name, node="local", pid=os.getpid()))
+
+    def _dismiss(self) -> None:
+        """Lets workers go that are not needed any more and train nothing now."""
+        for worker in [each for each in self._workers.values() if each.leaving and not each.busy]:
+            if worker is not self._away:
+                self._abandon(self._workers.pop(worker.name))
+                self._events.append(WorkerLost(worker=worker.name, why="no longer needed", preempted=True))
 
     def _abandon(self, worker: _LocalWorker) -> None:
         worker.killed = True

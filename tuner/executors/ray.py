@@ -18,7 +18,7 @@ from typing import Any
 from tuner.errors import ExecutorError, TunerError
 from tuner.executors.thread import Batch, WorkerThread
 from tuner.executors.trial_log import take_over_prints
-from tuner.messages import Command, Event, Job, Order, WorkerLost, WorkerReady
+from tuner.messages import Command, Ended, Event, Job, Order, Started, WorkerLost, WorkerReady
 from tuner.worker import check_results_are_shared, resolve
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -89,7 +89,9 @@ class _Seat:
     incarnation: str = ""
     killed_because: str = ""
     retry_at: float | None = None
+    busy: bool = False
     leaving: bool = False
+    gone: bool = False
 
 
 class RayExecutor:
@@ -124,6 +126,7 @@ class RayExecutor:
     def submit(self, worker: str, orders: tuple[Order, ...]) -> None:
         """Queues orders on a worker."""
         seat = self._seats[worker]
+        seat.busy = True
         seat.actor.tell.options(concurrency_group="control").remote(seat.incarnation, orders, None)
 
     def send(self, worker: str, command: Command) -> None:
@@ -151,15 +154,14 @@ class RayExecutor:
         ray.kill(seat.actor, no_restart=False)
 
     def resize(self, parallel: int) -> int:
-        """Adds workers, or lets the newest ones go when they are idle."""
-        staying = [seat for seat in self._seats.values() if not seat.leaving]
-        for _ in range(parallel - len(staying)):
+        """Adds workers, or lets some go: idle ones first, then the newest, each after its trial."""
+        idle_last = sorted(self._seats.values(), key=lambda seat: not seat.busy)
+        for place, seat in enumerate(idle_last):
+            seat.leaving = place >= parallel
+            if seat.leaving and not seat.busy:
+                self._dismiss(seat)
+        for _ in range(parallel - len(idle_last)):
             self._hire()
-        for seat in staying[parallel:]:
-            seat.leaving = True
-            del self._seats[seat.name]
-            ray.kill(seat.actor)
-            self._events.append(WorkerLost(worker=seat.name, why="no longer needed", preempted=True))
         return parallel
 
     def obstacle(self) -> str | None:
@@ -176,7 +178,7 @@ class RayExecutor:
     def close(self) -> None:
         """Ends the workers, and Ray where this executor started it."""
         for seat in self._seats.values():
-            seat.leaving = True
+            seat.gone = True
             try:
                 ray.kill(seat.actor)
             except Exception as error:  # the cluster may be gone already
@@ -214,7 +216,7 @@ class RayExecutor:
 
     def _take(self, seat: _Seat, kind: str, outcome: Any) -> None:
         """One answer of one worker."""
-        if seat.leaving:
+        if seat.gone:
             return
         match outcome:
             case ray.exceptions.RayActorError():
@@ -229,7 +231,9 @@ class RayExecutor:
                 self._ask(seat, 0)
             case (int(number), list(events)):
                 self._events.extend((seat.name, event) for event in events)
-                self._ask(seat, number)
+                self._see_whether_busy(seat, events)
+                if not seat.gone:
+                    self._ask(seat, number)
             case None:  # a poll meant for the incarnation before
                 self._mourn(seat, None)
             case _:
@@ -244,7 +248,29 @@ class RayExecutor:
             if isinstance(error, ray.exceptions.ActorUnavailableError) and not seat.killed_because:
                 ray.kill(seat.actor, no_restart=False)  # it may live on behind a broken connection
         seat.incarnation = seat.killed_because = ""
+        seat.busy = False
+        if seat.leaving:
+            self._remove(seat)
+            return
         seat.retry_at = time.monotonic() + _RETRY_S
+
+    def _see_whether_busy(self, seat: _Seat, events: list[Any]) -> None:
+        for event in events:
+            if isinstance(event, Started | Ended):
+                seat.busy = isinstance(event, Started)
+        if seat.leaving and not seat.busy:
+            self._dismiss(seat)
+
+    def _dismiss(self, seat: _Seat) -> None:
+        """Lets a worker go that is not needed any more and trains nothing now."""
+        if seat.incarnation:
+            self._events.append(WorkerLost(worker=seat.name, why="no longer needed", preempted=True))
+        self._remove(seat)
+
+    def _remove(self, seat: _Seat) -> None:
+        seat.gone = True
+        del self._seats[seat.name]
+        ray.kill(seat.actor)
 
     def _retry_lost(self) -> None:
         now = time.monotonic()

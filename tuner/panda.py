@@ -1,0 +1,54 @@
+"""The policy of a babysat run: one trial, which ends when it ends. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tuner.policy import Draft
+from tuner.stopping import Verdict
+from tuner.study import StudyState, Trial
+
+
+class Panda:
+    """One model, watched: nothing is proposed beyond it, nothing stopped unless somebody asks."""
+
+    adaptive = False
+    asks = False
+    wanted = 1
+
+    def __init__(self, draft: Draft, *, losses: int = 20) -> None:
+        """`losses`: a long run may well outlive a few machines."""
+        self.losses = losses
+        self._draft = draft
+
+    def restore(self, study: StudyState) -> None:
+        """Nothing is remembered beside the record."""
+
+    def propose(self, study: StudyState) -> Draft | None:
+        """The one trial."""
+        return None if study.trials else self._draft
+
+    def spent(self, study: StudyState) -> str | None:
+        """The run is over when its trial is."""
+        if not study.trials or not study.trials[0].ended:
+            return None
+        return f"the run is over: {study.trials[0].state}, {study.trials[0].why}"
+
+    def first_ask(self, trial: int, step: int) -> int | None:  # noqa: ARG002 - a policy's word
+        """Nothing waits for a verdict."""
+        return None
+
+    def judge(self, study: StudyState, trial: Trial, step: int) -> Verdict:  # noqa: ARG002
+        """On it goes."""
+        return Verdict(action="continue", why="", ask_at=None)
+
+    def ended(self, trial: Trial) -> None:
+        """Nothing to give back."""
+
+    def may_retry(self, error: Sequence[str], tries: int) -> bool:  # noqa: ARG002
+        """An exception is shown to whoever watches, who decides."""
+        return False
+
+    def collapsed(self, study: StudyState) -> str | None:  # noqa: ARG002
+        """One run does not make a pattern."""
+        return None

@@ -1,0 +1,169 @@
+"""Knows when a loss has left its course: divergence, which is acted on at once, and spikes, which may heal (R1, R2)."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import deque
+from dataclasses import dataclass
+from math import ceil, isfinite, sqrt
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from tuner.supervisor.series import (
+    MAD_TO_SD,
+    Series,
+    autocorrelation_time,
+    block_means,
+    detrended,
+    robust_level,
+)
+
+LIMIT = 6.0  # robust standard deviations
+ACCEPTED = 128  # values that a spike is measured against
+FEWEST = 16  # accepted values below which nothing is called a spike
+HIGH_BLOCKS = 5  # successive block means that make a divergence
+REFERENCE_BLOCKS = 16
+
+SpikeState: TypeAlias = Literal["waiting", "recovered", "lasting", "returning"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Divergence:
+    """A loss that will not come back: since when, and by which of the three signs."""
+
+    onset: int
+    statistic: tuple[str, float]
+    threshold: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spike:
+    """The newest spike: its first and highest point, and what became of it."""
+
+    onset: int
+    peak: float
+    z: float
+    state: SpikeState
+    reference: float
+    why: str
+
+
+def divergence(series: Series, window: int) -> Divergence | None:
+    """Not finite; or five block means above the reference; or a whole window above where the loss began.
+
+    A block is half a window and at least 2τ of the values before, so that five of them outlast the two windows in
+    which a spike may heal. The reference is the median of the up to sixteen blocks before those five.
+    """
+    broken = ~np.isfinite(series.values)
+    if broken.any():
+        onset = int(series.steps[int(np.argmax(broken))])
+        return Divergence(onset=onset, statistic=("values that are not finite", float(broken.sum())), threshold=0.0,
+                          why=f"it is no finite number since step {onset}")  # fmt: skip
+    return _high_blocks(series, window) or _above_start(series, window)
+
+
+def _high_blocks(series: Series, window: int) -> Divergence | None:
+    length = max(2, ceil(window / 2))
+    before = series.values[: -HIGH_BLOCKS * length]
+    if len(before) < FEWEST:
+        return None
+    length = max(length, ceil(2 * autocorrelation_time(before[-REFERENCE_BLOCKS * length :], degree=2)))
+    means = block_means(series.values, length)
+    reference = means[-HIGH_BLOCKS - REFERENCE_BLOCKS : -HIGH_BLOCKS]
+    if len(reference) < 4:
+        return None
+    median, deviation = robust_level(reference)
+    lowest = float(means[-HIGH_BLOCKS:].min())
+    if lowest <= median + LIMIT * deviation:
+        return None
+    onset = int(series.steps[-HIGH_BLOCKS * length])
+    z = (lowest - median) / deviation if deviation else float("inf")
+    return Divergence(onset=onset, statistic=("lowest of five block means, robust sd above the reference", z),
+                      threshold=LIMIT, why=f"five blocks since step {onset} stay above {lowest:.4g}, "
+                      f"it was {median:.4g} ± {deviation:.2g}")  # fmt: skip
+
+
+def _above_start(series: Series, window: int) -> Divergence | None:
+    if len(series) < 2 * window:
+        return None
+    first, level = float(series.values[0]), float(np.median(series.values[-window:]))
+    noise = robust_level(detrended(series.values, 1))[1]
+    lowest = int(np.argmin(series.values))
+    if level <= first + LIMIT * noise or level <= first:
+        return None
+    onset = int(series.steps[min(lowest + 1, len(series) - 1)])
+    z = (level - first) / noise if noise else float("inf")
+    return Divergence(onset=onset, statistic=("median of the last window, robust sd above the first value", z),
+                      threshold=LIMIT, why=f"the last {window} reports lie around {level:.4g}, "
+                      f"above the {first:.4g} it began with")  # fmt: skip
+
+
+def accepted(series: Series) -> npt.NDArray[np.bool_]:
+    """Which values are no spikes: z = (x - median)/(1.4826 MAD) of the last 128 accepted ones at most 6, one-sided.
+
+    Spikes stay out of the window they are measured against, so that a second one is not excused by the first.
+    """
+    kept = np.ones(len(series), dtype=np.bool_)
+    window: deque[float] = deque()
+    ordered: list[float] = []
+    for place, value in enumerate(series.values.tolist()):
+        if len(ordered) >= FEWEST:
+            median, deviation = _level_of_sorted(ordered)
+            # A whole new level is no spike: after as many values as the window holds it is accepted.
+            outlasted = place >= ACCEPTED and not kept[place - ACCEPTED : place].any()
+            kept[place] = isfinite(value) and (value - median <= LIMIT * deviation or outlasted)
+            if not kept[place]:
+                continue
+        window.append(value)
+        insort(ordered, value)
+        if len(window) > ACCEPTED:
+            ordered.remove(window.popleft())
+    return kept
+
+
+def spike(series: Series, window: int, *, reverts: tuple[int, ...] = ()) -> Spike | None:
+    """The newest spike that still matters, or None; four windows after its onset a recovered one is forgotten.
+
+    For two windows it is left alone. Then it has recovered if the last window's mean lies within two standard errors of
+    the accepted values before it. One that comes soon after going back, or for the third time, returns: not the data
+    are at fault but the state.
+    """
+    outliers = np.flatnonzero(~accepted(series))
+    if not len(outliers):
+        return None
+    starts = outliers[np.concatenate([[True], np.diff(outliers) > window])]
+    start, now = int(starts[-1]), len(series)
+    recent = int(np.sum(starts > start - 8 * window))
+    before = series.values[np.setdiff1d(np.arange(max(0, start - ACCEPTED), start), outliers)]
+    median, deviation = robust_level(before)
+    onset = int(series.steps[start])
+    highest = float(series.values[start : start + 2 * window].max())
+    z = (highest - median) / deviation if deviation else float("inf")
+    tau = autocorrelation_time(before, degree=1)
+    error = deviation * sqrt(tau / min(window, now - start) + tau / len(before))
+    last = float(np.mean(series.values[-min(window, now - start) :]))
+    back = last <= median + 2 * error
+    soon = any(0 < onset - went_back <= 2 * window * series.spacing for went_back in reverts)
+    if recent >= 3 or soon:
+        state: SpikeState = "returning"
+        why = f"it comes back: {recent} spikes lately" if recent >= 3 else "it comes back soon after going back"
+    elif now - start < 2 * window:
+        state, why = "waiting", f"{now - start} of the {2 * window} reports in which it may heal have passed"
+    elif back:
+        state, why = "recovered", f"the last {window} reports lie around {last:.4g}, within two SE of {median:.4g}"
+    else:
+        state, why = "lasting", f"two windows later it lies around {last:.4g}, not within two SE of {median:.4g}"
+    if state in ("recovered", "returning") and now - start > 4 * window:
+        return None
+    return Spike(onset=onset, peak=highest, z=z, state=state, reference=median, why=why)
+
+
+def _level_of_sorted(ordered: list[float]) -> tuple[float, float]:
+    """Median and robust standard deviation of values in ascending order, in linear time."""
+    count = len(ordered)
+    median = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
+    distances = np.sort(np.abs(np.asarray(ordered) - median))
+    return median, MAD_TO_SD * float(distances[(count - 1) // 2] + distances[count // 2]) / 2

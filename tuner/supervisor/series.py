@@ -1,0 +1,143 @@
+"""Knows what a noisy, autocorrelated series of scores is worth: how many independent values it holds, block by block."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+Steps = npt.NDArray[np.int64]
+
+BLOCKS = 10  # fewer block means than this say nothing
+MAD_TO_SD = 1.4826  # of a normal distribution
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Series:
+    """One score on the head: `steps` ascend, and `values[i]` is what was reported at `steps[i]`.
+
+    >>> Series.of([(1, 2.5), (2, 2.25)]).mirrored().values
+    array([-2.5 , -2.25])
+    """
+
+    steps: Steps
+    values: Array
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[int, float]]) -> Series:
+        """The series of (step, value) pairs in the order of their steps."""
+        rows = list(pairs)
+        steps = np.array([step for step, _ in rows], dtype=np.int64)
+        return cls(steps=steps, values=np.array([value for _, value in rows], dtype=np.float64))
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    @property
+    def spacing(self) -> float:
+        """Steps between two reports, by median; 1 where there are fewer than two."""
+        return float(np.median(np.diff(self.steps))) if len(self) > 1 else 1.0
+
+    def after(self, step: float) -> Series:
+        """What was reported later than `step`."""
+        return self.where(self.steps > step)
+
+    def until(self, step: float) -> Series:
+        """What was reported up to `step`, that step included."""
+        return self.where(self.steps <= step)
+
+    def last(self, count: int) -> Series:
+        """The newest `count` reports."""
+        return Series(steps=self.steps[-count:], values=self.values[-count:]) if count else self.where(self.steps < 0)
+
+    def where(self, kept: npt.NDArray[np.bool_]) -> Series:
+        """The reports for which `kept` is true."""
+        return Series(steps=self.steps[kept], values=self.values[kept])
+
+    def mirrored(self) -> Series:
+        """The same with the other sign: what was to be maximised is then to be minimised."""
+        return Series(steps=self.steps, values=-self.values)
+
+
+def detrended(values: Array, degree: int) -> Array:
+    """What a least-squares polynomial leaves over; of no more values than it has coefficients, zeros."""
+    if len(values) <= degree + 1:
+        return np.zeros(len(values))
+    basis = np.polynomial.legendre.legvander(np.linspace(-1, 1, len(values)), degree)
+    coefficients = np.linalg.lstsq(basis, values, rcond=None)[0]
+    residuals: Array = values - basis @ coefficients
+    return residuals
+
+
+def autocovariances(values: Array) -> Array:
+    """γ_k = Σ x_t x_{t+k} / n of values that are centred already, for k = 0 … n-1."""
+    length = len(values)
+    spectrum = np.fft.rfft(values, 2 * length)
+    products: Array = np.fft.irfft(spectrum * spectrum.conj(), 2 * length)[:length] / length
+    return products
+
+
+def autocorrelation_time(values: Array, *, degree: int = 0) -> float:
+    """τ = 1 + 2 Σ ρ_k, at least 1: how many successive values are worth one independent value.
+
+    The sum stops at the first lag beyond 2.5 τ (Sokal 1997, sec. 3; his τ is half of this). A fitted mean or polynomial
+    of `degree` takes about (degree+1) σ²τ/n off every γ_k, which is put back before the second pass.
+    """
+    length = len(values)
+    residuals = detrended(values, degree)
+    covariances = autocovariances(residuals)
+    # What rounding leaves of a perfectly smooth series is not noise.
+    if length < 4 or covariances[0] <= (1e-10 * max(1e-300, float(np.abs(values).max()))) ** 2:
+        return 1.0
+    correlations, tau = covariances[1:] / covariances[0], 1.0
+    for _ in range(2):
+        lost = min(0.5, (degree + 1) * tau / length)
+        sums = 1 + 2 * np.cumsum((correlations + lost) / (1 + lost))
+        beyond = np.arange(1, length) >= 2.5 * sums
+        tau = max(1.0, float(sums[int(np.argmax(beyond))] if beyond.any() else sums.max()))
+    return tau
+
+
+def effective_sample_size(values: Array, *, degree: int = 0) -> float:
+    """n/τ: how many independent values these are worth."""
+    return len(values) / autocorrelation_time(values, degree=degree)
+
+
+def block_means(values: Array, length: int) -> Array:
+    """Means of successive blocks of `length` values; the oldest values, too few for a block, are left out."""
+    count = len(values) // length
+    means: Array = values[len(values) - count * length :].reshape(count, length).mean(axis=1)
+    return means
+
+
+def kept_correlation(tau: float, length: int) -> float:
+    """The correlation that neighbouring block means keep if the values are AR(1) with autocorrelation time τ.
+
+    >>> round(kept_correlation(19.0, 38), 2)    # φ = 0.9 and blocks of 2 τ
+    0.17
+    """
+    phi = (tau - 1) / (tau + 1)
+    if phi <= 0:
+        return 0.0
+    lags = np.arange(1, length)
+    variance = length + 2 * float(np.sum((length - lags) * phi**lags))
+    return float(phi * ((1 - phi**length) / (1 - phi)) ** 2 / variance)
+
+
+def robust_level(values: Array) -> tuple[float, float]:
+    """Median, and standard deviation by the median absolute deviation."""
+    median = float(np.median(values))
+    return median, MAD_TO_SD * float(np.median(np.abs(values - median)))
+
+
+def window_length(reports: int, reports_left: int | None) -> int:
+    """How many reports a window of this run holds: a sixteenth of the whole run, from 4 to 128.
+
+    Where the end is not known, an eighth of what has been.
+    """
+    share = reports / 8 if reports_left is None else (reports + reports_left) / 16
+    return int(np.clip(math.ceil(share), 4, 128))

@@ -1,0 +1,347 @@
+"""What a person may ask of a babysat run: checked here, accepted on record, done by the worker between two steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tuner.errors import SettingsError, TunerError, did_you_mean
+from tuner.messages import (
+    Adjust,
+    Advance,
+    Changed,
+    Command,
+    Did,
+    Extend,
+    Pause,
+    Resume,
+    Revert,
+    Reverted,
+    Save,
+    Saved,
+    Stop,
+)
+from tuner.recipe import schedule
+from tuner.records import Adjusted, Cause, Noted, Requested, SegmentOpened
+from tuner.revival import again, open_segment
+from tuner.space import Space
+from tuner.steering import Refused, record_answer
+from tuner.study import Checkpoint, Request, Segment, Trial
+
+if TYPE_CHECKING:
+    from tuner.coordinator import Coordinator
+
+# Legal once the run has ended: wherever a checkpoint is, it can go on.
+_REVIVES = ("revert", "extend", "undo")
+
+
+class RunSteering:
+    """The verbs of a babysat run."""
+
+    verbs = (
+        "set", "schedule", "pause", "resume", "step", "checkpoint", "revert", "undo", "extend", "note", "stop",
+    )  # fmt: skip
+
+    def __init__(self, space: Space | None) -> None:
+        """`space` bounds what may be set; without one, names and types are those of the run's own settings."""
+        self._space = space
+
+    # ── what the loop calls ─────────────────────────────────────────────────────────────────────
+
+    def answer(self, coordinator: Coordinator, request: Requested) -> None:
+        """Accepts a request, on record before anything happens, or refuses it with the reason."""
+        trial = coordinator.study.trials[0] if coordinator.study.trials else None
+        try:
+            if request.verb not in self.verbs:
+                raise Refused(f"a babysat run knows no {request.verb!r}. {did_you_mean(request.verb, self.verbs)}")
+            if request.verb == "note":
+                self._note(coordinator, request)
+                return
+            if trial is None:
+                raise Refused("the run has not begun yet")
+            self._expected(trial, request.arguments)
+            if trial.ended:
+                self._revive(coordinator, trial, request)
+                return
+            command = self._command(coordinator, trial, coordinator.study.requests[request.request])
+        except (TunerError, TypeError, ValueError, KeyError) as error:
+            record_answer(coordinator, request.request, "rejected", str(error))
+            return
+        record_answer(coordinator, request.request, "accepted", "", trial.steps)
+        desk = coordinator.crew.desk_of(trial.trial)
+        if desk is not None and desk.started_at is not None:
+            coordinator.tell(desk.name, command)
+        elif desk is None and trial.state == "paused" and request.verb == "resume":
+            again(coordinator, trial, "thaw", request.why or f"resumed by {request.by}")
+            record_answer(coordinator, request.request, "applied", "it goes on from its checkpoint", trial.steps)
+
+    def started(self, coordinator: Coordinator, trial: Trial) -> None:
+        """What was accepted while no worker had the run reaches the worker now, in the order it was asked."""
+        desk = coordinator.crew.desk_of(trial.trial)
+        for request in coordinator.study.requests.values():
+            if request.state == "accepted" and desk is not None:
+                try:
+                    coordinator.tell(desk.name, self._command(coordinator, trial, request))
+                except TunerError as error:
+                    record_answer(coordinator, request.request, "rejected", str(error), trial.steps)
+
+    def took_effect(self, coordinator: Coordinator, trial: Trial, event: Changed | Reverted | Did | Saved) -> None:
+        """Records what the worker did, and answers whoever asked."""
+        match event:
+            case Changed():
+                self._changed(coordinator, trial, event)
+            case Reverted():
+                self._reverted(coordinator, trial, event)
+            case Saved(request=""):
+                pass
+            case Saved():
+                record_answer(
+                    coordinator,
+                    event.request,
+                    "applied",
+                    f"checkpoint {len(coordinator.study.checkpoints) - 1}",
+                    event.step,
+                )
+            case Did():
+                state = "rejected" if event.refused else "applied"
+                record_answer(coordinator, event.request, state, event.detail, event.step)  # type: ignore[arg-type]
+
+    # ── what the worker is told ─────────────────────────────────────────────────────────────────
+
+    def _command(self, coordinator: Coordinator, trial: Trial, request: Request) -> Command:
+        """The command that carries a request out; raises what refuses it."""
+        number, name, given = trial.trial, request.request, request.arguments
+        why = request.why or f"asked by {request.by}"
+        match request.verb:
+            case "set":
+                values = self._checked(trial, given["values"])
+                return Adjust(trial=number, request=name, values=values, schedules={}, at_step=given.get("at"))
+            case "schedule":
+                return Adjust(
+                    trial=number,
+                    request=name,
+                    values={},
+                    schedules=self._schedules(trial, given),
+                    at_step=given.get("at"),
+                )
+            case "pause":
+                if given.get("release") and not trial.checkpoints:
+                    raise Refused("it has no checkpoint yet, so its worker cannot be released: pause without --release")
+                return Pause(trial=number, why=why, release=bool(given.get("release")), request=name)
+            case "resume":
+                return Resume(trial=number, request=name)
+            case "step":
+                return Advance(trial=number, request=name, steps=_whole(given["steps"], "steps"))
+            case "checkpoint":
+                return Save(trial=number, kind="pinned", request=name)
+            case "revert" | "undo":
+                return self._going_back(coordinator, trial, request)
+            case "extend":
+                return Extend(trial=number, request=name, steps=_whole(given["steps"], "steps"))
+            case "stop":
+                return Stop(trial=number, state="stopped", why=why)
+        raise Refused(f"{request.verb!r} is not for the worker")
+
+    def _going_back(self, coordinator: Coordinator, trial: Trial, request: Request) -> Command:
+        given = request.arguments
+        if request.verb == "undo":
+            last = _last_change(trial)
+            if last.cause == "adjust":
+                before, now = trial.recipe_of(_parent(trial, last)), trial.recipe
+                return Adjust(
+                    trial=trial.trial, request=request.request,
+                    values={name: value for name, value in before.values.items() if now.values[name] != value},
+                    schedules={name: before.schedules.get(name) for name in {*before.schedules, *now.schedules}},
+                )  # fmt: skip
+            checkpoint = _newest_of(coordinator, trial, last.segment - 1)
+        else:
+            checkpoint = _chosen(coordinator, trial, given)
+        segment = next(each for each in trial.segments if each.segment == checkpoint.segment)
+        recipe = None if given.get("keep_settings") else trial.recipe_of(segment)
+        if coordinator.shelf is None:
+            raise Refused("nothing of this run is kept on disk, so there is nothing to go back to")
+        return Revert(
+            trial=trial.trial, request=request.request, checkpoint=checkpoint.checkpoint,
+            path=coordinator.shelf.path(checkpoint), step=checkpoint.step, recipe=recipe,
+        )  # fmt: skip
+
+    def _revive(self, coordinator: Coordinator, trial: Trial, request: Requested) -> None:
+        """A run that is over goes on from a checkpoint."""
+        if request.verb not in _REVIVES:
+            raise Refused(
+                f"the run is over ({trial.state}: {trial.why}), so it cannot {request.verb}. What it can: "
+                f"{', '.join(_REVIVES)}, fork."
+            )
+        steps = _whole(request.arguments["steps"], "steps") if request.verb == "extend" else 0
+        if steps:
+            checkpoint = _newest_of(coordinator, trial, trial.head.segment)
+        else:
+            checkpoint = _chosen(coordinator, trial, request.arguments)
+        why = request.why or f"{request.verb} by {request.by}"
+        cause: Cause = "revert" if request.verb != "extend" else "thaw"
+        open_segment(coordinator, trial, cause=cause, why=why, start=checkpoint, by=request.by, request=request.request)
+        coordinator.crew.ready.append(trial.trial)
+        detail = f"goes on from step {checkpoint.step}" + (f" for {steps} steps more" if steps else "")
+        record_answer(coordinator, request.request, "applied", detail, checkpoint.step)
+
+    # ── what the worker did ─────────────────────────────────────────────────────────────────────
+
+    def _changed(self, coordinator: Coordinator, trial: Trial, event: Changed) -> None:
+        asked = coordinator.study.requests.get(event.request)
+        by, why = (asked.by, asked.why) if asked is not None else ("tuner", "")
+        recipe = event.recipe.to_json()
+        coordinator.record(
+            SegmentOpened(
+                trial=trial.trial, segment=event.segment, parent_segment=trial.head.segment, from_step=event.step,
+                checkpoint=None, cause="adjust", by=by,
+                why=f"{why} (done again after a retry)" if event.repeated else why,
+                params=event.recipe.at(event.step), schedules=recipe["schedules"] or None, request=event.request,
+                at=event.at,
+            )
+        )  # fmt: skip
+        if event.repeated or asked is None:
+            return
+        for name in event.after:
+            coordinator.record(
+                Adjusted(
+                    request=event.request, trial=trial.trial, step=event.step, parameter=name,
+                    before=event.before[name], after=event.after[name], read_back=event.read_back[name], by=by, why=why,
+                    evidence=str(asked.arguments.get("evidence", "")), requested_at=asked.at,
+                    accepted_at=asked.accepted_at,
+                )
+            )  # fmt: skip
+        changes = ", ".join(f"{name} {event.before[name]!r} → {event.read_back[name]!r}" for name in event.after)
+        record_answer(coordinator, event.request, "applied", changes or "nothing changed", event.step)
+
+    def _reverted(self, coordinator: Coordinator, trial: Trial, event: Reverted) -> None:
+        asked = coordinator.study.requests[event.request]
+        start = next(each for each in reversed(list(coordinator.study.checkpoints.values())) if each.step == event.step)
+        recipe = event.recipe.to_json()
+        coordinator.record(
+            SegmentOpened(
+                trial=trial.trial, segment=event.segment, parent_segment=start.segment, from_step=event.step,
+                checkpoint=start.checkpoint, cause="revert", by=asked.by, why=asked.why,
+                params=event.recipe.at(event.step), schedules=recipe["schedules"] or None, request=event.request,
+                at=event.at,
+            )
+        )  # fmt: skip
+        detail = f"from step {event.from_step} back to step {event.step}"
+        record_answer(coordinator, event.request, "applied", detail, event.step)
+
+    # ── checks ──────────────────────────────────────────────────────────────────────────────────
+
+    def _checked(self, trial: Trial, values: Mapping[str, Any]) -> dict[str, Any]:
+        if not values:
+            raise SettingsError("nothing to set: name at least one parameter, as in learning_rate=0.003.")
+        return {name: self._check(trial, name, value) for name, value in values.items()}
+
+    def _check(self, trial: Trial, name: str, value: Any) -> Any:
+        now = trial.recipe.values
+        if name not in now:
+            raise SettingsError(f"{name} is no setting of this run. {did_you_mean(name, now)}")
+        if self._space is not None and name in self._space:
+            dimension = self._space[name]
+            if dimension.changes == "never":
+                raise SettingsError(
+                    f"{name} is built into the model and cannot change while it trains (its space says so). "
+                    "Start another run with it."
+                )
+            return dimension.check(value)
+        old = now[name]
+        number = isinstance(old, int | float) and not isinstance(old, bool)
+        if number != (isinstance(value, int | float) and not isinstance(value, bool)) or (
+            not number and type(value) is not type(old)
+        ):
+            raise SettingsError(f"{name} is {old!r}, so it must stay a {type(old).__name__}, got {value!r}.")
+        if number and not math.isfinite(value):
+            raise SettingsError(f"{name} must be a finite number, got {value!r}.")
+        return value
+
+    def _schedules(self, trial: Trial, given: Mapping[str, Any]) -> dict[str, Any]:
+        name, shape = given["parameter"], given["shape"]
+        value = trial.recipe.at(trial.steps).get(name)
+        self._check(trial, name, value)
+        if not isinstance(value, int | float):
+            raise SettingsError(f"{name} is {value!r}: only a number can follow a schedule.")
+        return {name: None if shape == "constant" else schedule(name, shape, **given.get("shape_settings", {}))}
+
+    def _expected(self, trial: Trial, given: Mapping[str, Any]) -> None:
+        """Two people cannot overwrite one another unknowingly: whoever says what they saw must have seen the latest."""
+        seen = given.get("expect")
+        if seen is not None and int(seen) != trial.head.segment:
+            head = trial.head
+            raise Refused(
+                f"the run has changed since you looked: segment {head.segment} began at step {head.from_step} "
+                f"({head.cause} by {head.by}: {head.why or 'no reason given'}). Look again, then ask again."
+            )
+
+    def _note(self, coordinator: Coordinator, request: Requested) -> None:
+        trial = coordinator.study.trials[0] if coordinator.study.trials else None
+        coordinator.record(
+            Noted(
+                trial=None if trial is None else trial.trial, step=None if trial is None else trial.steps,
+                by=request.by, text=str(request.arguments["text"]), at=coordinator.executor.now(),
+            )
+        )  # fmt: skip
+        record_answer(coordinator, request.request, "applied", "noted")
+
+
+def _whole(number: Any, word: str) -> int:
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise SettingsError(f"{word} must be a whole number above 0, got {number!r}.")
+    return number
+
+
+def _parent(trial: Trial, segment: Segment) -> Segment:
+    return next(each for each in trial.segments if each.segment == segment.parent)
+
+
+def _last_change(trial: Trial) -> Segment:
+    """The newest adjustment or revert on the head."""
+    for segment in reversed(trial.path()):
+        if segment.cause in ("adjust", "revert"):
+            return segment
+    raise Refused("there is nothing to undo: no adjustment and no revert lies on the head")
+
+
+def _chosen(coordinator: Coordinator, trial: Trial, given: Mapping[str, Any]) -> Checkpoint:
+    """The checkpoint that was asked for: by number, by step, before the last adjustment, else the newest."""
+    kept = coordinator.study.kept(trial)
+    if not kept:
+        raise Refused(
+            "it has no checkpoint to go back to: the function never called run.state(...), or none has been saved yet"
+        )
+    steps = ", ".join(str(each.step) for each in kept[-8:])
+    if given.get("checkpoint") is not None:
+        for each in kept:
+            if each.checkpoint == int(given["checkpoint"]):
+                return each
+        raise Refused(f"checkpoint {given['checkpoint']} is not kept. Kept are those of steps {steps}.")
+    limits = trial.head_limits()
+    on_head = [each for each in kept if each.segment in limits and _counts(each.step, limits[each.segment])]
+    step = given.get("step")
+    if given.get("before") == "adjustment" or (given.get("before") is None and step is None):
+        step = _last_change(trial).from_step
+    eligible = [each for each in on_head if step is None or each.step <= int(step)]
+    if not eligible:
+        raise Refused(f"no checkpoint lies at or before step {step} on the head. Kept are those of steps {steps}.")
+    return max(eligible, key=lambda each: (each.step, each.checkpoint))
+
+
+def _counts(step: int, limit: int | None) -> bool:
+    return limit is None or step <= limit
+
+
+def _newest_of(coordinator: Coordinator, trial: Trial, segment: int) -> Checkpoint:
+    """The newest checkpoint on the branch that ends with a segment."""
+    by_number = {each.segment: each for each in trial.segments}
+    branch: set[int] = set()
+    at: int | None = segment
+    while at is not None and at in by_number:
+        branch.add(at)
+        at = by_number[at].parent
+    kept = [each for each in coordinator.study.kept(trial) if each.segment in branch]
+    if not kept:
+        raise Refused("no checkpoint of that branch is kept any more")
+    return max(kept, key=lambda each: each.checkpoint)
