@@ -26,6 +26,7 @@ from tuner.messages import (
     Ended,
     Executor,
     Forget,
+    Forgot,
     Held,
     Order,
     Pause,
@@ -112,6 +113,7 @@ class Coordinator:
         self._drops: list[CheckpointDropped] = []
         self._tries: dict[int, int] = {}
         self._losses: dict[int, int] = {}
+        self._suspects: set[int] = set()
         self._names_reported: set[str] = set()
         self._ending: str | None = None
         self._ending_since = 0.0
@@ -138,9 +140,11 @@ class Coordinator:
             recover(self, failed_too=self._rerun == "failed")
             self._take_requests()
             self._commit()
+            self.store.left_clean = False
             while (finished := self._finished()) is None:
                 self._turn(self.executor.poll(0.0 if self._outgoing or self._orders else _TURN_S))
             self._turn([])
+            self.store.left_clean = not self.crew.busy()
             self._show(last=True)
         finally:
             for number, handler in handlers:
@@ -181,9 +185,10 @@ class Coordinator:
             self._pending = []
         else:
             self.store.beat(time.time())
-        if self._drops and self.shelf is not None:
-            self.shelf.delete(self.study, self._drops)
-            self._drops = []
+        drops, self._drops = self._drops, []
+        if drops and self.shelf is not None:
+            for complaint in self.shelf.delete(self.study, drops):
+                self.warn(complaint, None, None)
 
     def _dispatch(self) -> None:
         orders, self._orders = self._orders, {}
@@ -268,6 +273,8 @@ class Coordinator:
             case Reported():
                 self._names_reported.update(event.names)
                 self.record(event)
+            case Forgot():
+                self.crew.release(trial.trial)
             case Started():
                 desk.started_at, desk.last_step, desk.told_to_stop = event.at, -1, None
                 if (event.trial, event.segment) not in over:
@@ -303,6 +310,7 @@ class Coordinator:
         if state == "failed":
             tries = self._tries[trial.trial] = self._tries.get(trial.trial, 0) + 1
             if self.policy.may_retry(event.error, tries):
+                self.record(TrialHeld(trial=trial.trial, state="lost", step=event.step, why=why, at=event.at))
                 again(self, trial, "retry", f"tried again after {why}")
                 return
         elif state in ("completed", "stopped") and trial.best_score is None:
@@ -333,6 +341,7 @@ class Coordinator:
         )  # fmt: skip
         self.policy.ended(trial)
         self._losses.pop(trial.trial, None)
+        self._suspects.discard(trial.trial)
         if state == "failed":
             where = f"tuner show {self.study.name}/{trial.trial}"
             self._note = f"trial {trial.trial} failed at step {step}: {why} ({where})"
@@ -343,14 +352,16 @@ class Coordinator:
 
     def _lose(self, event: WorkerLost, now: float) -> None:
         desk = self.crew.leave(event.worker)
-        for number in desk.queue if desk is not None else ():
+        for place, number in enumerate(desk.queue if desk is not None else ()):
             trial = self.study.trials[number]
             if trial.ended:
                 continue
             started = trial.state == "running" or trial.state == "paused"
             if started:
                 self.record(TrialHeld(trial=number, state="lost", step=trial.steps, why=event.why, at=now))
-                if not event.preempted:
+            if not event.preempted:
+                self._suspects.add(number)  # any of them may be the one that kills its worker: each trains alone now
+                if started or place == 0:  # it may have died before its start was heard of
                     self._losses[number] = self._losses.get(number, 0) + 1
             if self._losses.get(number, 0) > self.policy.losses:
                 why = f"it lost its worker {self._losses[number]} times, the last time because {event.why}"
@@ -440,7 +451,11 @@ class Coordinator:
             number = self._next()
             if number is None:
                 return
-            self.crew.assign(desk, number, now)
+            alone = number in self._suspects
+            if alone and desk.queue:
+                self.crew.ready.appendleft(number)
+                return
+            self.crew.assign(desk, number, now, alone=alone)
             self._orders.setdefault(desk.name, []).append(self._order(self.study.trials[number]))
 
     def _next(self) -> int | None:
@@ -468,8 +483,8 @@ class Coordinator:
     def _finished(self) -> str | None:
         idle = not self.crew.ready and not self.crew.busy()
         if self._ending is not None:
-            started = [desk for desk in self.crew.busy() if desk.started_at is not None]
-            return self._ending if not started or time.monotonic() - self._ending_since > _GRACE_S else None
+            late = time.monotonic() - self._ending_since > _GRACE_S
+            return self._ending if late or not self.crew.busy() else None
         return self.policy.spent(self.study) if idle and not self._orders else None
 
     def _catch_signals(self) -> list[tuple[int, Any]]:

@@ -26,6 +26,8 @@ class Desk:
     last_sign: float = 0.0
     last_step: int = -1
     told_to_stop: float | None = None
+    alone: bool = False
+    """Whether nothing may wait behind what it trains."""
 
     @property
     def training(self) -> int | None:
@@ -53,10 +55,11 @@ class Crew:
             del self._desk_of[trial]
         return desk
 
-    def assign(self, desk: Desk, trial: int, now: float) -> None:
-        """Puts a trial into a worker's queue."""
+    def assign(self, desk: Desk, trial: int, now: float, *, alone: bool = False) -> None:
+        """Puts a trial into a worker's queue; with `alone`, nothing may wait behind it."""
         if not desk.queue:
             desk.last_sign = now
+        desk.alone = alone
         desk.queue.append(trial)
         self._desk_of[trial] = desk
 
@@ -68,7 +71,7 @@ class Crew:
                 self.ready.remove(trial)
             return
         if desk.training == trial:
-            desk.started_at = None
+            desk.started_at, desk.alone = None, False
         desk.queue.remove(trial)
 
     def desk_of(self, trial: int) -> Desk | None:
@@ -97,9 +100,13 @@ class Crew:
 
     def openings(self, depth: int) -> Iterator[Desk]:
         """Workers with room for one more trial, the shortest queue first; each expects to be given one."""
-        heap = [(len(desk.queue), place, desk) for place, desk in enumerate(self.desks.values())]
+        open_desks = [desk for desk in self.desks.values() if not desk.alone]
+        heap = [(len(desk.queue), place, desk) for place, desk in enumerate(open_desks)]
         heapq.heapify(heap)
         while heap and heap[0][0] < depth:
             length, place, desk = heap[0]
             yield desk
-            heapq.heapreplace(heap, (length + 1, place, desk))
+            if desk.alone:
+                heapq.heappop(heap)
+            else:
+                heapq.heapreplace(heap, (length + 1, place, desk))

@@ -83,6 +83,7 @@ class TrialDesk:
         self._changes = deque(order.changes)
         self._later: list[Adjust] = []
         self._ask_at = order.ask_at
+        self._asking = False
         self._pause_at: int | None = order.from_step if order.paused else None
         self._pause_request = ""
         self._first: dict[str, float] = {}
@@ -170,13 +171,10 @@ class TrialDesk:
     # ── commands ────────────────────────────────────────────────────────────────────────────────
 
     def _ask(self) -> None:
-        self._ask_at = None
+        self._ask_at, self._asking = None, True
         self._channel.emit(Waiting(trial=self.order.trial, segment=self.segment, step=self.done))
-        while self.verdict is None and self._ask_at is None:
+        while self.verdict is None and self._asking:
             command = self._channel.receive(wait=True)
-            if isinstance(command, Continue) and command.trial == self.order.trial:
-                self._ask_at = command.ask_at
-                return
             if command is not None:
                 self._obey(command)
 
@@ -185,7 +183,7 @@ class TrialDesk:
             return  # meant for a trial that has ended meanwhile
         match command:
             case Continue():
-                self._ask_at = command.ask_at
+                self._ask_at, self._asking = command.ask_at, False
             case Stop():
                 self.verdict = (command.state, command.why)
             case Save():
@@ -226,7 +224,8 @@ class TrialDesk:
                 self._did(command.request, "it stood still already")
             elif command is not None:
                 self._obey(command)
-        self._held("running", "resumed")
+        if self.verdict is None:
+            self._held("running", "resumed")
 
     def _save_as_asked(self, command: Save) -> None:
         if self._saver.holds(self.segment, self.done):

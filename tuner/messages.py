@@ -315,7 +315,17 @@ class Beat:
     step: int
 
 
-WorkerEvent: TypeAlias = Started | Reported | Waiting | Held | Saved | Changed | Reverted | Did | Warned | Ended | Beat
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forgot:
+    """A queued order was dropped before it began."""
+
+    trial: int
+    segment: int
+
+
+WorkerEvent: TypeAlias = (
+    Forgot | Started | Reported | Waiting | Held | Saved | Changed | Reverted | Did | Warned | Ended | Beat
+)
 """What a worker itself says; an executor adds which worker said it."""
 
 Event: TypeAlias = WorkerReady | WorkerLost | tuple[str, WorkerEvent]

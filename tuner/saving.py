@@ -12,6 +12,8 @@ from tuner.messages import Order, Saved, WorkerEvent
 
 # A save may cost training at most a twentieth of its time.
 _SAVE_SHARE = 20.0
+# After a refusal the disk is left alone for this long: a full one would otherwise be complained of at every step.
+_REST_S = 10.0
 
 _WRITER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tuner-checkpoint")
 
@@ -81,7 +83,7 @@ class Saver:
         try:
             snapshot = Snapshot.take(folder, step=step, state=self.state, settings=settings)
         except CheckpointError as error:
-            self._warn(str(error))
+            self._refused(error)
             return False
         self.step, self._saved_at, self._newest = step, self._now(), (segment, step)
         if self._in_background and not wait:
@@ -99,11 +101,17 @@ class Saver:
             self._writing.result()
             self._writing = None
 
+    def _refused(self, error: CheckpointError) -> None:
+        """Warns, and lets the disk rest before it is tried again."""
+        self._warn(str(error))
+        self._newest = None
+        self._saved_at, self._cost_s = self._now(), max(self._cost_s, _REST_S / _SAVE_SHARE)
+
     def _write(self, snapshot: Snapshot, kind: str, segment: int, request: str) -> bool:
         try:
             saved = snapshot.write()
         except CheckpointError as error:
-            self._warn(str(error))
+            self._refused(error)
             return False
         self._cost_s = saved.seconds
         self._emit(

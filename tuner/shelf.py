@@ -33,10 +33,9 @@ class Shelf:
                 chosen += evict([self._facts(study, each) for each in everything], budget_bytes=self._budget)
         return [CheckpointDropped(checkpoint=each.checkpoint, why=each.why, at=now) for each in chosen]
 
-    def delete(self, study: StudyState, drops: list[CheckpointDropped]) -> None:
-        """Removes the files of checkpoints whose drop is on record."""
-        for drop in drops:
-            checkpoints.delete(self.path(study.checkpoints[drop.checkpoint]), root=self.root)
+    def delete(self, study: StudyState, drops: list[CheckpointDropped]) -> list[str]:
+        """Removes the files of checkpoints whose drop is on record; returns what the disk refused, in words."""
+        return self._remove([self.path(study.checkpoints[drop.checkpoint]) for drop in drops], study)
 
     def newest_whole(
         self, study: StudyState, trial: Trial, now: float
@@ -57,13 +56,25 @@ class Shelf:
         return None, torn
 
     def sweep(self, study: StudyState) -> None:
-        """After a crash: removes half-written folders, and the files of checkpoints dropped on record."""
+        """After a crash: removes half-written folders, and whole ones that the record drops or never heard of."""
         if not self.root.is_dir():
             return
         checkpoints.sweep_leftovers(self.root)
-        for each in study.checkpoints.values():
-            if not each.kept and self.path(each).exists():
-                checkpoints.delete(self.path(each), root=self.root)
+        kept = {self.path(each) for each in study.checkpoints.values() if each.kept}
+        found = [manifest.parent for manifest in self.root.glob(f"*/*/{checkpoints.MANIFEST}")]
+        self._remove([path for path in found if path not in kept and not path.name.startswith(".")], study)
+
+    def _remove(self, paths: list[Path], study: StudyState) -> list[str]:
+        complaints = []
+        for path in paths:
+            trial = study.trials[int(path.parent.name)]
+            if any(self.path(each) == path for each in study.kept(trial)):
+                continue  # saved twice at one step: the later one stays
+            try:
+                checkpoints.delete(path, root=self.root)
+            except CheckpointError as error:
+                complaints.append(str(error))
+        return complaints
 
     def _facts(self, study: StudyState, each: Checkpoint) -> CheckpointFacts:
         trial = study.trials[each.trial]

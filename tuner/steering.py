@@ -57,13 +57,19 @@ class SweepSteering:
             if request.verb not in self.verbs:
                 raise Refused(f"a sweep knows no {request.verb!r}. {did_you_mean(request.verb, self.verbs)}")
             detail: str = getattr(self, f"_{request.verb}")(coordinator, request)
-        except (TunerError, TypeError, ValueError, KeyError) as error:
+        except TunerError as error:
             record_answer(coordinator, request.request, "rejected", str(error))
+        except Exception as error:  # anybody may write a request: whatever it holds, the sweep goes on
+            told = f"its arguments make no sense: {type(error).__name__}: {error}"
+            record_answer(coordinator, request.request, "rejected", told)
         else:
             record_answer(coordinator, request.request, "applied", detail)
 
     def started(self, coordinator: Coordinator, trial: Trial) -> None:
-        """Nothing waits for a worker here."""
+        """What was in a worker's queue when a pause came stands still too."""
+        desk = coordinator.crew.desk_of(trial.trial)
+        if coordinator.paused and desk is not None:
+            coordinator.tell(desk.name, Pause(trial=trial.trial, why="the sweep is paused"))
 
     def took_effect(self, coordinator: Coordinator, trial: Trial, event: Changed | Reverted | Did | Saved) -> None:
         """Nobody asks a sweep's workers for anything."""

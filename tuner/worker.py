@@ -71,6 +71,8 @@ def train(function: TrainingFunction, order: Order, job: Job, channel: Channel) 
         state, why = desk.verdict or ("completed", f"trained all {desk.done} steps")
     except BaseException as failure:  # a user's SystemExit must not take the worker along
         state, why = "failed", _first_line(failure)
+        if desk.verdict is not None and desk.verdict[0] != "running":  # it was over before it raised
+            state, why = desk.verdict[0], f"{desk.verdict[1]}; then it raised {why}"
         error = tuple(kind.__name__ for kind in type(failure).__mro__[:-2]) or (type(failure).__name__,)
         trace = _users_traceback(failure)
         _finish(desk, channel)
@@ -112,8 +114,11 @@ def check_results_are_shared(job: Job) -> None:
 
 
 def _first_line(failure: BaseException) -> str:
-    text = str(failure).strip().splitlines()
-    return f"{type(failure).__name__}: {text[0]}" if text else type(failure).__name__
+    try:
+        text = str(failure).strip().splitlines()
+    except Exception:  # an exception of the user's own may fail to say what it is
+        text = []
+    return f"{type(failure).__name__}: {text[0][:_LINE]}" if text else type(failure).__name__
 
 
 def _users_traceback(failure: BaseException) -> str:
@@ -121,4 +126,12 @@ def _users_traceback(failure: BaseException) -> str:
     frames = failure.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
         frames = frames.tb_next
-    return "".join(traceback.format_exception(type(failure), failure, frames or failure.__traceback__))
+    text = "".join(traceback.format_exception(type(failure), failure, frames or failure.__traceback__))
+    if len(text) <= _TRACEBACK:
+        return text
+    half = _TRACEBACK // 2
+    return f"{text[:half]}\n… {len(text) - 2 * half:,} characters left out …\n{text[-half:]}"
+
+
+# What is kept of an exception's first line and of its traceback, in characters.
+_LINE, _TRACEBACK = 500, 40_000

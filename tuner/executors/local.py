@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections import deque
+from pathlib import Path
 from typing import Literal
 
 from tuner.messages import (
@@ -19,6 +20,7 @@ from tuner.messages import (
     Ended,
     Event,
     Forget,
+    Forgot,
     Job,
     Order,
     Waiting,
@@ -83,6 +85,7 @@ class _LocalWorker:
             if self.queue:
                 order = self.queue.popleft()
                 self.busy, self._stepped = True, False
+                os.chdir(self._executor.home)  # the trial before may have gone elsewhere
                 self.time = max(self.time, self._executor.now())
                 ended = train(self._function, order, self._job, self)
                 self.busy, self._progress = False, None
@@ -163,6 +166,7 @@ class LocalExecutor:
         self._turn_ends = 0.0
         self._away: _LocalWorker | None = None
         self._names = 0
+        self.home = Path.cwd()
 
     # ── the contract ────────────────────────────────────────────────────────────────────────────
 
@@ -173,14 +177,18 @@ class LocalExecutor:
 
     def submit(self, worker: str, orders: tuple[Order, ...]) -> None:
         """Queues orders."""
-        self._workers[worker].queue.extend(orders)
+        if worker in self._workers:  # else it was dismissed meanwhile, which the next poll says
+            self._workers[worker].queue.extend(orders)
 
     def send(self, worker: str, command: Command) -> None:
         """Leaves a command; one that forgets an order takes effect at once."""
-        found = self._workers[worker]
+        found = self._workers.get(worker)
+        if found is None:
+            return  # dismissed meanwhile, which the next poll says
         if isinstance(command, Forget):
             for order in [order for order in list(found.queue) if order.trial == command.trial]:
                 found.queue.remove(order)
+                self.deliver(worker, Forgot(trial=order.trial, segment=order.segment), urgent=False)
         else:
             found.inbox.append(command)
 
@@ -232,6 +240,7 @@ class LocalExecutor:
         for worker in self._workers.values():
             self._abandon(worker)
         self._workers.clear()
+        os.chdir(self.home)
 
     # ── for the workers ─────────────────────────────────────────────────────────────────────────
 

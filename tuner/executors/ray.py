@@ -125,14 +125,17 @@ class RayExecutor:
 
     def submit(self, worker: str, orders: tuple[Order, ...]) -> None:
         """Queues orders on a worker."""
-        seat = self._seats[worker]
+        seat = self._seats.get(worker)
+        if seat is None:
+            return  # dismissed meanwhile, which the next poll says
         seat.busy = True
         seat.actor.tell.options(concurrency_group="control").remote(seat.incarnation, orders, None)
 
     def send(self, worker: str, command: Command) -> None:
         """Sends a command."""
-        seat = self._seats[worker]
-        seat.actor.tell.options(concurrency_group="control").remote(seat.incarnation, (), command)
+        seat = self._seats.get(worker)
+        if seat is not None:
+            seat.actor.tell.options(concurrency_group="control").remote(seat.incarnation, (), command)
 
     def poll(self, timeout_s: float) -> list[Event]:
         """Events of all workers; waits for the first."""

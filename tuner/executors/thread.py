@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 import time
@@ -9,10 +10,11 @@ import uuid
 from collections import deque
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 from tuner.executors.trial_log import TrialLog
-from tuner.messages import Beat, Command, Ended, Forget, Job, Order, Waiting, WorkerEvent
+from tuner.messages import Beat, Command, Ended, Forget, Forgot, Job, Order, Waiting, WorkerEvent
 from tuner.records import Row, pack_reports
 from tuner.worker import TrainingFunction, train
 
@@ -43,6 +45,7 @@ class WorkerThread:
     def __init__(self, function: TrainingFunction, job: Job, log: TrialLog | None = None) -> None:
         self.incarnation = uuid.uuid4().hex
         self._function, self._job, self._log = function, job, log
+        self._home = Path.cwd()
         self._orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._forgotten: set[int] = set()
@@ -144,7 +147,9 @@ class WorkerThread:
             order = self._orders.get()
             if order.trial in self._forgotten:
                 self._forgotten.discard(order.trial)
+                self.emit(Forgot(trial=order.trial, segment=order.segment))
                 continue
+            os.chdir(self._home)  # the trial before may have gone elsewhere
             with self._log.of(order.trial) if self._log is not None else nullcontext():
                 ended = train(self._function, order, self._job, self)
             self._progress = None
