@@ -1,0 +1,609 @@
+"""What every executor promises to the coordinator, whoever trains and whatever the clock."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from tuner import checkpoints
+from tuner.errors import TunerError
+from tuner.messages import (
+    Continue,
+    Ended,
+    Event,
+    Executor,
+    Forget,
+    Held,
+    Job,
+    Order,
+    Pause,
+    Resume,
+    Save,
+    Saved,
+    Started,
+    Stop,
+    Waiting,
+    WorkerEvent,
+    WorkerLost,
+    WorkerReady,
+)
+from tuner.recipe import Recipe
+from tuner.records import Reported, unpack_reports
+from tuner.run import Run
+from tuner.stopping import Divergence
+
+PATIENCE_S = 30.0
+FOREVER = 1_000_000
+
+# ── what is trained ─────────────────────────────────────────────────────────────────────────────
+
+
+class Counter:
+    def __init__(self) -> None:
+        self.total = 0.0
+
+    def state_dict(self) -> dict[str, float]:
+        return {"total": self.total}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        self.total = state["total"]
+
+
+def train(run: Run) -> None:
+    counter = Counter()
+    run.state(counter)
+    for step in run.steps(run.params["steps"]):
+        counter.total += run.params["rate"] / (step + 1)
+        run.report(score=counter.total, loss=-counter.total)
+        time.sleep(run.params.get("pause_s", 0.0))
+
+
+def stateless(run: Run) -> None:
+    for step in run.steps(run.params["steps"]):
+        run.report(score=step)
+        time.sleep(run.params.get("pause_s", 0.0))
+
+
+def fails(run: Run) -> None:
+    for step in run.steps(10):
+        run.report(score=1 / (3 - step))
+
+
+def exits(run: Run) -> None:
+    raise SystemExit(3)
+
+
+def hangs_once(run: Run) -> None:
+    """Hangs in its third step until the file `released` is there."""
+    for step in run.steps(5):
+        while step == 2 and not Path(run.params["released"]).exists():
+            time.sleep(0.01)
+        run.report(score=step)
+
+
+def explodes(run: Run) -> None:
+    for step in run.steps(50):
+        run.report(score=10.0**step if step < 5 else float("inf"))
+
+
+# ── the bench ───────────────────────────────────────────────────────────────────────────────────
+
+T = TypeVar("T", bound=WorkerEvent)
+
+
+@dataclass
+class Bench:
+    """An executor, and all it has said."""
+
+    executor: Executor
+    parallel: int
+    folder: Path
+    events: list[Event]
+
+    def open(self, function: Callable[[Run], None], **options: Any) -> list[str]:
+        """Opens the executor for this function; the names of its workers once all stand."""
+        job = Job(
+            study="contract", function=f"test_executors:{function.__name__}",
+            search_path=(str(Path(__file__).parent),), objective="score", **options,
+        )  # fmt: skip
+        assert self.executor.open(job, self.parallel) == self.parallel
+        self.until(lambda: len(self.workers()) == self.parallel)
+        return self.workers()
+
+    def workers(self) -> list[str]:
+        """Those that stand, in the order they came."""
+        standing: list[str] = []
+        for event in self.events:
+            if isinstance(event, WorkerReady):
+                standing.append(event.worker)
+            elif isinstance(event, WorkerLost):
+                standing.remove(event.worker)
+        return standing
+
+    def order(self, trial: int, steps: int = 5, **more: Any) -> Order:
+        params = {"steps": steps, "rate": 0.5, **more.pop("params", {})}
+        return Order(trial=trial, segment=more.pop("segment", 0), recipe=Recipe.constant(params), seed=trial, **more)
+
+    def until(self, done: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
+        """Polls until `done`."""
+        deadline = time.monotonic() + patience_s
+        while not done():
+            assert time.monotonic() < deadline, (
+                f"waited in vain; the last events: {[_brief(each) for each in self.events[-20:]]}"
+            )
+            self.events.extend(self.executor.poll(0.05))
+
+    def linger(self, seconds: float = 0.1) -> None:
+        """Polls for a while, to see that nothing comes."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.events.extend(self.executor.poll(0.02))
+
+    def said(self, trial: int, kind: type[T]) -> list[T]:
+        """Everything of one kind that was said of a trial."""
+        return [
+            event[1]
+            for event in self.events
+            if isinstance(event, tuple) and isinstance(event[1], kind) and event[1].trial == trial
+        ]
+
+    def ended(self, trial: int) -> Ended:
+        """How a trial ended, once it has."""
+        self.until(lambda: self.said(trial, Ended))
+        (ended,) = self.said(trial, Ended)
+        return ended
+
+    def scores(self, trial: int, name: str = "score") -> list[tuple[int, float]]:
+        rows = [row for flush in self.said(trial, Reported) for row in unpack_reports(flush)]
+        return [(step, value) for step, found, value, _ in rows if found == name]
+
+
+def _brief(event: Event) -> str:
+    return type(event[1]).__name__ if isinstance(event, tuple) else repr(event)
+
+
+def local(clock: Any) -> Executor:
+    from tuner.executors.local import LocalExecutor
+
+    return LocalExecutor(clock=clock)
+
+
+def on_ray() -> Executor:
+    from tuner.executors.ray import RayExecutor
+
+    return RayExecutor(cpus=1)
+
+
+EXECUTORS: dict[str, tuple[Callable[[], Executor], int]] = {
+    "local": (lambda: local("wall"), 1),
+    "local, 3 workers": (lambda: local("wall"), 3),
+    "local, virtual": (lambda: local("virtual"), 1),
+    "local, virtual, 3 workers": (lambda: local("virtual"), 3),
+    "ray, 2 workers": (on_ray, 2),
+}
+
+
+@pytest.fixture(scope="module")
+def cluster(request: pytest.FixtureRequest) -> Iterator[None]:
+    """One Ray for all tests: an executor that finds Ray running leaves it running."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.ray] * name.startswith("ray")) for name in EXECUTORS])
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    if request.param.startswith("ray"):
+        request.getfixturevalue("cluster")
+    make, parallel = EXECUTORS[request.param]
+    executor = make()
+    yield Bench(executor=executor, parallel=parallel, folder=tmp_path, events=[])
+    executor.close()
+
+
+# ── orders ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_workers_announce_themselves_with_node_and_pid_before_anything_else(bench: Bench) -> None:
+    names = bench.open(train)
+    assert len(set(names)) == bench.parallel
+    for event in bench.events:
+        assert isinstance(event, WorkerReady)
+        assert event.node
+        assert event.pid > 0
+    assert bench.executor.obstacle() is None
+
+
+def test_an_order_starts_reports_and_ends_in_that_order(bench: Bench) -> None:
+    worker = bench.open(train)[0]
+    bench.executor.submit(worker, (bench.order(0),))
+    ended = bench.ended(0)
+    kinds = [type(said) for _, said in (each for each in bench.events if isinstance(each, tuple)) if said.trial == 0]
+    assert kinds[0] is Started
+    assert kinds[-1] is Ended
+    assert Reported in kinds
+    assert (ended.state, ended.step, ended.why) == ("completed", 5, "trained all 5 steps")
+    assert ended.started <= ended.at
+
+
+def test_no_report_is_lost_or_repeated_and_their_times_ascend(bench: Bench) -> None:
+    worker = bench.open(train)[0]
+    bench.executor.submit(worker, (bench.order(0, steps=300),))
+    bench.ended(0)
+    rows = [row for flush in bench.said(0, Reported) for row in unpack_reports(flush)]
+    assert [step for step, name, *_ in rows if name == "score"] == list(range(1, 301))
+    assert [step for step, name, *_ in rows if name == "loss"] == list(range(1, 301))
+    times = [at for *_, at in rows]
+    assert times == sorted(times)
+
+
+def test_several_orders_at_once_are_trained_one_after_another_in_the_order_given(bench: Bench) -> None:
+    worker = bench.open(train)[0]
+    bench.executor.submit(worker, tuple(bench.order(trial) for trial in (4, 2, 7)))
+    bench.executor.submit(worker, (bench.order(1),))
+    bench.ended(1)
+    told = [said for _, said in (each for each in bench.events if isinstance(each, tuple))]
+    marks = [(type(said).__name__, said.trial) for said in told if isinstance(said, Started | Ended)]
+    assert marks == [(kind, trial) for trial in (4, 2, 7, 1) for kind in ("Started", "Ended")]
+
+
+def test_all_workers_train_and_every_order_ends(bench: Bench) -> None:
+    workers = bench.open(train)
+    trials = range(4 * len(workers))
+    for trial in trials:
+        bench.executor.submit(workers[trial % len(workers)], (bench.order(trial),))
+    for trial in trials:
+        assert bench.ended(trial).state == "completed"
+    by = {said.trial: name for name, said in (each for each in bench.events if isinstance(each, tuple))}
+    assert by == {trial: workers[trial % len(workers)] for trial in trials}
+
+
+def test_workers_train_side_by_side(bench: Bench) -> None:
+    workers = bench.open(train)
+    for trial, worker in enumerate(workers):
+        bench.executor.submit(worker, (bench.order(trial, steps=60, params={"pause_s": 0.002}),))
+    for trial in range(len(workers)):
+        bench.ended(trial)
+    starts = [bench.said(trial, Started)[0].at for trial in range(len(workers))]
+    ends = [bench.said(trial, Ended)[0].at for trial in range(len(workers))]
+    assert max(starts) < min(ends)
+
+
+def test_a_checkpoint_brings_the_very_same_continuation(bench: Bench) -> None:
+    worker = bench.open(train)[0]
+    whole = bench.order(0, steps=12, folder=bench.folder, checkpoint_every_s=0.0)
+    bench.executor.submit(worker, (whole,))
+    bench.ended(0)
+    saved = next(each for each in bench.said(0, Saved) if 0 < each.step < 12)
+    again = replace(whole, trial=1, segment=1, checkpoint=saved.path, from_step=saved.step, folder=None)
+    bench.executor.submit(worker, (again,))
+    assert bench.ended(1).step == 12
+    assert bench.scores(1) == [(step, score) for step, score in bench.scores(0) if step > saved.step]
+
+
+def test_a_torn_checkpoint_fails_the_order_and_says_so(bench: Bench) -> None:
+    worker = bench.open(train)[0]
+    bench.executor.submit(worker, (bench.order(0, checkpoint=bench.folder / "nothing", from_step=3),))
+    ended = bench.ended(0)
+    assert ended.state == "failed"
+    assert "CheckpointError" in ended.error
+
+
+# ── how orders go wrong ─────────────────────────────────────────────────────────────────────────
+
+
+def test_an_exception_ends_the_order_with_its_classes_and_the_users_frames_alone(bench: Bench) -> None:
+    worker = bench.open(fails)[0]
+    bench.executor.submit(worker, (bench.order(0), bench.order(1)))
+    ended = bench.ended(0)
+    assert (ended.state, ended.why, ended.step) == ("failed", "ZeroDivisionError: division by zero", 3)
+    assert ended.error == ("ZeroDivisionError", "ArithmeticError", "Exception")
+    assert "run.report(score=1 / (3 - step))" in ended.traceback
+    assert "worker.py" not in ended.traceback
+    assert bench.scores(0) == [(1, 1 / 3), (2, 1 / 2), (3, 1.0)]
+    assert bench.ended(1).state == "failed"  # and the worker lives on
+
+
+def test_an_exit_in_the_function_ends_the_order_not_the_worker(bench: Bench) -> None:
+    worker = bench.open(exits)[0]
+    bench.executor.submit(worker, (bench.order(0), bench.order(1)))
+    assert (bench.ended(0).state, bench.ended(0).error) == ("failed", ("SystemExit",))
+    assert bench.ended(1).why == "SystemExit: 3"
+
+
+def test_the_alarm_ends_a_diverged_trial_at_once(bench: Bench) -> None:
+    worker = bench.open(explodes, alarm=Divergence(objective="score", goal="maximize"))[0]
+    bench.executor.submit(worker, (bench.order(0),))
+    ended = bench.ended(0)
+    assert (ended.state, ended.step) == ("diverged", 6)
+    assert "at step 6" in ended.why
+
+
+def test_a_function_that_cannot_be_found_is_refused_with_a_sentence(bench: Bench) -> None:
+    job = Job(study="contract", function="test_executors:trian", search_path=(str(Path(__file__).parent),),
+              objective="score")  # fmt: skip
+    with pytest.raises(TunerError, match="Did you mean train"):  # noqa: PT012 - at once, or when a worker has looked
+        bench.executor.open(job, bench.parallel)
+        bench.linger(PATIENCE_S)
+
+
+# ── commands ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_worker_waits_for_its_verdict_and_asks_again_where_it_is_told(bench: Bench) -> None:
+    worker = bench.open(train)[0]
+    bench.executor.submit(worker, (bench.order(0, steps=9, ask_at=2),))
+    bench.until(lambda: bench.said(0, Waiting))
+    bench.linger()
+    assert [score[0] for score in bench.scores(0)] == [1, 2]
+    bench.executor.send(worker, Continue(trial=0, ask_at=6))
+    bench.until(lambda: len(bench.said(0, Waiting)) == 2)
+    assert [(each.step, each.segment) for each in bench.said(0, Waiting)] == [(2, 0), (6, 0)]
+    bench.executor.send(worker, Continue(trial=0, ask_at=None))
+    assert bench.ended(0).step == 9
+
+
+def test_the_reports_of_a_step_arrive_before_the_question_about_it(bench: Bench) -> None:
+    worker = bench.open(train)[0]
+    bench.executor.submit(worker, (bench.order(0, ask_at=3),))
+    bench.until(lambda: bench.said(0, Waiting))
+    place = next(
+        place for place, each in enumerate(bench.events) if isinstance(each, tuple) and isinstance(each[1], Waiting)
+    )
+    flushes = [each[1] for each in bench.events[:place] if isinstance(each, tuple) and isinstance(each[1], Reported)]
+    assert [row[0] for flush in flushes for row in unpack_reports(flush) if row[1] == "score"] == [1, 2, 3]
+    bench.executor.send(worker, Stop(trial=0, state="pruned", why="enough"))
+    bench.ended(0)
+
+
+def test_a_trial_that_asks_before_its_first_step_can_be_stopped_there(bench: Bench) -> None:
+    worker = bench.open(train)[0]
+    bench.executor.submit(worker, (bench.order(0, ask_at=0),))
+    bench.until(lambda: bench.said(0, Waiting))
+    bench.executor.send(worker, Stop(trial=0, state="stopped", why="nothing is left"))
+    assert (bench.ended(0).step, bench.scores(0)) == (0, [])
+
+
+def test_a_stop_at_a_decision_point_ends_the_trial_in_that_state_for_that_reason(bench: Bench) -> None:
+    worker = bench.open(train)[0]
+    bench.executor.submit(worker, (bench.order(0, ask_at=2), bench.order(1)))
+    bench.until(lambda: bench.said(0, Waiting))
+    bench.executor.send(worker, Stop(trial=0, state="pruned", why="in the worst half"))
+    ended = bench.ended(0)
+    assert (ended.state, ended.why, ended.step) == ("pruned", "in the worst half", 2)
+    assert bench.ended(1).state == "completed"
+
+
+def test_a_stop_takes_effect_between_two_steps(bench: Bench) -> None:
+    worker = bench.open(train)[0]
+    bench.executor.submit(worker, (bench.order(0, steps=FOREVER, params={"pause_s": 0.001}),))
+    bench.until(lambda: bench.said(0, Reported))
+    bench.executor.send(worker, Stop(trial=0, state="stopped", why="asked"))
+    ended = bench.ended(0)
+    assert ended.state == "stopped"
+    assert bench.scores(0)[-1][0] == ended.step < FOREVER
+
+
+def test_a_command_for_another_trial_changes_nothing(bench: Bench) -> None:
+    worker = bench.open(train)[0]
+    bench.executor.submit(worker, (bench.order(0, ask_at=2),))
+    bench.until(lambda: bench.said(0, Waiting))
+    bench.executor.send(worker, Stop(trial=5, state="stopped", why="meant for one long gone"))
+    bench.executor.send(worker, Continue(trial=5, ask_at=None))
+    bench.linger()
+    assert not bench.said(0, Ended)
+    bench.executor.send(worker, Continue(trial=0, ask_at=None))
+    assert bench.ended(0).state == "completed"
+
+
+def test_a_pause_stands_still_until_resumed(bench: Bench) -> None:
+    worker = bench.open(train)[0]
+    bench.executor.submit(worker, (bench.order(0, steps=FOREVER, params={"pause_s": 0.002}),))
+    bench.until(lambda: bench.said(0, Started))
+    bench.executor.send(worker, Pause(trial=0, why="lunch"))
+    bench.until(lambda: bench.said(0, Held))
+    bench.linger()
+    seen = len(bench.scores(0))
+    bench.linger()
+    assert len(bench.scores(0)) == seen
+    bench.executor.send(worker, Resume(trial=0))
+    bench.until(lambda: len(bench.scores(0)) > seen)
+    bench.executor.send(worker, Stop(trial=0, state="stopped", why="seen enough"))
+    bench.ended(0)
+    paused, resumed = bench.said(0, Held)
+    assert (paused.state, paused.why, paused.step) == ("paused", "lunch", seen)
+    assert (resumed.state, resumed.step) == ("running", seen)
+
+
+def test_a_paused_trial_can_be_stopped(bench: Bench) -> None:
+    worker = bench.open(train)[0]
+    bench.executor.submit(worker, (bench.order(0, steps=FOREVER, params={"pause_s": 0.002}),))
+    bench.until(lambda: bench.said(0, Started))
+    bench.executor.send(worker, Pause(trial=0, why="lunch"))
+    bench.until(lambda: bench.said(0, Held))
+    bench.executor.send(worker, Stop(trial=0, state="stopped", why="home"))
+    assert (bench.ended(0).state, bench.ended(0).why) == ("stopped", "home")
+
+
+def test_a_releasing_pause_saves_and_frees_the_worker(bench: Bench) -> None:
+    worker = bench.open(train)[0]
+    slow = bench.order(0, steps=FOREVER, folder=bench.folder, params={"pause_s": 0.002})
+    bench.executor.submit(worker, (slow, bench.order(1)))
+    bench.until(lambda: bench.said(0, Reported))
+    bench.executor.send(worker, Pause(trial=0, why="another goes first", release=True))
+    ended = bench.ended(0)
+    assert ended.released
+    assert ended.why == "another goes first"
+    assert bench.ended(1).state == "completed"
+    saved = bench.said(0, Saved)[-1]
+    assert (saved.step, saved.kind) == (ended.step, "pause")
+    checkpoints.verify(saved.path)
+
+
+def test_a_releasing_pause_leaves_a_trial_without_state_training(bench: Bench) -> None:
+    worker = bench.open(stateless)[0]
+    bench.executor.submit(worker, (bench.order(0, steps=FOREVER, folder=bench.folder, params={"pause_s": 0.002}),))
+    bench.until(lambda: bench.said(0, Reported))
+    bench.executor.send(worker, Pause(trial=0, why="Ctrl-C", release=True))
+    bench.linger()
+    seen = len(bench.scores(0))
+    bench.until(lambda: len(bench.scores(0)) > seen)
+    bench.executor.send(worker, Stop(trial=0, state="stopped", why="seen enough"))
+    assert not bench.ended(0).released
+
+
+def test_a_save_is_whole_on_disk_when_it_is_announced(bench: Bench) -> None:
+    worker = bench.open(train)[0]
+    bench.executor.submit(worker, (bench.order(0, ask_at=4, folder=bench.folder),))
+    bench.until(lambda: bench.said(0, Waiting))
+    bench.executor.send(worker, Save(trial=0, kind="asked"))
+    bench.until(lambda: bench.said(0, Saved))
+    (saved,) = bench.said(0, Saved)
+    assert (saved.kind, saved.step, saved.segment) == ("asked", 4, 0)
+    checkpoints.verify(saved.path)
+    bench.executor.send(worker, Continue(trial=0, ask_at=None))
+    bench.ended(0)
+
+
+def test_a_forgotten_order_is_never_started(bench: Bench) -> None:
+    worker = bench.open(train)[0]
+    bench.executor.submit(worker, (bench.order(0, ask_at=2), bench.order(1), bench.order(2)))
+    bench.until(lambda: bench.said(0, Waiting))
+    bench.executor.send(worker, Forget(trial=1))
+    bench.executor.send(worker, Continue(trial=0, ask_at=None))
+    assert bench.ended(2).state == "completed"
+    assert not bench.said(1, WorkerEvent.__args__)
+
+
+def test_an_order_after_a_forgotten_one_of_the_same_trial_is_trained(bench: Bench) -> None:
+    worker = bench.open(train)[0]
+    bench.executor.submit(worker, (bench.order(0, ask_at=2), bench.order(1)))
+    bench.until(lambda: bench.said(0, Waiting))
+    bench.executor.send(worker, Forget(trial=1))
+    bench.executor.send(worker, Continue(trial=0, ask_at=None))
+    bench.ended(0)
+    bench.executor.submit(worker, (bench.order(1, segment=1),))
+    assert bench.ended(1).segment == 1
+
+
+def test_neither_submit_nor_send_waits_for_training(bench: Bench) -> None:
+    worker = bench.open(train)[0]
+    bench.executor.submit(worker, (bench.order(0, steps=2, params={"pause_s": 0.3}),))
+    bench.until(lambda: bench.said(0, Started))
+    began = time.monotonic()
+    bench.executor.submit(worker, (bench.order(1),))
+    bench.executor.send(worker, Stop(trial=0, state="stopped", why="asked"))
+    assert time.monotonic() - began < 0.25
+    assert bench.ended(0).state == "stopped"
+    assert bench.ended(1).state == "completed"
+
+
+def test_a_poll_returns_in_time_though_a_step_takes_long(bench: Bench) -> None:
+    worker = bench.open(train)[0]
+    bench.executor.submit(worker, (bench.order(0, steps=2, params={"pause_s": 0.3}),))
+    began = time.monotonic()
+    bench.events.extend(bench.executor.poll(0.05))
+    assert time.monotonic() - began < 0.25
+    bench.ended(0)
+
+
+# ── workers come and go ─────────────────────────────────────────────────────────────────────────
+
+
+def test_a_killed_worker_is_lost_once_comes_back_and_says_nothing_of_its_old_life(bench: Bench) -> None:
+    worker = bench.open(train)[0]
+    bench.executor.submit(worker, (bench.order(0, steps=FOREVER, params={"pause_s": 0.001}), bench.order(1)))
+    bench.until(lambda: bench.said(0, Reported))
+    bench.executor.kill(worker, "for the test")
+    bench.until(lambda: any(isinstance(each, WorkerLost) for each in bench.events))
+    lost = next(place for place, each in enumerate(bench.events) if isinstance(each, WorkerLost))
+    assert bench.events[lost] == WorkerLost(worker=worker, why="for the test")
+    bench.until(lambda: worker in bench.workers())
+    bench.linger()
+    assert not [each for each in bench.events[lost + 1 :] if isinstance(each, tuple) and each[0] == worker]
+    bench.executor.submit(worker, (bench.order(2),))
+    assert bench.ended(2).state == "completed"
+    assert not bench.said(0, Ended)
+    assert not bench.said(1, Started)
+
+
+def test_a_hung_function_is_killed_and_its_worker_comes_back(bench: Bench) -> None:
+    worker = bench.open(hangs_once)[0]
+    released = bench.folder / "released"
+    params = {"released": str(released)}
+    bench.executor.submit(worker, (bench.order(0, params=params),))
+    bench.until(lambda: bench.said(0, Started))
+    bench.linger(0.1)
+    bench.executor.kill(worker, "no sign of life")
+    bench.until(lambda: any(isinstance(each, WorkerLost) for each in bench.events) and worker in bench.workers())
+    bench.executor.submit(worker, (bench.order(1, params=params),))
+    bench.until(lambda: bench.said(1, Started))
+    released.touch()
+    assert bench.ended(1).state == "completed"
+    bench.linger()
+    assert not bench.said(0, Ended)
+
+
+def test_a_trial_that_waits_can_be_killed(bench: Bench) -> None:
+    worker = bench.open(train)[0]
+    bench.executor.submit(worker, (bench.order(0, ask_at=1),))
+    bench.until(lambda: bench.said(0, Waiting))
+    bench.executor.kill(worker, "for the test")
+    bench.until(lambda: any(isinstance(each, WorkerLost) for each in bench.events) and worker in bench.workers())
+    bench.executor.submit(worker, (bench.order(1),))
+    bench.ended(1)
+
+
+def test_more_workers_come_when_asked(bench: Bench) -> None:
+    bench.open(train)
+    assert bench.executor.resize(bench.parallel + 1) == bench.parallel + 1
+    bench.until(lambda: len(bench.workers()) == bench.parallel + 1)
+    bench.executor.submit(bench.workers()[-1], (bench.order(0),))
+    bench.ended(0)
+
+
+def test_idle_workers_go_at_once_and_busy_ones_after_their_trial(bench: Bench) -> None:
+    workers = bench.open(train)
+    bench.executor.resize(bench.parallel + 1)
+    bench.until(lambda: len(bench.workers()) == bench.parallel + 1)
+    workers = bench.workers()
+    for trial, worker in enumerate(workers):
+        bench.executor.submit(worker, (bench.order(trial, steps=4, ask_at=2),))
+    bench.until(lambda: all(bench.said(trial, Waiting) for trial in range(len(workers))))
+    assert bench.executor.resize(1) == 1
+    bench.linger()
+    assert bench.workers() == workers  # all are busy
+    for trial, worker in enumerate(workers):
+        bench.executor.send(worker, Continue(trial=trial, ask_at=None))
+    for trial in range(len(workers)):
+        assert bench.ended(trial).state == "completed"
+    bench.until(lambda: len(bench.workers()) == 1)
+    for event in bench.events:
+        if isinstance(event, WorkerLost):
+            assert event == WorkerLost(worker=event.worker, why="no longer needed", preempted=True)
+    (stays,) = bench.workers()
+    bench.executor.submit(stays, (bench.order(90),))
+    bench.ended(90)
+
+
+def test_of_idle_workers_those_not_needed_go_at_once(bench: Bench) -> None:
+    bench.open(train)
+    bench.executor.resize(bench.parallel + 2)
+    bench.until(lambda: len(bench.workers()) == bench.parallel + 2)
+    busy = bench.workers()[-1]
+    bench.executor.submit(busy, (bench.order(0, ask_at=1),))
+    bench.until(lambda: bench.said(0, Waiting))
+    bench.executor.resize(1)
+    bench.until(lambda: bench.workers() == [busy])
+    bench.executor.send(busy, Continue(trial=0, ask_at=None))
+    assert bench.ended(0).state == "completed"
