@@ -75,13 +75,12 @@ class Run:
         self._reported = 0
         self._in_step = False
         self._loops = False
-        self._resumes_at = 0
         self._extra = 0
 
     @property
     def done(self) -> int:
         """Steps completed, those before a resume included."""
-        return self._done
+        return self._done if self._loops else self._done + self._reported
 
     @property
     def reports(self) -> list[Report]:
@@ -107,7 +106,7 @@ class Run:
                 f"{len(objects)} objects, save={save!r}, load={load!r}."
             )
         state = FolderState(save, load) if save is not None and load is not None else ObjectState(*objects)
-        self._resumes_at = self._done = self._desk.register(state)
+        self._done = self._desk.register(state)
 
     def steps(self, count: int) -> Iterator[int]:
         """Yields how many steps are done: 0 … count−1, like `range`, later ones only after a resume.
@@ -117,7 +116,7 @@ class Run:
         """
         while self._done + self._in_step < count + self._extra and self.step():
             yield self._done
-            if self._done + 1 >= count + self._extra:
+            if self._in_step and self._done + 1 >= count + self._extra:
                 self._close_step()  # a person may still set the run back, or extend it
 
     def step(self) -> bool:
@@ -144,7 +143,11 @@ class Run:
         self._done = done
 
     def report(self, **scores: Any) -> None:
-        """Records scores of the present step by name: numbers, NumPy or torch scalars."""
+        """Records scores of the present step by name: numbers, NumPy or torch scalars.
+
+        Without a loop every report is a step. One before the first step takes none away: what the step itself reports
+        replaces it.
+        """
         if not scores:
             raise TrainingError("run.report needs scores by name, for example run.report(dev_accuracy=0.9).")
         numbers: dict[str, float] = {}
@@ -160,7 +163,7 @@ class Run:
             step = self._done + self._in_step
         else:
             self._reported += 1  # an objective without steps: every report is one
-            step = self._done = self._resumes_at + self._reported
+            step = self.done
         self._desk.report(step, numbers)
 
     def _close_step(self) -> None:
