@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tuner import samplers, workloads
     from tuner.api import Summary, attach, open, studies, sweep  # noqa: A004 - tuner.open reads like open
+    from tuner.babysitting import babysit
     from tuner.errors import TunerError
-    from tuner.handle import Handle
+    from tuner.handle import Handle, Reply, RunHandle, SweepHandle
     from tuner.reading import Best, Study
     from tuner.run import Run
     from tuner.selfcheck import check
@@ -18,12 +19,16 @@ if TYPE_CHECKING:
 __all__ = [
     "Best",
     "Handle",
+    "Reply",
     "Run",
+    "RunHandle",
     "Space",
     "Study",
     "Summary",
+    "SweepHandle",
     "TunerError",
     "attach",
+    "babysit",
     "check",
     "choice",
     "integer",
@@ -41,7 +46,8 @@ __all__ = [
 _HOMES = {
     "api": ("Summary", "attach", "open", "studies", "sweep"),
     "errors": ("TunerError",),
-    "handle": ("Handle",),
+    "babysitting": ("babysit",),
+    "handle": ("Handle", "Reply", "RunHandle", "SweepHandle"),
     "reading": ("Best", "Study"),
     "run": ("Run",),
     "selfcheck": ("check",),

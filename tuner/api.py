@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 import uuid
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from tuner.errors import IdentityMismatch, SettingsError, TunerError, did_you_mean
-from tuner.functions import Portable, portable
-from tuner.handle import Handle
+from tuner.begin import begin
+from tuner.errors import SettingsError, TunerError, did_you_mean
+from tuner.functions import Portable, keep_function, portable
+from tuner.handle import Handle, RunHandle, SweepHandle
 from tuner.messages import Executor, Job
 from tuner.places import Place, names
 from tuner.reading import Study, fold
-from tuner.records import Configured, Goal, Noted, Record, Settings, StudyOpened
+from tuner.records import Goal, Settings, StudyOpened
 from tuner.run import Run
 from tuner.space import Space
 from tuner.store import Store
+from tuner.version import version
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from tuner.study import StudyState
 
 DEFAULT_TRIALS = 64
-_DISK_BUDGET_BYTES = 10 * 2**30
 
 
 def sweep(
@@ -97,7 +96,7 @@ def sweep(
 
     from tuner.caviar import Caviar, Limits
     from tuner.coordinator import Coordinator
-    from tuner.shelf import Shelf
+    from tuner.shelf import Shelf, disk_budget
     from tuner.steering import SweepSteering
     from tuner.stopping import Divergence
     from tuner.watchdog import Care
@@ -105,7 +104,7 @@ def sweep(
     proposer, sampler_name = _proposer(sampler)
     rule = _stopping(stopping)
     opened = StudyOpened(
-        name=name, kind="sweep", function=function.name, source_sha256=function.source_sha256, version=_version(),
+        name=name, kind="sweep", function=function.name, source_sha256=function.source_sha256, version=version(),
         identity={
             "space": space.to_dict(), "objective": objective, "goal": goal, "seed": seed, "sampler": sampler_name,
         },
@@ -114,16 +113,18 @@ def sweep(
     options = {
         "trials": trials, "budget_steps": budget_steps, "stopping": repr(rule), "executor": executor, "cpus": cpus,
         "gpus": gpus, "parallel": parallel, "address": address, "time_budget_s": time_budget_s, "start": starts,
-        "max_failures": max_failures, "rerun": rerun,
+        "max_failures": max_failures, "rerun": rerun, "search_path": list(function.search_path),
     }  # fmt: skip
 
     on_disk = place.database is not None
+    if on_disk:
+        keep_function(function, place.folder)
     records = Store.create(place.database) if place.database is not None else Store.in_memory()
     hands = _executor(executor, clock, address, cpus, gpus, function)
     try:
         records.acquire(time.time())
         state, _ = fold(records)
-        _begin(state, records, opened, options)
+        begin(state, records, opened, options)
         job = Job(
             study=name, function=function.payload, search_path=function.search_path, objective=objective,
             alarm=Divergence(objective=objective, goal=goal), log_folder=place.folder / "logs" if on_disk else None,
@@ -141,7 +142,7 @@ def sweep(
         )  # fmt: skip
         Coordinator(
             study=state, store=records, policy=policy, steering=SweepSteering(policy), executor=hands, rerun=rerun,
-            shelf=Shelf(place.folder, _disk_budget(place, disk_budget_gb)) if on_disk else None,
+            shelf=Shelf(place.folder, disk_budget(place.folder, disk_budget_gb)) if on_disk else None,
             care=Care(
                 checkpoint_every_s=checkpoint_every_s, time_limit_s=time_limit_s, silence_limit_s=silence_limit_s,
                 time_budget_s=time_budget_s,
@@ -169,10 +170,12 @@ def open(name: str, *, results: str | Path = "results", store: str | None = None
     return Study(place, Store.open(place.existing()))
 
 
-def attach(name: str, *, results: str | Path = "results", store: str | None = None) -> Handle:
-    """A handle to steer a running study, from any process that may write to its folder."""
+def attach(name: str, *, results: str | Path = "results", store: str | None = None, by: str = "") -> Handle:
+    """A handle to steer a study, from any process that may write to its folder: `RunHandle` or `SweepHandle`."""
     place = Place.of(name, results, store)
-    return Handle(place, Store.open(place.existing()))
+    records = Store.open(place.existing())
+    kind = records.brief()["kind"]
+    return (RunHandle if kind == "babysitting" else SweepHandle)(place, records, by=by)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,42 +297,6 @@ def _executor(
     return RayExecutor(address=address, cpus=cpus, gpus=gpus, ship=Path.cwd() if own_code else None)
 
 
-def _begin(state: StudyState, records: Store, opened: StudyOpened, options: dict[str, Any]) -> None:
-    """Opens a new study, or checks that an existing one is the same."""
-    news: list[Record] = []
-    if not state.identity:
-        news.append(opened)
-    else:
-        for word, value in opened.identity.items():
-            if state.identity[word] != value:
-                raise IdentityMismatch(
-                    f"the study {state.name!r} exists with another {word}: it has {_brief(state.identity[word])}, this "
-                    f"call has {_brief(value)}. Choose another name, or the same {word}."
-                )
-        if state.source_sha256 and opened.source_sha256 and state.source_sha256 != opened.source_sha256:
-            text = (
-                f"the source of {opened.function} has changed since {state.name!r} began: its trials are not all alike"
-            )
-            warnings.warn(text, stacklevel=4)
-            news.append(Noted(trial=None, step=None, by="tuner", text=text, at=opened.at))
-    changed = {word: value for word, value in options.items() if state.options.get(word, _UNSET) != value}
-    if changed:
-        news.append(Configured(options=changed, by="caller", why="", at=opened.at))
-    if news:
-        records.append(news, time.time())
-        for record in news:
-            state.apply(record)
-
-
-_UNSET = object()
-
-
-def _brief(value: Any) -> str:
-    if isinstance(value, dict) and "parameters" in value:
-        return repr(Space.from_dict(value))
-    return repr(value)
-
-
 def _shared_file(place: Place, address: str | None) -> dict[str, Any]:
     """On a cluster, a small file that every worker must be able to read."""
     if address in (None, "local") or place.database is None:
@@ -341,13 +308,6 @@ def _shared_file(place: Place, address: str | None) -> dict[str, Any]:
     return {"token_file": path, "token": token}
 
 
-def _disk_budget(place: Place, gigabytes: float | None) -> int:
-    if gigabytes is not None:
-        return int(gigabytes * 2**30)
-    place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return min(_DISK_BUDGET_BYTES, shutil.disk_usage(place.folder).free // 2)
-
-
 def _faces(progress: Any) -> list[Face]:
     if progress == "off":
         return []
@@ -356,9 +316,3 @@ def _faces(progress: Any) -> list[Face]:
 
         return [Progress()]
     return [progress]
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("tuner")

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from tuner.policy import Draft
 from tuner.proposals import Outcome, Proposer, RoundPlan
 from tuner.records import ENDED, Settings
+from tuner.seeds import trial_seed
 from tuner.space import Space
 from tuner.stopping import StoppingRule, Verdict
 from tuner.study import Round, StudyState, Trial
@@ -237,8 +236,3 @@ def outcome(space: Space, study: StudyState, trial: Trial) -> Outcome:
 def plan(each: Round) -> RoundPlan:
     """A recorded round as a sampler sees it."""
     return RoundPlan(round=each.round, first_trial=each.first_trial, box=each.box, why=each.why)
-
-
-def trial_seed(seed: int, trial: int) -> int:
-    """The seed a training function gets: a function of the study's seed and the trial's number alone."""
-    return int(np.random.SeedSequence([seed, trial]).generate_state(1)[0])

@@ -54,15 +54,13 @@ from tuner.records import (
     TrialStarted,
     TrialState,
 )
-from tuner.revival import again, open_segment, recover
+from tuner.revival import again, open_first, recover
 from tuner.shelf import Shelf
 from tuner.steering import Steering
 from tuner.store import Store
 from tuner.study import StudyState, Trial
 from tuner.watchdog import Alert, Care, look
 
-_TURN_S = 0.1
-_REQUESTS_EVERY_S = 0.05
 _SHOW_EVERY_S = 0.1
 # After Ctrl-C, training that has no checkpoint gets this long to finish.
 _GRACE_S = 5.0
@@ -142,7 +140,7 @@ class Coordinator:
             self._commit()
             self.store.left_clean = False
             while (finished := self._finished()) is None:
-                self._turn(self.executor.poll(0.0 if self._outgoing or self._orders else _TURN_S))
+                self._turn(self.executor.poll(0.0 if self._outgoing or self._orders else self._steering.attention_s))
             self._turn([])
             self.store.left_clean = not self.crew.busy()
             self._show(last=True)
@@ -226,7 +224,7 @@ class Coordinator:
                 params=draft.params, seen=len(self.study.ended_order), why=draft.why, memo=draft.memo, at=now,
             )
         )  # fmt: skip
-        open_segment(self, self.study.trials[number], cause="start", why=draft.why)
+        open_first(self, self.study.trials[number], draft)
         if next_up:
             self.crew.ready.append(number)
         return number
@@ -340,6 +338,7 @@ class Coordinator:
             )
         )  # fmt: skip
         self.policy.ended(trial)
+        self._steering.ended(self, trial)
         self._losses.pop(trial.trial, None)
         self._suspects.discard(trial.trial)
         if state == "failed":
@@ -502,7 +501,7 @@ class Coordinator:
     def _take_requests(self) -> None:
         if time.monotonic() < self._next_requests:
             return
-        self._next_requests = time.monotonic() + _REQUESTS_EVERY_S
+        self._next_requests = time.monotonic() + self._steering.attention_s
         for request in self.store.new_requests():
             if request.request not in self.study.requests:
                 self.study.apply(request)

@@ -280,7 +280,7 @@ class TrialDesk:
             why = "the function never called run.state(...), so there is no state to set back"
             self._did(command.request, why, refused=True)
             return
-        self._saver.finish()
+        self.save("before revert", must=True)  # so that the tail which is given up can be taken up again
         try:
             settings = load(command.path, state)
         except CheckpointError as error:

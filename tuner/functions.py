@@ -16,6 +16,8 @@ import cloudpickle
 from tuner.errors import TrainingError
 from tuner.worker import TrainingFunction, resolve
 
+KEPT = "function.pickle"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Portable:
@@ -102,3 +104,10 @@ def _own_folder(function: Any) -> Path | None:
     if file is None or file.startswith(_installed_folders()) or not Path(file).is_file():
         return None
     return Path(file).parent
+
+
+def keep_function(function: Portable, folder: Path) -> None:
+    """A function that cannot be imported is kept in the study's folder, so that its trials can be taken up again."""
+    if isinstance(function.payload, bytes):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / KEPT).write_bytes(function.payload)

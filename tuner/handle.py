@@ -5,58 +5,68 @@ from __future__ import annotations
 import getpass
 import time
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from tuner import nurse
 from tuner.errors import StudyError
 from tuner.places import Place
 from tuner.reading import Study
+from tuner.records import RequestState
 from tuner.store import Store
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 _ANSWER_WITHIN_S = 15.0
+_FINAL: frozenset[RequestState] = frozenset({"applied", "rejected", "expired", "superseded"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What became of a request: `accepted` is on record, `applied` has taken effect at `step`."""
+
+    request: str
+    verb: str
+    state: RequestState
+    step: int | None
+    detail: str
+
+    def __str__(self) -> str:
+        where = "" if self.step is None else f" at step {self.step}"
+        return f"{self.verb}: {self.state}{where}" + (f" ({self.detail})" if self.detail else "")
 
 
 class Handle:
-    """Steers a running sweep. Each verb returns once the coordinator has carried it out, with what it did in words."""
+    """A running study, from any process that may write to its folder."""
 
-    def __init__(self, place: Place, store: Store) -> None:
-        """Use `tuner.attach`."""
+    def __init__(self, place: Place, store: Store, *, by: str = "") -> None:
+        """Use `tuner.attach`, or what `tuner.babysit` returns. `by` is who asks, the user's name unless told."""
         self._place, self._store = place, store
+        self.by = by or getpass.getuser()
         self.name = place.name
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
 
     @property
     def study(self) -> Study:
         """The study as it is now."""
         return Study(self._place, Store.open(self._place.existing()))
 
-    def pause(self, why: str = "") -> str:
-        """Starts no further trial; those that train stand still between two steps."""
+    def pause(self, why: str = "") -> Reply:
+        """Starts nothing further; what trains stands still between two steps."""
         return self._ask("pause", {}, why)
 
-    def resume(self, why: str = "") -> str:
+    def resume(self, why: str = "") -> Reply:
         """Goes on after `pause`."""
         return self._ask("resume", {}, why)
 
-    def stop(self, why: str = "") -> str:
-        """Ends the sweep: running trials stop after their present step, everything is kept."""
+    def stop(self, why: str = "") -> Reply:
+        """Ends what trains after its present step; everything is kept."""
         return self._ask("stop", {}, why)
 
-    def stop_trial(self, trial: int, why: str = "") -> str:
-        """Ends one trial; its worker takes the next."""
-        return self._ask("stop_trial", {"trial": trial}, why)
-
-    def add(self, settings: Mapping[str, Any], why: str = "") -> str:
-        """Trains these settings next."""
-        return self._ask("add", {"settings": dict(settings)}, why)
-
-    def set_box(self, why: str = "", **ranges: tuple[float, float]) -> str:
-        """Searches between these bounds from the next trial on: `set_box(learning_rate=(0.01, 0.1))`."""
-        return self._ask("set_box", {"ranges": {name: list(bounds) for name, bounds in ranges.items()}}, why)
-
-    def set_parallel(self, parallel: int, why: str = "") -> str:
-        """Changes how many trials train at a time."""
-        return self._ask("set_parallel", {"parallel": parallel}, why)
-
-    def note(self, text: str, trial: int | None = None) -> str:
+    def note(self, text: str, trial: int | None = None) -> Reply:
         """Writes a note into the study's record."""
         return self._ask("note", {"text": text, "trial": trial}, "")
 
@@ -64,21 +74,148 @@ class Handle:
         """Lets go of the database."""
         self._store.close()
 
-    def _ask(self, verb: str, arguments: dict[str, Any], why: str) -> str:
+    def _ask(
+        self, verb: str, arguments: dict[str, Any], why: str, *, until_accepted: bool = False, request: str = ""
+    ) -> Reply:
+        """Inserts a request and waits until it has taken effect, or at least been accepted."""
         if self._store.holder(time.time()) is None:
-            raise StudyError(
-                f"{self.name} is not running, so nobody would carry out {verb!r}. Start its command again."
-            )
-        request = self._store.request(verb, arguments, by=getpass.getuser(), why=why)
+            self._wake(verb)
+        name = self._store.request(verb, arguments, by=self.by, why=why, request=request)
+        accepted: Reply | None = None
         deadline = time.monotonic() + _ANSWER_WITHIN_S
         while time.monotonic() < deadline:
-            answer = self._store.answer(request)
+            answer = self._store.answer(name)
             if answer is not None and answer.state == "rejected":
-                raise StudyError(f"{self.name} refused to {verb}: {answer.detail}")
+                raise StudyError(f"{self.name} refused to {verb.replace('_', ' ')}: {answer.detail}")
             if answer is not None:
-                return answer.detail
-            time.sleep(0.01)
+                accepted = Reply(request=name, verb=verb, state=answer.state, step=answer.step, detail=answer.detail)
+                if until_accepted or answer.state in _FINAL:
+                    return accepted
+            time.sleep(0.002)
+        if accepted is not None:
+            return accepted
         raise StudyError(
-            f"{self.name} has not answered {verb!r} for {_ANSWER_WITHIN_S:g} s. The request {request} stays on record "
-            "and is carried out when its coordinator gets to it."
+            f"{self.name} has not answered {verb!r} for {_ANSWER_WITHIN_S:g} s. The request {name} stays on record and "
+            "is carried out when its coordinator gets to it."
         )
+
+    def _wake(self, verb: str) -> None:
+        raise StudyError(f"{self.name} is not running, so nobody would carry out {verb!r}. Start its command again.")
+
+
+class SweepHandle(Handle):
+    """Steers a running sweep."""
+
+    def stop_trial(self, trial: int, why: str = "") -> Reply:
+        """Ends one trial; its worker takes the next."""
+        return self._ask("stop_trial", {"trial": trial}, why)
+
+    def add(self, settings: Mapping[str, Any], why: str = "") -> Reply:
+        """Trains these settings next."""
+        return self._ask("add", {"settings": dict(settings)}, why)
+
+    def set_box(self, why: str = "", **ranges: tuple[float, float]) -> Reply:
+        """Searches between these bounds from the next trial on: `set_box(learning_rate=(0.01, 0.1))`."""
+        return self._ask("set_box", {"ranges": {name: list(bounds) for name, bounds in ranges.items()}}, why)
+
+    def set_parallel(self, parallel: int, why: str = "") -> Reply:
+        """Changes how many trials train at a time."""
+        return self._ask("set_parallel", {"parallel": parallel}, why)
+
+
+class RunHandle(Handle):
+    """Steers a babysat run. Each verb takes effect between two steps, all fields of one request at the same step."""
+
+    def set(
+        self,
+        changes: Mapping[str, Any] | None = None,
+        /,
+        *,
+        why: str = "",
+        at: int | None = None,
+        expect: int | None = None,
+        evidence: str = "",
+        request: str = "",
+        **values: Any,
+    ) -> Reply:
+        """Sets effective values now, or `at` a step: `set(learning_rate=3e-4, why="loss spikes")`.
+
+        `expect` is the number of the segment you last saw: somebody else's change since then refuses yours.
+        `request` is an id of your own: the same id twice is one request.
+        """
+        wanted = {**(changes or {}), **values}
+        arguments = {"values": wanted, "at": at, "expect": expect, "evidence": evidence}
+        return self._ask("set", arguments, why, until_accepted=at is not None, request=request)
+
+    def schedule(self, parameter: str, shape: str, *, why: str = "", at: int | None = None, **settings: float) -> Reply:
+        """Lets a value follow a schedule from its present value on: time_based, exponential, square_root, staircase,
+
+        cosine (needs `over=STEPS`), or constant for none: `schedule("learning_rate", "cosine", over=2000)`.
+        """
+        arguments = {"parameter": parameter, "shape": shape, "shape_settings": settings, "at": at}
+        return self._ask("schedule", arguments, why, until_accepted=at is not None)
+
+    def pause(self, why: str = "", *, release: bool = False) -> Reply:
+        """Stands still between two steps; with `release`, saves a checkpoint and frees the worker."""
+        return self._ask("pause", {"release": release}, why, until_accepted=release)
+
+    def step(self, steps: int = 1, why: str = "") -> Reply:
+        """Trains this many steps, then stands still."""
+        return self._ask("step", {"steps": steps}, why)
+
+    def checkpoint(self, why: str = "") -> Reply:
+        """Writes a checkpoint now, and keeps it."""
+        return self._ask("checkpoint", {}, why)
+
+    def revert(
+        self,
+        *,
+        step: int | None = None,
+        checkpoint: int | None = None,
+        keep_settings: bool = False,
+        why: str = "",
+        expect: int | None = None,
+    ) -> Reply:
+        """Goes back to the newest checkpoint at or before `step`, or to a `checkpoint` by number.
+
+        Without either, to the moment before the last adjustment. The settings of that time come back with it, unless
+        `keep_settings`.
+        """
+        arguments = {"step": step, "checkpoint": checkpoint, "keep_settings": keep_settings, "expect": expect}
+        return self._ask("revert", arguments, why)
+
+    def undo(self, why: str = "") -> Reply:
+        """Takes the last adjustment or revert back; that is a change of its own, nothing is erased."""
+        return self._ask("undo", {}, why)
+
+    def extend(self, steps: int, why: str = "") -> Reply:
+        """Trains longer than the function asks for; also a finished run."""
+        return self._ask("extend", {"steps": steps}, why)
+
+    def fork(self, *, name: str | None = None, step: int | None = None, why: str = "", **values: Any) -> RunHandle:
+        """Starts another run from a checkpoint of this one, with other values: `fork(learning_rate=0.03)`."""
+        from tuner.babysitting import fork
+
+        return fork(self._place, values=values, name=name, step=step, why=why)
+
+    def compare(self, other: str) -> pd.DataFrame:
+        """This run and another side by side: one row a step, one column a run."""
+        from tuner.babysitting import compare
+
+        return compare(self._place, other)
+
+    def wait(self, timeout_s: float | None = None) -> Study:
+        """Waits until the run is over, and returns its study."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        study = self.study
+        while True:
+            study.refresh()
+            if study.state.trials and study.state.trials[0].ended and self._store.holder(time.time()) is None:
+                return study
+            if deadline is not None and time.monotonic() > deadline:
+                raise StudyError(f"{self.name} is still training after {timeout_s:g} s.")
+            time.sleep(0.05)
+
+    def _wake(self, verb: str) -> None:  # noqa: ARG002 - whatever is asked, somebody must be there to answer
+        """A run whose coordinator is gone gets another: it died, or the run is over and goes on."""
+        nurse.start(self._place)

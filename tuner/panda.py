@@ -15,18 +15,14 @@ class Panda:
     adaptive = False
     asks = False
     wanted = 1
-
-    def __init__(self, draft: Draft, *, losses: int = 20) -> None:
-        """`losses`: a long run may well outlive a few machines."""
-        self.losses = losses
-        self._draft = draft
+    losses = 20  # a long run may well outlive a few machines
 
     def restore(self, study: StudyState) -> None:
         """Nothing is remembered beside the record."""
 
-    def propose(self, study: StudyState) -> Draft | None:
-        """The one trial."""
-        return None if study.trials else self._draft
+    def propose(self, study: StudyState) -> Draft | None:  # noqa: ARG002 - a policy's word
+        """Nothing beyond the one trial, which is there from the start."""
+        return None
 
     def spent(self, study: StudyState) -> str | None:
         """The run is over when its trial is."""

@@ -42,6 +42,12 @@ class Place:
             "for the study's own folder."
         )
 
+    def existing_or_new(self) -> Path:
+        """The database, there or not."""
+        if self.database is None:
+            raise StudyNotFound(f"{self.name} is kept in memory alone.")
+        return self.database
+
     def existing(self) -> Path:
         """The database of a study that is there; otherwise `StudyNotFound` with the nearest name."""
         if self.database is None:

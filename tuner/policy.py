@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from tuner.proposals import RoundPlan
@@ -24,6 +25,9 @@ class Draft:
     round: int | None = None
     opened: RoundPlan | None = None
     memo: Any = None
+    beginning: Path | None = None
+    """A checkpoint of another run to begin from, at `from_step`; it lies in this study's folder."""
+    from_step: int = 0
 
 
 class Policy(Protocol):

@@ -41,7 +41,8 @@ class Study:
         self.state.load_curve = curves_of(store, self.state)
         if not self.state.identity:
             raise StudyError(f"{place.database} holds no study yet: its coordinator has not begun.")
-        self.space = Space.from_dict(self.state.identity["space"])
+        described = self.state.identity["space"]
+        self.space = None if described is None else Space.from_dict(described)
 
     def __repr__(self) -> str:
         best = self.best
@@ -135,19 +136,19 @@ class Study:
 
     def traceback(self, trial: int) -> str:
         """The traceback of a trial that failed, or nothing."""
-        self._trial(trial)
+        self.trial(trial)
         ends = [each for each in self._store.read(TrialEnded) if each.trial == trial]
         return ends[-1].traceback if ends else ""
 
     def printed(self, trial: int) -> str:
         """What the training function printed, as far as it was kept."""
-        self._trial(trial)
+        self.trial(trial)
         path = self.place.folder / "logs" / f"{trial}.log"
         return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
     def curve(self, trial: int) -> Curve:
         """The head curve of the objective."""
-        return self.state.curve(self._trial(trial))
+        return self.state.curve(self.trial(trial))
 
     def coordinator(self, now: float) -> tuple[str, int] | None:
         """Host and pid of the coordinator that runs the study now, or None."""
@@ -168,9 +169,12 @@ class Study:
         """Lets go of the database."""
         self._store.close()
 
-    def _trial(self, number: int) -> Trial:
+    def trial(self, number: int) -> Trial:
+        """One trial of the fold, by number."""
         if not 0 <= number < len(self.state.trials):
-            raise SettingsError(f"{self.name} has no trial {number}: it has {len(self.state.trials)}, counted from 0.")
+            raise SettingsError(
+                f"{self.name} has no trial {number}: it has {len(self.state.trials)} trials, counted from 0."
+            )
         return self.state.trials[number]
 
     def _table(self, name: str) -> pd.DataFrame:

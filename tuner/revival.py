@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tuner import checkpoints
 from tuner.messages import Change
-from tuner.records import Cause, SegmentOpened, TrialHeld
+from tuner.policy import Draft
+from tuner.records import Cause, CheckpointSaved, SegmentOpened, TrialHeld
 from tuner.study import Checkpoint, Trial, unfinished
 
 if TYPE_CHECKING:
@@ -40,6 +42,29 @@ def open_segment(
             params=None if recipe is None else dict(recipe.values),
             schedules=recipe.to_json()["schedules"] or None if recipe is not None else None,
             request=request, at=coordinator.executor.now(),
+        )
+    )  # fmt: skip
+
+
+def open_first(coordinator: Coordinator, trial: Trial, draft: Draft) -> None:
+    """Records how a trial begins: from scratch, or from a checkpoint of another run, which becomes one of its own."""
+    if draft.beginning is None or coordinator.shelf is None:
+        open_segment(coordinator, trial, cause="start", why=draft.why)
+        return
+    manifest = checkpoints.verify(draft.beginning)
+    now, number = coordinator.executor.now(), len(coordinator.study.checkpoints)
+    coordinator.record(
+        CheckpointSaved(
+            checkpoint=number, trial=trial.trial, segment=0, step=draft.from_step, kind="beginning",
+            bytes=manifest.bytes, sha256=manifest.sha256,
+            path=str(draft.beginning.relative_to(coordinator.shelf.folder)), at=now,
+        )
+    )  # fmt: skip
+    cause: Cause = "promote" if draft.purpose == "promote" else "fork"
+    coordinator.record(
+        SegmentOpened(
+            trial=trial.trial, segment=0, parent_segment=None, from_step=draft.from_step, checkpoint=number,
+            cause=cause, by="tuner", why=draft.why, params=None, at=now,
         )
     )  # fmt: skip
 

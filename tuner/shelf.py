@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from tuner import checkpoints
@@ -10,17 +11,27 @@ from tuner.records import CheckpointDropped
 from tuner.retention import CheckpointFacts, evict, retain
 from tuner.study import Checkpoint, StudyState, Trial
 
+_BUDGET_BYTES = 10 * 2**30
+
+
+def disk_budget(folder: Path, gigabytes: float | None) -> int:
+    """What checkpoints may take, in bytes: as told, else 10 GB or half of what is free."""
+    if gigabytes is not None:
+        return int(gigabytes * 2**30)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return min(_BUDGET_BYTES, shutil.disk_usage(folder).free // 2)
+
 
 class Shelf:
     """A study's checkpoints under `folder`, within `budget_bytes` (None: no budget)."""
 
     def __init__(self, folder: Path, budget_bytes: int | None) -> None:
         self.root = folder / "checkpoints"
-        self._folder, self._budget = folder, budget_bytes
+        self.folder, self._budget = folder, budget_bytes
 
     def path(self, checkpoint: Checkpoint) -> Path:
         """Where a checkpoint lies."""
-        return self._folder / checkpoint.path
+        return self.folder / checkpoint.path
 
     def drops(self, study: StudyState, trial: Trial, now: float) -> list[CheckpointDropped]:
         """What may go after a checkpoint of `trial` was saved or the trial ended."""
@@ -88,7 +99,7 @@ class Shelf:
             score=None if score is None else study.signed(score),
             trial_score=None if trial.best_score is None else study.signed(trial.best_score),
             trial_alive=not trial.ended,
-            pinned=each.kind == "pinned" or (not trial.ended and _needed(trial, each)),
+            pinned=each.kind in ("pinned", "beginning") or (not trial.ended and _needed(trial, each)),
         )
 
 

@@ -23,8 +23,15 @@ class Refused(TunerError):
 class Steering(Protocol):
     """What people may ask of a running study, and what workers say of it."""
 
+    attention_s: float
+    """How long a request may lie before somebody looks."""
+
     def answer(self, coordinator: Coordinator, request: Requested) -> None:
         """Carries a request out, passes it on, or refuses it; the answer is recorded with the change."""
+        ...
+
+    def ended(self, coordinator: Coordinator, trial: Trial) -> None:
+        """A trial is over: whatever was asked of it is settled."""
         ...
 
     def started(self, coordinator: Coordinator, trial: Trial) -> None:
@@ -46,6 +53,7 @@ def record_answer(
 class SweepSteering:
     """The verbs of a sweep: all are carried out by the coordinator at once."""
 
+    attention_s = 0.05
     verbs = ("pause", "resume", "stop", "stop_trial", "add", "set_box", "set_parallel", "note")
 
     def __init__(self, policy: Caviar) -> None:
@@ -70,6 +78,9 @@ class SweepSteering:
         desk = coordinator.crew.desk_of(trial.trial)
         if coordinator.paused and desk is not None:
             coordinator.tell(desk.name, Pause(trial=trial.trial, why="the sweep is paused"))
+
+    def ended(self, coordinator: Coordinator, trial: Trial) -> None:
+        """Every answer has been given."""
 
     def took_effect(self, coordinator: Coordinator, trial: Trial, event: Changed | Reverted | Did | Saved) -> None:
         """Nobody asks a sweep's workers for anything."""

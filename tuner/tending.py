@@ -39,6 +39,7 @@ _REVIVES = ("revert", "extend", "undo")
 class RunSteering:
     """The verbs of a babysat run."""
 
+    attention_s = 0.004
     verbs = (
         "set", "schedule", "pause", "resume", "step", "checkpoint", "revert", "undo", "extend", "note", "stop",
     )  # fmt: skip
@@ -85,6 +86,17 @@ class RunSteering:
                     coordinator.tell(desk.name, self._command(coordinator, trial, request))
                 except TunerError as error:
                     record_answer(coordinator, request.request, "rejected", str(error), trial.steps)
+
+    def ended(self, coordinator: Coordinator, trial: Trial) -> None:
+        """What was accepted and can no longer happen says so."""
+        for request in coordinator.study.requests.values():
+            if request.state != "accepted":
+                continue
+            if request.verb == "stop":
+                record_answer(coordinator, request.request, "applied", f"the run ended: {trial.why}", trial.steps)
+            else:
+                why = f"the run ended before it took effect: {trial.state}, {trial.why}"
+                record_answer(coordinator, request.request, "expired", why, trial.steps)
 
     def took_effect(self, coordinator: Coordinator, trial: Trial, event: Changed | Reverted | Did | Saved) -> None:
         """Records what the worker did, and answers whoever asked."""

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
 from tuner.cli.options import study_and_trial, study_options, verb, why_option
 from tuner.cli.output import say, say_json
-
-if TYPE_CHECKING:
-    from tuner.handle import Handle
 
 
 @verb('tuner pause night --why "the machine is needed for an hour"')
@@ -63,11 +60,11 @@ def note(study: tuple[str, int | None], text: str, results: Path, store: str | N
     _ask(name, results, store, as_json, lambda handle: handle.note(text, trial))
 
 
-def _ask(name: str, results: Path, store: str | None, as_json: bool, act: Callable[[Handle], str]) -> None:
+def _ask(name: str, results: Path, store: str | None, as_json: bool, act: Callable[[Any], object]) -> None:
     import tuner
 
     with closing(tuner.attach(name, results=results, store=store)) as handle:
-        answer = act(handle)
+        answer = str(act(handle))
     if as_json:
         say_json({"name": name, "answer": answer})
     else:

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from tuner.supervisor.series import Array, Series, autocorrelation_time, autocovariances, detrended
+from tuner.supervisor.series import Array, Series, autocorrelation_time, detrended
 
 DirectionWord: TypeAlias = Literal["raise", "lower", "hold", "unknown"]
 
@@ -64,7 +64,7 @@ def alternating(series: Series) -> Oscillation | None:
     residuals = detrended(series.values, 2)
     spread = float(residuals @ residuals)
     ratio = float(np.sum(np.diff(residuals) ** 2)) / spread if spread else 0.0
-    threshold = 2 + 1.64 * 2 / sqrt(count)
+    threshold = 2 * (count - 1) / (count - 3) + 1.64 * 2 / sqrt(count)  # the parabola taken off also takes spread
     if ratio <= threshold:
         return None
     period = 2 * series.spacing
@@ -73,30 +73,43 @@ def alternating(series: Series) -> Oscillation | None:
 
 
 def ringing(series: Series) -> Oscillation | None:
-    """A rhythm of at least four cycles: the highest peak of the periodogram over the spectrum of AR(1) noise.
+    """A rhythm of at least four cycles: the highest peak of the tapered periodogram over the spectrum of red noise.
 
-    The peak over its background is exponential under the noise alone (Torrence & Compo 1998, sec. 4), and the largest of
-    K of them exceeds -ln(1 - 0.99^(1/K)) one time in a hundred.
+    The peak over its background is exponential under the noise alone (Torrence & Compo 1998, sec. 4), and the largest
+    of K of them exceeds -ln(1 - 0.99^(1/K)) one time in a hundred.
     """
     count = len(series)
-    if count < 4 * CYCLES:
+    if count < 6 * CYCLES:
         return None
     residuals = detrended(_on_log_scale(series.values), 2)
-    covariances = autocovariances(residuals)
-    if covariances[0] <= 1e-24:
+    if float(residuals @ residuals) <= 1e-24 * count:
         return None
-    found = float(covariances[1] / covariances[0])
-    phi = float(np.clip(found + (1 + 4 * found) / count, 0.0, 0.999))  # (Marriott & Pope 1954)
-    turns = 2 * np.pi * np.arange(count // 2 + 1) / count
-    background = covariances[0] * (1 - phi**2) / (1 + phi**2 - 2 * phi * np.cos(turns))
-    excess = (np.abs(np.fft.rfft(residuals)) ** 2 / count / background)[CYCLES:]
+    power = np.abs(np.fft.rfft(residuals * np.hanning(count)))[1:] ** 2
+    places = np.arange(1, len(power) + 1)
+    excess = (power / _red_noise(power, 2 * np.pi * places / count))[CYCLES - 1 :]
     threshold = -log(1 - (1 - RINGING_LEVEL) ** (1 / len(excess)))
     peak = int(np.argmax(excess))
     if excess[peak] <= threshold:
         return None
-    period = count / (peak + CYCLES) * series.spacing
-    return Oscillation(period=period, statistic=("spectral peak over AR(1) noise", float(excess[peak])),
+    period = count / places[CYCLES - 1 + peak] * series.spacing
+    return Oscillation(period=float(period), statistic=("spectral peak over red noise", float(excess[peak])),
                        threshold=threshold, why=f"it swings with a period of {period:.3g} steps")  # fmt: skip
+
+
+def _red_noise(power: Array, angles: Array) -> Array:
+    """The likeliest spectrum of AR(1) plus white noise behind a periodogram, its level profiled out (Whittle 1953).
+
+    A loss is such a sum: mini-batches are white, the weights wander slowly.
+    """
+    phi = 1 - np.geomspace(1, 1e-3, 16)[:, None]
+    red = 1 / (1 + phi**2 - 2 * phi * np.cos(angles))
+    red /= red.mean(axis=1, keepdims=True)
+    white = np.array([0.0, 1e-4, 1e-3, 0.01, 0.03, 0.1, 0.3])[:, None, None]
+    shapes = ((1 - white) * red + white).reshape(-1, len(angles))
+    levels = (power / shapes).mean(axis=1)
+    best = int(np.argmin(np.log(levels) + np.log(shapes).mean(axis=1)))
+    spectrum: Array = levels[best] * shapes[best]
+    return spectrum
 
 
 def _on_log_scale(values: Array) -> Array:

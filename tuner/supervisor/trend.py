@@ -82,7 +82,9 @@ def bend(series: Series, now: Trend) -> float:
 def _by_signs(means: Array, tau: float, per_step: float, length: int) -> Trend:
     differences = np.diff(means)
     downs, ups = int(np.sum(differences < 0)), int(np.sum(differences > 0))
-    word: TrendWord = "improving" if downs == len(differences) else "worsening" if ups == len(differences) else "unknown"
+    word: TrendWord = (
+        "improving" if downs == len(differences) else "worsening" if ups == len(differences) else "unknown"
+    )
     why = (
         f"all {len(differences)} differences between ten block means go {'down' if downs else 'up'}"
         if word != "unknown"

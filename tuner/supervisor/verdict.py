@@ -28,7 +28,7 @@ TUNING = 20.0  # r: the bound is tightest after about this many blocks times sev
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeVerdict:
-    """Better, worse or inconclusive; `keeps` says which settings stay if it must end now: inconclusive keeps the old."""
+    """What became of a change; `keeps` says which settings stay if it must end now: inconclusive keeps the old."""
 
     word: VerdictWord
     statistic: tuple[str, float]
@@ -43,12 +43,13 @@ class ChangeVerdict:
 
 
 def anytime_bound(blocks: int, deviation: float, *, level: float = LEVEL, tuning: float = TUNING) -> float:
-    """What |Σ differences| exceeds at *any* time with a chance of at most `level` if nothing changed, however often one
-    looks: sd √((n+r) log((n+r)/(r a²))) (Howard et al. 2021, eq. 3.7, normal mixture).
+    """What |Σ differences| exceeds with a chance of at most `level` if nothing changed, however often one looks.
+
+    sd √((n+r) log((n+r)/(r a²))) (Howard et al. 2021, arXiv 1810.08240, normal mixture).
 
     >>> round(anytime_bound(100, 1.0) / 10, 2)    # in standard errors: a single look would need 1.96
     3.06
-    """  # noqa: D205
+    """
     return deviation * sqrt((blocks + tuning) * log((blocks + tuning) / (tuning * level**2)))
 
 
@@ -63,8 +64,8 @@ def verdict(
 ) -> ChangeVerdict:
     """Judges the settings of `after` against those of `before` on paired differences; safe to ask after every report.
 
-    Both are read from `change_step` + `cool_off` steps on and paired by step. With "earlier", `before` is the same run up
-    to the change and the newest values of each are paired in order. Differences are averaged over blocks of 2τ.
+    Both are read from `change_step` + `cool_off` steps on and paired by step. With "earlier", `before` is the same run
+    up to the change and the newest values of each are paired in order. Differences are averaged over blocks of 2τ.
     """
     if comparison == "raw":
         return _inconclusive(0, "two rates were compared without a cooldown or averaged weights, which is not fair")

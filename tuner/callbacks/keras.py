@@ -1,0 +1,134 @@
+"""A callback for Keras 3: `model.fit(..., callbacks=[keras_callback(run)])`, and nothing else to do."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tuner.callbacks.stepping import Every, Stepping, imported
+from tuner.run import Run
+
+_WEIGHTS, _FACTOR = "model.weights.h5", "factor"
+
+
+def keras_callback(run: Run, *, every: Every = "epoch") -> Any:
+    """A Keras `Callback` that takes a step of the run every epoch, or every batch, and reports all logs.
+
+    The model is built when `fit` is called. After a resume `fit` begins at the epoch where the run stands; an epoch
+    that was interrupted begins at its first batch, and training still ends after as many steps. `fit` cannot be turned
+    back: babysit with `revert="reenter"`.
+    """
+    return _callback_class()(run, every)
+
+
+@cache
+def _callback_class() -> Any:
+    return type("KerasCallback", (_Hooks, imported("keras", "keras").callbacks.Callback), {})
+
+
+class _Hooks(Stepping):
+    framework = "Keras"
+    model: Any
+    params: dict[str, Any]
+
+    def on_train_begin(self, _logs: Any = None) -> None:
+        """Before the first epoch: loads, where the run continues, and takes the first step."""
+        if self._stepping:
+            return
+        rate = getattr(self.model.optimizer, "_learning_rate", None)
+        self._schedule = rate if isinstance(rate, _schedule_class()) else None
+        self._factor, self._waits = 1.0, False
+        self._register()
+        steps = self._steps_an_epoch if self._every == "step" else 1
+        # Where Keras' own BackupAndRestore says at which epoch to begin.
+        if not self._goes_on():
+            self.model._initial_epoch = self.params["epochs"]
+        elif self._run.done:
+            self.model._initial_epoch = self._run.done // steps if steps else 0
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """After an update; the validation that follows an epoch's last one belongs to it."""
+        if self._every == "epoch":
+            return
+        self._report(logs or {})
+        steps = self._steps_an_epoch
+        if steps and self._run.done + 1 >= steps * self.params["epochs"]:
+            self.model.stop_training = True  # a resumed epoch has begun at its first batch again
+        self._waits = bool(steps) and (batch + 1 >= self.params["steps"] or self.model.stop_training)
+        if not self._waits:
+            self._step()
+
+    def on_epoch_end(self, _epoch: int, logs: Any = None) -> None:
+        """After an epoch and its validation."""
+        self._report(logs or {})
+        if self._every == "epoch" or self._waits:
+            self._step()
+
+    def on_train_end(self, _logs: Any = None) -> None:
+        """A second `fit` begins where it says."""
+        self.model._initial_epoch = None
+
+    def _step(self) -> None:
+        self._waits = False
+        if not self._goes_on():
+            self.model.stop_training = True
+
+    @property
+    def _steps_an_epoch(self) -> int:
+        """Updates an epoch, 0 where Keras does not know."""
+        return -(-(self.params["steps"] or 0) // self.model.steps_per_execution)
+
+    @property
+    def learning_rate(self) -> float:
+        """The effective rate of the next update, read from the optimizer."""
+        return float(imported("keras", "keras").ops.convert_to_numpy(self.model.optimizer.learning_rate))
+
+    def follow(self, rate: float, before: float) -> None:
+        """Sets the optimizer's rate, or scales its schedule."""
+        if self._schedule is None:
+            self.model.optimizer.learning_rate = rate
+        else:
+            self._scale(self._factor * rate / (self.learning_rate or before))
+
+    def _scale(self, factor: float) -> None:
+        self._factor = factor
+        self.model.optimizer.learning_rate = _scaled_class()(self._schedule, factor)
+        self.model.make_train_function(force=True)  # what is compiled holds the old schedule
+
+    def save_state(self, folder: Path) -> None:
+        """Writes the model's weights and the optimizer's variables."""
+        self.model.save_weights(folder / _WEIGHTS)
+        (folder / _FACTOR).write_text(repr(self._factor))
+
+    def load_state(self, folder: Path) -> None:
+        """Reads them; the optimizer must have its variables before."""
+        if not self.model.optimizer.built:
+            self.model.optimizer.build(self.model.trainable_variables)
+        self.model.load_weights(folder / _WEIGHTS)
+        factor = float((folder / _FACTOR).read_text())
+        if factor != self._factor:
+            self._scale(factor)
+
+
+def _schedule_class() -> Any:
+    return imported("keras", "keras").optimizers.schedules.LearningRateSchedule
+
+
+class _Scaled:
+    """A schedule of Keras times a factor."""
+
+    def __init__(self, schedule: Any, factor: float) -> None:
+        self.schedule, self.factor = schedule, factor
+
+    def __call__(self, step: Any) -> Any:
+        return self.schedule(step) * self.factor
+
+    def get_config(self) -> dict[str, Any]:
+        """What a saved model says of it."""
+        return {"schedule": self.schedule, "factor": self.factor}
+
+
+@cache
+def _scaled_class() -> Any:
+    return type("ScaledSchedule", (_Scaled, _schedule_class()), {})

@@ -1,0 +1,222 @@
+"""The coordinator process of a babysat run: lives on when the terminal closes. `python -m tuner.nurse FOLDER` is it.
+
+What it needs to know lies in the study's folder: `run.json`, and `function.pickle` where the function cannot be
+imported. What goes wrong before there is a record to write to is the last line of `coordinator.log`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tuner.errors import StudyError, TunerError
+from tuner.functions import KEPT, Portable
+from tuner.messages import Executor, Job
+from tuner.places import Place
+from tuner.records import Goal, Purpose
+from tuner.store import Store
+
+_FILE = "run.json"
+_LOG = "coordinator.log"
+_STARTS_WITHIN_S = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """Everything that makes a babysat run, as its folder keeps it; `space` is `Space.to_dict()` or None.
+
+    `checkpoint` names a folder to begin from, at step `from_step`, for a fork or a promoted trial.
+    """
+
+    name: str
+    function: str
+    source_sha256: str
+    search_path: tuple[str, ...]
+    params: dict[str, Any]
+    objective: str
+    goal: Goal
+    space: dict[str, Any] | None
+    seed: int
+    trial_seed: int
+    executor: Literal["ray", "local"]
+    cpus: float
+    gpus: float
+    address: str | None
+    checkpoint_every_s: float
+    disk_budget_gb: float | None
+    revert: Literal["in place", "reenter"]
+    purpose: Purpose
+    parent: str | None
+    why: str
+    checkpoint: str | None
+    from_step: int
+    level: Literal["off", "advise"]
+
+    def write(self, folder: Path, payload: str | bytes) -> None:
+        """Leaves the assignment in a study's folder."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if isinstance(payload, bytes):
+            (folder / KEPT).write_bytes(payload)
+        draft = folder / f"{_FILE}.tmp"
+        draft.write_text(json.dumps(asdict(self), indent=1))
+        draft.rename(folder / _FILE)
+
+    @classmethod
+    def read(cls, folder: Path) -> Assignment:
+        """The assignment of a folder."""
+        try:
+            found = json.loads((folder / _FILE).read_text())
+        except FileNotFoundError as error:
+            raise StudyError(f"{folder} holds no babysat run: {_FILE} is missing.") from error
+        return cls(**{**found, "search_path": tuple(found["search_path"])})
+
+    def payload(self, folder: Path) -> str | bytes:
+        """How the function travels."""
+        pickled = folder / KEPT
+        return pickled.read_bytes() if pickled.is_file() else self.function
+
+
+def assign(function: Portable, folder: Path, **given: Any) -> Assignment:
+    """Writes the assignment of a new run."""
+    assignment = Assignment(
+        function=function.name, source_sha256=function.source_sha256, search_path=function.search_path, **given
+    )
+    assignment.write(folder, function.payload)
+    return assignment
+
+
+def start(place: Place) -> int:
+    """Starts the coordinator of the study in a process of its own; returns its pid once it holds the lease."""
+    database = place.database
+    if database is None:
+        raise StudyError("a babysat run needs a folder: it outlives the process that started it.")
+    with (place.folder / _LOG).open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tuner.nurse", str(place.folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd=Path.cwd(),
+        )
+    deadline = time.monotonic() + _STARTS_WITHIN_S
+    while time.monotonic() < deadline:
+        if (holder := _holder(database)) is not None:
+            return holder[1]
+        if process.poll() is not None:
+            if process.returncode == 0:
+                return process.pid  # it was quick
+            raise StudyError(_last_words(place.folder / _LOG))
+        time.sleep(0.02)
+    raise StudyError(
+        f"the coordinator of {place.name} (pid {process.pid}) did not begin within {_STARTS_WITHIN_S:g} s."
+    )
+
+
+def _holder(database: Path) -> tuple[str, int] | None:
+    if not database.is_file():
+        return None
+    try:
+        store = Store.open(database)
+    except TunerError:
+        return None  # being made just now
+    try:
+        return store.holder(time.time())
+    finally:
+        store.close()
+
+
+def _last_words(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else f"the coordinator ended without a word ({log})."
+
+
+def nurse(folder: Path) -> None:
+    """Runs the coordinator of one babysat run until the run is over."""
+    from tuner.begin import begin
+    from tuner.coordinator import Coordinator
+    from tuner.panda import Panda
+    from tuner.policy import Draft
+    from tuner.reading import fold
+    from tuner.records import StudyOpened
+    from tuner.shelf import Shelf, disk_budget
+    from tuner.space import Space
+    from tuner.stopping import Divergence
+    from tuner.tending import RunSteering
+    from tuner.version import version
+    from tuner.watchdog import Care
+
+    assignment = Assignment.read(folder)
+    place = Place.of(folder.name, folder.parent, None)
+    records = Store.create(place.existing_or_new())
+    hands = _hands(assignment)
+    try:
+        records.acquire(time.time())
+        state, _ = fold(records)
+        opened = StudyOpened(
+            name=assignment.name, kind="babysitting", function=assignment.function,
+            source_sha256=assignment.source_sha256, version=version(),
+            identity={
+                "space": assignment.space, "objective": assignment.objective, "goal": assignment.goal,
+                "seed": assignment.seed, "sampler": "none",
+            },
+            at=time.time(),
+        )  # fmt: skip
+        begin(state, records, opened, {"cpus": assignment.cpus, "gpus": assignment.gpus, "address": assignment.address})
+        job = Job(
+            study=assignment.name, function=assignment.payload(folder), search_path=assignment.search_path,
+            objective=assignment.objective, alarm=Divergence(objective=assignment.objective, goal=assignment.goal),
+            revert=assignment.revert, log_folder=folder / "logs",
+        )  # fmt: skip
+        hands.open(job, 1)
+        draft = Draft(
+            params=assignment.params, seed=assignment.trial_seed, why=assignment.why, purpose=assignment.purpose,
+            parent=assignment.parent,
+            beginning=None if assignment.checkpoint is None else Path(assignment.checkpoint),
+            from_step=assignment.from_step,
+        )  # fmt: skip
+        space = None if assignment.space is None else Space.from_dict(assignment.space)
+        coordinator = Coordinator(
+            study=state, store=records, policy=Panda(), steering=RunSteering(space), executor=hands,
+            shelf=Shelf(folder, disk_budget(folder, assignment.disk_budget_gb)),
+            care=Care(checkpoint_every_s=assignment.checkpoint_every_s),
+        )  # fmt: skip
+        if not state.trials:
+            coordinator.create(draft)
+        coordinator.run()
+    finally:
+        hands.close()
+        records.close()
+
+
+def _hands(assignment: Assignment) -> Executor:
+    if assignment.executor == "local":
+        from tuner.executors.local import LocalExecutor
+
+        return LocalExecutor()
+    from tuner.executors.ray import RayExecutor
+
+    return RayExecutor(address=assignment.address, cpus=assignment.cpus, gpus=assignment.gpus, ship=Path.cwd())
+
+
+def main() -> int:
+    """The process: its last line says what went wrong."""
+    try:
+        nurse(Path(sys.argv[1]))
+    except TunerError as error:
+        print(error)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    sys.exit(main())
