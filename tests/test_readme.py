@@ -104,7 +104,7 @@ def test_a_running_sweep_is_steered_as_written(project: Path) -> None:
             )
         )  # fmt: skip
 
-    running = threading.Thread(target=sweep)
+    running = threading.Thread(target=sweep, daemon=True)
     running.start()
     while not (project / "results/night/study.db").exists() or not is_steerable("night"):
         time.sleep(0.02)
