@@ -342,12 +342,14 @@ class Store:
         ends, created = _SHAPES[TrialEnded].table.c, _SHAPES[TrialCreated].table
         goal = opened.identity["goal"] if opened else "maximize"
         best = ends.best_score.desc() if goal == "maximize" else ends.best_score
-        top = sa.select(ends.trial, ends.best_score).where(ends.best_score.is_not(None), ends.state != "diverged")
+        latest = sa.select(sa.func.max(ends.sequence)).group_by(ends.trial)
+        counting = (ends.sequence.in_(latest), ends.best_score.is_not(None), ends.state != "diverged")
+        top = sa.select(ends.trial, ends.best_score).where(*counting)
 
         def ask() -> tuple[int, int, Any]:
             trials = self._connection.execute(sa.select(sa.func.count()).select_from(created)).scalar_one()
             ended = self._connection.execute(sa.select(sa.func.count(sa.distinct(ends.trial)))).scalar_one()
-            return trials, ended, self._connection.execute(top.order_by(best).limit(1)).first()
+            return trials, ended, self._connection.execute(top.order_by(best, ends.trial).limit(1)).first()
 
         trials, ended, winner = self._guard(ask)
         self._release()
@@ -400,6 +402,9 @@ class Store:
         except DatabaseError as error:
             self._connection.rollback()
             raise _refusal(self._where, error) from error
+        except BaseException:
+            self._connection.rollback()  # half a transaction must not leave with the next
+            raise
 
 
 _BEAT = _LEASE.update().where(_LEASE.c.epoch == sa.bindparam("held")).values(heartbeat=sa.bindparam("now"))
