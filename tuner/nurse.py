@@ -188,7 +188,7 @@ def nurse(folder: Path) -> None:
             care=Care(checkpoint_every_s=assignment.checkpoint_every_s),
         )  # fmt: skip
         if not state.trials:
-            coordinator.create(draft)
+            coordinator.create(draft, next_up=False)  # recovery takes it up
         coordinator.run()
     finally:
         hands.close()
