@@ -137,7 +137,7 @@ class Coordinator:
                 self.shelf.sweep(self.study)
             recover(self, failed_too=self._rerun == "failed")
             self._take_requests()
-            self._commit()
+            self.commit()
             self.store.left_clean = False
             while (finished := self._finished()) is None:
                 self._turn(self.executor.poll(0.0 if self._outgoing or self._orders else self._steering.attention_s))
@@ -172,11 +172,11 @@ class Coordinator:
         self._judge()
         self._watch(now)
         self._fill(now)
-        self._commit()
+        self.commit()
         self._dispatch()
         self._show()
 
-    def _commit(self) -> None:
+    def commit(self) -> None:
         """One transaction for everything this turn has learned and decided."""
         if self._pending:
             self.store.append(self._pending, time.time())
@@ -438,7 +438,7 @@ class Coordinator:
         )  # fmt: skip
         self.crew.leave(desk.name)
         self.crew.ready.extendleft(number for number in reversed(desk.queue) if number != trial.trial)
-        self._commit()
+        self.commit()
         self.executor.kill(desk.name, f"tuner ended it, since trial {trial.trial} hung")
 
     # ── starting trials ─────────────────────────────────────────────────────────────────────────

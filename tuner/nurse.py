@@ -127,7 +127,7 @@ def _holder(database: Path) -> tuple[str, int] | None:
     except TunerError:
         return None  # being made just now
     try:
-        return store.holder(time.time())
+        return store.holder(time.time()) if store.brief()["trials"] else None
     finally:
         store.close()
 
@@ -174,7 +174,6 @@ def nurse(folder: Path) -> None:
             objective=assignment.objective, alarm=Divergence(objective=assignment.objective, goal=assignment.goal),
             revert=assignment.revert, log_folder=folder / "logs",
         )  # fmt: skip
-        hands.open(job, 1)
         draft = Draft(
             params=assignment.params, seed=assignment.trial_seed, why=assignment.why, purpose=assignment.purpose,
             parent=assignment.parent,
@@ -189,6 +188,8 @@ def nurse(folder: Path) -> None:
         )  # fmt: skip
         if not state.trials:
             coordinator.create(draft, next_up=False)  # recovery takes it up
+            coordinator.commit()
+        hands.open(job, 1)
         coordinator.run()
     finally:
         hands.close()

@@ -26,8 +26,9 @@ class Facts:
     `settings` are those in force, `previous_settings` those before `last_change_step`. `checkpoints` are steps.
     `bounds` are the low and high of parameters in their own units. `smallest_gain` is in units of the objective:
     without it nothing is ever called flat. `control` is a branch that went on with the previous settings, and
-    `comparison` how it came about. `reverts` are steps the run has gone back to on account of a spike. `momentum` says which form the run
-    uses: v = βv + g (heavy_ball), where β moves the effective rate α/(1-β), or v = βv + (1-β)g (averaged), where not.
+    `comparison` how it came about. `reverts` are steps the run has gone back to on account of a spike. `momentum` says
+    which form the run uses: v = βv + g (heavy_ball), where β moves the effective rate α/(1-β), or v = βv + (1-β)g
+    (averaged), where it does not.
     """
 
     study: str

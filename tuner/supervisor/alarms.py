@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import insort
 from collections import deque
 from dataclasses import dataclass
-from math import ceil, isfinite, sqrt
+from math import ceil, inf, isfinite, sqrt
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from tuner.supervisor.series import (
     MAD_TO_SD,
+    Array,
     Series,
     autocorrelation_time,
     block_means,
-    detrended,
     robust_level,
 )
 
@@ -31,7 +31,7 @@ SpikeState: TypeAlias = Literal["waiting", "recovered", "lasting", "returning"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Divergence:
-    """A loss that will not come back: since when, and by which of the three signs."""
+    """A loss that will not come back: since when, and by which sign."""
 
     onset: int
     statistic: tuple[str, float]
@@ -51,54 +51,68 @@ class Spike:
     why: str
 
 
-def divergence(series: Series, window: int) -> Divergence | None:
+def divergence(series: Series, window: int, *, change: float = -inf) -> Divergence | None:
     """Not finite; or five block means above the reference; or a whole window above where the loss began.
 
-    A block is half a window and at least 2τ of the values before, so that five of them outlast the two windows in
-    which a spike may heal. The reference is the median of the up to sixteen blocks before those five.
+    Five blocks that rise one after another count at once, if they are an eighth of a window long. Else they are half a
+    window and at least 2τ: five of them outlast the two windows in which a spike may heal. A level is compared with
+    levels since the last `change` alone, for a change of settings may shift it and still be good.
     """
     broken = ~np.isfinite(series.values)
     if broken.any():
         onset = int(series.steps[int(np.argmax(broken))])
         return Divergence(onset=onset, statistic=("values that are not finite", float(broken.sum())), threshold=0.0,
                           why=f"it is no finite number since step {onset}")  # fmt: skip
-    return _high_blocks(series, window) or _above_start(series, window)
+    return _rising(series, window) or _high(series.after(change), window) or _above_start(series, window)
 
 
-def _high_blocks(series: Series, window: int) -> Divergence | None:
-    length = max(2, ceil(window / 2))
+def _rising(series: Series, window: int) -> Divergence | None:
+    length = ceil(window / 8)
+    before = series.values[-HIGH_BLOCKS * length - ACCEPTED : -HIGH_BLOCKS * length]
+    if len(before) < FEWEST:
+        return None
+    means = block_means(series.values[-HIGH_BLOCKS * length :], length)
+    return _beyond(series, before, means, length) if (np.diff(means) > 0).all() else None
+
+
+def _high(series: Series, window: int) -> Divergence | None:
+    length = ceil(window / 2)
     before = series.values[: -HIGH_BLOCKS * length]
     if len(before) < FEWEST:
         return None
     length = max(length, ceil(2 * autocorrelation_time(before[-REFERENCE_BLOCKS * length :], degree=2)))
     means = block_means(series.values, length)
     reference = means[-HIGH_BLOCKS - REFERENCE_BLOCKS : -HIGH_BLOCKS]
-    if len(reference) < 4:
-        return None
+    return _beyond(series, reference, means[-HIGH_BLOCKS:], length) if len(reference) >= 4 else None
+
+
+def _beyond(series: Series, reference: Array, means: Array, length: int) -> Divergence | None:
+    """A divergence if all of `means`, of the newest blocks, are too far above `reference`."""
     median, deviation = robust_level(reference)
-    lowest = float(means[-HIGH_BLOCKS:].min())
+    lowest = float(means.min())
     if lowest <= median + LIMIT * deviation:
         return None
     onset = int(series.steps[-HIGH_BLOCKS * length])
-    z = (lowest - median) / deviation if deviation else float("inf")
-    return Divergence(onset=onset, statistic=("lowest of five block means, robust sd above the reference", z),
-                      threshold=LIMIT, why=f"five blocks since step {onset} stay above {lowest:.4g}, "
-                      f"it was {median:.4g} ± {deviation:.2g}")  # fmt: skip
+    why = f"five blocks since step {onset} stay above {lowest:.4g}, it was {median:.4g} ± {deviation:.2g}"
+    return Divergence(onset=onset, statistic=("lowest of five block means, robust sd above the reference",
+                      _in_deviations(lowest - median, deviation)), threshold=LIMIT, why=why)  # fmt: skip
 
 
 def _above_start(series: Series, window: int) -> Divergence | None:
-    if len(series) < 2 * window:
+    if len(series) < 3 * window:
         return None
     first, level = float(series.values[0]), float(np.median(series.values[-window:]))
-    noise = robust_level(detrended(series.values, 1))[1]
-    lowest = int(np.argmin(series.values))
-    if level <= first + LIMIT * noise or level <= first:
+    noise = robust_level(series.values[: len(series) * 2 // 3])[1]
+    if level <= first + LIMIT * noise:
         return None
-    onset = int(series.steps[min(lowest + 1, len(series) - 1)])
-    z = (level - first) / noise if noise else float("inf")
-    return Divergence(onset=onset, statistic=("median of the last window, robust sd above the first value", z),
-                      threshold=LIMIT, why=f"the last {window} reports lie around {level:.4g}, "
-                      f"above the {first:.4g} it began with")  # fmt: skip
+    onset = int(series.steps[min(int(np.argmin(series.values)) + 1, len(series) - 1)])
+    why = f"the last {window} reports lie around {level:.4g}, above the {first:.4g} it began with"
+    return Divergence(onset=onset, statistic=("median of the last window, robust sd above the first value",
+                      _in_deviations(level - first, noise)), threshold=LIMIT, why=why)  # fmt: skip
+
+
+def _in_deviations(excess: float, deviation: float) -> float:
+    return excess / deviation if deviation else inf
 
 
 def accepted(series: Series) -> npt.NDArray[np.bool_]:
@@ -141,7 +155,7 @@ def spike(series: Series, window: int, *, reverts: tuple[int, ...] = ()) -> Spik
     median, deviation = robust_level(before)
     onset = int(series.steps[start])
     highest = float(series.values[start : start + 2 * window].max())
-    z = (highest - median) / deviation if deviation else float("inf")
+    z = _in_deviations(highest - median, deviation)
     tau = autocorrelation_time(before, degree=1)
     error = deviation * sqrt(tau / min(window, now - start) + tau / len(before))
     last = float(np.mean(series.values[-min(window, now - start) :]))

@@ -16,6 +16,7 @@ from tuner.supervisor.verdict import ChangeVerdict, verdict
 UNBENT = 1 / 3  # a curve that still falls at this share of its mean pace has hardly bent
 SHARE_BEFORE_SLOW = 0.1  # of the budget: before that every run is on its first stretch
 STEPS_BACK = 100
+SOON = 4  # times two windows: what diverges within that after a change is laid to it
 GENTLY = 0.8  # people lower a returning spike's rate by 0.67 … 0.9
 HALF = 0.5
 
@@ -40,6 +41,8 @@ class _Case:
         self.window = window_length(len(self.loss), left)
         self.two_windows = round(2 * self.window * spacing)  # in steps
         self.change = facts.last_change_step
+        # A change may shift the level: values are measured against others under the same settings alone.
+        self.lately = self.loss if self.change is None else self.loss.after(self.change)
 
     def findings(self) -> list[Advice]:
         """All advice, most urgent first."""
@@ -48,7 +51,7 @@ class _Case:
         diverged = self._diverged()
         if diverged:
             return [diverged]
-        found = spike(self.loss, self.window, reverts=tuple(self.facts.reverts))
+        found = spike(self.lately, self.window, reverts=tuple(self.facts.reverts))
         spiked = self._spiked(found) if found else None
         if spiked and found and found.state != "recovered":
             return [spiked]
@@ -59,13 +62,13 @@ class _Case:
     # ── at once ─────────────────────────────────────────────────────────────────────────────────
 
     def _diverged(self) -> Advice | None:
-        found = divergence(self.loss, self.window)
+        found = divergence(self.loss, self.window, change=-inf if self.change is None else self.change)
         if found is None:
             return None
         said = f"{self.name} diverged: {found.why}"
         step = self.facts.checkpoint_before(found.onset, max(self.two_windows, self._steps_back(found.onset)))
         settings: Mapping[str, Any] = self.facts.scaled(self.facts.rate_name, 1 / LARGEST_FACTOR)
-        if self.change is not None and found.onset > self.change and self._noisier():
+        if self.change is not None and self.change < found.onset <= self.change + SOON * self.two_windows:
             said += f"; the change at step {self.change} is taken back"
             step = self.facts.checkpoint_before(self.change)
             settings = self._old_settings() if step is None else {}
@@ -75,7 +78,7 @@ class _Case:
         )  # fmt: skip
 
     def _spiked(self, found: Spike) -> Advice:
-        said = f"{self.name} jumped to {found.peak:.4g} at step {found.onset}, {found.z:.1f} robust sd up: {found.why}"
+        said = f"{self.name} jumped to {found.peak:.4g} at step {found.onset}, {found.z:.3g} robust sd up: {found.why}"
         statistic = "robust z of the spike", found.z
         if found.state in ("waiting", "recovered"):
             return self._say("spike", said, statistic, 6.0, since=found.onset)
@@ -96,17 +99,16 @@ class _Case:
 
     def _course(self) -> list[Advice]:
         since = -inf if self.change is None else float(self.change + self.two_windows)
-        clean = self.loss.where(accepted(self.loss))
-        settled = clean.after(since)
+        settled = self.lately.where(accepted(self.lately)).after(since)
         if self.change is not None and not len(settled):
             why = f"no test for two windows, {self.two_windows} steps, after the change at step {self.change}"
-            return [self._say("unknown", why, ("steps since the change", float(clean.steps[-1] - self.change)),
+            return [self._say("unknown", why, ("steps since the change", float(self.loss.steps[-1] - self.change)),
                               float(self.two_windows), since=self.change)]  # fmt: skip
         now = trend(settled.last(max(MIN_REPORTS, len(settled) // 2)))
         judged = self._changed_for_the_worse(now)
         if judged and judged.urgency == "now":
             return [judged]
-        rest = self._oscillating(settled) or self._paced(clean, settled, now)
+        rest = self._oscillating(settled) or self._paced(settled, now)
         return [judged, rest] if judged else [rest]
 
     def _changed_for_the_worse(self, now: Trend) -> Advice | None:
@@ -175,7 +177,7 @@ class _Case:
     def _ratio(self, settings: Mapping[str, float]) -> float:
         return (1 - settings[self.facts.beta_name]) / (1 - (self.facts.beta or 0.0))
 
-    def _paced(self, clean: Series, settled: Series, now: Trend) -> Advice:
+    def _paced(self, settled: Series, now: Trend) -> Advice:
         """Slow, flat, improving, worsening, or nothing to be told."""
         facts, since = self.facts, int(settled.steps[-min(len(settled), max(MIN_REPORTS, len(settled) // 2))])
         way = direction(facts.scores.get(facts.update_cos_name), facts.beta or 0.0, self.window)
@@ -184,7 +186,7 @@ class _Case:
         if gains.word == "flat":
             return self._flat(gains, way, since)
         if now.word == "improving":
-            pace = bend(clean, now)
+            pace = bend(self.loss, now)
             if pace >= UNBENT and self._share_done() >= SHARE_BEFORE_SLOW:
                 return self._slow(pace, way, since)
         if now.word == "worsening":

@@ -85,7 +85,7 @@ def verdict(
         lost = not np.isfinite(later.values).all()
         return ChangeVerdict(word="worse" if lost else "better", statistic=("values that are not finite", 1.0),
                              threshold=0.0, blocks=0, why="one of the two has diverged")  # fmt: skip
-    means = block_means(differences, ceil(2 * autocorrelation_time(differences)))
+    means = block_means(differences, ceil(2 * autocorrelation_time(differences, degree=2)))
     if len(means) < BLOCKS:
         return _inconclusive(len(means), f"{len(means)} independent blocks of differences are fewer than {BLOCKS}")
     total, bound = float(means.sum()), anytime_bound(len(means), float(means.std(ddof=1)))
