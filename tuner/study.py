@@ -16,9 +16,11 @@ from tuner.records import ENDED, LIVE, Goal, Purpose, Settings, TrialState
 class Curve:
     """One trial's objective on the head: steps ascending, the last report of a step counts."""
 
-    __slots__ = ("scores", "steps")
+    __slots__ = ("reached", "scores", "steps")
 
     def __init__(self, pairs: Iterable[tuple[int, float]] = ()) -> None:
+        self.reached = 0
+        """The last step at which anything was reported, where that was read from the record."""
         self.steps = array("q")
         self.scores = array("d")
         for step, score in pairs:
@@ -48,6 +50,7 @@ class Curve:
         for flush in flushes:
             if flush.segment in limits:
                 limit = limits[flush.segment]
+                curve.reached = flush.last_step if limit is None else min(flush.last_step, limit)
                 for step, score in rec.objective_rows(flush, objective):
                     if limit is None or step <= limit:
                         curve.add(step, score)
@@ -231,6 +234,7 @@ class StudyState:
     counts: dict[str, int] = field(default_factory=dict)
     ended_order: list[int] = field(default_factory=list)
     steps_done: int = 0
+    """Steps on the heads of all trials; what a retry repeats counts once."""
     extra_steps: int = 0
     winner: int | None = None
     load_curve: Callable[[Trial], Curve] | None = None
@@ -270,10 +274,7 @@ class StudyState:
         self.replaying = False
         for trial in self.live.values():
             if trial.started is not None:
-                curve = self.curve(trial)
-                reached = max(trial.steps, curve.steps[-1] if curve.steps else 0)
-                self.steps_done += reached - trial.steps
-                trial.steps = reached
+                self._reach(trial, max(trial.steps, self.curve(trial).reached))
                 self._rescore(trial)
                 self._elect(trial)
 
@@ -319,20 +320,21 @@ class StudyState:
                 self.ended_order.remove(trial.trial)
                 trial.ended_at, trial.error = None, ""
             if not self.replaying:
-                self.curve(trial).cut(record.from_step)
+                self.curve(trial).cut(-1 if record.parent_segment is None else record.from_step)
                 self._rescore(trial)
-            trial.steps = record.from_step
+            self._reach(trial, record.from_step)
 
     def _trial_started(self, record: rec.TrialStarted) -> None:
         trial = self.trials[record.trial]
-        trial.started = trial.started or record.at
+        trial.started = record.at if trial.started is None else trial.started
         trial.resumed_at = record.at
         trial.node, trial.worker = record.node, record.worker
         self._become(trial, "running", "")
 
     def _trial_held(self, record: rec.TrialHeld) -> None:
         trial = self.trials[record.trial]
-        trial.seconds += record.at - (trial.resumed_at or record.at)
+        if trial.resumed_at is not None:
+            trial.seconds += record.at - trial.resumed_at
         trial.resumed_at = record.at if record.state == "running" else None
         if record.state != "lost":  # a trial that was paused when its worker died stands still in the next one too
             trial.stands_still = record.state == "paused"
@@ -341,14 +343,13 @@ class StudyState:
     def _trial_ended(self, record: rec.TrialEnded) -> None:
         trial = self.trials[record.trial]
         self._become(trial, record.state, record.why)
-        self.steps_done += max(0, record.step - trial.steps)
-        trial.steps = record.step
+        self._reach(trial, record.step)
         trial.best_step, trial.best_score = record.best_step, record.best_score
         trial.started, trial.seconds, trial.node = record.started, record.seconds, record.node
         trial.error, trial.ended_at = record.error, record.at
         self.live.pop(record.trial, None)
         self.ended_order.append(record.trial)
-        if record.state == "diverged" and self.winner == record.trial:
+        if self.winner == record.trial:  # it may be the best no longer: it diverged, or was trained anew and did worse
             self._elect_all()
         else:
             self._elect(trial)
@@ -357,9 +358,7 @@ class StudyState:
         trial = self.trials[record.trial]
         if trial.segments and record.segment != trial.head.segment:
             return
-        if record.last_step > trial.steps:
-            self.steps_done += record.last_step - trial.steps
-            trial.steps = record.last_step
+        self._reach(trial, max(trial.steps, record.last_step))
         curve = self.curve(trial)
         for step, score in rec.objective_rows(record, self.objective):
             if curve.add(step, score):  # what was replaced may have been the best
@@ -404,6 +403,10 @@ class StudyState:
     def _count(self, state: str, change: int) -> None:
         self.counts[state] = self.counts.get(state, 0) + change
 
+    def _reach(self, trial: Trial, step: int) -> None:
+        self.steps_done += step - trial.steps
+        trial.steps = step
+
     def _rescore(self, trial: Trial) -> None:
         best = self.curve(trial).best(self.goal)
         trial.best_step, trial.best_score = best or (None, None)
@@ -416,6 +419,8 @@ class StudyState:
         holder = self.best
         if holder is None or holder.best_score is None or better(self.goal, trial.best_score, holder.best_score):
             self.winner = trial.trial
+        elif trial.best_score == holder.best_score:  # of equals the first: whatever order the records are read in
+            self.winner = min(trial.trial, holder.trial)
 
     def _elect_all(self) -> None:
         self.winner = None
