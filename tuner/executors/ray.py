@@ -18,7 +18,7 @@ from typing import Any
 from tuner.errors import ExecutorError, TunerError
 from tuner.executors.thread import Batch, WorkerThread
 from tuner.executors.trial_log import take_over_prints
-from tuner.messages import Command, Ended, Event, Job, Order, Started, WorkerLost, WorkerReady
+from tuner.messages import Command, Ended, Event, Forgot, Job, Order, Started, WorkerLost, WorkerReady
 from tuner.worker import check_results_are_shared, resolve
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -259,7 +259,7 @@ class RayExecutor:
 
     def _see_whether_busy(self, seat: _Seat, events: list[Any]) -> None:
         for event in events:
-            if isinstance(event, Started | Ended):
+            if isinstance(event, Started | Ended | Forgot):
                 seat.busy = isinstance(event, Started)
         if seat.leaving and not seat.busy:
             self._dismiss(seat)
