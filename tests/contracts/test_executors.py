@@ -19,6 +19,7 @@ from tuner.messages import (
     Event,
     Executor,
     Forget,
+    Forgot,
     Held,
     Job,
     Order,
@@ -153,6 +154,10 @@ class Bench:
             if isinstance(event, tuple) and isinstance(event[1], kind) and event[1].trial == trial
         ]
 
+    def told(self) -> list[tuple[str, WorkerEvent]]:
+        """What workers said, with their names."""
+        return [event for event in self.events if isinstance(event, tuple)]
+
     def ended(self, trial: int) -> Ended:
         """How a trial ended, once it has."""
         self.until(lambda: self.said(trial, Ended))
@@ -228,7 +233,7 @@ def test_an_order_starts_reports_and_ends_in_that_order(bench: Bench) -> None:
     worker = bench.open(train)[0]
     bench.executor.submit(worker, (bench.order(0),))
     ended = bench.ended(0)
-    kinds = [type(said) for _, said in (each for each in bench.events if isinstance(each, tuple)) if said.trial == 0]
+    kinds = [type(said) for _, said in bench.told() if said.trial == 0]
     assert kinds[0] is Started
     assert kinds[-1] is Ended
     assert Reported in kinds
@@ -252,8 +257,7 @@ def test_several_orders_at_once_are_trained_one_after_another_in_the_order_given
     bench.executor.submit(worker, tuple(bench.order(trial) for trial in (4, 2, 7)))
     bench.executor.submit(worker, (bench.order(1),))
     bench.ended(1)
-    told = [said for _, said in (each for each in bench.events if isinstance(each, tuple))]
-    marks = [(type(said).__name__, said.trial) for said in told if isinstance(said, Started | Ended)]
+    marks = [(type(said).__name__, said.trial) for _, said in bench.told() if isinstance(said, Started | Ended)]
     assert marks == [(kind, trial) for trial in (4, 2, 7, 1) for kind in ("Started", "Ended")]
 
 
@@ -264,7 +268,7 @@ def test_all_workers_train_and_every_order_ends(bench: Bench) -> None:
         bench.executor.submit(workers[trial % len(workers)], (bench.order(trial),))
     for trial in trials:
         assert bench.ended(trial).state == "completed"
-    by = {said.trial: name for name, said in (each for each in bench.events if isinstance(each, tuple))}
+    by = {said.trial: name for name, said in bench.told()}
     assert by == {trial: workers[trial % len(workers)] for trial in trials}
 
 
@@ -475,14 +479,14 @@ def test_a_save_is_whole_on_disk_when_it_is_announced(bench: Bench) -> None:
     bench.ended(0)
 
 
-def test_a_forgotten_order_is_never_started(bench: Bench) -> None:
+def test_a_forgotten_order_is_never_started_and_said_to_be_forgotten(bench: Bench) -> None:
     worker = bench.open(train)[0]
     bench.executor.submit(worker, (bench.order(0, ask_at=2), bench.order(1), bench.order(2)))
     bench.until(lambda: bench.said(0, Waiting))
     bench.executor.send(worker, Forget(trial=1))
     bench.executor.send(worker, Continue(trial=0, ask_at=None))
     assert bench.ended(2).state == "completed"
-    assert not bench.said(1, WorkerEvent.__args__)
+    assert [said for _, said in bench.told() if said.trial == 1] == [Forgot(trial=1, segment=0)]
 
 
 def test_an_order_after_a_forgotten_one_of_the_same_trial_is_trained(bench: Bench) -> None:
