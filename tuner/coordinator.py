@@ -271,6 +271,7 @@ class Coordinator:
             case Reported():
                 self._names_reported.update(event.names)
                 self.record(event)
+                self._steering.reported(self, trial, event)
             case Forgot():
                 self.crew.release(trial.trial)
             case Started():

@@ -143,7 +143,7 @@ def nurse(folder: Path) -> None:
     from tuner.coordinator import Coordinator
     from tuner.panda import Panda
     from tuner.policy import Draft
-    from tuner.reading import fold
+    from tuner.reading import fold, head_curves
     from tuner.records import StudyOpened
     from tuner.shelf import Shelf, disk_budget
     from tuner.space import Space
@@ -151,6 +151,7 @@ def nurse(folder: Path) -> None:
     from tuner.tending import RunSteering
     from tuner.version import version
     from tuner.watchdog import Care
+    from tuner.watching import Watch
 
     assignment = Assignment.read(folder)
     place = Place.of(folder.name, folder.parent, None)
@@ -181,8 +182,9 @@ def nurse(folder: Path) -> None:
             from_step=assignment.from_step,
         )  # fmt: skip
         space = None if assignment.space is None else Space.from_dict(assignment.space)
+        watch = None if assignment.level == "off" else Watch(space, head_curves(records, state))
         coordinator = Coordinator(
-            study=state, store=records, policy=Panda(), steering=RunSteering(space), executor=hands,
+            study=state, store=records, policy=Panda(), steering=RunSteering(space, watch), executor=hands,
             shelf=Shelf(folder, disk_budget(folder, assignment.disk_budget_gb)),
             care=Care(checkpoint_every_s=assignment.checkpoint_every_s),
         )  # fmt: skip

@@ -17,6 +17,8 @@ from tuner.study import Curve, StudyState, Trial
 if TYPE_CHECKING:
     import pandas as pd
 
+    from tuner.supervisor import Advice
+
 
 @dataclass(frozen=True, kw_only=True)
 class Best:
@@ -165,6 +167,12 @@ class Study:
         self._after = after
         return bool(records)
 
+    def advice(self) -> list[Advice]:
+        """What the supervisor makes of a babysat run's curves, most urgent first."""
+        from tuner.watching import Watch
+
+        return Watch(self.space, head_curves(self._store, self.state)).look(self.state, self.trial(0))
+
     def close(self) -> None:
         """Lets go of the database."""
         self._store.close()
@@ -200,3 +208,13 @@ def fold(store: Store) -> tuple[StudyState, int]:
 def curves_of(store: Store, state: StudyState) -> Callable[[Trial], Curve]:
     """Reads a trial's head curve from the store."""
     return lambda trial: Curve.of(trial, store.reports(trial.trial), state.objective)
+
+
+def head_curves(store: Store, state: StudyState) -> dict[str, Curve]:
+    """Every score of a babysat run on its head, by name."""
+    if not state.trials:
+        return {}
+    trial = state.trials[0]
+    flushes = list(store.reports(trial.trial))
+    names = dict.fromkeys(name for flush in flushes for name in flush.names)
+    return {name: Curve.of(trial, flushes, name) for name in names}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tuner.errors import TunerError, did_you_mean
 from tuner.messages import Changed, Did, Forget, Pause, Resume, Reverted, Saved, Stop
-from tuner.records import Answered, Configured, Noted, Requested, RequestState, RoundOpened, TrialEnded
+from tuner.records import Answered, Configured, Noted, Reported, Requested, RequestState, RoundOpened, TrialEnded
 from tuner.study import Trial
 
 if TYPE_CHECKING:
@@ -28,6 +28,10 @@ class Steering(Protocol):
 
     def answer(self, coordinator: Coordinator, request: Requested) -> None:
         """Carries a request out, passes it on, or refuses it; the answer is recorded with the change."""
+        ...
+
+    def reported(self, coordinator: Coordinator, trial: Trial, record: Reported) -> None:
+        """Scores of the head came in."""
         ...
 
     def ended(self, coordinator: Coordinator, trial: Trial) -> None:
@@ -78,6 +82,9 @@ class SweepSteering:
         desk = coordinator.crew.desk_of(trial.trial)
         if coordinator.paused and desk is not None:
             coordinator.tell(desk.name, Pause(trial=trial.trial, why="the sweep is paused"))
+
+    def reported(self, coordinator: Coordinator, trial: Trial, record: Reported) -> None:
+        """The stopping rule looks at them."""
 
     def ended(self, coordinator: Coordinator, trial: Trial) -> None:
         """Every answer has been given."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -23,15 +24,19 @@ from tuner.messages import (
     Stop,
 )
 from tuner.recipe import schedule
-from tuner.records import Adjusted, Cause, Noted, Requested, SegmentOpened
+from tuner.records import Adjusted, Cause, Judged, Noted, Reported, Requested, SegmentOpened
 from tuner.revival import again, open_segment
 from tuner.space import Space
 from tuner.steering import Refused, record_answer
 from tuner.study import Checkpoint, Request, Segment, Trial
+from tuner.watching import Watch
 
 if TYPE_CHECKING:
     from tuner.coordinator import Coordinator
 
+# The supervisor looks this often, and for at most a twentieth of the time.
+_LOOK_EVERY_S = 0.5
+_LOOK_SHARE = 20.0
 # Legal once the run has ended: wherever a checkpoint is, it can go on.
 _REVIVES = ("revert", "extend", "undo")
 
@@ -44,9 +49,13 @@ class RunSteering:
         "set", "schedule", "pause", "resume", "step", "checkpoint", "revert", "undo", "extend", "note", "stop",
     )  # fmt: skip
 
-    def __init__(self, space: Space | None) -> None:
-        """`space` bounds what may be set; without one, names and types are those of the run's own settings."""
-        self._space = space
+    def __init__(self, space: Space | None, watch: Watch | None) -> None:
+        """`space` bounds what may be set; without one, names and types are those of the run's own settings.
+
+        `watch` None: the supervisor keeps silent.
+        """
+        self._space, self._watch = space, watch
+        self._looks_at = 0.0
 
     # ── what the loop calls ─────────────────────────────────────────────────────────────────────
 
@@ -86,6 +95,29 @@ class RunSteering:
                     coordinator.tell(desk.name, self._command(coordinator, trial, request))
                 except TunerError as error:
                     record_answer(coordinator, request.request, "rejected", str(error), trial.steps)
+
+    def reported(self, coordinator: Coordinator, trial: Trial, record: Reported) -> None:
+        """Shows the scores to the supervisor, and writes down what it advises."""
+        if self._watch is None:
+            return
+        self._watch.take(record)
+        began = time.monotonic()
+        if began < self._looks_at:
+            return
+        advice = self._watch.news(coordinator.study, trial)
+        self._looks_at = began + max(_LOOK_EVERY_S, _LOOK_SHARE * (time.monotonic() - began))
+        if advice is None:
+            return
+        text = f"{advice.sentence}. Try: {advice.command}" if advice.command else advice.sentence
+        at = coordinator.executor.now()
+        coordinator.record(Noted(trial=trial.trial, step=trial.steps, by="supervisor", text=text, at=at))
+        changed = _requests_of(trial, "adjust")
+        if advice.symptom == "worse" and changed:
+            name, value = advice.statistic
+            evidence = (
+                f"{name} {value:.4g}, threshold {advice.threshold:.4g}, steps {advice.window[0]} to {advice.window[1]}"
+            )
+            coordinator.record(Judged(request=changed[-1], verdict="worse", evidence=evidence, at=at))
 
     def ended(self, coordinator: Coordinator, trial: Trial) -> None:
         """What was accepted and can no longer happen says so."""
@@ -192,7 +224,11 @@ class RunSteering:
             checkpoint = _chosen(coordinator, trial, request.arguments)
         why = request.why or f"{request.verb} by {request.by}"
         cause: Cause = "revert" if request.verb != "extend" else "thaw"
-        open_segment(coordinator, trial, cause=cause, why=why, start=checkpoint, by=request.by, request=request.request)
+        segment = next(each for each in trial.segments if each.segment == checkpoint.segment)
+        open_segment(
+            coordinator, trial, cause=cause, why=why, start=checkpoint, recipe=trial.recipe_of(segment), by=request.by,
+            request=request.request,
+        )  # fmt: skip
         coordinator.crew.ready.append(trial.trial)
         detail = f"goes on from step {checkpoint.step}" + (f" for {steps} steps more" if steps else "")
         record_answer(coordinator, request.request, "applied", detail, checkpoint.step)
@@ -228,7 +264,10 @@ class RunSteering:
 
     def _reverted(self, coordinator: Coordinator, trial: Trial, event: Reverted) -> None:
         asked = coordinator.study.requests[event.request]
-        start = next(each for each in reversed(list(coordinator.study.checkpoints.values())) if each.step == event.step)
+        start = coordinator.study.checkpoints[event.checkpoint]
+        if self._watch is not None:
+            self._watch.cut(event.step)
+        before = _requests_of(trial, "adjust")
         recipe = event.recipe.to_json()
         coordinator.record(
             SegmentOpened(
@@ -238,6 +277,10 @@ class RunSteering:
                 at=event.at,
             )
         )  # fmt: skip
+        after = _requests_of(trial, "adjust")
+        for name in before[len(after) :]:
+            evidence = f"step {event.from_step} went back to step {event.step}"
+            coordinator.record(Judged(request=name, verdict="taken back", evidence=evidence, at=event.at))
         detail = f"from step {event.from_step} back to step {event.step}"
         record_answer(coordinator, event.request, "applied", detail, event.step)
 
@@ -297,6 +340,11 @@ class RunSteering:
             )
         )  # fmt: skip
         record_answer(coordinator, request.request, "applied", "noted")
+
+
+def _requests_of(trial: Trial, cause: Cause) -> list[str]:
+    """What asked for the changes on the head, in their order."""
+    return [segment.request for segment in trial.path() if segment.cause == cause and segment.request]
 
 
 def _whole(number: Any, word: str) -> int:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from functools import cache
+from math import ceil
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from tuner.callbacks.stepping import Every, Stepping, imported
 from tuner.run import Run
 
-_WEIGHTS, _FACTOR = "model.weights.h5", "factor"
+_WEIGHTS, _SEEDS, _EFFECTIVE = "model.weights.h5", "seeds.npz", "learning_rate.txt"
 
 
 def keras_callback(run: Run, *, every: Every = "epoch") -> Any:
@@ -32,7 +35,7 @@ class _Hooks(Stepping):
     model: Any
     params: dict[str, Any]
 
-    def on_train_begin(self, _logs: Any = None) -> None:
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
         """Before the first epoch: loads, where the run continues, and takes the first step."""
         if self._stepping:
             return
@@ -59,13 +62,13 @@ class _Hooks(Stepping):
         if not self._waits:
             self._step()
 
-    def on_epoch_end(self, _epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002 - Keras names it
         """After an epoch and its validation."""
         self._report(logs or {})
         if self._every == "epoch" or self._waits:
             self._step()
 
-    def on_train_end(self, _logs: Any = None) -> None:
+    def on_train_end(self, *_: Any, **__: Any) -> None:
         """A second `fit` begins where it says."""
         self.model._initial_epoch = None
 
@@ -77,7 +80,15 @@ class _Hooks(Stepping):
     @property
     def _steps_an_epoch(self) -> int:
         """Updates an epoch, 0 where Keras does not know."""
-        return -(-(self.params["steps"] or 0) // self.model.steps_per_execution)
+        batches: int = self.params["steps"] or 0
+        at_once: int = self.model.steps_per_execution
+        return ceil(batches / at_once)
+
+    @property
+    def _seeds(self) -> list[Any]:
+        """The states of generators inside layers, such as Dropout's."""
+        weights = {id(each) for each in self.model.non_trainable_weights}
+        return [each for each in self.model.non_trainable_variables if id(each) not in weights]
 
     @property
     def learning_rate(self) -> float:
@@ -89,7 +100,7 @@ class _Hooks(Stepping):
         if self._schedule is None:
             self.model.optimizer.learning_rate = rate
         else:
-            self._scale(self._factor * rate / (self.learning_rate or before))
+            self._scale((self._factor or 1.0) * rate / (self.learning_rate or before))
 
     def _scale(self, factor: float) -> None:
         self._factor = factor
@@ -97,18 +108,22 @@ class _Hooks(Stepping):
         self.model.make_train_function(force=True)  # what is compiled holds the old schedule
 
     def save_state(self, folder: Path) -> None:
-        """Writes the model's weights and the optimizer's variables."""
+        """Writes the model's weights, the optimizer's variables, and the seeds that Keras leaves out of both."""
         self.model.save_weights(folder / _WEIGHTS)
-        (folder / _FACTOR).write_text(repr(self._factor))
+        np.savez(folder / _SEEDS, *(each.numpy() for each in self._seeds))
+        (folder / _EFFECTIVE).write_text(repr(self.learning_rate))
 
     def load_state(self, folder: Path) -> None:
         """Reads them; the optimizer must have its variables before."""
         if not self.model.optimizer.built:
             self.model.optimizer.build(self.model.trainable_variables)
         self.model.load_weights(folder / _WEIGHTS)
-        factor = float((folder / _FACTOR).read_text())
-        if factor != self._factor:
-            self._scale(factor)
+        with np.load(folder / _SEEDS) as saved_seeds:
+            for seed, name in zip(self._seeds, saved_seeds.files, strict=True):
+                seed.assign(saved_seeds[name])
+        saved, now = float((folder / _EFFECTIVE).read_text()), self.learning_rate
+        if self._schedule is not None and now and saved != now:  # built from a rate that was changed since
+            self._scale(self._factor * saved / now)
 
 
 def _schedule_class() -> Any:

@@ -57,7 +57,7 @@ class _Hooks(Stepping):
 
     def on_validation_end(self, trainer: Any, *_: Any) -> None:
         """Reports dev scores, those of the sanity check apart."""
-        if self._every == "step" and trainer.training is False and not trainer.sanity_checking and self._stepping:
+        if self._every == "step" and trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._report(self._fresh())
 
     def on_train_epoch_end(self, trainer: Any, *_: Any) -> None:

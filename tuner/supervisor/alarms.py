@@ -63,16 +63,20 @@ def divergence(series: Series, window: int, *, change: float = -inf) -> Divergen
         onset = int(series.steps[int(np.argmax(broken))])
         return Divergence(onset=onset, statistic=("values that are not finite", float(broken.sum())), threshold=0.0,
                           why=f"it is no finite number since step {onset}")  # fmt: skip
-    return _rising(series, window) or _high(series.after(change), window) or _above_start(series, window)
+    return _above_start(series, window) or _rising(series, window) or _high(series.after(change), window)
 
 
 def _rising(series: Series, window: int) -> Divergence | None:
     length = ceil(window / 8)
-    before = series.values[-HIGH_BLOCKS * length - ACCEPTED : -HIGH_BLOCKS * length]
-    if len(before) < FEWEST:
+    size = max(FEWEST, window)
+    before = series.values[: -HIGH_BLOCKS * length][-8 * size :]
+    if len(before) < size:
         return None
     means = block_means(series.values[-HIGH_BLOCKS * length :], length)
-    return _beyond(series, before, means, length) if (np.diff(means) > 0).all() else None
+    levels = [robust_level(block) for block in np.split(before[len(before) % size :], len(before) // size)]
+    # The lowest level of late, for the latest may be rising already; its noise is that of most levels.
+    lowest, noise = min(median for median, _ in levels), float(np.median([deviation for _, deviation in levels]))
+    return _beyond(series, (lowest, noise), means, length) if (np.diff(means) > 0).all() else None
 
 
 def _high(series: Series, window: int) -> Divergence | None:
@@ -83,12 +87,12 @@ def _high(series: Series, window: int) -> Divergence | None:
     length = max(length, ceil(2 * autocorrelation_time(before[-REFERENCE_BLOCKS * length :], degree=2)))
     means = block_means(series.values, length)
     reference = means[-HIGH_BLOCKS - REFERENCE_BLOCKS : -HIGH_BLOCKS]
-    return _beyond(series, reference, means[-HIGH_BLOCKS:], length) if len(reference) >= 4 else None
+    return _beyond(series, robust_level(reference), means[-HIGH_BLOCKS:], length) if len(reference) >= 4 else None
 
 
-def _beyond(series: Series, reference: Array, means: Array, length: int) -> Divergence | None:
-    """A divergence if all of `means`, of the newest blocks, are too far above `reference`."""
-    median, deviation = robust_level(reference)
+def _beyond(series: Series, reference: tuple[float, float], means: Array, length: int) -> Divergence | None:
+    """A divergence if all of `means`, of the newest blocks, are too far above the `reference` level and its noise."""
+    median, deviation = reference
     lowest = float(means.min())
     if lowest <= median + LIMIT * deviation:
         return None
@@ -105,7 +109,7 @@ def _above_start(series: Series, window: int) -> Divergence | None:
     noise = robust_level(series.values[: len(series) * 2 // 3])[1]
     if level <= first + LIMIT * noise:
         return None
-    onset = int(series.steps[min(int(np.argmin(series.values)) + 1, len(series) - 1)])
+    onset = int(series.steps[int(np.flatnonzero(series.values <= first)[-1]) + 1])
     why = f"the last {window} reports lie around {level:.4g}, above the {first:.4g} it began with"
     return Divergence(onset=onset, statistic=("median of the last window, robust sd above the first value",
                       _in_deviations(level - first, noise)), threshold=LIMIT, why=why)  # fmt: skip

@@ -13,6 +13,7 @@ from tuner.supervisor.series import Series, window_length
 from tuner.supervisor.trend import MIN_REPORTS, Trend, bend, trend
 from tuner.supervisor.verdict import ChangeVerdict, verdict
 
+NEWEST = 5000  # reports that are looked at: more of them tell nothing new
 UNBENT = 1 / 3  # a curve that still falls at this share of its mean pace has hardly bent
 SHARE_BEFORE_SLOW = 0.1  # of the budget: before that every run is on its first stretch
 STEPS_BACK = 100
@@ -42,7 +43,8 @@ class _Case:
         self.two_windows = round(2 * self.window * spacing)  # in steps
         self.change = facts.last_change_step
         # A change may shift the level: values are measured against others under the same settings alone.
-        self.lately = self.loss if self.change is None else self.loss.after(self.change)
+        same = self.loss if self.change is None else self.loss.after(self.change)
+        self.lately = same.last(NEWEST)
 
     def findings(self) -> list[Advice]:
         """All advice, most urgent first."""
@@ -124,13 +126,14 @@ class _Case:
                 cool_off=self.two_windows, comparison=facts.comparison, goal=goal,
             )  # fmt: skip
             return self._go_back(found) if found.word == "worse" else None
-        found = verdict(self.loss, self.loss, change_step=self.change, cool_off=self.two_windows, comparison="earlier")
+        worth = facts.worth()  # and not a train loss, whose meaning a change of regularisation shifts
+        found = verdict(worth, worth, change_step=self.change, cool_off=self.two_windows, comparison="earlier")
         if found.word != "worse":
             return None
         if not self._noisier() or now.word == "worsening":
             return self._go_back(found)
         said = (
-            f"{self.name} lies higher than before the change at step {self.change}, as it would at first after any "
+            f"{facts.objective} is worse than before the change at step {self.change}, as it would at first after any "
             "good raise, and raw losses at different rates are not compared; branch off with the old settings and cool "
             "both down"
         )
@@ -186,7 +189,7 @@ class _Case:
         if gains.word == "flat":
             return self._flat(gains, way, since)
         if now.word == "improving":
-            pace = bend(self.loss, now)
+            pace = min(bend(self.loss, now), bend(self.lately, now))
             if pace >= UNBENT and self._share_done() >= SHARE_BEFORE_SLOW:
                 return self._slow(pace, way, since)
         if now.word == "worsening":

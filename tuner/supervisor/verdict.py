@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import ceil, log, sqrt
+from dataclasses import dataclass, replace
+from math import ceil, inf, log, sqrt
 from typing import Literal, TypeAlias
 
 import numpy as np
 
 from tuner.records import Goal
-from tuner.supervisor.series import BLOCKS, Series, autocorrelation_time, block_means
+from tuner.supervisor.series import BLOCKS, Array, Series, autocorrelation_time, block_means
 
 Comparison: TypeAlias = Literal["averaged", "cooled", "same_rate", "raw", "earlier"]
 """How `before` and `after` came about.
@@ -18,11 +18,12 @@ averaged   two branches of one checkpoint on the same batches, scored on average
 cooled     two branches of one checkpoint on the same batches, scored after the same cooldown
 same_rate  two branches of one checkpoint on the same batches; the change leaves the effective rate alone
 raw        two branches at different rates: not fair, since a smaller rate looks better at first (Wu et al., ICLR 2018)
-earlier    the run's own past: not fair to it either, since it had trained less; only "worse" can come of it
+earlier    the run's own past, which had trained less: only "worse" can come of it, and not after the rate was raised
 """
 VerdictWord: TypeAlias = Literal["better", "worse", "inconclusive"]
 
 LEVEL = 0.05
+STEADY = 3.0  # times the range in which a difference moves
 TUNING = 20.0  # r: the bound is tightest after about this many blocks times seven
 
 
@@ -64,45 +65,80 @@ def verdict(
 ) -> ChangeVerdict:
     """Judges the settings of `after` against those of `before` on paired differences; safe to ask after every report.
 
-    Both are read from `change_step` + `cool_off` steps on and paired by step. With "earlier", `before` is the same run
-    up to the change and the newest values of each are paired in order. Differences are averaged over blocks of 2τ.
+    Branches are paired by step, from `change_step` + `cool_off` steps on. With "earlier", `before` is the same run up
+    to the change, and `after` is held against the level it had reached in its last `cool_off` steps, made three
+    standard errors worse. Differences are averaged over blocks of 2τ; see `_steady` for those too smooth to give ten.
     """
     if comparison == "raw":
         return _inconclusive(0, "two rates were compared without a cooldown or averaged weights, which is not fair")
     later = after.after(change_step + cool_off)
+    sign = 1.0 if goal == "minimize" else -1.0
     if comparison == "earlier":
-        earlier = before.until(change_step)
-        count = min(len(later), len(earlier))
-        differences = later.last(count).values - earlier.last(count).values
+        differences = sign * later.values - _ceiling(
+            sign * before.until(change_step).after(change_step - cool_off).values
+        )
     else:
         _, here, there = np.intersect1d(later.steps, before.steps, return_indices=True)
-        differences = later.values[here] - before.values[there]
-    if goal == "maximize":
-        differences = -differences
+        differences = sign * (later.values[here] - before.values[there])
     if not len(differences):
-        return _inconclusive(0, f"nothing to compare yet, {cool_off} steps after a change are not judged")
+        return _inconclusive(0, f"nothing to compare yet: for {cool_off} steps after a change nothing is judged")
     if not np.isfinite(differences).all():
         lost = not np.isfinite(later.values).all()
         return ChangeVerdict(word="worse" if lost else "better", statistic=("values that are not finite", 1.0),
                              threshold=0.0, blocks=0, why="one of the two has diverged")  # fmt: skip
-    means = block_means(differences, ceil(2 * autocorrelation_time(differences, degree=2)))
+    length = ceil(2 * autocorrelation_time(differences, degree=2))
+    means = block_means(differences, length)
     if len(means) < BLOCKS:
-        return _inconclusive(len(means), f"{len(means)} independent blocks of differences are fewer than {BLOCKS}")
-    total, bound = float(means.sum()), anytime_bound(len(means), float(means.std(ddof=1)))
-    word: VerdictWord = "worse" if total >= bound > 0 else "better" if -total >= bound > 0 else "inconclusive"
-    if comparison == "earlier" and word == "better":
-        word = "inconclusive"
-    scale = sqrt(len(means)) * float(means.std(ddof=1)) or 1.0
-    sense = f"{abs(float(means.mean())):.3g} {'worse' if total > 0 else 'better'} on average over {len(means)} blocks"
-    rest = {
-        "inconclusive": "not enough to be sure: the old settings stay",
-        "worse": "more than chance explains, however often one looks",
-        "better": "more than chance explains, however often one looks",
-    }[word]
-    if comparison == "earlier" and total < 0:
-        rest = "but it has also trained longer than its past had: the old settings stay unless a branch shows better"
-    return ChangeVerdict(word=word, statistic=("sum of paired differences in standard errors", total / scale),
-                         threshold=bound / scale, blocks=len(means), why=f"{sense}, {rest}")  # fmt: skip
+        found = _steady(differences, length) if len(differences) * after.spacing >= cool_off else None
+        found = found or _inconclusive(len(means), f"{len(means)} independent blocks of differences are not {BLOCKS}")
+    else:
+        found = _tested(means)
+    if comparison == "earlier" and found.word == "better":
+        why = "it is better than before, but it has also trained longer: only a branch can tell whose merit that is"
+        return replace(found, word="inconclusive", why=why)
+    return found
+
+
+def _ceiling(values: Array) -> float:
+    """The mean and three of its standard errors; ∞ of too few values, so that nothing is worse."""
+    if len(values) < 4:
+        return inf
+    error = float(values.std(ddof=1)) * sqrt(autocorrelation_time(values, degree=1) / len(values))
+    return float(values.mean()) + 3 * error
+
+
+def _tested(means: Array) -> ChangeVerdict:
+    total, error = float(means.sum()), sqrt(len(means)) * float(means.std(ddof=1))
+    bound = anytime_bound(len(means), float(means.std(ddof=1)))
+    word: VerdictWord = "inconclusive" if abs(total) < bound else _sense(total)
+    sure = "not enough to be sure" if word == "inconclusive" else "more than chance explains, however often one looks"
+    why = f"{abs(total) / len(means):.3g} {_sense(total)} on average of {len(means)} blocks, {sure}"
+    return ChangeVerdict(word=word, statistic=("sum of paired differences in standard errors", total / (error or 1.0)),
+                         threshold=bound / (error or 1.0), blocks=len(means), why=why)  # fmt: skip
+
+
+def _steady(differences: Array, length: int) -> ChangeVerdict | None:
+    """A verdict without independent blocks, where two smooth curves lie far apart.
+
+    Ten shorter blocks agree, and even the least of them exceeds three times the range they move in. Branches part at 0,
+    so differences that merely wander lie no further apart than they move: of random walks looked at 25 times over eight
+    cool-offs at most 5 % meet this.
+    """
+    if len(differences) < 2 * BLOCKS:
+        return None
+    means = block_means(differences, len(differences) // BLOCKS)
+    least, moved = float(np.abs(means).min()), float(np.ptp(means))
+    if np.ptp(np.sign(means)) or least <= STEADY * moved:
+        return None
+    ratio = least / moved if moved else inf
+    word = _sense(float(means.sum()))
+    why = f"{least:.3g} {word} at the least, {ratio:.2g} times the range in which the difference moves"
+    return ChangeVerdict(word=word, statistic=("least block difference over their range", ratio), threshold=STEADY,
+                         blocks=len(differences) // length, why=why)  # fmt: skip
+
+
+def _sense(total: float) -> Literal["better", "worse"]:
+    return "worse" if total > 0 else "better"
 
 
 def _inconclusive(blocks: int, why: str) -> ChangeVerdict:

@@ -1,0 +1,86 @@
+"""What the supervisor makes of a run while it trains: facts from the fold in, advice for the record out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from tuner.records import Reported, unpack_reports
+from tuner.space import Parameter, Space
+from tuner.study import Curve, Segment, StudyState, Trial
+from tuner.supervisor import Advice, Facts, Series, diagnose
+
+_REVERTS_FOR_SPIKES = "spike"
+
+
+class Watch:
+    """The head curves of every score of one run, and what was last said about them."""
+
+    def __init__(self, space: Space | None, curves: Mapping[str, Curve] | None = None) -> None:
+        """`curves` are what has been reported already."""
+        self._space = space
+        self._curves: dict[str, Curve] = dict(curves or {})
+        self._said: tuple[str, str] | None = None
+
+    def take(self, record: Reported) -> None:
+        """Adds a flush of reports of the head."""
+        for step, name, value, _ in unpack_reports(record):
+            curve = self._curves.get(name)
+            if curve is None:
+                curve = self._curves[name] = Curve()
+            curve.add(step, value)
+
+    def cut(self, step: int) -> None:
+        """The run went back: what lies after `step` is no longer on the head."""
+        for curve in self._curves.values():
+            curve.cut(step)
+
+    def look(self, study: StudyState, trial: Trial) -> list[Advice]:
+        """What the supervisor says now, most urgent first."""
+        return diagnose(facts(study, trial, self._curves, self._space))
+
+    def news(self, study: StudyState, trial: Trial) -> Advice | None:
+        """The most urgent advice, if it asks for something and was not the last thing said."""
+        first = self.look(study, trial)[0]
+        if first.urgency == "none":
+            self._said = None
+            return None
+        what = (first.symptom, first.command)
+        if what == self._said:
+            return None
+        self._said = what
+        return first
+
+
+def facts(study: StudyState, trial: Trial, curves: Mapping[str, Curve], space: Space | None) -> Facts:
+    """All that the supervisor needs to know of a run."""
+    path = trial.path()
+    changes = [segment for segment in path if segment.cause in ("adjust", "revert")]
+    last = changes[-1] if changes else None
+    return Facts(
+        study=study.name,
+        scores={name: Series(steps=np.array(c.steps), values=np.array(c.scores)) for name, c in curves.items()},
+        objective=study.objective,
+        goal=study.goal,
+        settings=trial.recipe.at(trial.steps),
+        checkpoints=sorted({each.step for each in study.kept(trial) if _on_head(trial, each.segment, each.step)}),
+        last_change_step=None if last is None else last.from_step,
+        previous_settings=None if last is None else _before(trial, path, last),
+        reverts=[each.from_step for each in path if each.cause == "revert" and _REVERTS_FOR_SPIKES in each.why],
+        bounds={
+            name: (each.low, each.high) for name, each in (space or {}).items() if isinstance(each, Parameter)
+        },
+    )  # fmt: skip
+
+
+def _before(trial: Trial, path: list[Segment], change: Segment) -> Mapping[str, object] | None:
+    """The settings in force just before a change on the head."""
+    earlier = [each for each in path if each.segment == change.parent]
+    return trial.recipe_of(earlier[0]).at(change.from_step) if earlier else None
+
+
+def _on_head(trial: Trial, segment: int, step: int) -> bool:
+    limits = trial.head_limits()
+    limit = limits.get(segment, -1)
+    return limit is None or step <= limit
