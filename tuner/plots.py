@@ -6,37 +6,47 @@ few bad trials do not flatten the rest. Figures are made without pyplot, so noth
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import os
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from tuner.errors import MissingExtra, StudyError
+from tuner.canvas import (
+    INK,
+    MUTED,
+    RED,
+    Which,
+    axis_of,
+    blank_figure,
+    count_in_whole_numbers,
+    halo,
+    quiet,
+    save,
+    set_limits,
+    set_log_ticks,
+    set_score_axis,
+    spans_decades,
+)
+from tuner.errors import StudyError
 from tuner.records import Goal
 from tuner.space import Choice, Parameter, Space
 from tuner.study import StudyState, Trial
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
     from matplotlib.colors import Colormap, Normalize
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     Floats: TypeAlias = NDArray[np.float64]
-    Which: TypeAlias = Literal["x", "y"]
 
 MOST_CURVES = 1000
 """Beyond so many trials the best quarter of that number is drawn, and an even sample of the others."""
 
-_INK, _MUTED, _FAINT, _RED = "#222222", "#6f6f6f", "#e6e6e6", "#d62839"
 _PALEST, _WHITENED = 0.85, 0.5  # viridis ends in a yellow that would draw the eye to the worst
 _OPEN: dict[str, Any] = dict(facecolors="none", edgecolors="#8c8c8c", linewidths=0.9)
 _CROSS: dict[str, Any] = dict(clip_on=False, marker="x", color="#8c8c8c", linewidths=1.0)
@@ -47,7 +57,7 @@ def plot_all(study: StudyState, space: Space | None, folder: Path) -> list[Path]
     figures = {"curves": curves(study), "scatter": scatter(study, space), "progress": progress(study)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return [_save(figure, folder / f"{name}.png") for name, figure in figures.items()]
+        return [save(figure, folder / f"{name}.png") for name, figure in figures.items()]
     except OSError as error:
         raise StudyError(f"plots cannot be written to {folder}: {error}. Choose another folder.") from error
 
@@ -63,12 +73,12 @@ def curves(study: StudyState) -> Figure:
     up = study.goal == "maximize"
     sound = [points[:, 1] for trial, points in drawn if trial.state != "diverged"]
     scores = np.concatenate(sound or [points[:, 1] for _, points in drawn] or [np.empty(0)])
-    low, high = _set_score_axis(axes, scores, study.goal, [points.min() if up else points.max() for points in sound])
+    low, high = set_score_axis(axes, scores, study.goal, [points.min() if up else points.max() for points in sound])
     _title(axes, view, f"{len(drawn):,} curves drawn" if len(study.trials) > MOST_CURVES else "")
     axes.set_xlabel("step")
     if not drawn:
         return _nothing(figure, axes, view)
-    _count_in_whole_numbers(axes, "x")
+    count_in_whole_numbers(axes, "x")
     axes.set_ylabel(study.objective, parse_math=False)
     shown = [(trial, np.clip(points, (-math.inf, low), (math.inf, high))) for trial, points in drawn]
     _draw_curves(axes, view, sorted(shown, key=lambda pair: view.rank(pair[0])))
@@ -98,7 +108,7 @@ def scatter(study: StudyState, space: Space | None) -> Figure:
         y = _places_of(up, study.trials)
         _set_parameter_axis(axes, "y", up, y)
     else:
-        low, high = _set_score_axis(axes, scores[view.sound], study.goal)
+        low, high = set_score_axis(axes, scores[view.sound], study.goal)
         axes.set_ylabel(study.objective, parse_math=False)
         bad = low if study.goal == "maximize" else high
         y = np.clip(np.where(np.isfinite(scores) & view.sound, scores, bad), low, high)
@@ -122,17 +132,17 @@ def progress(study: StudyState) -> Figure:
     order = np.arange(1.0, len(ended) + 1)
     sound = np.array([trial.state != "diverged" for trial in ended])
     scores = np.array([view.score(trial) for trial in ended])
-    low, high = _set_score_axis(axes, scores[sound], study.goal)
+    low, high = set_score_axis(axes, scores[sound], study.goal)
     bad = low if study.goal == "maximize" else high
     axes.set_xlim(0.4 - 0.01 * len(ended), len(ended) + 0.6 + 0.01 * len(ended))
-    _count_in_whole_numbers(axes, "x")
+    count_in_whole_numbers(axes, "x")
     axes.set_ylabel(study.objective, parse_math=False)
     _draw_trials(axes, view, ended, order, np.clip(np.where(np.isfinite(scores) & sound, scores, bad), low, high))
     best = _best_so_far(np.where(sound, scores, np.nan), study.goal)
-    axes.step(order, np.clip(best, low, high), where="post", color=_RED, linewidth=1.8, zorder=4, label="best so far")
+    axes.step(order, np.clip(best, low, high), where="post", color=RED, linewidth=1.8, zorder=4, label="best so far")
     _mark_rounds(axes, ended, study.goal)
     _add_colorbar(figure, axes, view)
-    _add_legend(axes, view, _MARKS | {"best": dict(color=_RED, linewidth=1.8, label="best so far")})
+    _add_legend(axes, view, _MARKS | {"best": dict(color=RED, linewidth=1.8, label="best so far")})
     return figure
 
 
@@ -190,7 +200,7 @@ class _View:
             high = float(np.quantile(self.scores, 0.75))
         if low == high:
             low, high = low - 0.5 * (abs(low) or 1.0), high + 0.5 * (abs(high) or 1.0)
-        return LogNorm(low, high) if _spans_decades(self.scores, self.study.goal) else Normalize(low, high)
+        return LogNorm(low, high) if spans_decades(self.scores, self.study.goal) else Normalize(low, high)
 
     @cached_property
     def colormap(self) -> Colormap:
@@ -205,7 +215,7 @@ class _View:
     def colour(self, trial: Trial) -> Any:
         """The colour of the trial's score; grey where it has none or diverged, red for the best trial."""
         if trial is self.study.best:
-            return _RED
+            return RED
         score = self.score(trial)
         return self.colormap(self.norm(score)) if self.line(trial) != "diverged" and math.isfinite(score) else "#b0b0b0"
 
@@ -243,86 +253,28 @@ def _best_so_far(scores: Floats, goal: Goal) -> Floats:
     return best
 
 
-def _spans_decades(scores: Floats, goal: Goal) -> bool:
-    """Whether a score that is minimised is better seen on a log scale."""
-    if goal == "maximize" or not len(scores) or scores.min() <= 0:
-        return False
-    return bool(np.quantile(scores, 0.9) > 30 * scores.min())
-
-
 # ── axes ────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _set_score_axis(axes: Axes, scores: Floats, goal: Goal, lows: Sequence[float] = ()) -> tuple[float, float]:
-    """Limits that hold every good score, and bad ones up to three quartile ranges from the middle (Tukey 1977).
-
-    `lows` are the worst scores of whole curves: nine in ten of them are held as well.
-    """
-    scores = scores[np.isfinite(scores)]
-    if not len(scores):
-        axes.set(ylim=(0.0, 1.0), yticks=[])
-        return 0.0, 1.0
-    logarithmic = _spans_decades(scores, goal)
-    bent, ends = (np.log10(scores), np.log10(lows or scores)) if logarithmic else (scores, np.asarray(lows or scores))
-    first, third = np.quantile(bent, (0.25, 0.75))
-    reach = 3.0 * (third - first) or math.inf
-    if goal == "maximize":
-        low, high = max(bent.min(), min(first - reach, np.quantile(ends, 0.1))), bent.max()
-    else:
-        low, high = bent.min(), min(bent.max(), max(third + reach, np.quantile(ends, 0.9)))
-    margin = 0.06 * (high - low) or 0.06 * abs(high) or 0.06
-    low, high = float(low - margin), float(high + margin)  # the names of rounds stand in the margin of the good side
-    if logarithmic:
-        low, high = 10.0**low, 10.0**high
-        _set_log_ticks(axes, "y", low, high)
-    _set_limits(axes, "y", low, high)
-    return low, high
 
 
 def _set_parameter_axis(axes: Axes, which: Which, dimension: Parameter | Choice, places: Floats) -> None:
     """The parameter's own scale, from bound to bound and beyond where a trial lies beyond."""
-    axis = _axis(axes, which)
+    axis = axis_of(axes, which)
     if isinstance(dimension, Choice):
         axis.set_ticks(range(len(dimension.options)), [str(option) for option in dimension.options], parse_math=False)
-        _set_limits(axes, which, -0.6, len(dimension.options) - 0.4)
+        set_limits(axes, which, -0.6, len(dimension.options) - 0.4)
         axis.set_label_text(dimension.name)
         return
     ends = [*_side(dimension, (0.0, 1.0)), *places[np.isfinite(places)]]
     low, high = float(min(ends)), float(max(ends))
     axis.set_label_text(f"1 − {dimension.name}" if dimension.scale == "log_one_minus" else dimension.name)
     if dimension.scale == "linear":
-        _set_limits(axes, which, low - 0.06 * (high - low), high + 0.06 * (high - low))
+        set_limits(axes, which, low - 0.06 * (high - low), high + 0.06 * (high - low))
         if dimension.type == "integer":
-            _count_in_whole_numbers(axes, which)
+            count_in_whole_numbers(axes, which)
         return
     margin = (high / low) ** 0.06
-    _set_log_ticks(axes, which, low / margin, high * margin)
-    _set_limits(axes, which, low / margin, high * margin)
-
-
-def _set_log_ticks(axes: Axes, which: Which, low: float, high: float) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    axes.set(**{f"{which}scale": "log"})
-    axis = _axis(axes, which)
-    decades = math.log10(high / low)
-    axis.set_major_locator(LogLocator(subs=(1.0,) if decades > 1.7 else (1.0, 2.0, 5.0)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("e-0", "e-")))
-    axis.set_minor_formatter(NullFormatter())
-
-
-def _count_in_whole_numbers(axes: Axes, which: Which) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    _axis(axes, which).set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
-
-
-def _set_limits(axes: Axes, which: Which, low: float, high: float) -> None:
-    axes.set(**{f"{which}lim": (low, high)})
-
-
-def _axis(axes: Axes, which: Which) -> Axis:
-    return axes.xaxis if which == "x" else axes.yaxis
+    set_log_ticks(axes, which, low / margin, high * margin)
+    set_limits(axes, which, low / margin, high * margin)
 
 
 def _on_axis(parameter: Parameter, values: Floats) -> Floats:
@@ -362,7 +314,7 @@ def _draw_curves(axes: Axes, view: _View, curves: Sequence[tuple[Trial, Floats]]
         "diverged": dict(linewidths=0.5 + 0.4 * crowd, alpha=0.4 + 0.4 * crowd, zorder=1.4),
         "pruned": dict(linewidths=0.5 + 0.5 * crowd, alpha=0.15 + 0.25 * crowd, zorder=1.6),
         "scored": dict(linewidths=0.6 + 0.8 * crowd, alpha=0.45 + 0.45 * crowd, zorder=2.0),
-        "best": dict(linewidths=2.0, zorder=4.0, path_effects=_halo(3.4)),
+        "best": dict(linewidths=2.0, zorder=4.0, path_effects=halo(3.4)),
     }
     for kind, look in looks.items():
         group = [(trial, points) for trial, points in curves if view.line(trial) == kind]
@@ -380,7 +332,7 @@ def _draw_curves(axes: Axes, view: _View, curves: Sequence[tuple[Trial, Floats]]
         elif kind == "best" and group:
             trial, points = group[0]
             where = points[points[:, 0] == trial.best_step]
-            axes.scatter(where[:, 0], where[:, 1], s=34, color=_RED, edgecolors="white", zorder=5)
+            axes.scatter(where[:, 0], where[:, 1], s=34, color=RED, edgecolors="white", zorder=5)
     first = min(points[0, 0] for _, points in curves)
     last = max(points[-1, 0] for _, points in curves)
     margin = 0.02 * (last - first) or 0.5
@@ -396,7 +348,7 @@ def _draw_trials(axes: Axes, view: _View, trials: Sequence[Trial], x: Floats, y:
         "diverged": dict(s=0.7 * size, zorder=2.3, **_CROSS),
         "pruned": dict(s=0.5 * size, zorder=2.5, edgecolors="white", linewidths=0.3, alpha=0.8),
         "scored": dict(s=size, zorder=3.0, edgecolors="white", linewidths=0.4),
-        "best": dict(s=size + 90, zorder=5.0, color=_RED, marker="*", edgecolors="white", linewidths=0.9),
+        "best": dict(s=size + 90, zorder=5.0, color=RED, marker="*", edgecolors="white", linewidths=0.9),
     }
     seen = np.isfinite(x) & np.isfinite(y)
     order = [place for place in sorted(range(len(trials)), key=lambda i: view.rank(trials[i])) if seen[place]]
@@ -441,7 +393,7 @@ def _name_box(
             taken.append(middle)
             axes.annotate(
                 name, (x, y), xytext=(0, shift), textcoords="offset points", ha=across, va=up,
-                fontsize=8, color=colour, path_effects=_halo(2.5), zorder=6,
+                fontsize=8, color=colour, path_effects=halo(2.5), zorder=6,
             )  # fmt: skip
             return
 
@@ -461,7 +413,7 @@ def _mark_rounds(axes: Axes, ended: Sequence[Trial], goal: Goal) -> None:
         axes.annotate(
             f"round {number}", (place - 0.5, float(up)), xytext=(3, -3 if up else 3),
             xycoords=axes.get_xaxis_transform(), textcoords="offset points", va="top" if up else "bottom",
-            fontsize=8, color=_MUTED, path_effects=_halo(2.0),
+            fontsize=8, color=MUTED, path_effects=halo(2.0),
         )  # fmt: skip
 
 
@@ -470,19 +422,8 @@ def _mark_rounds(axes: Axes, ended: Sequence[Trial], goal: Goal) -> None:
 
 def _blank() -> tuple[Figure, Axes]:
     """An empty figure with quiet axes."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise MissingExtra("plots need matplotlib. Install it: pip install 'tuner[plots]'")
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8.0, 5.2), dpi=160, layout="constrained", facecolor="white")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)  # type: ignore[union-attr, call-arg]
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#9a9a9a")
-    axes.tick_params(colors=_INK, labelsize=9, width=0.8, color="#9a9a9a", which="both")
-    axes.grid(color=_FAINT, linewidth=0.6)
-    axes.set_axisbelow(True)
-    return figure, axes
+    figure = blank_figure(8.0, 5.2)
+    return figure, quiet(figure.add_subplot())
 
 
 def _title(axes: Axes, view: _View, more: str = "") -> None:
@@ -494,10 +435,10 @@ def _title(axes: Axes, view: _View, more: str = "") -> None:
     text = f"{name}: {study.objective} of {trials}; {score}"
     counts = [f"{view.count(state)} {state}" for state in _TOLD if view.count(state)]
     size = 11.5 * min(1.0, 72 / len(text))
-    axes.set_title(text, loc="left", fontsize=size, fontweight="bold", color=_INK, pad=22, parse_math=False)
+    axes.set_title(text, loc="left", fontsize=size, fontweight="bold", color=INK, pad=22, parse_math=False)
     axes.annotate(
         " · ".join([f"{study.goal}", *counts, *filter(None, [more])]), (0, 1), xycoords="axes fraction",
-        xytext=(0, 8), textcoords="offset points", fontsize=9, color=_MUTED, parse_math=False,
+        xytext=(0, 8), textcoords="offset points", fontsize=9, color=MUTED, parse_math=False,
     )  # fmt: skip
 
 
@@ -509,7 +450,7 @@ def _nothing(figure: Figure, axes: Axes, view: _View) -> Figure:
     axes.spines[:].set_visible(False)
     axes.text(
         0.5, 0.5, f"no trial has reported {view.study.objective} yet", transform=axes.transAxes, ha="center",
-        va="center", color=_MUTED, fontsize=11, parse_math=False,
+        va="center", color=MUTED, fontsize=11, parse_math=False,
     )  # fmt: skip
     return figure
 
@@ -524,10 +465,10 @@ def _add_colorbar(figure: Figure, axes: Axes, view: _View) -> None:
     side = {"maximize": "min", "minimize": "max"}[view.study.goal] if beyond[view.study.goal] else "neither"
     bar = figure.colorbar(ScalarMappable(view.norm, view.colormap), ax=axes, extend=side, aspect=32, pad=0.02)
     if isinstance(view.norm, LogNorm):
-        _set_log_ticks(bar.ax, "y", float(view.norm.vmin or 0), float(view.norm.vmax or 1))
+        set_log_ticks(bar.ax, "y", float(view.norm.vmin or 0), float(view.norm.vmax or 1))
     bar.outline.set_visible(False)
-    bar.ax.tick_params(labelsize=8.5, color="#9a9a9a", labelcolor=_INK, which="both")
-    bar.set_label(f"best {view.study.objective} of the trial", fontsize=9, color=_MUTED, parse_math=False)
+    bar.ax.tick_params(labelsize=8.5, color="#9a9a9a", labelcolor=INK, which="both")
+    bar.set_label(f"best {view.study.objective} of the trial", fontsize=9, color=MUTED, parse_math=False)
 
 
 def _add_legend(axes: Axes, view: _View, looks: Mapping[str, dict[str, Any]]) -> None:
@@ -538,20 +479,20 @@ def _add_legend(axes: Axes, view: _View, looks: Mapping[str, dict[str, Any]]) ->
     handles = [Line2D([], [], **look) for kind, look in looks.items() if kind in there]
     axes.legend(
         handles=handles, loc="upper left", bbox_to_anchor=(0.0, -0.125), ncols=6, frameon=False, fontsize=9,
-        labelcolor=_INK, handlelength=1.5, handletextpad=0.5, columnspacing=1.8, borderpad=0.0, borderaxespad=0.0,
+        labelcolor=INK, handlelength=1.5, handletextpad=0.5, columnspacing=1.8, borderpad=0.0, borderaxespad=0.0,
     )  # fmt: skip
 
 
 # How the legend shows each kind of trial; colours come from the middle of the colormap.
 _DOT, _GREY = "#2a788e", "#8c8c8c"
 _LINES: Mapping[str, dict[str, Any]] = {
-    "best": dict(color=_RED, linewidth=2.0, label="best trial"),
+    "best": dict(color=RED, linewidth=2.0, label="best trial"),
     "scored": dict(color=_DOT, linewidth=1.4, label="other trials"),
     "pruned": dict(color=_DOT, linewidth=1.0, alpha=0.4, label="pruned"),
     "diverged": dict(color="#b0b0b0", linewidth=0.9, marker="x", markersize=5, markeredgecolor=_GREY, label="diverged"),
 }
 _MARKS: dict[str, dict[str, Any]] = {
-    "best": dict(color=_RED, marker="*", markersize=10, linestyle="none", label="best trial"),
+    "best": dict(color=RED, marker="*", markersize=10, linestyle="none", label="best trial"),
     "scored": dict(color=_DOT, marker="o", markersize=6, linestyle="none", label="other trials"),
     "pruned": dict(color=_DOT, marker="o", markersize=4, alpha=0.8, linestyle="none", label="pruned"),
     "diverged": dict(color=_GREY, marker="x", markersize=5, linestyle="none", label="diverged"),
@@ -560,22 +501,3 @@ _MARKS: dict[str, dict[str, Any]] = {
     ),
     "waiting": dict(color="#bdbdbd", marker="o", markersize=3, linestyle="none", label="no score yet"),
 }
-
-
-def _halo(width: float) -> list[Any]:
-    from matplotlib.patheffects import Normal, Stroke
-
-    return [Stroke(linewidth=width, foreground="white"), Normal()]
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    """Writes the picture under a temporary name, then renames it."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph")  # a study's name may be in any script
-            figure.savefig(part, format="png", metadata={"Software": None})
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
