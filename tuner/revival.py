@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from tuner import checkpoints
 from tuner.messages import Change
 from tuner.policy import Draft
+from tuner.recipe import Recipe
 from tuner.records import Cause, CheckpointSaved, SegmentOpened, TrialHeld
-from tuner.study import Checkpoint, Trial, unfinished
+from tuner.study import Checkpoint, Segment, Trial, unfinished
 
 if TYPE_CHECKING:
     from tuner.coordinator import Coordinator
@@ -21,26 +22,18 @@ def open_segment(
     cause: Cause,
     why: str,
     start: Checkpoint | None = None,
+    recipe: Recipe | None = None,
     by: str = "tuner",
     request: str = "",
 ) -> None:
-    """Records the trial's next segment: from `start`, else from the newest whole checkpoint, else from scratch."""
-    if start is None and cause != "start" and coordinator.shelf is not None:
-        start, torn = coordinator.shelf.newest_whole(coordinator.study, trial, coordinator.executor.now())
-        for drop in torn:
-            coordinator.record(drop)
-            coordinator.warn(f"trial {trial.trial}: {drop.why}", trial.trial, None)
-    recipe = None
-    if start is not None and len(trial.segments) > 1:
-        parent = next(each for each in trial.segments if each.segment == start.segment)
-        recipe = trial.recipe_of(parent)
+    """Records the trial's next segment: from `start`, or from scratch; under `recipe`, or the trial's own settings."""
     coordinator.record(
         SegmentOpened(
             trial=trial.trial, segment=len(trial.segments),
             parent_segment=None if start is None else start.segment, from_step=0 if start is None else start.step,
             checkpoint=None if start is None else start.checkpoint, cause=cause, by=by, why=why,
             params=None if recipe is None else dict(recipe.values),
-            schedules=recipe.to_json()["schedules"] or None if recipe is not None else None,
+            schedules=None if recipe is None else recipe.to_json()["schedules"] or None,
             request=request, at=coordinator.executor.now(),
         )
     )  # fmt: skip
@@ -71,19 +64,47 @@ def open_first(coordinator: Coordinator, trial: Trial, draft: Draft) -> None:
 
 def again(coordinator: Coordinator, trial: Trial, cause: Cause, why: str) -> None:
     """Lets a trial go on as soon as a worker is free, with the adjustments it had, at the steps it had them."""
-    repeats = changes_after(coordinator, trial)
-    open_segment(coordinator, trial, cause=cause, why=why)
-    coordinator.repeats[trial.trial] = tuple(each for each in repeats if each.step >= trial.head.from_step)
+    start = _newest_whole(coordinator, trial)
+    from_step = 0 if start is None else start.step
+    course = timeline(trial)
+    held = [segment for segment in course if segment.from_step <= from_step]
+    recipe = trial.recipe_of(held[-1]) if held and held[-1].params is not None else None
+    coordinator.repeats[trial.trial] = tuple(
+        Change(step=segment.from_step, request=segment.request, recipe=trial.recipe_of(segment))
+        for segment in course
+        if segment.from_step > from_step
+    )
+    open_segment(coordinator, trial, cause=cause, why=why, start=start, recipe=recipe)
     coordinator.crew.ready.append(trial.trial)
 
 
-def changes_after(coordinator: Coordinator, trial: Trial) -> list[Change]:  # noqa: ARG001
-    """Every adjustment on the head, as something a worker can do again."""
-    return [
-        Change(step=segment.from_step, request=segment.request, recipe=trial.recipe_of(segment))
-        for segment in trial.path()
-        if segment.cause == "adjust"
-    ]
+def timeline(trial: Trial) -> list[Segment]:
+    """The changes of recipe that the head is to have, in the order of their steps.
+
+    A retry repeats them, and may be cut short before it has repeated them all; so they are read from every segment
+    ever opened, not from the head as far as it has come.
+    """
+    course: list[Segment] = []
+    for segment in trial.segments:
+        if segment.cause == "adjust":
+            course = [each for each in course if not each.request or each.request != segment.request]
+        elif segment.cause == "revert":
+            course = [each for each in course if each.from_step < segment.from_step]
+        elif course:  # a retry or a thaw: nothing changes but where it begins
+            continue
+        course.append(segment)
+        course.sort(key=lambda each: each.from_step)
+    return course
+
+
+def _newest_whole(coordinator: Coordinator, trial: Trial) -> Checkpoint | None:
+    if coordinator.shelf is None:
+        return None
+    start, torn = coordinator.shelf.newest_whole(coordinator.study, trial, coordinator.executor.now())
+    for drop in torn:
+        coordinator.record(drop)
+        coordinator.warn(f"trial {trial.trial}: {drop.why}", trial.trial, None)
+    return start
 
 
 def recover(coordinator: Coordinator, *, failed_too: bool) -> None:

@@ -18,10 +18,9 @@ _OPTIMIZED = ("epoch_loop.automatic_optimization.optim_progress", "epoch_loop.ma
 def lightning_callback(run: Run, *, every: Every = "epoch") -> Any:
     """A Lightning `Callback` that takes a step of the run every epoch, or every update of the weights.
 
-    Reports whatever the module logs in its training and validation steps, when it is logged. Every epoch: resuming and
-    going back give the same numbers as long as the global generators, or the epoch, decide the order of the data.
-    Every step: limit training by `max_steps`; after a resume an epoch begins at its first batch, and going back leaves
-    the place in the data as it is.
+    Reports whatever the module logs, in the step in which it does. Every epoch: resuming and going back give the same
+    numbers as long as the global generators, or the epoch, decide the order of the data. Every step: limit training by
+    `max_steps`; after a resume an epoch begins at its first batch, and going back leaves the place in the data as it is.
     """
     return _callback_class()(run, every)
 
@@ -36,37 +35,50 @@ def _callback_class() -> Any:
 class _Hooks(Stepping):
     framework = "Lightning"
     _trainer: Any = None
+    _is_over = False
+    """Whether a step has ended that the run has not been told of."""
+    _is_leaving = False
 
     def on_train_start(self, trainer: Any, *_: Any) -> None:
         """Before the first batch: loads, where the run continues, and takes the first step."""
-        self._trainer, self._seen = trainer, dict(trainer.callback_metrics)
+        self._trainer, self._seen, self._is_leaving = trainer, dict(trainer.callback_metrics), False
         if not self._stepping:
             self._register()
             self._step()
         self._counted = trainer.global_step
 
-    def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
-        """After an update and its validation."""
-        if self._every == "step" and trainer.global_step != self._counted and not self._step():
-            raise StopIteration  # how Lightning itself leaves an epoch before a batch
+    def on_train_epoch_start(self, *_: Any) -> None:
+        """After the epoch before, its validation, and whatever the module and the schedulers did at its end."""
+        if self._every == "epoch":
+            self._leave_or_stay()
 
-    def on_train_batch_end(self, *_: Any) -> None:
-        """Reports what the update logged."""
+    def on_train_batch_start(self, *_: Any) -> None:
+        """After the update before and its validation."""
         if self._every == "step":
-            self._report(self._fresh())
+            self._leave_or_stay()
 
-    def on_validation_end(self, trainer: Any, *_: Any) -> None:
-        """Reports dev scores, those of the sanity check apart."""
-        if self._every == "step" and trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._report(self._fresh())
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        """Looks whether gradients were accumulated, or the weights updated."""
+        self._is_over |= self._every == "step" and trainer.global_step != self._counted
 
-    def on_train_epoch_end(self, trainer: Any, *_: Any) -> None:
-        """After the epoch's last update and its validation."""
-        self._report(self._fresh())
-        if self._every == "epoch" or trainer.global_step != self._counted:
+    def on_train_epoch_end(self, *_: Any) -> None:
+        """An epoch is over."""
+        self._is_over |= self._every == "epoch"
+
+    def on_train_end(self, *_: Any) -> None:
+        """After the last step."""
+        self._is_leaving = True
+        if self._is_over:
             self._step()
 
+    def _leave_or_stay(self) -> None:
+        if self._is_over and not self._step():
+            raise StopIteration  # how Lightning itself leaves its loops
+
     def _step(self) -> bool:
+        if self._is_over:
+            self._report(self._fresh())
+        self._is_over = False
         goes_on = self._goes_on()
         self._counted = self._trainer.global_step
         if not goes_on:
@@ -97,7 +109,7 @@ class _Hooks(Stepping):
 
     @property
     def _turns_back(self) -> bool:
-        return self._every == "epoch" or self._trainer.max_steps != -1
+        return not self._is_leaving and (self._every == "epoch" or self._trainer.max_steps != -1)
 
     def save_state(self, folder: Path) -> None:
         """Writes a checkpoint of Lightning's own."""
@@ -127,7 +139,8 @@ class _Hooks(Stepping):
             attrgetter(name)(loop).load_state_dict(saved[name])
         loop.epoch_loop.on_load_checkpoint(saved["epoch_loop.state_dict"])
         if self._every == "epoch" or not self._stepping:
-            loop.epoch_progress.load_state_dict(saved["epoch_progress"])
-        if not self._stepping:  # between two epochs, where the loop stands when it starts
-            loop.epoch_progress.current.completed = loop.epoch_progress.current.processed
-            loop.epoch_progress.reset_on_restart()
+            done, now = saved["epoch_progress"]["current"]["processed"], loop.epoch_progress.current
+            begun, unfinished = now.ready - now.processed, now.processed - now.completed  # depend on the hook we are in
+            now.ready, now.started, now.processed, now.completed = done + begun, done, done, done - unfinished
+            if self._stepping and not done:
+                iter(loop._data_fetcher)  # Lightning begins the data anew in every epoch but the first
