@@ -35,7 +35,6 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 CALLS = "KILL_STUDY_CALLS"
 ADAPTIVE = "coarse_to_fine"
-TRIALS = 40
 STEP_S = 0.003
 # A child that has said it is about to begin is killed within this many seconds; Ray takes some of them to start.
 MOMENTS_S = {"local": 1.2, "ray": 12.0}
@@ -81,7 +80,7 @@ class Teller:
         """Nothing to put away."""
 
 
-def run_sweep(results: Path, sampler: str, executor: Any, parallel: int) -> None:
+def run_sweep(results: Path, sampler: str, executor: Any, parallel: int, trials: int) -> None:
     # The slow imports come first, so that the moments of killing fall into the sweep.
     import optuna  # noqa: F401
     import pandas  # noqa: F401
@@ -92,8 +91,8 @@ def run_sweep(results: Path, sampler: str, executor: Any, parallel: int) -> None
     space = Space(learning_rate=log(1e-4, 4.0), beta=log_one_minus(0.9, 0.999))
     print("begins", flush=True)
     tuner.sweep(
-        "kill_study:train", space, name=sampler, objective="score", trials=TRIALS, sampler=sampler, seed=3,
-        stopping="auto" if parallel == 1 else "off", executor=executor, parallel=parallel, checkpoint_every_s=0,
+        "kill_study:train", space, name=sampler, objective="score", trials=trials, sampler=sampler, seed=3,
+        stopping="auto" if parallel == 1 else "off", executor=executor, parallel=parallel, checkpoint_every_s=0.03,
         results=results, progress=Teller(), address="local" if executor == "ray" else None,
     ).close()  # fmt: skip
 
@@ -112,12 +111,9 @@ class Child:
     heard: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
-    def start(cls, folder: Path, sampler: str, executor: str, parallel: int) -> Child:
+    def start(cls, folder: Path, sampler: str, *options: str) -> Child:
         folder.mkdir(parents=True, exist_ok=True)
-        command = [
-            sys.executable, __file__, "--child", str(folder), "--samplers", sampler, "--executor", executor,
-            "--parallel", str(parallel),
-        ]  # fmt: skip
+        command = [sys.executable, __file__, "--child", str(folder), "--samplers", sampler, *options]
         errors = folder / "errors.txt"
         with errors.open("w") as stderr:
             process = subprocess.Popen(
@@ -219,18 +215,18 @@ def _head(study: Any) -> Any:
 # ── one study ───────────────────────────────────────────────────────────────────────────────────
 
 
-def torment(folder: Path, sampler: str, kills: int, moments: random.Random, executor: str) -> list[str]:
+def torment(folder: Path, sampler: str, kills: int, moments: random.Random, executor: str, trials: int) -> list[str]:
     """A study killed `kills` times and finished, against the same study undisturbed; returns every broken promise."""
     import tuner
 
     whole = sampler == ADAPTIVE
-    parallel = 1 if whole else 2
+    options = ("--executor", executor, "--trials", str(trials), "--parallel", "1" if whole else "2")
     quiet, disturbed = folder / "undisturbed", folder / "disturbed"
     broken: list[str] = []
     shown: list[dict[str, Any]] = []
     done = 0
     while done < kills:
-        child = Child.start(disturbed, sampler, executor, parallel)
+        child = Child.start(disturbed, sampler, *options)
         after_s = moments.uniform(0.0, MOMENTS_S[executor])
         if not child.kill(after_s):
             break
@@ -249,7 +245,7 @@ def torment(folder: Path, sampler: str, kills: int, moments: random.Random, exec
         verdict = f"BROKEN: {complaints[0]}" if complaints else "nothing shown is lost"
         print(f"kill {done:2d}, {sampler:14} after {after_s:5.2f} s: {told}; {verdict}", flush=True)
     for where in (disturbed, quiet):
-        last = Child.start(where, sampler, executor, parallel)
+        last = Child.start(where, sampler, *options)
         broken += last.wait()
         shown += last.shown if where is disturbed else []
     study, undisturbed = (tuner.open(sampler, results=each) for each in (disturbed, quiet))
@@ -279,11 +275,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--executor", choices=["local", "ray"], default="local")
     parser.add_argument("--samplers", default=f"random,sobol,{ADAPTIVE}")
+    parser.add_argument("--trials", type=int, default=40, help="of each study, of 20 steps each")
     parser.add_argument("--parallel", type=int, default=1, help=argparse.SUPPRESS)
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child is not None:
-        run_sweep(given.child, given.samplers, given.executor, given.parallel)
+        run_sweep(given.child, given.samplers, given.executor, given.parallel, given.trials)
         return 0
     samplers = given.samplers.split(",")
     began, broken = time.monotonic(), []
@@ -291,7 +288,7 @@ def main() -> int:
         for place, sampler in enumerate(samplers):
             share = given.kills // len(samplers) + (place < given.kills % len(samplers))
             moments = random.Random(f"{given.seed} {sampler}")
-            broken += torment(Path(folder) / sampler, sampler, share, moments, given.executor)
+            broken += torment(Path(folder) / sampler, sampler, share, moments, given.executor, given.trials)
     for complaint in broken:
         print(f"BROKEN: {complaint}")
     verdict = f"{len(broken)} promises broken" if broken else "every promise held"

@@ -52,7 +52,14 @@ class Place:
         """The database of a study that is there; otherwise `StudyNotFound` with the nearest name."""
         if self.database is None:
             raise StudyNotFound(f"{self.name} was kept in memory and ended with its process.")
-        if not self.database.is_file():
+        try:
+            there = self.database.is_file()
+        except PermissionError as error:
+            raise StudyError(
+                f"{self.database.parent} may not be read: studies are private to whoever made them. Ask for "
+                "the folder's rights, or for a copy."
+            ) from error
+        if not there:
             known = names(self.folder.parent)
             raise StudyNotFound(
                 f"there is no study {self.name!r} in {self.folder.parent}. {did_you_mean(self.name, known)}"

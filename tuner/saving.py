@@ -39,11 +39,17 @@ class Saver:
         self._saved_at = now()
         self._newest: tuple[int, int] | None = None
         self._cost_s = 0.0
+        self._rests_until = 0.0
 
     @property
     def possible(self) -> bool:
         """Whether there is a state to save and a place to save it."""
         return self.state is not None and self._order.folder is not None
+
+    @property
+    def at_every_step(self) -> bool:
+        """Whether nothing that was trained may be lost, whatever it costs."""
+        return self._order.checkpoint_every_s == 0
 
     def holds(self, segment: int, step: int) -> bool:
         """Whether this very moment has been saved."""
@@ -51,8 +57,10 @@ class Saver:
 
     def due(self, step: int) -> bool:
         """Whether it is time for a checkpoint."""
-        if step <= self.step or not self.possible:
+        if step <= self.step or not self.possible or self._now() < self._rests_until:
             return False
+        if self.at_every_step:
+            return True
         return self._now() - self._saved_at >= max(self._order.checkpoint_every_s, _SAVE_SHARE * self._cost_s)
 
     def save(
@@ -105,7 +113,7 @@ class Saver:
         """Warns, and lets the disk rest before it is tried again."""
         self._warn(str(error))
         self._newest = None
-        self._saved_at, self._cost_s = self._now(), max(self._cost_s, _REST_S / _SAVE_SHARE)
+        self._rests_until = self._now() + _REST_S
 
     def _write(self, snapshot: Snapshot, kind: str, segment: int, request: str) -> bool:
         try:

@@ -61,6 +61,7 @@ class _LocalWorker:
         self._stepped = False
         self._rows: dict[tuple[int, int], list[Row]] = {}
         self._progress: Beat | None = None
+        self._telling = threading.Lock()
         self._thread = threading.Thread(target=self._work, name=f"tuner-{name}", daemon=True)
         self._thread.start()
 
@@ -104,25 +105,28 @@ class _LocalWorker:
 
     def emit(self, event: WorkerEvent) -> None:
         """Sends an event; a decision point or an end makes the executor return."""
-        if not self.killed:
-            self.flush()
-            self._executor.deliver(self.name, event, urgent=isinstance(event, Waiting | Ended))
+        with self._telling:
+            if not self.killed:
+                self._flush()
+                self._executor.deliver(self.name, event, urgent=isinstance(event, Waiting | Ended))
 
     def add_report(self, trial: int, segment: int, rows: list[Row]) -> None:
         """Buffers reports."""
-        self._rows.setdefault((trial, segment), []).extend(rows)
+        with self._telling:
+            self._rows.setdefault((trial, segment), []).extend(rows)
 
     def flush(self) -> None:
-        """Sends the buffered reports."""
+        """Sends the buffered reports, and how far the trial has come since the last time; from any thread."""
+        with self._telling:
+            self._flush()
+            if self._progress is not None:
+                self._executor.deliver(self.name, self._progress, urgent=False)
+                self._progress = None
+
+    def _flush(self) -> None:
         for (trial, segment), rows in self._rows.items():
             self._executor.deliver(self.name, pack_reports(trial, segment, rows), urgent=False)
         self._rows.clear()
-
-    def beat(self) -> None:
-        """Sends how far the trial has come since the last time."""
-        if self._progress is not None:
-            self._executor.deliver(self.name, self._progress, urgent=False)
-            self._progress = None
 
     def passed(self, trial: int, step: int) -> None:
         """A step is over, or the first is about to begin: whoever is behind goes first."""
@@ -200,15 +204,11 @@ class LocalExecutor:
         while not self._urgent and self._advance(deadline) and time.monotonic() < self._turn_ends:
             pass
         for worker in self._workers.values():
-            if worker is not self._away:
-                worker.flush()
-                worker.beat()
+            worker.flush()
         self._dismiss()
         if not self._events and self._away is None and not any(each.runnable for each in self._workers.values()):
             time.sleep(max(0.0, deadline - time.monotonic()))
-        events = list(self._events)
-        self._events.clear()
-        return events
+        return [self._events.popleft() for _ in range(len(self._events))]
 
     def kill(self, worker: str, why: str) -> None:
         """Abandons the worker's thread and puts a fresh worker in its place."""
