@@ -36,21 +36,21 @@ class StepBudget:
     """Total training steps over all trials, granted in portions so that it is never exceeded."""
 
     def __init__(self, total: int, parallel: int) -> None:
-        self._total, self._parallel = total, max(1, parallel)
+        self._parallel = max(1, parallel)
         self._granted: dict[int, int] = {}
-
-    @property
-    def left(self) -> int:
+        self.left = total
         """Steps not granted yet."""
-        return self._total - sum(self._granted.values())
 
     def note(self, trial: int, step: int) -> None:
-        """A trial ended at `step`: what it was granted beyond returns."""
+        """A trial has `step` steps, and no more: what it was granted beyond returns."""
+        self.left += self._granted.get(trial, 0) - step
         self._granted[trial] = step
 
     def grant(self, trial: int, step: int, ask_at: int | None) -> int | None:
         """The step up to which the trial may train now, at most `ask_at`; None when nothing is left."""
-        held = self._granted.get(trial, step)
+        if trial not in self._granted:
+            self.note(trial, step)
+        held = self._granted[trial]
         wanted = None if ask_at is None else ask_at - held
         if wanted is not None and wanted <= 0:
             return ask_at
@@ -58,7 +58,7 @@ class StepBudget:
         more = min(self.left, portion if wanted is None else min(wanted, portion))
         if more <= 0:
             return None if held <= step else held
-        self._granted[trial] = held + more
+        self.note(trial, held + more)
         return held + more
 
 
