@@ -22,6 +22,7 @@ from tuner.messages import (
     Changed,
     Command,
     Continue,
+    Delivered,
     Did,
     Ended,
     Executor,
@@ -45,6 +46,7 @@ from tuner.records import (
     CheckpointDropped,
     CheckpointSaved,
     Noted,
+    Received,
     Record,
     Reported,
     RoundOpened,
@@ -54,7 +56,7 @@ from tuner.records import (
     TrialStarted,
     TrialState,
 )
-from tuner.revival import again, open_first, recover
+from tuner.revival import adopt, again, open_first, recover
 from tuner.shelf import Shelf
 from tuner.steering import Steering
 from tuner.store import Store
@@ -100,9 +102,10 @@ class Coordinator:
         """`shelf` None: nothing is kept on disk, as in a replay in memory."""
         self.study, self.store, self.policy, self.executor, self.shelf = study, store, policy, executor, shelf
         self.crew = Crew()
-        self._steering = steering
+        self.steering = steering
         self.paused = False
         self.repeats: dict[int, tuple[Change, ...]] = {}
+        self.orphans: set[int] = set()
         self._care, self._faces, self._rerun = care, tuple(faces), rerun
         self._pending: list[Record] = []
         self._outgoing: list[tuple[str, Command]] = []
@@ -140,7 +143,7 @@ class Coordinator:
             self.commit()
             self.store.left_clean = False
             while (finished := self._finished()) is None:
-                self._turn(self.executor.poll(0.0 if self._outgoing or self._orders else self._steering.attention_s))
+                self._turn(self.executor.poll(0.0 if self._outgoing or self._orders else self.steering.attention_s))
             self._turn([])
             self.store.left_clean = not self.crew.busy()
             self._show(last=True)
@@ -164,8 +167,11 @@ class Coordinator:
             match event:
                 case WorkerReady():
                     self.crew.join(event.worker, event.node, event.pid, now)
+                    adopt(self, event, now)
                 case WorkerLost():
                     self._lose(event, now)
+                case Delivered():
+                    self.record(Received(worker=event.worker, incarnation=event.incarnation, batch=event.batch))
                 case (worker, said) if worker in self.crew.desks:
                     self._take(self.crew.desks[worker], said, over)
         self._take_requests()
@@ -259,7 +265,7 @@ class Coordinator:
             self._shelve(trial, event)
         if isinstance(event, Saved | Changed | Reverted | Did):
             desk.last_sign = self.executor.now()
-            self._steering.took_effect(self, trial, event)
+            self.steering.took_effect(self, trial, event)
             return
         if trial.ended or getattr(event, "segment", trial.head.segment) != trial.head.segment:
             return
@@ -271,7 +277,7 @@ class Coordinator:
             case Reported():
                 self._names_reported.update(event.names)
                 self.record(event)
-                self._steering.reported(self, trial, event)
+                self.steering.reported(self, trial, event)
             case Forgot():
                 self.crew.release(trial.trial)
             case Started():
@@ -281,7 +287,7 @@ class Coordinator:
                 if self._ending is not None:
                     self._tell_to_end(desk, trial.trial)
                 else:
-                    self._steering.started(self, trial)
+                    self.steering.started(self, trial)
             case Waiting():
                 self._waiting.append(event)
             case Held():
@@ -339,7 +345,7 @@ class Coordinator:
             )
         )  # fmt: skip
         self.policy.ended(trial)
-        self._steering.ended(self, trial)
+        self.steering.ended(self, trial)
         self._losses.pop(trial.trial, None)
         self._suspects.discard(trial.trial)
         if state == "failed":
@@ -481,7 +487,7 @@ class Coordinator:
     # ── ending ──────────────────────────────────────────────────────────────────────────────────
 
     def _finished(self) -> str | None:
-        idle = not self.crew.ready and not self.crew.busy()
+        idle = not self.crew.ready and not self.crew.busy() and not self.orphans
         if self._ending is not None:
             late = time.monotonic() - self._ending_since > _GRACE_S
             return self._ending if late or not self.crew.busy() else None
@@ -502,12 +508,12 @@ class Coordinator:
     def _take_requests(self) -> None:
         if time.monotonic() < self._next_requests:
             return
-        self._next_requests = time.monotonic() + self._steering.attention_s
+        self._next_requests = time.monotonic() + self.steering.attention_s
         for request in self.store.new_requests():
             if request.request not in self.study.requests:
                 self.study.apply(request)
             if self.study.requests[request.request].state == "received":
-                self._steering.answer(self, request)
+                self.steering.answer(self, request)
 
     def _show(self, *, last: bool = False) -> None:
         if not self._faces or (not last and time.monotonic() < self._next_show):

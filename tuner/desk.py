@@ -82,6 +82,7 @@ class TrialDesk:
         self._recipe = order.recipe
         self._changes = deque(order.changes)
         self._later: list[Adjust] = []
+        self._seen: set[str] = set()
         self._ask_at = order.ask_at
         self._asking = False
         self._pause_at: int | None = order.from_step if order.paused else None
@@ -181,6 +182,11 @@ class TrialDesk:
     def _obey(self, command: Command) -> None:
         if command.trial != self.order.trial:
             return  # meant for a trial that has ended meanwhile
+        request = getattr(command, "request", "")
+        if request in self._seen:
+            return  # a coordinator that took this worker over asks once more, to be sure
+        if request:
+            self._seen.add(request)
         match command:
             case Continue():
                 self._ask_at, self._asking = command.ask_at, False

@@ -173,11 +173,21 @@ Command: TypeAlias = Continue | Stop | Pause | Resume | Save | Adjust | Revert |
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerReady:
-    """A worker stands and waits for orders."""
+    """A worker stands and waits for orders, or has outlived its coordinator and is still `training` this trial."""
 
     worker: str
     node: str
     pid: int
+    training: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """What a worker that may outlive its coordinator has said, up to a batch; once on record it is not sent again."""
+
+    worker: str
+    incarnation: str
+    batch: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -328,7 +338,7 @@ WorkerEvent: TypeAlias = (
 )
 """What a worker itself says; an executor adds which worker said it."""
 
-Event: TypeAlias = WorkerReady | WorkerLost | tuple[str, WorkerEvent]
+Event: TypeAlias = WorkerReady | WorkerLost | Delivered | tuple[str, WorkerEvent]
 
 
 class Executor(Protocol):
@@ -339,8 +349,14 @@ class Executor(Protocol):
     `WorkerLost`; `submit` and `send` never block on training.
     """
 
-    def open(self, job: Job, parallel: int | None) -> int:
-        """Makes the workers; returns how many there will be."""
+    outlives: bool
+    """Whether workers may go on when their coordinator dies, and be there already when the next one opens."""
+
+    def open(self, job: Job, parallel: int | None, delivered: Mapping[str, int] | None = None) -> int:
+        """Makes the workers; returns how many there will be.
+
+        `delivered` says what is on record already of workers that outlived their coordinator, by incarnation.
+        """
         ...
 
     def submit(self, worker: str, orders: tuple[Order, ...]) -> None:

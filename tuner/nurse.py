@@ -6,6 +6,7 @@ imported. What goes wrong before there is a record to write to is the last line 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -20,7 +21,7 @@ from tuner.functions import KEPT, Portable
 from tuner.messages import Executor, Job
 from tuner.places import Place
 from tuner.records import Goal, Purpose
-from tuner.store import Store
+from tuner.store import Store, alive
 
 _FILE = "run.json"
 _LOG = "coordinator.log"
@@ -97,26 +98,38 @@ def start(place: Place) -> int:
     if database is None:
         raise StudyError("a babysat run needs a folder: it outlives the process that started it.")
     with (place.folder / _LOG).open("ab") as log:
-        process = subprocess.Popen(
+        parting = subprocess.run(
             [sys.executable, "-m", "tuner.nurse", str(place.folder)],
             stdin=subprocess.DEVNULL,
-            stdout=log,
+            stdout=subprocess.PIPE,
             stderr=log,
-            start_new_session=True,
-            cwd=Path.cwd(),
+            text=True,
+            check=False,
         )
+    if not parting.stdout.strip().isdigit():
+        raise StudyError(f"no coordinator could be started for {place.name}: {_last_words(place.folder / _LOG)}")
+    pid = int(parting.stdout)
     deadline = time.monotonic() + _STARTS_WITHIN_S
     while time.monotonic() < deadline:
         if (holder := _holder(database)) is not None:
             return holder[1]
-        if process.poll() is not None:
-            if process.returncode == 0:
-                return process.pid  # it was quick
+        if not alive(pid):
+            if _holder(database) is None and _ended(database):
+                return pid  # it was quick
             raise StudyError(_last_words(place.folder / _LOG))
-        time.sleep(0.02)
-    raise StudyError(
-        f"the coordinator of {place.name} (pid {process.pid}) did not begin within {_STARTS_WITHIN_S:g} s."
-    )
+        time.sleep(0.01)
+    raise StudyError(f"the coordinator of {place.name} (pid {pid}) did not begin within {_STARTS_WITHIN_S:g} s.")
+
+
+def _ended(database: Path) -> bool:
+    """Whether the run has come to its end already."""
+    if not database.is_file():
+        return False
+    store = Store.open(database)
+    try:
+        return bool(store.brief()["ended"])
+    finally:
+        store.close()
 
 
 def _holder(database: Path) -> tuple[str, int] | None:
@@ -156,7 +169,7 @@ def nurse(folder: Path) -> None:
     assignment = Assignment.read(folder)
     place = Place.of(folder.name, folder.parent, None)
     records = Store.create(place.existing_or_new())
-    hands = _hands(assignment)
+    hands = _hands(assignment, folder)
     try:
         records.acquire(time.time())
         state, _ = fold(records)
@@ -191,25 +204,36 @@ def nurse(folder: Path) -> None:
         if not state.trials:
             coordinator.create(draft, next_up=False)  # recovery takes it up
             coordinator.commit()
-        hands.open(job, 1)
+        hands.open(job, 1, state.received)
         coordinator.run()
     finally:
         hands.close()
         records.close()
 
 
-def _hands(assignment: Assignment) -> Executor:
+def _hands(assignment: Assignment, folder: Path) -> Executor:
     if assignment.executor == "local":
         from tuner.executors.local import LocalExecutor
 
         return LocalExecutor()
     from tuner.executors.ray import RayExecutor
 
-    return RayExecutor(address=assignment.address, cpus=assignment.cpus, gpus=assignment.gpus, ship=Path.cwd())
+    return RayExecutor(
+        address=assignment.address, cpus=assignment.cpus, gpus=assignment.gpus, ship=Path.cwd(),
+        keep=f"{assignment.name}-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}",
+    )  # fmt: skip
 
 
 def main() -> int:
-    """The process: its last line says what went wrong."""
+    """Parts from the terminal that started it, says its pid, and coordinates; its last line says what went wrong."""
+    os.umask(0o077)
+    child = os.fork()  # before any thread is there
+    if child:
+        print(child, flush=True)
+        os._exit(0)
+    os.setsid()
+    log = os.dup(sys.stderr.fileno())
+    os.dup2(log, sys.stdout.fileno())
     try:
         nurse(Path(sys.argv[1]))
     except TunerError as error:
@@ -221,5 +245,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    os.umask(0o077)
     sys.exit(main())

@@ -179,6 +179,15 @@ class CheckpointDropped:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """Everything that a worker which may outlive its coordinator has said, up to this batch, is on record."""
+
+    worker: str
+    incarnation: str
+    batch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Noted:
     """Something worth remembering, by a person or by tuner itself."""
 
@@ -252,6 +261,7 @@ Record: TypeAlias = (
     | Reported
     | CheckpointSaved
     | CheckpointDropped
+    | Received
     | Noted
     | Requested
     | Answered
@@ -271,6 +281,7 @@ TABLES: dict[str, type[Any]] = {
     "reports": Reported,
     "checkpoints": CheckpointSaved,
     "drops": CheckpointDropped,
+    "receipts": Received,
     "notes": Noted,
     "requests": Requested,
     "answers": Answered,

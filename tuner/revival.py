@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tuner import checkpoints
-from tuner.messages import Change
+from tuner.messages import Change, WorkerReady
 from tuner.policy import Draft
 from tuner.recipe import Recipe
 from tuner.records import Cause, CheckpointSaved, SegmentOpened, TrialHeld
@@ -110,7 +110,6 @@ def _newest_whole(coordinator: Coordinator, trial: Trial) -> Checkpoint | None:
 def recover(coordinator: Coordinator, *, failed_too: bool) -> None:
     """Takes up what an earlier coordinator left: nothing that may have begun begins again without saying so."""
     study = coordinator.study
-    now = coordinator.executor.now()
     live = unfinished(study)
     if failed_too:
         for number in [number for number in study.ended_order if study.trials[number].state == "failed"]:
@@ -124,8 +123,29 @@ def recover(coordinator: Coordinator, *, failed_too: bool) -> None:
             coordinator.crew.ready.append(trial.trial)
         elif trial.state == "waiting":
             again(coordinator, trial, "retry", "it may have begun: its coordinator ended without a word")
+        elif trial.state == "running" and coordinator.executor.outlives:
+            coordinator.orphans.add(trial.trial)  # its worker may still be training: the first that reports will tell
         else:
-            if trial.state == "running":
-                why = "its coordinator ended without a word"
-                coordinator.record(TrialHeld(trial=trial.trial, state="lost", step=trial.steps, why=why, at=now))
-            again(coordinator, trial, "retry", "its coordinator ended")
+            _take_up(coordinator, trial)
+
+
+def adopt(coordinator: Coordinator, event: WorkerReady, now: float) -> None:
+    """A worker is there: it goes on with what it trains, and whatever else was left is taken up from its checkpoint."""
+    orphans, coordinator.orphans = coordinator.orphans, set()
+    desk = coordinator.crew.desks[event.worker]
+    for number in orphans:
+        if number == event.training:
+            coordinator.crew.assign(desk, number, now)
+            desk.started_at = now
+            coordinator.steering.started(coordinator, coordinator.study.trials[number])
+        else:
+            _take_up(coordinator, coordinator.study.trials[number])
+
+
+def _take_up(coordinator: Coordinator, trial: Trial) -> None:
+    if trial.state == "running":
+        why = "its coordinator ended without a word"
+        coordinator.record(
+            TrialHeld(trial=trial.trial, state="lost", step=trial.steps, why=why, at=coordinator.executor.now())
+        )
+    again(coordinator, trial, "retry", "its coordinator ended")

@@ -456,6 +456,11 @@ def _alive(lease: dict[str, Any], host: str, now: float) -> bool:
     return bool(now - lease["heartbeat"] < FOREIGN_LEASE_S)
 
 
+def alive(pid: int) -> bool:
+    """Whether a process of this host lives."""
+    return bool(_born(pid))
+
+
 def _born(pid: int) -> str:
     """When the process began, so that a reused pid is not mistaken for it; empty where no such process lives."""
     stat = Path(f"/proc/{pid}/stat")

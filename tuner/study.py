@@ -230,6 +230,7 @@ class StudyState:
     rounds: list[Round] = field(default_factory=list)
     checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
     requests: dict[str, Request] = field(default_factory=dict)
+    received: dict[str, int] = field(default_factory=dict)
     live: dict[int, Trial] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     ended_order: list[int] = field(default_factory=list)
@@ -389,6 +390,9 @@ class StudyState:
         if record.state == "applied" and request.verb == "extend":
             self.extra_steps += int(request.arguments["steps"])
 
+    def _received(self, record: rec.Received) -> None:
+        self.received[record.incarnation] = record.batch
+
     def _untouched(self, record: rec.Record) -> None:
         """Notes, adjustments and verdicts matter to tables alone."""
 
@@ -447,6 +451,7 @@ _APPLY: dict[type[Any], Callable[[StudyState, Any], None]] = {
     rec.CheckpointDropped: StudyState._checkpoint_dropped,
     rec.Requested: StudyState._requested,
     rec.Answered: StudyState._answered,
+    rec.Received: StudyState._received,
     rec.Noted: StudyState._untouched,
     rec.Adjusted: StudyState._untouched,
     rec.Judged: StudyState._untouched,

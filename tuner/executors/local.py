@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -158,6 +159,8 @@ class LocalExecutor:
     A function that hangs cannot be killed here, only abandoned on its daemon thread.
     """
 
+    outlives = False
+
     def __init__(self, *, clock: Clock = "wall") -> None:
         self.clock: Clock = clock
         self.turn = threading.Semaphore(0)
@@ -174,8 +177,13 @@ class LocalExecutor:
 
     # ── the contract ────────────────────────────────────────────────────────────────────────────
 
-    def open(self, job: Job, parallel: int | None) -> int:
-        """Makes the workers; without `parallel`, one."""
+    def open(
+        self,
+        job: Job,
+        parallel: int | None,
+        delivered: Mapping[str, int] | None = None,  # noqa: ARG002
+    ) -> int:
+        """Makes the workers; without `parallel`, one. None outlives this process, so nothing was `delivered`."""
         self._job, self._function = job, resolve(job.function, job.search_path)
         return self.resize(parallel or 1)
 

@@ -11,6 +11,7 @@ import logging
 import os
 import queue
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 from tuner.errors import ExecutorError, TunerError
 from tuner.executors.thread import Batch, WorkerThread
 from tuner.executors.trial_log import take_over_prints
-from tuner.messages import Command, Ended, Event, Forgot, Job, Order, Started, WorkerLost, WorkerReady
+from tuner.messages import Command, Delivered, Ended, Event, Forgot, Job, Order, Started, WorkerLost, WorkerReady
 from tuner.worker import check_results_are_shared, resolve
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -42,6 +43,7 @@ class _Hello:
     node: str
     pid: int
     problem: str | None
+    training: int | None
 
 
 class _RayWorker:
@@ -64,7 +66,8 @@ class _RayWorker:
     def hello(self) -> _Hello:
         incarnation = "" if self._problem else self._thread.incarnation
         node = f"{os.uname().nodename}:{ray.get_runtime_context().get_node_id()[:6]}"
-        return _Hello(incarnation=incarnation, node=node, pid=os.getpid(), problem=self._problem)
+        training = None if self._problem else self._thread.training
+        return _Hello(incarnation=incarnation, node=node, pid=os.getpid(), problem=self._problem, training=training)
 
     def tell(self, incarnation: str, orders: tuple[Order, ...], command: Command | None) -> None:
         if incarnation != self._thread.incarnation:
@@ -98,9 +101,23 @@ class RayExecutor:
     """Runs training functions on a Ray cluster, `address="local"` starting one on this machine."""
 
     def __init__(
-        self, *, address: str | None = None, cpus: float = 1, gpus: float = 0, ship: Path | None = None
+        self,
+        *,
+        address: str | None = None,
+        cpus: float = 1,
+        gpus: float = 0,
+        ship: Path | None = None,
+        keep: str | None = None,
     ) -> None:
-        """`cpus` and `gpus` are per trial; `ship` is a folder of code that other nodes need."""
+        """`cpus` and `gpus` are per trial; `ship` is a folder of code that other nodes need.
+
+        With `keep`, a name, workers outlive this process on a cluster, and the next executor of that name takes them
+        over with everything they have said meanwhile.
+        """
+        self.outlives = keep is not None and address not in (None, "local")
+        self._keep = keep if self.outlives else None
+        self._delivered: dict[str, int] = {}
+        self._heard: list[tuple[_Seat, int]] = []
         self._address = address or "local"
         self._cpus, self._gpus, self._ship = cpus, gpus, ship
         self._job: Job | None = None
@@ -113,9 +130,10 @@ class RayExecutor:
 
     # ── the contract ────────────────────────────────────────────────────────────────────────────
 
-    def open(self, job: Job, parallel: int | None) -> int:
+    def open(self, job: Job, parallel: int | None, delivered: Mapping[str, int] | None = None) -> int:
         """Connects, or starts Ray, and asks for the workers; they announce themselves in `poll`."""
         self._job = job
+        self._delivered = dict(delivered or {})
         self._connect(parallel)
         self._opened_at = time.monotonic()
         count = parallel or self._fitting()
@@ -138,8 +156,12 @@ class RayExecutor:
             seat.actor.tell.options(concurrency_group="control").remote(seat.incarnation, (), command)
 
     def poll(self, timeout_s: float) -> list[Event]:
-        """Events of all workers; waits for the first."""
+        """Events of all workers; waits for the first. What came with the last call counts as recorded now."""
         self._retry_lost()
+        heard, self._heard = self._heard, []
+        for seat, batch in heard:
+            if not seat.gone and seat.incarnation:
+                self._ask(seat, batch)
         timeout = 0.0 if self._events else timeout_s
         try:
             while True:
@@ -201,10 +223,18 @@ class RayExecutor:
             max_restarts=-1,
             max_task_retries=0,
             scheduling_strategy="SPREAD",
+            **self._kept(self._names),
         )
         seat = _Seat(f"worker-{self._names}", remote.remote(self._job))
         self._seats[seat.name] = seat
         self._greet(seat)
+
+    def _kept(self, number: int) -> dict[str, Any]:
+        """What makes a worker outlive its coordinator, and be found again."""
+        if self._keep is None:
+            return {}
+        name = f"{self._keep}-{number}"
+        return {"name": name, "namespace": "tuner", "lifetime": "detached", "get_if_exists": True}
 
     def _greet(self, seat: _Seat) -> None:
         self._listen(seat, "hello", seat.actor.hello.options(concurrency_group="control").remote())
@@ -230,13 +260,17 @@ class RayExecutor:
                 raise ExecutorError(problem)
             case _Hello():
                 seat.incarnation = outcome.incarnation
-                self._events.append(WorkerReady(worker=seat.name, node=outcome.node, pid=outcome.pid))
-                self._ask(seat, 0)
+                training = outcome.training if self.outlives else None
+                self._events.append(
+                    WorkerReady(worker=seat.name, node=outcome.node, pid=outcome.pid, training=training)
+                )
+                self._ask(seat, self._delivered.get(seat.incarnation, 0))
             case (int(number), list(events)):
                 self._events.extend((seat.name, event) for event in events)
+                if self.outlives:
+                    self._events.append(Delivered(worker=seat.name, incarnation=seat.incarnation, batch=number))
                 self._see_whether_busy(seat, events)
-                if not seat.gone:
-                    self._ask(seat, number)
+                self._heard.append((seat, number))
             case None:  # a poll meant for the incarnation before
                 self._mourn(seat, None)
             case _:

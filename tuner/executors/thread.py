@@ -54,6 +54,8 @@ class WorkerThread:
         self._leaves_at = 0.0
         self._sent: Batch = (0, [])
         self._progress: Beat | None = None
+        self.training: int | None = None
+        """The trial that an order was taken or queued for and that has not been heard to end."""
         threading.Thread(target=self._work, name="tuner-training", daemon=True).start()
 
     # ── what the coordinator calls ──────────────────────────────────────────────────────────────
@@ -61,6 +63,7 @@ class WorkerThread:
     def submit(self, orders: tuple[Order, ...]) -> None:
         """Queues orders."""
         for order in orders:
+            self.training = order.trial
             self._orders.put(order)
 
     def send(self, command: Command) -> None:
