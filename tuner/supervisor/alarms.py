@@ -17,6 +17,7 @@ from tuner.supervisor.series import (
     Series,
     autocorrelation_time,
     block_means,
+    is_sane,
     robust_level,
 )
 
@@ -58,11 +59,15 @@ def divergence(series: Series, window: int, *, change: float = -inf) -> Divergen
     window and at least 2τ: five of them outlast the two windows in which a spike may heal. A level is compared with
     levels since the last `change` alone, for a change of settings may shift it and still be good.
     """
-    broken = ~np.isfinite(series.values)
+    broken = ~is_sane(series.values)
     if broken.any():
-        onset = int(series.steps[int(np.argmax(broken))])
-        return Divergence(onset=onset, statistic=("values that are not finite", float(broken.sum())), threshold=0.0,
-                          why=f"it is no finite number since step {onset}")  # fmt: skip
+        first = int(np.argmax(broken))
+        step = int(series.steps[first])
+        # What ends in nan has often left its course before.
+        earlier = divergence(Series(steps=series.steps[:first], values=series.values[:first]), window, change=change)
+        return Divergence(onset=earlier.onset if earlier else step,
+                          statistic=("values that are not finite", float(broken.sum())), threshold=0.0,
+                          why=f"it is no finite number since step {step}")  # fmt: skip
     return _above_start(series, window) or _rising(series, window) or _high(series.after(change), window)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from tuner.supervisor.advice import LARGEST_FACTOR, Advice, Facts, Symptom, Urgency, Verb, command_of
 from tuner.supervisor.alarms import Spike, accepted, divergence, spike
 from tuner.supervisor.direction import BOLD, LONG_PERIOD, TIMID, Direction, alternating, direction, ringing
-from tuner.supervisor.series import Series, window_length
+from tuner.supervisor.series import Series, is_sane, window_length
 from tuner.supervisor.trend import MIN_REPORTS, Trend, bend, trend
 from tuner.supervisor.verdict import ChangeVerdict, verdict
 
@@ -185,6 +185,7 @@ class _Case:
         facts, since = self.facts, int(settled.steps[-min(len(settled), max(MIN_REPORTS, len(settled) // 2))])
         way = direction(facts.scores.get(facts.update_cos_name), facts.beta or 0.0, self.window)
         worth = facts.worth().after(since - 1)
+        worth = worth.where(is_sane(worth.values))
         gains = trend(worth, smallest_gain=facts.smallest_gain, steps_left=facts.steps_left)
         if gains.word == "flat":
             return self._flat(gains, way, since)

@@ -13,6 +13,7 @@ Array = npt.NDArray[np.float64]
 Steps = npt.NDArray[np.int64]
 
 BLOCKS = 10  # fewer block means than this say nothing
+HUGE = 1e100
 MAD_TO_SD = 1.4826  # of a normal distribution
 
 
@@ -118,7 +119,7 @@ def kept_correlation(tau: float, length: int) -> float:
     """The correlation that neighbouring block means keep if the values are AR(1) with autocorrelation time τ.
 
     >>> round(kept_correlation(19.0, 38), 2)    # φ = 0.9 and blocks of 2 τ
-    0.17
+    0.16
     """
     phi = (tau - 1) / (tau + 1)
     if phi <= 0:
@@ -126,6 +127,12 @@ def kept_correlation(tau: float, length: int) -> float:
     lags = np.arange(1, length)
     variance = length + 2 * float(np.sum((length - lags) * phi**lags))
     return float(phi * ((1 - phi**length) / (1 - phi)) ** 2 / variance)
+
+
+def is_sane(values: Array) -> npt.NDArray[np.bool_]:
+    """Which values are finite numbers that a training run can come back from, and whose squares are finite too."""
+    sane: npt.NDArray[np.bool_] = np.abs(values) < HUGE
+    return sane
 
 
 def robust_level(values: Array) -> tuple[float, float]:

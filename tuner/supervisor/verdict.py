@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from tuner.records import Goal
-from tuner.supervisor.series import BLOCKS, Array, Series, autocorrelation_time, block_means
+from tuner.supervisor.series import BLOCKS, Array, Series, autocorrelation_time, block_means, is_sane
 
 Comparison: TypeAlias = Literal["averaged", "cooled", "same_rate", "raw", "earlier"]
 """How `before` and `after` came about.
@@ -79,11 +79,12 @@ def verdict(
         )
     else:
         _, here, there = np.intersect1d(later.steps, before.steps, return_indices=True)
-        differences = sign * (later.values[here] - before.values[there])
+        with np.errstate(invalid="ignore"):  # ∞ - ∞ is nan, and judged as such below
+            differences = sign * (later.values[here] - before.values[there])
     if not len(differences):
         return _inconclusive(0, f"nothing to compare yet: for {cool_off} steps after a change nothing is judged")
-    if not np.isfinite(differences).all():
-        lost = not np.isfinite(later.values).all()
+    if not is_sane(differences).all():
+        lost = not is_sane(later.values).all()
         return ChangeVerdict(word="worse" if lost else "better", statistic=("values that are not finite", 1.0),
                              threshold=0.0, blocks=0, why="one of the two has diverged")  # fmt: skip
     length = ceil(2 * autocorrelation_time(differences, degree=2))
@@ -101,7 +102,7 @@ def verdict(
 
 def _ceiling(values: Array) -> float:
     """The mean and three of its standard errors; ∞ of too few values, so that nothing is worse."""
-    if len(values) < 4:
+    if len(values) < 4 or not is_sane(values).all():
         return inf
     error = float(values.std(ddof=1)) * sqrt(autocorrelation_time(values, degree=1) / len(values))
     return float(values.mean()) + 3 * error
