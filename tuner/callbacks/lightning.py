@@ -20,7 +20,7 @@ def lightning_callback(run: Run, *, every: Every = "epoch") -> Any:
 
     Reports whatever the module logs, in the step in which it does. Every epoch: resuming and going back give the same
     numbers as long as the global generators, or the epoch, decide the order of the data. Every step: limit training by
-    `max_steps`; after a resume an epoch begins at its first batch, and going back leaves the place in the data as it is.
+    `max_steps`; after a resume an epoch begins at its first batch, and going back keeps the place in the data.
     """
     return _callback_class()(run, every)
 
@@ -113,7 +113,7 @@ class _Hooks(Stepping):
 
     def save_state(self, folder: Path) -> None:
         """Writes a checkpoint of Lightning's own."""
-        self._trainer.save_checkpoint(folder / _CHECKPOINT)
+        self._trainer.save_checkpoint(folder / _CHECKPOINT, weights_only=False)
 
     def load_state(self, folder: Path) -> None:
         """Reads it into the trainer as it trains: `ckpt_path` is for a trainer that has not begun."""
