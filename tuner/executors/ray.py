@@ -60,7 +60,7 @@ class _RayWorker:
             self._thread = WorkerThread(resolve(job.function, job.search_path), job, log)
         except TunerError as error:
             self._problem = str(error)
-        except Exception as error:  # the user's module may do anything when it is imported
+        except BaseException as error:  # the user's module may do anything when it is imported, also exit
             self._problem = f"{job.function!r:.200} cannot be imported on this worker: {type(error).__name__}: {error}"
 
     def hello(self) -> _Hello:
@@ -136,8 +136,9 @@ class RayExecutor:
         self._delivered = dict(delivered or {})
         self._connect(parallel)
         self._opened_at = time.monotonic()
-        count = parallel or self._fitting()
-        if count < 1:
+        fitting = self._fitting()
+        count = parallel or fitting
+        if fitting < 1 and (parallel is None or self._address == "local"):  # a cluster may still grow
             raise ExecutorError(f"no trial can be placed: {self._lack()}. Ask for less (cpus=, gpus=) or add a node.")
         return self.resize(count)
 
@@ -211,6 +212,7 @@ class RayExecutor:
         self._seats.clear()
         if self._ours:
             ray.shutdown()
+            self._speak_for_ray(True)
             self._ours = False
 
     # ── workers ─────────────────────────────────────────────────────────────────────────────────
@@ -252,6 +254,9 @@ class RayExecutor:
         if seat.gone:
             return
         match outcome:
+            case ray.exceptions.RayActorError() if "creation task" in str(outcome):
+                last = str(outcome).strip().splitlines()[-1].strip()
+                raise ExecutorError(f"workers cannot start: {last}. Is the same tuner installed on every node?")
             case ray.exceptions.RayActorError():
                 self._mourn(seat, outcome)
             case BaseException():
@@ -344,6 +349,11 @@ class RayExecutor:
             )
             raise ExecutorError(f"{where}: {type(error).__name__}: {error}") from error
         self._ours = True
+        self._speak_for_ray(False)
+
+    def _speak_for_ray(self, aloud: bool) -> None:
+        """Ray prints whatever its raylet complains of, unless told not to; tuner says the same in a sentence."""
+        ray._private.worker._worker_logs_enabled = aloud
 
     def _fitting(self) -> int:
         """How many trials the cluster holds at a time."""
@@ -369,15 +379,19 @@ def _outcome(future: Any) -> Any:
 def _why(error: ray.exceptions.RayActorError | None) -> str:
     if error is None:
         return "its process was replaced"
-    text = " ".join(str(error).split())
-    for sign, sentence in _CAUSES:
+    text = str(error)
+    for sign, sentence in _CAUSES.items():
         if sign in text:
             return sentence
-    return f"its process died ({text[:160]})"
+    if isinstance(error, ray.exceptions.ActorUnavailableError):
+        return "its process died, or its node cannot be reached"
+    return "its process died"
 
 
-_CAUSES: list[tuple[str, str]] = [
-    ("out of memory", "its process was killed: the node ran out of memory"),
-    ("OOM", "its process was killed: the node ran out of memory"),
-    ("node", "its node is gone, or its process died"),
-]
+# By what Ray's messages say; how a process died stands in Ray's own logs.
+_CAUSES = {
+    "out of memory": "its process was killed: the node ran out of memory",
+    "OOM": "its process was killed: the node ran out of memory",
+    "its node has died": "its node died",
+    "preempted": "its node was preempted",
+}
