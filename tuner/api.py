@@ -87,7 +87,7 @@ def sweep(
     )  # fmt: skip
     place = Place.of(name, results, store)
     space = space if isinstance(space, Space) else Space.load(space)
-    function = portable(train)
+    function = portable(train, travels=executor != "local")
     if trials is None and budget_steps is None and time_budget_s is None:
         trials = DEFAULT_TRIALS
     starts = [start] if isinstance(start, Mapping) else list(start or ())
@@ -290,7 +290,7 @@ def _executor(
     if kind == "local":
         from tuner.executors.local import LocalExecutor
 
-        return LocalExecutor(clock=clock)
+        return LocalExecutor(clock=clock, function=function.function)
     from tuner.executors.ray import RayExecutor
 
     own_code = function.module_folder is not None or isinstance(function.payload, bytes)

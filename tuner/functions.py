@@ -23,18 +23,20 @@ KEPT = "function.pickle"
 class Portable:
     """A training function that other processes can get hold of."""
 
+    function: TrainingFunction
+    """Itself, for whoever trains in this process."""
     name: str
     """`package.module:function`; what the record keeps."""
     payload: str | bytes
-    """The import path, or a cloudpickle where nothing can be imported."""
+    """The import path, or a cloudpickle where nothing can be imported and all it holds can be copied."""
     source_sha256: str
     module_folder: Path | None
     """Where the module lies, when it is code of the user's own."""
     search_path: tuple[str, ...]
 
 
-def portable(train: TrainingFunction | str) -> Portable:
-    """Checks that the function is one, and finds the way it travels."""
+def portable(train: TrainingFunction | str, *, travels: bool = True) -> Portable:
+    """Checks that the function is one, and finds the way it travels; one that cannot is refused where it has to."""
     payload: str | bytes
     if isinstance(train, str):
         function: Any = resolve(train, (str(Path.cwd()),))
@@ -42,12 +44,13 @@ def portable(train: TrainingFunction | str) -> Portable:
     elif callable(train):
         function = train
         name = f"{getattr(train, '__module__', '?')}:{getattr(train, '__qualname__', type(train).__qualname__)}"
-        payload = name if _importable(train, name) else _pickled(train, name)
+        payload = name if _importable(train, name) else _pickled(train, name, travels=travels)
     else:
         raise TrainingError(
             f"train must be a function of a Run, or its import path package.module:function, got {train!r:.80}."
         )
     return Portable(
+        function=function,
         name=name,
         payload=payload,
         source_sha256=_source_sha256(function),
@@ -56,10 +59,12 @@ def portable(train: TrainingFunction | str) -> Portable:
     )
 
 
-def _pickled(train: Any, name: str) -> bytes:
+def _pickled(train: Any, name: str, *, travels: bool) -> str | bytes:
     try:
         pickled: bytes = cloudpickle.dumps(train)
     except Exception as error:  # whatever the function holds may refuse in its own way
+        if not travels:
+            return name
         raise TrainingError(
             f"{name} cannot be sent to workers: {type(error).__name__}: {error}. Make what it holds inside the "
             "function, or put the function into a module and pass its import path."

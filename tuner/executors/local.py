@@ -161,11 +161,12 @@ class LocalExecutor:
 
     outlives = False
 
-    def __init__(self, *, clock: Clock = "wall") -> None:
+    def __init__(self, *, clock: Clock = "wall", function: TrainingFunction | None = None) -> None:
+        """`function` is what to call; without it, whatever the job names."""
         self.clock: Clock = clock
         self.turn = threading.Semaphore(0)
         self._job: Job | None = None
-        self._function: TrainingFunction | None = None
+        self._function = function
         self._workers: dict[str, _LocalWorker] = {}
         self._events: deque[Event] = deque()
         self._urgent = False
@@ -184,7 +185,8 @@ class LocalExecutor:
         delivered: Mapping[str, int] | None = None,  # noqa: ARG002
     ) -> int:
         """Makes the workers; without `parallel`, one. None outlives this process, so nothing was `delivered`."""
-        self._job, self._function = job, resolve(job.function, job.search_path)
+        self._job = job
+        self._function = self._function or resolve(job.function, job.search_path)
         return self.resize(parallel or 1)
 
     def submit(self, worker: str, orders: tuple[Order, ...]) -> None:
