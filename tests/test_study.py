@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 
 import pytest
+from conftest import facts
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -101,23 +101,6 @@ class History:
 
     def __repr__(self) -> str:
         return "\n".join(map(repr, self.records))
-
-
-def facts(state: StudyState) -> dict[str, Any]:
-    """Everything the fold knows, curves included."""
-    known = {
-        spec.name: getattr(state, spec.name)
-        for spec in fields(state)
-        if spec.name not in ("trials", "live", "load_curve", "replaying", "counts")
-    }
-    known["counts"] = {name: count for name, count in state.counts.items() if count}
-    known["live"] = sorted(state.live)
-    known["trials"] = [
-        {spec.name: getattr(trial, spec.name) for spec in fields(trial) if spec.name != "curve"}
-        | {"curve": (list(state.curve(trial).steps), list(map(repr, state.curve(trial).scores)))}
-        for trial in state.trials
-    ]
-    return known
 
 
 score_values = st.integers(0, 4).map(float) | st.sampled_from([math.nan, math.inf, -math.inf])
