@@ -113,7 +113,8 @@ class Coordinator:
         self._waiting: list[Waiting] = []
         self._drops: list[CheckpointDropped] = []
         self._tries: dict[int, int] = {}
-        self._losses: dict[int, int] = {}
+        self._losses: dict[int, int] = {}  # in a row, without getting any further
+        self._furthest: dict[int, int] = {}
         self._suspects: set[int] = set()
         self._names_reported: set[str] = set()
         self._ending: str | None = None
@@ -235,6 +236,13 @@ class Coordinator:
             self.crew.ready.append(number)
         return number
 
+    def stop(self, trial: Trial, why: str) -> None:
+        """Ends a trial that no worker has."""
+        self._close(
+            trial, "stopped", why, step=trial.steps, started=trial.started, seconds=trial.seconds, node=trial.node,
+            at=self.executor.now(),
+        )  # fmt: skip
+
     def wind_down(self, why: str, *, keep: bool = False) -> None:
         """Starts nothing more. Running trials end as `stopped`, or with `keep` go on at the next start of the study."""
         if self._ending is not None:
@@ -310,7 +318,9 @@ class Coordinator:
         self.crew.release(trial.trial)
         state, why = event.state, event.why
         if event.released:
-            self.record(TrialHeld(trial=trial.trial, state="paused", step=event.step, why=why, at=event.at))
+            interrupted = self._ending_keeps and self.study.kind == "babysitting" and not trial.stands_still
+            held: Literal["paused", "lost"] = "lost" if interrupted else "paused"  # nobody asked for it to stand still
+            self.record(TrialHeld(trial=trial.trial, state=held, step=event.step, why=why, at=event.at))
             return
         if state == "failed":
             tries = self._tries[trial.trial] = self._tries.get(trial.trial, 0) + 1
@@ -347,6 +357,7 @@ class Coordinator:
         self.policy.ended(trial)
         self.steering.ended(self, trial)
         self._losses.pop(trial.trial, None)
+        self._furthest.pop(trial.trial, None)
         self._suspects.discard(trial.trial)
         if state == "failed":
             where = f"tuner show {self.study.name}/{trial.trial}"
@@ -368,9 +379,11 @@ class Coordinator:
             if not event.preempted:
                 self._suspects.add(number)  # any of them may be the one that kills its worker: each trains alone now
                 if started or place == 0:  # it may have died before its start was heard of
-                    self._losses[number] = self._losses.get(number, 0) + 1
+                    further = trial.steps > self._furthest.get(number, -1)
+                    self._furthest[number] = max(trial.steps, self._furthest.get(number, 0))
+                    self._losses[number] = 1 if further else self._losses.get(number, 0) + 1
             if self._losses.get(number, 0) > self.policy.losses:
-                why = f"it lost its worker {self._losses[number]} times, the last time because {event.why}"
+                why = f"it lost its worker {self._losses[number]} times in a row at the same place, because {event.why}"
                 self._close(
                     trial, "failed", why, step=trial.steps, started=trial.started, seconds=trial.seconds,
                     node=trial.node, error="WorkerLost", at=now,

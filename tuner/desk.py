@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import replace
 from typing import Literal, Protocol
 
-from tuner.checkpoints import State, load
+from tuner.checkpoints import State, load, verify
 from tuner.errors import CheckpointError, TrainingError, TunerError
 from tuner.messages import (
     Adjust,
@@ -82,11 +82,13 @@ class TrialDesk:
         self._recipe = order.recipe
         self._changes = deque(order.changes)
         self._later: list[Adjust] = []
+        self._obeyed: set[str] = set()
         self._seen: set[str] = set()
         self._ask_at = order.ask_at
         self._asking = False
         self._pause_at: int | None = order.from_step if order.paused else None
         self._pause_request = ""
+        self._extra_steps = order.extra_steps
         self._first: dict[str, float] = {}
         self._saver = Saver(
             order, emit=channel.emit, warn=self._warn, now=channel.now, in_background=channel.background_writes
@@ -97,6 +99,8 @@ class TrialDesk:
 
     def report(self, step: int, scores: dict[str, float]) -> None:
         """Buffers the scores and looks whether they have diverged."""
+        if self.reenter:
+            return  # what a function says on its way out, when it is to be called again, belongs to no step
         at = self._channel.now()
         self._channel.add_report(
             self.order.trial, self.segment, [(step, name, value, at) for name, value in scores.items()]
@@ -149,8 +153,9 @@ class TrialDesk:
         return self._saver.save(kind, self.segment, self.done, settings, wait=wait, must=must, request=request)
 
     def finish(self) -> None:
-        """Saves a completed trial's last state, and waits for what is being written."""
-        if self.verdict is None and self.done > self._saver.step:
+        """Saves the last state of a trial that completed or was stopped, and waits for what is being written."""
+        stopped = self.verdict is not None and self.verdict[0] == "stopped"
+        if (self.verdict is None or stopped) and self.done > self._saver.step:
             self.save("final", wait=True)
         self.settle()
 
@@ -166,7 +171,7 @@ class TrialDesk:
 
     def _sit_down(self) -> Run:
         run = Run(self._recipe.at(self.done), seed=self.order.seed, desk=self)
-        run.extend(self.order.extra_steps)
+        run.extend(self._extra_steps)
         return run
 
     # ── commands ────────────────────────────────────────────────────────────────────────────────
@@ -182,6 +187,10 @@ class TrialDesk:
     def _obey(self, command: Command) -> None:
         if command.trial != self.order.trial:
             return  # meant for a trial that has ended meanwhile
+        if request := getattr(command, "request", ""):
+            if request in self._obeyed:
+                return  # a coordinator that took this worker over cannot know what its predecessor had sent
+            self._obeyed.add(request)
         request = getattr(command, "request", "")
         if request in self._seen:
             return  # a coordinator that took this worker over asks once more, to be sure
@@ -196,20 +205,21 @@ class TrialDesk:
                 self._save_as_asked(command)
             case Adjust(at_step=int(step)) if step > self.done:
                 self._later.append(command)
+            case Adjust() if self._changes:
+                self._later.append(command)  # what a retry has yet to repeat was there before it
             case Adjust():
                 self._adjust(command)
             case Revert():
                 self._revert(command)
             case Advance():
+                self._did(self._pause_request, "another request to step or pause came after it", state="superseded")
                 self._pause_at, self._pause_request = self.done + command.steps, command.request
             case Extend():
+                self._extra_steps += command.steps
                 self.run.extend(command.steps)
                 self._did(command.request, f"{command.steps} steps more than the function asks for")
-            case Pause(release=True) if self._saver.possible:
-                self.verdict, self.released = ("paused", command.why), True
-                self.save("pause", wait=True)
             case Pause(release=True):
-                pass  # nothing could be taken up again: it trains on
+                self._release(command)
             case Pause():
                 self._stand_still(command.why, command.request)
             case Resume():
@@ -218,6 +228,8 @@ class TrialDesk:
                 pass
 
     def _stand_still(self, why: str, request: str) -> None:
+        if self._pause_request != request:
+            self._did(self._pause_request, "another request to step or pause came after it", state="superseded")
         self._pause_at, self._pause_request = None, ""
         self._held("paused", why)
         self._did(request, "stands still")
@@ -230,17 +242,30 @@ class TrialDesk:
                 self._did(command.request, "it stood still already")
             elif command is not None:
                 self._obey(command)
-        if self.verdict is None:
+        if self.reenter:
+            self._pause_at = self.done  # the function that is called again stands still where this one did
+        elif self.verdict is None:
             self._held("running", "resumed")
+
+    def _release(self, command: Pause) -> None:
+        """Gives the worker back once the state is safe on disk; where it cannot be, a person's request is refused."""
+        if not self._saver.possible:
+            why = "the function never called run.state(...), so it could not be taken up again: it trains on"
+            self._did(command.request, why, state="rejected")
+        elif not self.save("pause", wait=True) and command.request:
+            self._did(command.request, "the disk refused the checkpoint: it trains on", state="rejected")
+        else:
+            self.verdict, self.released = ("paused", command.why), True
+            self._did(command.request, f"step {self.done} is saved, its worker is free")
 
     def _save_as_asked(self, command: Save) -> None:
         if self._saver.holds(self.segment, self.done):
             self._did(command.request, f"step {self.done} is saved already")
         elif not self._saver.possible:
             why = "the function never called run.state(...), so there is nothing to save"
-            self._did(command.request, why, refused=True)
+            self._did(command.request, why, state="rejected")
         elif not self.save(command.kind, wait=True, request=command.request):
-            self._did(command.request, "the disk refused it; training goes on", refused=True)
+            self._did(command.request, "the disk refused it; training goes on", state="rejected")
 
     # ── changes ─────────────────────────────────────────────────────────────────────────────────
 
@@ -248,17 +273,19 @@ class TrialDesk:
         while self._changes and self._changes[0].step <= self.done:
             change: Change = self._changes.popleft()
             self._become(change.recipe, change.request, repeated=True)
+        if self._changes:
+            return
         for command in [each for each in self._later if (each.at_step or 0) <= self.done]:
             self._later.remove(command)
             self._adjust(command)
 
     def _adjust(self, command: Adjust) -> None:
         try:
-            recipe = self._recipe.set(command.values, self.done)
+            recipe = command.recipe or self._recipe.set(command.values, self.done)
             for name, schedule in command.schedules.items():
                 recipe = recipe.scheduled(name, schedule, self.done)
         except TunerError as error:
-            self._did(command.request, str(error), refused=True)
+            self._did(command.request, str(error), state="rejected")
             return
         self.save("before adjustment", must=True)
         self._become(recipe, command.request, repeated=False)
@@ -266,7 +293,8 @@ class TrialDesk:
     def _become(self, recipe: Recipe, request: str, *, repeated: bool) -> None:
         """A new segment under a new recipe begins here; the values are read back from where the function reads them."""
         before, after = self._recipe.at(self.done), recipe.at(self.done)
-        changed = [name for name in after if before.get(name) != after[name] or name in recipe.schedules]
+        old, new = self._recipe.schedules, recipe.schedules
+        changed = [name for name in after if before.get(name) != after[name] or old.get(name) != new.get(name)]
         self._recipe = recipe
         self.run.params = after
         self.segment += 1
@@ -284,20 +312,27 @@ class TrialDesk:
         state = self._saver.state
         if state is None:
             why = "the function never called run.state(...), so there is no state to set back"
-            self._did(command.request, why, refused=True)
+            self._did(command.request, why, state="rejected")
             return
-        self.save("before revert", must=True)  # so that the tail which is given up can be taken up again
+        try:
+            verify(command.path)
+        except CheckpointError as error:
+            self._did(command.request, str(error), state="rejected")
+            return
+        saved = self.save("before revert", must=True)  # so that the tail which is given up can be taken up again
         try:
             settings = load(command.path, state)
-        except CheckpointError as error:
-            self._did(command.request, str(error), refused=True)
+        except TunerError as error:
+            if not saved or (here := self._saver.newest()) is None:
+                raise  # nobody knows what the state is now
+            load(here, state)
+            self._did(command.request, str(error), state="rejected")
             return
         gone, before = self.done, self._recipe.at(self.done)
         self.done = command.step
         self._first = {name: float(value) for name, value in settings.get("first", {}).items()}
         self._recipe = command.recipe or Recipe.constant(before)
         self._changes.clear()
-        self._later.clear()
         self.segment += 1
         self.run.params = self._recipe.at(self.done)
         self.run.rewind(self.done)
@@ -326,11 +361,13 @@ class TrialDesk:
             Held(trial=self.order.trial, state=state, step=self.done, why=why, at=self._channel.now())
         )  # fmt: skip
 
-    def _did(self, request: str, detail: str, *, refused: bool = False) -> None:
+    def _did(
+        self, request: str, detail: str, *, state: Literal["applied", "rejected", "superseded"] = "applied"
+    ) -> None:
         if request:
             self._channel.emit(
                 Did(
-                    trial=self.order.trial, request=request, step=self.done, refused=refused, detail=detail,
+                    trial=self.order.trial, request=request, step=self.done, state=state, detail=detail,
                     at=self._channel.now(),
                 )
             )  # fmt: skip

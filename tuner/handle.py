@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _ANSWER_WITHIN_S = 15.0
+_LOOKS_AGAIN_S = 0.5
+# A coordinator that dies this often without the run getting any further is not started again.
+_DEATHS = 5
 _FINAL: frozenset[RequestState] = frozenset({"applied", "rejected", "expired", "superseded"})
 
 
@@ -82,15 +85,20 @@ class Handle:
             self._wake(verb)
         name = self._store.request(verb, arguments, by=self.by, why=why, request=request)
         accepted: Reply | None = None
-        deadline = time.monotonic() + _ANSWER_WITHIN_S
-        while time.monotonic() < deadline:
+        now = time.monotonic()
+        deadline, looks_again = now + _ANSWER_WITHIN_S, now + _LOOKS_AGAIN_S
+        while (now := time.monotonic()) < deadline:
             answer = self._store.answer(name)
             if answer is not None and answer.state == "rejected":
                 raise StudyError(f"{self.name} refused to {verb.replace('_', ' ')}: {answer.detail}")
             if answer is not None:
                 accepted = Reply(request=name, verb=verb, state=answer.state, step=answer.step, detail=answer.detail)
-                if until_accepted or answer.state in _FINAL:
+                if until_accepted or answer.state in _FINAL or answer.detail:  # its detail says when it takes effect
                     return accepted
+            if now > looks_again:  # whoever was there may have been about to leave
+                looks_again = now + _LOOKS_AGAIN_S
+                if self._store.holder(time.time()) is None:
+                    self._wake(verb)
             time.sleep(0.002)
         if accepted is not None:
             return accepted
@@ -147,17 +155,26 @@ class RunHandle(Handle):
         arguments = {"values": wanted, "at": at, "expect": expect, "evidence": evidence}
         return self._ask("set", arguments, why, until_accepted=at is not None, request=request)
 
-    def schedule(self, parameter: str, shape: str, *, why: str = "", at: int | None = None, **settings: float) -> Reply:
+    def schedule(
+        self,
+        parameter: str,
+        shape: str,
+        *,
+        why: str = "",
+        at: int | None = None,
+        expect: int | None = None,
+        **settings: float,
+    ) -> Reply:
         """Lets a value follow a schedule from its present value on: time_based, exponential, square_root, staircase,
 
         cosine (needs `over=STEPS`), or constant for none: `schedule("learning_rate", "cosine", over=2000)`.
         """
-        arguments = {"parameter": parameter, "shape": shape, "shape_settings": settings, "at": at}
+        arguments = {"parameter": parameter, "shape": shape, "shape_settings": settings, "at": at, "expect": expect}
         return self._ask("schedule", arguments, why, until_accepted=at is not None)
 
     def pause(self, why: str = "", *, release: bool = False) -> Reply:
         """Stands still between two steps; with `release`, saves a checkpoint and frees the worker."""
-        return self._ask("pause", {"release": release}, why, until_accepted=release)
+        return self._ask("pause", {"release": release}, why)
 
     def step(self, steps: int = 1, why: str = "") -> Reply:
         """Trains this many steps, then stands still."""
@@ -184,9 +201,9 @@ class RunHandle(Handle):
         arguments = {"step": step, "checkpoint": checkpoint, "keep_settings": keep_settings, "expect": expect}
         return self._ask("revert", arguments, why)
 
-    def undo(self, why: str = "") -> Reply:
+    def undo(self, why: str = "", *, expect: int | None = None) -> Reply:
         """Takes the last adjustment or revert back; that is a change of its own, nothing is erased."""
-        return self._ask("undo", {}, why)
+        return self._ask("undo", {"expect": expect}, why)
 
     def extend(self, steps: int, why: str = "") -> Reply:
         """Trains longer than the function asks for; also a finished run."""
@@ -205,13 +222,22 @@ class RunHandle(Handle):
         return compare(self._place, other)
 
     def wait(self, timeout_s: float | None = None) -> Study:
-        """Waits until the run is over, and returns its study."""
+        """Waits until the run is over, and returns its study; a coordinator that died is started again."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         study = self.study
+        deaths, furthest = 0, -1
         while True:
+            alone = self._store.holder(time.time()) is None
             study.refresh()
-            if study.state.trials and study.state.trials[0].ended and self._store.holder(time.time()) is None:
+            trial = study.trial(0)
+            if alone and trial.ended:
                 return study
+            if alone:
+                deaths, furthest = (0, trial.steps) if trial.steps > furthest else (deaths + 1, furthest)
+                if deaths > _DEATHS:
+                    told = nurse.last_words(self._place)
+                    raise StudyError(f"the coordinator of {self.name} dies again and again: {told}")
+                nurse.start(self._place)
             if deadline is not None and time.monotonic() > deadline:
                 raise StudyError(f"{self.name} is still training after {timeout_s:g} s.")
             time.sleep(0.05)

@@ -119,13 +119,17 @@ class Save:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adjust:
-    """Change values, or schedules (None: constant again), all at the same step: `at_step`, or the next there is."""
+    """Change values, or schedules (None: constant again), all at the same step: `at_step`, or the next there is.
+
+    With a `recipe` all of it is put in place, which is how a change is taken back.
+    """
 
     trial: int
     request: str
     values: Settings
     schedules: Mapping[str, Schedule | None]
     at_step: int | None = None
+    recipe: Recipe | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,12 +283,12 @@ class Reverted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Did:
-    """A command was carried out between two steps, or could not be (`refused`)."""
+    """A command was carried out between two steps, could not be, or gave way to a later one."""
 
     trial: int
     request: str
     step: int
-    refused: bool
+    state: Literal["applied", "rejected", "superseded"]
     detail: str
     at: float
 

@@ -107,7 +107,7 @@ def start(place: Place) -> int:
             check=False,
         )
     if not parting.stdout.strip().isdigit():
-        raise StudyError(f"no coordinator could be started for {place.name}: {_last_words(place.folder / _LOG)}")
+        raise StudyError(f"no coordinator could be started for {place.name}: {last_words(place)}")
     pid = int(parting.stdout)
     deadline = time.monotonic() + _STARTS_WITHIN_S
     while time.monotonic() < deadline:
@@ -116,7 +116,7 @@ def start(place: Place) -> int:
         if not alive(pid):
             if _holder(database) is None and _ended(database):
                 return pid  # it was quick
-            raise StudyError(_last_words(place.folder / _LOG))
+            raise StudyError(last_words(place))
         time.sleep(0.01)
     raise StudyError(f"the coordinator of {place.name} (pid {pid}) did not begin within {_STARTS_WITHIN_S:g} s.")
 
@@ -145,7 +145,9 @@ def _holder(database: Path) -> tuple[str, int] | None:
         store.close()
 
 
-def _last_words(log: Path) -> str:
+def last_words(place: Place) -> str:
+    """What the coordinator said last."""
+    log = place.folder / _LOG
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     return lines[-1] if lines else f"the coordinator ended without a word ({log})."
 

@@ -23,6 +23,9 @@ _NEEDS: dict[str, dict[str, float]] = {
     "staircase": {"rate": 0.5, "every": 10},
     "cosine": {"over": math.nan, "floor": 0.0},
 }
+_LEAST = {
+    "rate": (5e-324, "above 0"), "every": (1, "at least 1"), "over": (1, "at least 1"), "floor": (0.0, "0 or above"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,10 +72,9 @@ def schedule(parameter: str, shape: str, **given: float) -> Schedule:
     for word, number in given.items():
         if word not in needs:
             raise SettingsError(f"{parameter}: {shape} takes {', '.join(needs)}, got {word}={number!r}.")
-        if not math.isfinite(number) or number < 0 or (word in ("over", "every") and number < 1):
-            raise SettingsError(
-                f"{parameter}: {word} must be {'at least 1' if word != 'rate' else 'above 0'}, got {number!r}."
-            )
+        least, said = _LEAST[word]
+        if isinstance(number, bool) or not math.isfinite(number) or number < least:
+            raise SettingsError(f"{parameter}: {word} must be {said}, got {number!r}.")
     settled = {**needs, **given}
     for word, number in settled.items():
         if math.isnan(number):
@@ -105,11 +107,12 @@ class Recipe:
         for name, value in changes.items():
             if name in schedules:
                 now = schedules[name].at(step)
-                if now == 0:
+                factor = value / now if now else math.inf
+                if not math.isfinite(factor):
                     raise SettingsError(
-                        f"{name}: its schedule has come to 0 and cannot be rescaled. Give a new schedule."
+                        f"{name}: its schedule has come to {now!r} and cannot be rescaled to {value!r}. Make it "
+                        "constant first, or give a new schedule."
                     )
-                factor = value / now
                 old = schedules[name]
                 schedules[name] = replace(old, value=old.value * factor, floor=old.floor * factor)
         return Recipe(values={**self.values, **changes}, schedules=schedules)

@@ -64,18 +64,43 @@ def open_first(coordinator: Coordinator, trial: Trial, draft: Draft) -> None:
 
 def again(coordinator: Coordinator, trial: Trial, cause: Cause, why: str) -> None:
     """Lets a trial go on as soon as a worker is free, with the adjustments it had, at the steps it had them."""
-    start = _newest_whole(coordinator, trial)
-    from_step = 0 if start is None else start.step
-    course = timeline(trial)
-    held = [segment for segment in course if segment.from_step <= from_step]
-    recipe = trial.recipe_of(held[-1]) if held and held[-1].params is not None else None
+    go_on(coordinator, trial, cause, why, newest_whole(coordinator, trial))
+
+
+def go_on(
+    coordinator: Coordinator, trial: Trial, cause: Cause, why: str, start: Checkpoint | None, *, by: str = "tuner",
+    request: str = "",
+) -> None:  # fmt: skip
+    """Lets a trial go on from a checkpoint of its head, or from scratch; what was changed after it is changed again."""
+    branch = [] if start is None else ancestry(trial, start.segment)
+    recipe = trial.recipe_of(branch[0]) if branch and branch[0].params is not None else None
+    held = {segment.request for segment in branch}
     coordinator.repeats[trial.trial] = tuple(
         Change(step=segment.from_step, request=segment.request, recipe=trial.recipe_of(segment))
-        for segment in course
-        if segment.from_step > from_step
+        for segment in timeline(trial)
+        if segment.cause in ("adjust", "revert") and segment.request not in held
     )
-    open_segment(coordinator, trial, cause=cause, why=why, start=start, recipe=recipe)
+    open_segment(
+        coordinator, trial, cause=cause, why=why, start=start, recipe=recipe, by=by, request=request
+    )  # fmt: skip
     coordinator.crew.ready.append(trial.trial)
+
+
+def ancestry(trial: Trial, number: int) -> list[Segment]:
+    """A segment and those it descends from, the newest first."""
+    by_number = {segment.segment: segment for segment in trial.segments}
+    branch: list[Segment] = []
+    at: int | None = number
+    while at is not None and at in by_number:
+        branch.append(by_number[at])
+        at = by_number[at].parent
+    return branch
+
+
+def outstanding(trial: Trial) -> list[Segment]:
+    """The changes that a retry has yet to repeat."""
+    held = {segment.request for segment in trial.path()}
+    return [each for each in timeline(trial) if each.cause == "adjust" and each.request not in held]
 
 
 def timeline(trial: Trial) -> list[Segment]:
@@ -86,18 +111,21 @@ def timeline(trial: Trial) -> list[Segment]:
     """
     course: list[Segment] = []
     for segment in trial.segments:
-        if segment.cause == "adjust":
-            course = [each for each in course if not each.request or each.request != segment.request]
-        elif segment.cause == "revert":
+        repeated = [place for place, each in enumerate(course) if each.request and each.request == segment.request]
+        if segment.cause == "adjust" and repeated:
+            course[repeated[0]] = segment
+            continue
+        if segment.cause == "revert":
             course = [each for each in course if each.from_step < segment.from_step]
-        elif course:  # a retry or a thaw: nothing changes but where it begins
+        elif course and segment.cause != "adjust":  # a retry or a thaw: nothing changes but where it begins
             continue
         course.append(segment)
         course.sort(key=lambda each: each.from_step)
     return course
 
 
-def _newest_whole(coordinator: Coordinator, trial: Trial) -> Checkpoint | None:
+def newest_whole(coordinator: Coordinator, trial: Trial) -> Checkpoint | None:
+    """The checkpoint of the head that a trial goes on from; those found torn on the way are dropped with a warning."""
     if coordinator.shelf is None:
         return None
     start, torn = coordinator.shelf.newest_whole(coordinator.study, trial, coordinator.executor.now())
@@ -116,6 +144,8 @@ def recover(coordinator: Coordinator, *, failed_too: bool) -> None:
             again(coordinator, study.trials[number], "retry", "failed before, and asked for again")
     for trial in live:
         if trial.state == "paused" and study.kind == "babysitting":
+            if coordinator.executor.outlives:
+                coordinator.orphans.add(trial.trial)  # its worker may still stand there
             continue  # whoever paused it resumes it
         if trial.state == "paused":
             again(coordinator, trial, "thaw", f"goes on after: {trial.why}")
@@ -138,7 +168,7 @@ def adopt(coordinator: Coordinator, event: WorkerReady, now: float) -> None:
             coordinator.crew.assign(desk, number, now)
             desk.started_at = now
             coordinator.steering.started(coordinator, coordinator.study.trials[number])
-        else:
+        elif coordinator.study.trials[number].state != "paused":
             _take_up(coordinator, coordinator.study.trials[number])
 
 

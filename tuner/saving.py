@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from tuner.checkpoints import Snapshot, State
@@ -38,6 +39,7 @@ class Saver:
         self._writing: Future[bool] | None = None
         self._saved_at = now()
         self._newest: tuple[int, int] | None = None
+        self._folder: Path | None = None
         self._cost_s = 0.0
         self._rests_until = 0.0
 
@@ -80,9 +82,9 @@ class Saver:
         """
         if self.state is None or self._order.folder is None:
             return False
+        if wait and self.holds(segment, step):
+            self.finish()
         if self.holds(segment, step):
-            if wait:
-                self.finish()
             return True
         if self._writing is not None and not self._writing.done() and not (wait or must):
             return False
@@ -93,11 +95,16 @@ class Saver:
         except CheckpointError as error:
             self._refused(error)
             return False
-        self.step, self._saved_at, self._newest = step, self._now(), (segment, step)
+        self.step, self._saved_at, self._newest, self._folder = step, self._now(), (segment, step), folder
         if self._in_background and not wait:
             self._writing = _WRITER.submit(self._write, snapshot, kind, segment, request)
             return True
         return self._write(snapshot, kind, segment, request)
+
+    def newest(self) -> Path | None:
+        """Where the last moment saved lies, once it is written; None where the disk refused it."""
+        self.finish()
+        return None if self._newest is None else self._folder
 
     def went_back(self, step: int) -> None:
         """Training was set back to `step`."""

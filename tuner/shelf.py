@@ -104,5 +104,7 @@ class Shelf:
 
 
 def _needed(trial: Trial, each: Checkpoint) -> bool:
-    """What a live trial may have to go back to: where its segments began, and the moment before each adjustment."""
-    return each.kind == "before adjustment" or any(segment.checkpoint == each.checkpoint for segment in trial.segments)
+    """What a live trial may have to go back to: where its segments began, and the moment before each change."""
+    return each.kind in ("before adjustment", "before revert") or any(
+        segment.checkpoint == each.checkpoint for segment in trial.segments
+    )

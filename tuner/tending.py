@@ -7,7 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tuner.errors import SettingsError, TunerError, did_you_mean
+from tuner import checkpoints
+from tuner.errors import CheckpointError, SettingsError, TunerError, did_you_mean
 from tuner.messages import (
     Adjust,
     Advance,
@@ -25,8 +26,8 @@ from tuner.messages import (
 )
 from tuner.recipe import schedule
 from tuner.records import Adjusted, Cause, Judged, Noted, Reported, Requested, SegmentOpened
-from tuner.revival import again, open_segment
-from tuner.space import Space
+from tuner.revival import again, ancestry, go_on, newest_whole, open_segment, outstanding
+from tuner.space import Choice, Parameter, Space
 from tuner.steering import Refused, record_answer
 from tuner.study import Checkpoint, Request, Segment, Trial
 from tuner.watching import Watch
@@ -39,6 +40,10 @@ _LOOK_EVERY_S = 0.5
 _LOOK_SHARE = 20.0
 # Legal once the run has ended: wherever a checkpoint is, it can go on.
 _REVIVES = ("revert", "extend", "undo")
+_CHANGES = ("set", "schedule", "revert", "undo")
+_NO_CHECKPOINT = (
+    "it has no checkpoint to go back to: the function never called run.state(...), or none has been saved yet"
+)
 
 
 class RunSteering:
@@ -70,21 +75,26 @@ class RunSteering:
                 return
             if trial is None:
                 raise Refused("the run has not begun yet")
-            self._expected(trial, request.arguments)
+            self._expected(coordinator, trial, request.arguments)
             if trial.ended:
                 self._revive(coordinator, trial, request)
                 return
             command = self._command(coordinator, trial, coordinator.study.requests[request.request])
-        except (TunerError, TypeError, ValueError, KeyError) as error:
+            _check_step(trial, request.arguments)
+        except TunerError as error:
             record_answer(coordinator, request.request, "rejected", str(error))
             return
-        record_answer(coordinator, request.request, "accepted", "", trial.steps)
+        except Exception as error:  # anybody may write a request: whatever it holds, training goes on
+            told = f"its arguments make no sense: {type(error).__name__}: {error}"
+            record_answer(coordinator, request.request, "rejected", told)
+            return
         desk = coordinator.crew.desk_of(trial.trial)
+        if desk is None and trial.state == "paused":
+            self._unmanned(coordinator, trial, request)
+            return
+        record_answer(coordinator, request.request, "accepted", "", trial.steps)
         if desk is not None and desk.started_at is not None:
             coordinator.tell(desk.name, command)
-        elif desk is None and trial.state == "paused" and request.verb == "resume":
-            again(coordinator, trial, "thaw", request.why or f"resumed by {request.by}")
-            record_answer(coordinator, request.request, "applied", "it goes on from its checkpoint", trial.steps)
 
     def started(self, coordinator: Coordinator, trial: Trial) -> None:
         """What was accepted while no worker had the run reaches the worker now, in the order it was asked."""
@@ -93,7 +103,7 @@ class RunSteering:
             if request.state == "accepted" and desk is not None:
                 try:
                     coordinator.tell(desk.name, self._command(coordinator, trial, request))
-                except TunerError as error:
+                except Exception as error:  # what could be done when it was accepted may be possible no longer
                     record_answer(coordinator, request.request, "rejected", str(error), trial.steps)
 
     def reported(self, coordinator: Coordinator, trial: Trial, record: Reported) -> None:
@@ -104,7 +114,12 @@ class RunSteering:
         began = time.monotonic()
         if began < self._looks_at:
             return
-        advice = self._watch.news(coordinator.study, trial)
+        try:
+            advice = self._watch.news(coordinator.study, trial)
+        except Exception as error:  # whatever the supervisor makes of a curve, training goes on
+            coordinator.warn(f"the supervisor gave up: {type(error).__name__}: {error}", trial.trial, trial.steps)
+            self._watch = None
+            return
         self._looks_at = began + max(_LOOK_EVERY_S, _LOOK_SHARE * (time.monotonic() - began))
         if advice is None:
             return
@@ -148,8 +163,7 @@ class RunSteering:
                     event.step,
                 )
             case Did():
-                state = "rejected" if event.refused else "applied"
-                record_answer(coordinator, event.request, state, event.detail, event.step)  # type: ignore[arg-type]
+                record_answer(coordinator, event.request, event.state, event.detail, event.step)
 
     # ── what the worker is told ─────────────────────────────────────────────────────────────────
 
@@ -187,51 +201,81 @@ class RunSteering:
                 return Stop(trial=number, state="stopped", why=why)
         raise Refused(f"{request.verb!r} is not for the worker")
 
-    def _going_back(self, coordinator: Coordinator, trial: Trial, request: Request) -> Command:
+    def _going_back(self, coordinator: Coordinator, trial: Trial, request: Request) -> Adjust | Revert:
+        """Undo of an adjustment changes settings alone; everything else goes back to a checkpoint."""
+        if request.verb == "undo" and (last := _last_change(trial)).cause == "adjust":
+            before = trial.recipe_of(_parent(trial, last))
+            return Adjust(trial=trial.trial, request=request.request, values={}, schedules={}, recipe=before)
+        return self._revert_command(coordinator, trial, request)
+
+    def _revert_command(self, coordinator: Coordinator, trial: Trial, request: Request) -> Revert:
         given = request.arguments
         if request.verb == "undo":
             last = _last_change(trial)
-            if last.cause == "adjust":
-                before, now = trial.recipe_of(_parent(trial, last)), trial.recipe
-                return Adjust(
-                    trial=trial.trial, request=request.request,
-                    values={name: value for name, value in before.values.items() if now.values[name] != value},
-                    schedules={name: before.schedules.get(name) for name in {*before.schedules, *now.schedules}},
-                )  # fmt: skip
-            checkpoint = _newest_of(coordinator, trial, last.segment - 1)
+            before = last.segment - 1 if last.cause == "revert" else _parent(trial, last).segment
+            checkpoint = _newest_of(coordinator, trial, before)
         else:
             checkpoint = _chosen(coordinator, trial, given)
-        segment = next(each for each in trial.segments if each.segment == checkpoint.segment)
-        recipe = None if given.get("keep_settings") else trial.recipe_of(segment)
         if coordinator.shelf is None:
             raise Refused("nothing of this run is kept on disk, so there is nothing to go back to")
+        segment = next(each for each in trial.segments if each.segment == checkpoint.segment)
         return Revert(
             trial=trial.trial, request=request.request, checkpoint=checkpoint.checkpoint,
-            path=coordinator.shelf.path(checkpoint), step=checkpoint.step, recipe=recipe,
+            path=coordinator.shelf.path(checkpoint), step=checkpoint.step,
+            recipe=None if given.get("keep_settings") else trial.recipe_of(segment),
         )  # fmt: skip
 
     def _revive(self, coordinator: Coordinator, trial: Trial, request: Requested) -> None:
-        """A run that is over goes on from a checkpoint."""
+        """A run that is over goes on from a checkpoint: extended from its newest, or set back."""
         if request.verb not in _REVIVES:
             raise Refused(
                 f"the run is over ({trial.state}: {trial.why}), so it cannot {request.verb}. What it can: "
                 f"{', '.join(_REVIVES)}, fork."
             )
-        steps = _whole(request.arguments["steps"], "steps") if request.verb == "extend" else 0
-        if steps:
-            checkpoint = _newest_of(coordinator, trial, trial.head.segment)
-        else:
-            checkpoint = _chosen(coordinator, trial, request.arguments)
         why = request.why or f"{request.verb} by {request.by}"
-        cause: Cause = "revert" if request.verb != "extend" else "thaw"
-        segment = next(each for each in trial.segments if each.segment == checkpoint.segment)
-        open_segment(
-            coordinator, trial, cause=cause, why=why, start=checkpoint, recipe=trial.recipe_of(segment), by=request.by,
-            request=request.request,
-        )  # fmt: skip
-        coordinator.crew.ready.append(trial.trial)
-        detail = f"goes on from step {checkpoint.step}" + (f" for {steps} steps more" if steps else "")
+        if request.verb == "extend":
+            steps = _whole(request.arguments["steps"], "steps")
+            checkpoint = newest_whole(coordinator, trial)
+            if checkpoint is None:
+                raise Refused(_NO_CHECKPOINT)
+            go_on(coordinator, trial, "thaw", why, checkpoint, by=request.by, request=request.request)
+            detail = f"goes on from step {checkpoint.step} for {steps} steps more"
+        else:
+            going = self._revert_command(coordinator, trial, coordinator.study.requests[request.request])
+            try:
+                checkpoints.verify(going.path)
+            except CheckpointError as error:
+                raise Refused(str(error)) from error
+            checkpoint = coordinator.study.checkpoints[going.checkpoint]
+            open_segment(
+                coordinator, trial, cause="revert", why=why, start=checkpoint, recipe=going.recipe or trial.recipe,
+                by=request.by, request=request.request,
+            )  # fmt: skip
+            coordinator.crew.ready.append(trial.trial)
+            detail = f"goes on from step {checkpoint.step}"
         record_answer(coordinator, request.request, "applied", detail, checkpoint.step)
+
+    def _unmanned(self, coordinator: Coordinator, trial: Trial, request: Requested) -> None:
+        """A paused run without a worker: it was released, or its coordinator died while it stood still."""
+        why = request.why or f"{request.verb} by {request.by}"
+        match request.verb:
+            case "resume":
+                record_answer(coordinator, request.request, "accepted", "", trial.steps)
+                again(coordinator, trial, "thaw", why)
+                record_answer(coordinator, request.request, "applied", "it goes on from its checkpoint", trial.steps)
+            case "pause":
+                record_answer(coordinator, request.request, "accepted", "", trial.steps)
+                record_answer(coordinator, request.request, "applied", "it stood still already", trial.steps)
+            case "stop":
+                record_answer(coordinator, request.request, "accepted", "", trial.steps)
+                coordinator.stop(trial, why)
+            case "set" | "schedule" | "extend":
+                record_answer(
+                    coordinator, request.request, "accepted", "takes effect when the run is resumed", trial.steps
+                )
+            case _:  # a worker is needed: it stands still until told otherwise
+                record_answer(coordinator, request.request, "accepted", "", trial.steps)
+                again(coordinator, trial, "retry", why)
 
     # ── what the worker did ─────────────────────────────────────────────────────────────────────
 
@@ -291,19 +335,25 @@ class RunSteering:
             raise SettingsError("nothing to set: name at least one parameter, as in learning_rate=0.003.")
         return {name: self._check(trial, name, value) for name, value in values.items()}
 
-    def _check(self, trial: Trial, name: str, value: Any) -> Any:
+    def _changeable(self, trial: Trial, name: str) -> Parameter | Choice | None:
+        """What the space says of a setting that may change; None where it says nothing."""
         now = trial.recipe.values
         if name not in now:
             raise SettingsError(f"{name} is no setting of this run. {did_you_mean(name, now)}")
-        if self._space is not None and name in self._space:
-            dimension = self._space[name]
-            if dimension.changes == "never":
-                raise SettingsError(
-                    f"{name} is built into the model and cannot change while it trains (its space says so). "
-                    "Start another run with it."
-                )
+        if self._space is None or name not in self._space:
+            return None
+        if self._space[name].changes == "never":
+            raise SettingsError(
+                f"{name} is built into the model and cannot change while it trains (its space says so). "
+                "Start another run with it."
+            )
+        return self._space[name]
+
+    def _check(self, trial: Trial, name: str, value: Any) -> Any:
+        dimension = self._changeable(trial, name)
+        if dimension is not None:
             return dimension.check(value)
-        old = now[name]
+        old = trial.recipe.values[name]
         number = isinstance(old, int | float) and not isinstance(old, bool)
         if number != (isinstance(value, int | float) and not isinstance(value, bool)) or (
             not number and type(value) is not type(old)
@@ -315,21 +365,33 @@ class RunSteering:
 
     def _schedules(self, trial: Trial, given: Mapping[str, Any]) -> dict[str, Any]:
         name, shape = given["parameter"], given["shape"]
-        value = trial.recipe.at(trial.steps).get(name)
-        self._check(trial, name, value)
-        if not isinstance(value, int | float):
-            raise SettingsError(f"{name} is {value!r}: only a number can follow a schedule.")
+        dimension = self._changeable(trial, name)
+        value = trial.recipe.at(trial.steps)[name]
+        whole = isinstance(dimension, Parameter) and dimension.type == "integer"
+        if whole or isinstance(value, bool) or not isinstance(value, int | float):
+            raise SettingsError(f"{name} is {value!r}: only a number that need not be whole can follow a schedule.")
         return {name: None if shape == "constant" else schedule(name, shape, **given.get("shape_settings", {}))}
 
-    def _expected(self, trial: Trial, given: Mapping[str, Any]) -> None:
+    def _expected(self, coordinator: Coordinator, trial: Trial, given: Mapping[str, Any]) -> None:
         """Two people cannot overwrite one another unknowingly: whoever says what they saw must have seen the latest."""
         seen = given.get("expect")
-        if seen is not None and int(seen) != trial.head.segment:
-            head = trial.head
-            raise Refused(
-                f"the run has changed since you looked: segment {head.segment} began at step {head.from_step} "
-                f"({head.cause} by {head.by}: {head.why or 'no reason given'}). Look again, then ask again."
-            )
+        if seen is None:
+            return
+        if isinstance(seen, bool) or not isinstance(seen, int) or not 0 <= seen <= trial.head.segment:
+            raise Refused(f"expect must be the number of a segment, 0 to {trial.head.segment}, got {seen!r}.")
+        known = {each.request for each in trial.segments if each.segment <= seen}
+        for each in reversed(trial.segments[seen + 1 :]):
+            if each.cause in ("adjust", "revert") and each.request not in known:  # else a retry repeated it
+                raise Refused(
+                    f"the run has changed since you looked: segment {each.segment} began at step {each.from_step} "
+                    f"({each.cause} by {each.by}: {each.why or 'no reason given'}). Look again, then ask again."
+                )
+        for request in coordinator.study.requests.values():
+            if request.state == "accepted" and request.verb in _CHANGES and request.arguments.get("at") is None:
+                raise Refused(
+                    f"the run is about to change: {request.verb} by {request.by} ({request.why or 'no reason given'}). "
+                    "Look again, then ask again."
+                )
 
     def _note(self, coordinator: Coordinator, request: Requested) -> None:
         trial = coordinator.study.trials[0] if coordinator.study.trials else None
@@ -353,12 +415,27 @@ def _whole(number: Any, word: str) -> int:
     return number
 
 
+def _check_step(trial: Trial, given: Mapping[str, Any]) -> None:
+    at = given.get("at")
+    if at is None:
+        return
+    if isinstance(at, bool) or not isinstance(at, int):
+        raise SettingsError(f"at must be a step, a whole number, got {at!r}.")
+    if at < trial.steps:
+        raise SettingsError(f"step {at} is over: the run has come to step {trial.steps}. Leave `at` out for now.")
+
+
 def _parent(trial: Trial, segment: Segment) -> Segment:
     return next(each for each in trial.segments if each.segment == segment.parent)
 
 
 def _last_change(trial: Trial) -> Segment:
-    """The newest adjustment or revert on the head."""
+    """The newest adjustment or revert on the head; refused while a retry has some of them to repeat."""
+    if ahead := outstanding(trial):
+        raise Refused(
+            f"it repeats its adjustments after a loss and has yet to come to step {ahead[-1].from_step}. Ask again "
+            "then, or say where to revert to."
+        )
     for segment in reversed(trial.path()):
         if segment.cause in ("adjust", "revert"):
             return segment
@@ -369,9 +446,7 @@ def _chosen(coordinator: Coordinator, trial: Trial, given: Mapping[str, Any]) ->
     """The checkpoint that was asked for: by number, by step, before the last adjustment, else the newest."""
     kept = coordinator.study.kept(trial)
     if not kept:
-        raise Refused(
-            "it has no checkpoint to go back to: the function never called run.state(...), or none has been saved yet"
-        )
+        raise Refused(_NO_CHECKPOINT)
     steps = ", ".join(str(each.step) for each in kept[-8:])
     if given.get("checkpoint") is not None:
         for each in kept:
@@ -395,12 +470,7 @@ def _counts(step: int, limit: int | None) -> bool:
 
 def _newest_of(coordinator: Coordinator, trial: Trial, segment: int) -> Checkpoint:
     """The newest checkpoint on the branch that ends with a segment."""
-    by_number = {each.segment: each for each in trial.segments}
-    branch: set[int] = set()
-    at: int | None = segment
-    while at is not None and at in by_number:
-        branch.add(at)
-        at = by_number[at].parent
+    branch = {each.segment for each in ancestry(trial, segment)}
     kept = [each for each in coordinator.study.kept(trial) if each.segment in branch]
     if not kept:
         raise Refused("no checkpoint of that branch is kept any more")

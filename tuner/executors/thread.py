@@ -14,7 +14,22 @@ from pathlib import Path
 from typing import TypeAlias
 
 from tuner.executors.trial_log import TrialLog
-from tuner.messages import Beat, Command, Ended, Forget, Forgot, Job, Order, Waiting, WorkerEvent
+from tuner.messages import (
+    Beat,
+    Changed,
+    Command,
+    Did,
+    Ended,
+    Forget,
+    Forgot,
+    Held,
+    Job,
+    Order,
+    Reverted,
+    Saved,
+    Waiting,
+    WorkerEvent,
+)
 from tuner.records import Row, pack_reports
 from tuner.worker import TrainingFunction, train
 
@@ -99,7 +114,7 @@ class WorkerThread:
 
     def emit(self, event: WorkerEvent) -> None:
         """Sends an event: at once where an answer or new work is needed."""
-        if isinstance(event, Waiting):
+        if isinstance(event, Waiting | Changed | Reverted | Did | Held) or (isinstance(event, Saved) and event.request):
             wait_s = 0.0
         elif isinstance(event, Ended):
             wait_s = 0.0 if self._orders.empty() else FLUSH_ENDED_S
