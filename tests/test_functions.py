@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import sys
+import sysconfig
+import threading
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import pytest
+
+from tuner.errors import TrainingError
+from tuner.functions import keep_function, portable
+from tuner.run import Run
+from tuner.worker import resolve
+from tuner.workloads import bowl
+
+
+def train(run: Run) -> float:
+    return 0.5
+
+
+class Trainer:
+    """A function in the shape of an object."""
+
+    def __init__(self, score: float) -> None:
+        self.score = score
+
+    def __call__(self, run: Run) -> float:
+        return self.score
+
+    def train(self, run: Run) -> float:
+        return self.score
+
+    @staticmethod
+    def alone(run: Run) -> float:
+        return 0.25
+
+
+def call(payload: str | bytes) -> Any:
+    """What a worker would get."""
+    return resolve(payload, (str(Path(__file__).parent),))(Run({}))
+
+
+def test_a_function_of_a_module_travels_by_its_import_path() -> None:
+    found = portable(train)
+    assert found.payload == found.name == "test_functions:train"
+    assert found.function is train
+    assert call(found.payload) == 0.5
+
+
+def test_an_import_path_is_looked_up_and_travels_as_it_is() -> None:
+    found = portable("tuner.workloads.bowl:train")
+    assert found.payload == "tuner.workloads.bowl:train"
+    assert found.function is bowl.train
+
+
+def test_a_static_method_travels_by_its_import_path() -> None:
+    found = portable(Trainer.alone)
+    assert found.payload == "test_functions:Trainer.alone"
+    assert call(found.payload) == 0.25
+
+
+@pytest.mark.parametrize(
+    ("function", "score"),
+    [
+        (lambda run: 0.75, 0.75),
+        (Trainer(0.1), 0.1),
+        (Trainer(0.2).train, 0.2),
+        (functools.partial(lambda score, run: score, 0.3), 0.3),
+    ],
+    ids=["lambda", "object", "bound method", "partial"],
+)
+def test_what_cannot_be_imported_travels_by_value(function: Any, score: float) -> None:
+    found = portable(function)
+    assert isinstance(found.payload, bytes)
+    assert found.name
+    assert call(found.payload) == score
+
+
+def test_a_function_that_a_name_no_longer_leads_to_travels_by_value() -> None:
+    def train(run: Run) -> float:
+        return 0.9
+
+    train.__qualname__ = "train"  # as after a notebook cell was run twice
+    found = portable(train)
+    assert isinstance(found.payload, bytes)
+    assert call(found.payload) == 0.9
+
+
+def test_what_holds_something_that_cannot_be_copied_is_refused_unless_it_stays_here() -> None:
+    lock = threading.Lock()
+
+    def train(run: Run) -> float:
+        with lock:
+            return 0.5
+
+    with pytest.raises(TrainingError, match=r"cannot be sent to workers: TypeError.*Make what it holds inside"):
+        portable(train)
+    stays = portable(train, travels=False)
+    assert stays.function is train
+    assert isinstance(stays.payload, str)
+
+
+@pytest.mark.parametrize("thing", [None, 7, ["tuner.workloads.bowl:train"]])
+def test_what_is_no_function_is_refused(thing: Any) -> None:
+    with pytest.raises(TrainingError, match="train must be a function of a Run"):
+        portable(thing)
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("tuner.workloads.bowl", "names no function: write package.module:function"),
+        ("tuner.workloads.bowl:", "names no function"),
+        ("tuner.workloads.bowl:trian", r"has no function 'trian'\. Did you mean train\?"),
+        ("tuner.workloads.bowl:STEPS", "is a int, not a function of a Run"),
+        ("tuner.workloads.bowls:train", "no module named 'tuner.workloads.bowls'"),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_refused_with_a_sentence(path: str, sentence: str) -> None:
+    with pytest.raises(TrainingError, match=sentence):
+        portable(path)
+
+
+def test_the_source_is_known_by_its_hash() -> None:
+    assert portable(train).source_sha256 == hashlib.sha256(inspect.getsource(train).encode()).hexdigest()
+    typed: dict[str, Any] = {}
+    exec("def train(run): return 1.0", typed)  # typed at a prompt: its source is nowhere
+    assert portable(typed["train"]).source_sha256 == ""
+
+
+def test_the_users_folder_is_told_from_installed_code() -> None:
+    assert portable(train).module_folder == Path(__file__).parent
+    assert portable(cloudpickle.dumps).module_folder is None
+
+
+def test_workers_look_where_the_user_stands_first_and_never_among_what_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    path = portable(train).search_path
+    assert path[0] == str(tmp_path)
+    assert str(Path(__file__).parent) in path
+    assert sysconfig.get_paths()["stdlib"] not in path
+    assert len(path) == len(set(path))
+
+
+def test_a_module_in_the_working_directory_is_found_by_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_code_of_today.py").write_text("def train(run):\n    return 0.125\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert call(portable("my_code_of_today:train").payload) == 0.125
+
+
+def test_a_function_by_value_is_kept_beside_its_study(tmp_path: Path) -> None:
+    keep_function(portable(train), tmp_path / "importable")
+    assert not (tmp_path / "importable").exists()
+    keep_function(portable(lambda run: 0.75), tmp_path / "night")
+    (kept,) = (tmp_path / "night").iterdir()
+    assert call(kept.read_bytes()) == 0.75

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tuner.errors import StudyError, StudyNotFound
+from tuner.places import Place, names
+
+
+@pytest.mark.parametrize("name", ["night", "a", "7", "Adam-3.1_b", "x" * 100])
+def test_a_study_may_be_called_by_any_plain_folder_name(name: str) -> None:
+    assert Place.of(name, "results", None).folder.name == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", ".hidden", "-x", "a/b", "a\\b", "a b", "größe", "a\n", "x" * 101, 7, None]
+)
+def test_other_names_are_refused_with_the_rule(name: str) -> None:
+    with pytest.raises(StudyError, match="names are letters, digits"):
+        Place.of(name, "results", None)
+
+
+def test_a_study_lies_in_a_folder_of_its_name_with_its_database(tmp_path: Path) -> None:
+    place = Place.of("night", tmp_path, None)
+    assert place.folder == tmp_path / "night"
+    assert place.database == tmp_path / "night" / "study.db"
+
+
+def test_results_may_be_relative_or_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Place.of("night", "results", None).folder == tmp_path / "results" / "night"
+    assert Place.of("night", "~/results", None).folder == Path.home() / "results" / "night"
+
+
+def test_the_database_may_lie_elsewhere_or_nowhere(tmp_path: Path) -> None:
+    elsewhere = Place.of("night", tmp_path, f"sqlite:///{tmp_path}/records/night.db")
+    assert elsewhere.database == tmp_path / "records" / "night.db"
+    assert elsewhere.folder == tmp_path / "night"
+    assert Place.of("night", tmp_path, "memory").database is None
+
+
+@pytest.mark.parametrize("store", ["sqlite:///", "night.db", "postgres://host/db", "sqlite://", ""])
+def test_another_place_is_refused_with_one_that_works(store: str) -> None:
+    with pytest.raises(StudyError, match=r"sqlite:////absolute/path/night\.db"):
+        Place.of("night", "results", store)
+
+
+def test_a_study_that_is_missing_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
+    for name in ("night", "noon"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "study.db").touch()
+    assert Place.of("night", tmp_path, None).existing() == tmp_path / "night" / "study.db"
+    with pytest.raises(StudyNotFound, match=r"there is no study 'nigth' .* Did you mean night\?"):
+        Place.of("nigth", tmp_path, None).existing()
+    with pytest.raises(StudyNotFound, match="ended with its process"):
+        Place.of("night", tmp_path, "memory").existing()
+
+
+def test_studies_are_the_folders_with_a_database(tmp_path: Path) -> None:
+    assert names(tmp_path / "nowhere") == []
+    for name in ("b", "a", "no-study"):
+        (tmp_path / name).mkdir()
+    for name in ("b", "a"):
+        (tmp_path / name / "study.db").touch()
+    (tmp_path / "file").touch()
+    assert names(tmp_path) == ["a", "b"]
