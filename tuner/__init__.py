@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tuner import samplers, workloads
-    from tuner.api import Summary, attach, open, studies, sweep  # noqa: A004 - tuner.open reads like open
+    from tuner.api import Summary, attach, open, promote, studies, sweep  # noqa: A004 - tuner.open reads like open
     from tuner.babysitting import babysit
     from tuner.errors import TunerError
     from tuner.handle import Handle, Reply, RunHandle, SweepHandle
@@ -36,6 +36,7 @@ __all__ = [
     "log",
     "log_one_minus",
     "open",
+    "promote",
     "samplers",
     "studies",
     "sweep",
@@ -44,7 +45,7 @@ __all__ = [
 
 # Imported when first used: the shell must answer at once, and a worker needs `Run` alone.
 _HOMES = {
-    "api": ("Summary", "attach", "open", "studies", "sweep"),
+    "api": ("Summary", "attach", "open", "promote", "studies", "sweep"),
     "errors": ("TunerError",),
     "babysitting": ("babysit",),
     "handle": ("Handle", "Reply", "RunHandle", "SweepHandle"),

@@ -178,6 +178,21 @@ def attach(name: str, *, results: str | Path = "results", store: str | None = No
     return (RunHandle if kind == "babysitting" else SweepHandle)(place, records, by=by)
 
 
+def promote(
+    study: str,
+    trial: int,
+    *,
+    name: str | None = None,
+    why: str = "",
+    results: str | Path = "results",
+    store: str | None = None,
+) -> RunHandle:
+    """Continues a trial of a sweep from its checkpoint as a babysat run, called `study-trial` unless told."""
+    from tuner import babysitting
+
+    return babysitting.promote(Place.of(study, results, store), trial, name=name, why=why)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Summary:
     """One line of `tuner ls`."""

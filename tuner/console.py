@@ -117,7 +117,7 @@ def _block(eighths: int) -> str:
 
 def one_minus_names(study: StudyState) -> tuple[str, ...]:
     """The parameters that are searched as 1-value."""
-    described = study.identity.get("space", {}).get("parameters", ())
+    described = (study.identity.get("space") or {}).get("parameters", ())
     return tuple(each["name"] for each in described if each.get("scale") == "log_one_minus")
 
 

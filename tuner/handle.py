@@ -52,6 +52,12 @@ class Handle:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
 
+    def _repr_html_(self) -> str:
+        """The study as a notebook shows it, with how to steer it."""
+        from tuner.notebook import handle_html
+
+        return handle_html(self)
+
     @property
     def study(self) -> Study:
         """The study as it is now."""

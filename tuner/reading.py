@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tuner.errors import SettingsError, StudyError
 from tuner.places import Place
-from tuner.records import Requested, Settings, TrialEnded
+from tuner.records import Reported, Requested, Settings, TrialEnded
 from tuner.space import Space
 from tuner.store import Store
 from tuner.study import Curve, StudyState, Trial
@@ -50,6 +50,12 @@ class Study:
         best = self.best
         score = "no score yet" if best is None else f"best {self.state.objective} {best.score:.6g} (trial {best.trial})"
         return f"<Study {self.name}: {len(self.state.trials)} trials, {score}>"
+
+    def _repr_html_(self) -> str:
+        """As a notebook shows it: a table and a picture."""
+        from tuner.notebook import study_html
+
+        return study_html(self)
 
     @property
     def name(self) -> str:
@@ -123,7 +129,14 @@ class Study:
         return self._table("requests")
 
     def export(self, format: str = "csv", to: str | Path | None = None) -> list[Path]:  # noqa: A002 - the shell's word
-        """Writes every table as csv, parquet or jsonl; into the study's `tables` folder unless told."""
+        """Writes every table as csv, parquet or jsonl, into the study's `tables` folder unless told.
+
+        With `format="markdown"` the logbook of a babysat run: `logbook.md`, in the study's folder unless told.
+        """
+        if format == "markdown":
+            from tuner.logbook import write_logbook
+
+            return [write_logbook(self, Path(to) if to is not None else self.place.folder)]
         from tuner import tables
         from tuner.export import export
 
@@ -131,10 +144,23 @@ class Study:
         return export(tables.build_all(self.state, self._store, self.space), folder, format)
 
     def plot(self, to: str | Path | None = None) -> list[Path]:
-        """Draws curves, scatter and progress as PNG; into the study's `plots` folder unless told."""
+        """Draws curves, scatter and progress as PNG, of a babysat run its lineage; into its `plots` unless told."""
+        folder = Path(to) if to is not None else self.place.folder / "plots"
+        if self.state.kind == "babysitting":
+            from tuner.lineage import plot_lineage
+
+            return plot_lineage(self, folder)
         from tuner.plots import plot_all
 
-        return plot_all(self.state, self.space, Path(to) if to is not None else self.place.folder / "plots")
+        return plot_all(self.state, self.space, folder)
+
+    def records(self, *kinds: type[Any]) -> Iterator[Any]:
+        """The records themselves, of these types, in the order written."""
+        return self._store.read(*kinds)
+
+    def reported(self, trial: int) -> Iterator[Reported]:
+        """Everything a trial has reported, in the order recorded, steps given up included."""
+        return self._store.reports(trial)
 
     def traceback(self, trial: int) -> str:
         """The traceback of a trial that failed, or nothing."""

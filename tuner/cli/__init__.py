@@ -12,6 +12,19 @@ from collections.abc import Sequence
 
 import click
 
+from tuner.cli.babysitting import (
+    babysit,
+    checkpoint,
+    compare,
+    extend,
+    fork,
+    promote,
+    revert,
+    schedule,
+    set,  # noqa: A004 - the verb
+    step,
+    undo,
+)
 from tuner.cli.reading import export, ls, plot, show, spaces, watch
 from tuner.cli.starting import check, sweep
 from tuner.cli.steering import note, pause, resume, stop
@@ -36,10 +49,14 @@ class _InOrder(click.Group):
 )
 @click.version_option(package_name="tuner")
 def cli() -> None:
-    """Search hyperparameters: train many models in parallel, steer them, read every score as a table."""
+    """Search hyperparameters: train many models in parallel, or babysit one; read every score as a table."""
 
 
-for _verb in (sweep, check, ls, show, watch, pause, resume, stop, note, export, plot, spaces):
+for _verb in (
+    *(sweep, babysit, check, ls, show, watch),
+    *(set, schedule, pause, resume, step, checkpoint, revert, undo, extend, note, stop),
+    *(fork, compare, promote, export, plot, spaces),
+):
     cli.add_command(_verb)
 
 

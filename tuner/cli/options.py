@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -73,6 +73,28 @@ def study_and_trial(ctx: click.Context, param: click.Parameter, word: str) -> tu
 def read_settings(text: str, space: Space | None, option: str) -> dict[str, Any]:
     """The settings in `learning_rate=0.1,beta=0.9`, each value in its parameter's own type."""
     settings: dict[str, Any] = {}
+    for name, word in _pairs(text, option):
+        if space is not None and name not in space:
+            raise click.BadParameter(
+                f"{name} is not a parameter of the space. {did_you_mean(name, space)}", param_hint=option
+            )
+        try:
+            settings[name] = _plain_value(word) if space is None else space[name].check(_value_for(space, name, word))
+        except SettingsError as error:
+            raise click.BadParameter(str(error), param_hint=option) from None
+    return settings
+
+
+def read_changes(texts: Sequence[str], space: Space | None, option: str) -> dict[str, Any]:
+    """What is to be set in a run, in the parameters' own types; whether it may be, the run itself answers."""
+    return {
+        name: _value_for(space, name, word) if space is not None and name in space else _plain_value(word)
+        for text in texts
+        for name, word in _pairs(text, option)
+    }
+
+
+def _pairs(text: str, option: str) -> Iterator[tuple[str, str]]:
     for part in text.split(","):
         name, equals, word = (each.strip() for each in part.partition("="))
         if not equals or not name or not word:
@@ -80,22 +102,14 @@ def read_settings(text: str, space: Space | None, option: str) -> dict[str, Any]
                 f"{part!r} sets nothing. Write name=value, and commas between: learning_rate=0.1,beta=0.9.",
                 param_hint=option,
             )
-        if space is not None and name not in space:
-            raise click.BadParameter(
-                f"{name} is not a parameter of the space. {did_you_mean(name, space)}", param_hint=option
-            )
-        try:
-            settings[name] = _plain_value(word) if space is None else _value_for(space, name, word)
-        except SettingsError as error:
-            raise click.BadParameter(str(error), param_hint=option) from None
-    return settings
+        yield name, word
 
 
 def _value_for(space: Space, name: str, word: str) -> Any:
     parameter = space[name]
     options = getattr(parameter, "options", ())
     by_text = {str(option): option for option in options} | {str(option).lower(): option for option in options}
-    return parameter.check(by_text[word] if word in by_text else _plain_value(word))
+    return by_text[word] if word in by_text else _plain_value(word)
 
 
 def _plain_value(word: str) -> Any:

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from tuner.handle import Reply
     from tuner.reading import Study
 
 
@@ -61,6 +63,24 @@ def stdout_kept(for_json: bool) -> Iterator[None]:
         os.close(kept)
 
 
+def answer(name: str, reply: Reply, as_json: bool) -> None:
+    """Prints what became of a request."""
+    if as_json:
+        say_json({"name": name, "answer": told(reply), **plain(reply)})
+    else:
+        say(f"{name}: {told(reply)}")
+
+
+def told(reply: Reply) -> str:
+    """What became of a request, in a line."""
+    where = "" if reply.step is None or f"step {reply.step}" in reply.detail else f" at step {reply.step}"
+    if reply.state == "applied":
+        return f"{reply.detail or 'done'}{where}"
+    if reply.state == "accepted":
+        return f"{reply.verb} accepted{where}: it is on record, and takes effect between two steps"
+    return f"{reply.verb} {reply.state}{where}" + (f": {reply.detail}" if reply.detail else "")
+
+
 def study_as_json(study: Study) -> dict[str, Any]:
     """What `tuner show NAME` says, for programs."""
     from tuner import console
@@ -82,6 +102,27 @@ def study_as_json(study: Study) -> dict[str, Any]:
         ],
         "rounds": [{"round": each.round, "first_trial": each.first_trial, "why": each.why} for each in state.rounds],
         "folder": study.place.folder,
+        **({"run": run_as_json(study)} if state.kind == "babysitting" and state.trials else {}),
+    }
+
+
+def run_as_json(study: Study) -> dict[str, Any]:
+    """How a babysat run stands, for programs."""
+    from tuner.cli.pages import activity
+
+    trial = study.state.trials[0]
+    running = study.coordinator(time.time()) is not None
+    return {
+        "state": trial.state,
+        "activity": activity(study.state, running=running),
+        "why": trial.why,
+        "step": trial.steps,
+        "parent": trial.parent,
+        "settings": trial.recipe.at(trial.steps),
+        "schedules": {name: each.to_dict() for name, each in trial.recipe.schedules.items()},
+        "segment": trial.head.segment if trial.segments else None,
+        "segments": trial.segments,
+        "checkpoints": study.state.kept(trial),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -12,26 +12,104 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner.console import chart, duration, number, one_minus_names, settings_of
+from tuner.records import Noted
 from tuner.space import Choice, Parameter, Space, preview
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from tuner.api import Summary
     from tuner.reading import Study
     from tuner.study import Checkpoint, Segment, StudyState, Trial
 
 _SHARE_WIDTH = 40
+_NOTES = 8
 
 
-def studies(found: Iterable[Summary], now: float) -> RenderableType:
-    """One line a study."""
-    table = _table("study", "kind", "state", "trials", "best", "updated")
+def studies(found: Iterable[Summary], runs: Mapping[str, Mapping[str, Any]], now: float) -> RenderableType:
+    """One line a study; `runs` says more of those that are babysat runs."""
+    table = _table("study", "kind", "state", "progress", "best", "updated")
     for each in found:
-        best = "" if each.best is None else f"{each.objective} {number(each.best)} (trial {each.best_trial})"
+        run = runs.get(each.name)
+        state = each.activity if run is None else run["activity"]
+        progress = f"{each.ended} of {each.trials} trials ended" if run is None else f"step {run['step']}"
+        score = each.best if run is None else run["best"]
+        where = f" (trial {each.best_trial})" if run is None else f" (step {run['best_step']})"
+        best = "" if score is None else f"{each.objective} {number(score)}{where}"
         ago = f"{duration(max(0.0, now - each.updated))} ago"
-        table.add_row(
-            *map(Text, (each.name, each.kind, each.activity, f"{each.ended} of {each.trials} ended", best, ago))
-        )
+        table.add_row(*map(Text, (each.name, each.kind, state, progress, best, ago)))
     return table
+
+
+def activity(study: StudyState, *, running: bool) -> str:
+    """What a babysat run is doing, in a few words."""
+    trial = study.trials[0]
+    if trial.ended:
+        return f"{trial.state}: {trial.why}"
+    if not running:
+        return f"{trial.state}, and nobody tends it: the next request wakes it"
+    asked = [_DOING[each.verb] for each in study.requests.values() if each.state == "accepted" and each.verb in _DOING]
+    if asked:
+        return f"{trial.state}, {asked[-1]}"
+    doing = {"waiting": "waiting for a worker", "lost": "recovering"}.get(trial.state, trial.state)
+    return f"{doing}: {trial.why}" if trial.state in ("paused", "lost") else doing
+
+
+_DOING = {"revert": "reverting", "undo": "undoing", "checkpoint": "checkpointing", "stop": "stopping"}
+
+
+def run(study: Study, *, running: bool) -> RenderableType:
+    """All about a babysat run: how it stands, what it trains under, what was done to it."""
+    state, curve = study.state, study.curve(0)
+    found = state.trials[0]
+    began = f"from {found.parent}" if found.parent else "from scratch"
+    settings = settings_of(found.recipe.at(found.steps), one_minus_names(state))
+    courses = {
+        name: f"{each.shape.replace('_', ' ')} since step {each.since}" for name, each in found.recipe.schedules.items()
+    }
+    parts: list[RenderableType] = [
+        Text.assemble((study.name, "bold"), f": {activity(state, running=running)}"),
+        _indented(f"step {found.steps}, {duration(found.seconds)} of training, {began}"),
+        Text(),
+        *_score(state, found),
+        _rows((name, ", ".join(filter(None, (text, courses.get(name))))) for name, text in settings.items()),
+    ]
+    if len(curve) > 1:
+        parts += [Text(), *_plot(state.objective, list(curve.steps), list(curve.scores))]
+    parts += [Text(), _rows(_stretch(found, each) for each in found.segments)]
+    if kept := state.kept(found):
+        parts += [Text(), _rows(_checkpoint(each, study.place.folder) for each in kept)]
+    if said := list(study.records(Noted))[-_NOTES:]:
+        parts += [Text(), _rows((f"note, step {each.step}", f"{each.by}: {each.text}") for each in said)]
+    trace = study.traceback(0)
+    parts += [Text(), Text(trace.rstrip(), style="red")] if trace else []
+    hint = f"change it: tuner set {study.name} NAME=VALUE · its story: tuner export {study.name} --format markdown"
+    return Group(*parts, Text(), Text(hint, style="dim"))
+
+
+def comparison(frame: pd.DataFrame, goal: str) -> RenderableType:
+    """Runs side by side: what they differ in, their last and best scores, and both curves."""
+    names = [str(name) for name in frame]
+    table = _table("", *names)
+    settings = frame.attrs["settings"]
+    for word in settings[names[0]]:
+        table.add_row(Text(word), *(Text(number(settings[name][word])) for name in names))
+    both = frame.dropna()
+    if len(both):
+        table.add_row(Text(f"at step {both.index[-1]}"), *(Text(number(float(both[name].iloc[-1]))) for name in names))
+    curves = [list(frame[name].dropna().items()) for name in names]
+    turn = 1 if goal == "maximize" else -1
+    best = [max(curve, key=lambda point: turn * point[1], default=None) for curve in curves]
+    table.add_row(Text("best"), *(Text("-" if at is None else f"{number(at[1])} (step {at[0]})") for at in best))
+    last = [curve[-1] if curve else None for curve in curves]
+    table.add_row(Text("last"), *(Text("-" if at is None else f"{number(at[1])} (step {at[0]})") for at in last))
+    return table
+
+
+def _stretch(found: Trial, each: Segment) -> tuple[str, str]:
+    settings = settings_of(found.recipe_of(each).at(each.from_step), ())
+    told = ", ".join(f"{name} {text}" for name, text in settings.items())
+    return f"step {each.from_step}", f"{each.cause} by {each.by}: {told}" + (f" ({each.why})" if each.why else "")
 
 
 def trial(study: Study, wanted: int) -> RenderableType:

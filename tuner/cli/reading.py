@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tuner.cli.options import results_option, study_and_trial, study_options, verb
-from tuner.cli.output import say, say_json, study_as_json, trial_as_json
+from tuner.cli.output import plain, say, say_json, study_as_json, trial_as_json
 
 if TYPE_CHECKING:
     from tuner.coordinator import Status
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tuner.study import StudyState
 
 _LOOK_EVERY_S = 0.25
+FORMATS = ("csv", "parquet", "jsonl", "markdown")
 
 
 @verb("tuner ls --results results")
@@ -27,12 +28,33 @@ def ls(results: Path, as_json: bool) -> None:
     import tuner
 
     found = tuner.studies(results)
+    runs = {each.name: told for each in found if each.kind == "babysitting" and (told := _run(each.name, results))}
     if as_json:
-        say_json(found)
+        say_json([{**plain(each), **runs.get(each.name, {})} for each in found])
         return
     from tuner.cli import pages
 
-    say(pages.studies(found, time.time()) if found else f"there are no studies in {results.absolute()}")
+    say(pages.studies(found, runs, time.time()) if found else f"there are no studies in {results.absolute()}")
+
+
+def _run(name: str, results: Path) -> dict[str, Any] | None:
+    """How a babysat run stands; None where it cannot be read yet."""
+    import tuner
+    from tuner.cli.pages import activity
+
+    try:
+        with closing(tuner.open(name, results=results)) as study:
+            trial = study.state.trials[0]
+            running = study.coordinator(time.time()) is not None
+            return {
+                "state": trial.state,
+                "activity": activity(study.state, running=running),
+                "step": trial.steps,
+                "best": trial.best_score,
+                "best_step": trial.best_step,
+            }
+    except (tuner.TunerError, IndexError):
+        return None
 
 
 @verb("tuner show night/17")
@@ -50,20 +72,33 @@ def show(study: tuple[str, int | None], results: Path, store: str | None, as_jso
         from tuner import console
         from tuner.cli import pages
 
-        say(console.summary(opened) if trial is None else pages.trial(opened, trial))
+        if trial is not None:
+            say(pages.trial(opened, trial))
+        elif opened.state.kind == "babysitting" and opened.state.trials:
+            say(pages.run(opened, running=opened.coordinator(time.time()) is not None))
+        else:
+            say(console.summary(opened))
 
 
 @verb("tuner watch night")
 @click.argument("name")
 @click.option("--once", is_flag=True, help="Show it as it is now, and end.")
 @study_options
-def watch(name: str, once: bool, results: Path, store: str | None, as_json: bool) -> None:
+@click.pass_context
+def watch(ctx: click.Context, name: str, once: bool, results: Path, store: str | None, as_json: bool) -> None:
     """Follow a study that runs elsewhere.
 
-    Until it ends, or Ctrl-C; watching changes nothing.
+    Until it ends, or Ctrl-C, and then the study goes on. A babysat run is shown, and steered, in its own room.
     """
     import tuner
+    from tuner.handle import RunHandle
 
+    if not as_json:
+        with closing(tuner.attach(name, results=results, store=store)) as handle:
+            if isinstance(handle, RunHandle):
+                from tuner.cli.following import follow
+
+                ctx.exit(follow(handle, once=once))
     with closing(tuner.open(name, results=results, store=store)) as study:
         if not as_json:
             _follow(study, once)
@@ -116,11 +151,14 @@ def _status(study: StudyState, seen: int, *, running: bool) -> Status:
 
 @verb("tuner export night --format csv --to tables")
 @click.argument("name")
-@click.option("--format", "format_", type=click.Choice(["csv", "parquet", "jsonl"]), default="csv", show_default=True)
-@click.option("--to", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), help="Default: DIR/NAME/tables.")
+@click.option("--format", "format_", type=click.Choice(FORMATS), default="csv", show_default=True)
+@click.option("--to", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), help="Default: within DIR/NAME.")
 @study_options
 def export(name: str, format_: str, to: Path | None, results: Path, store: str | None, as_json: bool) -> None:
-    """Write every table of a study to files."""
+    """Write every table of a study to files.
+
+    As markdown, the logbook of a babysat run: who changed what, when, why, and what came of it.
+    """
     import tuner
 
     with closing(tuner.open(name, results=results, store=store)) as study:
@@ -132,7 +170,10 @@ def export(name: str, format_: str, to: Path | None, results: Path, store: str |
 @click.option("--to", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), help="Default: DIR/NAME/plots.")
 @study_options
 def plot(name: str, to: Path | None, results: Path, store: str | None, as_json: bool) -> None:
-    """Draw a study's curves and settings as PNG files."""
+    """Draw a study's curves and settings as PNG files.
+
+    Of a babysat run, its lineage: what it scored, what was changed, and what was given up.
+    """
     import tuner
 
     with closing(tuner.open(name, results=results, store=store)) as study:

@@ -1,28 +1,42 @@
-"""The verbs that steer a running study from any other terminal: pause, resume, stop, note."""
+"""The verbs that steer any running study from any other terminal: pause, resume, stop, note."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from tuner.cli.options import study_and_trial, study_options, verb, why_option
-from tuner.cli.output import say, say_json
+from tuner.cli.output import answer
+
+if TYPE_CHECKING:
+    from tuner.handle import Handle, Reply
 
 
 @verb('tuner pause night --why "the machine is needed for an hour"')
 @click.argument("name")
+@click.option("--release", is_flag=True, help="Save a babysat run and free its worker meanwhile.")
 @why_option
 @study_options
-def pause(name: str, why: str, results: Path, store: str | None, as_json: bool) -> None:
-    """Hold a running sweep.
+def pause(name: str, release: bool, why: str, results: Path, store: str | None, as_json: bool) -> None:
+    """Hold a running study.
 
     Nothing starts, and what trains stands still between two steps.
     """
-    _ask(name, results, store, as_json, lambda handle: handle.pause(why))
+
+    def act(handle: Handle) -> Reply:
+        from tuner.handle import RunHandle
+
+        if not release:
+            return handle.pause(why)
+        if isinstance(handle, RunHandle):
+            return handle.pause(why, release=True)
+        raise click.UsageError(f"--release is for a babysat run, and {name} is a sweep.")
+
+    _ask(name, results, store, as_json, act)
 
 
 @verb("tuner resume night")
@@ -30,7 +44,7 @@ def pause(name: str, why: str, results: Path, store: str | None, as_json: bool) 
 @why_option
 @study_options
 def resume(name: str, why: str, results: Path, store: str | None, as_json: bool) -> None:
-    """Let a paused sweep go on."""
+    """Let a paused study go on."""
     _ask(name, results, store, as_json, lambda handle: handle.resume(why))
 
 
@@ -39,15 +53,19 @@ def resume(name: str, why: str, results: Path, store: str | None, as_json: bool)
 @why_option
 @study_options
 def stop(study: tuple[str, int | None], why: str, results: Path, store: str | None, as_json: bool) -> None:
-    """End a sweep, or one trial of it; nothing is lost."""
+    """End a study, or one trial of a sweep; nothing is lost."""
     name, trial = study
-    _ask(
-        name,
-        results,
-        store,
-        as_json,
-        lambda handle: handle.stop(why) if trial is None else handle.stop_trial(trial, why),
-    )
+
+    def act(handle: Handle) -> Reply:
+        from tuner.handle import SweepHandle
+
+        if trial is None:
+            return handle.stop(why)
+        if isinstance(handle, SweepHandle):
+            return handle.stop_trial(trial, why)
+        raise click.UsageError(f"{name} is one babysat run: tuner stop {name}")
+
+    _ask(name, results, store, as_json, act)
 
 
 @verb('tuner note night/17 "oscillates after step 10"')
@@ -55,17 +73,14 @@ def stop(study: tuple[str, int | None], why: str, results: Path, store: str | No
 @click.argument("text")
 @study_options
 def note(study: tuple[str, int | None], text: str, results: Path, store: str | None, as_json: bool) -> None:
-    """Write a note into a running study's record."""
+    """Write a note into a study's record."""
     name, trial = study
     _ask(name, results, store, as_json, lambda handle: handle.note(text, trial))
 
 
-def _ask(name: str, results: Path, store: str | None, as_json: bool, act: Callable[[Any], object]) -> None:
+def _ask(name: str, results: Path, store: str | None, as_json: bool, act: Callable[[Handle], Reply]) -> None:
     import tuner
 
     with closing(tuner.attach(name, results=results, store=store)) as handle:
-        answer = str(act(handle))
-    if as_json:
-        say_json({"name": name, "answer": answer})
-    else:
-        say(f"{name}: {answer}")
+        reply = act(handle)
+    answer(name, reply, as_json)

@@ -1,0 +1,310 @@
+"""The verbs that begin a babysat run and steer it from any terminal; each takes effect between two steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+
+from tuner.cli.options import (
+    read_changes,
+    read_settings,
+    results_option,
+    seconds,
+    study_and_trial,
+    study_options,
+    verb,
+    why_option,
+)
+from tuner.cli.output import answer, say, say_json, stdout_kept, study_as_json
+from tuner.errors import StudyError
+from tuner.recipe import Shape
+
+if TYPE_CHECKING:
+    from tuner.handle import Reply, RunHandle
+    from tuner.space import Space
+
+_at_option = click.option("--at", type=click.IntRange(min=0), metavar="STEP", help="The step to take effect at.")
+_expect_option = click.option(
+    "--expect", type=click.IntRange(min=0), metavar="N", help="The segment you last saw; a newer one refuses it."
+)  # fmt: skip
+
+
+@verb("tuner babysit tuner.workloads.digits:train --set learning_rate=0.01 --set beta=0.9 --name one")
+@click.argument("function", metavar="PACKAGE.MODULE:FUNCTION")
+@click.option("--set", "sets", multiple=True, metavar="NAME=VALUE,…", help="Settings to begin with.")
+@click.option("--space", metavar="NAME|FILE", help="Bounds what may be set, and draws what --set leaves open.")
+@click.option("--name", required=True, metavar="NAME", help="One that exists is attached to.")
+@click.option("--objective", default="dev_accuracy", show_default=True, help="The reported score that counts.")
+@click.option("--goal", type=click.Choice(["maximize", "minimize"]), default="maximize", show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--executor", type=click.Choice(["ray", "local"]), default="ray", show_default=True)
+@click.option("--address", metavar="ADDRESS", help="The Ray cluster: auto, or ray://host:port. Default: this machine.")
+@click.option("--cpus", type=click.FloatRange(min=0), default=1, show_default=True)
+@click.option("--gpus", type=click.FloatRange(min=0), default=0, show_default=True)
+@click.option(
+    "--checkpoint-every", "checkpoint_every_s", callback=seconds, default="10s", show_default=True,
+    help="How often to save: 90s, 10m.",
+)  # fmt: skip
+@click.option("--detach", is_flag=True, help="Return as soon as it trains.")
+@results_option
+@click.pass_context
+def babysit(
+    ctx: click.Context,
+    /,
+    function: str,
+    sets: tuple[str, ...],
+    space: str | None,
+    name: str,
+    detach: bool,
+    results: Path,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Train one model, watched and adjusted while it trains.
+
+    It trains in a process of its own, and goes on when you leave; the same --name again comes back to it.
+    """
+    import tuner
+    from tuner.space import Space
+
+    searched = None if space is None else Space.load(space)
+    params = {word: value for text in sets for word, value in read_settings(text, searched, "--set").items()}
+    if (results / name / "study.db").is_file():
+        kept = f", with the settings it has: tuner set {name} NAME=VALUE changes them" if params else ""
+        click.echo(f"{name} is there already, and goes on{kept}", err=True)
+    with stdout_kept(as_json):
+        handle = tuner.babysit(function, params or None, name=name, space=searched, results=results, **options)
+    with closing(handle):
+        if not detach and not as_json:
+            from tuner.cli.following import follow
+
+            try:
+                ctx.exit(follow(handle))
+            except KeyboardInterrupt:
+                click.echo(f"{name} trains on. Come back: tuner watch {name}; end it: tuner stop {name}", err=True)
+                raise
+        if not detach:
+            handle.wait().close()
+        _introduce(handle, as_json)
+        with closing(handle.study) as study:
+            ctx.exit(1 if study.state.trials[0].state in ("failed", "diverged") else 0)
+
+
+@verb('tuner set one learning_rate=3e-4 beta=0.95 --why "the loss spikes"')
+@click.argument("name")
+@click.argument("values", nargs=-1, required=True, metavar="NAME=VALUE…")
+@_at_option
+@_expect_option
+@why_option
+@results_option
+def set(  # noqa: A001 - the verb
+    name: str, values: tuple[str, ...], at: int | None, expect: int | None, why: str, results: Path, as_json: bool
+) -> None:
+    """Change settings of a babysat run, all at the same step.
+
+    A value is the effective one from then on: a schedule is rescaled to it.
+    """
+    changes = read_changes(values, _space(name, results), "NAME=VALUE")
+    _ask(name, results, as_json, lambda run: run.set(changes, why=why, at=at, expect=expect))
+
+
+@verb("tuner schedule one learning_rate cosine --over 2000")
+@click.argument("name")
+@click.argument("parameter")
+@click.argument("shape", type=click.Choice([*get_args(Shape), "constant"]))
+@click.option("--over", type=float, metavar="STEPS", help="How long a cosine takes.")
+@click.option("--floor", type=float, metavar="VALUE", help="Where a cosine ends. Default: 0.")
+@click.option("--rate", type=float, help="How fast the other shapes fall.")
+@click.option("--every", type=float, metavar="STEPS", help="How long a stair of the staircase is.")
+@_at_option
+@why_option
+@results_option
+def schedule(
+    name: str,
+    parameter: str,
+    shape: str,
+    at: int | None,
+    why: str,
+    results: Path,
+    as_json: bool,
+    **settings: float | None,
+) -> None:
+    """Let a setting of a babysat run follow a schedule.
+
+    It begins at the present value; constant ends it.
+    """
+    given: dict[str, Any] = {word: number for word, number in settings.items() if number is not None}
+    _ask(name, results, as_json, lambda run: run.schedule(parameter, shape, why=why, at=at, **given))
+
+
+@verb("tuner step one 10")
+@click.argument("name")
+@click.argument("steps", type=click.IntRange(min=1))
+@why_option
+@results_option
+def step(name: str, steps: int, why: str, results: Path, as_json: bool) -> None:
+    """Train a babysat run a few steps, then hold it."""
+    _ask(name, results, as_json, lambda run: run.step(steps, why))
+
+
+@verb("tuner checkpoint one")
+@click.argument("name")
+@why_option
+@results_option
+def checkpoint(name: str, why: str, results: Path, as_json: bool) -> None:
+    """Save a babysat run now, and keep that checkpoint."""
+    _ask(name, results, as_json, lambda run: run.checkpoint(why))
+
+
+@verb('tuner revert one --step 40 --why "it got worse"')
+@click.argument("name")
+@click.option("--step", type=click.IntRange(min=0), help="To the newest checkpoint at or before this step.")
+@click.option("--checkpoint", type=click.IntRange(min=0), metavar="N", help="To this checkpoint: see `tuner show`.")
+@click.option("--keep-settings", is_flag=True, help="Go back with the present settings, not those of that time.")
+@_expect_option
+@why_option
+@results_option
+def revert(
+    name: str,
+    step: int | None,
+    checkpoint: int | None,
+    keep_settings: bool,
+    expect: int | None,
+    why: str,
+    results: Path,
+    as_json: bool,
+) -> None:
+    """Take a babysat run back to a checkpoint.
+
+    Without --step and --checkpoint, to the moment before its last adjustment. What is given up stays on record.
+    """
+    if step is not None and checkpoint is not None:
+        raise click.UsageError("--step and --checkpoint both say where to go back to: give one of them.")
+    where: dict[str, Any] = {"step": step, "checkpoint": checkpoint, "keep_settings": keep_settings, "expect": expect}
+    _ask(name, results, as_json, lambda run: run.revert(why=why, **where))
+
+
+@verb('tuner undo one --why "it made no difference"')
+@click.argument("name")
+@why_option
+@results_option
+def undo(name: str, why: str, results: Path, as_json: bool) -> None:
+    """Take back the last adjustment or revert of a babysat run."""
+    _ask(name, results, as_json, lambda run: run.undo(why))
+
+
+@verb('tuner extend one 1000 --why "still falling"')
+@click.argument("name")
+@click.argument("steps", type=click.IntRange(min=1))
+@why_option
+@results_option
+def extend(name: str, steps: int, why: str, results: Path, as_json: bool) -> None:
+    """Train a babysat run longer, also one that is over."""
+    _ask(name, results, as_json, lambda run: run.extend(steps, why))
+
+
+@verb("tuner fork one --set learning_rate=0.03 --step 40 --as bolder")
+@click.argument("name")
+@click.option("--set", "sets", multiple=True, metavar="NAME=VALUE,…", help="What the other run does otherwise.")
+@click.option("--step", type=click.IntRange(min=0), help="From the newest checkpoint at or before this step.")
+@click.option("--as", "new_name", metavar="NAME", help="What to call it. Default: the name with a number.")
+@why_option
+@results_option
+def fork(
+    name: str, sets: tuple[str, ...], step: int | None, new_name: str | None, why: str, results: Path, as_json: bool
+) -> None:
+    """Start another run from a checkpoint of a babysat one.
+
+    Both train on, and can be compared.
+    """
+    values = read_changes(sets, _space(name, results), "--set")
+    with closing(_run(name, results)) as run, closing(run.fork(name=new_name, step=step, why=why, **values)) as forked:
+        _introduce(forked, as_json)
+
+
+@verb("tuner compare one bolder")
+@click.argument("name")
+@click.argument("other")
+@results_option
+def compare(name: str, other: str, results: Path, as_json: bool) -> None:
+    """Show two babysat runs side by side."""
+    with closing(_run(name, results)) as run, closing(run.study) as study:
+        frame, goal = run.compare(other), study.state.goal
+    if as_json:
+        scores = {str(column): frame[column].tolist() for column in frame}
+        say_json({"settings": frame.attrs["settings"], "steps": frame.index.tolist(), "scores": scores})
+        return
+    from tuner.cli import pages
+
+    say(pages.comparison(frame, goal))
+
+
+@verb("tuner promote night/17 --as one")
+@click.argument("study", metavar="NAME/TRIAL", callback=study_and_trial)
+@click.option("--as", "new_name", metavar="NAME", help="What to call the run. Default: NAME-TRIAL.")
+@why_option
+@study_options
+def promote(
+    study: tuple[str, int | None], new_name: str | None, why: str, results: Path, store: str | None, as_json: bool
+) -> None:
+    """Babysit a trial of a sweep from where it stands."""
+    import tuner
+
+    name, trial = study
+    if trial is None:
+        raise click.UsageError(f"which trial? Write {name}/17; the best are in: tuner show {name}")
+    with closing(tuner.promote(name, trial, name=new_name, why=why, results=results, store=store)) as promoted:
+        _introduce(promoted, as_json)
+
+
+# ── inside ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _ask(name: str, results: Path, as_json: bool, act: Callable[[RunHandle], Reply]) -> None:
+    with closing(_run(name, results)) as run:
+        reply = act(run)
+    answer(name, reply, as_json)
+
+
+def _run(name: str, results: Path) -> RunHandle:
+    """The handle of a babysat run; a sweep is refused."""
+    import tuner
+    from tuner.handle import RunHandle
+
+    handle = tuner.attach(name, results=results)
+    if isinstance(handle, RunHandle):
+        return handle
+    handle.close()
+    raise StudyError(
+        f"{name} is a sweep, and this is for a babysat run. Make one of a trial of it: tuner promote {name}/TRIAL"
+    )
+
+
+def _space(name: str, results: Path) -> Space | None:
+    """The space of a run, which knows what type a setting has; whether there is such a run is told elsewhere."""
+    from tuner.nurse import Assignment
+    from tuner.places import Place
+    from tuner.space import Space
+
+    folder = Place.of(name, results, None).folder
+    try:
+        described = Assignment.read(folder).space
+    except StudyError:
+        return None
+    return None if described is None else Space.from_dict(described)
+
+
+def _introduce(run: RunHandle, as_json: bool) -> None:
+    """Says that a run trains, and how to go on with it."""
+    with closing(run.study) as study:
+        if as_json:
+            say_json(study_as_json(study))
+            return
+        found = study.state.trials[0]
+        how = found.segments[0].why if found.segments else found.why
+        stands = f"{found.state}: {found.why}" if found.ended else f"trains, {how}"
+    say(f"{run.name} {stands}\nwatch it: tuner watch {run.name} · change it: tuner set {run.name} NAME=VALUE")

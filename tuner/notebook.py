@@ -1,0 +1,112 @@
+"""Knows how a study and a handle look in a notebook: a small table, and a picture where matplotlib is there."""
+
+from __future__ import annotations
+
+import base64
+import warnings
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from html import escape
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from tuner.console import leaders, number, one_minus_names, settings_of
+from tuner.errors import MissingExtra, TunerError
+from tuner.study import StudyState
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from tuner.handle import Handle
+    from tuner.reading import Study
+
+_RUN_VERBS = "set, schedule, pause, resume, revert, undo, fork, note, stop"
+_SWEEP_VERBS = "pause, resume, stop_trial, add, set_box, note, stop"
+_DPI = 80
+_TOP = 5
+
+
+def handle_html(handle: Handle) -> str:
+    """The study of a handle; what cannot be read says why."""
+    try:
+        with closing(handle.study) as study:
+            shown = study_html(study)
+    except TunerError as error:
+        return f"<p><code>{escape(repr(handle))}</code>: {escape(str(error))}</p>"
+    verbs = _RUN_VERBS if study.state.kind == "babysitting" else _SWEEP_VERBS
+    return f"{shown}<p><small>Steer it with {verbs}.</small></p>"
+
+
+def study_html(study: Study) -> str:
+    """The study in a heading, a table and a picture."""
+    rows = _run_rows(study.state) if study.state.kind == "babysitting" else _sweep_rows(study.state)
+    return f"<div><b>{escape(_heading(study))}</b>{_table(*rows)}{_picture(study)}</div>"
+
+
+def _heading(study: Study) -> str:
+    state, best = study.state, study.best
+    found = "no score yet" if best is None else f"best {state.objective} {number(best.score)}"
+    if state.kind == "babysitting" and state.trials:
+        where = "" if best is None else f" at step {best.step}"
+        return f"{study.name}: {state.trials[0].state} at step {state.trials[0].steps}, {found}{where}"
+    where = "" if best is None else f" (trial {best.trial})"
+    return f"{study.name}: {len(state.trials)} trials, {found}{where}"
+
+
+def _run_rows(study: StudyState) -> tuple[Sequence[str], list[list[str]]]:
+    """A row a segment on the head: the settings it went through."""
+    if not study.trials:
+        return (), []
+    trial = study.trials[0]
+    names = list(trial.params)
+    path = trial.path()
+    ends = [*(each.from_step for each in path[1:]), trial.steps]
+    rows = []
+    for segment, end in zip(path, ends, strict=True):
+        settings = settings_of(trial.recipe_of(segment).at(segment.from_step), ())
+        rows.append(
+            [f"{segment.from_step} → {end}", segment.cause, *(settings.get(name, "") for name in names), segment.why]
+        )
+    return ("steps", "cause", *names, "why"), rows
+
+
+def _sweep_rows(study: StudyState) -> tuple[Sequence[str], list[list[str]]]:
+    """A row each of the best trials."""
+    best = leaders(study, _TOP)
+    settings = [settings_of(trial.settings, one_minus_names(study)) for trial in best]
+    names = list(dict.fromkeys(name for each in settings for name in each))
+    rows = [
+        [str(trial.trial), number(trial.best_score), trial.state, *(each.get(name, "") for name in names)]
+        for trial, each in zip(best, settings, strict=True)
+    ]
+    return ("trial", study.objective, "state", *names), rows
+
+
+def _table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    head = "".join(f"<th>{escape(each)}</th>" for each in headings)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _picture(study: Study) -> str:
+    """The lineage or the curves as an image within the page; nothing without matplotlib."""
+    try:
+        if study.state.kind == "babysitting":
+            from tuner.lineage import lineage
+
+            figure = lineage(study)
+        else:
+            from tuner.plots import curves
+
+            figure = curves(study.state)
+    except MissingExtra:
+        return ""
+    return f'<img alt="{escape(study.name)}" src="data:image/png;base64,{_encoded(figure)}"/>'
+
+
+def _encoded(figure: Figure) -> str:
+    file = BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # a study's name may be in any script
+        figure.savefig(file, format="png", dpi=_DPI, metadata={"Software": None})
+    return base64.b64encode(file.getvalue()).decode("ascii")
