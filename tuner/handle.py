@@ -217,13 +217,14 @@ class RunHandle(Handle):
 
     def fork(self, *, name: str | None = None, step: int | None = None, why: str = "", **values: Any) -> RunHandle:
         """Starts another run from a checkpoint of this one, with other values: `fork(learning_rate=0.03)`."""
-        from tuner.babysitting import fork
+        from tuner.forking import fork
 
-        return fork(self._place, values=values, name=name, step=step, why=why)
+        place = fork(self._place, values=values, name=name, step=step, why=why)
+        return RunHandle(place, Store.open(place.existing()), by=self.by)
 
     def compare(self, other: str) -> pd.DataFrame:
         """This run and another side by side: one row a step, one column a run."""
-        from tuner.babysitting import compare
+        from tuner.forking import compare
 
         return compare(self._place, other)
 

@@ -1,0 +1,154 @@
+"""Runs that begin where another was saved: a fork with other values, a trial of a sweep; and two runs side by side."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from tuner import nurse
+from tuner.errors import SettingsError, StudyError
+from tuner.functions import KEPT
+from tuner.nurse import Assignment
+from tuner.places import Place, names
+from tuner.reading import Study
+from tuner.records import Purpose, Settings
+from tuner.space import Space
+from tuner.store import Store
+from tuner.study import Checkpoint, Trial
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def fork(
+    parent: Place, *, values: Mapping[str, Any], name: str | None = None, step: int | None = None, why: str = ""
+) -> Place:
+    """Another run from a checkpoint of this one, with other values."""
+    assignment = Assignment.read(parent.folder)
+    study = Study(parent, Store.open(parent.existing()))
+    trial = study.state.trials[0]
+    checkpoint = _checkpoint(study, trial, step)
+    recipe = trial.recipe_of(next(each for each in trial.segments if each.segment == checkpoint.segment))
+    settings = complete(study.space, {**recipe.at(checkpoint.step), **values}, assignment.seed)
+    changed = ", ".join(f"{word}={value!r}" for word, value in values.items()) or "the same settings"
+    return _branch(
+        assignment, parent, study, trial, checkpoint, settings, purpose="fork",
+        name=name or _free_name(parent),
+        why=why or f"forked from {parent.name} at step {checkpoint.step} with {changed}",
+    )  # fmt: skip
+
+
+def continuation(sweep: Place, trial_number: int, *, name: str | None = None, why: str = "") -> Place:
+    """A trial of a sweep, continued from its checkpoint as a babysat run."""
+    study = Study(sweep, Store.open(sweep.existing()))
+    trial = study.trial(trial_number)
+    checkpoint = _checkpoint(study, trial, None)
+    options = study.state.options
+    pickled = sweep.folder / KEPT
+    assignment = Assignment(
+        name="", function=study.state.function, source_sha256=study.state.source_sha256,
+        search_path=tuple(options.get("search_path", ())), params={}, objective=study.state.objective,
+        goal=study.state.goal, space=study.state.identity["space"], seed=study.state.identity["seed"],
+        trial_seed=trial.seed, executor=options.get("executor", "ray"), cpus=options.get("cpus", 1),
+        gpus=options.get("gpus", 0), address=options.get("address"), checkpoint_every_s=10.0, disk_budget_gb=None,
+        revert="in place", purpose="promote", parent=None, why="", checkpoint=None, from_step=0, level="advise",
+    )  # fmt: skip
+    by_value = assignment.function.startswith("__main__:") or "<" in assignment.function
+    if by_value and not pickled.is_file():
+        raise StudyError(f"the training function of {sweep.name} was not kept, so trial {trial_number} cannot go on.")
+    return _branch(
+        assignment, sweep, study, trial, checkpoint, dict(trial.settings), purpose="promote",
+        name=name or f"{sweep.name}-{trial_number}", why=why or f"promoted from {sweep.name}/{trial_number}",
+    )  # fmt: skip
+
+
+def compare(one: Place, other: str) -> pd.DataFrame:
+    """Two runs side by side: a row a step both or either have reported, a column a run, and what they differ in.
+
+    `attrs["settings"]` holds the settings that differ, by run.
+    """
+    import pandas as pd
+
+    columns: dict[str, pd.Series[float]] = {}
+    settings: dict[str, dict[str, Any]] = {}
+    for place in (one, Place.of(other, one.folder.parent, None)):
+        study = Study(place, Store.open(place.existing()))
+        curve = study.curve(0)
+        columns[place.name] = pd.Series(list(curve.scores), index=list(curve.steps), dtype="float64")
+        settings[place.name] = dict(study.state.trials[0].recipe.at(study.state.trials[0].steps))
+        study.close()
+    frame = pd.DataFrame(columns).rename_axis("step").sort_index()
+    first, second = settings.values()
+    differing = sorted(word for word in {*first, *second} if first.get(word) != second.get(word))
+    frame.attrs["settings"] = {
+        run: {word: values.get(word) for word in differing} for run, values in settings.items()
+    }  # fmt: skip
+    return frame
+
+
+def complete(space: Space | None, params: Settings | None, seed: int) -> dict[str, Any]:
+    """The settings to begin with; what is not given is drawn from the space."""
+    if space is None:
+        if not params:
+            raise SettingsError("babysit needs settings to begin with, or a space to draw them from.")
+        return dict(params)
+    import numpy as np
+
+    given = dict(params or {})
+    inside = {word: value for word, value in given.items() if word in space}
+    drawn = {**space.sample(np.random.default_rng([seed, 0])), **inside}
+    active = set(space.active(drawn))
+    middle = space.from_unit([0.5] * len(space))
+    checked = space.check({word: drawn.get(word, middle.get(word)) for word in space.names if word in active})
+    return {**checked, **{word: value for word, value in given.items() if word not in space}}
+
+
+# ── inside ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _branch(
+    assignment: Assignment, parent: Place, study: Study, trial: Trial, checkpoint: Checkpoint, settings: dict[str, Any],
+    *, purpose: Purpose, name: str, why: str,
+) -> Place:  # fmt: skip
+    """A run of its own that begins with a copy of a checkpoint."""
+    place = Place.of(name, parent.folder.parent, None)
+    if place.folder.exists():
+        raise StudyError(f"{name} exists already. Choose another name for the branch.")
+    place.folder.mkdir(mode=0o700, parents=True)
+    beginning = place.folder / "beginning"
+    shutil.copytree(study.place.folder / checkpoint.path, beginning)
+    pickled = parent.folder / KEPT
+    payload: str | bytes = pickled.read_bytes() if pickled.is_file() else assignment.function
+    replace(
+        assignment, name=name, params=settings, purpose=purpose, why=why, checkpoint=str(beginning),
+        from_step=checkpoint.step, parent=f"{parent.name}/{trial.trial}@{checkpoint.step}", trial_seed=trial.seed,
+    ).write(place.folder, payload)  # fmt: skip
+    study.close()
+    nurse.start(place)
+    return place
+
+
+def _checkpoint(study: Study, trial: Trial, step: int | None) -> Checkpoint:
+    """The newest kept checkpoint on the head, or the newest at or before a step."""
+    limits = trial.head_limits()
+    kept = [
+        each
+        for each in study.state.kept(trial)
+        if each.segment in limits
+        and ((limit := limits[each.segment]) is None or each.step <= limit)
+        and (step is None or each.step <= step)
+    ]
+    if not kept:
+        where = "" if step is None else f" at or before step {step}"
+        raise StudyError(f"{study.name}/{trial.trial} has no checkpoint{where} to begin from.")
+    return max(kept, key=lambda each: (each.step, each.checkpoint))
+
+
+def _free_name(parent: Place) -> str:
+    taken = set(names(parent.folder.parent)) | {path.name for path in parent.folder.parent.iterdir()}
+    number = 2
+    while f"{parent.name}-{number}" in taken:
+        number += 1
+    return f"{parent.name}-{number}"
