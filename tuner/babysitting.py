@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from tuner import nurse
+from tuner.errors import IdentityMismatch
 from tuner.forking import complete, continuation
-from tuner.functions import portable
+from tuner.functions import Portable, portable
 from tuner.handle import RunHandle
+from tuner.nurse import Assignment
 from tuner.places import Place
 from tuner.records import Goal, Settings
 from tuner.run import Run
@@ -45,12 +48,12 @@ def babysit(
     functions that carry values across steps outside `run.state`.
     """
     place = Place.of(name, results, None)
-    if place.database is not None and place.database.is_file():
-        handle = attach_run(place)
-        if handle.study.state.live and not _running(place):
-            nurse.start(place)
-        return handle
     found = space if isinstance(space, Space) or space is None else Space.load(space)
+    if place.database is not None and place.database.is_file():
+        _check_same(place, {"objective": objective, "goal": goal, "seed": seed, "space": found}, params or {})
+        if not _running(place):
+            _take_up(place, portable(train))
+        return attach_run(place)
     settings = complete(found, params, seed)
     nurse.assign(
         portable(train), place.folder, name=name, params=settings, objective=objective, goal=goal,
@@ -74,6 +77,42 @@ def promote(sweep: Place, trial: int, *, name: str | None = None, why: str = "")
 
 
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _check_same(place: Place, identity: Mapping[str, Any], params: Settings) -> None:
+    """What is there already must be the run that is meant."""
+    assignment = Assignment.read(place.folder)
+    there = {word: getattr(assignment, word) for word in identity}
+    there["space"] = None if assignment.space is None else Space.from_dict(assignment.space)
+    for word, given in identity.items():
+        if there[word] != given:
+            raise IdentityMismatch(
+                f"the run {place.name!r} exists with another {word}: it has {there[word]!r}, this call has {given!r}. "
+                f"Choose another name, or the same {word}; tuner.attach({place.name!r}) steers it as it is."
+            )
+    for word, value in params.items():
+        began = assignment.params.get(word)
+        if began != value:
+            raise IdentityMismatch(
+                f"the run {place.name!r} began with {word}={began!r}, this call has {word}={value!r}. Choose another "
+                f"name, or change it as it trains: tuner.attach({place.name!r}).set({word}={value!r})."
+            )
+
+
+def _take_up(place: Place, function: Portable) -> None:
+    """A run whose coordinator is gone goes on, with the function as it is now."""
+    store = Store.open(place.existing())
+    try:
+        brief = store.brief()
+    finally:
+        store.close()
+    if brief["trials"] and brief["ended"] == brief["trials"]:
+        return
+    replace(
+        Assignment.read(place.folder), function=function.name, source_sha256=function.source_sha256,
+        search_path=function.search_path,
+    ).write(place.folder, function.payload)  # fmt: skip
+    nurse.start(place)
 
 
 def _running(place: Place) -> bool:

@@ -82,7 +82,6 @@ class TrialDesk:
         self._recipe = order.recipe
         self._changes = deque(order.changes)
         self._later: list[Adjust] = []
-        self._obeyed: set[str] = set()
         self._seen: set[str] = set()
         self._ask_at = order.ask_at
         self._asking = False
@@ -187,10 +186,6 @@ class TrialDesk:
     def _obey(self, command: Command) -> None:
         if command.trial != self.order.trial:
             return  # meant for a trial that has ended meanwhile
-        if request := getattr(command, "request", ""):
-            if request in self._obeyed:
-                return  # a coordinator that took this worker over cannot know what its predecessor had sent
-            self._obeyed.add(request)
         request = getattr(command, "request", "")
         if request in self._seen:
             return  # a coordinator that took this worker over asks once more, to be sure

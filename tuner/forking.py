@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tuner import nurse
-from tuner.errors import SettingsError, StudyError
+from tuner import checkpoints, nurse
+from tuner.errors import CheckpointError, SettingsError, StudyError, did_you_mean
 from tuner.functions import KEPT
 from tuner.nurse import Assignment
 from tuner.places import Place, names
 from tuner.reading import Study
+from tuner.recipe import Recipe
 from tuner.records import Purpose, Settings
 from tuner.space import Space
 from tuner.store import Store
@@ -31,10 +32,10 @@ def fork(
     trial = study.state.trials[0]
     checkpoint = _checkpoint(study, trial, step)
     recipe = trial.recipe_of(next(each for each in trial.segments if each.segment == checkpoint.segment))
-    settings = complete(study.space, {**recipe.at(checkpoint.step), **values}, assignment.seed)
+    _check_changes(study.space, recipe.values, values)
     changed = ", ".join(f"{word}={value!r}" for word, value in values.items()) or "the same settings"
     return _branch(
-        assignment, parent, study, trial, checkpoint, settings, purpose="fork",
+        assignment, parent, study, trial, checkpoint, recipe.set(values, checkpoint.step), purpose="fork",
         name=name or _free_name(parent),
         why=why or f"forked from {parent.name} at step {checkpoint.step} with {changed}",
     )  # fmt: skip
@@ -59,7 +60,7 @@ def continuation(sweep: Place, trial_number: int, *, name: str | None = None, wh
     if by_value and not pickled.is_file():
         raise StudyError(f"the training function of {sweep.name} was not kept, so trial {trial_number} cannot go on.")
     return _branch(
-        assignment, sweep, study, trial, checkpoint, dict(trial.settings), purpose="promote",
+        assignment, sweep, study, trial, checkpoint, trial.recipe, purpose="promote",
         name=name or f"{sweep.name}-{trial_number}", why=why or f"promoted from {sweep.name}/{trial_number}",
     )  # fmt: skip
 
@@ -109,7 +110,7 @@ def complete(space: Space | None, params: Settings | None, seed: int) -> dict[st
 
 
 def _branch(
-    assignment: Assignment, parent: Place, study: Study, trial: Trial, checkpoint: Checkpoint, settings: dict[str, Any],
+    assignment: Assignment, parent: Place, study: Study, trial: Trial, checkpoint: Checkpoint, recipe: Recipe,
     *, purpose: Purpose, name: str, why: str,
 ) -> Place:  # fmt: skip
     """A run of its own that begins with a copy of a checkpoint."""
@@ -118,16 +119,39 @@ def _branch(
         raise StudyError(f"{name} exists already. Choose another name for the branch.")
     place.folder.mkdir(mode=0o700, parents=True)
     beginning = place.folder / "beginning"
-    shutil.copytree(study.place.folder / checkpoint.path, beginning)
+    try:
+        shutil.copytree(study.place.folder / checkpoint.path, beginning)
+        checkpoints.verify(beginning)
+    except (OSError, CheckpointError) as error:
+        shutil.rmtree(place.folder, ignore_errors=True)
+        raise StudyError(
+            f"{parent.name}/{trial.trial} cannot be branched at step {checkpoint.step}: its checkpoint is gone or "
+            f"torn ({error}). Choose another step."
+        ) from error
     pickled = parent.folder / KEPT
     payload: str | bytes = pickled.read_bytes() if pickled.is_file() else assignment.function
     replace(
-        assignment, name=name, params=settings, purpose=purpose, why=why, checkpoint=str(beginning),
+        assignment, name=name, params=recipe.at(checkpoint.step), schedules=recipe.to_json()["schedules"] or None,
+        purpose=purpose, why=why, checkpoint=str(beginning),
         from_step=checkpoint.step, parent=f"{parent.name}/{trial.trial}@{checkpoint.step}", trial_seed=trial.seed,
     ).write(place.folder, payload)  # fmt: skip
     study.close()
     nurse.start(place)
     return place
+
+
+def _check_changes(space: Space | None, settings: Settings, values: Settings) -> None:
+    """A branch continues from a checkpoint: what is built into the model stays."""
+    for name, value in values.items():
+        if name not in settings:
+            raise SettingsError(f"{name} is no setting of this run. {did_you_mean(name, settings)}")
+        if space is not None and name in space:
+            space[name].check(value)
+            if space[name].changes == "never" and value != settings[name]:
+                raise SettingsError(
+                    f"{name} is built into the model, so a branch from a checkpoint cannot change it. Start a run of "
+                    "its own with it."
+                )
 
 
 def _checkpoint(study: Study, trial: Trial, step: int | None) -> Checkpoint:

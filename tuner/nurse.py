@@ -58,12 +58,15 @@ class Assignment:
     checkpoint: str | None
     from_step: int
     level: Literal["off", "advise"]
+    schedules: dict[str, Any] | None = None
 
     def write(self, folder: Path, payload: str | bytes) -> None:
         """Leaves the assignment in a study's folder."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if isinstance(payload, bytes):
             (folder / KEPT).write_bytes(payload)
+        else:
+            (folder / KEPT).unlink(missing_ok=True)
         draft = folder / f"{_FILE}.tmp"
         draft.write_text(json.dumps(asdict(self), indent=1))
         draft.rename(folder / _FILE)
@@ -152,8 +155,8 @@ def last_words(place: Place) -> str:
     return lines[-1] if lines else f"the coordinator ended without a word ({log})."
 
 
-def nurse(folder: Path) -> None:
-    """Runs the coordinator of one babysat run until the run is over."""
+def nurse(folder: Path, hands: Executor | None = None) -> None:
+    """Runs the coordinator of one babysat run until the run is over; `hands` train it, else what it was assigned."""
     from tuner.begin import begin
     from tuner.coordinator import Coordinator
     from tuner.panda import Panda
@@ -171,7 +174,7 @@ def nurse(folder: Path) -> None:
     assignment = Assignment.read(folder)
     place = Place.of(folder.name, folder.parent, None)
     records = Store.create(place.existing_or_new())
-    hands = _hands(assignment, folder)
+    hands = hands or _hands(assignment, folder)
     try:
         records.acquire(time.time())
         state, _ = fold(records)
@@ -194,7 +197,7 @@ def nurse(folder: Path) -> None:
             params=assignment.params, seed=assignment.trial_seed, why=assignment.why, purpose=assignment.purpose,
             parent=assignment.parent,
             beginning=None if assignment.checkpoint is None else Path(assignment.checkpoint),
-            from_step=assignment.from_step,
+            from_step=assignment.from_step, schedules=assignment.schedules,
         )  # fmt: skip
         space = None if assignment.space is None else Space.from_dict(assignment.space)
         watch = None if assignment.level == "off" else Watch(space, head_curves(records, state))

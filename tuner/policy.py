@@ -30,6 +30,7 @@ class Draft:
     beginning: Path | None = None
     """A checkpoint of another run to begin from, at `from_step`; it lies in this study's folder."""
     from_step: int = 0
+    schedules: Settings | None = None
 
 
 class Policy(Protocol):

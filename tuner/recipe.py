@@ -42,14 +42,16 @@ class Schedule:
 
     def at(self, step: int) -> float:
         """The effective value while `step` steps are done; before `since`, the value it starts from."""
-        t = max(0, step - self.since)
+        t = step - self.since
+        if t <= 0:
+            return self.value
         match self.shape:
             case "time_based":
                 return self.value / (1.0 + self.rate * t)
             case "exponential":
                 return self.value * self.rate**t
             case "square_root":
-                return self.value * (self.rate / math.sqrt(t) if t else 1.0)
+                return self.value * self.rate / math.sqrt(t)
             case "staircase":
                 return self.value * self.rate ** (t // self.every)
             case "cosine":
@@ -73,7 +75,8 @@ def schedule(parameter: str, shape: str, **given: float) -> Schedule:
         if word not in needs:
             raise SettingsError(f"{parameter}: {shape} takes {', '.join(needs)}, got {word}={number!r}.")
         least, said = _LEAST[word]
-        if isinstance(number, bool) or not math.isfinite(number) or number < least:
+        plain = isinstance(number, int | float) and not isinstance(number, bool)
+        if not plain or not least <= number < math.inf:
             raise SettingsError(f"{parameter}: {word} must be {said}, got {number!r}.")
     settled = {**needs, **given}
     for word, number in settled.items():

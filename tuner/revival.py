@@ -57,7 +57,7 @@ def open_first(coordinator: Coordinator, trial: Trial, draft: Draft) -> None:
     coordinator.record(
         SegmentOpened(
             trial=trial.trial, segment=0, parent_segment=None, from_step=draft.from_step, checkpoint=number,
-            cause=cause, by="tuner", why=draft.why, params=None, at=now,
+            cause=cause, by="tuner", why=draft.why, params=None, schedules=draft.schedules, at=now,
         )
     )  # fmt: skip
 
@@ -73,7 +73,8 @@ def go_on(
 ) -> None:  # fmt: skip
     """Lets a trial go on from a checkpoint of its head, or from scratch; what was changed after it is changed again."""
     branch = [] if start is None else ancestry(trial, start.segment)
-    recipe = trial.recipe_of(branch[0]) if branch and branch[0].params is not None else None
+    own = not branch or (branch[0].params is None and branch[0].schedules is None)
+    recipe = None if own else trial.recipe_of(branch[0])
     held = {segment.request for segment in branch}
     coordinator.repeats[trial.trial] = tuple(
         Change(step=segment.from_step, request=segment.request, recipe=trial.recipe_of(segment))

@@ -74,10 +74,23 @@ class _Shape:
     def record_of(self, row: Sequence[Any]) -> Any:
         """A row (without its sequence) as a record."""
         values = dict(zip(self.names, row, strict=True))
+        if self.record is Requested:
+            return _read_request(values)
         for name in self.json_names:
             if values[name] is not None:
                 values[name] = json.loads(values[name])
         return self.record(**values)
+
+
+def _read_request(values: dict[str, Any]) -> Requested:
+    """A row that anybody may have written: what makes no sense in it is kept as text, for its refusal to show."""
+    try:
+        arguments = json.loads(values["arguments"] or "{}")
+    except (TypeError, ValueError, RecursionError):
+        arguments = {"unreadable": str(values["arguments"])}
+    at = values["at"] if isinstance(values["at"], int | float) else 0.0
+    texts = {name: str(values[name]) for name in ("request", "verb", "by", "why")}
+    return Requested(arguments=arguments, at=float(at), **texts)
 
 
 def _shape(name: str, record: type[Any]) -> _Shape:

@@ -344,6 +344,7 @@ class StudyState:
     def _trial_ended(self, record: rec.TrialEnded) -> None:
         trial = self.trials[record.trial]
         self._become(trial, record.state, record.why)
+        trial.stands_still = False
         self._reach(trial, record.step)
         trial.best_step, trial.best_score = record.best_step, record.best_score
         trial.started, trial.seconds, trial.node = record.started, record.seconds, record.node
