@@ -139,10 +139,14 @@ class Tree:
         return [Turn(stretch=new, given_up=path) for new, path in given_up if path]
 
     def abandoned(self) -> list[Turn]:
-        """The turns whose steps are still given up: undoing a revert brings them back."""
-        head = self.path()
-        still = [(turn, self._beyond(turn.given_up, head)) for turn in self.turns()]
-        return [Turn(stretch=turn.stretch, given_up=path) for turn, path in still if path]
+        """The turns whose steps are given up to this day, each step once: undoing a revert brings them back."""
+        found: list[Turn] = []
+        counted = self.path()
+        for turn in reversed(self.turns()):
+            if still := self._beyond(turn.given_up, counted):
+                found.append(Turn(stretch=turn.stretch, given_up=still))
+                counted = (*counted, *still)
+        return found[::-1]
 
     def value_at(self, path: Path, name: str, step: int) -> float | None:
         """The last value of a score at or before a step of a path, or None."""
@@ -176,7 +180,9 @@ class Tree:
     @staticmethod
     def _beyond(path: Path, other: Path) -> Path:
         """The pieces of a path that do not lie on another."""
-        shared = {piece.stretch.number: piece.to for piece in other}
+        shared: dict[int, int] = {}
+        for piece in other:
+            shared[piece.stretch.number] = max(piece.to, shared.get(piece.stretch.number, 0))
         left = []
         for piece in path:
             after = max(piece.after, shared.get(piece.stretch.number, piece.after))

@@ -29,6 +29,7 @@ from tuner.canvas import (
 )
 from tuner.console import number
 from tuner.errors import StudyError
+from tuner.labels import Spot, stack
 from tuner.records import Goal
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ _STAR: dict[str, Any] = dict(color=RED, marker="*", edgecolors="white", linewidt
 _WIDTH, _SCORES_HIGH, _LOSS_HIGH = 8.0, 3.9, 1.7  # inches
 _LONG = 150  # points, beyond which a curve is too noisy to read without its running median
 _ROW_HIGH, _LABEL_SIZE = 0.17, 7.5  # inches of one row of labels, points
-_MOST_ROWS = 8
 
 
 def plot_lineage(study: Study, folder: Path) -> list[Path]:
@@ -60,14 +60,15 @@ def plot_lineage(study: Study, folder: Path) -> list[Path]:
 
 def lineage(study: Study) -> Figure:
     """The objective over the steps, and beneath it the training loss where the run reports one."""
+    figure = blank_figure(_WIDTH, _SCORES_HIGH)
     tree = Tree.of(study)
     objective, goal = study.state.objective, study.state.goal
     loss = _train_loss(tree, objective)
     labels, limits = _labels(tree), _span(tree)
-    places = _stack(labels, limits)
+    places = stack([(label.step, _inches(label.text)) for label in labels], limits, _WIDTH - 1.0)
     heights = [0.1 + _ROW_HIGH * (max((place.row for place in places), default=-1) + 1), _SCORES_HIGH]
     heights += [_LOSS_HIGH] if loss else []
-    figure = blank_figure(_WIDTH, 1.5 + sum(heights))
+    figure.set_size_inches(_WIDTH, 1.5 + sum(heights))
     figure.get_layout_engine().set(hspace=0.0, h_pad=0.04)  # type: ignore[union-attr, call-arg]
     above, *panels = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
     set_limits(above, "x", *limits)
@@ -150,42 +151,7 @@ def _train_loss(tree: Tree, objective: str) -> str | None:
     return min(names, key=lambda name: (name != "train_loss", "train" not in name.lower()), default=None)
 
 
-# ── labels that do not meet ─────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where a label stands: from `left` to `right` in steps, in a row, or in none (-1) where there is no room."""
-
-    left: float
-    right: float
-    step: float
-    row: int
-
-    def meets(self, other: _Place) -> bool:
-        """Whether the two texts overlap."""
-        return self.row == other.row and self.left < other.right and other.left < self.right
-
-    def crosses(self, other: _Place) -> bool:
-        """Whether the line to one's mark runs through the other's text."""
-        high, low = (self, other) if self.row > other.row else (other, self)
-        return high.row > low.row and low.left < high.step < low.right
-
-
-def _stack(labels: Sequence[_Label], limits: tuple[float, float]) -> list[_Place]:
-    """A row for each label, 0 nearest to the curve, so that no texts meet and, where it can be, no line crosses one.
-
-    Taken from the right: a text begins at its own line, so those further left pass above.
-    """
-    placed: dict[int, _Place] = {}
-    for at in sorted(range(len(labels)), key=lambda at: -labels[at].step):
-        wide = (limits[1] - limits[0]) * _inches(labels[at].text) / (_WIDTH - 1.0)
-        left = max(limits[0], min(float(labels[at].step), limits[1] - wide))
-        rows = [_Place(left, left + wide, labels[at].step, row) for row in range(_MOST_ROWS)]
-        free = [each for each in rows if not any(each.meets(other) for other in placed.values())]
-        clear = [each for each in free if not any(each.crosses(other) for other in placed.values())]
-        placed[at] = next(iter([*clear, *free]), _Place(left, left, labels[at].step, -1))
-    return [placed[at] for at in range(len(labels))]
+# ── what is drawn ───────────────────────────────────────────────────────────────────────────────
 
 
 def _inches(text: str) -> float:
@@ -195,7 +161,7 @@ def _inches(text: str) -> float:
     return float(TextPath((0, 0), text.replace("$", r"\$"), size=_LABEL_SIZE).get_extents().width) / 72 + 0.16
 
 
-def _draw_labels(axes: Axes, labels: Sequence[_Label], places: Sequence[_Place]) -> None:
+def _draw_labels(axes: Axes, labels: Sequence[_Label], places: Sequence[Spot]) -> None:
     """Texts in rows above the curve, each on a thin line down to its mark."""
     axes.axis("off")
     axes.set_ylim(0.0, max((place.row for place in places), default=0) + 1.0)
@@ -208,9 +174,6 @@ def _draw_labels(axes: Axes, labels: Sequence[_Label], places: Sequence[_Place])
                 fontsize=_LABEL_SIZE, color=INK if label.counts else "#8c8c8c", annotation_clip=False,
                 parse_math=False, zorder=2, bbox=dict(facecolor="white", edgecolor="none", pad=1.0),
             )  # fmt: skip
-
-
-# ── what is drawn ───────────────────────────────────────────────────────────────────────────────
 
 
 def _draw_branches(axes: Axes, tree: Tree, name: str, goal: Goal, colour: str) -> None:

@@ -7,22 +7,19 @@ reason, and what came of it.
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import cached_property
 from itertools import groupby
 from math import isfinite
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tuner import prose
 from tuner.branches import Change, Stretch, Tree
 from tuner.branches import Path as Branch
-from tuner.errors import StudyError, TunerError
-from tuner.recipe import Schedule
+from tuner.errors import StudyError
 from tuner.records import (
     Adjusted,
     Answered,
@@ -68,9 +65,9 @@ def logbook(study: Study) -> str:
         )
     book = _Book(study)
     parts = [f"# {study.name}", *book.opening()]
-    for day, entries in groupby(sorted(book.entries(), key=lambda each: each.at), key=lambda each: _day(each.at)):
+    for day, entries in groupby(sorted(book.entries(), key=lambda each: each.at), key=lambda each: prose.day(each.at)):
         parts.append(f"## {day}")
-        parts += [f"**{_clock(each.at)}, step {each.step}.** {each.text}" for each in entries]
+        parts += [f"**{prose.clock(each.at)}, step {each.step}.** {each.text}" for each in entries]
     parts += ["## Branches", *book.branches(), *book.closing()]
     return "\n\n".join(parts) + "\n"
 
@@ -104,10 +101,11 @@ class _Book:
         opened = next(iter(self.study.records(StudyOpened)))
         state, trial = self.state, self.trial
         higher = "higher" if state.goal == "maximize" else "lower"
+        began = f"{prose.day(opened.at)} at {prose.clock(opened.at)} UTC"
         yield (
             f"One run of `{state.function}`, watched for `{state.objective}` ({higher} is better), seed {trial.seed}, "
-            f"tuner {opened.version}. It began on {_day(opened.at)} at {_clock(opened.at)} UTC and has come to step "
-            f"{trial.steps}: {trial.state}{f' ({_safe(trial.why)})' if trial.why else ''}. {self._best()}"
+            f"tuner {opened.version}. It began on {began} and has come to step "
+            f"{trial.steps}: {trial.state}{f' ({prose.safe(trial.why)})' if trial.why else ''}. {self._best()}"
         )
         yield (
             f"New values are those read back from the training function. A score beside a change is the median of up "
@@ -119,18 +117,18 @@ class _Book:
         if trial.best_score is None or trial.best_step is None:
             return f"It has reported no `{self.state.objective}` yet."
         at = next((piece for piece in self.head if piece.after < trial.best_step <= piece.to), self.head[0])
-        settings = _settings(at.stretch.recipe.at(trial.best_step))
-        return f"Best: {_score(trial.best_score)} at step {trial.best_step}, under {settings}."
+        settings = prose.settings(at.stretch.recipe.at(trial.best_step))
+        return f"Best: {prose.score(trial.best_score)} at step {trial.best_step}, under {settings}."
 
     def closing(self) -> Iterator[str]:
         """What lies on disk, and what was refused."""
         saved = len(list(self.study.records(CheckpointSaved)))
         kept = self.state.kept(self.trial)
-        where = f", of which {len(kept)} are kept: steps {_listed(each.step for each in kept)}" if kept else ""
-        yield f"{_count(saved, 'checkpoint')} {'was' if saved == 1 else 'were'} written{where}."
+        where = f", of which {len(kept)} are kept: steps {prose.listed(each.step for each in kept)}" if kept else ""
+        yield f"{prose.count(saved, 'checkpoint')} {'was' if saved == 1 else 'were'} written{where}."
         refused = [each for each in self.answered.values() if each.state == "rejected"]
         if refused:
-            yield f"{_count(len(refused), 'request')} changed nothing, since tuner refused: see the table `requests`."
+            yield f"{prose.count(len(refused), 'request')} changed nothing, being refused: see the table `requests`."
 
     # ── the story ───────────────────────────────────────────────────────────────────────────────
 
@@ -140,16 +138,16 @@ class _Book:
             yield _Entry(at=stretch.at, step=self._steps_of(stretch), text=self._began(stretch))
         for note in self.study.records(Noted):
             step = 0 if note.step is None else note.step
-            yield _Entry(at=note.at, step=step, text=f"{_who(note.by)} noted: {_quoted(note.text)}.")
+            yield _Entry(at=note.at, step=step, text=f"{prose.who(note.by)} noted: {prose.quoted(note.text)}.")
         for held in self.study.records(TrialHeld):
             if held.state == "lost":
-                text = f"The worker was lost: {_safe(held.why)}. Nothing older than its last checkpoint was."
+                text = f"The worker was lost: {prose.safe(held.why)}. Nothing older than its last checkpoint was."
                 yield _Entry(at=held.at, step=held.step, text=text)
         for request in self.asked.values():
             answer = self.answered.get(request.request)
             if answer is not None and answer.state == "applied" and (text := self._done(request, answer)):
                 step = self.trial.steps if answer.step is None else answer.step
-                yield _Entry(at=answer.at, step=step, text=f"{text}{_because(request.why)}")
+                yield _Entry(at=answer.at, step=step, text=f"{text}{prose.because(request.why)}")
         for end in self.study.records(TrialEnded):
             yield _Entry(at=end.at, step=end.step, text=self._ended(end))
 
@@ -168,50 +166,50 @@ class _Book:
                 return self._went_back(stretch)
             case "retry":
                 return (
-                    f"The run was taken up again from {self._start(stretch)} ({_safe(segment.why)}): "
+                    f"The run was taken up again from {self._start(stretch)} ({prose.safe(segment.why)}): "
                     "the steps since are trained anew under the same settings."
                 )
         asked = self.asked.get(segment.request)
         if asked is not None and asked.verb == "extend":
-            more = _count(int(asked.arguments["steps"]), "step")
+            more = prose.count(int(asked.arguments["steps"]), "step")
             return (
-                f"The run was over; {_who(segment.by)} let it train {more} more, from {self._start(stretch)}."
-                f"{_because(asked.why)}"
+                f"The run was over; {prose.who(segment.by)} let it train {more} more, from {self._start(stretch)}."
+                f"{prose.because(asked.why)}"
             )
-        return f"The run went on from {self._start(stretch)}: {_safe(segment.why)}."
+        return f"The run went on from {self._start(stretch)}: {prose.safe(segment.why)}."
 
     def _first(self) -> str:
         created = next(iter(self.study.records(TrialCreated)))
-        settings = _settings(created.params)
+        settings = prose.settings(created.params)
         if self.trial.parent is None:
-            return f"The run began from scratch with {settings}: {_safe(created.why)}."
+            return f"The run began from scratch with {settings}: {prose.safe(created.why)}."
         verb = "promoted" if self.trial.purpose == "promote" else "forked"
         parent, _, step = self.trial.parent.partition("@")
-        return f"The run was {verb} from `{parent}` at step {step}, with {settings}: {_safe(created.why)}."
+        return f"The run was {verb} from `{parent}` at step {step}, with {settings}: {prose.safe(created.why)}."
 
     def _adjusted(self, stretch: Stretch) -> str:
         segment = stretch.segment
         if any(each.segment.request == segment.request for each in self.tree.stretches[: stretch.number]):
             return "The change was made again, at the step it had been made before the retry."
         asked = self.asked.get(segment.request)
-        told = _listed(self._told(segment.request, each) for each in self.tree.changes(stretch))
+        told = prose.listed(self._told(segment.request, each) for each in self.tree.changes(stretch))
         undone = asked is not None and asked.verb == "undo"
         did = f"took the last change back{': ' if told else ''}{told}" if undone else f"set {told or 'nothing anew'}"
         why = "" if asked is None else asked.why
         evidence = str(asked.arguments.get("evidence") or "") if asked is not None else ""
-        shown = f" Evidence: {_safe(evidence).rstrip('.')}." if evidence else ""
-        return f"{_who(segment.by)} {did}.{_because(why)}{shown}{self._came_of_it(stretch)}"
+        shown = f" Evidence: {prose.safe(evidence).rstrip('.')}." if evidence else ""
+        return f"{prose.who(segment.by)} {did}.{prose.because(why)}{shown}{self._came_of_it(stretch)}"
 
     def _told(self, request: str, change: Change) -> str:
         row = self.read_back.get((request, change.parameter))
         after = change.after if row is None else row.read_back
-        step = f"`{change.parameter}` {_value(change.before)} → {_value(after)}"
+        step = f"`{change.parameter}` {prose.value(change.before)} → {prose.value(after)}"
         if change.becomes is not None and change.was != change.becomes:
             if change.before == after:
-                return f"`{change.parameter}` on a schedule from {_value(after)}, {_course(change.becomes)}"
-            return f"{step}, {_course(change.becomes)}"
+                return f"`{change.parameter}` on a schedule from {prose.value(after)}, {prose.course(change.becomes)}"
+            return f"{step}, {prose.course(change.becomes)}"
         if change.was is not None and change.becomes is None:
-            steady = f"`{change.parameter}` constant from here on, at {_value(after)}"
+            steady = f"`{change.parameter}` constant from here on, at {prose.value(after)}"
             return steady if change.before == after else f"{step}, constant from here on"
         return step
 
@@ -226,12 +224,11 @@ class _Book:
         elif before is not None and after is not None:
             signed = self.state.signed(after) - self.state.signed(before)
             way = "better" if signed > 0 else "worse" if signed < 0 else "unchanged"
-            parts.append(
-                f"By step {stretch.to_step} `{objective}` had gone from {_score(before)} to {_score(after)} ({way})"
-            )
+            levels = f"from {prose.score(before)} to {prose.score(after)}"
+            parts.append(f"By step {stretch.to_step} `{objective}` had gone {levels} ({way})")
         if (verdict := self.verdicts.get(stretch.segment.request)) is not None:
-            evidence = f" ({_safe(verdict.evidence)})" if verdict.evidence else ""
-            parts.append(f"Verdict: {_safe(verdict.verdict)}{evidence}")
+            evidence = f" ({prose.safe(verdict.evidence)})" if verdict.evidence else ""
+            parts.append(f"Verdict: {prose.safe(verdict.verdict)}{evidence}")
         if verdict is None or not verdict.verdict.startswith("taken back"):
             parts.append(self._fate(stretch))
         return "".join(f" {part}." for part in parts if part)
@@ -242,7 +239,7 @@ class _Book:
         following = self.tree.stretches[stretch.number + 1 : stretch.number + 2]
         if following and (asked := self.asked.get(following[0].segment.request)) and asked.verb == "undo":
             return f"It was taken back at step {following[0].from_step}"
-        return "It was kept"
+        return "It was kept" if following or self.trial.ended else "It is in force"
 
     def _level(self, path: Branch, step: int) -> float | None:
         """The score when a step was reached, on a path."""
@@ -257,12 +254,12 @@ class _Book:
         turn = next((each for each in self.tree.turns() if each.stretch is stretch), None)
         lost = 0 if turn is None else sum(piece.to - piece.after for piece in turn.given_up)
         verb = "took the last return back, to" if asked is not None and asked.verb == "undo" else "went back to"
-        changes = _listed(self._told("", each) for each in self.tree.changes(stretch))
+        changes = prose.listed(self._told("", each) for each in self.tree.changes(stretch))
         keeps = asked is not None and asked.arguments.get("keep_settings")
         settings = "with the settings kept" if keeps else f"with {changes}" if changes else "with the same settings"
-        given_up = f" {_count(lost, 'step')} were given up; they stay on record." if lost > 1 else ""
+        given_up = f" {prose.count(lost, 'step')} were given up; they stay on record." if lost > 1 else ""
         why = segment.why if asked is None else asked.why
-        return f"{_who(segment.by)} {verb} {self._start(stretch)}, {settings}.{_because(why)}{given_up}"
+        return f"{prose.who(segment.by)} {verb} {self._start(stretch)}, {settings}.{prose.because(why)}{given_up}"
 
     def _start(self, stretch: Stretch) -> str:
         number = stretch.segment.checkpoint
@@ -274,7 +271,7 @@ class _Book:
 
     def _done(self, request: Requested, answer: Answered) -> str:
         """What was asked for and opens no stretch of its own; nothing for what is told elsewhere."""
-        who = _who(request.by)
+        who = prose.who(request.by)
         match request.verb:
             case "pause":
                 released = ", saved a checkpoint and released the worker" if request.arguments.get("release") else ""
@@ -282,11 +279,11 @@ class _Book:
             case "resume":
                 return f"{who} let the run go on."
             case "step":
-                return f"{who} let it train {_count(int(request.arguments['steps']), 'step')}, then stand still."
+                return f"{who} let it train {prose.count(int(request.arguments['steps']), 'step')}, then stand still."
             case "checkpoint":
-                return f"{who} had a checkpoint written, to be kept ({_safe(answer.detail)})."
+                return f"{who} had a checkpoint written, to be kept ({prose.safe(answer.detail)})."
             case "extend" if all(each.segment.request != request.request for each in self.tree.stretches):
-                more = _count(int(request.arguments["steps"]), "step")
+                more = prose.count(int(request.arguments["steps"]), "step")
                 return f"{who} let the run train {more} beyond what its function asks for."
         return ""
 
@@ -296,14 +293,14 @@ class _Book:
             if request.verb == "stop" and (answer := self.answered.get(request.request)) and answer.at >= end.at - 1.0
         ]  # fmt: skip
         if end.state == "stopped" and stops:
-            return f"{_who(stops[0].by)} stopped the run.{_because(stops[0].why)}{self._at_the_end(end)}"
+            return f"{prose.who(stops[0].by)} stopped the run.{prose.because(stops[0].why)}{self._at_the_end(end)}"
         error = f" `{end.error}`" if end.error else ""
-        return f"The run ended, {end.state}: {_safe(end.why)}.{error}{self._at_the_end(end)}"
+        return f"The run ended, {end.state}: {prose.safe(end.why)}.{error}{self._at_the_end(end)}"
 
     def _at_the_end(self, end: TrialEnded) -> str:
         if end.best_score is None:
             return ""
-        return f" Its best `{self.state.objective}` was {_score(end.best_score)}, at step {end.best_step}."
+        return f" Its best `{self.state.objective}` was {prose.score(end.best_score)}, at step {end.best_step}."
 
     # ── the table ───────────────────────────────────────────────────────────────────────────────
 
@@ -314,18 +311,18 @@ class _Book:
         heading = ("branch", "steps", "settings at its end", f"best {objective}", f"last {objective}", "how it ended")
         rows.append((
             f"**{self.study.name}** (head)", f"{self.head[0].after} → {self.trial.steps}",
-            _settings(self.trial.recipe.at(self.trial.steps)), *self._scores(self.head),
-            f"{self.trial.state}{f': {_safe(self.trial.why)}' if self.trial.why else ''}",
+            prose.settings(self.trial.recipe.at(self.trial.steps)), *self._scores(self.head),
+            f"{self.trial.state}{f': {prose.safe(self.trial.why)}' if self.trial.why else ''}",
         ))  # fmt: skip
         for number, turn in enumerate(self.tree.abandoned(), start=1):
             tip, segment = turn.given_up[-1], turn.stretch.segment
-            why = f": {_quoted(segment.why)}" if segment.why else ""
-            what = f"{_who(segment.by)} went back{why}" if segment.cause == "revert" else _safe(segment.why)
+            why = f": {prose.quoted(segment.why)}" if segment.why else ""
+            what = f"{prose.who(segment.by)} went back{why}" if segment.cause == "revert" else prose.safe(segment.why)
             rows.append((
-                f"given up {number}", f"{turn.given_up[0].after} → {tip.to}", _settings(tip.stretch.recipe.at(tip.to)),
-                *self._scores(turn.given_up), what,
+                f"given up {number}", f"{turn.given_up[0].after} → {tip.to}",
+                prose.settings(tip.stretch.recipe.at(tip.to)), *self._scores(turn.given_up), what,
             ))  # fmt: skip
-        rows += self._forks
+        rows += self._forks()
         lines = ["| " + " | ".join(row) + " |" for row in (heading, *rows)]
         yield "\n".join([lines[0], "|" + "---|" * len(heading), *lines[1:]])
 
@@ -334,101 +331,15 @@ class _Book:
         if not points:
             return "-", "-"
         step, best = max(points, key=lambda point: (self.state.signed(point[1]), -point[0]))
-        return f"{_score(best)} (step {step})", _score(points[-1][1])
+        return f"{prose.score(best)} (step {step})", prose.score(points[-1][1])
 
-    @cached_property
-    def _forks(self) -> list[tuple[str, ...]]:
-        return [row for name in forks_of(self.study) if (row := self._fork(name))]
-
-    def _fork(self, name: str) -> tuple[str, ...] | None:
-        from tuner.api import open as open_study
-
-        try:
-            with closing(open_study(name, results=self.study.place.folder.parent)) as fork:
-                trial, tree = fork.state.trials[0], Tree.of(fork)
-                return (
-                    f"`{name}` (fork)", f"{tree.path()[0].after} → {trial.steps}",
-                    _settings(trial.recipe.at(trial.steps)), *self._scores(tree.path()),
-                    f"{trial.state}{f': {_safe(trial.why)}' if trial.why else ''}",
-                )  # fmt: skip
-        except (TunerError, IndexError):
-            return None  # it has not begun
-
-
-def forks_of(study: Study) -> list[str]:
-    """The names of the runs that were forked off this one and lie beside it."""
-    from tuner.nurse import Assignment
-
-    found = []
-    for folder in sorted(path.parent for path in study.place.folder.parent.glob("*/run.json")):
-        try:
-            parent = Assignment.read(folder).parent
-        except (TunerError, OSError, ValueError, TypeError, KeyError):
-            continue  # another's file, or one being written
-        if parent is not None and parent.rpartition("@")[0] == f"{study.name}/0":
-            found.append(folder.name)
-    return found
-
-
-# ── words ───────────────────────────────────────────────────────────────────────────────────────
-
-
-def _who(by: str) -> str:
-    return "The supervisor" if by == "supervisor" else _safe(by)
-
-
-def _because(why: str) -> str:
-    return f" Why: {_quoted(why)}." if why.strip() else ""
-
-
-def _quoted(text: str) -> str:
-    """Somebody's own words."""
-    return f"“{_safe(text).rstrip('.')}”"
-
-
-def _safe(text: str) -> str:
-    """A text in one line that Markdown leaves as it is."""
-    return re.sub(r"([\\`*\[\]<>|]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
-
-
-def _settings(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"`{name}` {_value(value)}" for name, value in values.items()) or "no settings"
-
-
-def _value(value: Any) -> str:
-    """A setting as it was given; a long fraction with six digits, counted from 1 where it lies close."""
-    if isinstance(value, float) and len(repr(value)) > 10:
-        return f"1 − {1 - value:.6g}" if 0.99 < value < 1 else f"{value:.6g}"
-    return _safe(str(value))
-
-
-def _score(value: float) -> str:
-    return f"{value:.4g}"
-
-
-def _course(each: Schedule) -> str:
-    """A schedule's shape in words."""
-    match each.shape:
-        case "cosine":
-            return f"cosine over {each.over} steps" + (f" down to {_value(each.floor)}" if each.floor else "")
-        case "staircase":
-            return f"times {each.rate:g} every {_count(each.every, 'step')}"
-        case "exponential":
-            return f"times {each.rate:g} every step"
-    return f"{each.shape.replace('_', ' ')} decay, rate {each.rate:g}"
-
-
-def _listed(words: Iterable[object]) -> str:
-    return ", ".join(map(str, words))
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
-
-
-def _day(at: float) -> str:
-    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d}"
-
-
-def _clock(at: float) -> str:
-    return f"{datetime.fromtimestamp(at, UTC):%H:%M:%S}"
+    def _forks(self) -> Iterator[tuple[str, ...]]:
+        for fork in self.study.forks():
+            with closing(fork):
+                trial, path = fork.state.trials[0], Tree.of(fork).path()
+                if path:
+                    yield (
+                        f"`{fork.name}` (fork)", f"{path[0].after} → {trial.steps}",
+                        prose.settings(trial.recipe.at(trial.steps)), *self._scores(path),
+                        f"{trial.state}{f': {prose.safe(trial.why)}' if trial.why else ''}",
+                    )  # fmt: skip

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuner.errors import SettingsError, StudyError
-from tuner.places import Place
-from tuner.records import Reported, Requested, Settings, TrialEnded
+from tuner.errors import SettingsError, StudyError, TunerError
+from tuner.places import Place, names
+from tuner.records import Reported, Requested, Settings, TrialCreated, TrialEnded
 from tuner.space import Space
 from tuner.store import Store
 from tuner.study import Curve, StudyState, Trial
@@ -181,6 +181,23 @@ class Study:
     def coordinator(self, now: float) -> tuple[str, int] | None:
         """Host and pid of the coordinator that runs the study now, or None."""
         return self._store.holder(now)
+
+    def forks(self) -> list[Study]:
+        """The runs that begin from a checkpoint of this one and lie beside it, opened to read."""
+        found = []
+        for name in names(self.place.folder.parent):
+            place = Place.of(name, self.place.folder.parent, None)
+            try:
+                store = Store.open(place.existing())
+            except TunerError:
+                continue  # being made, or of a newer tuner
+            babysat = store.brief()["kind"] == "babysitting"
+            parents = [each.parent or "" for each in store.read(TrialCreated)] if babysat else []
+            if any(parent.startswith(f"{self.name}/") for parent in parents):
+                found.append(Study(place, store))
+            else:
+                store.close()
+        return found
 
     def refresh(self) -> bool:
         """Takes in what was recorded since; whether there was anything."""
