@@ -288,6 +288,8 @@ class Coordinator:
                 self.steering.reported(self, trial, event)
             case Forgot():
                 self.crew.release(trial.trial)
+                if self._ending is None:
+                    self.crew.ready.appendleft(trial.trial)
             case Started():
                 desk.started_at, desk.last_step, desk.told_to_stop = event.at, -1, None
                 if (event.trial, event.segment) not in over:
@@ -469,6 +471,8 @@ class Coordinator:
         for desk in self.crew.openings(self.crew.depth(adaptive=self.policy.adaptive, asks=self.policy.asks)):
             number = self._next()
             if number is None:
+                for other, behind in self.crew.recall():
+                    self.tell(other.name, Forget(trial=behind))
                 return
             alone = number in self._suspects
             if alone and desk.queue:

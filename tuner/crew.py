@@ -42,6 +42,7 @@ class Crew:
         self.desks: dict[str, Desk] = {}
         self.ready: deque[int] = deque()
         self._desk_of: dict[int, Desk] = {}
+        self._recalled: set[int] = set()
         self._mean_s: float | None = None
 
     def join(self, name: str, node: str, pid: int, now: float) -> None:
@@ -53,6 +54,7 @@ class Crew:
         desk = self.desks.pop(name, None)
         for trial in desk.queue if desk is not None else ():
             del self._desk_of[trial]
+            self._recalled.discard(trial)
         return desk
 
     def assign(self, desk: Desk, trial: int, now: float, *, alone: bool = False) -> None:
@@ -65,6 +67,7 @@ class Crew:
 
     def release(self, trial: int) -> None:
         """Takes a trial away from wherever it is."""
+        self._recalled.discard(trial)
         desk = self._desk_of.pop(trial, None)
         if desk is None:
             if trial in self.ready:
@@ -73,6 +76,15 @@ class Crew:
         if desk.training == trial:
             desk.started_at, desk.alone = None, False
         desk.queue.remove(trial)
+
+    def recall(self) -> list[tuple[Desk, int]]:
+        """What waits behind other trials while workers stand idle, to be asked back: one trial for each of those."""
+        idle = sum(not desk.queue for desk in self.desks.values())
+        waiting = [(desk, trial) for desk in self.desks.values() for trial in list(desk.queue)[1:]]
+        found = [(desk, trial) for desk, trial in waiting if trial not in self._recalled]
+        recalled = found[max(0, len(found) - max(0, idle - len(self._recalled))) :]
+        self._recalled.update(trial for _, trial in recalled)
+        return recalled
 
     def desk_of(self, trial: int) -> Desk | None:
         """The worker that has the trial, in training or in its queue."""

@@ -8,7 +8,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -37,6 +37,8 @@ from tuner.worker import TrainingFunction, train
 FLUSH_ENDED_S = 0.02
 FLUSH_REPORTS_S = 0.1
 
+_AWAITED = Waiting | Changed | Reverted | Did | Held | Forgot
+
 Batch: TypeAlias = tuple[int, list[WorkerEvent]]
 
 
@@ -63,7 +65,6 @@ class WorkerThread:
         self._home = Path.cwd()
         self._orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
-        self._forgotten: set[int] = set()
         self._changed = threading.Condition()
         self._outbox: deque[WorkerEvent | _Rows] = deque()
         self._leaves_at = 0.0
@@ -84,7 +85,7 @@ class WorkerThread:
     def send(self, command: Command) -> None:
         """Leaves a command for the next control point."""
         if isinstance(command, Forget):
-            self._forgotten.add(command.trial)
+            self._forget(command.trial)
         else:
             self._commands.put(command)
 
@@ -114,7 +115,7 @@ class WorkerThread:
 
     def emit(self, event: WorkerEvent) -> None:
         """Sends an event: at once where an answer or new work is needed."""
-        if isinstance(event, Waiting | Changed | Reverted | Did | Held) or (isinstance(event, Saved) and event.request):
+        if isinstance(event, _AWAITED) or (isinstance(event, Saved) and event.request):
             wait_s = 0.0
         elif isinstance(event, Ended):
             wait_s = 0.0 if self._orders.empty() else FLUSH_ENDED_S
@@ -160,13 +161,21 @@ class WorkerThread:
             self._leaves_at = leaves_at
             self._changed.notify()
 
+    def _forget(self, trial: int) -> None:
+        """Drops an order that has not been taken up; one that has is trained."""
+        queued: list[Order] = []
+        while not self._orders.empty():
+            with suppress(queue.Empty):  # the training thread may be quicker
+                queued.append(self._orders.get_nowait())
+        for order in queued:
+            if order.trial == trial:
+                self.emit(Forgot(trial=trial, segment=order.segment))
+            else:
+                self._orders.put(order)
+
     def _work(self) -> None:
         while True:
             order = self._orders.get()
-            if order.trial in self._forgotten:
-                self._forgotten.discard(order.trial)
-                self.emit(Forgot(trial=order.trial, segment=order.segment))
-                continue
             os.chdir(self._home)  # the trial before may have gone elsewhere
             with self._log.of(order.trial) if self._log is not None else nullcontext():
                 ended = train(self._function, order, self._job, self)
