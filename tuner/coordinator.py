@@ -441,7 +441,7 @@ class Coordinator:
         budget = self._care.time_budget_s
         if budget is not None and self._ending is None and time.monotonic() - self._started_at >= budget:
             self.wind_down(f"the time budget of {budget:g} s is spent")
-        for desk in self.crew.busy():
+        for desk in self.crew.busy() if self._care.limits_trials else ():
             trial = self.study.trials[desk.queue[0]]
             alert = look(desk, trial, self._care, now)
             if alert is None:

@@ -112,7 +112,7 @@ class Crew:
 
     def openings(self, depth: int) -> Iterator[Desk]:
         """Workers with room for one more trial, the shortest queue first; each expects to be given one."""
-        open_desks = [desk for desk in self.desks.values() if not desk.alone]
+        open_desks = [desk for desk in self.desks.values() if len(desk.queue) < depth and not desk.alone]
         heap = [(len(desk.queue), place, desk) for place, desk in enumerate(open_desks)]
         heapq.heapify(heap)
         while heap and heap[0][0] < depth:

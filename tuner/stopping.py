@@ -132,7 +132,8 @@ class _RungRule:
                 curve = study.curve(rival)
                 mark = self._mark(study, curve, rung) if curve.steps and curve.steps[-1] >= rung else None
                 if mark is not None:
-                    bisect.insort(marks, mark)
+                    marks.append(mark)
+        marks.sort()
         return marks
 
 
@@ -160,8 +161,8 @@ class _Past:
     def at(self, rung: int, but: Set[int]) -> list[float]:
         """The marks at one rung, ascending, without those of some trials (taken up again, they are no longer past)."""
         marks = self._by_rung.get(rung, []).copy()
-        for number in but:
-            mark = self._by_trial.get(number, {}).get(rung)
+        for number in self._by_trial.keys() & but:
+            mark = self._by_trial[number].get(rung)
             if mark is not None:
                 _take_out(marks, mark)
         return marks

@@ -37,6 +37,7 @@ NETWORK_FILESYSTEMS = frozenset(
 DATABASE = "study.db"
 
 _METADATA = sa.MetaData()
+_JSON = json.JSONDecoder()
 _COLUMN_TYPES: dict[Any, Any] = {int: sa.BigInteger, float: sa.Double, str: sa.Text, bytes: sa.LargeBinary}
 
 
@@ -78,7 +79,7 @@ class _Shape:
             return _read_request(values)
         for name in self.json_names:
             if values[name] is not None:
-                values[name] = json.loads(values[name])
+                values[name], _ = _JSON.raw_decode(values[name])
         return self.record(**values)
 
 

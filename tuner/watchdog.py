@@ -21,6 +21,11 @@ class Care:
     silence_limit_s: float | None = None
     time_budget_s: float | None = None
 
+    @property
+    def limits_trials(self) -> bool:
+        """Whether there is anything to watch a trial for."""
+        return self.time_limit_s is not None or self.silence_limit_s is not None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Alert:

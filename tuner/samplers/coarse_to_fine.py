@@ -222,6 +222,8 @@ def _choice_side(choice: Choice, before: tuple[float, float], u: Floats, best: R
 
 def _cut(u: Floats, bad: Flags) -> float:
     """The place above which nearly all trials went bad; 1 where there is none."""
+    if np.count_nonzero(bad) < _ENOUGH_BAD:
+        return 1.0
     there = ~np.isnan(u)
     order = np.argsort(-u[there], kind="stable")
     places, went_bad = u[there][order], bad[there][order]
