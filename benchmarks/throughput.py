@@ -208,7 +208,10 @@ def reports(bench: Bench) -> Iterator[Line]:
     )  # fmt: skip
     optuna = bench.optuna(bench.size(20, 6), 100)
     yield Line(what=what, tuner=steady, beside="Optuna SQLite, no Ray", other=figure(optuna, "reports_per_s"))
-    for key, beside in (("group_rows", "SQLite alone, 1,000 rows a commit"), ("single_commits", "SQLite alone, one")):
+    for key, beside in (
+        ("group_rows", "SQLite alone, 1,000 rows a commit"),
+        ("single_commits", "SQLite alone, one row a commit"),
+    ):
         yield Line(what=what, tuner=steady, beside=beside, other=figure(limit, f"{key}_per_s"))
 
 
@@ -248,10 +251,9 @@ def ask(bench: Bench) -> Iterator[Line]:
         what=f"{what}, p99", tuner=figure(ours, "p99_ms"), beside="Optuna's TPE alone", other=figure(tpe, "p99_ms"),
         goal=Goal(at_most=20),
     )  # fmt: skip
-    yield Line(
-        what=f"{what}, p99, CPU time", tuner=figure(ours, "cpu_p99_ms"),
-        beside=f"after {min(1_000, finished // 10):,} trials, wall time", other=figure(ours, "early_p99_ms"),
-    )  # fmt: skip
+    yield Line(what="… CPU time of the same: ms, p99", tuner=figure(ours, "cpu_p99_ms"))
+    early = f"ask after {min(1_000, finished // 10):,} trials: ms, p99"
+    yield Line(what=early, tuner=figure(ours, "early_p99_ms"))
     yield Line(what=f"{what}, median", tuner=figure(ours, "median_ms"), beside="Optuna's TPE alone", other=median)
     through = figure(ours, "tpe_median_ms")
     yield Line(what=f"{what}, median, sampler=TPESampler()", tuner=through, beside="Optuna's TPE alone", other=median)
@@ -259,15 +261,19 @@ def ask(bench: Bench) -> Iterator[Line]:
 
 def crowd(bench: Bench) -> Iterator[Line]:
     """What the coordinator takes while 1,000 workers report once a second, and how long a verdict takes."""
-    loop = measured_apart(
-        crowds.crowd, workers=1_000, seconds=bench.size(20, 8), sampler="coarse_to_fine", stopping="auto",
-        seed=bench.seed, folder=bench.fresh("crowd"),
-    )  # fmt: skip
-    rates = "" if isinstance(loop, str) else f" ({loop['reports_per_s']:,.0f} reports/s)"
-    asked = "" if isinstance(loop, str) else f" ({loop['decisions_per_s']:,.0f} verdicts/s)"
-    share, p99 = figure(loop, "core_share"), figure(loop, "decision_p99_s")
-    yield Line(what=f"1,000 simulated workers: share of a core{rates}", tuner=share, goal=Goal(at_most=0.5))
-    yield Line(what=f"1,000 simulated workers: s to a verdict, p99{asked}", tuner=p99, goal=Goal(at_most=0.25))
+    loops = [
+        measured_apart(
+            crowds.crowd, workers=1_000, seconds=bench.size(20, 8), sampler="coarse_to_fine", stopping="auto",
+            seed=bench.seed, folder=bench.fresh(f"crowd-{turn}"),
+        )
+        for turn in bench.rounds
+    ]  # fmt: skip
+    share, wait = figure(loops, "core_share"), figure(loops, "decision_p99_s")
+    what = "1,000 simulated workers"
+    yield Line(what=f"{what}: share of a core", tuner=share, goal=Goal(at_most=0.5))
+    yield Line(what=f"{what}: s to a verdict, p99", tuner=wait, goal=Goal(at_most=0.25))
+    yield Line(what="… verdicts/s meanwhile", tuner=figure(loops, "decisions_per_s"))
+    yield Line(what="… reports/s meanwhile", tuner=figure(loops, "reports_per_s"))
 
 
 def memory(bench: Bench) -> Iterator[Line]:
@@ -275,7 +281,7 @@ def memory(bench: Bench) -> Iterator[Line]:
     what = f"coordinator after {bench.big_trials:,} trials × 10 reports: bytes a trial"
     peak, kept = figure(bench.big_study, "peak_bytes_per_trial"), figure(bench.big_study, "kept_bytes_per_trial")
     yield Line(what=f"{what}, peak", tuner=peak, goal=Goal(at_most=5_000))
-    yield Line(what=f"{what}, kept at the end", tuner=kept)
+    yield Line(what=f"{what}, kept", tuner=kept)
     yield Line(what="… that sweep, with ray.init: s", tuner=figure(bench.big_study, "seconds"))
 
 
@@ -286,6 +292,7 @@ def reopen(bench: Bench) -> Iterator[Line]:
         seconds = measured_apart(measures.reopen_and_export, folder=bench.fresh("big"))
     size = f"{bench.big_trials:,} trials × 10 reports"
     yield Line(what=f"reopen {size}: s", tuner=figure(seconds, "reopen_s"), goal=Goal(at_most=3))
+    yield Line(what="… CPU time of the same: s", tuner=figure(seconds, "reopen_cpu_s"))
     yield Line(what=f"export {size} to parquet: s", tuner=figure(seconds, "parquet_s"), goal=Goal(at_most=5))
     yield Line(what=f"export {size} to csv: s", tuner=figure(seconds, "csv_s"), goal=Goal(at_most=15))
 
@@ -308,7 +315,7 @@ def shell(bench: Bench) -> Iterator[Line]:
 def first_trial(bench: Bench) -> Iterator[Line]:
     """From `tuner sweep` in a shell to the first finished trial, less `ray.init` of the same round."""
     turns: list[tuple[Figure, Figure]] = []
-    for turn in bench.rounds:
+    for turn in range(2 * len(bench.rounds) - 1):
         alone = measured_apart(peers.ray_start, parallel=bench.parallel)
         folder = bench.fresh(f"shell-{turn}")
         shell = measured_apart(measures.shell_first_trial, parallel=bench.parallel, seed=bench.seed, folder=folder)
@@ -425,7 +432,7 @@ def main() -> None:
         facts = machine(bench.folder) | {
             "workers": str(bench.parallel),
             "seed": str(bench.seed),
-            "rounds": f"{len(bench.rounds)}, the median is shown (trials, reports and first_trial)",
+            "rounds": f"{len(bench.rounds)}, the median is shown (trials, reports, crowd and first_trial)",
             "load before": f"{load()} (processes that wanted one of the {os.cpu_count()} cores in the minute before)",
             "command": shlex.join(["python", *sys.argv]),
         }
