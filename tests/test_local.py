@@ -6,12 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tuner.executors.local import Clock, LocalExecutor
-from tuner.messages import Continue, Ended, Event, Job, Order, Pause, Resume, Started, Waiting, WorkerLost
+from tuner.messages import Continue, Ended, Event, Job, Order, Pause, Resume, Save, Started, Waiting, WorkerLost
 from tuner.recipe import Recipe
 from tuner.records import Reported, unpack_reports
 from tuner.run import Run
@@ -183,6 +184,30 @@ def test_a_function_that_was_abandoned_touches_nothing_when_it_wakes(opened: Ope
     executor.send("worker-1", Continue(trial=1, ask_at=None))
     last = play(executor, lambda events: bool(ends(events)))
     assert set(ends(last)) == {1}
+
+
+def test_a_worker_abandoned_in_the_middle_of_a_save_hands_its_turn_to_nobody(opened: Opener, tmp_path: Path) -> None:
+    saving, released, saved = threading.Event(), threading.Event(), threading.Event()
+
+    def slow_save(folder: Path) -> None:
+        saving.set()
+        released.wait(10)
+        saved.set()
+
+    def train(run: Run) -> None:
+        run.state(save=slow_save, load=lambda folder: None)
+        list(run.steps(3))
+
+    executor = opened(train, clock="wall")
+    executor.submit("worker-1", (order(0, ask_at=0, folder=tmp_path),))
+    executor.send("worker-1", Save(trial=0))
+    while not saving.is_set():
+        executor.poll(0.01)
+    executor.kill("worker-1", "it hung")
+    released.set()
+    assert saved.wait(5)
+    time.sleep(0.05)  # it comes to its decision point, and would wait there for its turn
+    assert not executor.turn.acquire(blocking=False)
 
 
 def test_threads_end_with_the_executor() -> None:
