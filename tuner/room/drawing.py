@@ -1,0 +1,218 @@
+"""Knows how a view looks on so many columns and rows: the curves with what was changed on them, the tree, the words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import plotext  # type: ignore[import-untyped]
+from rich.text import Text
+
+from tuner.console import duration, number
+from tuner.room.scene import Branch, Entry, Line, Score, View, age
+
+_STATES = {
+    "running": "bold green", "paused": "bold yellow", "lost": "bold red", "completed": "bold cyan",
+    "failed": "bold red", "diverged": "bold red",
+}  # fmt: skip
+_KINDS = {
+    "applied": "", "accepted": "cyan", "received": "cyan", "rejected": "red", "expired": "yellow",
+    "superseded": "yellow", "ended": "bold", "note": "green", "said": "dim", "error": "red",
+}  # fmt: skip
+_MARKS = {"adjust": "orange", "revert": "magenta", "retry": "red"}
+_HEAD, _BAND, _GIVEN_UP = "cyan+", "blue", "gray"
+# A score that falls by more than this factor is drawn on a log scale.
+_DECADES = 30.0
+
+
+# ── words ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def heading(view: View, width: int) -> Text:
+    """The run in a line: its state, step, speed, and its last checkpoint."""
+    state = Text(view.state, style=_STATES.get(view.state, "bold"))
+    parts = [Text(view.name, style="bold"), state, Text(f"step {view.steps}")]
+    if view.speed is not None:
+        parts.append(Text(f"{number(view.speed, 3)} steps/s"))
+    if view.checkpoint is None:
+        parts.append(Text("no checkpoint yet", style="yellow"))
+    else:
+        step, at = view.checkpoint
+        parts.append(Text(f"checkpoint of step {step}, {duration(age(at))} old"))
+    if view.state not in ("running", "waiting") and view.why:
+        parts.append(Text(view.why, style="dim"))
+    return _cut(Text(" · ").join(parts), width)
+
+
+def settings(view: View) -> Text:
+    """The values in force, those under a schedule with it."""
+    schedules = dict(view.schedules)
+    parts = []
+    for name, text in view.settings:
+        part = Text.assemble((name, "dim"), " ", (text, "bold"))
+        if name in schedules:
+            part.append(f" ({schedules[name]})", style="yellow")
+        parts.append(part)
+    return Text("  ").join(parts)
+
+
+def tree(view: View, width: int, rows: int) -> Text:
+    """The newest segments, a line each: the path that counts in colour, what was given up dim and set aside."""
+    shown = view.branches[-rows:]
+    return Text("\n").join([_cut(_branch(each, is_head=each.number == view.head), width) for each in shown])
+
+
+def _branch(each: Branch, *, is_head: bool) -> Text:
+    style = ("bold green" if is_head else "green") if each.on_head else "dim"
+    line = Text("● " if each.on_head else "│ ○ ", style=style)
+    line.append(f"{each.number} {each.cause} ", style=style)
+    line.append(f"{each.from_step}–{'' if is_head else each.to_step} ", style=style)
+    rest = (
+        each.what if each.cause != "revert" else "; ".join(filter(None, (f"back at step {each.from_step}", each.what)))
+    )
+    line.append(rest, style="" if each.on_head else "dim")
+    by = "" if each.cause == "start" or not each.by else f"  {each.by}" + (f": {each.why}" if each.why else "")
+    return line.append(by, style="dim")
+
+
+def _cut(line: Text, width: int) -> Text:
+    line.truncate(width, overflow="ellipsis")
+    return line
+
+
+def log(entries: Sequence[Entry]) -> Text:
+    """What was asked and what became of it, the newest last."""
+    return Text("\n").join([Text(each.text, style=_KINDS.get(each.kind, "")) for each in entries])
+
+
+# ── curves ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def chart(score: Score, view: View, width: int, height: int) -> Text:
+    """A score over the steps, `width` × `height` cells: the head bright, what was given up dim, each change a line.
+
+    The number at a change is that of the segment it opened, as in the tree.
+    """
+    title = Text.assemble((score.name, "bold"))
+    if score.last is not None:
+        title.append(f" {number(score.last)}")
+    if score.best is not None:
+        title.append(f"  best {number(score.best[1])} at step {score.best[0]}", style="dim")
+    drawn = [line for line in score.lines if line.steps]
+    if not drawn:
+        title.append("  nothing reported yet", style="dim")
+    title = _cut(title, width)
+    if not drawn or width < 12 or height < 4:
+        return title
+    head = [value for line in drawn if line.on_head for value in (*line.lows, *line.highs)] or list(drawn[-1].means)
+    logarithmic = min(head) > 0 and max(head) > _DECADES * min(head)
+
+    def bent(values: Iterable[float]) -> list[float]:
+        """Where the values lie on the axis; what is beyond its ends lies at them."""
+        if logarithmic:
+            values = (math.log10(value) if value > 0 else low for value in values)
+        return [min(max(value, low), high) for value in values]
+
+    low, high = _limits([math.log10(value) for value in head] if logarithmic else head)
+    last = max(view.steps, 1, *(line.steps[-1] for line in drawn))
+    plotext.clear_figure()
+    plotext.limit_size(False, False)
+    plotext.plot_size(width, height - 1)
+    plotext.theme("clear")
+    plotext.xlim(0, last)
+    plotext.ylim(low, high)
+    _marks(view, low)
+    for line in drawn:
+        dots = max(1, 2 * width * (line.steps[-1] - line.steps[0]) // last)
+        steps, means, lows, highs = _in_columns(line, dots)
+        if lows != highs:  # more than there are dots: the band of what was reported, and in it the mean
+            band = [step for step in steps for _ in range(2)]
+            ends = [end for pair in zip(bent(lows), bent(highs), strict=True) for end in pair]
+            plotext.plot(band, ends, marker="braille", color=_BAND if line.on_head else _GIVEN_UP)
+        plotext.plot(steps, bent(means), marker="braille", color=_HEAD if line.on_head else _GIVEN_UP)
+    _axes(width, height - 1, last, low, high, logarithmic=logarithmic)
+    return Text("\n").join([title, Text.from_ansi(plotext.build().rstrip("\n"))])
+
+
+def _in_columns(line: Line, dots: int) -> tuple[list[int], list[float], list[float], list[float]]:
+    """Steps, means, lows and highs of a line, as they are or no more than a pair for each dot."""
+    count = len(line.steps)
+    bins = min(count, dots) if count > 2 * dots else count
+    edges = [(place * count // bins, (place + 1) * count // bins) for place in range(bins)]
+    means = [sum(line.means[low:high]) / (high - low) for low, high in edges]
+    lows, highs = [min(line.lows[low:high]) for low, high in edges], [max(line.highs[low:high]) for low, high in edges]
+    return [line.steps[(low + high) // 2] for low, high in edges], means, lows, highs
+
+
+def _marks(view: View, low: float) -> None:
+    for each in view.branches:
+        if each.cause in _MARKS and each.on_head:
+            plotext.vline(each.from_step, color=_MARKS[each.cause])
+            plotext.text(str(each.number), each.from_step, low, color=_MARKS[each.cause], alignment="left")
+
+
+def _axes(width: int, height: int, last: int, low: float, high: float, *, logarithmic: bool) -> None:
+    plotext.axes_color("default")
+    plotext.ticks_color("default")
+    steps = ticks(0, last, max(3, width // 12))
+    whole = [step for step in steps if step == int(step)]
+    plotext.xticks(whole, [str(int(step)) for step in whole])
+    rows = max(2, height // 3)
+    places = log_ticks(low, high, rows) if logarithmic else ticks(low, high, rows)
+    plotext.yticks(places, [number(10**place if logarithmic else place, 3) for place in places])
+
+
+def _limits(values: Sequence[float]) -> tuple[float, float]:
+    """What the axis spans: all values, but outliers beyond four quartile ranges stay at its edge."""
+    ordered = sorted(values)
+    first, third = ordered[len(ordered) // 4], ordered[3 * len(ordered) // 4]
+    reach = 4.0 * (third - first) or math.inf
+    low, high = max(ordered[0], first - reach), min(ordered[-1], third + reach)
+    margin = 0.05 * (high - low) or 0.05 * abs(high) or 0.05
+    return low - margin, high + margin
+
+
+def ticks(low: float, high: float, count: int) -> list[float]:
+    """At most about `count` round numbers between the two.
+
+    >>> ticks(0, 100, 4)
+    [0.0, 50.0, 100.0]
+    """
+    rough = (high - low) / count
+    decade = 10.0 ** math.floor(math.log10(rough))
+    size = next(factor * decade for factor in (1.0, 2.0, 5.0, 10.0) if factor * decade >= rough)
+    first = math.ceil(low / size)
+    return [round(place * size, 12) for place in range(first, math.floor(high / size) + 1)]
+
+
+def log_ticks(low: float, high: float, count: int) -> list[float]:
+    """The common logarithms of at most `count` round numbers, between two logarithms.
+
+    >>> [round(10**place, 6) for place in log_ticks(-1.5, 0.5, 3)]
+    [0.1, 1.0]
+    >>> [round(10**place, 6) for place in log_ticks(-1.5, 0.5, 6)]
+    [0.05, 0.1, 0.2, 0.5, 1.0, 2.0]
+    """
+    decades = range(math.floor(low), math.ceil(high) + 1)
+    for within in ((1, 2, 5), (1, 3), (1,)):
+        places = [decade + math.log10(factor) for decade in decades for factor in within]
+        inside = [place for place in places if low <= place <= high]
+        if len(inside) <= count:
+            return inside
+    return inside[:: math.ceil(len(inside) / count)]
+
+
+def words_of(words: Sequence[tuple[str, str]], marked: int | None, width: int) -> Text:
+    """The words a line could go on with, in one row; the marked one says what it means."""
+    row = Text(no_wrap=True, overflow="ellipsis")
+    if marked is not None and words:
+        meaning = words[marked][1]
+        row.append(f"{words[marked][0].strip()} ", style="bold reverse")
+        row.append(f" {meaning}  " if meaning else " ", style="dim")
+        words = [*words[marked + 1 :], *words[:marked]]
+    for word, _ in words:
+        if row.cell_len + len(word) + 1 > width:
+            row.append("…", style="dim")
+            break
+        row.append(f"{word.strip()} ", style="cyan")
+    return row
