@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -27,7 +29,7 @@ def example(name: str) -> ModuleType:
     return module
 
 
-@pytest.fixture(params=sorted(path.stem for path in EXAMPLES.glob("*.py")))
+@pytest.fixture(params=sorted(path.stem for path in EXAMPLES.glob("*_digits.py")))
 def train(request: pytest.FixtureRequest) -> Callable[[tuner.Run], None]:
     function: Callable[[tuner.Run], None] = example(request.param).train
     return function
@@ -55,5 +57,25 @@ def test_weights_that_are_no_numbers_any_more_are_reported_as_a_loss_that_is_non
 
 
 def test_every_example_says_how_to_sweep_it() -> None:
-    for path in EXAMPLES.glob("*.py"):
+    for path in EXAMPLES.glob("*_digits.py"):
         assert f"tuner sweep examples.{path.stem}:train --space sgd_momentum" in path.read_text()
+
+
+def test_the_three_days_follow_the_advice_and_leave_a_logbook_and_a_picture(tmp_path: Path) -> None:
+    asked = ["--days", "3", "--epochs-a-day", "30", "--executor", "local", "--results", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "three_days.py"), *asked],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "day 1: slow" in done.stdout
+    study = tuner.open("panda-demo", results=tmp_path)
+    (raised,) = study.adjustments.query("step == 30").itertuples()
+    assert raised.parameter == "learning_rate"
+    assert raised.after > raised.before
+    assert (tmp_path / "panda-demo" / "plots" / "lineage.png").is_file()
+    study.close()

@@ -36,7 +36,8 @@ class Shelf:
     def drops(self, study: StudyState, trial: Trial, now: float) -> list[CheckpointDropped]:
         """What may go after a checkpoint of `trial` was saved or the trial ended."""
         facts = [self._facts(study, each) for each in study.kept(trial)]
-        chosen = retain(facts, last=1, best=1, milestones=False) if trial.ended else retain(facts)
+        over = trial.ended and study.kind == "sweep"  # a babysat run may still go back to where it was
+        chosen = retain(facts, last=1, best=1, milestones=False) if over else retain(facts)
         gone = {each.checkpoint for each in chosen}
         if self._budget is not None:
             everything = [each for each in study.checkpoints.values() if each.kept and each.checkpoint not in gone]
