@@ -74,8 +74,7 @@ def babysit(
     searched = None if space is None else Space.load(space)
     params = {word: value for text in sets for word, value in read_settings(text, searched, "--set").items()}
     if (results / name / "study.db").is_file():
-        kept = f", with the settings it has: tuner set {name} NAME=VALUE changes them" if params else ""
-        click.echo(f"{name} is there already, and goes on{kept}", err=True)
+        click.echo(f"{name} is there already, and goes on", err=True)
     with stdout_kept(as_json):
         handle = tuner.babysit(function, params or None, name=name, space=searched, results=results, **options)
     with closing(handle):
