@@ -187,12 +187,12 @@ def test_a_function_that_was_abandoned_touches_nothing_when_it_wakes(opened: Ope
 
 
 def test_a_worker_abandoned_in_the_middle_of_a_save_hands_its_turn_to_nobody(opened: Opener, tmp_path: Path) -> None:
-    saving, released, saved = threading.Event(), threading.Event(), threading.Event()
+    saving, released = threading.Event(), threading.Event()
 
     def slow_save(folder: Path) -> None:
         saving.set()
         released.wait(10)
-        saved.set()
+        (folder / "weights").write_text("0.5")
 
     def train(run: Run) -> None:
         run.state(save=slow_save, load=lambda folder: None)
@@ -205,8 +205,10 @@ def test_a_worker_abandoned_in_the_middle_of_a_save_hands_its_turn_to_nobody(ope
         executor.poll(0.01)
     executor.kill("worker-1", "it hung")
     released.set()
-    assert saved.wait(5)
-    time.sleep(0.05)  # it comes to its decision point, and would wait there for its turn
+    deadline = time.monotonic() + 5
+    while not list(tmp_path.rglob("weights")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    time.sleep(0.1)  # it comes to its decision point, and waits there for a turn that never comes
     assert not executor.turn.acquire(blocking=False)
 
 
