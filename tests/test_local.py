@@ -206,8 +206,9 @@ def test_a_worker_abandoned_in_the_middle_of_a_save_hands_its_turn_to_nobody(ope
     executor.kill("worker-1", "it hung")
     released.set()
     deadline = time.monotonic() + 5
-    while not list(tmp_path.rglob("weights")) and time.monotonic() < deadline:
+    while not (tmp_path / "0" / "0-0").is_dir() and time.monotonic() < deadline:
         time.sleep(0.005)
+    assert (tmp_path / "0" / "0-0").is_dir()
     time.sleep(0.1)  # it comes to its decision point, and waits there for a turn that never comes
     assert not executor.turn.acquire(blocking=False)
 
