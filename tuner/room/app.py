@@ -93,6 +93,8 @@ class Room(App[None]):
     .-tall #log { height: 12; }
     .-low Tree, .-low #advice, .-low #second { display: none; }
     .-low #log { height: 3; }
+    .-low #settings { max-height: 1; }
+    .-low #charts { min-height: 1; }
     .-reading #log { height: 1fr; }
     .-reading Tree, .-reading #advice { display: none; }
     """
@@ -115,12 +117,16 @@ class Room(App[None]):
         try:
             self.run(mouse=False)  # so that the terminal's own selection works, also over ssh
         finally:
-            self._scene.close()
+            self.close()
         if self._view is None or not self._view.ended:
             print(f"{self._place.name} trains on. Come back: tuner watch {self._place.name}")
             return 0
         print(f"{self._place.name} is over: {self._view.state}, {self._view.why}")
         return 1 if self._view.state in ("failed", "diverged") else 0
+
+    def close(self) -> None:
+        """Lets go of the record."""
+        self._scene.close()
 
     # ── the screen ──────────────────────────────────────────────────────────────────────────────
 

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from threading import Lock
 from typing import Any
 
 from tuner import records as rec
@@ -115,6 +116,8 @@ class Scene:
         """`by` is whose requests `View.asked` holds."""
         self._place, self._by = place, by
         self._store = Store.open(place.existing())
+        # The thread that looks may not have come back when the room closes, and SQLite dies of that.
+        self._one_at_a_time, self._closed = Lock(), False
         self._state = StudyState()
         self._after = 0
         self._scores: dict[int, dict[str, _Points]] = {}
@@ -125,7 +128,17 @@ class Scene:
         self._told: deque[Entry] = deque(maxlen=_ENTRIES)
 
     def look(self) -> View | None:
-        """The run as it is now, or None where nothing is new."""
+        """The run as it is now, or None where nothing is new, or the scene is closed."""
+        with self._one_at_a_time:
+            return None if self._closed else self._look()
+
+    def close(self) -> None:
+        """Lets go of the database, once nobody reads."""
+        with self._one_at_a_time:
+            self._closed = True
+            self._store.close()
+
+    def _look(self) -> View | None:
         records, after = self._store.follow(self._after)
         requests = [each for each in self._store.new_requests() if each.request not in self._state.requests]
         for each in (*requests, *records):
@@ -133,10 +146,6 @@ class Scene:
             self._take(each)
         first, self._after = self._after == 0, after
         return self._view() if (records or requests or first) and self._state.trials else None
-
-    def close(self) -> None:
-        """Lets go of the database."""
-        self._store.close()
 
     # ── taking in ───────────────────────────────────────────────────────────────────────────────
 
