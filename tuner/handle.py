@@ -129,7 +129,10 @@ class SweepHandle(Handle):
         return self._ask("add", {"settings": dict(settings)}, why)
 
     def set_box(self, why: str = "", **ranges: tuple[float, float]) -> Reply:
-        """Searches between these bounds from the next trial on: `set_box(learning_rate=(0.01, 0.1))`."""
+        """Searches between these bounds from the next trial on, for one round: `set_box(learning_rate=(0.01, 0.1))`.
+
+        A few draws still come from the whole space, so that no box is final.
+        """
         return self._ask("set_box", {"ranges": {name: list(bounds) for name, bounds in ranges.items()}}, why)
 
     def set_parallel(self, parallel: int, why: str = "") -> Reply:
