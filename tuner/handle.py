@@ -87,9 +87,12 @@ class Handle:
         self, verb: str, arguments: dict[str, Any], why: str, *, until_accepted: bool = False, request: str = ""
     ) -> Reply:
         """Inserts a request and waits until it has taken effect, or at least been accepted."""
-        if self._store.holder(time.time()) is None:
-            self._wake(verb)
+        attended = self._store.holder(time.time()) is not None
+        if not attended:
+            self._refuse_unattended(verb)
         name = self._store.request(verb, arguments, by=self.by, why=why, request=request)
+        if not attended:
+            self._wake()  # after the request is there, or it might find nothing to do and leave
         accepted: Reply | None = None
         now = time.monotonic()
         deadline, looks_again = now + _ANSWER_WITHIN_S, now + _LOOKS_AGAIN_S
@@ -104,7 +107,7 @@ class Handle:
             if now > looks_again:  # whoever was there may have been about to leave
                 looks_again = now + _LOOKS_AGAIN_S
                 if self._store.holder(time.time()) is None:
-                    self._wake(verb)
+                    self._wake()
             time.sleep(0.002)
         if accepted is not None:
             return accepted
@@ -113,8 +116,12 @@ class Handle:
             "is carried out when its coordinator gets to it."
         )
 
-    def _wake(self, verb: str) -> None:
+    def _refuse_unattended(self, verb: str) -> None:
+        """Nobody coordinates the study: a sweep is refused, a babysat run is taken up again."""
         raise StudyError(f"{self.name} is not running, so nobody would carry out {verb!r}. Start its command again.")
+
+    def _wake(self) -> None:
+        """Starts a coordinator where that is this handle's to do."""
 
 
 class SweepHandle(Handle):
@@ -252,6 +259,8 @@ class RunHandle(Handle):
                 raise StudyError(f"{self.name} is still training after {timeout_s:g} s.")
             time.sleep(0.05)
 
-    def _wake(self, verb: str) -> None:  # noqa: ARG002 - whatever is asked, somebody must be there to answer
-        """A run whose coordinator is gone gets another: it died, or the run is over and goes on."""
+    def _refuse_unattended(self, verb: str) -> None:
+        """A run whose coordinator died, or that is over and is to go on, gets another."""
+
+    def _wake(self) -> None:
         nurse.start(self._place)

@@ -312,7 +312,9 @@ class StudyState:
                 record.cause, record.by, record.why, record.params, record.schedules, record.request,
             ),
         )  # fmt: skip
-        if len(trial.segments) > 1:
+        if len(trial.segments) == 1:
+            trial.steps = record.from_step  # a fork begins where another run was
+        else:
             if record.cause not in ("adjust", "revert") or trial.ended:  # else it goes on in the same worker
                 self._become(trial, "waiting", record.why)
             self.live[trial.trial] = trial
