@@ -36,8 +36,7 @@ class Shelf:
     def drops(self, study: StudyState, trial: Trial, now: float) -> list[CheckpointDropped]:
         """What may go after a checkpoint of `trial` was saved or the trial ended."""
         facts = [self._facts(study, each) for each in study.kept(trial)]
-        over = trial.ended and study.kind == "sweep"  # a babysat run may still go back to where it was
-        chosen = retain(facts, last=1, best=1, milestones=False) if over else retain(facts)
+        chosen = retain(facts, last=1, best=1, milestones=False) if _over(study, trial) else retain(facts)
         gone = {each.checkpoint for each in chosen}
         if self._budget is not None:
             everything = [each for each in study.checkpoints.values() if each.kept and each.checkpoint not in gone]
@@ -99,9 +98,14 @@ class Shelf:
             bytes=each.bytes,
             score=None if score is None else study.signed(score),
             trial_score=None if trial.best_score is None else study.signed(trial.best_score),
-            trial_alive=not trial.ended,
-            pinned=each.kind in ("pinned", "beginning") or (not trial.ended and _needed(trial, each)),
+            trial_alive=not _over(study, trial),
+            pinned=each.kind in ("pinned", "beginning") or (not _over(study, trial) and _needed(trial, each)),
         )
+
+
+def _over(study: StudyState, trial: Trial) -> bool:
+    """Whether nobody will go back to where a trial was; a babysat run that has ended may still be set back."""
+    return trial.ended and study.kind == "sweep"
 
 
 def _needed(trial: Trial, each: Checkpoint) -> bool:

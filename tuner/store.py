@@ -89,7 +89,7 @@ def _read_request(values: dict[str, Any]) -> Requested:
         arguments = json.loads(values["arguments"] or "{}")
     except (TypeError, ValueError, RecursionError):
         arguments = {"unreadable": str(values["arguments"])}
-    at = values["at"] if isinstance(values["at"], int | float) else 0.0
+    at = values["at"] if isinstance(values["at"], int | float) and 0 <= values["at"] < 1e11 else 0.0
     texts = {name: str(values[name]) for name in ("request", "verb", "by", "why")}
     return Requested(arguments=arguments, at=float(at), **texts)
 

@@ -184,8 +184,6 @@ class RunSteering:
                     at_step=given.get("at"),
                 )
             case "pause":
-                if given.get("release") and not trial.checkpoints:
-                    raise Refused("it has no checkpoint yet, so its worker cannot be released: pause without --release")
                 return Pause(trial=number, why=why, release=bool(given.get("release")), request=name)
             case "resume":
                 return Resume(trial=number, request=name)

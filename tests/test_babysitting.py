@@ -1,0 +1,467 @@
+"""What people do with a babysat run: begin, steer, go back, extend, fork, compare, come back to it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tuner
+from tuner import Space, integer, log
+from tuner.errors import IdentityMismatch, SettingsError, StudyError, StudyNotFound
+from tuner.handle import RunHandle
+from tuner.run import Run
+from tuner.study import Segment
+
+SPACE = Space(rate=log(1e-3, 10.0), units=integer(1, 9))
+START = {"rate": 1.0, "units": 3}
+
+
+class Sum:
+    def __init__(self) -> None:
+        self.total = 0.0
+
+    def state_dict(self) -> dict[str, float]:
+        return {"total": self.total}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        self.total = state["total"]
+
+
+def adds(run: Run, steps: int = 100) -> None:
+    each = Sum()
+    run.state(each)
+    for _ in run.steps(steps):
+        each.total += run.params["rate"]
+        run.report(total=each.total, rate=run.params["rate"])
+        time.sleep(0.002)
+
+
+def adds_on(run: Run) -> None:
+    adds(run, 1_000_000)
+
+
+def carries(run: Run) -> None:
+    """Keeps its sum outside the state, and looks into the state once, when it begins."""
+    each = Sum()
+    run.state(each)
+    carried = each.total
+    for _ in run.steps(1_000_000):
+        carried = each.total = carried + run.params["rate"]
+        run.report(total=carried)
+        time.sleep(0.002)
+
+
+Babysit = Callable[..., RunHandle]
+
+
+@pytest.fixture
+def babysit(tmp_path: Path) -> Iterator[Babysit]:
+    """`tuner.babysit`; the coordinators it started are gone in the end."""
+    handles: list[RunHandle] = []
+
+    def begin(train: Any = adds_on, params: Any = START, **options: Any) -> RunHandle:
+        given = {"executor": "local", "objective": "total", "name": "one", "results": tmp_path / "results", **options}
+        handle = tuner.babysit(train, params, **given)
+        handles.append(handle)
+        return handle
+
+    begin.handles = handles  # type: ignore[attr-defined]
+    yield begin
+    for name in {handle.name for handle in handles} | {path.name for path in (tmp_path / "results").glob("*")}:
+        try:
+            handle = tuner.attach(name, results=tmp_path / "results")
+        except StudyNotFound:
+            continue
+        if (holder := handle._store.holder(time.time())) is not None:
+            os.kill(holder[1], signal.SIGKILL)
+        handle.close()
+
+
+def wait_until(condition: Callable[[], object], within_s: float = 20.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass in time"
+        time.sleep(0.005)
+
+
+def steps_of(handle: RunHandle) -> int:
+    study = handle.study
+    study.close()
+    return study.state.trials[0].steps
+
+
+def state_of(handle: RunHandle) -> str:
+    study = handle.study
+    study.close()
+    return study.state.trials[0].state
+
+
+def segments(handle: RunHandle) -> list[Segment]:
+    study = handle.study
+    study.close()
+    return list(study.state.trials[0].segments)
+
+
+def curve(handle: RunHandle) -> dict[int, float]:
+    study = handle.study
+    found = study.curve(0)
+    pairs = dict(zip(found.steps, found.scores, strict=True))
+    study.close()
+    return pairs
+
+
+# ── beginning ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_run_trains_to_its_end_in_a_process_of_its_own(babysit: Babysit) -> None:
+    handle = babysit(adds)
+    holder = handle._store.holder(time.time())
+    assert holder is not None
+    assert holder[1] != os.getpid()
+    study = handle.wait(30)
+    trial = study.state.trials[0]
+    assert (trial.state, trial.steps, trial.best_score) == ("completed", 100, 100.0)
+    assert study.best_params == START
+
+
+def test_a_start_is_drawn_from_the_space_where_none_is_given(babysit: Babysit) -> None:
+    study = babysit(adds, None, space=SPACE, seed=3).wait(30)
+    again = babysit(adds, None, space=SPACE, seed=3, name="two").wait(30)
+    assert study.state.trials[0].params == again.state.trials[0].params
+    assert SPACE.check(dict(study.state.trials[0].params))
+
+
+def test_what_the_settings_leave_open_is_drawn_too(babysit: Babysit) -> None:
+    params = babysit(adds, {"rate": 2.0}, space=SPACE).wait(30).state.trials[0].params
+    assert params["rate"] == 2.0
+    assert 1 <= params["units"] <= 9
+
+
+def test_without_settings_and_space_there_is_nothing_to_begin_with(babysit: Babysit) -> None:
+    with pytest.raises(SettingsError, match="needs settings to begin with, or a space"):
+        babysit(adds, None)
+
+
+def test_settings_outside_the_space_are_refused_before_anything_starts(babysit: Babysit, tmp_path: Path) -> None:
+    with pytest.raises(tuner.TunerError, match="rate"):
+        babysit(adds, {"rate": 100.0}, space=SPACE)
+    assert not (tmp_path / "results" / "one").exists()
+
+
+def test_the_same_name_attaches_to_the_run_that_is_there(babysit: Babysit) -> None:
+    first = babysit()
+    wait_until(lambda: steps_of(first) > 5)
+    second = babysit()
+    assert second.set(rate=2.0).state == "applied"
+    assert [each.cause for each in segments(first)] == ["start", "adjust"]
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ({"params": {"rate": 5.0, "units": 3}}, r"began with rate=1\.0, this call has rate=5\.0.*set\(rate=5\.0\)"),
+        ({"objective": "loss"}, "another objective: it has 'total', this call has 'loss'"),
+        ({"goal": "minimize"}, "another goal"),
+        ({"space": SPACE}, "another space"),
+        ({"seed": 5}, "another seed"),
+    ],
+)
+def test_the_same_name_for_another_run_is_refused(babysit: Babysit, other: dict[str, Any], told: str) -> None:
+    babysit()
+    with pytest.raises(IdentityMismatch, match=told):
+        babysit(adds_on, other.pop("params", START), **other)
+
+
+def test_a_sweep_of_that_name_is_no_run(babysit: Babysit, tmp_path: Path) -> None:
+    tuner.sweep(
+        adds, SPACE, name="night", objective="total", trials=1, executor="local", results=tmp_path / "results",
+        progress="off",
+    ).close()  # fmt: skip
+    with pytest.raises(StudyError, match="no babysat run"):
+        babysit(adds, name="night")
+
+
+def test_a_function_that_fails_at_once_says_why_and_keeps_its_traceback(babysit: Babysit) -> None:
+    def breaks(run: Run) -> None:
+        raise ZeroDivisionError("by nothing")
+
+    study = babysit(breaks).wait(30)
+    assert (study.state.trials[0].state, study.state.trials[0].why) == ("failed", "ZeroDivisionError: by nothing")
+    assert "in breaks" in study.traceback(0)
+
+
+def test_a_function_that_cannot_be_found_is_refused_before_anything_starts(babysit: Babysit) -> None:
+    with pytest.raises(tuner.TunerError, match="no module named 'nowhere'"):
+        babysit("nowhere:train")
+
+
+# ── steering ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("shape", ["time_based", "exponential", "square_root", "staircase", "cosine"])
+def test_every_shape_of_schedule_is_followed_step_by_step(babysit: Babysit, shape: str) -> None:
+    handle = babysit(adds)
+    reply = handle.schedule("rate", shape, **({"over": 50} if shape == "cosine" else {}))
+    study = handle.wait(30)
+    trial = study.state.trials[0]
+    frame = study.reports
+    rates = dict(frame[frame["name"] == "rate"][["step", "value"]].itertuples(index=False, name=None))
+    assert reply.step is not None
+    assert rates[reply.step + 1] == 1.0
+    for step in range(reply.step, 100):
+        assert rates[step + 1] == trial.recipe.at(step)["rate"]
+    assert rates[100] < 1.0
+
+
+def test_set_under_a_schedule_means_the_value_now_and_its_shape_goes_on(babysit: Babysit) -> None:
+    handle = babysit(adds)
+    handle.schedule("rate", "exponential", rate=0.9)
+    reply = handle.set(rate=4.0)
+    study = handle.wait(30)
+    frame = study.reports
+    rates = dict(frame[frame["name"] == "rate"][["step", "value"]].itertuples(index=False, name=None))
+    assert reply.step is not None
+    assert rates[reply.step + 1] == pytest.approx(4.0)
+    assert rates[reply.step + 3] == pytest.approx(4.0 * 0.9**2)
+
+
+def test_a_paused_run_stands_still_takes_single_steps_and_goes_on(babysit: Babysit) -> None:
+    handle = babysit()
+    stood = handle.pause(why="to think")
+    assert (state_of(handle), steps_of(handle)) == ("paused", stood.step)
+    assert handle.step(3).step == (stood.step or 0) + 3
+    assert handle.set(rate=2.0).step == (stood.step or 0) + 3
+    assert handle.resume().state == "applied"
+    wait_until(lambda: steps_of(handle) > (stood.step or 0) + 10)
+    values = curve(handle)
+    assert values[(stood.step or 0) + 4] - values[(stood.step or 0) + 3] == 2.0
+
+
+def test_a_run_that_was_released_goes_on_from_its_checkpoint_when_resumed(babysit: Babysit) -> None:
+    handle = babysit()
+    released = handle.pause(release=True, why="the machine is needed")
+    assert released.state == "applied"
+    wait_until(lambda: state_of(handle) == "paused")
+    later = handle.set(rate=2.0)
+    assert (later.state, later.detail) == ("accepted", "takes effect when the run is resumed")
+    assert handle.pause().detail == "it stood still already"
+    assert handle.resume().state == "applied"
+    wait_until(lambda: steps_of(handle) > (released.step or 0) + 10)
+    assert state_of(handle) == "running"
+    assert [each.cause for each in segments(handle)] == ["start", "thaw", "adjust"]
+    values = curve(handle)
+    assert values[released.step or 0] == released.step
+    assert values[max(values)] - values[max(values) - 1] == 2.0
+
+
+def test_a_released_run_can_be_set_back_and_stepped_and_stopped(babysit: Babysit) -> None:
+    handle = babysit()
+    saved = handle.checkpoint().step
+    handle.set(rate=3.0)
+    handle.pause(release=True)
+    wait_until(lambda: state_of(handle) == "paused")
+    assert handle.revert(step=saved).step == saved
+    assert state_of(handle) == "paused"
+    assert handle.step(2).step == (saved or 0) + 2
+    handle.pause(release=True)
+    assert handle.stop(why="enough").state == "applied"
+    study = handle.wait(10)
+    assert (study.state.trials[0].state, study.state.trials[0].why) == ("stopped", "enough")
+
+
+def test_what_is_planned_and_overtaken_says_so(babysit: Babysit) -> None:
+    handle = babysit()
+    planned = handle.set(rate=5.0, at=500_000)
+    handle.stop()
+    study = handle.wait(10)
+    states = dict(zip(study.requests["request"], study.requests["state"], strict=True))
+    assert states[planned.request] == "expired"
+
+
+def test_notes_and_reasons_are_kept(babysit: Babysit) -> None:
+    handle = babysit()
+    handle.note("day 2")
+    handle.set(rate=2.0, why="slow")
+    handle.stop(why="done")
+    study = handle.wait(10)
+    assert study.notes["text"].tolist() == ["day 2"]
+    assert study.segments["why"].tolist() == ["the settings given", "slow"]
+    assert study.state.trials[0].why == "done"
+
+
+# ── going back ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_revert_without_a_step_goes_to_the_moment_before_the_last_adjustment(babysit: Babysit) -> None:
+    handle = babysit()
+    handle.set(rate=2.0)
+    second = handle.set(rate=3.0)
+    wait_until(lambda: steps_of(handle) > (second.step or 0) + 5)
+    assert handle.revert().step == second.step
+    handle.stop()
+    handle.wait(10)
+    values = curve(handle)
+    assert values[max(values)] - values[max(values) - 1] == 2.0, "the settings of that time come back with it"
+
+
+def test_revert_may_keep_the_settings_of_now(babysit: Babysit) -> None:
+    handle = babysit()
+    changed = handle.set(rate=3.0)
+    handle.revert(keep_settings=True)
+    wait_until(lambda: steps_of(handle) > (changed.step or 0) + 5)
+    handle.stop()
+    handle.wait(10)
+    values = curve(handle)
+    assert values[max(values)] - values[max(values) - 1] == 3.0
+
+
+def test_reverts_of_reverts_keep_every_tail(babysit: Babysit) -> None:
+    handle = babysit()
+    marks = []
+    for rate in (2.0, 3.0, 4.0):
+        marks.append(handle.set(rate=rate).step)
+        wait_until(lambda: steps_of(handle) > (marks[-1] or 0) + 10)
+    for mark in reversed(marks):
+        assert handle.revert(step=mark).step == mark
+    handle.stop()
+    study = handle.wait(10)
+    assert [each.cause for each in segments(handle)] == ["start", *["adjust"] * 3, *["revert"] * 3]
+    values = curve(handle)
+    assert all(values[step] == step for step in values), "what counts was trained with the first settings alone"
+    assert len(study.reports.query("not head and name == 'total'")) >= 30
+
+
+def test_a_function_that_carries_values_goes_back_by_being_called_again(babysit: Babysit) -> None:
+    handle = babysit(carries, revert="reenter")
+    saved = handle.checkpoint().step or 0
+    wait_until(lambda: steps_of(handle) > saved + 20)
+    handle.revert(step=saved)
+    wait_until(lambda: steps_of(handle) > saved + 20)
+    handle.stop()
+    handle.wait(10)
+    values = curve(handle)
+    assert all(values[step] == step for step in values)
+
+
+# ── a run that is over ──────────────────────────────────────────────────────────────────────────
+
+
+def test_a_finished_run_is_extended_from_its_last_step(babysit: Babysit) -> None:
+    handle = babysit(adds)
+    handle.wait(30)
+    assert handle.extend(25).step == 100
+    study = handle.wait(30)
+    assert (study.state.trials[0].state, study.state.trials[0].steps) == ("completed", 125)
+    assert curve(handle)[125] == 125.0
+
+
+def test_a_stopped_run_is_extended_from_the_step_it_was_stopped_at(babysit: Babysit) -> None:
+    handle = babysit(adds)
+    handle.stop()
+    stopped = handle.wait(30).state.trials[0].steps
+    assert handle.extend(5).step == stopped
+    study = handle.wait(30)
+    assert study.state.trials[0].steps == 105
+    assert curve(handle) == {step: float(step) for step in range(1, 106)}
+
+
+def test_a_run_is_extended_while_it_trains(babysit: Babysit) -> None:
+    handle = babysit(adds)
+    handle.extend(20)
+    assert handle.wait(30).state.trials[0].steps == 120
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_finished_run_is_set_back_and_trains_to_its_end_again(babysit: Babysit, keep: bool) -> None:
+    handle = babysit(adds)
+    changed = handle.set(rate=3.0)
+    handle.wait(30)
+    assert handle.revert(keep_settings=keep).step == changed.step
+    study = handle.wait(30)
+    assert study.state.trials[0].state == "completed"
+    values = curve(handle)
+    assert values[100] - values[99] == (3.0 if keep else 1.0)
+
+
+def test_undo_of_a_revert_after_the_end_takes_the_tail_up_again(babysit: Babysit) -> None:
+    handle = babysit(adds)
+    saved = handle.checkpoint().step or 0
+    wait_until(lambda: steps_of(handle) > saved + 10)
+    back = handle.revert(step=saved)
+    handle.wait(30)
+    assert handle.undo().step == int(back.detail.split()[2])
+    assert handle.wait(30).state.trials[0].state == "completed"
+
+
+def test_a_run_that_never_saved_cannot_be_extended_once_it_is_over(babysit: Babysit) -> None:
+    def forgets(run: Run) -> None:
+        for _ in run.steps(5):
+            run.report(total=1.0)
+
+    handle = babysit(forgets)
+    handle.wait(30)
+    with pytest.raises(StudyError, match=r"never called run\.state"):
+        handle.extend(5)
+
+
+# ── forks ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_fork_goes_on_beside_its_parent_and_both_are_compared(babysit: Babysit, tmp_path: Path) -> None:
+    handle = babysit(adds)
+    saved = handle.checkpoint().step or 0
+    other = handle.fork(rate=3.0, why="faster?")
+    assert other.name == "one-2"
+    handle.wait(30)
+    study = other.wait(30)
+    trial = study.state.trials[0]
+    assert (trial.purpose, trial.parent, trial.head.from_step) == ("fork", f"one/0@{saved}", saved)
+    assert study.curve(0).scores[-1] == saved + 3.0 * (100 - saved)
+    frame = handle.compare("one-2")
+    assert frame.loc[100].tolist() == [100.0, saved + 3.0 * (100 - saved)]
+    assert frame.attrs["settings"] == {"one": {"rate": 1.0}, "one-2": {"rate": 3.0}}
+    other.close()
+
+
+def test_a_finished_run_is_forked_and_a_schedule_goes_along(babysit: Babysit) -> None:
+    handle = babysit(adds)
+    handle.schedule("rate", "exponential", rate=0.99)
+    study = handle.wait(30)
+    handle.extend(10)
+    study = handle.wait(30)
+    other = handle.fork(step=100, name="branch", rate=1.0)
+    branch = other.wait(30)
+    assert branch.state.trials[0].recipe.at(110)["rate"] == pytest.approx(0.99**10)
+    assert branch.state.trials[0].head.from_step == 100
+    assert study.state.trials[0].steps == 110
+    other.close()
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"rte": 1.0}, "Did you mean rate"),
+        ({"units": 5}, "built into the model"),
+        ({"rate": 1e9}, "must lie from"),
+    ],
+)
+def test_a_fork_with_impossible_values_is_refused_and_leaves_nothing(
+    babysit: Babysit, tmp_path: Path, values: dict[str, Any], told: str
+) -> None:
+    handle = babysit(adds, space=SPACE)
+    handle.wait(30)
+    with pytest.raises(tuner.TunerError, match=told):
+        handle.fork(**values)
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["one"]
+
+
+def test_a_run_without_a_checkpoint_cannot_be_forked(babysit: Babysit) -> None:
+    handle = babysit()
+    with pytest.raises(StudyError, match="no checkpoint at or before step 0"):
+        handle.fork(step=0)
