@@ -1,21 +1,24 @@
-# make demo   a real sweep over handwritten digits, in under three minutes
-# make test   everything that must hold before a commit
+# make demo         a real sweep over handwritten digits, in under three minutes
+# make panda-demo   one network babysat for fourteen short days, as the supervisor advises, in half a minute
+# make test         everything that must hold before a commit
 #
-# Both need make and Python 3.11 or later, and nothing else: what they install goes into .venv. Another Python, or
+# All need make and Python 3.11 or later, and nothing else: what they install goes into .venv. Another Python, or
 # another folder: make demo PYTHON=python3.12 VENV=/tmp/venv
 
 PYTHON ?= python3
 VENV ?= .venv
 TRIALS ?= 48
+DAYS ?= 14
 PYTEST ?= $(VENV)/bin/pytest
 
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 TUNER := $(VENV)/bin/tuner
 DEMO := tuner.workloads.digits:train --space sgd_momentum --objective dev_accuracy
+DAYS_OF_A_PANDA := $(VENV)/bin/python examples/three_days.py --executor ray
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint fast picture benchmarks constraints clean
+.PHONY: help demo panda-demo test lint fast picture benchmarks constraints clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -32,6 +35,14 @@ demo: $(VENV)/.demo
 	@echo '  $(TUNER) show demo      this summary again'
 	@echo '  $(TUNER) show demo/7    all about trial 7'
 
+panda-demo: $(VENV)/.demo
+	@rm -rf results/panda-demo
+	$(DAYS_OF_A_PANDA) --days $(DAYS)
+	@echo
+	@echo 'The logbook is results/panda-demo/logbook.md, the picture results/panda-demo/plots/lineage.png. Next:'
+	@echo '  $(TUNER) watch panda-demo     its room; `help` says what can be asked'
+	@echo '  $(TUNER) fork panda-demo --set learning_rate=0.05 --as bolder'
+
 test: lint
 	$(PYTEST)
 
@@ -44,12 +55,13 @@ lint: $(VENV)/.test
 fast: $(VENV)/.test
 	$(PYTEST) -m "not ray"
 
-# The picture of the README: the sweep of the demo, with a few more trials to see it zoom in.
+# The pictures of the README: the sweep of the demo, with a few more trials to see it zoom in, and the babysat run.
 picture: $(VENV)/.demo
-	@rm -rf build/digits
+	@rm -rf build/digits build/one
 	$(TUNER) sweep $(DEMO) --trials 64 --name digits --results build --plot
+	$(DAYS_OF_A_PANDA) --name one --results build
 	@mkdir -p docs
-	cp build/digits/plots/scatter.png docs/
+	cp build/digits/plots/scatter.png build/one/plots/lineage.png docs/
 
 benchmarks:
 	@echo '$(PIP) install --editable ".[benchmarks]"    # brings the peers too'
@@ -87,4 +99,4 @@ constraints:
 	mv build/constraints.txt constraints.txt
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis results/demo
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis results/demo results/panda-demo

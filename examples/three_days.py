@@ -10,6 +10,7 @@ change is nobody's advice but a person's hunch, so that there is something to go
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 
 import tuner
@@ -18,6 +19,16 @@ from tuner.supervisor import Advice
 START = {"learning_rate": 0.002, "beta": 0.999, "epochs": 10_000}
 HUNCH = {"learning_rate": 10.0}
 SPACE = tuner.Space(learning_rate=tuner.log(1e-4, 100.0), beta=tuner.log_one_minus(0.9, 0.999))
+
+
+def live(handle: tuner.RunHandle, epochs: int) -> None:
+    """Trains for a day, however long it takes, and stands still."""
+    reply = handle.step(epochs)
+    study = handle.study
+    while study.state.requests[reply.request].state == "accepted":
+        time.sleep(0.1)
+        study.refresh()
+    study.close()
 
 
 def follow(handle: tuner.RunHandle, advice: Advice) -> str:
@@ -54,7 +65,7 @@ def main() -> None:
         results=asked.results,
     )
     for day in range(1, asked.days + 1):
-        handle.step(asked.epochs_a_day)
+        live(handle, asked.epochs_a_day)
         study = handle.study
         advice = study.advice()[0]
         best = study.best

@@ -36,6 +36,8 @@ KNOWN_TO = {
     "pyarrow": ("export.py",),
     "click": ("cli/",),
     "rich": ("console.py", "cli/", "room/"),
+    "textual": ("room/",),
+    "plotext": ("room/drawing.py",),
     "sklearn": ("workloads/digits.py",),
     "torch": ("checkpoints.py",),
     "keras": ("callbacks/keras.py",),
