@@ -356,7 +356,7 @@ def test_a_coordinator_that_lost_its_lease_writes_nothing_more(tmp_path: Path) -
 
 def test_a_sweep_that_lost_its_lease_ends_with_a_sentence(tmp_path: Path) -> None:
     class Thief:
-        def show(self, study: Any, status: Any) -> None:  # noqa: ARG002 - a face is also told how busy the workers are
+        def show(self, study: Any, status: Any) -> None:
             if study.counts.get("completed", 0) >= 2:
                 lease(tmp_path / "results" / "s" / "study.db", epoch=99)
 
@@ -491,7 +491,7 @@ def test_a_study_in_a_folder_one_may_only_read_is_read(start: Start, public: Pat
         f"""
 PUBLIC = Path({str(public / "results")!r})
 """
-        + """
+        """
 warm = sweep("tuner.workloads.bowl:train", name="warm", results="warm")  # imports all before the rights are given up
 assert len(warm.trials) == 4
 if os.getuid() == 0:
@@ -576,7 +576,7 @@ def test_what_a_face_was_shown_is_on_record_at_that_moment(tmp_path: Path) -> No
     results, seen = tmp_path / "results", []
 
     class Checks:
-        def show(self, study: Any, status: Any) -> None:  # noqa: ARG002 - a face is also told how busy the workers are
+        def show(self, study: Any, status: Any) -> None:
             record = opened(tmp_path)
             facts = [(trial.trial, trial.state, trial.steps, trial.best_score) for trial in study.trials]
             assert [(t.trial, t.state, t.steps, t.best_score) for t in record.state.trials] == facts

@@ -188,7 +188,7 @@ class Onlooker(UnitCubeSampler):
     def propose(
         self,
         space: Space,
-        seed: int,  # noqa: ARG002  # the contract's
+        seed: int,  # the contract's
         trial: int,
         outcomes: Sequence[Outcome],
         rounds: Sequence[RoundPlan],
