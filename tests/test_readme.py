@@ -133,8 +133,8 @@ def test_a_run_is_babysat_as_written(project: Path) -> None:
     assert study.state.trials[0].state == "completed"
     assert list(study.adjustments["verdict"]) == ["taken back"]
     assert list(study.requests["verb"]) == ["step", "set", "step", "revert", "resume"]
-    assert [each.name for each in study.forks()] == ["one-2"]
-    assert (project / "results/one/logbook.md").is_file()
+    assert [each.name for each in study.forks()] == ["first-2"]
+    assert (project / "results/first/logbook.md").is_file()
 
 
 def test_the_callbacks_are_called_as_written() -> None:
