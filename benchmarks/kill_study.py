@@ -33,11 +33,11 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-CALLS = "KILL_STUDY_CALLS"
+CALLS, PACE = "KILL_STUDY_CALLS", "KILL_STUDY_STEP_S"
 ADAPTIVE = "coarse_to_fine"
-STEP_S = 0.003
-# A child that has said it is about to begin is killed within this many seconds; Ray takes some of them to start.
-MOMENTS_S = {"local": 1.2, "ray": 12.0}
+STEP_S = {"local": 0.005, "ray": 0.02}
+# Three of four kills come within this many seconds of the first trial shown, the fourth while the sweep starts.
+MOMENTS_S, STARTS_S = 0.7, {"local": 0.4, "ray": 10.0}
 PATIENCE_S = 180.0
 
 
@@ -51,7 +51,7 @@ def train(run: Any) -> None:
     run.state(ball)
     for step in run.steps(STEPS):
         ball.roll(run.params["learning_rate"], run.params["beta"])
-        time.sleep(STEP_S)
+        time.sleep(float(os.environ[PACE]))
         loss = ball.height + NOISE * _noise(run.seed, step)
         run.report(loss=loss, score=exp(-loss))
 
@@ -108,17 +108,28 @@ class Child:
     errors: Path
     shown: list[dict[str, Any]] = field(default_factory=list)
     begun: threading.Event = field(default_factory=threading.Event)
+    shows: threading.Event = field(default_factory=threading.Event)
     heard: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
-    def start(cls, folder: Path, sampler: str, *options: str) -> Child:
+    def start(cls, folder: Path, sampler: str, executor: str, *options: str) -> Child:
         folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, __file__, "--child", str(folder), "--samplers", sampler, *options]
+        command = [
+            sys.executable,
+            __file__,
+            "--child",
+            str(folder),
+            "--samplers",
+            sampler,
+            "--executor",
+            executor,
+            *options,
+        ]
         errors = folder / "errors.txt"
         with errors.open("w") as stderr:
             process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=stderr, text=True, cwd=HERE,
-                env={**os.environ, CALLS: str(folder / "calls.txt")},
+                env={**os.environ, CALLS: str(folder / "calls.txt"), PACE: str(STEP_S[executor])},
             )  # fmt: skip
         child = cls(process, errors)
         threading.Thread(target=child._listen, daemon=True).start()
@@ -129,12 +140,14 @@ class Child:
             self.begun.set()
             if line.startswith("{") and line.endswith("}\n"):  # a line torn by the kill was never shown
                 self.shown.append(json.loads(line))
+                self.shows.set()
         self.begun.set()
+        self.shows.set()
         self.heard.set()
 
-    def kill(self, after_s: float) -> bool:
-        """SIGKILL at that moment after it began; False where it had ended by then."""
-        self.begun.wait(PATIENCE_S)
+    def kill(self, moment: threading.Event, after_s: float) -> bool:
+        """SIGKILL so long after a moment; False where it had ended by then."""
+        moment.wait(PATIENCE_S)
         time.sleep(after_s)
         alive = self.process.poll() is None
         self.process.send_signal(signal.SIGKILL)
@@ -220,15 +233,16 @@ def torment(folder: Path, sampler: str, kills: int, moments: random.Random, exec
     import tuner
 
     whole = sampler == ADAPTIVE
-    options = ("--executor", executor, "--trials", str(trials), "--parallel", "1" if whole else "2")
+    options = (executor, "--trials", str(trials), "--parallel", "1" if whole else "2")
     quiet, disturbed = folder / "undisturbed", folder / "disturbed"
     broken: list[str] = []
     shown: list[dict[str, Any]] = []
     done = 0
     while done < kills:
         child = Child.start(disturbed, sampler, *options)
-        after_s = moments.uniform(0.0, MOMENTS_S[executor])
-        if not child.kill(after_s):
+        starting = moments.random() < 0.25
+        after_s = moments.uniform(0.0, STARTS_S[executor] if starting else MOMENTS_S)
+        if not child.kill(child.begun if starting else child.shows, after_s):
             break
         done += 1
         shown += child.shown
@@ -243,7 +257,8 @@ def torment(folder: Path, sampler: str, kills: int, moments: random.Random, exec
             study.close()
         broken += complaints
         verdict = f"BROKEN: {complaints[0]}" if complaints else "nothing shown is lost"
-        print(f"kill {done:2d}, {sampler:14} after {after_s:5.2f} s: {told}; {verdict}", flush=True)
+        moment = f"{'start' if starting else 'first trial'} + {after_s:.2f} s"
+        print(f"kill {done:2d}, {sampler:14} {moment:20}: {told}; {verdict}", flush=True)
     for where in (disturbed, quiet):
         last = Child.start(where, sampler, *options)
         broken += last.wait()
