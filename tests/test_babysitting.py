@@ -439,7 +439,7 @@ def test_a_finished_run_is_forked_and_a_schedule_goes_along(babysit: Babysit) ->
     branch = other.wait(30)
     assert branch.state.trials[0].recipe.at(110)["rate"] == pytest.approx(0.99**10)
     assert branch.state.trials[0].head.from_step == 100
-    assert study.state.trials[0].steps == 110
+    assert study.state.trials[0].steps == branch.state.trials[0].steps == 110, "it inherits the extension"
     other.close()
 
 

@@ -59,7 +59,7 @@ def babysit(
         portable(train), place.folder, name=name, params=settings, objective=objective, goal=goal,
         space=None if found is None else found.to_dict(), seed=seed, trial_seed=trial_seed(seed, 0), executor=executor,
         cpus=cpus, gpus=gpus, address=address, checkpoint_every_s=checkpoint_every_s, disk_budget_gb=disk_budget_gb,
-        revert=revert, purpose="search", parent=None, checkpoint=None, from_step=0, level=level,
+        revert=revert, purpose="search", parent=None, checkpoint=None, from_step=0, extra_steps=0, level=level,
         why="the settings given" if params else "a random start from the space",
     )  # fmt: skip
     nurse.start(place)

@@ -495,7 +495,7 @@ class Coordinator:
             start = shelf.path(self.study.checkpoints[segment.checkpoint])
         return Order(
             trial=trial.trial, segment=segment.segment, recipe=trial.recipe, seed=trial.seed,
-            changes=self.repeats.pop(trial.trial, ()), extra_steps=self.study.extra_steps, paused=trial.stands_still,
+            changes=self.repeats.pop(trial.trial, ()), extra_steps=self.study.extension, paused=trial.stands_still,
             from_step=segment.from_step, checkpoint=start, folder=None if shelf is None else shelf.root,
             checkpoint_every_s=self._care.checkpoint_every_s,
             ask_at=self.policy.first_ask(trial.trial, segment.from_step),

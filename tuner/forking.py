@@ -54,7 +54,8 @@ def continuation(sweep: Place, trial_number: int, *, name: str | None = None, wh
         goal=study.state.goal, space=study.state.identity["space"], seed=study.state.identity["seed"],
         trial_seed=trial.seed, executor=options.get("executor", "ray"), cpus=options.get("cpus", 1),
         gpus=options.get("gpus", 0), address=options.get("address"), checkpoint_every_s=10.0, disk_budget_gb=None,
-        revert="in place", purpose="promote", parent=None, why="", checkpoint=None, from_step=0, level="advise",
+        revert="in place", purpose="promote", parent=None, why="", checkpoint=None, from_step=0, extra_steps=0,
+        level="advise",
     )  # fmt: skip
     by_value = assignment.function.startswith("__main__:") or "<" in assignment.function
     if by_value and not pickled.is_file():
@@ -134,6 +135,7 @@ def _branch(
         assignment, name=name, params=recipe.at(checkpoint.step), schedules=recipe.to_json()["schedules"] or None,
         purpose=purpose, why=why, checkpoint=str(beginning),
         from_step=checkpoint.step, parent=f"{parent.name}/{trial.trial}@{checkpoint.step}", trial_seed=trial.seed,
+        extra_steps=study.state.extension,
     ).write(place.folder, payload)  # fmt: skip
     study.close()
     nurse.start(place)

@@ -57,6 +57,7 @@ class Assignment:
     why: str
     checkpoint: str | None
     from_step: int
+    extra_steps: int
     level: Literal["off", "advise"]
     schedules: dict[str, Any] | None = None
 
@@ -187,7 +188,11 @@ def nurse(folder: Path, hands: Executor | None = None) -> None:
             },
             at=time.time(),
         )  # fmt: skip
-        begin(state, records, opened, {"cpus": assignment.cpus, "gpus": assignment.gpus, "address": assignment.address})
+        options = {
+            "cpus": assignment.cpus, "gpus": assignment.gpus, "address": assignment.address,
+            "extra_steps": assignment.extra_steps,
+        }  # fmt: skip
+        begin(state, records, opened, options)
         job = Job(
             study=assignment.name, function=assignment.payload(folder), search_path=assignment.search_path,
             objective=assignment.objective, alarm=Divergence(objective=assignment.objective, goal=assignment.goal),

@@ -258,6 +258,11 @@ class StudyState:
         """The trial with the best head report among those that did not diverge, or None."""
         return None if self.winner is None else self.trials[self.winner]
 
+    @property
+    def extension(self) -> int:
+        """Steps beyond what the function asks for, those that a fork inherits from its parent included."""
+        return self.extra_steps + int(self.options.get("extra_steps", 0))
+
     def ended(self) -> list[Trial]:
         """The trials that are over, in the order they ended."""
         return [self.trials[number] for number in self.ended_order]
