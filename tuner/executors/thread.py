@@ -69,7 +69,7 @@ class WorkerThread:
         self._outbox: deque[WorkerEvent | _Rows] = deque()
         self._leaves_at = 0.0
         self._sent: Batch = (0, [])
-        self._progress: Beat | None = None
+        self._progress: tuple[int, int] | None = None
         self.training: int | None = None
         """The trial that an order was taken or queued for and that has not been heard to end."""
         threading.Thread(target=self._work, name="tuner-training", daemon=True).start()
@@ -106,8 +106,9 @@ class WorkerThread:
         events = [
             pack_reports(item.trial, item.segment, item.rows) if isinstance(item, _Rows) else item for item in gathered
         ]
-        if not events and self._progress is not None:
-            events = [self._progress]
+        progress = self._progress  # once: the other thread may end its trial meanwhile
+        if not events and progress is not None:
+            events = [Beat(trial=progress[0], step=progress[1])]
         self._sent = (self._sent[0] + 1, events)
         return self._sent
 
@@ -137,7 +138,7 @@ class WorkerThread:
 
     def passed(self, trial: int, step: int) -> None:
         """Notes how far the trial has come."""
-        self._progress = Beat(trial=trial, step=step)
+        self._progress = trial, step  # a Beat made at every step would double its cost
 
     def receive(self, *, wait: bool) -> Command | None:
         """The next command."""
