@@ -361,6 +361,23 @@ def test_a_function_that_does_not_keep_to_the_contract_is_told_how(
     assert set(tuner.open("s", results=tmp_path).trials["state"].astype(str)) <= {"failed", "waiting", "stopped"}
 
 
+def test_what_is_reported_after_an_early_end_is_kept_but_never_counts(tmp_path: Path) -> None:
+    def train(run: Run) -> float:
+        for step in run.steps(40):
+            run.report(score=-abs(run.params["learning_rate"] - 0.01) * step)
+        if run.ended is not None:
+            run.report(score=100.0, test_score=0.5)
+        return 200.0 if run.ended is not None else 0.0
+
+    study = sweep(tmp_path, train, trials=12, stopping="asha")
+    pruned = study.trials.query("state == 'pruned'")
+    assert len(pruned) > 3
+    assert study.trials["objective"].max() <= 0.0
+    late = study.reports.query("name == 'score (after the end)'")
+    assert late["value"].tolist() == [100.0, 200.0] * len(pruned)
+    assert len(study.reports.query("name == 'test_score'")) == len(pruned)
+
+
 def test_a_function_may_return_its_score(tmp_path: Path) -> None:
     study = sweep(tmp_path, lambda run: run.params["learning_rate"])
     assert study.trials["objective"].tolist() == study.trials["params.learning_rate"].tolist()

@@ -100,6 +100,9 @@ class TrialDesk:
         """Buffers the scores and looks whether they have diverged."""
         if self.reenter:
             return  # what a function says on its way out, when it is to be called again, belongs to no step
+        objective = self._job.objective
+        if self.run.ended is not None and objective in scores:  # kept, but it never counts
+            scores = {f"{name} (after the end)" if name == objective else name: scores[name] for name in scores}
         at = self._channel.now()
         self._channel.add_report(
             self.order.trial, self.segment, [(step, name, value, at) for name, value in scores.items()]

@@ -69,7 +69,7 @@ class Run:
         self.seed = seed
         """A seed for everything random in this trial; the same in every retry of it."""
         self.ended: str | None = None
-        """Why the loop ended early, or None."""
+        """Why the loop ended early, or None. An objective reported after that is kept, but it never counts."""
         self._desk: Desk = desk if desk is not None else _Notebook()
         self._done = 0
         self._reported = 0
