@@ -344,6 +344,11 @@ def verify(path: Path, *, sha256: str | None = None) -> Manifest:
 def load(path: Path, state: State, *, sha256: str | None = None) -> dict[str, Any]:
     """Verify a checkpoint, restore the user's state, then the global generators; returns the settings."""
     verify(path, sha256=sha256)
+    return restore(path, state)
+
+
+def restore(path: Path, state: State) -> dict[str, Any]:
+    """`load` for a checkpoint that has just been verified."""
     try:
         settings = json.loads((path / SETTINGS).read_bytes())
     except (OSError, ValueError, RecursionError) as error:

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import replace
 from typing import Literal, Protocol
 
-from tuner.checkpoints import State, load, verify
+from tuner.checkpoints import State, load, restore, verify
 from tuner.errors import CheckpointError, TrainingError, TunerError
 from tuner.messages import (
     Adjust,
@@ -258,12 +258,14 @@ class TrialDesk:
 
     def _save_as_asked(self, command: Save) -> None:
         if self._saver.holds(self.segment, self.done):
+            self.settle()
+        if self._saver.holds(self.segment, self.done):
             self._did(command.request, f"step {self.done} is saved already")
         elif not self._saver.possible:
             why = "the function never called run.state(...), so there is nothing to save"
             self._did(command.request, why, state="rejected")
-        elif not self.save(command.kind, wait=True, request=command.request):
-            self._did(command.request, "the disk refused it; training goes on", state="rejected")
+        else:
+            self.save(command.kind, must=True, request=command.request)
 
     # ── changes ─────────────────────────────────────────────────────────────────────────────────
 
@@ -319,7 +321,7 @@ class TrialDesk:
             return
         saved = self.save("before revert", must=True)  # so that the tail which is given up can be taken up again
         try:
-            settings = load(command.path, state)
+            settings = restore(command.path, state)
         except TunerError as error:
             if not saved or (here := self._saver.newest()) is None:
                 raise  # nobody knows what the state is now

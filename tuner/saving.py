@@ -9,7 +9,7 @@ from typing import Any
 
 from tuner.checkpoints import Snapshot, State
 from tuner.errors import CheckpointError
-from tuner.messages import Order, Saved, WorkerEvent
+from tuner.messages import Did, Order, Saved, WorkerEvent
 
 # A save may cost training at most a twentieth of its time.
 _SAVE_SHARE = 20.0
@@ -93,7 +93,7 @@ class Saver:
         try:
             snapshot = Snapshot.take(folder, step=step, state=self.state, settings=settings)
         except CheckpointError as error:
-            self._refused(error)
+            self._refused(error, step, request)
             return False
         self.step, self._saved_at, self._newest, self._folder = step, self._now(), (segment, step), folder
         if self._in_background and not wait:
@@ -116,17 +116,24 @@ class Saver:
             self._writing.result()
             self._writing = None
 
-    def _refused(self, error: CheckpointError) -> None:
-        """Warns, and lets the disk rest before it is tried again."""
+    def _refused(self, error: CheckpointError, step: int, request: str) -> None:
+        """Warns, answers whoever asked, and lets the disk rest before it is tried again."""
         self._warn(str(error))
         self._newest = None
         self._rests_until = self._now() + _REST_S
+        if request:
+            why = "the disk refused it; training goes on"
+            self._emit(
+                Did(
+                    trial=self._order.trial, request=request, step=step, state="rejected", detail=why, at=self._now()
+                )
+            )  # fmt: skip
 
     def _write(self, snapshot: Snapshot, kind: str, segment: int, request: str) -> bool:
         try:
             saved = snapshot.write()
         except CheckpointError as error:
-            self._refused(error)
+            self._refused(error, snapshot.step, request)
             return False
         self._cost_s = saved.seconds
         self._emit(

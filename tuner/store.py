@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sqlite3
 import time
 import types
 import typing
@@ -139,6 +140,7 @@ class Store:
         self._epoch: int | None = None
         self._sequence = 0
         self._requests_seen = 0
+        self._requests_read_at: int | None = None
         self._last_beat = 0.0
         self._snapshot = False
         self.left_clean = True
@@ -285,6 +287,7 @@ class Store:
             self._connection.commit()
 
         self._guard(write)
+        self._requests_read_at = None  # what this connection writes, SQLite does not count
         return name
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────────
@@ -343,6 +346,10 @@ class Store:
 
     def new_requests(self) -> list[Requested]:
         """Requests inserted since the last call; the first call returns all."""
+        version = self._data_version()
+        if version is not None and version == self._requests_read_at:
+            return []
+        self._requests_read_at = version
         shape = _SHAPES[Requested]
         rows = self._rows(Requested, _REQUESTS.c.sequence > self._requests_seen)
         self._release()
@@ -383,6 +390,13 @@ class Store:
         return version
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────
+
+    def _data_version(self) -> int | None:
+        """A number that changes when another connection commits: far cheaper to ask for than to look. None: unknown."""
+        driver = self._connection.connection.dbapi_connection
+        if not isinstance(driver, sqlite3.Connection):
+            return None
+        return int(driver.execute("PRAGMA data_version").fetchone()[0])
 
     def _release(self) -> None:
         """Ends the read transaction, unless a snapshot holds it."""
