@@ -57,8 +57,8 @@ class Assignment:
     why: str
     checkpoint: str | None
     from_step: int
-    extra_steps: int
     level: Literal["off", "advise"]
+    extra_steps: int = 0
     schedules: dict[str, Any] | None = None
 
     def write(self, folder: Path, payload: str | bytes) -> None:
