@@ -126,7 +126,7 @@ class Bedside:
             "params": START, "objective": "place", "goal": "maximize", "space": SPACE.to_dict(), "seed": 0,
             "trial_seed": 7, "executor": "local", "cpus": 1, "gpus": 0, "address": None, "checkpoint_every_s": 10.0,
             "disk_budget_gb": 1.0, "revert": "in place", "purpose": "search", "parent": None, "why": "to see",
-            "checkpoint": None, "from_step": 0, "level": "off", **options,
+            "checkpoint": None, "from_step": 0, "extra_steps": 0, "level": "off", **options,
         }  # fmt: skip
         place = Place.of(name, self.results, None)
         assign(portable(train), place.folder, name=name, **given)
