@@ -269,7 +269,8 @@ def test_interrupts_at_any_moment_leave_whole_commits(start: Start, tmp_path: Pa
         process = start("print('begins', flush=True); sweep('tuner.workloads.bowl:train', trials=100_000)")
         assert process.stdout is not None
         assert process.stdout.readline() == "begins\n"
-        time.sleep(moments.uniform(0.3, 0.8))
+        wait_until(tmp_path, lambda study: bool(study.state.identity)).close()  # it is there to be interrupted
+        time.sleep(moments.uniform(0.0, 0.5))
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=PATIENCE_S)

@@ -131,7 +131,7 @@ class Store:
     def __init__(self, engine: sa.Engine, where: str) -> None:
         """`where` is what error messages call the place."""
         self._engine = engine
-        self._where = where
+        self.where = where
         try:
             self._connection = engine.connect()
         except DatabaseError as error:
@@ -219,7 +219,7 @@ class Store:
         if row is not None and row["pid"] and _alive(dict(row), host, now):
             self._connection.rollback()
             raise StudyBusy(
-                f"{self._where} is in the hands of another coordinator: pid {row['pid']} on {row['host']}, last heard "
+                f"{self.where} is in the hands of another coordinator: pid {row['pid']} on {row['host']}, last heard "
                 f"{max(0.0, now - row['heartbeat']):.0f} s ago. Watch it with `tuner watch`, or stop it first."
             )
         self.left_clean = row is None or (row["pid"] == 0 and row["heartbeat"] != _LEFT_IN_DISORDER)
@@ -246,7 +246,7 @@ class Store:
     def append(self, records: Sequence[Record], now: float) -> None:
         """Commits the records, all or none, if this process still holds the lease."""
         if self._epoch is None:
-            raise StudyError(f"{self._where}: nobody may append without the lease")
+            raise StudyError(f"{self.where}: nobody may append without the lease")
         groups: dict[type[Any], list[dict[str, Any]]] = {}
         sequence = self._sequence
         for record in records:
@@ -257,7 +257,7 @@ class Store:
             held = self._connection.execute(_BEAT, {"held": self._epoch, "now": now})
             if held.rowcount != 1:
                 self._connection.rollback()
-                raise StudyBusy(f"{self._where}: another coordinator took the study over; this one stops writing.")
+                raise StudyBusy(f"{self.where}: another coordinator took the study over; this one stops writing.")
             for kind, rows in groups.items():
                 self._connection.execute(_SHAPES[kind].table.insert(), rows)
             self._connection.commit()
@@ -429,7 +429,7 @@ class Store:
             return act()
         except DatabaseError as error:
             self._connection.rollback()
-            raise _refusal(self._where, error) from error
+            raise _refusal(self.where, error) from error
         except BaseException:
             self._connection.rollback()  # half a transaction must not leave with the next
             raise

@@ -117,6 +117,13 @@ def reports(study: StudyState, store: Store) -> pd.DataFrame:
     What was recorded after the fold was taken is taken to be on the head.
     """
     flushes = list(store.reports())
+    try:
+        return _reports(study, flushes)
+    except (IndexError, ValueError, OverflowError) as error:  # a flush is bytes, which a bad disk may change
+        raise StudyError(f"{store.where} is damaged: its reports cannot be read. Restore it from a copy.") from error
+
+
+def _reports(study: StudyState, flushes: Sequence[Reported]) -> pd.DataFrame:
     rows = np.frombuffer(b"".join([flush.data for flush in flushes]), dtype=_REPORT)
     counts = np.array([len(flush.data) // _REPORT.itemsize for flush in flushes], dtype=np.int64)
     last = _last_on_head(study)
