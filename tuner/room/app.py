@@ -18,13 +18,13 @@ from textual.geometry import Size
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
-from tuner.babysitting import attach_run
 from tuner.errors import TunerError
 from tuner.handle import RunHandle
 from tuner.room import drawing
 from tuner.room.commands import Command, Continuation, advised, carry_out, continuations, guide, read
 from tuner.room.prompt import Prompt
 from tuner.room.scene import Entry, Scene, Score, View
+from tuner.store import Store
 
 Result = TypeVar("Result")
 
@@ -305,7 +305,7 @@ class Room(App[None]):
 
     def _ask(self, command: Command, expect: int) -> str:
         """In a thread of its own, with a connection of its own."""
-        with closing(attach_run(self._place, by=self._by)) as handle:
+        with closing(RunHandle(self._place, Store.open(self._place.existing()), by=self._by)) as handle:
             return carry_out(command, handle, expect)
 
     @property
