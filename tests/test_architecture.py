@@ -29,7 +29,7 @@ MAY_IMPORT = {
 KNOWN_TO = {
     "ray": ("executors/ray.py",),
     "sqlalchemy": ("store.py",),
-    "sqlite3": (),
+    "sqlite3": ("store.py",),
     "optuna": ("samplers/",),
     "matplotlib": ("canvas.py", "labels.py", "lineage.py", "plots.py"),
     "pandas": ("tables.py", "export.py", "plots.py", "forking.py"),  # the last for `compare` alone

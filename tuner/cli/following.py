@@ -23,7 +23,7 @@ _BAD_ENDS = ("failed", "diverged")
 
 def follow(handle: RunHandle, *, once: bool = False) -> int:
     """Shows the run until it is over or the person leaves; the exit code. Whatever happens here, the run goes on."""
-    if not once and sys.stdin.isatty() and sys.stdout.isatty():
+    if not once and all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
         from tuner.room import open_room
 
         try:
