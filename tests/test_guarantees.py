@@ -623,6 +623,25 @@ def test_g7_also_from_the_beginning_where_nothing_could_be_saved(bedside: Bedsid
     assert (rates[50], rates[51], rates[151]) == (0.01, 0.02, 0.02)
 
 
+@pytest.mark.parametrize("undone", [False, True])
+def test_g7_a_loss_after_a_revert_repeats_what_is_on_the_head_alone(bedside: Bedside, undone: bool) -> None:
+    hands = Deadly()
+    handle = bedside.run(walks_far, hands=hands, checkpoint_every_s=1000)
+    saved = handle.checkpoint().step
+    handle.set(learning_rate=0.5)
+    handle.set(learning_rate=0.7, beta=0.6)
+    handle.revert(step=saved)
+    if undone:
+        handle.undo()
+    later = handle.set(kind="b").step or 0
+    wait_until(lambda: steps_of(handle) > later + 10)
+    hands.deaths.append(0)
+    study = handle.wait(20)
+    assert cause(study).count("retry") == 1
+    assert head(study) == as_it_should_be(study, 400)
+    assert head(study)["rate"][-1][1] == (0.7 if undone else 0.01)
+
+
 def test_g7_undo_after_a_loss_undoes_the_change_that_was_repeated(bedside: Bedside) -> None:
     handle = bedside.run(hands=Deadly(150), until_step=0, checkpoint_every_s=1000)
     handle.set(learning_rate=0.02, at=50)

@@ -18,7 +18,6 @@ from tuner.crew import Crew, Desk
 from tuner.errors import SweepFailed
 from tuner.messages import (
     Beat,
-    Change,
     Changed,
     Command,
     Continue,
@@ -56,7 +55,7 @@ from tuner.records import (
     TrialStarted,
     TrialState,
 )
-from tuner.revival import adopt, again, open_first, recover
+from tuner.revival import adopt, again, open_first, outstanding, recover
 from tuner.shelf import Shelf
 from tuner.steering import Steering
 from tuner.store import Store
@@ -104,7 +103,6 @@ class Coordinator:
         self.crew = Crew()
         self.steering = steering
         self.paused = False
-        self.repeats: dict[int, tuple[Change, ...]] = {}
         self.orphans: set[int] = set()
         self._care, self._faces, self._rerun = care, tuple(faces), rerun
         self._pending: list[Record] = []
@@ -495,7 +493,7 @@ class Coordinator:
             start = shelf.path(self.study.checkpoints[segment.checkpoint])
         return Order(
             trial=trial.trial, segment=segment.segment, recipe=trial.recipe, seed=trial.seed,
-            changes=self.repeats.pop(trial.trial, ()), extra_steps=self.study.extension, paused=trial.stands_still,
+            changes=outstanding(trial), extra_steps=self.study.extension, paused=trial.stands_still,
             from_step=segment.from_step, checkpoint=start, folder=None if shelf is None else shelf.root,
             checkpoint_every_s=self._care.checkpoint_every_s,
             ask_at=self.policy.first_ask(trial.trial, segment.from_step),

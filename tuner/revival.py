@@ -75,12 +75,6 @@ def go_on(
     branch = [] if start is None else ancestry(trial, start.segment)
     own = not branch or (branch[0].params is None and branch[0].schedules is None)
     recipe = None if own else trial.recipe_of(branch[0])
-    held = {segment.request for segment in branch}
-    coordinator.repeats[trial.trial] = tuple(
-        Change(step=segment.from_step, request=segment.request, recipe=trial.recipe_of(segment))
-        for segment in timeline(trial)
-        if segment.cause in ("adjust", "revert") and segment.request not in held
-    )
     open_segment(
         coordinator, trial, cause=cause, why=why, start=start, recipe=recipe, by=by, request=request
     )  # fmt: skip
@@ -98,10 +92,16 @@ def ancestry(trial: Trial, number: int) -> list[Segment]:
     return branch
 
 
-def outstanding(trial: Trial) -> list[Segment]:
+def outstanding(trial: Trial) -> tuple[Change, ...]:
     """The changes that a retry has yet to repeat."""
+    if len(trial.segments) < 2:
+        return ()
     held = {segment.request for segment in trial.path()}
-    return [each for each in timeline(trial) if each.cause == "adjust" and each.request not in held]
+    return tuple(
+        Change(step=each.from_step, request=each.request, recipe=trial.recipe_of(each))
+        for each in timeline(trial)
+        if each.cause in ("adjust", "revert") and each.request not in held
+    )
 
 
 def timeline(trial: Trial) -> list[Segment]:
@@ -113,15 +113,13 @@ def timeline(trial: Trial) -> list[Segment]:
     course: list[Segment] = []
     for segment in trial.segments:
         repeated = [place for place, each in enumerate(course) if each.request and each.request == segment.request]
-        if segment.cause == "adjust" and repeated:
-            course[repeated[0]] = segment
-            continue
         if segment.cause == "revert":
-            course = [each for each in course if each.from_step < segment.from_step]
-        elif course and segment.cause != "adjust":  # a retry or a thaw: nothing changes but where it begins
-            continue
-        course.append(segment)
-        course.sort(key=lambda each: each.from_step)
+            first, *later = reversed(ancestry(trial, segment.segment))
+            course = [first, *(each for each in later if each.cause in ("adjust", "revert"))]
+        elif segment.cause == "adjust" and repeated:
+            course[repeated[0]] = segment
+        elif segment.cause == "adjust" or not course:  # a retry or a thaw changes nothing but where it begins
+            course.append(segment)
     return course
 
 
@@ -152,10 +150,10 @@ def recover(coordinator: Coordinator, *, failed_too: bool) -> None:
             again(coordinator, trial, "thaw", f"goes on after: {trial.why}")
         elif trial.state == "waiting" and coordinator.store.left_clean:
             coordinator.crew.ready.append(trial.trial)
+        elif trial.state in ("waiting", "running") and coordinator.executor.outlives:
+            coordinator.orphans.add(trial.trial)  # its worker may still be training: the first that reports will tell
         elif trial.state == "waiting":
             again(coordinator, trial, "retry", "it may have begun: its coordinator ended without a word")
-        elif trial.state == "running" and coordinator.executor.outlives:
-            coordinator.orphans.add(trial.trial)  # its worker may still be training: the first that reports will tell
         else:
             _take_up(coordinator, trial)
 

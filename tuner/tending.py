@@ -431,7 +431,7 @@ def _last_change(trial: Trial) -> Segment:
     """The newest adjustment or revert on the head; refused while a retry has some of them to repeat."""
     if ahead := outstanding(trial):
         raise Refused(
-            f"it repeats its adjustments after a loss and has yet to come to step {ahead[-1].from_step}. Ask again "
+            f"it repeats its adjustments after a loss and has yet to come to step {ahead[-1].step}. Ask again "
             "then, or say where to revert to."
         )
     for segment in reversed(trial.path()):
