@@ -39,9 +39,9 @@ from tuner.revival import timeline
 from tuner.worker import train
 
 STEPS = 500
-STEP_S = 0.005
+STEP_S = {"local": 0.005, "ray": 0.025}
 MEBIBYTES = 4
-START = {"rate": 0.1, "beta": 0.9, "step_s": STEP_S}
+START = {"rate": 0.1, "beta": 0.9}
 PLANNED = (60, 140, 220, 300, 380, 460)
 # A kill comes within this many seconds after the coordinator, or the worker, began.
 MOMENTS_S = {"local": 1.5, "ray": 9.0}
@@ -191,8 +191,8 @@ class Patient:
 
     def _babysit(self) -> RunHandle:
         return tuner.babysit(
-            "kill_run:walks", START, name=self.name, objective="place", executor=self.executor,
-            checkpoint_every_s=0.15, level="off", results=self.folder,
+            "kill_run:walks", {**START, "step_s": STEP_S[self.executor]}, name=self.name, objective="place",
+            executor=self.executor, checkpoint_every_s=0.15, level="off", results=self.folder,
         )  # fmt: skip
 
     def _plan(self) -> None:
