@@ -84,6 +84,7 @@ def run_sweep(results: Path, sampler: str, executor: Any, parallel: int, trials:
     # The slow imports come first, so that the moments of killing fall into the sweep.
     import optuna  # noqa: F401
     import pandas  # noqa: F401
+    import scipy.stats  # noqa: F401
 
     import tuner
     from tuner import Space, log, log_one_minus
