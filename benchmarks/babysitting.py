@@ -38,8 +38,6 @@ from tuner.records import TrialStarted
 STEP_S = 0.01
 FOREVER = 10_000_000
 PATIENCE_S = 60.0
-# What is asked for comes in rounds, and the median round is shown: other programs may run on the machine.
-ROUNDS = 3
 
 # ── what is trained ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -176,20 +174,17 @@ def idle(bench: Bench) -> Iterator[Line]:
 def answers(bench: Bench) -> Iterator[Line]:
     """How soon a change is on record, and how soon it has taken effect."""
     moments = random.Random(bench.seed)
-    rounds: list[list[Asked]] = []
     with bench.run() as handle:
-        for _ in range(ROUNDS):
-            rounds.append([])
-            for turn in range(bench.times):
-                time.sleep(moments.uniform(0.0, 0.05))
-                rounds[-1].append(ask(handle, "set", {"values": {"rate": 1.0 + turn}}))
-    for name, waits, goals in (
-        ("set → accepted", [[each.accepted - each.sent for each in asked] for asked in rounds], (None, 50)),
-        ("accepted → applied", [[each.applied - each.accepted for each in asked] for asked in rounds], (20, None)),
-    ):
-        for word, measure, goal in (("median", statistics.median, goals[0]), ("p99", p99, goals[1])):
-            figure = 1000 * statistics.median(measure(each) for each in waits)
-            yield Line(what=f"{name}, ms, {word}", tuner=figure, goal=None if goal is None else Goal(at_most=goal))
+        asked = []
+        for turn in range(bench.times):
+            time.sleep(moments.uniform(0.0, 0.05))
+            asked.append(ask(handle, "set", {"values": {"rate": 1.0 + turn}}))
+    to_accepted = [1000 * (each.accepted - each.sent) for each in asked]
+    beyond = [1000 * (each.applied - each.accepted) for each in asked]
+    yield Line(what="set → accepted, ms, median", tuner=statistics.median(to_accepted))
+    yield Line(what="set → accepted, ms, p99", tuner=p99(to_accepted), goal=Goal(at_most=50))
+    yield Line(what="accepted → applied, ms, median", tuner=statistics.median(beyond), goal=Goal(at_most=20))
+    yield Line(what="accepted → applied, ms, p99", tuner=p99(beyond))
 
 
 def pauses(bench: Bench) -> Iterator[Line]:
@@ -323,7 +318,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default=",".join(ROWS), help=f"rows, separated by commas: {', '.join(ROWS)}")
     parser.add_argument("--executors", default="ray,local")
-    parser.add_argument("--times", type=int, default=200, help="how many changes are asked for in a round")
+    parser.add_argument("--times", type=int, default=200, help="how many changes are asked for")
     parser.add_argument("--seed", type=int, default=0, help="of the moments at which they are")
     parser.add_argument("--markdown", type=Path, help="write the table here")
     options = parser.parse_args()
@@ -335,7 +330,7 @@ def main() -> None:
     lines: list[Line] = []
     with tempfile.TemporaryDirectory(prefix="babysitting-") as folder:
         facts = machine(Path(folder)) | {
-            "seed": str(options.seed), "changes asked for": f"{ROUNDS} rounds of {options.times}", "a step": f"{1000 * STEP_S:g} ms",
+            "seed": str(options.seed), "changes asked for": str(options.times), "a step": f"{1000 * STEP_S:g} ms",
             "load before": load(), "command": shlex.join(["python", *sys.argv]),
         }  # fmt: skip
         for executor in options.executors.split(","):

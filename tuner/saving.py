@@ -89,8 +89,6 @@ class Saver:
         if self._writing is not None and not self._writing.done() and not (wait or must):
             return False
         self.finish()
-        if kind == "interval" and self._now() < self._rests_until:
-            return False  # the disk has just refused the one before
         folder = self._order.folder / str(self._order.trial) / f"{segment}-{step}"
         try:
             snapshot = Snapshot.take(folder, step=step, state=self.state, settings=settings)

@@ -45,9 +45,10 @@ class _Abandoned(BaseException):
 class _LocalWorker:
     """One thread of training; it is its own `Channel`."""
 
+    background_writes = False
+
     def __init__(self, name: str, executor: LocalExecutor, function: TrainingFunction, job: Job) -> None:
         self.name = name
-        self.background_writes = executor.clock == "wall"  # on the virtual clock one thing happens at a time
         self.time = executor.now()
         self.queue: deque[Order] = deque()
         self.inbox: deque[Command] = deque()
