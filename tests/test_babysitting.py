@@ -46,6 +46,24 @@ def adds_on(run: Run) -> None:
     adds(run, 1_000_000)
 
 
+class Patience:
+    """Training of 100 steps that waits for a test: slow until `over`, so that what is asked of it comes in time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._over = folder / "patience-is-over"
+
+    def __call__(self, run: Run) -> None:
+        each = Sum()
+        run.state(each)
+        for _ in run.steps(100):
+            each.total += run.params["rate"]
+            run.report(total=each.total, rate=run.params["rate"])
+            time.sleep(0.002 if self._over.exists() else 0.2)
+
+    def over(self) -> None:
+        self._over.touch()
+
+
 def carries(run: Run) -> None:
     """Keeps its sum outside the state, and looks into the state once, when it begins."""
     each = Sum()
@@ -58,6 +76,11 @@ def carries(run: Run) -> None:
 
 
 Babysit = Callable[..., RunHandle]
+
+
+@pytest.fixture
+def patience(tmp_path: Path) -> Patience:
+    return Patience(tmp_path)
 
 
 @pytest.fixture
@@ -205,9 +228,10 @@ def test_a_function_that_cannot_be_found_is_refused_before_anything_starts(babys
 
 
 @pytest.mark.parametrize("shape", ["time_based", "exponential", "square_root", "staircase", "cosine"])
-def test_every_shape_of_schedule_is_followed_step_by_step(babysit: Babysit, shape: str) -> None:
-    handle = babysit(adds)
+def test_every_shape_of_schedule_is_followed_step_by_step(babysit: Babysit, patience: Patience, shape: str) -> None:
+    handle = babysit(patience)
     reply = handle.schedule("rate", shape, **({"over": 50} if shape == "cosine" else {}))
+    patience.over()
     study = handle.wait(30)
     trial = study.state.trials[0]
     frame = study.reports
@@ -219,10 +243,11 @@ def test_every_shape_of_schedule_is_followed_step_by_step(babysit: Babysit, shap
     assert rates[100] < 1.0
 
 
-def test_set_under_a_schedule_means_the_value_now_and_its_shape_goes_on(babysit: Babysit) -> None:
-    handle = babysit(adds)
+def test_set_under_a_schedule_means_the_value_now_and_its_shape_goes_on(babysit: Babysit, patience: Patience) -> None:
+    handle = babysit(patience)
     handle.schedule("rate", "exponential", rate=0.9)
     reply = handle.set(rate=4.0)
+    patience.over()
     study = handle.wait(30)
     frame = study.reports
     rates = dict(frame[frame["name"] == "rate"][["step", "value"]].itertuples(index=False, name=None))
@@ -361,9 +386,10 @@ def test_a_finished_run_is_extended_from_its_last_step(babysit: Babysit) -> None
     assert curve(handle)[125] == 125.0
 
 
-def test_a_stopped_run_is_extended_from_the_step_it_was_stopped_at(babysit: Babysit) -> None:
-    handle = babysit(adds)
+def test_a_stopped_run_is_extended_from_the_step_it_was_stopped_at(babysit: Babysit, patience: Patience) -> None:
+    handle = babysit(patience)
     handle.stop()
+    patience.over()
     stopped = handle.wait(30).state.trials[0].steps
     assert handle.extend(5).step == stopped
     study = handle.wait(30)
@@ -371,16 +397,20 @@ def test_a_stopped_run_is_extended_from_the_step_it_was_stopped_at(babysit: Baby
     assert curve(handle) == {step: float(step) for step in range(1, 106)}
 
 
-def test_a_run_is_extended_while_it_trains(babysit: Babysit) -> None:
-    handle = babysit(adds)
+def test_a_run_is_extended_while_it_trains(babysit: Babysit, patience: Patience) -> None:
+    handle = babysit(patience)
     handle.extend(20)
+    patience.over()
     assert handle.wait(30).state.trials[0].steps == 120
 
 
 @pytest.mark.parametrize("keep", [False, True])
-def test_a_finished_run_is_set_back_and_trains_to_its_end_again(babysit: Babysit, keep: bool) -> None:
-    handle = babysit(adds)
+def test_a_finished_run_is_set_back_and_trains_to_its_end_again(
+    babysit: Babysit, patience: Patience, keep: bool
+) -> None:
+    handle = babysit(patience)
     changed = handle.set(rate=3.0)
+    patience.over()
     handle.wait(30)
     assert handle.revert(keep_settings=keep).step == changed.step
     study = handle.wait(30)
@@ -389,11 +419,12 @@ def test_a_finished_run_is_set_back_and_trains_to_its_end_again(babysit: Babysit
     assert values[100] - values[99] == (3.0 if keep else 1.0)
 
 
-def test_undo_of_a_revert_after_the_end_takes_the_tail_up_again(babysit: Babysit) -> None:
-    handle = babysit(adds)
+def test_undo_of_a_revert_after_the_end_takes_the_tail_up_again(babysit: Babysit, patience: Patience) -> None:
+    handle = babysit(patience)
     saved = handle.checkpoint().step or 0
     wait_until(lambda: steps_of(handle) > saved + 10)
     back = handle.revert(step=saved)
+    patience.over()
     handle.wait(30)
     assert handle.undo().step == int(back.detail.split()[2])
     assert handle.wait(30).state.trials[0].state == "completed"
@@ -413,11 +444,14 @@ def test_a_run_that_never_saved_cannot_be_extended_once_it_is_over(babysit: Baby
 # ── forks ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_fork_goes_on_beside_its_parent_and_both_are_compared(babysit: Babysit, tmp_path: Path) -> None:
-    handle = babysit(adds)
+def test_a_fork_goes_on_beside_its_parent_and_both_are_compared(
+    babysit: Babysit, patience: Patience, tmp_path: Path
+) -> None:
+    handle = babysit(patience)
     saved = handle.checkpoint().step or 0
     other = handle.fork(rate=3.0, why="faster?")
     assert other.name == "one-2"
+    patience.over()
     handle.wait(30)
     study = other.wait(30)
     trial = study.state.trials[0]
@@ -429,9 +463,10 @@ def test_a_fork_goes_on_beside_its_parent_and_both_are_compared(babysit: Babysit
     other.close()
 
 
-def test_a_finished_run_is_forked_and_a_schedule_goes_along(babysit: Babysit) -> None:
-    handle = babysit(adds)
+def test_a_finished_run_is_forked_and_a_schedule_goes_along(babysit: Babysit, patience: Patience) -> None:
+    handle = babysit(patience)
     handle.schedule("rate", "exponential", rate=0.99)
+    patience.over()
     study = handle.wait(30)
     handle.extend(10)
     study = handle.wait(30)
