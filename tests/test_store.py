@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import typing
 from dataclasses import fields
 from pathlib import Path
@@ -279,6 +280,28 @@ def test_a_new_studys_folder_is_private(place: Path, store: Store) -> None:
 
 
 # ── what is not a study ─────────────────────────────────────────────────────────────────────────
+
+
+def test_whoever_sees_a_database_finds_it_whole(place: Path) -> None:
+    seen: list[str] = []
+
+    def looks() -> None:
+        while len(seen) < 10:
+            if place.is_file():
+                store = Store.open(place)
+                seen.append(store.brief()["kind"])
+                store.close()
+
+    watchers = [threading.Thread(target=looks) for _ in range(2)]
+    for watcher in watchers:
+        watcher.start()
+    makers = [threading.Thread(target=lambda: Store.create(place).close()) for _ in range(2)]
+    for thread in makers:
+        thread.start()
+    for thread in (*makers, *watchers):
+        thread.join(20)
+    assert len(seen) >= 10
+    assert [path.name for path in place.parent.iterdir() if not path.name.startswith("study.db")] == []
 
 
 def test_a_missing_study_is_named(place: Path) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -161,7 +161,14 @@ class Store:
                 f"{path.parent} cannot be made: {error.strerror or error}. Choose a folder you may write to: --results."
             ) from error
         refuse_network_filesystem(path.parent)
-        store = cls(_sqlite(path), str(path))
+        if not path.exists():
+            _make(path)
+        return cls._completed(path, str(path))
+
+    @classmethod
+    def _completed(cls, path: Path, where: str) -> Store:
+        """The store in a database file, with whatever tables it lacks: all of them, or those of a newer tuner."""
+        store = cls(_sqlite(path, "create"), where)
         store._guard(lambda: _METADATA.create_all(store._connection))
         store._connection.commit()
         return store
@@ -174,7 +181,7 @@ class Store:
                 f"no study lies in {path.parent}: {path.name} is missing. `tuner ls` shows what there is."
             )
         writable = os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
-        store = cls(_sqlite(path, read_only=not writable), str(path))
+        store = cls(_sqlite(path, "write" if writable else "read"), str(path))
         store._guard(lambda: store._connection.execute(sa.select(_LEASE.c.epoch)).fetchall())
         store._connection.rollback()
         return store
@@ -438,8 +445,27 @@ class Store:
 _BEAT = _LEASE.update().where(_LEASE.c.epoch == sa.bindparam("held")).values(heartbeat=sa.bindparam("now"))
 
 
-def _sqlite(path: Path, *, read_only: bool = False) -> sa.Engine:
-    if read_only:
+def _make(path: Path) -> None:
+    """Makes a new database aside and gives it its name once it is whole.
+
+    Whoever opens a database while its journal mode changes may wait for the other until both give up.
+    """
+    aside = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    try:
+        Store._completed(aside, str(path)).close()
+        try:
+            os.link(aside, path)
+        except FileExistsError:
+            pass  # another process was faster
+        except OSError:  # a filesystem without links
+            aside.replace(path)
+    finally:
+        for leftover in path.parent.glob(f"{aside.name}*"):
+            leftover.unlink()
+
+
+def _sqlite(path: Path, access: Literal["create", "write", "read"]) -> sa.Engine:
+    if access == "read":
         # A read-only folder cannot hold SQLite's shared memory file; without a log beside it the file alone is whole.
         mode = {"mode": "ro"} if path.with_name(path.name + "-wal").exists() else {"immutable": "1"}
         url = sa.URL.create("sqlite", database=f"file:{quote(str(path))}", query={**mode, "uri": "true"})
@@ -450,7 +476,7 @@ def _sqlite(path: Path, *, read_only: bool = False) -> sa.Engine:
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: Any, _: Any) -> None:
         connection.isolation_level = "DEFERRED"
-        if not read_only:
+        if access == "create":
             connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
 
