@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tuner.errors import SettingsError
@@ -202,6 +202,11 @@ scores = st.one_of(st.floats(-5, 5), st.sampled_from([math.nan, math.inf, 0.0, 1
 curves = st.lists(scores, max_size=14)
 
 
+@example(
+    trials=[([0.0] * 3, True, True), ([0.0] * 3, True, False), ([0.0] * 3, False, False)],
+    make=lambda: Asha(reduction=2),
+    goal="maximize",
+)
 @given(
     st.lists(st.tuples(curves, st.booleans(), st.booleans()), max_size=14),
     st.sampled_from([lambda: Asha(min_steps=1), lambda: Median(min_trials=2, min_steps=1), lambda: Asha(reduction=2)]),

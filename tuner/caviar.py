@@ -81,6 +81,7 @@ class Caviar:
         self._budget = None if limits.budget_steps is None else StepBudget(limits.budget_steps, parallel)
         self._rule_asks: dict[int, int | None] = {}
         self._outcomes: list[Outcome] = []
+        self._revivals = 0
         self._rounds: list[RoundPlan] = []
         self._exhausted = False
 
@@ -213,6 +214,9 @@ class Caviar:
         return {name: merged.get(name, middle.get(name)) for name in self.space.names if name in active}
 
     def _catch_up(self, study: StudyState) -> None:
+        if self._revivals != study.revivals:
+            self._revivals = study.revivals
+            self._outcomes = []
         for number in study.ended_order[len(self._outcomes) :]:
             self._outcomes.append(outcome(self.space, study, study.trials[number]))
 

@@ -123,7 +123,7 @@ class _RungRule:
 
     def _others(self, study: StudyState, trial: Trial, rung: int) -> list[float]:
         """The marks of all other search trials that have come as far, ascending."""
-        if self._past is None or self._past.study is not study:
+        if self._past is None or not self._past.speaks_of(study):
             self._past = _Past(study)
         self._past.catch_up(self._rungs, self._mark)
         marks = self._past.at(rung, {trial.trial, *study.live})
@@ -142,24 +142,27 @@ class _Past:
 
     def __init__(self, study: StudyState) -> None:
         self.study = study
+        self._revivals = study.revivals
         self._seen = 0
         self._by_rung: dict[int, list[float]] = {}
         self._by_trial: dict[int, dict[int, float]] = {}
+
+    def speaks_of(self, study: StudyState) -> bool:
+        """Whether all it remembers still holds: it does not once a trial that was over is taken up again."""
+        return self.study is study and self._revivals == study.revivals
 
     def catch_up(
         self, rungs: Callable[[], Iterator[int]], mark: Callable[[StudyState, Curve, int], float | None]
     ) -> None:
         """Takes in the trials that ended since the last call."""
         for number in self.study.ended_order[self._seen :]:
-            for rung, old in self._by_trial.pop(number, {}).items():
-                _take_out(self._by_rung[rung], old)
             self._by_trial[number] = marks = self._marks(self.study.trials[number], rungs(), mark)
             for rung, new in marks.items():
                 bisect.insort(self._by_rung.setdefault(rung, []), new)
         self._seen = len(self.study.ended_order)
 
     def at(self, rung: int, but: Set[int]) -> list[float]:
-        """The marks at one rung, ascending, without those of some trials (taken up again, they are no longer past)."""
+        """The marks at one rung, ascending, without those of some trials."""
         marks = self._by_rung.get(rung, []).copy()
         for number in self._by_trial.keys() & but:
             mark = self._by_trial[number].get(rung)

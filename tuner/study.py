@@ -234,6 +234,9 @@ class StudyState:
     live: dict[int, Trial] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     ended_order: list[int] = field(default_factory=list)
+    """The trials that are over, in the order they ended; it only grows unless `revivals` does."""
+    revivals: int = 0
+    """How often a trial that was over has been taken up again."""
     steps_done: int = 0
     """Steps on the heads of all trials; what a retry repeats counts once."""
     extra_steps: int = 0
@@ -326,6 +329,7 @@ class StudyState:
             trial.stands_still = trial.stands_still and record.cause != "thaw"
             if trial.ended_at is not None:  # a trial that was over is taken up again
                 self.ended_order.remove(trial.trial)
+                self.revivals += 1
                 trial.ended_at, trial.error = None, ""
             if not self.replaying:
                 self.curve(trial).cut(-1 if record.parent_segment is None else record.from_step)

@@ -190,6 +190,7 @@ class _Twin:
         self.told: set[int] = set()
         self._recorded, self._curves = recorded, curves
         self._seen = 0
+        self._revivals = study.revivals
         self._held: list[Trial] = []
         self._worst: float | None = None
         self._storage = optuna.storages.InMemoryStorage()
@@ -209,8 +210,7 @@ class _Twin:
 
     def is_outdated(self) -> bool:
         """Whether an end, or a report that was shown, no longer holds: Optuna can take nothing back."""
-        again = self.study.ended_order[self._seen :]
-        revived = not (self.told.isdisjoint(self.study.live) and self.told.isdisjoint(again))
+        revived = self._revivals != self.study.revivals
         return revived or any(len(self._shown(trial)) > len(self.study.curve(trial)) for trial in self._watched())
 
     def catch_up(self) -> None:
@@ -218,10 +218,8 @@ class _Twin:
         fresh = self.length == 0
         for trial in self.study.trials[self.length :]:
             self._add(self._recorded(trial))
-        again = self.study.ended_order[self._seen :]
+        ended = [self.study.trials[number] for number in self.study.ended_order[self._seen :]]
         self._seen = len(self.study.ended_order)
-        last_ends = list(dict.fromkeys(reversed(again)))[::-1]  # a trial that ends twice ended where it ends last
-        ended = [self.study.trials[number] for number in last_ends if number not in self.study.live]
         replay = self._replay if fresh and _has_rungs(self.optuna.pruner) else lambda _: None
         for trial in ended:
             replay(trial)
