@@ -411,9 +411,10 @@ class StudyState:
     # ── helpers ─────────────────────────────────────────────────────────────────────────────────
 
     def _become(self, trial: Trial, state: TrialState, why: str) -> None:
-        self._count(trial.state, -1)
-        self._count(state, +1)
-        trial.state = state
+        if trial.state != state:
+            self._count(trial.state, -1)
+            self._count(state, +1)
+            trial.state = state
         trial.why = why or trial.why
 
     def _count(self, state: str, change: int) -> None:

@@ -353,7 +353,8 @@ def _declared(dimension: Parameter | Choice) -> str:
 
 def _dtype(values: Iterable[Any]) -> str:
     """The narrowest dtype that holds the values as they are."""
-    kinds = frozenset(next((kind for kind in _DTYPES if isinstance(value, kind)), object) for value in values)
+    found = set(map(type, values))
+    kinds = frozenset(next((kind for kind in _DTYPES if issubclass(each, kind)), object) for each in found)
     if len(kinds) == 1:
         return _DTYPES.get(next(iter(kinds)), "object")
     return "float64" if kinds == {int, float} else "object"
