@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from tuner.begin import begin
 from tuner.errors import SettingsError, TunerError, did_you_mean
-from tuner.functions import Portable, keep_function, portable
 from tuner.handle import Handle, RunHandle, SweepHandle
-from tuner.messages import Executor, Job
 from tuner.places import Place, names
 from tuner.reading import Study, fold
 from tuner.records import Goal, Settings, StudyOpened
@@ -27,6 +25,8 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
     from tuner.coordinator import Face
+    from tuner.functions import Portable
+    from tuner.messages import Executor
     from tuner.proposals import Proposer
     from tuner.stopping import StoppingRule
     from tuner.study import StudyState
@@ -85,6 +85,9 @@ def sweep(
         max_failures=max_failures, time_limit_s=time_limit_s, silence_limit_s=silence_limit_s,
         disk_budget_gb=disk_budget_gb,
     )  # fmt: skip
+    from tuner.functions import keep_function, portable
+    from tuner.messages import Job
+
     place = Place.of(name, results, store)
     space = space if isinstance(space, Space) else Space.load(space)
     function = portable(train, travels=executor != "local")

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tuner import nurse
 from tuner.errors import StudyError
 from tuner.places import Place
 from tuner.reading import Study
@@ -240,6 +239,8 @@ class RunHandle(Handle):
 
     def wait(self, timeout_s: float | None = None) -> Study:
         """Waits until the run is over, and returns its study; a coordinator that died is started again."""
+        from tuner import nurse
+
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         study = self.study
         deaths, furthest = 0, -1
@@ -263,4 +264,6 @@ class RunHandle(Handle):
         """A run whose coordinator died, or that is over and is to go on, gets another."""
 
     def _wake(self) -> None:
+        from tuner import nurse
+
         nurse.start(self._place)

@@ -18,6 +18,8 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -195,7 +197,7 @@ class Store:
             )
         writable = os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
         store = cls(_sqlite(path, "write" if writable else "read"), str(path))
-        store._guard(lambda: store._connection.execute(sa.select(_LEASE.c.epoch)).fetchall())
+        store._guard(lambda: store._quick(_HELD).fetchall())
         store._connection.rollback()
         return store
 
@@ -255,7 +257,7 @@ class Store:
 
     def holder(self, now: float) -> tuple[str, int] | None:
         """Host and pid of the living coordinator, or None."""
-        row = self._connection.execute(sa.select(_LEASE)).mappings().first()
+        row = self._quick(_HELD).mappings().first()
         self._connection.rollback()
         if row is None or not row["pid"] or not _alive(dict(row), socket.gethostname(), now):
             return None
@@ -379,28 +381,19 @@ class Store:
 
     def brief(self) -> dict[str, Any]:
         """What one line about the study needs, without folding it."""
-        opened = next(iter(self.read(StudyOpened)), None)
-        ends, created = _SHAPES[TrialEnded].table.c, _SHAPES[TrialCreated].table
-        goal = opened.identity["goal"] if opened else "maximize"
-        best = ends.best_score.desc() if goal == "maximize" else ends.best_score
-        latest = sa.select(sa.func.max(ends.sequence)).group_by(ends.trial)
-        counting = (ends.sequence.in_(latest), ends.best_score.is_not(None), ends.state != "diverged")
-        top = sa.select(ends.trial, ends.best_score).where(*counting)
-
-        def ask() -> tuple[int, int, Any]:
-            trials = self._connection.execute(sa.select(sa.func.count()).select_from(created)).scalar_one()
-            ended = self._connection.execute(sa.select(sa.func.count(sa.distinct(ends.trial)))).scalar_one()
-            return trials, ended, self._connection.execute(top.order_by(best, ends.trial).limit(1)).first()
-
-        trials, ended, winner = self._guard(ask)
+        opened = self._guard(lambda: self._quick(_OPENED).first())
+        kind, identity, trials, ended = opened or ("", "{}", 0, 0)
+        identity = json.loads(identity)
+        winner = self._guard(lambda: self._quick(_WINNERS[identity.get("goal", "maximize")]).first())
         self._release()
+        best_trial, best = winner or (None, None)
         return {
-            "kind": opened.kind if opened else "",
-            "objective": opened.identity["objective"] if opened else "",
+            "kind": kind,
+            "objective": identity.get("objective", ""),
             "trials": trials,
             "ended": ended,
-            "best": None if winner is None else winner[1],
-            "best_trial": None if winner is None else winner[0],
+            "best": best,
+            "best_trial": best_trial,
         }
 
     def version(self) -> int:
@@ -438,6 +431,10 @@ class Store:
         query = sa.select(*[sa.select(sa.func.max(t.c.sequence)).scalar_subquery() for t in tables])
         return max((value or 0 for value in self._guard(lambda: self._connection.execute(query).one())), default=0)
 
+    def _quick(self, statement: sa.Select[Any]) -> sa.CursorResult[Any]:
+        """Runs one of the module's own queries, compiled once for all stores: `tuner ls` opens hundreds."""
+        return self._connection.exec_driver_sql(_compiled(statement, self._engine.dialect.name))
+
     def _begin_immediate(self) -> None:
         self._connection.rollback()
         if self._engine.dialect.name == "sqlite":
@@ -455,7 +452,32 @@ class Store:
             raise
 
 
+def _winner(order: Callable[[Any], Any]) -> sa.Select[Any]:
+    """The trial that ended best, by its last end, and its score."""
+    ends = _SHAPES[TrialEnded].table.c
+    latest = sa.select(sa.func.max(ends.sequence)).group_by(ends.trial)
+    counting = (ends.sequence.in_(latest), ends.best_score.is_not(None), ends.state != "diverged")
+    return sa.select(ends.trial, ends.best_score).where(*counting).order_by(order(ends.best_score), ends.trial).limit(1)
+
+
+def _opened() -> sa.Select[Any]:
+    """Kind and identity of the study, and how many trials it has and have ended."""
+    opened, ended = _SHAPES[StudyOpened].table.c, _SHAPES[TrialEnded].table.c.trial
+    trials = sa.select(sa.func.count()).select_from(_SHAPES[TrialCreated].table).scalar_subquery()
+    ends = sa.select(sa.func.count(sa.distinct(ended))).scalar_subquery()
+    return sa.select(opened.kind, opened.identity, trials, ends).order_by(opened.sequence).limit(1)
+
+
+_HELD = sa.select(_LEASE)
+_OPENED = _opened()
+_WINNERS = {"maximize": _winner(sa.desc), "minimize": _winner(sa.asc)}
 _BEAT = _LEASE.update().where(_LEASE.c.epoch == sa.bindparam("held")).values(heartbeat=sa.bindparam("now"))
+
+
+@lru_cache
+def _compiled(statement: sa.Select[Any], dialect: str) -> str:
+    spoken = import_module(f"sqlalchemy.dialects.{dialect}").dialect()
+    return str(statement.compile(dialect=spoken, compile_kwargs={"literal_binds": True}))
 
 
 def _make(path: Path) -> None:
