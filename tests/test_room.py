@@ -9,9 +9,11 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,7 +42,7 @@ from tuner.records import (
 )
 from tuner.room import drawing
 from tuner.room.app import Chart, Room
-from tuner.room.commands import VERBS, Command, advised, carry_out, continuations, guide, read, said
+from tuner.room.commands import VERBS, Command, advised, carry_out, compared, continuations, guide, read, said
 from tuner.room.prompt import Prompt
 from tuner.room.scene import Scene, View
 from tuner.store import Store
@@ -98,6 +100,12 @@ STORY: list[Record] = [
     pack_reports(0, 2, rows(41, 60)),
     Noted(trial=0, step=60, by="bob", text="looks better", at=165.0),
 ]
+
+
+OVER = TrialEnded(
+    trial=0, segment=2, state="completed", why="trained all 60 steps", step=60, best_step=60, best_score=0.98,
+    started=0.0, seconds=6.0, node="here", error="", traceback="", at=200.0,
+)  # fmt: skip
 
 
 def on_record(folder: Path, *records: Record) -> Place:
@@ -248,7 +256,7 @@ def test_a_view_tells_the_head_from_what_was_given_up(view: View) -> None:
 
 def test_a_view_knows_speed_checkpoint_and_notes(view: View) -> None:
     assert view.speed == pytest.approx(10.0)
-    assert view.checkpoint == (75, 75)
+    assert view.checkpoint == (40, 40)  # that of step 75 was given up
     assert [step for step, _ in view.checkpoints] == [40, 20]
     assert any("looks better" in entry.text for entry in view.log)
 
@@ -323,6 +331,45 @@ def test_a_score_that_is_not_finite_breaks_no_chart(tmp_path: Path) -> None:
     assert drawing.chart(view.scores[0], view, 60, 10).plain.startswith("score 1")
 
 
+def test_a_score_is_told_in_fewer_words_where_there_is_no_room_for_more(view: View) -> None:
+    told = [drawing.chart(view.scores[0], view, width, 12).plain.split("\n")[0] for width in (40, 36, 28)]
+    assert told == [
+        "score 0.9833  best 0.9833 at step 60", "score 0.9833  best 0.9833 at step 60", "score 0.9833  best at 60",
+    ]  # fmt: skip
+
+
+def test_a_run_that_went_far_back_takes_half_of_the_axis_at_least(tmp_path: Path) -> None:
+    far = [*BEGINNING, pack_reports(0, 0, rows(1, 10)), saved(0, 0, 10), pack_reports(0, 0, rows(11, 9000))]
+    back = [opened(1, 0, 10, "revert", 0.1, checkpoint=0), pack_reports(0, 1, rows(11, 50))]
+    view = seen(on_record(tmp_path, *far, *back))
+    ticks = drawing.chart(view.scores[0], view, 76, 12).plain.split("\n")[-1].split()
+    assert ticks == ["0", "20", "40", "60", "80", "100"]
+
+
+def test_a_run_that_is_over_is_told_without_what_only_one_that_trains_needs(tmp_path: Path) -> None:
+    view = seen(on_record(tmp_path, *STORY, OVER))
+    assert drawing.heading(view, 80).plain == "one · completed · step 60 · checkpoint of step 40 · trained all 60 steps"
+    assert drawing.tree(view, 100, 1).plain == "● 2 revert 40–60 back at step 40  ann"
+
+
+def test_a_stretch_that_changed_nothing_leaves_no_gap(tmp_path: Path) -> None:
+    thawed = opened(1, 0, 20, "thaw", 0.1, checkpoint=0, why="it still falls")
+    view = seen(on_record(tmp_path, *BEGINNING, pack_reports(0, 0, rows(1, 20)), saved(0, 0, 20), thawed))
+    assert drawing.tree(view, 100, 1).plain == "● 1 thaw 20–  ann: it still falls"
+
+
+def test_a_schedule_is_told_in_the_tree_without_the_step_that_stands_there(tmp_path: Path) -> None:
+    cosine = replace(schedule("learning_rate", "cosine", over=50), value=0.1, since=20)
+    falls = opened(1, 0, 20, "adjust", 0.1, schedules={"learning_rate": cosine.to_dict()})
+    view = seen(on_record(tmp_path, *BEGINNING, pack_reports(0, 0, rows(1, 20)), falls))
+    assert drawing.tree(view, 100, 1).plain == "● 1 adjust 20– learning_rate cosine over=50  ann"
+
+
+def test_two_runs_of_which_one_is_silent_are_told_so() -> None:
+    frame = pd.DataFrame({"one": [0.5, 0.6], "two": [float("nan")] * 2}, index=[1, 2])
+    assert compared(frame).endswith("two has reported nothing yet.")
+
+
 def test_the_tree_sets_aside_what_was_given_up(view: View) -> None:
     first, second, third = drawing.tree(view, 100, 5).plain.split("\n")
     assert first.startswith("● 0 start 0–40 learning_rate 0.1, beta 0.9")
@@ -371,7 +418,7 @@ async def write(pilot: Pilot[None], line: str) -> None:
 
 def test_the_room_draws_curves_settings_tree_and_log(tmp_path: Path) -> None:
     async def look(room: Room, pilot: Pilot[None]) -> None:
-        assert text_of(room, "#heading").startswith("one · running · step 60 · 10 steps/s · checkpoint of step 75")
+        assert text_of(room, "#heading").startswith("one · running · step 60 · 10 steps/s · checkpoint of step 40")
         assert "learning_rate 0.1  beta 0.9  batch_size 64" in text_of(room, "#settings")
         assert text_of(room, "#first").startswith("score 0.98")
         assert text_of(room, "#second").startswith("train_loss")
@@ -416,6 +463,21 @@ def test_tab_completes_and_the_arrows_go_through_what_was_asked(tmp_path: Path) 
     stay(handle_of(on_record(tmp_path, *STORY)), type_in)
 
 
+def test_help_can_be_read_whole_in_a_terminal_of_80_by_24_and_escape_ends_it(tmp_path: Path) -> None:
+    async def ask(room: Room, pilot: Pilot[None]) -> None:
+        await write(pilot, "help")
+        await pilot.pause()
+        await until(pilot, lambda: guide() in text_of(room, "#entries"), "no help")
+        assert room.query_one("#log").content_size.height >= len(guide().split("\n")) + 1  # one is wrapped
+        assert room.query_one(Prompt).placeholder == "Escape brings the curves back"
+        await pilot.press("escape")
+        await pilot.pause()
+        assert room.query_one("#first").size.height > 5
+        assert room.query_one(Prompt).placeholder == "help says what can be asked; Ctrl-D leaves"
+
+    stay(handle_of(on_record(tmp_path, *STORY)), ask)
+
+
 def test_tab_on_an_empty_line_takes_the_advice(tmp_path: Path) -> None:
     async def take(room: Room, pilot: Pilot[None]) -> None:
         assert "It is worse." in text_of(room, "#advice")
@@ -435,18 +497,13 @@ def test_a_run_that_cannot_answer_says_why_in_the_log(tmp_path: Path) -> None:
 
 
 def test_when_the_run_ends_the_room_says_so_and_stays(tmp_path: Path) -> None:
-    over = TrialEnded(
-        trial=0, segment=2, state="completed", why="trained all 60 steps", step=60, best_step=60, best_score=0.98,
-        started=0.0, seconds=6.0, node="here", error="", traceback="", at=200.0,
-    )  # fmt: skip
-
     async def watch(room: Room, pilot: Pilot[None]) -> None:
         assert "the run is over at step 60: completed, trained all 60 steps" in text_of(room, "#entries")
         assert room.is_running
         await pilot.press("ctrl+d")
         assert not room.is_running
 
-    stay(handle_of(on_record(tmp_path, *STORY, over)), watch)
+    stay(handle_of(on_record(tmp_path, *STORY, OVER)), watch)
 
 
 # ── a run that trains ───────────────────────────────────────────────────────────────────────────

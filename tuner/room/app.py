@@ -96,7 +96,7 @@ class Room(App[None]):
     .-low #settings { max-height: 1; }
     .-low #charts { min-height: 1; }
     .-reading #log { height: 1fr; }
-    .-reading Tree, .-reading #advice { display: none; }
+    .-reading Tree, .-reading #advice, .-middle.-reading #charts { display: none; }
     """
 
     def __init__(self, handle: RunHandle) -> None:
@@ -192,9 +192,15 @@ class Room(App[None]):
         advice.update(Text(sentence))
         advice.set_class(not sentence, "-empty")
         prompt.advised = command
-        first, _, _ = command.partition(" why: ")
-        prompt.placeholder = f"Tab: {first}" if command else "help says what can be asked; Ctrl-D leaves"
+        self._hint()
         self._draw_log()
+
+    def _hint(self) -> None:
+        """What an empty line says: how to go on from here."""
+        prompt = self.query_one(Prompt)
+        first, _, _ = prompt.advised.partition(" why: ")
+        hint = f"Tab: {first}" if first else "help says what can be asked; Ctrl-D leaves"
+        prompt.placeholder = "Escape brings the curves back" if self.screen.has_class("-reading") else hint
 
     def _draw_heading(self) -> None:
         if self._view is not None:
@@ -213,6 +219,7 @@ class Room(App[None]):
     def _read(self, text: str) -> None:
         """Makes room for what takes several lines, until the next line is written or Escape."""
         self.screen.set_class("\n" in text, "-reading")
+        self._hint()
         self._say("said", text)
 
     def _continuations(self, line: str) -> Continuation:
@@ -268,6 +275,7 @@ class Room(App[None]):
     def action_stop_reading(self) -> None:
         """Gives the curves their room back."""
         self.screen.remove_class("-reading")
+        self._hint()
 
     def action_scroll_log(self, direction: int) -> None:
         """A page of the log."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, get_args
@@ -300,8 +301,9 @@ def carry_out(command: Command, handle: RunHandle, expect: int) -> str:
         case "fork":
             name, step = values.pop("name", None), values.pop("step", None)
             child = handle.fork(name=None if name is None else str(name), step=step, why=why, **values)
-            child.close()
-            return f"{child.name} trains beside this run. Its own room: tuner watch {child.name}"
+            with closing(child), closing(child.study) as study:
+                began = study.state.trials[0].segments[0].from_step
+            return f"{child.name} trains beside this run, from step {began} on. Its room: tuner watch {child.name}"
         case "compare":
             (other,) = _exactly(command, 1, "the name of another run")
             return compared(handle.compare(other))
@@ -322,8 +324,10 @@ def compared(frame: pd.DataFrame, rows: int = 6) -> str:
     for place in places:
         scores = (float(score) for score in shown.iloc[place])
         lines.append([str(shown.index[place]), *("-" if score != score else number(score) for score in scores)])
+    silent = [f"{name} has reported nothing yet." for name in frame if frame[name].isna().all()]
     widths = [max(len(row[column]) for row in lines) for column in range(len(lines[0]))]
-    return "\n".join("  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in lines)
+    table = ["  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in lines]
+    return "\n".join([*table, *silent])
 
 
 def _exactly(command: Command, count: int, what: str) -> tuple[str, ...]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import plotext  # type: ignore[import-untyped]
 from rich.text import Text
@@ -38,7 +40,9 @@ def heading(view: View, width: int) -> Text:
         parts.append(Text("no checkpoint yet", style="yellow"))
     else:
         step, at = view.checkpoint
-        parts.append(Text(f"checkpoint of step {step}, {duration(age(at))} old"))
+        # What a run that trains would lose; once it is over, its age says nothing, and takes the room of the why.
+        old = "" if view.ended else f", {duration(age(at))} old"
+        parts.append(Text(f"checkpoint of step {step}{old}"))
     if view.state not in ("running", "waiting") and view.why:
         parts.append(Text(view.why, style="dim"))
     return _cut(Text(" · ").join(parts), width)
@@ -59,18 +63,20 @@ def settings(view: View) -> Text:
 def tree(view: View, width: int, rows: int) -> Text:
     """The newest segments, a line each: the path that counts in colour, what was given up dim and set aside."""
     shown = view.branches[-rows:]
-    return Text("\n").join([_cut(_branch(each, is_head=each.number == view.head), width) for each in shown])
+    growing = None if view.ended else view.head
+    lines = [_branch(each, is_head=each.number == view.head, grows=each.number == growing) for each in shown]
+    return Text("\n").join([_cut(line, width) for line in lines])
 
 
-def _branch(each: Branch, *, is_head: bool) -> Text:
+def _branch(each: Branch, *, is_head: bool, grows: bool) -> Text:
     style = ("bold green" if is_head else "green") if each.on_head else "dim"
     line = Text("● " if each.on_head else "│ ○ ", style=style)
     line.append(f"{each.number} {each.cause} ", style=style)
-    line.append(f"{each.from_step}–{'' if is_head else each.to_step} ", style=style)
+    line.append(f"{each.from_step}–{'' if grows else each.to_step}", style=style)
     rest = (
         each.what if each.cause != "revert" else "; ".join(filter(None, (f"back at step {each.from_step}", each.what)))
     )
-    line.append(rest, style="" if each.on_head else "dim")
+    line.append(f" {rest}" if rest else "", style="" if each.on_head else "dim")
     by = "" if each.cause == "start" or not each.by else f"  {each.by}" + (f": {each.why}" if each.why else "")
     return line.append(by, style="dim")
 
@@ -93,15 +99,8 @@ def chart(score: Score, view: View, width: int, height: int) -> Text:
 
     The number at a change is that of the segment it opened, as in the tree.
     """
-    title = Text.assemble((score.name, "bold"))
-    if score.last is not None:
-        title.append(f" {number(score.last)}")
-    if score.best is not None:
-        title.append(f"  best {number(score.best[1])} at step {score.best[0]}", style="dim")
     drawn = [line for line in score.lines if line.steps]
-    if not drawn:
-        title.append("  nothing reported yet", style="dim")
-    title = _cut(title, width)
+    title = _title(score, width, reported=bool(drawn))
     if not drawn or width < 12 or height < 4:
         return title
     head = [value for line in drawn if line.on_head for value in (*line.lows, *line.highs)] or list(drawn[-1].means)
@@ -114,7 +113,8 @@ def chart(score: Score, view: View, width: int, height: int) -> Text:
         return [min(max(value, low), high) for value in values]
 
     low, high = _limits([math.log10(value) for value in head] if logarithmic else head)
-    last = max(view.steps, 1, *(line.steps[-1] for line in drawn))
+    last = _last_step(view, drawn)
+    drawn = [short for line in drawn if (short := _until(line, last)).steps]
     plotext.clear_figure()
     plotext.limit_size(False, False)
     plotext.plot_size(width, height - 1)
@@ -132,6 +132,35 @@ def chart(score: Score, view: View, width: int, height: int) -> Text:
         plotext.plot(steps, bent(means), marker="braille", color=_HEAD if line.on_head else _GIVEN_UP)
     _axes(width, height - 1, last, low, high, logarithmic=logarithmic)
     return Text("\n").join([title, Text.from_ansi(plotext.build().rstrip("\n"))])
+
+
+def _last_step(view: View, drawn: Iterable[Line]) -> int:
+    """Where the axis ends: what counts takes half of it at least, however far the run was when it went back."""
+    reached = max(1, view.steps, *(line.steps[-1] for line in drawn if line.on_head))
+    furthest = max(line.steps[-1] for line in drawn)
+    return max(reached, min(furthest, 2 * reached))
+
+
+def _until(line: Line, last: int) -> Line:
+    """The line up to a step."""
+    count = bisect_right(line.steps, last)
+    return replace(
+        line, steps=line.steps[:count], means=line.means[:count], lows=line.lows[:count], highs=line.highs[:count]
+    )
+
+
+def _title(score: Score, width: int, *, reported: bool) -> Text:
+    """The score in words; where they do not fit, the best is said in fewer."""
+    title = Text.assemble((score.name, "bold"))
+    if score.last is not None:
+        title.append(f" {number(score.last)}")
+    if score.best is not None:
+        step, value = score.best
+        ways = (f"  best {number(value)} at step {step}", f"  best {number(value)} at {step}", f"  best at {step}")
+        title.append(next((each for each in ways if title.cell_len + len(each) <= width), ways[-1]), style="dim")
+    if not reported:
+        title.append("  nothing reported yet", style="dim")
+    return _cut(title, width)
 
 
 def _in_columns(line: Line, dots: int) -> tuple[list[int], list[float], list[float], list[float]]:

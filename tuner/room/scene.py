@@ -92,7 +92,7 @@ class View:
     speed: float | None
     """Steps a second over the last seconds of training."""
     checkpoint: tuple[int, float] | None
-    """Step and time of the newest one."""
+    """Step and time of the newest one on the path that counts: where the run would go on from."""
     checkpoints: tuple[tuple[int, str], ...]
     """Step and kind of those one can go back to, the newest first."""
     branches: tuple[Branch, ...]
@@ -207,7 +207,7 @@ class Scene:
             settings=tuple(settings_of(recipe.at(trial.steps), self._one_minus()).items()),
             schedules=tuple((name, schedule_in_words(each)) for name, each in recipe.schedules.items()),
             speed=self._speed() if trial.state == "running" else None,
-            checkpoint=(kept[-1].step, self._saved_at[kept[-1].checkpoint]) if kept else None,
+            checkpoint=(back[-1].step, self._saved_at[back[-1].checkpoint]) if back else None,
             checkpoints=tuple((each.step, each.kind) for each in reversed(back)),
             branches=tuple(self._branch(trial, each, limits) for each in trial.segments),
             advice=self._advice,
@@ -268,7 +268,7 @@ class Scene:
         for name in {**parent.schedules, **recipe.schedules}:
             old, new = parent.schedules.get(name), recipe.schedules.get(name)
             if (old is None) != (new is None) or (old is not None and new is not None and old.shape != new.shape):
-                changes.append(f"{name} {'constant' if new is None else schedule_in_words(new)}")
+                changes.append(f"{name} {'constant' if new is None else schedule_in_words(new, opened_at=step)}")
         return ", ".join(changes)
 
     def _requests(self) -> Iterator[Entry]:
@@ -335,15 +335,16 @@ class _Points:
         )  # fmt: skip
 
 
-def schedule_in_words(each: Schedule) -> str:
-    """A schedule as one would ask for it, and since when.
+def schedule_in_words(each: Schedule, opened_at: int | None = None) -> str:
+    """A schedule as one would ask for it, and since when, unless that is the step it is told of.
 
     >>> schedule_in_words(Schedule(shape="cosine", value=0.1, since=40, over=2000))
     'cosine over=2000 since step 40'
     """
     needs = {"staircase": ("rate", "every"), "cosine": ("over", "floor")}.get(each.shape, ("rate",))
     words = [f"{word}={number(getattr(each, word))}" for word in needs if word != "floor" or each.floor]
-    return f"{each.shape} {' '.join(words)} since step {each.since}"
+    since = "" if each.since == opened_at else f" since step {each.since}"
+    return f"{each.shape} {' '.join(words)}{since}"
 
 
 def age(at: float) -> float:
