@@ -126,6 +126,18 @@ def said(shell: Shell, *words: object) -> Any:
     return json.loads(out)
 
 
+def test_the_example_of_the_help_is_that_of_the_readme_and_trains_long_enough_to_be_steered(shell: Shell) -> None:
+    example = shell("babysit", "--help")[1].strip().splitlines()[-1].strip()
+    assert example in (Path(__file__).parent.parent / "README.md").read_text().splitlines()
+    assert "epochs=10000" in example
+
+
+def test_how_long_a_run_trained_is_told_once_it_is_over(one: Path, shell: Shell) -> None:
+    assert "of training" not in shell("show", "one")[1]
+    shell("stop", "one")
+    wait_for(lambda: "of training, from scratch" in shell("show", "one")[1])
+
+
 # ── a day with a run ────────────────────────────────────────────────────────────────────────────
 
 

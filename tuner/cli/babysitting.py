@@ -33,7 +33,7 @@ _expect_option = click.option(
 )  # fmt: skip
 
 
-@verb("tuner babysit tuner.workloads.digits:train --set learning_rate=0.01 --set beta=0.9 --name one")
+@verb("tuner babysit tuner.workloads.digits:train --set learning_rate=0.002,beta=0.9,epochs=10000 --name one")
 @click.argument("function", metavar="PACKAGE.MODULE:FUNCTION")
 @click.option("--set", "sets", multiple=True, metavar="NAME=VALUE,…", help="Settings to begin with.")
 @click.option("--space", metavar="NAME|FILE", help="Bounds what may be set, and draws what --set leaves open.")

@@ -69,7 +69,7 @@ def run(study: Study, *, running: bool) -> RenderableType:
     }
     parts: list[RenderableType] = [
         Text.assemble((study.name, "bold"), f": {activity(state, running=running)}"),
-        _indented(f"step {found.steps}, {duration(found.seconds)} of training, {began}"),
+        _indented(", ".join([f"step {found.steps}", *_trained(found), began])),
         Text(),
         *_score(state, found),
         _rows((name, ", ".join(filter(None, (text, courses.get(name))))) for name, text in settings.items()),
@@ -134,9 +134,14 @@ def trial(study: Study, wanted: int) -> RenderableType:
     return Group(*parts)
 
 
+def _trained(found: Trial) -> list[str]:
+    """How long it trained, which is known once it is over."""
+    return [f"{duration(found.seconds)} of training"] if found.ended else []
+
+
 def _origin(found: Trial) -> str:
     words = [found.purpose] + ([] if found.round is None else [f"round {found.round}"])
-    words += [f"seed {found.seed}", f"{duration(found.seconds)} of training"]
+    words += [f"seed {found.seed}", *_trained(found)]
     words += [f"on {found.node}"] if found.node else []
     return ", ".join(words) + (f"; {found.segments[0].why}" if found.segments and found.segments[0].why else "")
 
