@@ -237,6 +237,7 @@ def test_every_shape_of_schedule_is_followed_step_by_step(babysit: Babysit, pati
     frame = study.reports
     rates = dict(frame[frame["name"] == "rate"][["step", "value"]].itertuples(index=False, name=None))
     assert reply.step is not None
+    assert reply.detail == "rate from 1.0 on"
     assert rates[reply.step + 1] == 1.0
     for step in range(reply.step, 100):
         assert rates[step + 1] == trial.recipe.at(step)["rate"]
@@ -419,6 +420,17 @@ def test_a_finished_run_is_set_back_and_trains_to_its_end_again(
     assert values[100] - values[99] == (3.0 if keep else 1.0)
 
 
+def test_a_run_that_cannot_go_back_to_the_very_step_says_why(babysit: Babysit, patience: Patience) -> None:
+    handle = babysit(patience)
+    saved = handle.checkpoint().step or 0
+    wait_until(lambda: steps_of(handle) > saved + 5)
+    told = f"the newest checkpoint kept at or before step {saved + 3}"
+    assert handle.revert(step=saved + 3).detail.endswith(f"back to step {saved}, {told}")
+    patience.over()
+    handle.wait(30)
+    assert handle.revert(step=saved + 3).detail == f"goes on from step {saved}, {told}"
+
+
 def test_undo_of_a_revert_after_the_end_takes_the_tail_up_again(babysit: Babysit, patience: Patience) -> None:
     handle = babysit(patience)
     saved = handle.checkpoint().step or 0
@@ -456,6 +468,7 @@ def test_a_fork_goes_on_beside_its_parent_and_both_are_compared(
     study = other.wait(30)
     trial = study.state.trials[0]
     assert (trial.purpose, trial.parent, trial.head.from_step) == ("fork", f"one/0@{saved}", saved)
+    assert (trial.head.by, trial.head.why) == (handle.by, "faster?")
     assert study.curve(0).scores[-1] == saved + 3.0 * (100 - saved)
     frame = handle.compare("one-2")
     assert frame.loc[100].tolist() == [100.0, saved + 3.0 * (100 - saved)]

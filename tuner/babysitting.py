@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -73,7 +74,7 @@ def attach_run(place: Place, by: str = "") -> RunHandle:
 
 def promote(sweep: Place, trial: int, *, name: str | None = None, why: str = "") -> RunHandle:
     """A trial of a sweep, continued from its checkpoint as a babysat run."""
-    return attach_run(continuation(sweep, trial, name=name, why=why))
+    return attach_run(continuation(sweep, trial, by=getpass.getuser(), name=name, why=why))
 
 
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────────

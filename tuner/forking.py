@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 
 
 def fork(
-    parent: Place, *, values: Mapping[str, Any], name: str | None = None, step: int | None = None, why: str = ""
+    parent: Place,
+    *,
+    values: Mapping[str, Any],
+    by: str,
+    name: str | None = None,
+    step: int | None = None,
+    why: str = "",
 ) -> Place:
     """Another run from a checkpoint of this one, with other values."""
     assignment = Assignment.read(parent.folder)
@@ -36,12 +42,12 @@ def fork(
     changed = ", ".join(f"{word}={value!r}" for word, value in values.items()) or "the same settings"
     return _branch(
         assignment, parent, study, trial, checkpoint, recipe.set(values, checkpoint.step), purpose="fork",
-        name=name or _free_name(parent),
+        name=name or _free_name(parent), by=by,
         why=why or f"forked from {parent.name} at step {checkpoint.step} with {changed}",
     )  # fmt: skip
 
 
-def continuation(sweep: Place, trial_number: int, *, name: str | None = None, why: str = "") -> Place:
+def continuation(sweep: Place, trial_number: int, *, by: str, name: str | None = None, why: str = "") -> Place:
     """A trial of a sweep, continued from its checkpoint as a babysat run."""
     study = Study(sweep, Store.open(sweep.existing()))
     trial = study.trial(trial_number)
@@ -62,7 +68,7 @@ def continuation(sweep: Place, trial_number: int, *, name: str | None = None, wh
         raise StudyError(f"the training function of {sweep.name} was not kept, so trial {trial_number} cannot go on.")
     return _branch(
         assignment, sweep, study, trial, checkpoint, trial.recipe, purpose="promote",
-        name=name or f"{sweep.name}-{trial_number}", why=why or f"promoted from {sweep.name}/{trial_number}",
+        name=name or f"{sweep.name}-{trial_number}", by=by, why=why or f"promoted from {sweep.name}/{trial_number}",
     )  # fmt: skip
 
 
@@ -112,7 +118,7 @@ def complete(space: Space | None, params: Settings | None, seed: int) -> dict[st
 
 def _branch(
     assignment: Assignment, parent: Place, study: Study, trial: Trial, checkpoint: Checkpoint, recipe: Recipe,
-    *, purpose: Purpose, name: str, why: str,
+    *, purpose: Purpose, name: str, by: str, why: str,
 ) -> Place:  # fmt: skip
     """A run of its own that begins with a copy of a checkpoint."""
     place = Place.of(name, parent.folder.parent, None)
@@ -133,7 +139,7 @@ def _branch(
     payload: str | bytes = pickled.read_bytes() if pickled.is_file() else assignment.function
     replace(
         assignment, name=name, params=recipe.at(checkpoint.step), schedules=recipe.to_json()["schedules"] or None,
-        purpose=purpose, why=why, checkpoint=str(beginning),
+        purpose=purpose, by=by, why=why, checkpoint=str(beginning),
         from_step=checkpoint.step, parent=f"{parent.name}/{trial.trial}@{checkpoint.step}", trial_seed=trial.seed,
         extra_steps=study.state.extension,
     ).write(place.folder, payload)  # fmt: skip

@@ -228,7 +228,7 @@ class RunHandle(Handle):
         """Starts another run from a checkpoint of this one, with other values: `fork(learning_rate=0.03)`."""
         from tuner.forking import fork
 
-        place = fork(self._place, values=values, name=name, step=step, why=why)
+        place = fork(self._place, values=values, by=self.by, name=name, step=step, why=why)
         return RunHandle(place, Store.open(place.existing()), by=self.by)
 
     def compare(self, other: str) -> pd.DataFrame:

@@ -32,7 +32,8 @@ _STARTS_WITHIN_S = 60.0
 class Assignment:
     """Everything that makes a babysat run, as its folder keeps it; `space` is `Space.to_dict()` or None.
 
-    `checkpoint` names a folder to begin from, at step `from_step`, for a fork or a promoted trial.
+    `checkpoint` names a folder to begin from, at step `from_step`, for a fork or a promoted trial; `by` says whose idea
+    that was.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Assignment:
     level: Literal["off", "advise"]
     extra_steps: int = 0
     schedules: dict[str, Any] | None = None
+    by: str = "tuner"
 
     def write(self, folder: Path, payload: str | bytes) -> None:
         """Leaves the assignment in a study's folder."""
@@ -202,7 +204,7 @@ def nurse(folder: Path, hands: Executor | None = None) -> None:
             params=assignment.params, seed=assignment.trial_seed, why=assignment.why, purpose=assignment.purpose,
             parent=assignment.parent,
             beginning=None if assignment.checkpoint is None else Path(assignment.checkpoint),
-            from_step=assignment.from_step, schedules=assignment.schedules,
+            from_step=assignment.from_step, schedules=assignment.schedules, by=assignment.by,
         )  # fmt: skip
         space = None if assignment.space is None else Space.from_dict(assignment.space)
         watch = None if assignment.level == "off" else Watch(space, head_curves(records, state))

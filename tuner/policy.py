@@ -31,6 +31,8 @@ class Draft:
     """A checkpoint of another run to begin from, at `from_step`; it lies in this study's folder."""
     from_step: int = 0
     schedules: Settings | None = None
+    by: str = "tuner"
+    """Whose idea it was to begin where another run was saved."""
 
 
 class Policy(Protocol):

@@ -57,7 +57,7 @@ def open_first(coordinator: Coordinator, trial: Trial, draft: Draft) -> None:
     coordinator.record(
         SegmentOpened(
             trial=trial.trial, segment=0, parent_segment=None, from_step=draft.from_step, checkpoint=number,
-            cause=cause, by="tuner", why=draft.why, params=None, schedules=draft.schedules, at=now,
+            cause=cause, by=draft.by, why=draft.why, params=None, schedules=draft.schedules, at=now,
         )
     )  # fmt: skip
 

@@ -250,7 +250,7 @@ class RunSteering:
                 by=request.by, request=request.request,
             )  # fmt: skip
             coordinator.crew.ready.append(trial.trial)
-            detail = f"goes on from step {checkpoint.step}"
+            detail = f"goes on from step {checkpoint.step}{_instead(request, checkpoint.step)}"
         record_answer(coordinator, request.request, "applied", detail, checkpoint.step)
 
     def _unmanned(self, coordinator: Coordinator, trial: Trial, request: Requested) -> None:
@@ -301,7 +301,7 @@ class RunSteering:
                     accepted_at=asked.accepted_at,
                 )
             )  # fmt: skip
-        changes = ", ".join(f"{name} {event.before[name]!r} → {event.read_back[name]!r}" for name in event.after)
+        changes = ", ".join(_change(event, name) for name in event.after)
         record_answer(coordinator, event.request, "applied", changes or "nothing changed", event.step)
 
     def _reverted(self, coordinator: Coordinator, trial: Trial, event: Reverted) -> None:
@@ -323,7 +323,7 @@ class RunSteering:
         for name in before[len(after) :]:
             evidence = f"step {event.from_step} went back to step {event.step}"
             coordinator.record(Judged(request=name, verdict="taken back", evidence=evidence, at=event.at))
-        detail = f"from step {event.from_step} back to step {event.step}"
+        detail = f"from step {event.from_step} back to step {event.step}{_instead(asked, event.step)}"
         record_answer(coordinator, event.request, "applied", detail, event.step)
 
     # ── checks ──────────────────────────────────────────────────────────────────────────────────
@@ -405,6 +405,20 @@ class RunSteering:
 def _requests_of(trial: Trial, cause: Cause) -> list[str]:
     """What asked for the changes on the head, in their order."""
     return [segment.request for segment in trial.path() if segment.cause == cause and segment.request]
+
+
+def _change(event: Changed, name: str) -> str:
+    """What became of a setting; a schedule begins at the value that was there."""
+    before, now = event.before[name], event.read_back[name]
+    if before != now:
+        return f"{name} {before!r} → {now!r}"
+    return f"{name} from {now!r} on" if name in event.recipe.schedules else f"{name} stays {now!r}"
+
+
+def _instead(asked: Request | Requested, step: int) -> str:
+    """Why a run did not go back to the very step that was asked for."""
+    wanted = asked.arguments.get("step")
+    return "" if wanted is None or int(wanted) == step else f", the newest checkpoint kept at or before step {wanted}"
 
 
 def _whole(number: Any, word: str) -> int:
