@@ -250,6 +250,13 @@ def test_settings_outside_the_space_are_refused_before_anything_starts(workplace
     assert not (workplace / "results").exists()
 
 
+def test_what_the_function_takes_beside_the_space_can_be_set_too(workplace: Path, shell: Shell) -> None:
+    words = ("--space", "sgd_momentum", "--set", "learning_rate=0.1,beta=0.9,epochs=5", "--name", "one")
+    code, out, err = shell("babysit", "my_training:brief", *LOCAL, *words)
+    assert code == 0, err
+    assert "learning_rate 0.1, beta 0.9, epochs 5" in out
+
+
 # ── to the end ──────────────────────────────────────────────────────────────────────────────────
 
 

@@ -72,7 +72,8 @@ def babysit(
     from tuner.space import Space
 
     searched = None if space is None else Space.load(space)
-    params = {word: value for text in sets for word, value in read_settings(text, searched, "--set").items()}
+    read = (read_settings(text, searched, "--set", others="kept") for text in sets)
+    params = {word: value for settings in read for word, value in settings.items()}
     if (results / name / "study.db").is_file():
         click.echo(f"{name} is there already, and goes on", err=True)
     with stdout_kept(as_json):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -62,6 +63,11 @@ def seconds(ctx: click.Context, param: click.Parameter, word: str | None) -> flo
 _SECONDS: Mapping[str, int] = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
+# How alike two names are, the one of which is probably the other, misspelt: learning_rte and learning_rate are so by
+# 0.96, batch_size and batch_norm by 0.6.
+_MISSPELT = 0.8
+
+
 def study_and_trial(ctx: click.Context, param: click.Parameter, word: str) -> tuple[str, int | None]:  # noqa: ARG001
     """The study's name and the trial's number in NAME/TRIAL; None where NAME stands alone."""
     name, slash, trial = word.partition("/")
@@ -70,11 +76,19 @@ def study_and_trial(ctx: click.Context, param: click.Parameter, word: str) -> tu
     return name, int(trial) if slash else None
 
 
-def read_settings(text: str, space: Space | None, option: str) -> dict[str, Any]:
-    """The settings in `learning_rate=0.1,beta=0.9`, each value in its parameter's own type."""
+def read_settings(
+    text: str, space: Space | None, option: str, *, others: Literal["refused", "kept"] = "refused"
+) -> dict[str, Any]:
+    """The settings in `learning_rate=0.1,beta=0.9`, each value in its parameter's own type.
+
+    Of the `others`, which the space does not have, what looks like a misspelt parameter of it is refused all the same.
+    """
     settings: dict[str, Any] = {}
     for name, word in _pairs(text, option):
         if space is not None and name not in space:
+            if others == "kept" and not difflib.get_close_matches(name, space, n=1, cutoff=_MISSPELT):
+                settings[name] = _plain_value(word)
+                continue
             raise click.BadParameter(
                 f"{name} is not a parameter of the space. {did_you_mean(name, space)}", param_hint=option
             )
