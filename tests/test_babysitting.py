@@ -422,10 +422,14 @@ def test_a_finished_run_is_set_back_and_trains_to_its_end_again(
 
 def test_a_run_that_cannot_go_back_to_the_very_step_says_why(babysit: Babysit, patience: Patience) -> None:
     handle = babysit(patience)
+    wait_until(lambda: steps_of(handle) > 0)
     saved = handle.checkpoint().step or 0
     wait_until(lambda: steps_of(handle) > saved + 5)
     told = f"the newest checkpoint kept at or before step {saved + 3}"
-    assert handle.revert(step=saved + 3).detail.endswith(f"back to step {saved}, {told}")
+    given_up = handle.revert(step=saved + 3)
+    assert given_up.detail.endswith(f"back to step {saved}, {told}")
+    with pytest.raises(StudyError, match=rf"Kept on it are those of steps {saved}\."):
+        handle.revert(step=0)
     patience.over()
     handle.wait(30)
     assert handle.revert(step=saved + 3).detail == f"goes on from step {saved}, {told}"

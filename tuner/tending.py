@@ -472,7 +472,11 @@ def _chosen(coordinator: Coordinator, trial: Trial, given: Mapping[str, Any]) ->
         step = _last_change(trial).from_step
     eligible = [each for each in on_head if step is None or each.step <= int(step)]
     if not eligible:
-        raise Refused(f"no checkpoint lies at or before step {step} on the head. Kept are those of steps {steps}.")
+        where = ", ".join(str(each.step) for each in on_head[-8:])
+        kept_there = (
+            f"Kept on it are those of steps {where}." if where else f"Kept beside it are those of steps {steps}."
+        )
+        raise Refused(f"no checkpoint lies at or before step {step} on the head. {kept_there}")
     return max(eligible, key=lambda each: (each.step, each.checkpoint))
 
 

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 # Each verb: how it is written, and what it does.
 VERBS: dict[str, tuple[str, str]] = {
     "set": ("set learning_rate=3e-4 why: loss spikes", "sets values now, or at=STEP"),
-    "schedule": ("schedule learning_rate cosine over=2000", "lets a value follow a schedule; constant ends it"),
-    "pause": ("pause", "stands still between two steps; `pause release` frees the worker"),
+    "schedule": ("schedule learning_rate cosine over=2000", "follows a shape; constant ends it"),
+    "pause": ("pause", "stands still between two steps"),
     "resume": ("resume", "goes on"),
-    "step": ("step 5", "trains that many steps, then stands still"),
+    "step": ("step 5", "trains that far, then stands still"),
     "checkpoint": ("checkpoint", "saves now, and keeps it"),
-    "revert": ("revert 40", "goes back to a step, or before the last change; `keep-settings` keeps them"),
+    "revert": ("revert 40", "goes back to a step, or by one change"),
     "undo": ("undo", "takes the last change or revert back"),
     "extend": ("extend 100", "trains longer"),
     "fork": ("fork learning_rate=0.03 name=two step=40", "starts another run from a checkpoint"),
@@ -38,7 +38,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "detach": ("detach", "leaves; the run trains on (Ctrl-D)"),
 }
 
-_FLAGS = {"pause": ("release",), "revert": ("keep-settings",)}
+# Words that stand alone, with what they mean.
+_FLAGS = {"pause": {"release": "saves, and frees the worker"}, "revert": {"keep-settings": "the present ones stay"}}
 _NUMBERED = ("step", "extend", "revert")
 _OPTIONS = {"set": ("at",), "schedule": ("at",), "fork": ("name", "step"), "revert": ("step", "checkpoint")}
 # What each shape may be told, as `recipe.schedule` takes it.
@@ -247,7 +248,7 @@ def _offered(before: list[str], view: View) -> list[tuple[str, str]]:
             return [(name, "") for name in view.others] if not rest else []
         case "help" | "detach" | "resume" | "checkpoint" | "undo" | "stop" | "step" | "extend":
             pass
-    offered += [*options, *((flag, "") for flag in _FLAGS.get(verb, ()) if flag not in rest)]
+    offered += [*options, *(flag for flag in _FLAGS.get(verb, {}).items() if flag[0] not in rest)]
     return [*offered, ("why:", "the reason, for the record")] if verb in VERBS and verb != "help" else offered
 
 
