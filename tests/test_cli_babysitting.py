@@ -132,10 +132,13 @@ def test_the_example_of_the_help_is_that_of_the_readme_and_trains_long_enough_to
     assert "epochs=10000" in example
 
 
-def test_how_long_a_run_trained_is_told_once_it_is_over(one: Path, shell: Shell) -> None:
-    assert "of training" not in shell("show", "one")[1]
+def test_how_long_a_run_trained_and_how_it_goes_on_are_told_once_it_is_over(one: Path, shell: Shell) -> None:
+    shown = shell("show", "one")[1]
+    assert "of training" not in shown
+    assert "change it: tuner set one" in shown
     shell("stop", "one")
     wait_for(lambda: "of training, from scratch" in shell("show", "one")[1])
+    assert "go on: tuner extend one STEPS" in shell("show", "one")[1]
 
 
 # ── a day with a run ────────────────────────────────────────────────────────────────────────────

@@ -83,7 +83,10 @@ def run(study: Study, *, running: bool) -> RenderableType:
         parts += [Text(), _rows((f"note, step {each.step}", f"{each.by}: {each.text}") for each in said)]
     trace = study.traceback(0)
     parts += [Text(), Text(trace.rstrip(), style="red")] if trace else []
-    hint = f"change it: tuner set {study.name} NAME=VALUE · its story: tuner export {study.name} --format markdown"
+    go_on = (
+        f"go on: tuner extend {study.name} STEPS" if found.ended else f"change it: tuner set {study.name} NAME=VALUE"
+    )
+    hint = f"{go_on} · its story: tuner export {study.name} --format markdown"
     return Group(*parts, Text(), Text(hint, style="dim"))
 
 
