@@ -32,6 +32,17 @@ def test_a_handle_shows_its_study_and_how_to_steer_it(tmp_path: Path) -> None:
         assert "Steer it with set, schedule" in handle._repr_html_()
 
 
+def test_a_run_that_is_over_is_shown_with_what_it_can_still_do(tmp_path: Path) -> None:
+    story(tmp_path / "one", *CHANGED, end=("stopped", "enough")).close()
+    with contextlib.closing(tuner.attach("one", results=tmp_path)) as handle:
+        assert "It is over. What it can: extend, revert, " in handle._repr_html_()
+
+
+def test_a_run_says_how_it_stands(tmp_path: Path) -> None:
+    with contextlib.closing(story(tmp_path / "one", *CHANGED)) as study:
+        assert repr(study) == "<Study one: running at step 20, best score 20 at step 20>"
+
+
 def test_a_sweep_is_shown_with_its_best_trials(tmp_path: Path) -> None:
     study = tuner.sweep(
         "tuner.workloads.bowl:train", "sgd_momentum", name="night", objective="score", trials=3, executor="local",

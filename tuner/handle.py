@@ -38,6 +38,10 @@ class Reply:
         where = "" if self.step is None else f" at step {self.step}"
         return f"{self.verb}: {self.state}{where}" + (f" ({self.detail})" if self.detail else "")
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002 - IPython's protocol
+        """As a notebook shows it: in words."""
+        printer.text(str(self))
+
 
 class Handle:
     """A running study, from any process that may write to its folder."""

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from tuner.handle import Handle
     from tuner.reading import Study
 
-_RUN_VERBS = "set, schedule, pause, resume, revert, undo, fork, note, stop"
+_RUN_VERBS = "set, schedule, pause, resume, step, checkpoint, revert, undo, extend, fork, compare, note, stop"
+_ENDED_VERBS = "extend, revert, undo, fork, compare, note"
 _SWEEP_VERBS = "pause, resume, stop_trial, add, set_box, note, stop"
 _DPI = 80
 _TOP = 5
@@ -33,8 +34,13 @@ def handle_html(handle: Handle) -> str:
             shown = study_html(study)
     except TunerError as error:
         return f"<p><code>{escape(repr(handle))}</code>: {escape(str(error))}</p>"
-    verbs = _RUN_VERBS if study.state.kind == "babysitting" else _SWEEP_VERBS
-    return f"{shown}<p><small>Steer it with {verbs}.</small></p>"
+    if study.state.kind != "babysitting":
+        hint = f"Steer it with {_SWEEP_VERBS}."
+    elif study.state.trials and study.state.trials[0].ended:
+        hint = f"It is over. What it can: {_ENDED_VERBS}."
+    else:
+        hint = f"Steer it with {_RUN_VERBS}."
+    return f"{shown}<p><small>{hint}</small></p>"
 
 
 def study_html(study: Study) -> str:

@@ -49,9 +49,13 @@ class Study:
         self.space = None if described is None else Space.from_dict(described)
 
     def __repr__(self) -> str:
-        best = self.best
-        score = "no score yet" if best is None else f"best {self.state.objective} {best.score:.6g} (trial {best.trial})"
-        return f"<Study {self.name}: {len(self.state.trials)} trials, {score}>"
+        best, state = self.best, self.state
+        score = "no score yet" if best is None else f"best {state.objective} {best.score:.6g}"
+        if state.kind == "babysitting" and state.trials:
+            where = "" if best is None else f" at step {best.step}"
+            return f"<Study {self.name}: {state.trials[0].state} at step {state.trials[0].steps}, {score}{where}>"
+        where = "" if best is None else f" (trial {best.trial})"
+        return f"<Study {self.name}: {len(state.trials)} trials, {score}{where}>"
 
     def _repr_html_(self) -> str:
         """As a notebook shows it: a table and a picture."""
