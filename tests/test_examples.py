@@ -1,18 +1,25 @@
-"""Each training function in `examples/` trains, and continues from its checkpoint as if nothing had happened."""
+"""What is in `examples/` trains, and continues from its checkpoint; the script and the notebook run to their end."""
 
 from __future__ import annotations
 
 import importlib.util
 import math
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 import tuner
+from tuner.places import names
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SETTINGS = {"learning_rate": 0.1, "beta": 0.9}
@@ -79,3 +86,97 @@ def test_the_three_days_follow_the_advice_and_leave_a_logbook_and_a_picture(tmp_
     assert raised.after > raised.before
     assert (tmp_path / "panda-demo" / "plots" / "lineage.png").is_file()
     study.close()
+
+
+# ── the notebook ────────────────────────────────────────────────────────────────────────────────
+
+NOTEBOOK = EXAMPLES / "babysitting.ipynb"
+A_CELL_TAKES_AT_MOST_S = 30
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, list[Any]], Path]]:
+    """What each cell of the notebook puts out, by its id, and the folder of its runs; in the end all it began is over.
+
+    The kernel is spoken to through sockets in a folder; nothing listens beyond this machine.
+    """
+    reason = "the notebook needs a kernel: pip install ipykernel nbclient nbformat"
+    nbclient = pytest.importorskip("nbclient", reason=reason)
+    nbformat = pytest.importorskip("nbformat", reason=reason)
+    pytest.importorskip("ipykernel", reason=reason)
+    from traitlets.config import Config
+
+    folder = tmp_path_factory.mktemp("notebook")
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    with tempfile.TemporaryDirectory() as sockets, pytest.MonkeyPatch.context() as patch:  # their paths must be short
+        patch.setenv("JUPYTER_RUNTIME_DIR", sockets)
+        for word in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR"):
+            patch.setenv(word, str(folder / word.lower()))
+        client = nbclient.NotebookClient(
+            notebook, timeout=A_CELL_TAKES_AT_MOST_S, startup_timeout=A_CELL_TAKES_AT_MOST_S,
+            resources={"metadata": {"path": str(folder)}},
+            config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
+        )  # fmt: skip
+        try:
+            client.execute()
+            yield {cell["id"]: cell.get("outputs", []) for cell in notebook.cells}, folder / "results"
+        finally:
+            for name in names(folder / "results"):
+                with closing(tuner.open(name, results=folder / "results")) as study:
+                    holder = study.coordinator(time.time())
+                if holder is not None:
+                    with suppress(ProcessLookupError):
+                        os.kill(holder[1], signal.SIGKILL)
+
+
+Executed = tuple[dict[str, list[Any]], Path]
+
+
+def test_the_notebook_is_kept_without_what_it_put_out() -> None:
+    nbformat = pytest.importorskip("nbformat", reason="pip install nbformat")
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(cell.outputs == [] and cell.execution_count is None for cell in code)
+
+
+def test_a_bare_run_trains_in_a_cell(executed: Executed) -> None:
+    (output,) = executed[0]["bare"]
+    assert output["data"]["text/plain"].startswith("{'dev_accuracy': 0.")
+
+
+@pytest.mark.parametrize(
+    ("cell", "heading", "rows"),
+    [("look", "paused at step 20", 1), ("look-again", "paused", 3), ("study", "stopped", 3)],
+)
+def test_a_cell_shows_a_run_as_a_table_and_a_picture(executed: Executed, cell: str, heading: str, rows: int) -> None:
+    (output,) = executed[0][cell]
+    html = output["data"]["text/html"]
+    assert f"<b>first: {heading}" in html
+    assert html.count("<tr>") == 1 + rows
+    assert html.count('src="data:image/png;base64,iVBOR') == 1
+
+
+def test_a_cell_shows_an_answer_in_words(executed: Executed) -> None:
+    (output,) = executed[0]["set"]
+    assert output["data"] == {"text/plain": "set: applied at step 20 (learning_rate 0.01 → 0.1)"}
+    (refused,) = executed[0]["refused"]
+    assert "must lie from 0.0001 to 1, got 30.0" in refused["text"]
+
+
+def test_the_verbs_of_the_notebook_took_effect(executed: Executed) -> None:
+    with closing(tuner.open("first", results=executed[1])) as study:
+        asked = study.requests
+        trial = study.state.trials[0]
+        assert asked[asked["state"] != "applied"][["verb", "state"]].to_numpy().tolist() == [["set", "rejected"]]
+        assert set(asked["verb"]) == {"step", "set", "resume", "pause", "revert", "note", "stop"}
+        assert study.segments["cause"].tolist() == ["start", "adjust", "adjust", "revert"]
+        assert study.adjustments["verdict"].dropna().tolist() == ["taken back", "taken back"]
+        assert study.notes["text"].tolist()[-1] == "the bolder one is no better"
+        assert trial.recipe.at(trial.steps)["learning_rate"] == 0.1
+        assert (trial.state, trial.why) == ("stopped", "good enough")
+    with closing(tuner.open("bolder", results=executed[1])) as other:
+        assert other.state.trials[0].parent == f"first/0@{other.state.trials[0].segments[0].from_step}"
+        assert other.state.trials[0].recipe.at(0)["learning_rate"] == 0.3
+    (compared,) = executed[0]["compare"]
+    assert "bolder" in compared["data"]["text/html"]
