@@ -205,6 +205,7 @@ def test_a_trial_of_a_sweep_is_promoted(workplace: Path, shell: Shell) -> None:
     promoted = said(shell, "promote", "night/1", "--as", "one")
     assert (promoted["name"], promoted["run"]["parent"]) == ("one", "night/1@20")
     with contextlib.closing(tuner.promote("night", 0, results=workplace / "results")) as handle:
+        assert handle.study.state.trials[0].segments[0].by == handle.by
         assert handle.name == "night-0"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -147,7 +148,7 @@ def test_a_bare_run_trains_in_a_cell(executed: Executed) -> None:
 
 @pytest.mark.parametrize(
     ("cell", "heading", "rows"),
-    [("look", "paused at step 20", 1), ("look-again", "paused", 3), ("study", "stopped", 3)],
+    [("look", "paused at step ", 1), ("look-again", "paused", 3), ("study", "stopped", 3)],
 )
 def test_a_cell_shows_a_run_as_a_table_and_a_picture(executed: Executed, cell: str, heading: str, rows: int) -> None:
     (output,) = executed[0][cell]
@@ -159,7 +160,7 @@ def test_a_cell_shows_a_run_as_a_table_and_a_picture(executed: Executed, cell: s
 
 def test_a_cell_shows_an_answer_in_words(executed: Executed) -> None:
     (output,) = executed[0]["set"]
-    assert output["data"] == {"text/plain": "set: applied at step 20 (learning_rate 0.01 → 0.1)"}
+    assert re.fullmatch(r"set: applied at step \d+ \(learning_rate 0\.01 → 0\.1\)", output["data"]["text/plain"])
     (refused,) = executed[0]["refused"]
     assert "must lie from 0.0001 to 1, got 30.0" in refused["text"]
 
