@@ -53,7 +53,7 @@ def timed_asks(study: StudyState, policy: Caviar, count: int) -> list[tuple[floa
             study.apply(
                 RoundOpened(
                     round=opened.round, first_trial=opened.first_trial, box=dict(opened.box), seen=number,
-                    why=opened.why, at=0.0,
+                    why=opened.why, memo=opened.memo, at=0.0,
                 )
             )  # fmt: skip
         study.apply(
@@ -69,4 +69,5 @@ def timed_asks(study: StudyState, policy: Caviar, count: int) -> list[tuple[floa
                 best_score=score, started=0.0, seconds=1.0, node="", error="", traceback="", at=0.0,
             )
         )  # fmt: skip
+        policy.ended(study, study.trials[number])
     return taken

@@ -55,6 +55,7 @@ LINES = 400
 LONGER = {
     "checkpoints.py": "one format, written and read: its two halves prove each other",
     "coordinator.py": "the one loop, with an answer to everything a worker may say",
+    "messages.py": "every word between coordinator and worker, one dataclass each",
     "plots.py": "three pictures that share their axes",
     "samplers/optuna.py": "one Optuna study rebuilt from the fold, for samplers and pruners alike",
     "space.py": "three scales, conditions and the file format say the same thing in one place",

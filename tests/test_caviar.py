@@ -170,17 +170,25 @@ def test_a_grid_that_is_done_ends_the_sweep_before_its_trials_are_used_up() -> N
     assert policy.spent(study) == "every point of the grid has been tried"
 
 
-def test_an_adaptive_proposer_sees_every_ended_trial_once_in_the_order_they_ended() -> None:
+def test_an_adaptive_proposer_sees_every_trial_as_far_as_it_is_known() -> None:
     script = Script([(0.5, 0.5)] * 9)
     policy, study = caviar(proposer=script, trials=9), study_of()
     policy.propose(study)
     add(study, score=0.4)
+    policy.ended(study, study.trials[0])
+    policy.propose(study)
     add(study, "waiting")
     policy.propose(study)
     add(study, "diverged", score=0.9)
+    policy.ended(study, study.trials[2])
     policy.propose(study)
-    assert [[each.trial for each in shown] for shown in script.shown] == [[], [0], [0, 2]]
-    assert [each.score for each in script.shown[-1]] == [0.4, None]  # a diverged trial has no score to learn from
+    assert [[each.state for each in shown] for shown in script.shown] == [
+        [],
+        ["completed"],
+        ["completed", "waiting"],
+        ["completed", "waiting", "diverged"],
+    ]
+    assert [each.score for each in script.shown[-1]] == [0.4, None, None]  # a diverged trial has no score to learn from
 
 
 def test_a_non_adaptive_proposer_is_shown_nothing() -> None:

@@ -18,9 +18,9 @@ import tuner
 from tuner.cli import cli, main
 from tuner.cli.options import read_settings
 from tuner.cli.starting import SAMPLERS, STOPPING
+from tuner.rules import rule_by_name
 from tuner.samplers import by_name
 from tuner.space import Space
-from tuner.stopping import rule_by_name
 from tuner.study import Trial
 
 TRAINING = """
@@ -354,9 +354,10 @@ def test_steering_a_study_at_rest_says_that_nobody_would_act(
 
 
 def test_show_tells_of_one_trial_its_settings_state_and_curve(results: Path, shell: Shell) -> None:
-    code, out, _ = shell("show", "bowl/0", "--results", results)
+    best = tuner.open("bowl", results=results).best.trial
+    code, out, _ = shell("show", f"bowl/{best}", "--results", results)
     assert code == 0
-    for word in ("bowl/0:", "learning_rate", "1-beta", "score from step 1 to", "█"):
+    for word in (f"bowl/{best}:", "learning_rate", "1-beta", "score from step 1 to", "█"):
         assert word in out
 
 

@@ -457,7 +457,7 @@ def test_changed_source_is_warned_about_and_noted(tmp_path: Path) -> None:
     sweep(tmp_path, climb, trials=3)
     with pytest.warns(UserWarning, match="the source of test_coordinator:amble has changed"):
         study = sweep(tmp_path, amble, trials=4)
-    assert "has changed" in study.notes["text"].iloc[0]
+    assert any("has changed" in text for text in study.notes["text"])
 
 
 # ── a person at work ────────────────────────────────────────────────────────────────────────────
@@ -508,8 +508,8 @@ def test_a_box_that_a_person_sets_is_a_round_of_its_own(tmp_path: Path) -> None:
         tmp_path, (after(3), "set_box", {"ranges": {"rate": [0.02, 0.05]}}), sampler="coarse_to_fine", trials=20
     )
     person = next(each for each in study.state.rounds if each.why == "ann wants to set_box")
-    inside = [trial for trial in study.state.trials if trial.segments[0].why.endswith(f"box of round {person.round}")]
-    assert inside
+    inside = [trial for trial in study.state.trials if f"box of round {person.round}:" in trial.segments[0].why]
+    assert len(inside) >= 6
     assert all(0.02 <= trial.params["rate"] <= 0.05 for trial in inside)
 
 

@@ -21,7 +21,8 @@ from tuner.records import (
     TrialState,
     pack_reports,
 )
-from tuner.stopping import Asha, Divergence, Median, Off, StoppingRule, Verdict, rule_by_name
+from tuner.rules import rule_by_name
+from tuner.stopping import Asha, Divergence, Median, Off, StoppingRule, Verdict
 from tuner.study import StudyState
 
 
@@ -276,7 +277,7 @@ def test_the_median_rule_asks_seldom() -> None:
 
 def test_rules_are_found_by_name() -> None:
     assert {name: rule_by_name(name).name for name in ("auto", "asha", "median", "off")} == {
-        "auto": "asha",
+        "auto": "auto",
         "asha": "asha",
         "median": "median",
         "off": "off",

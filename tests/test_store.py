@@ -90,6 +90,7 @@ def values_of(annotation: Any) -> st.SearchStrategy[Any]:
     if annotation is Any:
         return json_values
     plain: dict[Any, st.SearchStrategy[Any]] = {
+        bool: st.booleans(),
         int: st.integers(-(2**63), 2**63 - 1), float: st.floats(allow_nan=False), str: words, bytes: st.binary(),
     }  # fmt: skip
     if annotation in plain:

@@ -107,7 +107,7 @@ def in_a_script(results: Path) -> None:
     lamp = Lamp()
     study = tuner.sweep(
         train, space, name="night", objective="dev_accuracy", goal="maximize", trials=6, executor="local",
-        start=[{"learning_rate": 0.1, "beta": 0.9}], results=results, progress=lamp,
+        stopping="asha", start=[{"learning_rate": 0.1, "beta": 0.9}], results=results, progress=lamp,
     )  # fmt: skip
     assert lamp.ended == 6
     assert_type(study, tuner.Study)

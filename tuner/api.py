@@ -105,7 +105,7 @@ def sweep(
     from tuner.watchdog import Care
 
     proposer, sampler_name = _proposer(sampler)
-    rule = _stopping(stopping)
+    rule = _stopping(stopping, sampler)
     opened = StudyOpened(
         name=name, kind="sweep", function=function.name, source_sha256=function.source_sha256, version=version(),
         identity={
@@ -285,11 +285,12 @@ def _proposer(sampler: str | BaseSampler) -> tuple[Proposer, str]:
     return OptunaProposer(sampler), describe(sampler)
 
 
-def _stopping(stopping: str | BasePruner) -> StoppingRule:
+def _stopping(stopping: str | BasePruner, sampler: str | BaseSampler) -> StoppingRule:
     if isinstance(stopping, str):
-        from tuner.stopping import rule_by_name
+        from tuner.rules import rule_by_name
 
-        return rule_by_name(stopping)
+        # what an Optuna sampler would try next is not known before it is asked, and each question leaves its traces
+        return rule_by_name("asha" if stopping == "auto" and not isinstance(sampler, str) else stopping)
     from tuner.samplers.optuna import OptunaPruning
 
     return OptunaPruning(stopping)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import bisect
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from tuner.freezing import Thawing
 from tuner.policy import Draft
-from tuner.proposals import Outcome, Proposer, RoundPlan
-from tuner.records import ENDED, Settings
+from tuner.proposals import Learner, Outcome, Proposal, Proposer, RoundPlan, marks_of
+from tuner.records import Settings, TrialState
 from tuner.seeds import trial_seed
 from tuner.space import Space
-from tuner.stopping import StoppingRule, Verdict
+from tuner.stopping import StoppingRule, Thaw, Verdict
 from tuner.study import Round, StudyState, Trial
+from tuner.surrogate.ledger import Ledger
 
 # The function itself is wrong, not its settings: no other trial would fare better.
 PROGRAMMING_ERRORS = frozenset(
     {"ImportError", "ModuleNotFoundError", "NameError", "UnboundLocalError", "SyntaxError", "IndentationError"}
     | {"AttributeError", "TypeError", "TrainingError"}
 )
+
+_LOOKS_A_TRIAL = 3  # so often are trials looked at, all in all, before one with drawn settings begins unweighed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +69,11 @@ class StepBudget:
 
 
 class Caviar:
-    """Many models in parallel: samples, stops the hopeless, keeps count."""
+    """Many models in parallel: samples, stops or pauses those that fall behind, keeps count.
+
+    What it knows of each trial stands in `ledger`: of a running one as it was when it last waited for a verdict. So
+    with one worker every decision follows from the record, also across a restart.
+    """
 
     def __init__(
         self,
@@ -77,13 +87,21 @@ class Caviar:
         parallel: int = 1,
     ) -> None:
         self.space, self.seed, self.limits = space, seed, limits
+        self.ledger = Ledger()
+        """What each trial is known by."""
         self._proposer, self._stopping, self._start = proposer, stopping, tuple(start)
+        self._thawing = stopping if isinstance(stopping, Thawing) else None
+        self._learns = proposer.adaptive or self._thawing is not None
+        if self._thawing is not None:
+            self._thawing.join(self)
         self._budget = None if limits.budget_steps is None else StepBudget(limits.budget_steps, parallel)
         self._rule_asks: dict[int, int | None] = {}
-        self._outcomes: list[Outcome] = []
         self._revivals = 0
         self._rounds: list[RoundPlan] = []
+        self._opened: RoundPlan | None = None
+        self._next: tuple[int, int, Proposal] | None = None
         self._exhausted = False
+        self._remarked = False
 
     @property
     def losses(self) -> int:
@@ -98,39 +116,51 @@ class Caviar:
     @property
     def adaptive(self) -> bool:
         """Whether what to try next depends on what came out."""
-        return self._proposer.adaptive
+        return self._learns
 
     @property
     def asks(self) -> bool:
         """Whether running trials wait for verdicts."""
         return self._budget is not None or self._stopping.first_ask(0) is not None
 
+    @property
+    def thaws(self) -> bool:
+        """Whether it decides when a trial that it has paused goes on."""
+        return self._thawing is not None
+
     def restore(self, study: StudyState) -> None:
         """Takes in a study that already has trials."""
-        if self._budget is not None:
-            for trial in study.trials:
+        for trial in study.trials:
+            if self._budget is not None:
                 self._budget.note(trial.trial, trial.steps)
+            if self._learns:
+                self.know(study, trial, *self._as_last_weighed(trial))
 
     # ── what to start ───────────────────────────────────────────────────────────────────────────
 
-    def propose(self, study: StudyState) -> Draft | None:
-        """The next trial, or None when there is none to start."""
-        number = len(study.trials)
-        if self._exhausted or self.spent(study) is not None:
+    def propose(self, study: StudyState) -> Draft | Thaw | None:
+        """The trial to take up again or the next one to begin, or None when there is none to train."""
+        if self._budget is not None and self._budget.left <= 0:
             return None
-        if self._proposer.adaptive:
-            self._catch_up(study)
-        proposal = self._proposer.propose(self.space, self.seed, number, self._outcomes, self._rounds_of(study))
+        thaw = None if self._thawing is None else self._thawing.thaw(study)
+        if thaw is not None:
+            return replace(thaw, opened=self._take_opened())
+        proposal, number = self.upcoming(study), len(study.trials)
         if proposal is None:
-            self._exhausted = True
             return None
         params, why = self.space.from_unit(proposal.point), proposal.why
         if number < len(self._start):
             params, why = self.space.check(self._complete(self._start[number], params)), "a known-good starting point"
-        return Draft(
+        draft = Draft(
             params=params, seed=trial_seed(self.seed, number), why=why, round=proposal.round,
-            opened=proposal.opened, memo=proposal.memo,
+            opened=self._take_opened(), memo=proposal.memo,
         )  # fmt: skip
+        if self._learns:
+            point = self.space.to_unit(params)
+            self.ledger.put(
+                Outcome(trial=number, point=point, state="waiting", score=None, steps=0, round=proposal.round)
+            )
+        return draft
 
     def draft_of(self, study: StudyState, settings: Settings, why: str) -> Draft:
         """A trial with settings that a person gave."""
@@ -160,21 +190,39 @@ class Caviar:
         """What a trial that waits at `step` is told."""
         ask = self._rule_asks.get(trial.trial)
         if ask is not None and step >= ask:
-            verdict = self._stopping.judge(study, trial, step)
-            if verdict.action == "prune":
+            if self._learns and self._thawing is None:
+                self.know(study, trial, "running")
+            verdict = replace(self._stopping.judge(study, trial, step), opened=self._take_opened())
+            if verdict.action == "pause" and self._budget is not None:
+                self._budget.note(trial.trial, step)
+            if verdict.action != "continue":
                 return verdict
             ask = self._rule_asks[trial.trial] = verdict.ask_at
+        else:
+            verdict = Verdict(action="continue", why="", ask_at=ask)
         if self._budget is None:
-            return Verdict(action="continue", why="", ask_at=ask)
+            return verdict
         granted = self._budget.grant(trial.trial, step, ask)
         if granted is None:
             why = f"the budget of {self.limits.budget_steps} steps is spent"
-            return Verdict(action="stop", why=why, ask_at=None)
-        return Verdict(action="continue", why="", ask_at=granted)
+            return Verdict(action="stop", why=why, ask_at=None, opened=verdict.opened)
+        return replace(verdict, ask_at=granted)
 
-    def ended(self, trial: Trial) -> None:
+    def planned(self, trial: Trial) -> str | None:
+        """Remarks once where no trial can be paused."""
+        if self._thawing is None or trial.resumable or self._remarked:
+            return None
+        self._remarked = True
+        return (
+            "the training function never tells run.state how to save its model, so trials that fall behind are "
+            'stopped for good, as stopping="asha" does; with it they are paused, and go on where they promise more'
+        )
+
+    def ended(self, study: StudyState, trial: Trial) -> None:
         """A trial is over: its place and unused steps are free again."""
         self._rule_asks.pop(trial.trial, None)
+        if self._learns:
+            self.know(study, trial, trial.state)
         if self._budget is not None:
             self._budget.note(trial.trial, trial.steps)
 
@@ -204,7 +252,60 @@ class Caviar:
             return f"{row} trials failed in a row; {quote}"
         return None
 
+    # ── what the stopping rule may ask ──────────────────────────────────────────────────────────
+
+    def upcoming(self, study: StudyState) -> Proposal | None:
+        """What would be tried next; None when no further trial may begin."""
+        if self.spent(study) is not None:
+            return None
+        number = len(study.trials)
+        version = self.ledger.version if self._proposer.adaptive else 0
+        if self._next is None or self._next[:2] != (number, version):
+            self._open_due(study)
+            proposal = self._proposer.propose(self.space, self.seed, number, self.ledger, self._rounds_of(study))
+            if proposal is None:
+                self._exhausted = True
+                return None
+            # where settings do not follow from what is known, a bad draw would keep all later ones waiting
+            waits = self._proposer.adaptive or self.ledger.looks < _LOOKS_A_TRIAL * number
+            at_once = proposal.at_once or number < len(self._start) or not waits
+            self._next = number, version, replace(proposal, at_once=at_once)
+        return self._next[2]
+
+    def numbers(self, study: StudyState) -> list[float] | None:
+        """The process that the sampler has learned, a round that is due included; None where it learns none."""
+        if not isinstance(self._proposer, Learner):
+            return None
+        self._open_due(study)
+        return self._proposer.numbers(self._rounds_of(study))
+
+    def know(self, study: StudyState, trial: Trial, state: TrialState, up_to: int | None = None) -> None:
+        """Enters into the ledger how far a trial has come, or had at step `up_to`."""
+        self.ledger.put(outcome(self.space, study, trial, state, up_to))
+
     # ── inside ──────────────────────────────────────────────────────────────────────────────────
+
+    def _as_last_weighed(self, trial: Trial) -> tuple[TrialState, int | None]:
+        """State and step at which a trial last waited for a verdict; of one that stands still or is over, the last."""
+        if trial.ended or trial.frozen:
+            return trial.state, None
+        weighed = 0
+        while (ask := self._stopping.first_ask(weighed)) is not None and ask <= trial.steps:
+            weighed = ask
+        return "running", weighed
+
+    def _open_due(self, study: StudyState) -> None:
+        """Opens the round that is due; it is recorded with whatever is decided next."""
+        if isinstance(self._proposer, Learner):
+            rounds = self._rounds_of(study)
+            due = self._proposer.due(self.space, self.seed, len(study.trials), self.ledger, rounds)
+            if due is not None:
+                self._rounds.append(due)
+                self._opened = due
+
+    def _take_opened(self) -> RoundPlan | None:
+        opened, self._opened = self._opened, None
+        return opened
 
     def _complete(self, given: Settings, drawn: Settings) -> Settings:
         """A starting point with whatever it leaves open taken from the draw."""
@@ -213,30 +314,38 @@ class Caviar:
         middle = self.space.from_unit([0.5] * len(self.space))
         return {name: merged.get(name, middle.get(name)) for name in self.space.names if name in active}
 
-    def _catch_up(self, study: StudyState) -> None:
-        if self._revivals != study.revivals:
-            self._revivals = study.revivals
-            self._outcomes = []
-        for number in study.ended_order[len(self._outcomes) :]:
-            self._outcomes.append(outcome(self.space, study, study.trials[number]))
-
     def _rounds_of(self, study: StudyState) -> Sequence[RoundPlan]:
-        for each in study.rounds[len(self._rounds) :]:
-            self._rounds.append(plan(each))
+        """All rounds: those on record, and one that is about to be."""
+        ahead = self._opened is not None
+        for each in study.rounds[len(self._rounds) - ahead :]:
+            self._rounds.insert(len(self._rounds) - ahead, plan(each))
         return self._rounds
 
 
-def outcome(space: Space, study: StudyState, trial: Trial) -> Outcome:
-    """An ended trial as a sampler sees it."""
-    score = None
-    if trial.state in ENDED and trial.state != "diverged" and trial.best_score is not None:
-        score = study.signed(trial.best_score)
+def outcome(
+    space: Space, study: StudyState, trial: Trial, state: TrialState | None = None, up_to: int | None = None
+) -> Outcome:
+    """A trial as a sampler sees it, by its curve up to a step."""
+    state = state or trial.state
+    curve = study.curve(trial)
+    upper = len(curve) if up_to is None else bisect.bisect_right(curve.steps, up_to)
+    sign = 1.0 if study.goal == "maximize" else -1.0
+    kept = [place for place in range(upper) if math.isfinite(curve.scores[place])]
+    score: float | None = None
+    if trial.ended and state != "diverged" and trial.best_score is not None and math.isfinite(trial.best_score):
+        score = sign * trial.best_score
+    elif not trial.ended and kept:
+        score = max(sign * curve.scores[place] for place in kept)
+    marks = marks_of([curve.steps[place] for place in kept], [curve.scores[place] for place in kept], sign)
+    if score is not None and not marks:
+        marks = ((max(1, trial.steps), score),)
     return Outcome(
-        trial=trial.trial, point=space.to_unit(trial.params), state=trial.state, score=score,
-        steps=trial.steps, round=trial.round,
+        trial=trial.trial, point=space.to_unit(trial.params), state=state, score=score, round=trial.round,
+        steps=trial.steps if up_to is None else min(trial.steps, up_to), planned=trial.planned,
+        marks=() if state == "diverged" else marks,
     )  # fmt: skip
 
 
 def plan(each: Round) -> RoundPlan:
     """A recorded round as a sampler sees it."""
-    return RoundPlan(round=each.round, first_trial=each.first_trial, box=each.box, why=each.why)
+    return RoundPlan(round=each.round, first_trial=each.first_trial, box=each.box, why=each.why, memo=each.memo)

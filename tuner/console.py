@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _PLAIN_EVERY_S = 5.0
 _NOTES_SHOWN = 3
+_ROUNDS = 6  # beside the first one
 _BAR_WIDTH = 24
 # Fewer ended trials than this say little about how long the rest will take.
 _PACE_FROM = 3
@@ -271,8 +272,7 @@ def summary(study: Study, top: int = 8) -> RenderableType:
     if ranked := leaders(state, top):
         parts += [Text(), _Roomy(_leaders_table(state, ranked), _leaders_list(state, ranked))]
     if state.rounds:
-        rounds = (reason_of(each) for each in state.rounds)
-        parts += [Text(), Text("where it looked", style="bold"), _pairs(rounds)]
+        parts += [Text(), Text("where it looked", style="bold"), _pairs(_looked(state.rounds))]
     folder = study.place.folder
     inside = sorted(each.name for each in folder.iterdir() if each.is_dir()) if folder.is_dir() else []
     files = f"files: {folder}" + (f" with {', '.join(inside)}" if inside else "")
@@ -309,6 +309,16 @@ def _winner(study: Study) -> Iterator[RenderableType]:
     if best.checkpoint is not None:
         rows.append(("checkpoint", str(best.checkpoint)))
     yield _pairs(rows)
+
+
+def _looked(rounds: Sequence[Round]) -> Iterator[tuple[str, str]]:
+    """The first round and the last ones; what lies between is counted."""
+    yield reason_of(rounds[0])
+    left_out = len(rounds) - 1 - _ROUNDS
+    if left_out > 0:
+        yield "…", f"{left_out} rounds more: the table rounds has them"
+    for each in rounds[max(1, left_out + 1) :]:
+        yield reason_of(each)
 
 
 def _pairs(rows: Iterable[tuple[str, str]]) -> Table:

@@ -30,6 +30,7 @@ from tuner.messages import (
     Held,
     Order,
     Pause,
+    Planned,
     Reverted,
     Saved,
     Started,
@@ -41,6 +42,7 @@ from tuner.messages import (
     WorkerReady,
 )
 from tuner.policy import Draft, Policy
+from tuner.proposals import RoundPlan
 from tuner.records import (
     CheckpointDropped,
     CheckpointSaved,
@@ -52,12 +54,14 @@ from tuner.records import (
     TrialCreated,
     TrialEnded,
     TrialHeld,
+    TrialPlanned,
     TrialStarted,
     TrialState,
 )
 from tuner.revival import adopt, again, open_first, outstanding, recover
 from tuner.shelf import Shelf
 from tuner.steering import Steering
+from tuner.stopping import Thaw
 from tuner.store import Store
 from tuner.study import StudyState, Trial
 from tuner.watchdog import Alert, Care, look
@@ -114,6 +118,7 @@ class Coordinator:
         self._losses: dict[int, int] = {}  # in a row, without getting any further
         self._furthest: dict[int, int] = {}
         self._suspects: set[int] = set()
+        self._freezing: set[int] = set()  # told to stand still because the stopping rule says so
         self._names_reported: set[str] = set()
         self._ending: str | None = None
         self._ending_since = 0.0
@@ -216,13 +221,7 @@ class Coordinator:
     def create(self, draft: Draft, *, next_up: bool = True) -> int:
         """Records a new trial; it trains next, or is handed to a worker by the caller."""
         now, number = self.executor.now(), len(self.study.trials)
-        if draft.opened is not None:
-            self.record(
-                RoundOpened(
-                    round=draft.opened.round, first_trial=draft.opened.first_trial, box=dict(draft.opened.box),
-                    seen=len(self.study.ended_order), why=draft.opened.why, at=now,
-                )
-            )  # fmt: skip
+        self._open_round(draft.opened)
         self.record(
             TrialCreated(
                 trial=number, purpose=draft.purpose, round=draft.round, parent=draft.parent, seed=draft.seed,
@@ -233,6 +232,15 @@ class Coordinator:
         if next_up:
             self.crew.ready.append(number)
         return number
+
+    def _open_round(self, plan: RoundPlan | None) -> None:
+        if plan is not None:
+            self.record(
+                RoundOpened(
+                    round=plan.round, first_trial=plan.first_trial, box=dict(plan.box), memo=plan.memo,
+                    seen=len(self.study.ended_order), why=plan.why, at=self.executor.now(),
+                )
+            )  # fmt: skip
 
     def stop(self, trial: Trial, why: str) -> None:
         """Ends a trial that no worker has."""
@@ -296,6 +304,15 @@ class Coordinator:
                     self._tell_to_end(desk, trial.trial)
                 else:
                     self.steering.started(self, trial)
+            case Planned():
+                self.record(
+                    TrialPlanned(
+                        trial=event.trial, segment=event.segment, steps=event.steps, resumable=event.resumable,
+                        at=event.at,
+                    )
+                )  # fmt: skip
+                if (remark := self.policy.planned(trial)) is not None:
+                    self.warn(remark, None, None)
             case Waiting():
                 self._waiting.append(event)
             case Held():
@@ -320,7 +337,12 @@ class Coordinator:
         if event.released:
             interrupted = self._ending_keeps and self.study.kind == "babysitting" and not trial.stands_still
             held: Literal["paused", "lost"] = "lost" if interrupted else "paused"  # nobody asked for it to stand still
-            self.record(TrialHeld(trial=trial.trial, state=held, step=event.step, why=why, at=event.at))
+            frozen = trial.trial in self._freezing
+            self._freezing.discard(trial.trial)
+            self.record(
+                TrialHeld(trial=trial.trial, state=held, step=event.step, why=why, at=event.at, frozen=frozen)
+            )  # fmt: skip
+            self._thin(trial)
             return
         if state == "failed":
             tries = self._tries[trial.trial] = self._tries.get(trial.trial, 0) + 1
@@ -354,7 +376,7 @@ class Coordinator:
                 error=error, traceback=traceback, at=at,
             )
         )  # fmt: skip
-        self.policy.ended(trial)
+        self.policy.ended(self.study, trial)
         self.steering.ended(self, trial)
         self._losses.pop(trial.trial, None)
         self._furthest.pop(trial.trial, None)
@@ -373,6 +395,7 @@ class Coordinator:
             trial = self.study.trials[number]
             if trial.ended:
                 continue
+            self._freezing.discard(number)
             started = trial.state == "running" or trial.state == "paused"
             if started:
                 self.record(TrialHeld(trial=number, state="lost", step=trial.steps, why=event.why, at=now))
@@ -415,6 +438,17 @@ class Coordinator:
             if drop.why.startswith("evicted"):
                 self.warn(f"checkpoint {drop.checkpoint} {drop.why}", None, None)
         self._drops.extend(drops)
+        for drop in drops:
+            other = self.study.trials[self.study.checkpoints[drop.checkpoint].trial]
+            if other.frozen and not self.study.kept(other):
+                self._give_up(other, f"paused at step {other.steps}, and cannot go on: its checkpoint was {drop.why}")
+
+    def _give_up(self, trial: Trial, why: str) -> None:
+        """Ends a trial that stands still and can no longer go on."""
+        self._close(
+            trial, "pruned", why, step=trial.steps, started=trial.started, seconds=trial.seconds, node=trial.node,
+            at=self.executor.now(),
+        )  # fmt: skip
 
     # ── decisions ───────────────────────────────────────────────────────────────────────────────
 
@@ -426,9 +460,13 @@ class Coordinator:
             if trial.ended or desk is None or event.segment != trial.head.segment:
                 continue
             verdict = self.policy.judge(self.study, trial, event.step)
+            self._open_round(verdict.opened)
             match verdict.action:
                 case "continue":
                     self.tell(desk.name, Continue(trial=trial.trial, ask_at=verdict.ask_at))
+                case "pause":
+                    self._freezing.add(trial.trial)
+                    self.tell(desk.name, Pause(trial=trial.trial, why=verdict.why, release=True))
                 case "prune":
                     self.tell(desk.name, Stop(trial=trial.trial, state="pruned", why=verdict.why))
                 case "stop":
@@ -483,8 +521,15 @@ class Coordinator:
         """The trial to train next, or None."""
         if self.crew.ready:
             return self.crew.ready.popleft()
-        draft = self.policy.propose(self.study)
-        return None if draft is None else self.create(draft, next_up=False)
+        match self.policy.propose(self.study):
+            case None:
+                return None
+            case Thaw() as thaw:
+                self._open_round(thaw.opened)
+                again(self, self.study.trials[thaw.trial], "thaw", thaw.why)
+                return self.crew.ready.popleft()
+            case draft:
+                return self.create(draft, next_up=False)
 
     def _order(self, trial: Trial) -> Order:
         segment, shelf = trial.head, self.shelf

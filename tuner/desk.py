@@ -22,6 +22,7 @@ from tuner.messages import (
     Job,
     Order,
     Pause,
+    Planned,
     Resume,
     Revert,
     Reverted,
@@ -85,6 +86,7 @@ class TrialDesk:
         self._seen: set[str] = set()
         self._ask_at = order.ask_at
         self._asking = False
+        self._asks, self._told = order.ask_at is not None, False
         self._pause_at: int | None = order.from_step if order.paused else None
         self._pause_request = ""
         self._extra_steps = order.extra_steps
@@ -132,6 +134,14 @@ class TrialDesk:
                 f"this trial continues from its checkpoint of step {self.order.from_step}, but the function took a "
                 "step before it called run.state(...). Register the state before the first step."
             )
+        if self._asks and not self._told:
+            self._told = True
+            self._channel.emit(
+                Planned(
+                    trial=self.order.trial, segment=self.segment, steps=self.run.planned,
+                    resumable=self._saver.possible, at=self._channel.now(),
+                )
+            )  # fmt: skip
         self._channel.passed(self.order.trial, done)
         if self.verdict is None:
             self._change_what_is_due()

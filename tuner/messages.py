@@ -213,6 +213,17 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """The function is about to take its first step of a trial that will be weighed: see `records.TrialPlanned`."""
+
+    trial: int
+    segment: int
+    steps: int | None
+    resumable: bool
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
     """The trial stands at a decision point and waits for a verdict."""
 
@@ -338,7 +349,7 @@ class Forgot:
 
 
 WorkerEvent: TypeAlias = (
-    Forgot | Started | Reported | Waiting | Held | Saved | Changed | Reverted | Did | Warned | Ended | Beat
+    Forgot | Started | Planned | Reported | Waiting | Held | Saved | Changed | Reverted | Did | Warned | Ended | Beat
 )
 """What a worker itself says; an executor adds which worker said it."""
 

@@ -14,6 +14,7 @@ class Panda:
 
     adaptive = False
     asks = False
+    thaws = False
     wanted = 1
     losses = 20  # a long run may well outlive a few machines
 
@@ -22,6 +23,10 @@ class Panda:
 
     def propose(self, study: StudyState) -> Draft | None:  # noqa: ARG002 - a policy's word
         """Nothing beyond the one trial, which is there from the start."""
+        return None
+
+    def planned(self, trial: Trial) -> str | None:  # noqa: ARG002
+        """However long it means to train."""
         return None
 
     def spent(self, study: StudyState) -> str | None:
@@ -38,7 +43,7 @@ class Panda:
         """On it goes."""
         return Verdict(action="continue", why="", ask_at=None)
 
-    def ended(self, trial: Trial) -> None:
+    def ended(self, study: StudyState, trial: Trial) -> None:
         """Nothing to give back."""
 
     def may_retry(self, error: Sequence[str], tries: int) -> bool:  # noqa: ARG002

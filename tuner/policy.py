@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tuner.proposals import RoundPlan
 from tuner.records import Purpose, Settings
-from tuner.stopping import Verdict
+from tuner.stopping import Thaw, Verdict
 from tuner.study import StudyState, Trial
 
 if TYPE_CHECKING:
@@ -62,8 +62,17 @@ class Policy(Protocol):
         """Takes in a study that already has trials."""
         ...
 
-    def propose(self, study: StudyState) -> Draft | None:
-        """The next trial, or None when there is none to start."""
+    @property
+    def thaws(self) -> bool:
+        """Whether it decides when a trial that it has paused goes on."""
+        ...
+
+    def propose(self, study: StudyState) -> Draft | Thaw | None:
+        """The next trial, one to take up again, or None when there is none to train."""
+        ...
+
+    def planned(self, trial: Trial) -> str | None:
+        """A trial's function has said what it means to do; what to remark about that, or None."""
         ...
 
     def spent(self, study: StudyState) -> str | None:
@@ -78,7 +87,7 @@ class Policy(Protocol):
         """What a trial that waits at `step` is told."""
         ...
 
-    def ended(self, trial: Trial) -> None:
+    def ended(self, study: StudyState, trial: Trial) -> None:
         """A trial is over."""
         ...
 

@@ -50,7 +50,10 @@ class Configured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundOpened:
-    """A stage of coarse-to-fine begins: `box` maps each parameter to its interval of the unit cube."""
+    """A stage of coarse-to-fine begins: `box` maps each parameter to its interval of the unit cube.
+
+    `memo` is what the sampler keeps with it, or None.
+    """
 
     round: int
     first_trial: int
@@ -58,6 +61,7 @@ class RoundOpened:
     seen: int
     why: str
     at: float
+    memo: Json = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,14 +118,33 @@ class TrialStarted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrialPlanned:
+    """What a training function means to do, known once it is about to take its first step.
+
+    `steps` is how many it asked `run.steps` for, None where it takes them one by one; `resumable` says whether it has
+    told how to save its state.
+    """
+
+    trial: int
+    segment: int
+    steps: int | None
+    resumable: bool
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrialHeld:
-    """A trial stands still without having ended: paused by someone, or lost with its worker."""
+    """A trial stands still without having ended: paused by someone, or lost with its worker.
+
+    `frozen` says that the stopping rule paused it, and alone decides whether it goes on.
+    """
 
     trial: int
     state: Literal["paused", "lost", "running"]
     step: int
     why: str
     at: float
+    frozen: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,6 +279,7 @@ Record: TypeAlias = (
     | TrialCreated
     | SegmentOpened
     | TrialStarted
+    | TrialPlanned
     | TrialHeld
     | TrialEnded
     | Reported
@@ -276,6 +300,7 @@ TABLES: dict[str, type[Any]] = {
     "trials": TrialCreated,
     "segments": SegmentOpened,
     "starts": TrialStarted,
+    "plans": TrialPlanned,
     "holds": TrialHeld,
     "ends": TrialEnded,
     "reports": Reported,

@@ -19,7 +19,9 @@ class CheckpointFacts:
     bytes: int
     score: float | None
     trial_score: float | None
-    trial_alive: bool  # running or paused, or to be thawed: it may go on from its newest checkpoint
+    trial_alive: bool  # running or paused: it may go on from its newest checkpoint
+    trial_frozen: bool = False  # paused by the stopping rule: it may be taken up again, if it promises most
+    trial_steps: int = 0
     pinned: bool  # by a person, before an adjustment without a verdict, or the parent of a live segment
 
 
@@ -64,8 +66,10 @@ def retain(
 def evict(checkpoints: Sequence[CheckpointFacts], *, budget_bytes: int) -> list[Drop]:
     """What to delete, least promising first, until the rest fits the budget.
 
-    Ended trials go before live ones, the worst trial first; within a trial the oldest first and its best last. Never
-    chosen: the pinned, the newest of a live trial, and the best of the best trial; so the rest may exceed the budget.
+    Ended trials go before live ones, the worst trial first; within a trial the oldest first and its best last. Between
+    them go those that the stopping rule has paused: first what is least to train again, since scores at different steps
+    do not compare. Never chosen: the pinned, the newest of a trial in training or paused by a person, and the best of
+    the best trial; so the rest may exceed the budget.
     """
     excess = sum(each.bytes for each in checkpoints) - budget_bytes
     newest = {each.trial: each for each in sorted(checkpoints, key=lambda each: each.sequence)}
@@ -75,10 +79,13 @@ def evict(checkpoints: Sequence[CheckpointFacts], *, budget_bytes: int) -> list[
 
     def protected(each: CheckpointFacts) -> bool:
         kept_best = each.trial == worst_first[-1] and each == best[each.trial]
-        return each.pinned or kept_best or (each.trial_alive and each == newest[each.trial])
+        goes_on = each.trial_alive and not each.trial_frozen
+        return each.pinned or kept_best or (goes_on and each == newest[each.trial])
 
-    def order(each: CheckpointFacts) -> tuple[bool, int, bool, int]:
-        return (each.trial_alive, place[each.trial], each == best[each.trial], each.sequence)
+    def order(each: CheckpointFacts) -> tuple[int, int, int, bool, int]:
+        standing = 1 if each.trial_frozen else 2 if each.trial_alive else 0
+        steps = each.trial_steps if each.trial_frozen else 0
+        return (standing, steps, place[each.trial], each == best[each.trial], each.sequence)
 
     drops: list[Drop] = []
     for each in sorted((each for each in checkpoints if not protected(each)), key=order):
@@ -88,6 +95,8 @@ def evict(checkpoints: Sequence[CheckpointFacts], *, budget_bytes: int) -> list[
         scored = _number(each.trial_score) > -math.inf
         rank = _ordinal(len(place) - place[each.trial])
         standing = f"ranks {rank} of {len(place)} with checkpoints" if scored else "has no score"
+        if each.trial_frozen:
+            standing = f"is paused after {each.trial_steps} steps, least to train again"
         why = f"evicted: disk budget {_size(budget_bytes)}, trial {each.trial} {standing}"
         drops.append(Drop(checkpoint=each.checkpoint, why=why))
     return drops

@@ -146,6 +146,8 @@ def recover(coordinator: Coordinator, *, failed_too: bool) -> None:
             if coordinator.executor.outlives:
                 coordinator.orphans.add(trial.trial)  # its worker may still stand there
             continue  # whoever paused it resumes it
+        if trial.frozen and coordinator.policy.thaws:
+            continue
         if trial.state == "paused":
             again(coordinator, trial, "thaw", f"goes on after: {trial.why}")
         elif trial.state == "waiting" and coordinator.store.left_clean:

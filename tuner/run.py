@@ -76,6 +76,8 @@ class Run:
         self._in_step = False
         self._loops = False
         self._extra = 0
+        self.planned: int | None = None
+        """How many steps the loop is to take, once it has begun; None where a framework owns it."""
 
     @property
     def done(self) -> int:
@@ -114,6 +116,7 @@ class Run:
         What is reported inside the step that begins at k counts for step k+1, the steps then done, so that a report and
         the checkpoint of the same moment carry the same number.
         """
+        self.planned = count + self._extra
         while self._done + self._in_step < count + self._extra and self.step():
             yield self._done
             if self._in_step and self._done + 1 >= count + self._extra:

@@ -36,7 +36,8 @@ class Shelf:
     def drops(self, study: StudyState, trial: Trial, now: float) -> list[CheckpointDropped]:
         """What may go after a checkpoint of `trial` was saved or the trial ended."""
         facts = [self._facts(study, each) for each in study.kept(trial)]
-        chosen = retain(facts, last=1, best=1, milestones=False) if _over(study, trial) else retain(facts)
+        settled = trial.frozen or _over(study, trial)
+        chosen = retain(facts, last=1, best=1, milestones=False) if settled else retain(facts)
         gone = {each.checkpoint for each in chosen}
         if self._budget is not None:
             everything = [each for each in study.checkpoints.values() if each.kept and each.checkpoint not in gone]
@@ -99,7 +100,10 @@ class Shelf:
             score=None if score is None else study.signed(score),
             trial_score=None if trial.best_score is None else study.signed(trial.best_score),
             trial_alive=not _over(study, trial),
-            pinned=each.kind in ("pinned", "beginning") or (not _over(study, trial) and _needed(trial, each)),
+            trial_frozen=trial.frozen,
+            trial_steps=trial.steps,
+            pinned=each.kind in ("pinned", "beginning")
+            or (not trial.frozen and not _over(study, trial) and _needed(trial, each)),
         )
 
 

@@ -125,7 +125,7 @@ class SweepSteering:
                 node=trial.node, error="", traceback="", at=coordinator.executor.now(),
             )
         )  # fmt: skip
-        coordinator.policy.ended(trial)
+        coordinator.policy.ended(coordinator.study, trial)
         return f"trial {trial.trial} will not start"
 
     def _add(self, coordinator: Coordinator, request: Requested) -> str:

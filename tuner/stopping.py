@@ -15,18 +15,32 @@ from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from tuner.errors import SettingsError, did_you_mean
+from tuner.errors import SettingsError
+from tuner.proposals import RoundPlan
 from tuner.records import Goal
 from tuner.study import Curve, StudyState, Trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What a trial that waits at a decision point is told; `ask_at` is the next step at which to ask (None: never)."""
+    """What a trial that waits at a decision point is told; `ask_at` is the next step at which to ask (None: never).
 
-    action: Literal["continue", "prune", "stop"]
+    `opened` is a round that begins with it, if one does.
+    """
+
+    action: Literal["continue", "pause", "prune", "stop"]
     why: str
     ask_at: int | None
+    opened: RoundPlan | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thaw:
+    """A run that stands still is to go on, rather than a trial to begin."""
+
+    trial: int
+    why: str
+    opened: RoundPlan | None = None
 
 
 class StoppingRule(Protocol):
@@ -266,16 +280,6 @@ class Median(_RungRule):
             stops,
             f"its best score {best:g} is {relation} than {bar:g}, the median of {len(others)} others' averages",
         )
-
-
-_RULES: dict[str, type[Off | Asha | Median]] = {"auto": Asha, "asha": Asha, "median": Median, "off": Off}
-
-
-def rule_by_name(name: str) -> StoppingRule:
-    """The rule of that name with its defaults; "auto" is successive halving."""
-    if name not in _RULES:
-        raise SettingsError(f"stopping={name!r} is unknown. {did_you_mean(name, _RULES)}")
-    return _RULES[name]()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,7 +41,13 @@ DATABASE = "study.db"
 
 _METADATA = sa.MetaData()
 _scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # `json.loads` without looking for spaces
-_COLUMN_TYPES: dict[Any, Any] = {int: sa.BigInteger, float: sa.Double, str: sa.Text, bytes: sa.LargeBinary}
+_COLUMN_TYPES: dict[Any, Any] = {
+    bool: sa.Boolean,
+    int: sa.BigInteger,
+    float: sa.Double,
+    str: sa.Text,
+    bytes: sa.LargeBinary,
+}
 
 
 def _column(name: str, annotation: Any) -> tuple[sa.Column[Any], bool]:

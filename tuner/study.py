@@ -140,6 +140,12 @@ class Trial:
     curve: Curve | None = None
     checkpoints: tuple[int, ...] = ()
     stands_still: bool = False
+    frozen: bool = False
+    """Whether it is paused because the stopping rule said so."""
+    planned: int | None = None
+    """How many steps its function means to take, where it has said so."""
+    resumable: bool | None = None
+    """Whether its function has told how to save its state; None while that is not known."""
 
     @property
     def head(self) -> Segment:
@@ -194,6 +200,7 @@ class Round:
     box: Mapping[str, tuple[float, float]]
     seen: int
     why: str
+    memo: Any
 
 
 @dataclass(slots=True)
@@ -299,7 +306,7 @@ class StudyState:
 
     def _round_opened(self, record: rec.RoundOpened) -> None:
         box = {name: (float(low), float(high)) for name, (low, high) in record.box.items()}
-        self.rounds.append(Round(record.round, record.first_trial, box, record.seen, record.why))
+        self.rounds.append(Round(record.round, record.first_trial, box, record.seen, record.why, record.memo))
 
     def _trial_created(self, record: rec.TrialCreated) -> None:
         if record.trial != len(self.trials):
@@ -326,7 +333,8 @@ class StudyState:
             if record.cause not in ("adjust", "revert") or trial.ended:  # else it goes on in the same worker
                 self._become(trial, "waiting", record.why)
             self.live[trial.trial] = trial
-            trial.stands_still = trial.stands_still and record.cause != "thaw"
+            if record.cause == "thaw":
+                trial.stands_still = trial.frozen = False
             if trial.ended_at is not None:  # a trial that was over is taken up again
                 self.ended_order.remove(trial.trial)
                 self.revivals += 1
@@ -343,8 +351,13 @@ class StudyState:
         trial.node, trial.worker = record.node, record.worker
         self._become(trial, "running", "")
 
+    def _trial_planned(self, record: rec.TrialPlanned) -> None:
+        trial = self.trials[record.trial]
+        trial.planned, trial.resumable = record.steps, record.resumable
+
     def _trial_held(self, record: rec.TrialHeld) -> None:
         trial = self.trials[record.trial]
+        trial.frozen = record.frozen
         if trial.resumed_at is not None:
             trial.seconds += record.at - trial.resumed_at
         trial.resumed_at = record.at if record.state == "running" else None
@@ -355,7 +368,7 @@ class StudyState:
     def _trial_ended(self, record: rec.TrialEnded) -> None:
         trial = self.trials[record.trial]
         self._become(trial, record.state, record.why)
-        trial.stands_still = False
+        trial.stands_still = trial.frozen = False
         self._reach(trial, record.step)
         trial.best_step, trial.best_score = record.best_step, record.best_score
         trial.started, trial.seconds, trial.node = record.started, record.seconds, record.node
@@ -457,6 +470,7 @@ _APPLY: dict[type[Any], Callable[[StudyState, Any], None]] = {
     rec.TrialCreated: StudyState._trial_created,
     rec.SegmentOpened: StudyState._segment_opened,
     rec.TrialStarted: StudyState._trial_started,
+    rec.TrialPlanned: StudyState._trial_planned,
     rec.TrialHeld: StudyState._trial_held,
     rec.TrialEnded: StudyState._trial_ended,
     rec.Reported: StudyState._reported,

@@ -216,7 +216,7 @@ def test_in_optuna_each_end_of_a_trial_is_told_for_what_it_is() -> None:
     study.tell(pruned, state=optuna.trial.TrialState.PRUNED)
     study.ask().suggest_float("x", 0, 10)
     seen = [(outcome.state, outcome.score, outcome.steps) for outcome in onlooker.outcomes[1:]]
-    assert seen == [("completed", -2.5, 0), ("diverged", None, 0), ("failed", None, 0), ("pruned", -4.0, 7)]
+    assert seen == [("completed", -2.5, 1), ("diverged", None, 1), ("failed", None, 1), ("pruned", -4.0, 7)]
     assert all(outcome.point == (0.5,) for outcome in onlooker.outcomes[1:])
 
 

@@ -7,19 +7,22 @@ import math
 import re
 import zlib
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast, overload
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.study import StudyDirection
 from optuna.trial import TrialState as OptunaState
 
 from tuner.errors import SettingsError
-from tuner.proposals import Outcome, Point, Proposal, RoundPlan
+from tuner.proposals import Outcome, Point, Proposal, RoundPlan, marks_of
 from tuner.records import TrialState
 from tuner.space import Choice, Parameter, Space
+from tuner.surrogate.ledger import Ledger
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -41,6 +44,7 @@ class UnitCubeSampler(optuna.samplers.BaseSampler):
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
             raise SettingsError(f"seed must be a whole number from 0 up, got {seed!r}. Try seed=0.")
         self.seed = seed
+        self._known: dict[tuple[str, int], _Known] = {}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(seed={self.seed})"
@@ -68,10 +72,16 @@ class UnitCubeSampler(optuna.samplers.BaseSampler):
         cube = _Cube({name: d for name, d in search_space.items() if not d.single()})
         if not cube.distributions:
             return {}
-        past = study.get_trials(deepcopy=False) if self.adaptive else []
+        if not self.adaptive:
+            return cube.settings(self._propose_again(cube.space, trial.number, (), ()).point)
+        past = study.get_trials(deepcopy=False)
         rounds = [plan for other in past if (plan := cube.plan(other.system_attrs.get(self._ROUND))) is not None]
-        proposal = self._propose_again(cube.space, trial.number, _Outcomes(cube, past, study), rounds)
-        if proposal.opened is not None and self.adaptive:
+        key = study.study_name, cube.mark
+        known = self._known.pop(key, None) or _Known()  # whoever has it owns it: others, in other threads, make theirs
+        known.learn(cube, [other for other in past if other.number != trial.number], study.direction)
+        proposal = self._propose_again(cube.space, trial.number, known.ledger, rounds)
+        self._known = {key: known}
+        if proposal.opened is not None:
             note = cube.note(proposal.opened)
             study._storage.set_trial_system_attr(trial._trial_id, self._ROUND, note)
         return cube.settings(proposal.point)
@@ -151,62 +161,70 @@ class _Cube:
 
     def note(self, plan: RoundPlan) -> dict[str, Any]:
         box = {name: list(sides) for name, sides in plan.box.items()}
-        return {"round": plan.round, "first_trial": plan.first_trial, "box": box, "why": plan.why, "space": self._mark}
+        return {
+            "round": plan.round, "first_trial": plan.first_trial, "box": box, "why": plan.why, "memo": plan.memo,
+            "space": self.mark,
+        }  # fmt: skip
 
     def plan(self, note: Mapping[str, Any] | None) -> RoundPlan | None:
         """The round a note speaks of, unless the ranges have changed since."""
-        if note is None or note["space"] != self._mark:
+        if note is None or note["space"] != self.mark:
             return None
         box = {name: (float(low), float(high)) for name, (low, high) in note["box"].items()}
-        return RoundPlan(round=note["round"], first_trial=note["first_trial"], box=box, why=note["why"])
+        return RoundPlan(
+            round=note["round"], first_trial=note["first_trial"], box=box, why=note["why"], memo=note["memo"]
+        )
 
-    @property
-    def _mark(self) -> int:
+    @cached_property
+    def mark(self) -> int:
+        """Tells these ranges from others."""
         return zlib.crc32(repr(sorted(self.distributions.items())).encode())
 
 
-class _Outcomes(Sequence[Outcome]):
-    """The ended trials of an Optuna study, converted when first looked at: most proposals never do."""
+class _Known:
+    """What is known of an Optuna study's trials; those that are over are looked at once."""
 
-    def __init__(self, cube: _Cube, trials: Sequence[FrozenTrial], study: Study) -> None:
-        self._cube, self._trials, self._study = cube, trials, study
-        self._converted: list[Outcome] | None = None
+    def __init__(self) -> None:
+        self.ledger = Ledger()
+        self._over: set[int] = set()
 
-    def _all(self) -> list[Outcome]:
-        if self._converted is None:
-            sign = -1.0 if self._study.direction == optuna.study.StudyDirection.MINIMIZE else 1.0
-            found = (_outcome_of(self._cube, trial, sign) for trial in self._trials)
-            self._converted = [outcome for outcome in found if outcome is not None]
-        return self._converted
+    def learn(self, cube: _Cube, trials: Sequence[FrozenTrial], direction: StudyDirection) -> None:
+        sign = -1.0 if direction == StudyDirection.MINIMIZE else 1.0
+        for trial in trials:
+            if trial.number in self._over:
+                continue
+            if (outcome := _outcome_of(cube, trial, sign)) is not None:
+                self.ledger.put(outcome)
+            if trial.state.is_finished():
+                self._over.add(trial.number)
 
-    def __len__(self) -> int:
-        return len(self._all())
 
-    def __iter__(self) -> Iterator[Outcome]:
-        return iter(self._all())
-
-    @overload
-    def __getitem__(self, index: int) -> Outcome: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Outcome]: ...
-    def __getitem__(self, index: int | slice) -> Outcome | Sequence[Outcome]:
-        return self._all()[index]
+_STATES: dict[OptunaState, TrialState] = {
+    OptunaState.COMPLETE: "completed",
+    OptunaState.PRUNED: "pruned",
+    OptunaState.FAIL: "failed",  # where a NaN ends too
+    OptunaState.RUNNING: "running",
+    OptunaState.WAITING: "waiting",
+}
 
 
 def _outcome_of(cube: _Cube, trial: FrozenTrial, sign: float) -> Outcome | None:
-    point = cube.point(trial.params) if trial.state.is_finished() else None
-    if point is None:
+    """The trial in the present ranges; None where it lies outside."""
+    if (point := cube.point(trial.params)) is None:
         return None
     finite = trial.value is not None and math.isfinite(trial.value)
-    states: dict[OptunaState, TrialState] = {
-        OptunaState.COMPLETE: "completed" if finite else "diverged",  # Optuna lets an infinite value complete
-        OptunaState.PRUNED: "pruned",
-        OptunaState.FAIL: "failed",  # where a NaN ends too
-    }
-    score = sign * trial.value if finite and trial.value is not None else None
-    return Outcome(
-        trial=trial.number, point=point, state=states[trial.state], score=score, steps=trial.last_step or 0
-    )  # fmt: skip
+    state = _STATES[trial.state]
+    if state == "completed" and not finite:
+        state = "diverged"  # Optuna lets an infinite value complete
+    curve = {step: value for step, value in sorted(trial.intermediate_values.items()) if math.isfinite(value)}
+    if finite and trial.value is not None:  # of one that was pruned it is, as a rule, the last report's
+        curve[max([1, *curve])] = trial.value
+    over = trial.state.is_finished()
+    best = max((sign * value for value in curve.values()), default=None)
+    score = None if state == "diverged" else sign * trial.value if finite and trial.value is not None else best
+    marks = marks_of([max(1, step) for step in curve], list(curve.values()), sign)
+    steps = max(curve, default=0) if curve else int(over)
+    return Outcome(trial=trial.number, point=point, state=state, score=score, steps=steps, marks=marks)
 
 
 def dimension_of(distribution: BaseDistribution) -> Parameter | Choice:

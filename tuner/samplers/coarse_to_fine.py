@@ -1,245 +1,219 @@
-"""Knows coarse to fine: spread the trials over the whole space, then look closer and closer where they do best.
+"""Knows coarse to fine: look over the whole space, then closer and closer where the best may still be found.
 
-Round 0 covers the unit cube evenly. Each later round has a box, drawn when its first trial is, from the outcomes seen
-by then; the box and its reason are recorded. What keeps a wrong zoom from being final:
+Round 0 is coarse: the middle of the space and an even spread. Later rounds learn: a Gaussian process over settings and
+training steps (`surrogate/`) says what a run with any settings may end with. A round opens whenever a quarter more has
+been seen. Its box is the part of the space that may still hold something better than the best there is or is expected;
+so it shrinks as more is known, shifts, and widens again when what was believed turns out wrong. The box, the reason and
+the process are recorded with the round.
 
-* a box is never below 0.4 of the one before, nor below 0.05, on any parameter;
-* every fifth draw of a fine round comes from the whole cube, every second once the box is narrow; a good one there
-  moves or widens the box;
-* a box grows beyond an edge where the best trial sits.
-
-The promising trials are the best d+1 of d parameters. Those that diverged or failed never count as promising, and a
-stretch of a parameter where most did is left out. A pruned trial counts by the score it had reached: it stands above a
-completed one only where it had already beaten it.
+Inside the box a trial gets the settings that promise most (expected improvement). What keeps a wrong zoom from being
+final: every sixth trial is an even draw from the whole cube, whatever is believed.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.proposals import Outcome, Proposal, RoundPlan
+from tuner.proposals import Box, Outcome, Point, Proposal, RoundPlan
 from tuner.samplers.base import UnitCubeSampler
-from tuner.samplers.quasi_random import random_point, sobol_point
+from tuner.samplers.quasi_random import sobol_point
 from tuner.space import Choice, Parameter, Space
+from tuner.surrogate.ledger import Ledger, ledger_of
+from tuner.surrogate.outlook import Outlook
 
 Floats: TypeAlias = NDArray[np.float64]
-Flags: TypeAlias = NDArray[np.bool_]
-Rows: TypeAlias = NDArray[np.intp]
 
 _WHOLE = (0.0, 1.0)
-_SHRINK = 0.4  # a round's width is at least this share of the one before
-_NARROWEST = 0.05  # of the whole range: beyond, settings differ less than two runs of the same settings do
-_MARGIN = 0.05  # of the box before, kept on both sides of the promising trials
-_EDGE = 0.15  # of the box before: the best trial sits at the edge when it is nearer than this
-_STRIDE = 0.1  # of the whole range: how far a box grows beyond that edge at least, so that a narrow one is not stuck
-_GLOBAL_EVERY, _GLOBAL_EVERY_WHEN_NARROW = 5, 2  # a box with little left to find leaves draws to look elsewhere
-_NARROW = 0.15
-_ENOUGH_BAD, _MOSTLY_BAD = 4, 0.75  # trials, and their share, that speak against a stretch
-_TRIED = 3  # an option tried more seldom is not given up
-_TELLING = 0.8  # promising values spread over more than this say nothing
+_COARSE = 4  # trials before anything is learned: the model says more than more even draws would
+_MORE = 1.25  # a round opens when this many times as much has been seen as when the last one did
+_GLOBAL_EVERY = 6
+_HELD = 10  # trials for which a box that a person sets stays
+_HOPE = 2.5  # standard deviations: how far above its expectation a place may still turn out
+_NEARLY_ALL = 0.9  # of a range: more of it is not worth a word
+_EVEN, _NEAR = 256, 256  # candidates: even ones in the box, and others near the runs that are expected to end best
+_NEARBY = (-2.0, -0.3)  # how far from them, as powers of ten of the whole range
+_FEW = 3  # about so many parameters differ from the leader's
+_MARGIN = 0.02  # of the whole range, around what may still be best
+_AT_THE_END = 0.02  # nearer than this, the best trial sits at an end of the space
 
 _SPREAD = "an even spread over the whole space"
-_GLOBAL = "a global draw, so that a wrong zoom is never final"
-_KEPT = "the box stays as it was"
+_GLOBAL = "an even draw from the whole space, so that a wrong zoom is never final"
 
 
 class CoarseToFineSampler(UnitCubeSampler):
-    """Searches the whole space first, then boxes around the trials that did best, round after round.
+    """Searches the whole space first, then where the best may still be found, round after round.
 
-    Of d parameters, round 0 has max(12, 3(d+1)) trials and each later round 2(d+2). Which round a trial belongs to
-    follows from its number alone, so parallel trials never wait for one another. A box that a person sets holds for
-    one round; the next one starts from it.
+    Round 0 has four trials at least. A box that a person sets holds for ten. Any number of trials may be in training
+    at once: what they are expected to reach is taken for granted, so they do not crowd.
     """
 
     def propose(
         self, space: Space, seed: int, trial: int, outcomes: Sequence[Outcome], rounds: Sequence[RoundPlan]
     ) -> Proposal:
-        """A point of the round that the trial's number falls in; `opened` carries the round where it is a new one."""
-        latest = next((plan for plan in reversed(rounds) if plan.first_trial <= trial), None)
-        due = _due(latest, trial, len(space))
-        if latest is not None and due.round == latest.round:
-            return _draw(space, seed, trial, latest, None)
-        plan = _open(space, due, latest, outcomes)
-        return _draw(space, seed, trial, plan, plan)
+        """A point of the present round; `opened` carries the round where it is a new one."""
+        opened = self.due(space, seed, trial, outcomes, rounds)
+        plan = opened or rounds[-1]
+        numbers = self.numbers([*rounds, plan])
+        ledger = ledger_of(outcomes)
+        view = ledger.view(space)
+        even = sobol_point(len(space), seed, trial)
+        if numbers is None or view.blind:
+            if trial == 0 and opened is not None:
+                even, why = (0.5,) * len(space), "the middle of the space"
+            else:
+                even, why = _within(even, space, plan.box), _SPREAD
+            return Proposal(point=even, why=why, at_once=True, round=plan.round, opened=opened)
+        if trial % _GLOBAL_EVERY == _GLOBAL_EVERY - 1:
+            even = sobol_point(len(space), seed, trial // _GLOBAL_EVERY, stream=1)  # sixth points are uneven
+            return Proposal(point=even, why=_GLOBAL, at_once=True, round=plan.round, opened=opened)
+        point, why = _most_promising(space, np.random.default_rng([seed, trial]), plan, view.under(numbers), ledger)
+        return Proposal(point=point, why=why, round=plan.round, opened=opened)
+
+    def due(
+        self, space: Space, seed: int, trial: int, outcomes: Sequence[Outcome], rounds: Sequence[RoundPlan]
+    ) -> RoundPlan | None:
+        """The round that is to open before trial number `trial` is drawn or a run is weighed; None: not yet."""
+        if not rounds:
+            return _plan(0, trial, dict.fromkeys(space, _WHOLE), f"{_SPREAD}: nothing is known yet", None)
+        if trial < _COARSE:
+            return None
+        view = ledger_of(outcomes).view(space)
+        latest = rounds[-1]
+        if view.blind or (latest.memo is not None and view.looks < _MORE * latest.memo["looks"]):
+            return None
+        if latest.memo is None and latest.round > 0 and trial < latest.first_trial + _HELD:
+            return None  # somebody has set this box
+        numbers = view.learned(self.numbers(rounds))
+        box, why, ends = _box(space, np.random.default_rng([seed, trial, 1]), latest, view.under(numbers))
+        return _plan(latest.round + 1, trial, box, why, {"numbers": numbers, "looks": view.looks, "ends": ends})
+
+    def numbers(self, rounds: Sequence[RoundPlan]) -> list[float] | None:
+        """The process learned in the latest round that learned one."""
+        return next((plan.memo["numbers"] for plan in reversed(rounds) if plan.memo is not None), None)
 
 
-@dataclass(frozen=True)
-class _Due:
-    round: int
-    first_trial: int
+def _plan(number: int, first_trial: int, box: Box, why: str, memo: Mapping[str, object] | None) -> RoundPlan:
+    return RoundPlan(round=number, first_trial=first_trial, box=box, why=f"round {number}: {why}", memo=memo)
 
 
-def _due(latest: RoundPlan | None, trial: int, dimensions: int) -> _Due:
-    """The round of this trial, counted on from the latest one known."""
-    number, first = (latest.round, latest.first_trial) if latest else (0, 0)
-    size = _size(number, dimensions)
-    if trial < first + size:
-        return _Due(number, first)
-    fine = _size(1, dimensions)
-    further = (trial - first - size) // fine
-    return _Due(number + 1 + further, first + size + further * fine)
+def _within(even: Point, space: Space, box: Box) -> Point:
+    sides = [box.get(name, _WHOLE) for name in space]
+    return tuple(low + u * (high - low) for u, (low, high) in zip(even, sides, strict=True))
 
 
-def _size(round_: int, dimensions: int) -> int:
-    return max(12, 3 * (dimensions + 1)) if round_ == 0 else 2 * (dimensions + 2)
+# ── what to try ─────────────────────────────────────────────────────────────────────────────────
 
 
-def _draw(space: Space, seed: int, trial: int, plan: RoundPlan, opened: RoundPlan | None) -> Proposal:
-    """A point of the plan's box; without a box the sequence of the whole cube goes on."""
-    sides = [plan.box.get(name, _WHOLE) for name in space]
-    index = trial - plan.first_trial
-    every = _GLOBAL_EVERY if max(high - low for low, high in sides) > _NARROW else _GLOBAL_EVERY_WHEN_NARROW
-    if all(side == _WHOLE for side in sides):
-        point, why = sobol_point(len(space), seed, trial), _SPREAD
-    elif index % every == every - 1:
-        # Random, not the next of Sobol's points: every second or fifth of those fills a part of the cube alone.
-        point, why = random_point(len(space), seed, trial), _GLOBAL
-    else:
-        even = sobol_point(len(space), seed, index, stream=1 + plan.first_trial)
-        point = tuple(low + u * (high - low) for u, (low, high) in zip(even, sides, strict=True))
-        why = f"drawn inside the box of round {plan.round}"
-    return Proposal(point=point, why=why, round=plan.round, opened=opened)
+def _most_promising(
+    space: Space, rng: np.random.Generator, plan: RoundPlan, outlook: Outlook, ledger: Ledger
+) -> tuple[Point, str]:
+    """The settings in the box that promise most and have not been tried."""
+    sides = np.array([plan.box.get(name, _WHOLE) for name in space])
+    low, high = sides[:, 0], sides[:, 1]
+    places = np.vstack([low + rng.random((_EVEN, len(space))) * (high - low), _near_leaders(rng, outlook)])
+    places = np.clip(places, low, high)
+    mean, deviation = outlook.of_points(_as_recorded(space, places))
+    order = np.argsort(-outlook.promise(mean, deviation), kind="stable")
+    best = places[order[0]]
+    if outlook.embedding.numeric:
+        best = outlook.refined(best, low, high)
+    for place in (best, *places[order], *rng.random((_EVEN, len(space)))):
+        point = tuple(float(u) for u in place)
+        if not ledger.has(space.to_unit(space.from_unit(point))):
+            break
+    expected, surely = outlook.of_points(np.array([space.to_unit(space.from_unit(point))]))
+    spread = outlook.spread
+    told = f"{spread.score(float(expected[0])):.4g} ± {spread.unit * float(surely[0]):.2g}"
+    best = f"the best so far being {spread.score(outlook.best):.4g}"
+    return point, f"it promises most in the box of round {plan.round}: {told}, {best}"
+
+
+def _near_leaders(rng: np.random.Generator, outlook: Outlook) -> Floats:
+    """Points near the runs that are expected to end best: a few parameters moved, by little or much."""
+    leaders = np.array([outcome.point for outcome in outlook.leaders])
+    leaders = np.where(np.isnan(leaders), rng.random(leaders.shape), leaders)
+    near = leaders[rng.integers(len(leaders), size=_NEAR)]
+    moved = rng.random(near.shape) < min(1.0, _FEW / near.shape[1])
+    moved[np.arange(_NEAR), rng.integers(near.shape[1], size=_NEAR)] = True
+    reach = 10.0 ** rng.uniform(*_NEARBY, size=(_NEAR, 1))
+    found: Floats = np.clip(near + moved * reach * rng.standard_normal(near.shape), 0.0, 1.0)
+    return found
+
+
+def _as_recorded(space: Space, places: Floats) -> Floats:
+    """Points as the record would have them: parameters that do not exist are NaN."""
+    if not any(dimension.when for dimension in space.values()):
+        return places
+    return np.array([space.to_unit(space.from_unit(place)) for place in places.tolist()])
 
 
 # ── where the box of a new round lies ───────────────────────────────────────────────────────────
 
 
-def _open(space: Space, due: _Due, before: RoundPlan | None, outcomes: Sequence[Outcome]) -> RoundPlan:
-    """The plan of a round that is due, from the one before and all outcomes so far."""
-    box = {name: before.box.get(name, _WHOLE) if before else _WHOLE for name in space}
-    if due.round == 0:
-        return _plan(due, box, f"{_SPREAD}: nothing is known yet")
-    since = before.first_trial if before else 0
-    fresh = sum(outcome.trial >= since for outcome in outcomes)
-    if fresh == 0:
-        return _plan(due, box, f"{_KEPT}: no trial of the round before has ended")
-    seen = _Seen.of(outcomes)
-    needed = len(space) + 1
-    if len(seen.ranked) < needed:
-        scored = f"{len(seen.ranked)} of {len(seen.bad)} trials have a score"
-        return _plan(due, box, f"{_KEPT}: {scored}, and {needed} are needed to tell where it is good")
-    # Many workers open a round before the last one has ended: what is not known yet narrows nothing.
-    shrink = 1 - (1 - _SHRINK) * min(1.0, fresh / (due.first_trial - since))
-    promising = seen.ranked[:needed]
-    sides = {
-        name: _choice_side(dimension, box[name], seen.points[:, column], promising)
-        if isinstance(dimension, Choice)
-        else _side(dimension, box[name], seen.points[:, column], promising, seen.bad, shrink)
-        for column, (name, dimension) in enumerate(space.items())
-    }
-    where = " and ".join(f"{name} {side.where}" for name, side in sides.items() if side.where) or "values of all kinds"
-    why = f"the best {len(promising)} of {len(seen.bad)} trials have {where}"
-    notes = [f"{name} {note}" for name, side in sides.items() for note in side.notes]
-    return _plan(due, {name: side.interval for name, side in sides.items()}, "; ".join([why, *notes]))
+def _box(
+    space: Space, rng: np.random.Generator, before: RoundPlan, outlook: Outlook
+) -> tuple[dict[str, tuple[float, float]], str, list[str]]:
+    """The part of the cube that may hold something better, the reason, and at which ends of it the best sits."""
+    places = np.vstack([rng.random((_EVEN, len(space))), _near_leaders(rng, outlook)])
+    mean, deviation = outlook.of_points(_as_recorded(space, places))
+    may = mean + _HOPE * deviation >= outlook.bar
+    leaders = np.array([outcome.point for outcome in outlook.leaders])
+    hopeful = np.vstack([places[may], leaders])
+    box, told, notes, ends = {}, [], [], []
+    for column, (name, dimension) in enumerate(space.items()):
+        u = hopeful[:, column]
+        sides = before.box.get(name, _WHOLE)
+        box[name] = side = _side(dimension, sides, u[~np.isnan(u)])
+        if (where := _where(dimension, side)) is not None:
+            told.append(f"{name} {where}")
+        if isinstance(dimension, Parameter):
+            if side[0] < sides[0] - _MARGIN:
+                notes.append(f"{name} is widened downward because it may be better there after all")
+            if side[1] > sides[1] + _MARGIN:
+                notes.append(f"{name} is widened upward because it may be better there after all")
+            at = leaders[0, column]
+            ends += [f"{name} {end}" for end, near in (("lower", at), ("upper", 1 - at)) if near < _AT_THE_END]
+    known = before.memo["ends"] if before.memo is not None else []
+    for each in ends:
+        if each not in known:
+            name, end = each.rsplit(" ", 1)
+            notes.append(f"{name} does best at the {end} end of the space: a wider space may hold a better value")
+    share, best = float(may[:_EVEN].mean()), outlook.spread.score(outlook.bar)
+    why = f"{_percent(share)} of the space may still end above {best:.4g}"
+    why += f", with {' and '.join(told)}" if told else ""
+    return box, "; ".join([why, *notes]), ends
 
 
-def _plan(due: _Due, box: Mapping[str, tuple[float, float]], why: str) -> RoundPlan:
-    return RoundPlan(round=due.round, first_trial=due.first_trial, box=box, why=f"round {due.round}: {why}")
+def _side(dimension: Parameter | Choice, before: tuple[float, float], hopeful: Floats) -> tuple[float, float]:
+    """One side of the box, from the smallest to the largest hopeful place."""
+    if not len(hopeful):
+        return before
+    if isinstance(dimension, Choice):
+        count = len(dimension.options)
+        cells = np.minimum(hopeful * count, count - 1).astype(int)
+        return float(cells.min() / count), float((cells.max() + 1) / count)
+    low, high = max(0.0, float(hopeful.min()) - _MARGIN), min(1.0, float(hopeful.max()) + _MARGIN)
+    return round(low, 6), round(high, 6)
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """The ended trials as arrays: a row of `points` each, which went bad, and those with a score, best first."""
-
-    points: Floats
-    bad: Flags
-    ranked: Rows
-
-    @classmethod
-    def of(cls, outcomes: Sequence[Outcome]) -> _Seen:
-        bad = np.array([outcome.state in ("diverged", "failed") for outcome in outcomes])
-        scores = np.array([math.nan if outcome.score is None else outcome.score for outcome in outcomes], dtype=float)
-        scores[bad | ~np.isfinite(scores)] = -math.inf
-        order = np.argsort(-scores, kind="stable")
-        points = np.array([outcome.point for outcome in outcomes], dtype=float)
-        return cls(points, bad, order[: int(np.isfinite(scores).sum())])
+def _where(dimension: Parameter | Choice, side: tuple[float, float]) -> str | None:
+    """A side in words; None where it is nearly the whole range."""
+    low, high = side
+    if high - low > _NEARLY_ALL:
+        return None
+    if isinstance(dimension, Choice):
+        count = len(dimension.options)
+        return " or ".join(str(option) for option in dimension.options[round(low * count) : round(high * count)])
+    return f"{_text(dimension, low)} to {_text(dimension, high)}"
 
 
-@dataclass(frozen=True)
-class _Side:
-    """One side of a box: its interval, where the promising values lie, and what else there is to say of it."""
-
-    interval: tuple[float, float]
-    where: str = ""
-    notes: tuple[str, ...] = ()
-
-
-def _side(parameter: Parameter, before: tuple[float, float], u: Floats, best: Rows, bad: Flags, shrink: float) -> _Side:
-    """The interval around the promising values of a numeric parameter."""
-    promising = u[best][~np.isnan(u[best])]
-    if len(promising) < 2:  # it exists in too few of the promising trials to say where it does well
-        return _Side(before)
-    leader, inner_low, inner_high = float(promising[0]), float(promising.min()), float(promising.max())
-    width = before[1] - before[0]
-    low, high = inner_low - _MARGIN * width, inner_high + _MARGIN * width
-    narrowest = min(1.0, max(shrink * width, _NARROWEST, _cell(parameter)))
-    if high - low < narrowest:
-        low = min(max(leader - narrowest / 2, high - narrowest), low)
-        high = low + narrowest
-    notes = []
-    if before[0] > 0 and abs(leader - before[0]) < _EDGE * width:
-        low -= max(width / 2, _STRIDE)
-        notes.append("is widened downward because the best trial sits at the edge of the box")
-    if before[1] < 1 and abs(leader - before[1]) < _EDGE * width:
-        high += max(width / 2, _STRIDE)
-        notes.append("is widened upward because the best trial sits at the edge of the box")
-    low, high = max(0.0, min(low, 1.0 - narrowest)), min(1.0, max(high, narrowest))
-    top = _cut(u, bad)
-    if top < high:
-        high = max(top, inner_high)
-        notes.append(f"above {_text(parameter, top)} is left out because most trials there diverged or failed")
-    bottom = 1 - _cut(1 - u, bad)
-    if bottom > low:
-        low = min(bottom, inner_low)
-        notes.append(f"below {_text(parameter, bottom)} is left out because most trials there diverged or failed")
-    for end, near in (("lower", leader), ("upper", 1 - leader)):
-        if near < _NARROWEST:
-            notes.append(f"does best at the {end} end of the space: a wider space may hold a better value")
-    first, last = _text(parameter, inner_low), _text(parameter, inner_high)
-    where = "" if inner_high - inner_low > _TELLING else first if first == last else f"{first} to {last}"
-    return _Side((round(low, 6), round(high, 6)), where, tuple(notes))
-
-
-def _choice_side(choice: Choice, before: tuple[float, float], u: Floats, best: Rows) -> _Side:
-    """The neighbouring options that hold all promising and all hardly tried ones: order means nothing among options."""
-    count = len(choice.options)
-    cells = np.minimum(np.nan_to_num(u, nan=-1.0) * count, count - 1).astype(int)
-    cells[np.isnan(u)] = -1
-    promising = sorted(set(cells[best].tolist()) - {-1})
-    if not promising:
-        return _Side(before)
-    hardly_tried = [option for option in range(count) if np.count_nonzero(cells == option) < _TRIED]
-    kept = [*promising, *hardly_tried]
-    where = "" if len(promising) == count else " or ".join(str(choice.options[option]) for option in promising)
-    return _Side((min(kept) / count, (max(kept) + 1) / count), where)
-
-
-def _cut(u: Floats, bad: Flags) -> float:
-    """The place above which nearly all trials went bad; 1 where there is none."""
-    if np.count_nonzero(bad) < _ENOUGH_BAD:
-        return 1.0
-    there = ~np.isnan(u)
-    order = np.argsort(-u[there], kind="stable")
-    places, went_bad = u[there][order], bad[there][order]
-    bad_above = np.cumsum(went_bad)
-    enough = (bad_above >= _ENOUGH_BAD) & (bad_above >= _MOSTLY_BAD * np.arange(1, len(places) + 1)) & went_bad
-    if not enough.any() or went_bad.all():
-        return 1.0
-    last = int(np.flatnonzero(enough)[-1])
-    return float((places[last] + places[last + 1]) / 2) if last + 1 < len(places) else 1.0
-
-
-def _cell(parameter: Parameter) -> float:
-    """The share of the unit interval that the widest whole number takes; 0 for floats."""
-    if parameter.type == "float":
-        return 0.0
-    return max(parameter.place(end + 0.5) - parameter.place(end - 0.5) for end in (parameter.low, parameter.high))
+def _percent(share: float) -> str:
+    return "less than 1 %" if share < 0.01 else f"{share:.0%}".replace("%", " %")
 
 
 def _text(parameter: Parameter, u: float) -> str:

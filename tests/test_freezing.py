@@ -1,0 +1,247 @@
+"""Runs stand still and go on by what settings and curve promise; a slow start is no end."""
+
+from __future__ import annotations
+
+import math
+import os
+import pickle
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tuner
+from tuner.records import TrialHeld
+from tuner.space import Space, linear
+from tuner.store import Store
+
+SPACE = Space(rate=linear(0.0, 1.0), width=linear(0.0, 1.0))
+WHOLE = 64
+
+
+class Memory:
+    """What a training function keeps between steps."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def state_dict(self) -> dict[str, list[int]]:
+        return {"steps": self.steps}
+
+    def load_state_dict(self, state: dict[str, list[int]]) -> None:
+        self.steps = state["steps"]
+
+
+def curve(rate: float, width: float, step: int) -> float:
+    """Best at (0.7, 0.3); a small rate rises fast and stays low, as learning rates do."""
+    end = 1 - (rate - 0.7) ** 2 - (width - 0.3) ** 2
+    return end * (1 - math.exp(-step / (4 + 30 * rate)))
+
+
+def climb(run: tuner.Run) -> None:
+    memory = Memory()
+    run.state(memory)
+    for _ in run.steps(WHOLE):
+        memory.steps.append(run.done + 1)
+        assert memory.steps == list(range(1, len(memory.steps) + 1))  # each step once, in order, whoever was paused
+        run.report(score=curve(run.params["rate"], run.params["width"], len(memory.steps)))
+
+
+def forgetful(run: tuner.Run) -> None:
+    for step in run.steps(WHOLE):
+        run.report(score=curve(run.params["rate"], run.params["width"], step + 1))
+
+
+def sweep(results: Path, train: Any = climb, **more: Any) -> tuner.Study:
+    options: dict[str, Any] = {"trials": 30, "executor": "local", "clock": "virtual", "parallel": 1, **more}
+    return tuner.sweep(
+        train, SPACE, name="night", objective="score", results=results, progress="off", **options
+    )  # fmt: skip
+
+
+def whys(study: tuner.Study, cause: str) -> list[str]:
+    return [str(why) for why in study.segments.query("cause == @cause")["why"]]
+
+
+def held(results: Path) -> list[TrialHeld]:
+    store = Store.open(results / "night" / "study.db")
+    found = list(store.read(TrialHeld))
+    store.close()
+    return found
+
+
+def test_runs_pause_at_rungs_and_go_on_where_they_promise_most(tmp_path: Path) -> None:
+    study = sweep(tmp_path)
+    trials = study.trials
+    assert set(trials["state"]) == {"completed", "paused"}
+    assert trials["steps"].sum() < 0.7 * 30 * WHOLE
+    assert all(step in (1, 2, 4, 8, 16, 32, WHOLE) for step in trials["steps"])
+    assert whys(study, "thaw")
+    assert study.best is not None
+    assert study.best.score > 0.8  # 0.86 is the most there is: the best rate is slow, and has not come to its end
+
+
+def test_every_pause_and_return_says_why(tmp_path: Path) -> None:
+    study = sweep(tmp_path)
+    paused = held(tmp_path)
+    assert paused
+    assert all(each.frozen and each.why.startswith(f"paused at step {each.step}: ") for each in paused)
+    assert any("new settings promise more" in each.why for each in paused)
+    told = whys(study, "thaw")
+    assert any("promises most: " in why and "the best so far being" in why for why in told)
+    assert any("is expected to end best: " in why for why in told)
+
+
+def test_a_run_that_starts_slowly_but_may_still_cross_is_not_given_up(tmp_path: Path) -> None:
+    def late(run: tuner.Run) -> None:
+        run.state(memory := Memory())
+        for step in run.steps(WHOLE):
+            memory.steps.append(step)
+            fast = 0.6 * (1 - math.exp(-(step + 1) / 3))
+            slow = 1.2 * (step + 1) / WHOLE  # behind until step 31, then far ahead
+            run.report(score=fast + run.params["rate"] * (slow - fast))
+
+    study = sweep(tmp_path, late, trials=30)
+    assert study.best is not None
+    assert study.best.params["rate"] > 0.9
+    asha = sweep(tmp_path / "asha", late, trials=30, stopping="asha")
+    assert asha.best is not None
+    assert study.best.score > asha.best.score
+
+
+def test_scores_are_compared_at_the_end_not_where_runs_happen_to_stand(tmp_path: Path) -> None:
+    study = sweep(tmp_path)
+    finished = study.trials.query("state == 'completed'")
+    cut_off = study.trials.query("state == 'paused'")
+    ends = [curve(row["params.rate"], row["params.width"], WHOLE) for _, row in cut_off.iterrows()]
+    assert max(ends) < finished["objective"].max() + 0.05  # what was let stand still would hardly have won
+
+
+@pytest.mark.parametrize("parallel", [2, 5])
+def test_several_workers_freeze_and_thaw_the_same_way(tmp_path: Path, parallel: int) -> None:
+    study = sweep(tmp_path, parallel=parallel)
+    assert set(study.trials["state"]) == {"completed", "paused"}
+    assert study.best is not None
+    assert study.best.score > 0.8
+
+
+def test_a_budget_of_steps_is_spent_to_the_last_by_runs_that_pause_and_go_on(tmp_path: Path) -> None:
+    study = sweep(tmp_path, trials=None, budget_steps=500)
+    assert study.trials["steps"].sum() == 500
+
+
+def test_the_same_seed_gives_the_same_study(tmp_path: Path) -> None:
+    one, other = sweep(tmp_path / "one", seed=3), sweep(tmp_path / "other", seed=3)
+    assert one.reports.equals(other.reports)
+    assert whys(one, "thaw") == whys(other, "thaw")
+
+
+def test_more_trials_asked_for_later_take_up_runs_that_stood_still(tmp_path: Path) -> None:
+    first = sweep(tmp_path, trials=12)
+    paused = set(first.trials.query("state == 'paused'")["trial"])
+    first.close()
+    more = sweep(tmp_path, trials=16)
+    assert len(more.trials) == 16
+    assert paused
+    assert set(more.trials.query("state == 'paused'")["trial"]) != paused
+
+
+def test_without_run_state_runs_that_fall_behind_are_stopped_and_that_is_said_once(tmp_path: Path) -> None:
+    study = sweep(tmp_path, forgetful)
+    assert set(study.trials["state"]) == {"completed", "pruned"}
+    said = [text for text in study.notes["text"] if "run.state" in text]
+    assert len(said) == 1
+    assert "are stopped for good" in said[0]
+
+
+def test_random_draws_are_not_kept_waiting_by_one_bad_draw(tmp_path: Path) -> None:
+    study = sweep(tmp_path, sampler="random", trials=40)
+    assert len(study.trials) == 40
+    assert study.best is not None
+    assert study.best.score > 0.75
+
+
+def test_a_grid_is_tried_out_to_its_last_point(tmp_path: Path) -> None:
+    study = sweep(tmp_path, sampler="grid", trials=20)
+    assert len(study.trials) == 20
+
+
+def test_with_an_optuna_sampler_runs_that_fall_behind_are_stopped_as_asha_does(tmp_path: Path) -> None:
+    import optuna
+
+    study = sweep(tmp_path, sampler=optuna.samplers.TPESampler(), trials=25)
+    assert set(study.trials["state"]) == {"completed", "pruned"}
+
+
+def test_runs_that_diverge_or_fail_are_no_obstacle(tmp_path: Path) -> None:
+    def brittle(run: tuner.Run) -> None:
+        run.state(memory := Memory())
+        for step in run.steps(WHOLE):
+            memory.steps.append(step)
+            if run.params["rate"] > 0.8 and step >= 5:
+                run.report(score=math.nan)
+            if run.params["width"] > 0.9 and step >= 5:
+                raise ValueError("too wide")
+            run.report(score=curve(run.params["rate"], run.params["width"], step + 1))
+
+    study = sweep(tmp_path, brittle, trials=40, failures_in_a_row=40)
+    assert study.best is not None
+    assert study.best.score > 0.75
+    assert study.best.params["rate"] <= 0.8
+
+
+def heavy(run: tuner.Run) -> None:
+    """Its checkpoints take a megabyte."""
+    ballast: list[bytes] = []
+
+    def save(folder: Path) -> None:
+        (folder / "state").write_bytes(pickle.dumps((run.done, os.urandom(1_000_000))))
+
+    def load(folder: Path) -> None:
+        ballast.append((folder / "state").read_bytes())
+
+    run.state(save=save, load=load)
+    for step in run.steps(WHOLE):
+        run.report(score=curve(run.params["rate"], run.params["width"], step + 1))
+
+
+def test_paused_runs_keep_to_the_disk_budget_and_one_that_cannot_go_on_says_so(tmp_path: Path) -> None:
+    study = sweep(tmp_path, heavy, trials=25, disk_budget_gb=6e6 / 2**30)
+    assert any("evicted: disk budget 6.0 MB" in text for text in study.notes["text"])
+    lies = sum(path.stat().st_size for path in (tmp_path / "night" / "checkpoints").rglob("*") if path.is_file())
+    assert lies < 7.5e6  # the budget, and one that was being written
+    given_up = study.trials.query("state == 'pruned'")
+    assert len(given_up)
+    assert all("cannot go on: its checkpoint was evicted: disk budget 6.0 MB" in why for why in given_up["why"])
+    paused = study.trials.query("state == 'paused'")
+    assert len(paused) <= 7
+
+
+def slow_climb(run: tuner.Run) -> None:
+    memory = Memory()
+    run.state(memory)
+    for _ in run.steps(WHOLE):
+        time.sleep(0.002)
+        memory.steps.append(run.done + 1)
+        run.report(score=curve(run.params["rate"], run.params["width"], len(memory.steps)), pid=float(os.getpid()))
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("default")
+def test_through_ray_a_pause_frees_the_worker_and_any_worker_takes_the_run_up_from_its_checkpoint(
+    tmp_path: Path,
+) -> None:
+    study = sweep(tmp_path, slow_climb, executor="ray", clock="wall", address="local", parallel=2, trials=24)
+    assert set(study.trials["state"]) == {"completed", "paused"}
+    thawed = study.segments.query("cause == 'thaw'")
+    assert len(thawed)
+    assert (thawed["from_step"] > 0).all()
+    pids = study.reports.query("name == 'pid'").groupby("trial")["value"].nunique()
+    assert study.reports["value"][study.reports["name"] == "pid"].nunique() == 2  # workers are never replaced
+    assert pids.max() == 2  # and at least one run has been with both
+    scores = study.reports.query("name == 'score' and head")
+    assert not scores.duplicated(["trial", "step"]).any()
+    for row in scores.itertuples():
+        settings = study.state.trials[row.trial].params
+        assert row.value == pytest.approx(curve(settings["rate"], settings["width"], row.step))

@@ -1,0 +1,18 @@
+"""Knows the stopping rules by name."""
+
+from __future__ import annotations
+
+from tuner.errors import SettingsError, did_you_mean
+from tuner.freezing import FreezeThaw
+from tuner.stopping import Asha, Median, Off, StoppingRule
+
+_RULES: dict[str, type[FreezeThaw | Asha | Median | Off]] = {
+    "auto": FreezeThaw, "asha": Asha, "median": Median, "off": Off,
+}  # fmt: skip
+
+
+def rule_by_name(name: str) -> StoppingRule:
+    """The rule of that name with its defaults: auto, asha, median or off; else a `SettingsError`."""
+    if name not in _RULES:
+        raise SettingsError(f"stopping={name!r} is unknown. {did_you_mean(name, _RULES)}")
+    return _RULES[name]()

@@ -1,0 +1,129 @@
+"""Knows how outcomes become what a process can learn from: places, shares of training, scores of one spread."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tuner.proposals import Outcome
+from tuner.space import Choice, Space
+from tuner.surrogate.gaussian_process import Floats, Integers, Rows
+
+MOST_ROWS = 250
+"""Beyond so many the process learns from a part of what is known: the best, the newest, and some of the rest."""
+_MARKS_A_RUN = 3
+_FLOOR = 3.0  # spreads below the median: what is worse is only bad, however bad it is
+_WITHOUT_A_PLACE = 0.5  # where a parameter that does not exist is put; its parent tells the two apart
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """A space as coordinates between which distance means something: a place a parameter, a corner an option."""
+
+    columns: tuple[tuple[int, int], ...]
+    """(parameter, option) of each feature; option −1 for a number."""
+    options: tuple[int, ...]
+    """How many options each parameter has; 0 for a number."""
+
+    @classmethod
+    def of(cls, space: Space) -> Embedding:
+        """The embedding of this space."""
+        options = tuple(len(each.options) if isinstance(each, Choice) else 0 for each in space.values())
+        columns = [
+            (parameter, option)
+            for parameter, count in enumerate(options)
+            for option in (range(count) if count else (-1,))
+        ]
+        return cls(tuple(columns), options)
+
+    @property
+    def groups(self) -> Integers:
+        """The parameter that each feature belongs to."""
+        return np.array([parameter for parameter, _ in self.columns], dtype=np.int64)
+
+    @property
+    def numeric(self) -> bool:
+        """Whether every feature is a number's own place."""
+        return not any(self.options)
+
+    def features(self, points: Sequence[Sequence[float]] | Floats) -> Floats:
+        """Points of the unit cube (n, d) as features (n, c)."""
+        places = np.asarray(points, dtype=float).reshape(-1, len(self.options))
+        features = np.empty((len(places), len(self.columns)))
+        for column, (parameter, option) in enumerate(self.columns):
+            u = places[:, parameter]
+            if option < 0:
+                features[:, column] = u
+            else:  # two options lie √2·√½ = 1 apart, as the ends of a range do
+                cell = np.minimum(np.nan_to_num(u) * self.options[parameter], self.options[parameter] - 1).astype(int)
+                features[:, column] = math.sqrt(0.5) * (cell == option)
+                features[np.isnan(u), column] = np.nan
+        return np.nan_to_num(features, nan=_WITHOUT_A_PLACE)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The scale on which scores are compared: mean 0, standard deviation 1, and below a floor all are one."""
+
+    middle: float
+    unit: float
+    floor: float
+
+    @classmethod
+    def of(cls, scores: Floats) -> Spread:
+        """Of these finite scores; the floor keeps a few terrible ones from making all good ones look alike."""
+        median, upper = np.quantile(scores, (0.5, 0.75))
+        spread = upper - median if upper > median else float(scores.std())
+        floor = float(median - _FLOOR * spread) if spread > 0 else float(scores.min())
+        kept = np.maximum(scores, floor)
+        return cls(float(kept.mean()), float(kept.std()) or 1.0, floor)
+
+    def of_score(self, score: Floats | float) -> Floats:
+        """Scores on the scale."""
+        return (np.maximum(score, self.floor) - self.middle) / self.unit
+
+    def score(self, value: float) -> float:
+        """The way back."""
+        return self.middle + self.unit * value
+
+
+def bad(outcome: Outcome) -> bool:
+    """Whether a run went wrong: it says that its settings are bad, not how bad."""
+    return outcome.state in ("diverged", "failed")
+
+
+def rows_of(told: Sequence[Outcome], embedding: Embedding, horizon: int) -> tuple[Rows, Spread] | None:
+    """What there is to learn from runs that tell something; None before the first score.
+
+    At most `MOST_ROWS` rows, of as many runs or fewer.
+    """
+    if not any(outcome.marks for outcome in told if not bad(outcome)):
+        return None
+    marks_a_run = max(1, min(_MARKS_A_RUN, MOST_ROWS // len(told)))
+    run, step, score = [], [], []
+    for place, outcome in enumerate(told):
+        if bad(outcome):
+            run.append(place)
+            step.append(horizon)
+            score.append(-math.inf)
+            continue
+        for at, value in outcome.marks[-marks_a_run:]:
+            run.append(place)
+            step.append(at)
+            score.append(value)
+    places, scores = np.array(run, dtype=np.int64), np.array(score)
+    spread = Spread.of(scores[np.isfinite(scores)])
+    features = embedding.features([outcome.point for outcome in told])
+    trials = np.array([outcome.trial for outcome in told], dtype=np.int64)
+    progress = progress_of(np.array(step, dtype=float), horizon)
+    return Rows(features[places], progress, trials[places], spread.of_score(scores)), spread
+
+
+def progress_of(steps: Floats, horizon: int) -> Floats:
+    """Steps as shares of a whole training on a log scale: the first is 0, the last 1."""
+    if horizon <= 1:
+        return np.ones_like(steps)
+    return np.clip(np.log(np.maximum(steps, 1.0)) / math.log(horizon), 0.0, 1.0)

@@ -1,0 +1,243 @@
+"""Knows a Gaussian process over settings and training steps: what a few scores say of every other one, and how surely.
+
+The score of run i with settings x after a share τ of training (0 the first step, 1 the last, on a log scale) is
+
+    z(x, τ, i) ~ GP(0, k),   k = R(τ, τ')·(A·M(x, x') + L·⟨x−½, x'−½⟩ + C + S·[i = i']) + N·[same report]
+
+M and R are Matérn-5/2 kernels (Rasmussen & Williams 2006, eq. 4.17), M with one length a parameter. A weighs what
+depends on the settings in detail; L a slope along each parameter, which carries to the corners of the space where few
+have been; C what all curves share; S what one run has of its own, such as its seed; N the noise. All are learned: the
+most probable ones under priors that say little (`Beliefs`), by gradient (eq. 5.9).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_solve, solve_triangular
+from scipy.linalg.lapack import dpotrf, dpotri
+from scipy.optimize import minimize
+
+from tuner.surrogate.threads import on_one_thread
+
+Floats: TypeAlias = NDArray[np.float64]
+Integers: TypeAlias = NDArray[np.int64]
+
+NOBODY = -1
+"""The run of settings as such, which have no luck of their own: what they are worth, not what one try may turn out."""
+
+_SQRT5 = math.sqrt(5.0)
+_JITTER = 1e-7  # of a variance near 1: what keeps rounding from making a covariance indefinite
+_SMALLEST_VARIANCE = 1e-10
+
+
+@dataclass(frozen=True)
+class Rows:
+    """n scores: settings as `features` (n, c), `progress` (n,) in [0, 1], which `run` (n,) and the `value` (n,)."""
+
+    features: Floats
+    progress: Floats
+    run: Integers
+    value: Floats
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+
+@dataclass(frozen=True)
+class Beliefs:
+    """What is believed of a process before any score: the logarithm of each of its numbers is normal.
+
+    The lengths in [0, 1] are near 0.6·√parameters, since in many dimensions everything is far from everything (Hvarfner
+    et al. 2024). Their order: a length a group of features, then that of time, A, C, S, N, L.
+    """
+
+    groups: int
+    mean: Floats
+    deviation: Floats
+    low: Floats
+    high: Floats
+
+    @classmethod
+    def of(cls, groups: int) -> Beliefs:
+        """For settings of so many parameters, each a group of features."""
+        named = [(0.6 * math.sqrt(groups), 1.0, 0.02, 30.0)] * groups
+        named += [
+            (1.0, 0.7, 0.1, 5.0),  # the length of time, in shares of the logarithm of all steps
+            (1.0, 1.0, 0.02, 20.0),  # A
+            (0.5, 1.0, 2.5e-3, 20.0),  # C
+            (0.01, 1.5, 1e-5, 2.7),  # S: two runs of the same settings differ by a tenth of the spread
+            (1e-3, 1.5, 1e-6, 0.5),  # N
+            (1.0, 1.0, 1e-3, 20.0),  # L
+        ]
+        mean, deviation, low, high = np.array(named).T
+        return cls(groups, np.log(mean), deviation, np.log(low), np.log(high))
+
+
+class Process:
+    """The process with given `numbers` (logarithms, see `Beliefs`); `groups[j]` is the parameter of feature j."""
+
+    def __init__(self, numbers: Sequence[float] | Floats, groups: Integers) -> None:
+        self.numbers = np.asarray(numbers, dtype=float)
+        self.groups = groups
+        count = int(groups.max()) + 1
+        self._inverse = np.exp(-self.numbers[:count])[groups]
+        self._inverse_time = math.exp(-self.numbers[count])
+        self._detail, self._common, self._own, self._noise, self._slope = np.exp(self.numbers[count + 1 :]).tolist()
+        self._slope *= 12.0 / count  # so that it is the variance of an even point of the cube
+
+    def covariance(self, one: Rows, other: Rows) -> Floats:
+        """Between the true scores of two sets of rows: (n, m)."""
+        near = _matern(_squares(one.features * self._inverse, other.features * self._inverse))
+        near *= self._detail
+        near += self._slope * ((one.features - 0.5) @ (other.features - 0.5).T)
+        near += self._common
+        near += self._own * ((one.run[:, None] == other.run[None, :]) & (one.run != NOBODY)[:, None])
+        near *= _matern(np.square((one.progress[:, None] - other.progress[None, :]) * self._inverse_time))
+        return near
+
+    def variance(self, rows: Rows) -> Floats:
+        """Of each row's true score, knowing nothing: (n,)."""
+        slope: Floats = self._slope * np.square(rows.features - 0.5).sum(axis=1)
+        slope += self._detail + self._common
+        slope[rows.run != NOBODY] += self._own
+        return slope
+
+    def given(self, rows: Rows) -> Posterior:
+        """What is known once these scores are."""
+        return Posterior(self, rows)
+
+
+class Posterior:
+    """A process that knows some scores."""
+
+    @on_one_thread
+    def __init__(self, process: Process, rows: Rows) -> None:
+        self.process, self.rows = process, rows
+        known = process.covariance(rows, rows)
+        known[np.diag_indices(len(rows))] += process._noise + _JITTER
+        self._factor = _cholesky(known)
+        self._weights = cho_solve((self._factor, True), rows.value, check_finite=False)
+
+    @on_one_thread
+    def at(self, rows: Rows) -> tuple[Floats, Floats]:
+        """Mean and variance of the true score at each row; its value is not looked at."""
+        across = self.process.covariance(rows, self.rows)
+        told = solve_triangular(self._factor, across.T, lower=True, check_finite=False)
+        variance = self.process.variance(rows) - np.square(told).sum(axis=0)
+        return across @ self._weights, np.maximum(variance, _SMALLEST_VARIANCE)
+
+    def slope(self, features: Floats, progress: float) -> tuple[float, float, Floats, Floats]:
+        """At one point, of settings as such: mean, variance, and the gradient of either by the features."""
+        process, known = self.process, self.rows
+        away = (features - known.features) * process._inverse
+        r = _SQRT5 * np.sqrt(np.square(away).sum(axis=1))
+        fall = np.exp(-r)
+        time = _matern(np.square((progress - known.progress) * process._inverse_time))
+        middle, others = features - 0.5, known.features - 0.5
+        across = time * (process._detail * (1 + r + r * r / 3) * fall + process._slope * (others @ middle))
+        across += time * process._common
+        steep = (time * process._detail * (5 / 3) * (1 + r) * fall)[:, None]
+        gradient = process._slope * time[:, None] * others - steep * away * process._inverse
+        told = cho_solve((self._factor, True), across, check_finite=False)
+        total = process._detail + process._common + process._slope * float(middle @ middle)
+        variance = max(total - float(across @ told), _SMALLEST_VARIANCE)
+        return (
+            float(across @ self._weights),
+            variance,
+            gradient.T @ self._weights,
+            2 * process._slope * middle - 2 * gradient.T @ told,
+        )
+
+
+@on_one_thread
+def learned(rows: Rows, groups: Integers, start: Sequence[float] | None = None, iterations: int = 15) -> list[float]:
+    """The most probable numbers of a process given the scores, from `start` on or from the beliefs (L-BFGS-B).
+
+    Costs iterations × n²·(n/2 + 20·parameters) operations or so: a tenth of a second for 250 rows.
+    """
+    beliefs = Beliefs.of(int(groups.max()) + 1)
+    objective = _Objective(rows, groups, beliefs)
+    first = beliefs.mean if start is None or len(start) != len(beliefs.mean) else np.asarray(start, dtype=float)
+    found: Any = minimize(
+        objective, np.clip(first, beliefs.low, beliefs.high), jac=True, method="L-BFGS-B",
+        bounds=list(zip(beliefs.low, beliefs.high, strict=True)), options={"maxiter": iterations},
+    )  # fmt: skip
+    return [float(number) for number in found.x]
+
+
+class _Objective:
+    """Minus the log posterior of a process's numbers, and its gradient (Rasmussen & Williams 2006, eq. 5.8 and 5.9)."""
+
+    def __init__(self, rows: Rows, groups: Integers, beliefs: Beliefs) -> None:
+        self._value, self._beliefs = rows.value, beliefs
+        by_feature = np.square(rows.features.T[:, :, None] - rows.features.T[:, None, :])
+        self._apart = np.array([by_feature[groups == group].sum(axis=0) for group in range(beliefs.groups)])
+        self._apart_in_time = np.square(rows.progress[:, None] - rows.progress[None, :])
+        self._same = (rows.run[:, None] == rows.run[None, :]).astype(float)
+        centred = rows.features - 0.5
+        self._slopes = (12.0 / beliefs.groups) * (centred @ centred.T)
+
+    def __call__(self, numbers: Floats) -> tuple[float, Floats]:
+        count, value = self._beliefs.groups, self._value
+        shrunk = np.exp(-2 * numbers[: count + 1])
+        detail, common, own, noise, slope = np.exp(numbers[count + 1 :])
+        r = _SQRT5 * np.sqrt(np.tensordot(shrunk[:count], self._apart, axes=1))
+        fall = np.exp(-r)
+        near = (1 + r + r * r / 3) * fall
+        t = np.sqrt(5 * shrunk[count] * self._apart_in_time)
+        fade = np.exp(-t)
+        time = (1 + t + t * t / 3) * fade
+        among = detail * near + slope * self._slopes + common + own * self._same
+        covariance = among * time
+        covariance[np.diag_indices(len(value))] += noise + _JITTER
+        factor, failed = dpotrf(covariance, lower=1, clean=1)
+        if failed:
+            return 1e10, np.zeros_like(numbers)
+        half, _ = dpotri(factor, lower=1)
+        inverse = half + np.tril(half, -1).T
+        weights = inverse @ value
+        left = inverse - np.outer(weights, weights)  # the gradient by a number is half of its product with dK
+        in_time = left * time
+        gradient = np.empty_like(numbers)
+        steep = in_time * (detail * (5 / 3) * (1 + r) * fall)
+        gradient[:count] = np.tensordot(self._apart, steep, axes=2) * shrunk[:count]
+        gradient[count] = np.vdot(left * among, (5 / 3) * (1 + t) * fade * self._apart_in_time) * shrunk[count]
+        gradient[count + 1] = np.vdot(in_time, near) * detail
+        gradient[count + 2] = in_time.sum() * common
+        gradient[count + 3] = np.vdot(in_time, self._same) * own
+        gradient[count + 4] = np.trace(left) * noise
+        gradient[count + 5] = np.vdot(in_time, self._slopes) * slope
+        surprise = (numbers - self._beliefs.mean) / self._beliefs.deviation
+        fit = 0.5 * float(value @ weights) + float(np.log(np.diag(factor)).sum())
+        return fit + 0.5 * float(surprise @ surprise), 0.5 * gradient + surprise / self._beliefs.deviation
+
+
+def _squares(one: Floats, other: Floats) -> Floats:
+    """Squared distances between rows, by the cosine rule: rounding may leave a small negative one."""
+    apart = -2 * one @ other.T
+    apart += np.square(one).sum(axis=1)[:, None]
+    apart += np.square(other).sum(axis=1)[None, :]
+    return np.maximum(apart, 0.0, out=apart)
+
+
+def _matern(squared: Floats) -> Floats:
+    """The Matérn-5/2 correlation of points at these squared distances, in lengths."""
+    r = np.sqrt(5 * squared)
+    correlation: Floats = (1 + r + r * r / 3) * np.exp(-r)
+    return correlation
+
+
+def _cholesky(covariance: Floats) -> Floats:
+    jitter = 0.0
+    while True:
+        factor, failed = dpotrf(covariance + jitter * np.eye(len(covariance)), lower=1, clean=1)
+        if not failed:
+            found: Floats = factor
+            return found
+        jitter = max(10 * jitter, _JITTER)

@@ -1,0 +1,136 @@
+"""Knows all trials of a study by what became of them, one entry a trial, and what of them is worth learning from."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import overload
+
+from tuner.proposals import Outcome, Point
+from tuner.records import ENDED, TrialState
+from tuner.space import Space
+from tuner.surrogate.evidence import MOST_ROWS, bad
+from tuner.surrogate.outlook import View
+
+_BUSY: frozenset[TrialState] = frozenset({"waiting", "running", "lost"})
+
+
+class Ledger(Sequence[Outcome]):
+    """Outcomes by the number of their trial; what a trial is known by is replaced when it is known by more.
+
+    An entry costs about as much whether there are ten others or ten thousand.
+    """
+
+    def __init__(self, outcomes: Iterable[Outcome] = ()) -> None:
+        self.version = 0
+        """Grows with every entry."""
+        self.looks = 0
+        """How much has been seen: one a trial for every doubling of its steps, and one for its end."""
+        self._entries: dict[int, Outcome] = {}
+        self._ranked: list[tuple[float, int]] = []  # those that tell something: minus the score, and the trial
+        self._busy: dict[int, None] = {}
+        self._tried: set[Point] = set()
+        self._planned = self._completed = self._furthest = 0
+        self._view: View | None = None
+        self._space: Space | None = None
+        for outcome in outcomes:
+            self.put(outcome)
+
+    def put(self, outcome: Outcome) -> None:
+        """Enters what a trial is known by now."""
+        trial = outcome.trial
+        if (known := self._entries.get(trial)) is not None:
+            self.looks -= _looks(known)
+            if _tells(known):
+                del self._ranked[bisect.bisect_left(self._ranked, _rank(known))]
+        self._entries[trial] = outcome
+        self.version += 1
+        self.looks += _looks(outcome)
+        if _tells(outcome):
+            bisect.insort(self._ranked, _rank(outcome))
+        if outcome.state in _BUSY:
+            self._busy[trial] = None
+        else:
+            self._busy.pop(trial, None)
+        self._tried.add(_key(outcome.point))
+        self._planned = max(self._planned, outcome.planned or 0)
+        self._furthest = max(self._furthest, outcome.steps)
+        if outcome.state == "completed":
+            self._completed = max(self._completed, outcome.steps)
+        self._view = None
+
+    def of(self, trial: int) -> Outcome:
+        """What a trial is known by; KeyError where it is not known."""
+        return self._entries[trial]
+
+    def has(self, point: Point) -> bool:
+        """Whether a trial has these very settings."""
+        return _key(point) in self._tried
+
+    @property
+    def horizon(self) -> int:
+        """How many steps a whole training takes: what functions plan, else the most that one took; at least 1."""
+        if self._planned:
+            return self._planned
+        if self._completed >= self._furthest:
+            return max(1, self._completed)
+        return 4 * self._furthest  # nobody knows yet: far, so that a long run stays interesting
+
+    def view(self, space: Space) -> View:
+        """What can be learned from all entries; made once for each state of them."""
+        if self._view is None or self._space is not space:
+            told, busy = self._telling(), [self._entries[trial] for trial in sorted(self._busy)]
+            self._view, self._space = View(space, told, busy, self.horizon, self.looks), space
+        return self._view
+
+    def _telling(self) -> list[Outcome]:
+        """Those that tell something, by number: all, or of too many the best and newest two fifths, and some others."""
+        ranked = self._ranked
+        if len(ranked) <= MOST_ROWS:
+            return [self._entries[trial] for trial in sorted(trial for _, trial in ranked)]
+        share = 2 * MOST_ROWS // 5
+        chosen = {trial for _, trial in ranked[:share]}
+        for trial in reversed(self._entries):
+            if len(chosen) >= 2 * share:
+                break
+            if _tells(self._entries[trial]):
+                chosen.add(trial)
+        stride = len(ranked) / (MOST_ROWS - len(chosen))
+        chosen |= {ranked[int(turn * stride)][1] for turn in range(MOST_ROWS - len(chosen))}
+        return [self._entries[trial] for trial in sorted(chosen)]
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Outcome]:
+        return iter(self._entries.values())
+
+    @overload
+    def __getitem__(self, index: int) -> Outcome: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Outcome]: ...
+    def __getitem__(self, index: int | slice) -> Outcome | Sequence[Outcome]:
+        return tuple(self._entries.values())[index]
+
+
+def ledger_of(outcomes: Sequence[Outcome]) -> Ledger:
+    """These outcomes as a ledger; one is taken as it is."""
+    return outcomes if isinstance(outcomes, Ledger) else Ledger(outcomes)
+
+
+def _looks(outcome: Outcome) -> int:
+    return outcome.steps.bit_length() + (outcome.state in ENDED)
+
+
+def _tells(outcome: Outcome) -> bool:
+    return bool(outcome.marks) or bad(outcome)
+
+
+def _rank(outcome: Outcome) -> tuple[float, int]:
+    return (math.inf if outcome.score is None else -outcome.score), outcome.trial
+
+
+def _key(point: Point) -> Point:
+    """A point as one can look for it: NaN is not equal to itself."""
+    return tuple(-1.0 if math.isnan(u) else u for u in point)
