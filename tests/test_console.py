@@ -134,7 +134,8 @@ def test_the_summary_tells_the_winner_the_leaders_the_rounds_and_the_files() -> 
         f"{(best.step - 1) / 100:g} at the same step",
         "diverged (",
         "where it looked",
-        "round 1",
+        "round 0",
+        "rounds more: the table rounds has them",
     ):
         assert word in text
     assert "files:" in text

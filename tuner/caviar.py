@@ -99,7 +99,7 @@ class Caviar:
         self._revivals = 0
         self._rounds: list[RoundPlan] = []
         self._opened: RoundPlan | None = None
-        self._next: tuple[int, int, Proposal] | None = None
+        self._next: tuple[tuple[int, int, int], Proposal] | None = None
         self._exhausted = False
         self._remarked = False
 
@@ -260,7 +260,8 @@ class Caviar:
             return None
         number = len(study.trials)
         version = self.ledger.version if self._proposer.adaptive else 0
-        if self._next is None or self._next[:2] != (number, version):
+        state = number, version, len(study.rounds)
+        if self._next is None or self._next[0] != state:
             self._open_due(study)
             proposal = self._proposer.propose(self.space, self.seed, number, self.ledger, self._rounds_of(study))
             if proposal is None:
@@ -269,8 +270,8 @@ class Caviar:
             # where settings do not follow from what is known, a bad draw would keep all later ones waiting
             waits = self._proposer.adaptive or self.ledger.looks < _LOOKS_A_TRIAL * number
             at_once = proposal.at_once or number < len(self._start) or not waits
-            self._next = number, version, replace(proposal, at_once=at_once)
-        return self._next[2]
+            self._next = state, replace(proposal, at_once=at_once)
+        return self._next[1]
 
     def numbers(self, study: StudyState) -> list[float] | None:
         """The process that the sampler has learned, a round that is due included; None where it learns none."""

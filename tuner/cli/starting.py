@@ -28,7 +28,11 @@ STOPPING = ("auto", "asha", "median", "off")
 @click.option("--try", "starts", multiple=True, metavar="NAME=VALUE,…", help="Known-good settings to try first.")
 @click.option("--sampler", type=click.Choice(SAMPLERS), default="coarse_to_fine", show_default=True)
 @click.option(
-    "--stopping", type=click.Choice(STOPPING), default="auto", show_default=True, help="What pauses or ends a trial early."
+    "--stopping",
+    type=click.Choice(STOPPING),
+    default="auto",
+    show_default=True,
+    help="What pauses or ends a trial early.",
 )
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--executor", type=click.Choice(["ray", "local"]), default="ray", show_default=True)

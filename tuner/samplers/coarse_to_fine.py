@@ -1,6 +1,6 @@
 """Knows coarse to fine: look over the whole space, then closer and closer where the best may still be found.
 
-Round 0 is coarse: the middle of the space and an even spread. Later rounds learn: a Gaussian process over settings and
+Round 0 is coarse: an even spread over the whole space. Later rounds learn: a Gaussian process over settings and
 training steps (`surrogate/`) says what a run with any settings may end with. A round opens whenever a quarter more has
 been seen. Its box is the part of the space that may still hold something better than the best there is or is expected;
 so it shrinks as more is known, shifts, and widens again when what was believed turns out wrong. The box, the reason and
@@ -63,11 +63,8 @@ class CoarseToFineSampler(UnitCubeSampler):
         view = ledger.view(space)
         even = sobol_point(len(space), seed, trial)
         if numbers is None or view.blind:
-            if trial == 0 and opened is not None:
-                even, why = (0.5,) * len(space), "the middle of the space"
-            else:
-                even, why = _within(even, space, plan.box), _SPREAD
-            return Proposal(point=even, why=why, at_once=True, round=plan.round, opened=opened)
+            even = _within(even, space, plan.box)
+            return Proposal(point=even, why=_SPREAD, at_once=True, round=plan.round, opened=opened)
         if trial % _GLOBAL_EVERY == _GLOBAL_EVERY - 1:
             even = sobol_point(len(space), seed, trial // _GLOBAL_EVERY, stream=1)  # sixth points are uneven
             return Proposal(point=even, why=_GLOBAL, at_once=True, round=plan.round, opened=opened)
