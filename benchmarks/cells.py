@@ -1,0 +1,126 @@
+"""Knows how searches are run and kept: a cell is one search, its result a line of a cache, so that work goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import importlib.metadata
+import json
+import multiprocessing
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import recordings
+import regret
+import replaying
+import rivals
+
+import tuner
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One search: what, by which method, how wide, from which seed."""
+
+    bench: str
+    task: str
+    method: str
+    workers: int
+    seed: int
+    budget: int
+    """Steps in all."""
+
+    @property
+    def key(self) -> str:
+        """Under which its result is kept: the cell, and the code that runs it."""
+        return json.dumps({**dataclasses.asdict(self), "code": code_of(self.method)}, sort_keys=True)
+
+
+@functools.cache
+def code_of(method: str) -> str:
+    """The version of what searches: for ours, with a hash of its source, so that no edit goes unmeasured."""
+    if method in replaying.OURS:
+        digest = hashlib.sha256()
+        root = Path(tuner.__file__).parent
+        for path in sorted(root.rglob("*.py")):
+            digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+        return f"tuner {importlib.metadata.version('tuner')} {digest.hexdigest()[:12]}"
+    packages = {"gp": ("optuna", "torch"), "cma": ("optuna", "cmaes")}.get(method.partition("+")[0], ("optuna",))
+    return ", ".join(f"{package} {importlib.metadata.version(package)}" for package in packages)
+
+
+class Cache:
+    """Results on disk, a line each; a line cut short by a crash is passed over."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._found: dict[str, Mapping[str, Any]] = {}
+        for line in path.read_text().splitlines() if path.exists() else ():
+            try:
+                kept = json.loads(line)
+                self._found[kept["key"]] = kept["result"]
+            except (ValueError, KeyError):
+                continue
+
+    def __contains__(self, cell: Cell) -> bool:
+        return cell.key in self._found
+
+    def __getitem__(self, cell: Cell) -> Mapping[str, Any]:
+        return self._found[cell.key]
+
+    def put(self, cell: Cell, result: Mapping[str, Any]) -> None:
+        """Keeps a result; it is on disk when this returns."""
+        self._found[cell.key] = result
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        torn = self._path.exists() and not self._path.read_bytes().endswith(b"\n") and self._path.stat().st_size > 0
+        with self._path.open("a") as file:
+            file.write("\n" * torn + json.dumps({"key": cell.key, "result": result}) + "\n")
+
+    def search(self, cell: Cell, scale: str) -> regret.Search:
+        """The result on a scale: `floor` or `median`."""
+        kept = self[cell]
+        return regret.Search(
+            steps=kept["steps"], seconds=kept["simulated_s"], rises=kept["rises"], best=kept["best"], bad=kept[scale]
+        )
+
+
+def measured(cells: Sequence[Cell], data: str | None, jobs: int) -> Iterator[tuple[Cell, Mapping[str, Any] | str]]:
+    """Runs cells in processes of one thread each, and yields each with its result, or the sentence why it has none."""
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[variable] = "1"  # before a child imports numpy
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="search-", dir=memory if memory.is_dir() else None) as folder:
+        pool = multiprocessing.get_context("spawn").Pool(jobs, initializer=os.setsid)  # Ctrl-C is for this process
+        with pool:
+            yield from pool.imap_unordered(functools.partial(_measured, data=data, folder=folder), cells)
+
+
+def _measured(cell: Cell, *, data: str | None, folder: str) -> tuple[Cell, Mapping[str, Any] | str]:
+    try:
+        return cell, _result(cell, data, Path(folder))
+    except KeyboardInterrupt:  # told to go: tuner has kept its study and says so
+        os._exit(1)
+    except Exception as error:  # one search that fails must not end the others
+        return cell, f"{type(error).__name__}: {error}"
+
+
+def _result(cell: Cell, data: str | None, folder: Path) -> Mapping[str, Any]:
+    recording = recordings.opened(cell.bench, data)
+    how = dict(workers=cell.workers, seed=cell.seed, budget=cell.budget)
+    began = time.perf_counter()
+    if cell.method in replaying.OURS:
+        epochs = replaying.searched(recording, cell.task, cell.method, folder=folder, **how)
+    else:
+        epochs = rivals.searched(recording, cell.task, cell.method, **how)
+    took = time.perf_counter() - began
+    return {
+        "steps": len(epochs), "simulated_s": epochs[-1][1], "rises": regret.rises(epochs),
+        "best": recording.best(cell.task), "floor": recording.floor(cell.task), "median": recording.median(cell.task),
+        "took_s": round(took, 2),
+    }  # fmt: skip

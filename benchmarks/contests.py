@@ -1,0 +1,203 @@
+"""Knows what is compared: on which data, at which budgets, by which methods, and what was promised."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import regret
+import rivals
+from regret import Traces
+from throughput import Goal, Line
+
+WORKERS = 8
+FULL = tuple(sampler for sampler in rivals.SAMPLERS)
+"""The peers that stop nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contest:
+    """One comparison of our search with its peers."""
+
+    name: str
+    about: str
+    bench: str
+    ours: str = "tuner"
+    peers: tuple[str, ...] = rivals.METHODS
+    budget: int = 1000
+    """Steps in all."""
+    points: tuple[int, ...] = (50, 100, 250, 500, 1000)
+    """Where regret is read, in `unit`s."""
+    unit: str = "epochs"
+    steps_a_unit: int = 1
+    seeds: int = 10
+    most_tasks: int | None = None
+    scale: Literal["floor", "median"] = "floor"
+    workers: tuple[int, ...] = (1,)
+    ablates: bool = True
+    """Whether the parts of our search can differ here."""
+
+    def at(self, traces: Traces, point: int) -> regret.Estimate:
+        """Regret after `point` units."""
+        return regret.at(traces, point * self.steps_a_unit)
+
+    def less_ours(self, theirs: Traces, ours: Traces, point: int | None) -> regret.Estimate | None:
+        """Their regret less ours after `point` units, or in area where it is None."""
+        return regret.difference(theirs, ours, None if point is None else point * self.steps_a_unit)
+
+
+_TRAININGS = 100
+_LCBENCH_EPOCHS = 51
+ONNX = Contest(
+    name="lcbench_onnx", about="continuous LCBench, 7 settings: the headline", bench="lcbench_onnx"
+)  # fmt: skip
+CONTESTS = {
+    contest.name: contest
+    for contest in (
+        ONNX,
+        Contest(name="lcbench", about="LCBench's table: settings snap to the nearest of 2,000 rows", bench="lcbench"),
+        Contest(name="deepobs", about="DeepOBS, the learning rate alone, measured, with divergence", bench="deepobs"),
+        Contest(
+            name="trainings", about="continuous LCBench, full trainings only; regret is 1 at a median training",
+            bench="lcbench_onnx", ours="tuner:off", peers=FULL, budget=_TRAININGS * _LCBENCH_EPOCHS,
+            points=(10, 25, 50, _TRAININGS), unit="trainings", steps_a_unit=_LCBENCH_EPOCHS, scale="median",
+            ablates=False,
+        ),
+        replace(
+            ONNX, name="workers", about=f"continuous LCBench, alone and by {WORKERS} simulated asynchronous workers",
+            workers=(1, WORKERS), peers=("random", "random+asha", "random+hyperband", "qmc+asha", "tpe", "tpe+asha"),
+        ),
+        Contest(
+            name="hpobench", about="HPOBench's tables from pip, end values only", bench="hpobench", peers=FULL,
+            budget=_TRAININGS, points=(10, 25, 50, _TRAININGS), unit="trainings", ablates=False,
+        ),
+        Contest(
+            name="digits", about="real training of a small network on scikit-learn's digits", bench="digits",
+            budget=600, points=(50, 100, 250, 600),
+        ),
+    )
+}  # fmt: skip
+
+QUICK_PEERS = ("random", "random+asha", "random+hyperband", "tpe", "tpe+asha", "cma", "gp")
+
+Results = Mapping[tuple[str, int], Mapping[regret.Pair, regret.Search]]
+"""Searches by method and number of workers."""
+
+
+def traces(contest: Contest, results: Results, method: str, workers: int = 1) -> Traces:
+    """Regret by step; empty where nothing was measured."""
+    found = results.get((method, workers), {})
+    return {pair: search.by_step(contest.budget) for pair, search in found.items()}
+
+
+# ── what was promised ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def goals(contest: Contest, results: Results) -> list[Line]:
+    """The goals of a contest with what was reached."""
+    if contest.name not in _GOALS or not results.get((contest.ours, 1)):
+        return []
+    return list(_GOALS[contest.name](contest, results))
+
+
+def _ours_at(contest: Contest, results: Results, point: int | None, at_most: float) -> Line:
+    found = traces(contest, results, contest.ours)
+    where = "area" if point is None else f"regret at {point:,} {contest.unit}"
+    value = regret.area(found) if point is None else contest.at(found, point)
+    return Line(what=f"{contest.name}: {where}", tuner=value.mean, goal=Goal(at_most=at_most))
+
+
+def _onnx(contest: Contest, results: Results) -> Iterator[Line]:
+    ours, last = traces(contest, results, contest.ours), contest.points[-1]
+    yield _ours_at(contest, results, 250, 0.077)
+    rivals_at_end = {
+        method: found for method in contest.peers if (found := _shared(traces(contest, results, method), ours))
+    }
+    if rivals_at_end:
+        best = min(rivals_at_end, key=lambda method: contest.at(rivals_at_end[method], last).mean)
+        yield Line(
+            what=f"{contest.name}: regret at 250 epochs, the pairs of {best}",
+            tuner=contest.at(_shared(ours, rivals_at_end[best]), 250).mean, beside=f"best peer, {best}, at {last:,}",
+            other=contest.at(rivals_at_end[best], last).mean, goal=Goal(at_most=1, times=True),
+        )  # fmt: skip
+    yield _ours_at(contest, results, last, 0.03)
+    yield _ours_at(contest, results, None, 0.08)
+
+
+def _table(contest: Contest, results: Results) -> Iterator[Line]:
+    ours, peer = traces(contest, results, contest.ours), traces(contest, results, "random+asha")
+    differences = [contest.less_ours(peer, ours, point) for point in contest.points]
+    behind = [-each.mean / each.error for each in differences if each is not None and each.error > 0]
+    yield Line(
+        what=f"{contest.name}: regret less random+asha's, in standard errors, at the worst of the budgets",
+        tuner=max(behind) if behind else "random+asha was not measured beside it", goal=Goal(at_most=2),
+    )  # fmt: skip
+    yield _ours_at(contest, results, contest.points[-1], 0.05)
+
+
+def _deepobs(contest: Contest, results: Results) -> Iterator[Line]:
+    yield _ours_at(contest, results, 250, 0.02)
+    yield _ours_at(contest, results, None, 0.05)
+
+
+def _trainings(contest: Contest, results: Results) -> Iterator[Line]:
+    ours, peer = traces(contest, results, contest.ours), traces(contest, results, "gp")
+    ours, peer = _shared(ours, peer), _shared(peer, ours)
+    for point in contest.points:
+        what, goal = f"{contest.name}: regret after {point} trainings, the pairs of gp", Goal(at_most=1, times=True)
+        if not peer:
+            yield Line(what=what, tuner="Optuna's GPSampler was not measured beside it", goal=goal)
+            continue
+        yield Line(
+            what=what, tuner=contest.at(ours, point).mean, beside="GPSampler", other=contest.at(peer, point).mean,
+            goal=goal,
+        )  # fmt: skip
+
+
+def _workers(contest: Contest, results: Results) -> Iterator[Line]:
+    alone, together = (results.get((contest.ours, workers), {}) for workers in (1, WORKERS))
+    pairs = sorted(alone.keys() & together.keys())
+    start = _start(contest, results)
+    for point in contest.points[1:]:
+        goal = Goal(at_least=0.85) if point == contest.points[-1] else None
+        what = f"{contest.name}: share of the sequential regret reduction after {point:,} epochs"
+        share = _share(contest, results, start, point) if pairs and start else math.nan
+        yield Line(what=what, tuner="random was not measured beside it" if math.isnan(share) else share, goal=goal)
+    if pairs:
+        seconds = [float(np.mean([each[pair].seconds for pair in pairs])) for each in (alone, together)]
+        yield Line(
+            what=f"{contest.name}: times less simulated wall-clock for the whole budget",
+            tuner=seconds[0] / seconds[1], goal=Goal(at_least=6),
+        )  # fmt: skip
+
+
+def _start(contest: Contest, results: Results) -> Traces:
+    """Where reduction is counted from: random search after one training, as good as no search."""
+    return traces(contest, results, "random")
+
+
+def _share(contest: Contest, results: Results, start: Traces, point: int) -> float:
+    """(start − regret together) / (start − regret alone), of means over the pairs that all have."""
+    alone, together = (traces(contest, results, contest.ours, workers) for workers in (1, WORKERS))
+    pairs = alone.keys() & together.keys() & start.keys()
+    if not pairs:
+        return math.nan
+    begun = np.mean([start[pair][_LCBENCH_EPOCHS - 1] for pair in pairs])
+    left = [np.mean([each[pair][point - 1] for pair in pairs]) for each in (together, alone)]
+    return float((begun - left[0]) / (begun - left[1]))
+
+
+def _shared(some: Traces, others: Traces) -> Traces:
+    return {pair: trace for pair, trace in some.items() if pair in others}
+
+
+_GOALS: Mapping[str, Callable[[Contest, Results], Iterator[Line]]] = {
+    "lcbench_onnx": _onnx,
+    "lcbench": _table,
+    "deepobs": _deepobs,
+    "trainings": _trainings,
+    "workers": _workers,
+}

@@ -1,0 +1,112 @@
+"""Knows how searches are compared: regret over the budget, paired by task and seed, with standard errors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[np.float64]
+Pair: TypeAlias = tuple[str, int]
+"""Task and seed."""
+Traces: TypeAlias = Mapping[Pair, Array]
+"""Regret after each step, by task and seed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """What one search came to: the steps at which its best score rose, and the scale to measure it on."""
+
+    steps: int
+    """How many were trained; at most the budget."""
+    seconds: float
+    """When the last of them ended, on the simulated clock."""
+    rises: Sequence[tuple[int, float, float]]
+    """Step, counted from 1; the best score from then on; the simulated second."""
+    best: float
+    bad: float
+    """The score where regret is 1: the recording's floor or its median."""
+
+    @property
+    def clipped(self) -> bool:
+        """Whether it found better than the best known, so that its regret is cut off at zero."""
+        return self.rises[-1][1] > self.best
+
+    def by_step(self, budget: int) -> Array:
+        """Regret after each step of the budget; the last is carried on where fewer were trained."""
+        return self._held([step for step, _, _ in self.rises], np.arange(1, budget + 1))
+
+    def by_second(self, seconds: Array) -> Array:
+        """Regret at each of these seconds."""
+        return self._held([at for _, _, at in self.rises], seconds)
+
+    def _held(self, when: Sequence[float], asked: Array | NDArray[np.int64]) -> Array:
+        # (best − incumbent) / (best − bad), and 1 before anything has been scored
+        scores = np.array([self.bad, *(score for _, score, _ in self.rises)])
+        regrets = np.clip((self.best - scores) / (self.best - self.bad), 0.0, 1.0)
+        held: Array = regrets[np.searchsorted(np.asarray(when, float), asked, side="right")]
+        return held
+
+
+def rises(scores: Sequence[tuple[float, float]]) -> list[tuple[int, float, float]]:
+    """The steps at which the best score rose, from every score and its second in the order trained; NaN never does."""
+    found: list[tuple[int, float, float]] = []
+    for step, (score, at) in enumerate(scores, start=1):
+        if math.isfinite(score) and (not found or score > found[-1][1]):
+            found.append((step, score, at))
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A mean over pairs of task and seed, and its standard error."""
+
+    mean: float
+    error: float
+    pairs: int
+
+    @classmethod
+    def of(cls, values: Sequence[float] | Array) -> Estimate:
+        """NaN for the error of a single pair."""
+        error = float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
+        return cls(mean=float(np.mean(values)), error=error, pairs=len(values))
+
+    def __str__(self) -> str:
+        error = "" if math.isnan(self.error) else f" ± {self.error:.3f}".replace(" 0.", " .")
+        return f"{self.mean:.3f}".replace("0.", ".", 1) + error
+
+    @property
+    def verdict(self) -> Literal["worse", "better", "none"]:
+        """What another's regret less ours says of the other: a difference under two standard errors is none."""
+        if not abs(self.mean) >= 2 * self.error or self.mean == 0:
+            return "none"
+        return "worse" if self.mean > 0 else "better"
+
+
+def at(traces: Traces, point: int) -> Estimate:
+    """Regret after `point` steps."""
+    return Estimate.of([trace[point - 1] for trace in traces.values()])
+
+
+def area(traces: Traces) -> Estimate:
+    """The mean over the budget."""
+    return Estimate.of([float(trace.mean()) for trace in traces.values()])
+
+
+def difference(theirs: Traces, ours: Traces, point: int | None, our_point: int | None = None) -> Estimate | None:
+    """Their regret less ours over the pairs that both have, after `point` steps, or in area where it is None.
+
+    With `our_point` ours is read there instead. None where they share no pair.
+    """
+    shared = sorted(theirs.keys() & ours.keys())
+    if not shared:
+        return None
+    return Estimate.of([_read(theirs[pair], point) - _read(ours[pair], our_point or point) for pair in shared])
+
+
+def _read(trace: Array, point: int | None) -> float:
+    return float(trace.mean() if point is None else trace[point - 1])

@@ -1,0 +1,309 @@
+"""How good a model an epoch buys: our search beside Optuna's on the same data, paired by task and seed.
+
+    python benchmarks/search.py --quick
+    python benchmarks/search.py --only lcbench_onnx,workers --data FOLDER --markdown results/benchmarks/search.md
+
+A measurement, not a test. It goes on where it was ended: every search that is over is a line of the cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import drawing
+import numpy as np
+import recordings
+import regret
+import replaying
+import rivals
+from cells import Cache, Cell, code_of, measured
+from contests import CONTESTS, QUICK_PEERS, Contest, Results, goals, traces
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from throughput import HEADERS, Line, load, machine, printed
+from throughput import cells as columns
+
+# ── what is to be run ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def asked(contest: Contest, options: argparse.Namespace) -> Contest:
+    """The contest as the options want it."""
+    quick: dict[str, object] = {}
+    if options.quick:
+        seeds = 1 if contest.name == "trainings" else 2
+        quick = {"seeds": seeds, "most_tasks": 2, "peers": tuple(m for m in contest.peers if m in QUICK_PEERS)}
+    contest = replace(contest, **quick)  # type: ignore[arg-type]
+    if options.seeds is not None:
+        contest = replace(contest, seeds=options.seeds)
+    if options.tasks is not None:
+        contest = replace(contest, most_tasks=options.tasks)
+    if options.methods is not None:
+        contest = replace(contest, peers=tuple(m for m in options.methods if m in rivals.METHODS))
+    return contest
+
+
+def methods_of(contest: Contest, options: argparse.Namespace) -> list[str]:
+    """Ours, its parts where they are asked for, then the peers."""
+    named = [method for method in options.methods or () if method in replaying.OURS]
+    parts = list(replaying.OURS) if options.ablation and contest.ablates else named
+    return list(dict.fromkeys([contest.ours, *parts, *contest.peers]))
+
+
+def planned(contest: Contest, tasks: Sequence[str], options: argparse.Namespace) -> Iterator[Cell]:
+    """Every search of a contest, seed by seed, so that wherever it is ended the methods share their pairs."""
+    numbered = list(enumerate(tasks))[: contest.most_tasks]
+    for offset, (number, task) in itertools.product(range(contest.seeds), numbered):
+        for method, workers in itertools.product(methods_of(contest, options), contest.workers):
+            if method.partition("+")[0] == "gp" and offset >= options.gp_seeds:
+                continue
+            yield Cell(
+                bench=contest.bench, task=task, method=method, workers=workers, seed=1000 * number + offset,
+                budget=contest.budget,
+            )  # fmt: skip
+
+
+def gathered(contest: Contest, plan: Sequence[Cell], cache: Cache) -> Results:
+    """What the cache holds of a plan."""
+    found: dict[tuple[str, int], dict[regret.Pair, regret.Search]] = {}
+    for cell in plan:
+        if cell in cache:
+            searches = found.setdefault((cell.method, cell.workers), {})
+            searches[cell.task, cell.seed] = cache.search(cell, contest.scale)
+    return found
+
+
+# ── the tables ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def header(contest: Contest) -> tuple[str, ...]:
+    """The columns of a contest's table."""
+    points = (f"{point:,}" for point in contest.points)
+    last = f"{contest.points[-1]:,}"
+    return "method", "pairs", *points, "area", f"less ours at {last}", "", "less ours in area", "", "clipped"
+
+
+def rows(contest: Contest, results: Results, workers: int) -> list[tuple[str, ...]]:
+    """A line a method, the best area first."""
+    ours = traces(contest, results, contest.ours, workers)
+    lines: list[tuple[float, tuple[str, ...]]] = []
+    for (method, width), searches in results.items():
+        if width != workers:
+            continue
+        found = traces(contest, results, method, workers)
+        area, same = regret.area(found), method == contest.ours
+        compared: list[str] = []
+        for point in (contest.points[-1], None):
+            less = None if same else contest.less_ours(found, ours, point)
+            compared += ["", ""] if less is None else [str(less), less.verdict]
+        clipped = str(sum(search.clipped for search in searches.values()))
+        read = [str(contest.at(found, point)) for point in contest.points]
+        lines.append((area.mean, (method, str(area.pairs), *read, str(area), *compared, clipped)))
+    return [line for _, line in sorted(lines)]
+
+
+def title_of(contest: Contest, workers: int) -> str:
+    """What a table shows."""
+    width = "" if len(contest.workers) == 1 else ", sequential" if workers == 1 else f", {workers} at a time"
+    return f"{contest.name}{width}: {contest.about}; regret after {contest.unit}"
+
+
+def remark(contest: Contest, results: Results) -> str:
+    """How many searches found better than the best known."""
+    ours = [search for (method, _), found in results.items() if method == contest.ours for search in found.values()]
+    every = [search for found in results.values() for search in found.values()]
+    counts = [(sum(search.clipped for search in several), len(several)) for several in (ours, every)]
+    return (
+        f"Clipped at zero regret, having found better than the best known: {counts[0][0]} of {counts[0][1]} searches "
+        f"of {contest.ours}, {counts[1][0]} of {counts[1][1]} of all."
+    )
+
+
+def shown(contest: Contest, results: Results) -> Iterator[Table]:
+    """The tables for a terminal."""
+    for workers in contest.workers:
+        table = Table(*header(contest), title=title_of(contest, workers))
+        for line in rows(contest, results, workers):
+            table.add_row(*map(Text, line), style="bold" if line[0].startswith("tuner") else "")
+        yield table
+
+
+def grid(lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    marked = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in marked)
+
+
+def markdown(
+    found: Mapping[str, tuple[Contest, Results]], lines: Sequence[Line], notes: Sequence[str],
+    pictures: Sequence[str], facts: Mapping[str, str],
+) -> str:  # fmt: skip
+    """The page for the repository, with everything that a reader needs to repeat it."""
+    tally = {verdict: sum(line.verdict == verdict for line in lines) for verdict in ("reached", "missed")}
+    about = (
+        f"Goals: {tally['reached']} reached, {tally['missed']} missed. Protocol, methods and goals: "
+        "`benchmarks/README.md`. ± is one standard error over pairs of task and seed; `less ours` is paired, and a "
+        "difference under two standard errors is none."
+    )
+    parts = ["# Search quality", about, grid([HEADERS, *map(columns, lines)]), *notes]
+    for contest, results in found.values():
+        parts.append(f"## {contest.name}")
+        for workers in contest.workers:
+            parts += [title_of(contest, workers) + ".", grid([header(contest), *rows(contest, results, workers)])]
+        parts.append(remark(contest, results))
+        parts += [
+            f"![{contest.name}]({each})" for each in pictures if Path(each).stem.startswith(f"search_{contest.name}.")
+        ]
+    parts.append("\n".join(f"- {name}: {value}" for name, value in facts.items()))
+    return "\n\n".join(parts) + "\n"
+
+
+# ── the pictures ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def pictures_of(contest: Contest, results: Results, folder: Path) -> Iterator[Path]:
+    """Regret over the budget; with several workers, also over simulated time."""
+    steps = np.arange(1, contest.budget + 1) / contest.steps_a_unit
+    first = max(1, contest.points[0] / 5)
+    for workers in contest.workers:
+        curves = {method: traces(contest, results, method, workers) for method, width in results if width == workers}
+        if curves:
+            name = f"search_{contest.name}.png" if workers == 1 else f"search_{contest.name}.{workers}.png"
+            title = title_of(contest, workers).partition(";")[0]
+            yield drawing.draw(curves, steps, title=title, axis=contest.unit, to=folder / name, first=first)
+    if len(contest.workers) > 1:
+        seconds = np.unique(np.geomspace(5, contest.budget, 400).round())
+        timed = {
+            f"{method} ({width})": {pair: search.by_second(seconds) for pair, search in searches.items()}
+            for (method, width), searches in results.items()
+            if method in (contest.ours, "random", "random+asha", "tpe+asha")
+        }
+        if timed:
+            yield drawing.draw(
+                timed, seconds, title=f"{contest.name}: by simulated time (in brackets: workers)",
+                axis="simulated seconds, one an epoch", to=folder / f"search_{contest.name}.seconds.png", first=5,
+            )  # fmt: skip
+
+
+# ── the program ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def main() -> None:
+    """Run what is not in the cache yet, then print tables and goals of all that is."""
+    options = _options()
+    console = Console() if sys.stdout.isatty() else Console(width=200)
+    notes: list[str] = []
+
+    def note(text: str) -> None:
+        if text not in notes:
+            notes.append(text)
+            console.print(text, highlight=False)
+
+    plans: dict[str, tuple[Contest, list[Cell]]] = {}
+    for name in options.only:
+        contest = asked(CONTESTS[name], options)
+        try:
+            tasks = recordings.opened(contest.bench, options.data).tasks()
+        except recordings.Absent as absent:
+            note(f"{name} is skipped: {absent}.")
+            continue
+        lacking = {method: rivals.missing(method) for method in contest.peers}
+        for sentence in filter(None, lacking.values()):
+            note(sentence)
+        contest = replace(contest, peers=tuple(method for method in contest.peers if not lacking[method]))
+        plans[name] = contest, list(planned(contest, tasks, options))
+    cache, before = Cache(options.cache), load()
+    for failure in _run([cell for _, plan in plans.values() for cell in plan], cache, options, console):
+        note(failure)
+    found = {name: (contest, gathered(contest, plan, cache)) for name, (contest, plan) in plans.items()}
+
+    lines = [line for contest, results in found.values() for line in goals(contest, results)]
+    for contest, results in found.values():
+        console.print(*shown(contest, results), remark(contest, results), sep="\n")
+    if lines:
+        console.print(printed(lines, "goals"))
+    drawn: list[Path] = []
+    for contest, results in found.values() if options.plots else ():
+        drawn += pictures_of(contest, results, options.plots)
+    if options.markdown:
+        with tempfile.TemporaryDirectory() as folder:
+            facts = machine(Path(folder))
+        facts |= {
+            "searched by": "; ".join(
+                sorted({code_of(method) for _, results in found.values() for method, _ in results})
+            ),
+            "processes": f"{options.jobs}, one thread each",
+            "load before": before,
+            "command": shlex.join(["python", *sys.argv]),
+        }
+        options.markdown.parent.mkdir(parents=True, exist_ok=True)
+        pictures = [os.path.relpath(path, options.markdown.parent) for path in drawn]
+        options.markdown.write_text(markdown(found, lines, notes, pictures, facts))
+
+
+def _run(plan: Sequence[Cell], cache: Cache, options: argparse.Namespace, console: Console) -> Iterator[str]:
+    """Runs what the cache lacks; yields what went wrong. Ctrl-C ends it early, and nothing that is over is lost."""
+    todo = list(dict.fromkeys(cell for cell in plan if cell not in cache))
+    console.print(
+        f"[dim]{len(set(plan)) - len(todo):,} searches are in {options.cache}, {len(todo):,} are to be run[/]"
+    )
+    if not todo:
+        return
+    began = said = time.monotonic()
+    done = 0
+    try:
+        for cell, result in measured(todo, options.data, options.jobs):
+            done += 1
+            if isinstance(result, str):
+                which = f"{cell.bench} {cell.task}, seed {cell.seed}, workers {cell.workers}"
+                yield f"{cell.method} failed on {which}: {result}"
+            else:
+                cache.put(cell, result)
+            if time.monotonic() - said > 20:
+                said = time.monotonic()
+                left_s = (said - began) / done * (len(todo) - done)
+                console.print(f"[dim]{done:,} of {len(todo):,}, about {left_s / 60:.0f} min left[/]")
+    except KeyboardInterrupt:
+        yield f"Interrupted after {done:,} of {len(todo):,} searches; the same command goes on."
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="few tasks, seeds and methods: under five minutes")
+    parser.add_argument("--only", default=",".join(CONTESTS), help=f"contests: {', '.join(CONTESTS)}")
+    parser.add_argument(
+        "--data", default=os.environ.get("TUNER_BENCH_DATA"),
+        help="the folder of recorded curves, with loaders/ and data/ (default: the variable TUNER_BENCH_DATA)",
+    )  # fmt: skip
+    parser.add_argument("--tasks", type=int, help="only the first so many tasks of each contest")
+    parser.add_argument("--seeds", type=int, help="seeds a task (default: 10)")
+    parser.add_argument("--gp-seeds", type=int, default=3, help="seeds a task of Optuna's GPSampler, which is slow")
+    known = (*replaying.OURS, *rivals.METHODS)
+    parser.add_argument("--methods", help=f"beside ours, only these: {', '.join(known)}")
+    parser.add_argument("--ablation", action="store_true", help="the parts of our search as well")
+    parser.add_argument("--jobs", type=int, default=2, help="processes (default: 2)")
+    parser.add_argument("--cache", type=Path, default=Path("build/search.jsonl"), help="where results are kept")
+    parser.add_argument("--markdown", type=Path, help="write the tables here")
+    parser.add_argument("--plots", type=Path, help="draw regret over the budget into this folder")
+    options = parser.parse_args()
+    options.only = [name.strip() for name in options.only.split(",")]
+    if unknown := sorted(set(options.only) - set(CONTESTS)):
+        parser.error(f"no contest named {', '.join(unknown)}; contests: {', '.join(CONTESTS)}")
+    if options.methods is not None:
+        options.methods = [name.strip() for name in options.methods.split(",")]
+        if unknown := sorted(set(options.methods) - set(known)):
+            parser.error(f"no method named {', '.join(unknown)}; methods: {', '.join(known)}")
+    return options
+
+
+if __name__ == "__main__":
+    main()
