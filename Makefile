@@ -67,6 +67,7 @@ benchmarks:
 	@echo '$(PIP) install --editable ".[benchmarks]"    # brings the peers too'
 	@echo '$(VENV)/bin/python benchmarks/throughput.py --quick'
 	@echo '$(VENV)/bin/python benchmarks/throughput.py --markdown results/benchmarks/throughput.md --json results/benchmarks/throughput.json'
+	@echo '$(VENV)/bin/python benchmarks/search.py --quick'
 
 # ── what they stand on ──────────────────────────────────────────────────────────────────────────
 

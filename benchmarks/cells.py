@@ -61,7 +61,9 @@ class Cache:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._found: dict[str, Mapping[str, Any]] = {}
-        for line in path.read_text().splitlines() if path.exists() else ():
+        text = path.read_text() if path.exists() else ""
+        self._torn = text != "" and not text.endswith("\n")
+        for line in text.splitlines():
             try:
                 kept = json.loads(line)
                 self._found[kept["key"]] = kept["result"]
@@ -78,9 +80,9 @@ class Cache:
         """Keeps a result; it is on disk when this returns."""
         self._found[cell.key] = result
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        torn = self._path.exists() and not self._path.read_bytes().endswith(b"\n") and self._path.stat().st_size > 0
         with self._path.open("a") as file:
-            file.write("\n" * torn + json.dumps({"key": cell.key, "result": result}) + "\n")
+            file.write("\n" * self._torn + json.dumps({"key": cell.key, "result": result}) + "\n")
+        self._torn = False
 
     def search(self, cell: Cell, scale: str) -> regret.Search:
         """The result on a scale: `floor` or `median`."""

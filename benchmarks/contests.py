@@ -31,6 +31,8 @@ class Contest:
     """Steps in all."""
     points: tuple[int, ...] = (50, 100, 250, 500, 1000)
     """Where regret is read, in `unit`s."""
+    judged: int | None = None
+    """Where methods are compared; the last point where it is None."""
     unit: str = "epochs"
     steps_a_unit: int = 1
     seeds: int = 10
@@ -39,6 +41,11 @@ class Contest:
     workers: tuple[int, ...] = (1,)
     ablates: bool = True
     """Whether the parts of our search can differ here."""
+
+    @property
+    def judged_at(self) -> int:
+        """The point at which methods are compared."""
+        return self.judged or self.points[-1]
 
     def at(self, traces: Traces, point: int) -> regret.Estimate:
         """Regret after `point` units."""
@@ -59,7 +66,10 @@ CONTESTS = {
     for contest in (
         ONNX,
         Contest(name="lcbench", about="LCBench's table: settings snap to the nearest of 2,000 rows", bench="lcbench"),
-        Contest(name="deepobs", about="DeepOBS, the learning rate alone, measured, with divergence", bench="deepobs"),
+        Contest(
+            name="deepobs", about="DeepOBS, the learning rate alone, measured, with divergence", bench="deepobs",
+            judged=250,
+        ),
         Contest(
             name="trainings", about="continuous LCBench, full trainings only; regret is 1 at a median training",
             bench="lcbench_onnx", ours="tuner:off", peers=FULL, budget=_TRAININGS * _LCBENCH_EPOCHS,

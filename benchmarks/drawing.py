@@ -52,7 +52,14 @@ def draw(
 
 
 def _style(name: str, ours: str | None) -> dict[str, object]:
-    sampler, _, pruner = name.partition("+")
+    """Colour by sampler, dashes by pruner; the number of workers may follow in brackets, where one worker is faint."""
+    method, _, workers = name.partition(" (")
+    sampler, _, pruner = method.partition("+")
     if ours is not None:
         return {"color": ours, "linestyle": "-", "linewidth": 2.4, "zorder": 3}
-    return {"color": _COLOURS.get(sampler, "black"), "linestyle": _DASHES.get(pruner, "-"), "linewidth": 1.1}
+    return {
+        "color": _COLOURS.get(sampler, "black"),
+        "linestyle": _DASHES.get(pruner, "-"),
+        "linewidth": 1.1,
+        "alpha": 0.45 if workers == "1)" else 1.0,
+    }

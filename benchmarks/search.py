@@ -88,7 +88,7 @@ def gathered(contest: Contest, plan: Sequence[Cell], cache: Cache) -> Results:
 def header(contest: Contest) -> tuple[str, ...]:
     """The columns of a contest's table."""
     points = (f"{point:,}" for point in contest.points)
-    last = f"{contest.points[-1]:,}"
+    last = f"{contest.judged_at:,}"
     return "method", "pairs", *points, "area", f"less ours at {last}", "", "less ours in area", "", "clipped"
 
 
@@ -102,7 +102,7 @@ def rows(contest: Contest, results: Results, workers: int) -> list[tuple[str, ..
         found = traces(contest, results, method, workers)
         area, same = regret.area(found), method == contest.ours
         compared: list[str] = []
-        for point in (contest.points[-1], None):
+        for point in (contest.judged_at, None):
             less = None if same else contest.less_ours(found, ours, point)
             compared += ["", ""] if less is None else [str(less), less.verdict]
         clipped = str(sum(search.clipped for search in searches.values()))
