@@ -160,9 +160,8 @@ def markdown(
         for workers in contest.workers:
             parts += [title_of(contest, workers) + ".", grid([header(contest), *rows(contest, results, workers)])]
         parts.append(remark(contest, results))
-        parts += [
-            f"![{contest.name}]({each})" for each in pictures if Path(each).stem.startswith(f"search_{contest.name}.")
-        ]
+        drawn = [each for each in pictures if Path(each).name.startswith(f"search_{contest.name}.")]
+        parts += [f"![{contest.name}]({each})" for each in drawn]
     parts.append("\n".join(f"- {name}: {value}" for name, value in facts.items()))
     return "\n\n".join(parts) + "\n"
 
