@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-import uuid
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -17,6 +18,7 @@ from tuner.reading import Study, fold
 from tuner.records import Goal, Settings, StudyOpened
 from tuner.run import Run
 from tuner.space import Space
+from tuner.staffing import executor_of, faces_of, shared_file
 from tuner.store import Store
 from tuner.version import version
 
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
     from tuner.coordinator import Face
-    from tuner.functions import Portable
-    from tuner.messages import Executor
     from tuner.proposals import Proposer
     from tuner.stopping import StoppingRule
     from tuner.study import StudyState
@@ -54,6 +54,7 @@ def sweep(
     address: str | None = None,
     time_budget_s: float | None = None,
     start: Settings | Sequence[Settings] | None = None,
+    warm_start: str | None = None,
     max_failures: int | None = None,
     failures_in_a_row: int = 5,
     retries: int | Mapping[str, int] = 0,
@@ -71,6 +72,7 @@ def sweep(
     `trials` counts all trials of the study (64 where neither it nor another budget is given), `budget_steps` all
     training steps; `time_budget_s` counts this call. `parallel` is how many train at a time: as many as the cluster
     holds, with `cpus` and `gpus` each. `start` are known-good settings to try first; what they leave open is drawn.
+    `warm_start` names another study in `results`, whose five best settings come next, as far as they fit the space.
     `retries` says how often a trial that raised is tried again, by class of error where it is a mapping; a worker
     that dies costs no retry. `time_limit_s` bounds one trial, `silence_limit_s` the time it may go without a step or a
     report. `disk_budget_gb` bounds the study's checkpoints (10, or half of what is free). `rerun="failed"` trains
@@ -104,6 +106,9 @@ def sweep(
     from tuner.stopping import Divergence
     from tuner.watchdog import Care
 
+    warm = _warm(warm_start, place, space)
+    reasons = [*["a known-good starting point"] * len(starts), *(each["why"] for each in warm)]
+    beginnings = [*starts, *(each["settings"] for each in warm)]
     proposer, sampler_name = _proposer(sampler)
     rule = _stopping(stopping, sampler)
     opened = StudyOpened(
@@ -116,6 +121,7 @@ def sweep(
     options = {
         "trials": trials, "budget_steps": budget_steps, "stopping": repr(rule), "executor": executor, "cpus": cpus,
         "gpus": gpus, "parallel": parallel, "address": address, "time_budget_s": time_budget_s, "start": starts,
+        "warm_start": {"study": warm_start, "winners": warm} if warm_start else None,
         "max_failures": max_failures, "rerun": rerun, "search_path": list(function.search_path),
     }  # fmt: skip
 
@@ -123,7 +129,7 @@ def sweep(
     if on_disk:
         keep_function(function, place.folder)
     records = Store.create(place.database) if place.database is not None else Store.in_memory()
-    hands = _executor(executor, clock, address, cpus, gpus, function)
+    hands = executor_of(executor, clock, address, cpus, gpus, function)
     try:
         records.acquire(time.time())
         state, _ = fold(records)
@@ -131,12 +137,12 @@ def sweep(
         job = Job(
             study=name, function=function.payload, search_path=function.search_path, objective=objective,
             alarm=Divergence(objective=objective, goal=goal), log_folder=place.folder / "logs" if on_disk else None,
-            **_shared_file(place, address),
+            **shared_file(place, address),
         )  # fmt: skip
         workers = hands.open(job, parallel)
         policy = Caviar(
             space=space, seed=seed, proposer=_attached(proposer, state, space), stopping=_attached(rule, state, space),
-            start=starts, parallel=workers,
+            start=beginnings, reasons=reasons, parallel=workers,
             limits=Limits(
                 trials=trials, budget_steps=budget_steps, max_failures=max_failures,
                 failures_in_a_row=failures_in_a_row,
@@ -150,7 +156,7 @@ def sweep(
                 checkpoint_every_s=checkpoint_every_s, time_limit_s=time_limit_s, silence_limit_s=silence_limit_s,
                 time_budget_s=time_budget_s,
             ),
-            faces=_faces(progress),
+            faces=faces_of(progress),
         ).run()  # fmt: skip
         after = records.version()
     except BaseException:
@@ -272,6 +278,33 @@ def _check_start(space: Space, settings: Settings) -> None:
         space[parameter].check(value)
 
 
+def _warm(other: str | None, place: Place, space: Space) -> list[dict[str, Any]]:
+    """The settings that another study lends, with where they come from; a study that has begun keeps those it has."""
+    if other is None:
+        return []
+    if other == place.name:
+        raise SettingsError(f"warm_start={other!r} is the study itself. Name another one in {place.folder.parent}.")
+    if place.database is not None and place.database.is_file():
+        begun = Store.open(place.database)
+        try:
+            state, _ = fold(begun)
+        finally:
+            begun.close()
+        lent = state.options.get("warm_start") or {}
+        if lent.get("study") == other:
+            winners: list[dict[str, Any]] = lent["winners"]
+            return winners
+        if state.trials:
+            warnings.warn(f"{place.name} has begun already: warm_start={other!r} changes nothing", stacklevel=3)
+            return []
+    from tuner.warmth import winners_of
+
+    with closing(open(other, results=place.folder.parent)) as lender:
+        if lender.state.kind != "sweep":
+            raise SettingsError(f"warm_start={other!r} is a babysat run: give its settings with start= instead.")
+        return [{"settings": dict(each.settings), "why": each.why} for each in winners_of(lender.state, space)]
+
+
 def _proposer(sampler: str | BaseSampler) -> tuple[Proposer, str]:
     """What proposes settings, and its name in the study's identity."""
     if isinstance(sampler, str):
@@ -301,37 +334,3 @@ def _attached(part: Any, state: StudyState, space: Space) -> Any:
     if hasattr(part, "attach"):
         part.attach(state, space)
     return part
-
-
-def _executor(
-    kind: str, clock: Literal["wall", "virtual"], address: str | None, cpus: float, gpus: float, function: Portable
-) -> Executor:
-    if kind == "local":
-        from tuner.executors.local import LocalExecutor
-
-        return LocalExecutor(clock=clock, function=function.function)
-    from tuner.executors.ray import RayExecutor
-
-    own_code = function.module_folder is not None or isinstance(function.payload, bytes)
-    return RayExecutor(address=address, cpus=cpus, gpus=gpus, ship=Path.cwd() if own_code else None)
-
-
-def _shared_file(place: Place, address: str | None) -> dict[str, Any]:
-    """On a cluster, a small file that every worker must be able to read."""
-    if address in (None, "local") or place.database is None:
-        return {}
-    token = uuid.uuid4().hex
-    place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = place.folder / ".shared"
-    path.write_text(token)
-    return {"token_file": path, "token": token}
-
-
-def _faces(progress: Any) -> list[Face]:
-    if progress == "off":
-        return []
-    if progress == "auto":
-        from tuner.console import Progress
-
-        return [Progress()]
-    return [progress]

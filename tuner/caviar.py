@@ -84,12 +84,14 @@ class Caviar:
         stopping: StoppingRule,
         limits: Limits,
         start: Sequence[Settings] = (),
+        reasons: Sequence[str] = (),
         parallel: int = 1,
     ) -> None:
         self.space, self.seed, self.limits = space, seed, limits
         self.ledger = Ledger()
         """What each trial is known by."""
-        self._proposer, self._stopping, self._start = proposer, stopping, tuple(start)
+        self._proposer, self._stopping = proposer, stopping
+        self._start, self._reasons = tuple(start), tuple(reasons)
         self._thawing = stopping if isinstance(stopping, Thawing) else None
         self._learns = proposer.adaptive or self._thawing is not None
         if self._thawing is not None:
@@ -128,9 +130,15 @@ class Caviar:
         """Whether it decides when a trial that it has paused goes on."""
         return self._thawing is not None
 
+    def trains(self, trial: Trial) -> bool:
+        """The trials of the search; those that repeat another wait for whoever asked for them."""
+        return not trial.repeats
+
     def restore(self, study: StudyState) -> None:
         """Takes in a study that already has trials."""
         for trial in study.trials:
+            if trial.repeats:
+                continue
             if self._budget is not None:
                 self._budget.note(trial.trial, trial.steps)
             if self._learns:
@@ -150,7 +158,8 @@ class Caviar:
             return None
         params, why = self.space.from_unit(proposal.point), proposal.why
         if number < len(self._start):
-            params, why = self.space.check(self._complete(self._start[number], params)), "a known-good starting point"
+            params = self.space.check(self._complete(self._start[number], params))
+            why = self._reasons[number] if number < len(self._reasons) else "a known-good starting point"
         draft = Draft(
             params=params, seed=trial_seed(self.seed, number), why=why, round=proposal.round,
             opened=self._take_opened(), memo=proposal.memo,
@@ -178,7 +187,7 @@ class Caviar:
         """Why no further trial starts, or None."""
         if self._exhausted:
             return "every point of the grid has been tried"
-        if self.limits.trials is not None and len(study.trials) >= self.limits.trials:
+        if self.limits.trials is not None and len(study.trials) - study.repeating >= self.limits.trials:
             return f"all {self.limits.trials} trials were tried"
         if self._budget is not None and self._budget.left <= 0:
             return f"the budget of {self.limits.budget_steps} steps is spent"
@@ -233,18 +242,21 @@ class Caviar:
 
     def collapsed(self, study: StudyState) -> str | None:
         """Why the sweep should be given up, or None: too many failures, or all of one kind."""
-        failed = study.counts.get("failed", 0)
+        failed, over = study.counts.get("failed", 0), study.ended_order
+        if failed and study.repeating:
+            over = [number for number in over if not study.trials[number].repeats]
+            failed = sum(study.trials[number].state == "failed" for number in over)
         if not failed:
             return None
         limits = self.limits
-        last = study.trials[study.ended_order[-1]]
+        last = study.trials[over[-1]]
         quote = f"the last: trial {last.trial} at step {last.steps}: {last.why}" if last.state == "failed" else ""
         if limits.max_failures is not None and failed >= limits.max_failures:
             return f"{failed} trials failed, as many as max_failures allows; {quote}"
-        if len(study.ended_order) == 1 and last.error in PROGRAMMING_ERRORS:
+        if len(over) == 1 and last.error in PROGRAMMING_ERRORS:
             return f"the first trial failed, and the next would too: {last.why}"
         row = 0
-        for number in reversed(study.ended_order):
+        for number in reversed(over):
             if study.trials[number].state != "failed":
                 break
             row += 1
@@ -263,7 +275,9 @@ class Caviar:
         state = number, version, len(study.rounds)
         if self._next is None or self._next[0] != state:
             self._open_due(study)
-            proposal = self._proposer.propose(self.space, self.seed, number, self.ledger, self._rounds_of(study))
+            # What learns nothing goes through a list: a trial that repeats another takes no place in it.
+            place = number if self._proposer.adaptive else number - study.repeating
+            proposal = self._proposer.propose(self.space, self.seed, place, self.ledger, self._rounds_of(study))
             if proposal is None:
                 self._exhausted = True
                 return None

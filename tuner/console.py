@@ -17,6 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from tuner.insight.leaders import leaders
 from tuner.records import ENDED
 
 if TYPE_CHECKING:
@@ -278,12 +279,6 @@ def summary(study: Study, top: int = 8) -> RenderableType:
     files = f"files: {folder}" + (f" with {', '.join(inside)}" if inside else "")
     parts += [Text(), Text(files, style="dim", overflow="fold")]
     return Group(*parts)
-
-
-def leaders(study: StudyState, count: int) -> list[Trial]:
-    """The best trials, best first, without those that diverged."""
-    scored = [trial for trial in study.trials if trial.best_score is not None and trial.state != "diverged"]
-    return sorted(scored, key=lambda trial: -study.signed(trial.best_score or 0.0))[:count]
 
 
 def test_scores(study: Study) -> dict[str, float]:

@@ -10,8 +10,9 @@ from html import escape
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from tuner.console import leaders, number, one_minus_names, settings_of
+from tuner.console import number, one_minus_names, settings_of
 from tuner.errors import MissingExtra, TunerError
+from tuner.insight.leaders import leaders
 from tuner.study import StudyState
 
 if TYPE_CHECKING:

@@ -18,6 +18,10 @@ class Panda:
     wanted = 1
     losses = 20  # a long run may well outlive a few machines
 
+    def trains(self, trial: Trial) -> bool:  # noqa: ARG002 - a policy's word
+        """There is but one."""
+        return True
+
     def restore(self, study: StudyState) -> None:
         """Nothing is remembered beside the record."""
 

@@ -58,6 +58,10 @@ class Policy(Protocol):
         """How many trials there are to be, where that is known."""
         ...
 
+    def trains(self, trial: Trial) -> bool:
+        """Whether a trial that an earlier session left is this policy's to take up again."""
+        ...
+
     def restore(self, study: StudyState) -> None:
         """Takes in a study that already has trials."""
         ...

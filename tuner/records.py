@@ -21,6 +21,8 @@ LIVE: frozenset[TrialState] = frozenset({"waiting", "running", "paused", "lost"}
 ENDED: frozenset[TrialState] = frozenset(get_args(TrialState)) - LIVE
 Purpose: TypeAlias = Literal["search", "confirm", "recheck", "fork", "promote"]
 Cause: TypeAlias = Literal["start", "adjust", "revert", "retry", "thaw", "fork", "promote"]
+REPEATING: frozenset[Purpose] = frozenset({"confirm", "recheck"})
+"""Purposes of trials that train the settings of an earlier one again: they are measured with, never searched with."""
 RequestState: TypeAlias = Literal["received", "accepted", "applied", "rejected", "expired", "superseded"]
 Goal: TypeAlias = Literal["maximize", "minimize"]
 

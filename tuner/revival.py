@@ -137,10 +137,11 @@ def newest_whole(coordinator: Coordinator, trial: Trial) -> Checkpoint | None:
 def recover(coordinator: Coordinator, *, failed_too: bool) -> None:
     """Takes up what an earlier coordinator left: nothing that may have begun begins again without saying so."""
     study = coordinator.study
-    live = unfinished(study)
+    live = [trial for trial in unfinished(study) if coordinator.policy.trains(trial)]
     if failed_too:
-        for number in [number for number in study.ended_order if study.trials[number].state == "failed"]:
-            again(coordinator, study.trials[number], "retry", "failed before, and asked for again")
+        failed = [trial for trial in study.ended() if trial.state == "failed" and coordinator.policy.trains(trial)]
+        for trial in failed:
+            again(coordinator, trial, "retry", "failed before, and asked for again")
     for trial in live:
         if trial.state == "paused" and study.kind == "babysitting":
             if coordinator.executor.outlives:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tuner import records as rec
 from tuner.recipe import Recipe
-from tuner.records import ENDED, LIVE, Goal, Purpose, Settings, TrialState
+from tuner.records import ENDED, LIVE, REPEATING, Goal, Purpose, Settings, TrialState
 
 
 class Curve:
@@ -158,6 +158,11 @@ class Trial:
         return self.state in ENDED
 
     @property
+    def repeats(self) -> bool:
+        """Whether it trains the settings of an earlier trial again, and so is no part of the search."""
+        return self.purpose in REPEATING
+
+    @property
     def settings(self) -> Settings:
         """The values in force on the head."""
         return self.head.params or self.params if self.segments else self.params
@@ -247,6 +252,8 @@ class StudyState:
     steps_done: int = 0
     """Steps on the heads of all trials; what a retry repeats counts once."""
     extra_steps: int = 0
+    repeating: int = 0
+    """How many of the trials train the settings of an earlier one again."""
     winner: int | None = None
     load_curve: Callable[[Trial], Curve] | None = None
     replaying: bool = False
@@ -265,7 +272,10 @@ class StudyState:
 
     @property
     def best(self) -> Trial | None:
-        """The trial with the best head report among those that did not diverge, or None."""
+        """The trial of the search with the best head report among those that did not diverge, or None.
+
+        A trial that repeats another is never the best: it says how sure the other's score is.
+        """
         return None if self.winner is None else self.trials[self.winner]
 
     @property
@@ -317,6 +327,7 @@ class StudyState:
         )  # fmt: skip
         self.trials.append(trial)
         self.live[record.trial] = trial
+        self.repeating += trial.repeats
         self._count("waiting", +1)
 
     def _segment_opened(self, record: rec.SegmentOpened) -> None:
@@ -444,7 +455,7 @@ class StudyState:
             self._elect_all()
 
     def _elect(self, trial: Trial) -> None:
-        if trial.best_score is None or trial.state == "diverged":
+        if trial.best_score is None or trial.state == "diverged" or trial.repeats:
             return
         holder = self.best
         if holder is None or holder.best_score is None or better(self.goal, trial.best_score, holder.best_score):

@@ -84,6 +84,7 @@ def told(reply: Reply) -> str:
 def study_as_json(study: Study) -> dict[str, Any]:
     """What `tuner show NAME` says, for programs."""
     from tuner import console
+    from tuner.insight.leaders import leaders
 
     state = study.state
     return {
@@ -98,7 +99,7 @@ def study_as_json(study: Study) -> dict[str, Any]:
         "best": None if study.best is None else {**plain(study.best), **console.test_scores(study)},
         "top": [
             {"trial": each.trial, "score": each.best_score, "state": each.state, "params": each.settings}
-            for each in console.leaders(state, 10)
+            for each in leaders(state, 10)
         ],
         "rounds": [{"round": each.round, "first_trial": each.first_trial, "why": each.why} for each in state.rounds],
         "folder": study.place.folder,

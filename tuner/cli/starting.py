@@ -26,6 +26,7 @@ STOPPING = ("auto", "asha", "median", "off")
 @click.option("--budget-steps", type=click.IntRange(min=1), help="Training steps over all trials.")
 @click.option("--time-budget", "time_budget_s", callback=seconds, help="How long to train: 90s, 10m, 1.5h.")
 @click.option("--try", "starts", multiple=True, metavar="NAME=VALUE,…", help="Known-good settings to try first.")
+@click.option("--warm-start", metavar="OTHER", help="Try the best settings of another study first.")
 @click.option("--sampler", type=click.Choice(SAMPLERS), default="coarse_to_fine", show_default=True)
 @click.option(
     "--stopping",

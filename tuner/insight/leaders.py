@@ -1,0 +1,32 @@
+"""Knows the leaders of a study: the trials of the search that did best, and the same without settings twice."""
+
+from __future__ import annotations
+
+import math
+
+from tuner.study import StudyState, Trial
+
+
+def leaders(study: StudyState, count: int | None = None, *, whole: bool = False) -> list[Trial]:
+    """The best trials of the search, best first, without those that diverged; with `whole`, those that completed."""
+    scored = [
+        trial
+        for trial in study.trials
+        if trial.best_score is not None
+        and math.isfinite(trial.best_score)
+        and not trial.repeats
+        and trial.state != "diverged"
+        and (not whole or trial.state == "completed")
+    ]
+    return sorted(scored, key=lambda trial: (-study.signed(trial.best_score or 0.0), trial.trial))[:count]
+
+
+def distinct(trials: list[Trial], count: int) -> list[Trial]:
+    """The first trials whose settings differ from those of all before."""
+    found: list[Trial] = []
+    for trial in trials:
+        if all(trial.settings != other.settings for other in found):
+            found.append(trial)
+        if len(found) == count:
+            break
+    return found
