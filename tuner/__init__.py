@@ -11,14 +11,19 @@ if TYPE_CHECKING:
     from tuner.babysitting import babysit
     from tuner.errors import TunerError
     from tuner.handle import Handle, Reply, RunHandle, SweepHandle
+    from tuner.insight.confirmation import Confirmation
+    from tuner.insight.ranking import Recheck
     from tuner.reading import Best, Study
+    from tuner.repeating import confirm, recheck
     from tuner.run import Run
     from tuner.selfcheck import check
     from tuner.space import Space, choice, integer, linear, log, log_one_minus
 
 __all__ = [
     "Best",
+    "Confirmation",
     "Handle",
+    "Recheck",
     "Reply",
     "Run",
     "RunHandle",
@@ -31,12 +36,14 @@ __all__ = [
     "babysit",
     "check",
     "choice",
+    "confirm",
     "integer",
     "linear",
     "log",
     "log_one_minus",
     "open",
     "promote",
+    "recheck",
     "samplers",
     "studies",
     "sweep",
@@ -49,7 +56,10 @@ _HOMES = {
     "errors": ("TunerError",),
     "babysitting": ("babysit",),
     "handle": ("Handle", "Reply", "RunHandle", "SweepHandle"),
+    "insight.confirmation": ("Confirmation",),
+    "insight.ranking": ("Recheck",),
     "reading": ("Best", "Study"),
+    "repeating": ("confirm", "recheck"),
     "run": ("Run",),
     "selfcheck": ("check",),
     "space": ("Space", "choice", "integer", "linear", "log", "log_one_minus"),

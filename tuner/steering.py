@@ -58,7 +58,7 @@ class SweepSteering:
     """The verbs of a sweep: all are carried out by the coordinator at once."""
 
     attention_s = 0.05
-    verbs = ("pause", "resume", "stop", "stop_trial", "add", "set_box", "set_parallel", "note")
+    verbs: tuple[str, ...] = ("pause", "resume", "stop", "stop_trial", "add", "set_box", "set_parallel", "note")
 
     def __init__(self, policy: Caviar) -> None:
         self.policy = policy
@@ -174,6 +174,15 @@ class SweepSteering:
             )
         )  # fmt: skip
         return "noted"
+
+
+class RepeatSteering(SweepSteering):
+    """The verbs of a sweep while its leaders are trained again: all but those that speak of the search."""
+
+    verbs = ("pause", "resume", "stop", "stop_trial", "set_parallel", "note")
+
+    def __init__(self) -> None:
+        """No policy is asked: nothing is added, and there is no box."""
 
 
 def _live_trial(coordinator: Coordinator, arguments: Mapping[str, Any]) -> Trial:

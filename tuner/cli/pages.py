@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tuner.api import Summary
+    from tuner.insight.confirmation import Confirmation
+    from tuner.insight.ranking import Recheck
     from tuner.reading import Study
     from tuner.study import Checkpoint, Segment, StudyState, Trial
 
@@ -238,3 +240,27 @@ def _table(*headings: str) -> Table:
     for heading in headings:
         table.add_column(heading)
     return table
+
+
+def confirmation(found: Confirmation) -> RenderableType:
+    """A line for each of the settings that were trained again."""
+    table = _table("trial", "search", "mean", "± s.e.", "repeats", "chance to be best", "settings")
+    for each in found.candidates:
+        chance = "-" if each.chance is None else f"{each.chance:.0%}"
+        repeats = f"{len(each.finite)} of {len(each.scores)}" + (f", {each.diverged} diverged" if each.diverged else "")
+        texts = (str(each.trial), number(each.searched), number(each.mean), number(each.error, 2), repeats, chance)
+        table.add_row(*map(Text, texts), Text(_in_a_line(each.params)))
+    return table
+
+
+def rechecked(found: Recheck) -> RenderableType:
+    """A line for each leader, then and now."""
+    table = _table("trial", "then", "today", "settings")
+    for each in found.leaders:
+        now = "diverged" if each.diverged else number(each.now)
+        table.add_row(*map(Text, (str(each.trial), number(each.then), now)), Text(_in_a_line(each.params)))
+    return table
+
+
+def _in_a_line(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {text}" for name, text in settings_of(params, ()).items())

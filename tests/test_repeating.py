@@ -1,0 +1,445 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tuner
+from tuner.cli import main
+from tuner.errors import SettingsError, StudyError
+from tuner.insight.leaders import leaders
+from tuner.repetition import Plan
+from tuner.space import Space, linear
+from tuner.stopping import Asha
+from tuner.workloads import bowl
+
+MOMENTUM = Space.load("sgd_momentum")
+LINE = Space(x=linear(0.0, 1.0))
+
+
+def sweep(folder: Path, train: Any = bowl.train, space: Space = MOMENTUM, **options: Any) -> tuner.Study:
+    settings: dict[str, Any] = dict(
+        name="night", objective="score", trials=8, executor="local", progress="off", stopping="off", sampler="random"
+    )
+    return tuner.sweep(train, space, results=folder, **(settings | options))
+
+
+def confirm(folder: Path, **options: Any) -> tuner.Confirmation:
+    return tuner.confirm("night", results=folder, progress="off", **options)
+
+
+def recheck(folder: Path, **options: Any) -> tuner.Recheck:
+    return tuner.recheck("night", results=folder, progress="off", **options)
+
+
+def flat(run: tuner.Run) -> None:
+    """Settings make no difference: all is luck of the seed."""
+    for _ in run.steps(3):
+        run.report(score=(run.seed % 1000) / 1000)
+
+
+def clear(run: tuner.Run) -> None:
+    """The score is x, and a little of the seed."""
+    for _ in run.steps(4):
+        run.report(score=run.params["x"] + 1e-6 * (run.seed % 1000))
+
+
+def fragile(run: tuner.Run) -> None:
+    """The higher x, the better, unless another seed comes along."""
+    for _ in run.steps(2):
+        lucky = run.params["x"] < 0.5 or run.seed % 2
+        run.report(score=run.params["x"] if lucky else float("nan"))
+
+
+WORLD = {"turned": False}
+
+
+def changing(run: tuner.Run) -> None:
+    """The world may turn, and what was good is bad."""
+    for _ in run.steps(2):
+        run.report(score=-run.params["x"] if WORLD["turned"] else run.params["x"])
+
+
+# ── confirm ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_top_are_trained_again_with_new_seeds_that_they_share(tmp_path: Path) -> None:
+    sweep(tmp_path).close()
+    found = confirm(tmp_path, top=3, repeats=4)
+
+    with_repeats = tuner.open("night", results=tmp_path)
+    again = [trial for trial in with_repeats.state.trials if trial.purpose == "confirm"]
+    best = [trial.trial for trial in leaders(with_repeats.state, 3)]
+    assert sorted(each.trial for each in found.candidates) == sorted(best)
+    assert [trial.parent for trial in again] == [f"night/{number}" for _ in range(4) for number in best]
+    assert len({trial.seed for trial in again}) == 4
+    assert not {trial.seed for trial in again} & {trial.seed for trial in with_repeats.state.trials[:8]}
+    assert all(trial.state == "completed" and trial.steps == bowl.STEPS for trial in again)
+    assert again[0].segments[0].why.startswith(f"repeat 1 of 4 of trial {best[0]}, which scored ")
+    with_repeats.close()
+
+
+def test_a_clear_winner_is_confirmed_and_luck_is_told_from_it(tmp_path: Path) -> None:
+    sweep(tmp_path, clear, LINE).close()
+    found = confirm(tmp_path)
+
+    assert found.confirmed
+    assert found.best is not None
+    assert found.best.chance == pytest.approx(1.0)
+    assert found.sentence.startswith(f"Trial {found.best.trial} is the best with a chance of 100%: ")
+    assert "over 5 new seeds; next is trial" in found.sentence
+
+
+def test_where_seeds_decide_it_is_too_close_to_tell(tmp_path: Path) -> None:
+    def noisy(run: tuner.Run) -> None:
+        for _ in run.steps(2):
+            run.report(score=((run.seed * round(1e6 * run.params["x"])) % 1009) / 1009)
+
+    sweep(tmp_path, noisy, LINE).close()
+    found = confirm(tmp_path)
+
+    assert not found.confirmed
+    assert found.sentence.startswith("It is too close to tell: ")
+    assert "tuner confirm night --top 3 --repeats 10" in found.sentence
+    assert sum(each.chance or 0.0 for each in found.candidates) == pytest.approx(1.0)
+
+
+def test_a_score_of_the_search_that_repeats_do_not_reach_was_luck(tmp_path: Path) -> None:
+    sweep(tmp_path, flat, LINE, trials=40).close()
+    found = confirm(tmp_path, top=1, repeats=8)
+
+    assert found.best is not None
+    assert f"Its {found.best.searched:.4g} in the search was partly luck." in found.sentence
+
+
+def test_what_a_seed_does_to_all_alike_hides_no_difference(tmp_path: Path) -> None:
+    def shared(run: tuner.Run) -> None:
+        for _ in run.steps(2):
+            run.report(score=run.params["x"] + 5.0 * (run.seed % 1000) + 1e-4 * ((run.seed * 7) % 10) * run.params["x"])
+
+    sweep(tmp_path, shared, LINE, trials=3).close()
+    found = confirm(tmp_path)
+
+    assert found.confirmed
+    assert found.noise is not None
+    assert found.noise > 100 * abs((found.candidates[0].mean or 0.0) - (found.candidates[1].mean or 0.0))
+
+
+def test_settings_that_diverge_with_another_seed_come_after_all_that_do_not(tmp_path: Path) -> None:
+    start = [{"x": 0.9}, {"x": 0.45}, {"x": 0.4}]
+    study = sweep(tmp_path, fragile, LINE, trials=24, start=start)
+    study.close()
+    found = confirm(tmp_path, top=24, repeats=6)
+
+    shaky = [each for each in found.candidates if each.diverged]
+    assert shaky
+    assert found.best is not None
+    assert found.best.params["x"] < 0.5
+    assert all(each.chance is None for each in shaky)
+    assert f"Trial {shaky[0].trial} diverged in {shaky[0].diverged} of 6 repeats." in found.sentence
+
+
+def test_more_repeats_add_to_those_that_are_there_and_the_same_again_trains_nothing(tmp_path: Path) -> None:
+    sweep(tmp_path).close()
+    first = confirm(tmp_path, top=2, repeats=2)
+    assert confirm(tmp_path, top=2, repeats=2) == first
+    second = confirm(tmp_path, top=2, repeats=3)
+
+    study = tuner.open("night", results=tmp_path)
+    assert len(study.trials) == 8 + 2 * 3
+    by_trial = {each.trial: each for each in first.candidates}
+    assert all(each.scores[:2] == by_trial[each.trial].scores for each in second.candidates)
+    study.close()
+
+
+def test_nothing_stops_a_repeat_early_whatever_stopped_the_search(tmp_path: Path) -> None:
+    sweep(tmp_path, stopping="asha", trials=20).close()
+    confirm(tmp_path, top=6, repeats=1)
+
+    study = tuner.open("night", results=tmp_path)
+    again = study.trials[study.trials["purpose"] == "confirm"]
+    assert set(again["state"]) == {"completed"}
+    assert set(again["steps"]) == {bowl.STEPS}
+    study.close()
+
+
+def test_the_winner_remains_a_trial_of_the_search_however_well_a_repeat_does(tmp_path: Path) -> None:
+    sweep(tmp_path, flat, LINE, trials=1).close()
+    before = tuner.open("night", results=tmp_path)
+    winner = before.best
+    confirm(tmp_path, top=1, repeats=40)
+    before.refresh()
+
+    assert winner is not None
+    assert before.trials["objective"].max() > winner.score
+    assert before.best == winner
+    assert all(not trial.repeats for trial in leaders(before.state))
+    before.close()
+
+
+@pytest.mark.parametrize("sampler", ["random", "sobol", "grid", "coarse_to_fine"])
+def test_a_search_goes_on_as_if_nothing_had_been_repeated(tmp_path: Path, sampler: str) -> None:
+    whole = sweep(tmp_path / "whole", sampler=sampler, stopping="asha", trials=10)
+    sweep(tmp_path / "parts", sampler=sampler, stopping="asha", trials=6).close()
+    confirm(tmp_path / "parts", top=2, repeats=3)
+    parts = sweep(tmp_path / "parts", sampler=sampler, stopping="asha", trials=10)
+
+    searched = [trial for trial in parts.state.trials if not trial.repeats]
+    assert len(searched) == 10
+    if sampler != "coarse_to_fine":  # which keys its draws by the trial's number
+        assert [trial.params for trial in searched] == [trial.params for trial in whole.state.trials]
+    whole.close()
+    parts.close()
+
+
+def test_successive_halving_compares_with_trials_of_the_search_alone(tmp_path: Path) -> None:
+    sweep(tmp_path, trials=9).close()
+    before = tuner.open("night", results=tmp_path)
+    some = before.state.trials[3]
+    verdict = Asha().judge(before.state, some, 9)
+    confirm(tmp_path, top=3, repeats=5)
+    before.refresh()
+
+    assert Asha().judge(before.state, some, 9) == verdict
+    before.close()
+
+
+def test_steps_of_repeats_are_not_taken_from_the_budget_of_the_search(tmp_path: Path) -> None:
+    sweep(tmp_path, budget_steps=4 * bowl.STEPS, trials=None).close()
+    confirm(tmp_path, top=2, repeats=3)
+    study = sweep(tmp_path, budget_steps=6 * bowl.STEPS, trials=None)
+
+    assert sum(trial.steps for trial in study.state.trials if not trial.repeats) == 6 * bowl.STEPS
+    study.close()
+
+
+def test_a_repeat_that_failed_is_trained_once_more_by_the_same_call(tmp_path: Path) -> None:
+    def brittle(run: tuner.Run) -> None:
+        for _ in run.steps(2):
+            run.report(score=run.params["x"])
+            if (tmp_path / "broken").exists():
+                raise OSError("the disk is full")
+
+    sweep(tmp_path, brittle, LINE, trials=3).close()
+    (tmp_path / "broken").touch()
+    found = confirm(tmp_path, top=2, repeats=2)
+    assert found.best is None
+    assert found.sentence == "No repeat of night has a score to compare."
+    (tmp_path / "broken").unlink()
+
+    assert all(len(each.finite) == 2 for each in confirm(tmp_path, top=2, repeats=2).candidates)
+
+
+def test_code_that_does_not_run_any_more_gives_up_at_once(tmp_path: Path) -> None:
+    def renamed(run: tuner.Run) -> None:
+        for _ in run.steps(2):
+            run.report(score=run.params["x"])
+            if (tmp_path / "broken").exists():
+                raise NameError("name 'old' is not defined")
+
+    sweep(tmp_path, renamed, LINE, trials=3).close()
+    (tmp_path / "broken").touch()
+    with pytest.raises(tuner.TunerError, match="the first repeat failed, and the next would too"):
+        confirm(tmp_path)
+
+
+def test_what_cannot_be_confirmed_is_refused_with_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="there is no study 'night'"):
+        confirm(tmp_path)
+    sweep(tmp_path, lambda run: run.report(score=float("nan")), LINE, trials=2).close()
+    with pytest.raises(StudyError, match="no trial of night has a score yet"):
+        confirm(tmp_path)
+    with pytest.raises(SettingsError, match="top must be a whole number from 1 up, got 0"):
+        confirm(tmp_path, top=0)
+
+
+# ── recheck ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_order_that_holds_is_said_to_hold(tmp_path: Path) -> None:
+    sweep(tmp_path, clear, LINE, trials=12).close()
+    found = recheck(tmp_path)
+
+    assert found.verdict == "holds"
+    assert found.correlation is not None
+    assert found.correlation.rho == pytest.approx(1.0)
+    assert found.sentence.startswith("The order of the leaders still holds: rank correlation 1.00 (90 %: 1.00 to 1.00)")
+    assert "is the best today" in found.sentence
+
+
+def test_an_order_that_has_turned_is_said_not_to_hold(tmp_path: Path) -> None:
+    sweep(tmp_path, changing, LINE, trials=12).close()
+    WORLD["turned"] = True
+    try:
+        found = recheck(tmp_path)
+    finally:
+        WORLD["turned"] = False
+
+    assert found.verdict == "does not hold"
+    assert found.correlation is not None
+    assert found.correlation.rho == pytest.approx(-1.0)
+    first = found.leaders[0].trial
+    assert f"and then it was trial {first}" in found.sentence
+
+
+def test_an_order_among_equals_cannot_be_expected_to_hold(tmp_path: Path) -> None:
+    def equals(run: tuner.Run) -> None:
+        for _ in run.steps(2):
+            run.report(score=((run.seed * round(1e6 * run.params["x"])) % 1009) / 1009)
+
+    sweep(tmp_path, equals, LINE, trials=12).close()
+    found = recheck(tmp_path, repeats=3)
+
+    assert found.verdict != "holds"
+    assert "no order among them could be expected to hold" in found.sentence
+
+
+def test_the_next_recheck_is_another_one_and_repeats_of_the_first_do_not_count(tmp_path: Path) -> None:
+    sweep(tmp_path, clear, LINE, trials=5).close()
+    first, second = recheck(tmp_path, top=4), recheck(tmp_path, top=4)
+
+    assert (first.occasion, second.occasion) == (1, 2)
+    study = tuner.open("night", results=tmp_path)
+    again = study.trials[study.trials["purpose"] == "recheck"]
+    assert len(again) == 8
+    assert again["seed"].nunique() == 2
+    study.close()
+
+
+def test_only_trials_that_completed_are_rechecked(tmp_path: Path) -> None:
+    sweep(tmp_path, stopping="asha", trials=20).close()
+    found = recheck(tmp_path, top=20)
+
+    study = tuner.open("night", results=tmp_path)
+    completed = {trial.trial for trial in study.state.trials if trial.state == "completed" and not trial.repeats}
+    assert {each.trial for each in found.leaders} == completed
+    study.close()
+
+
+def test_fewer_than_three_make_no_order(tmp_path: Path) -> None:
+    sweep(tmp_path, clear, LINE, trials=2).close()
+    with pytest.raises(StudyError, match="and night has 2: an order takes 3"):
+        recheck(tmp_path)
+
+
+# ── what survives ───────────────────────────────────────────────────────────────────────────────
+
+SLOW = """
+import time
+
+class Nothing:
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        pass
+
+def train(run):
+    run.state(Nothing())
+    for step in run.steps(10):
+        time.sleep(run.params["pause"])
+        run.report(score=run.params["x"] + 1e-3 * (run.seed % 10))
+"""
+
+
+@pytest.mark.parametrize("command", ["confirm", "recheck"])
+def test_after_kill_9_the_same_command_goes_on(tmp_path: Path, command: str) -> None:
+    (tmp_path / "slow_training.py").write_text(SLOW)
+    (tmp_path / "line.toml").write_text(
+        '[x]\nscale = "linear"\nlow = 0.0\nhigh = 1.0\n[pause]\nscale = "linear"\nlow = 0.02\nhigh = 0.03\n'
+    )
+    words = "--space line.toml --name night --objective score --trials 4 --executor local --stopping off --no-plot"
+    go(tmp_path, "sweep", "slow_training:train", *words.split())
+    asked = [command, "night", "--top", "4", "--repeats", "2", "--json"]
+    killed = subprocess.Popen([sys.executable, "-m", "tuner", *asked], cwd=tmp_path, stdout=-3, stderr=-3)
+    deadline = time.monotonic() + 60
+    while len([each for each in repeats(tmp_path) if each.ended]) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    ended = [each.trial for each in repeats(tmp_path) if each.ended]
+    assert len(ended) < 8
+
+    told = json.loads(go(tmp_path, *asked))
+    again = repeats(tmp_path)
+    assert len(again) == 8
+    assert {each.state for each in again} == {"completed"}
+    assert len({(each.parent, each.seed) for each in again}) == 8
+    assert len(told["candidates" if command == "confirm" else "leaders"]) == 4
+
+
+def go(folder: Path, *words: str) -> str:
+    done = subprocess.run([sys.executable, "-m", "tuner", *words], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def repeats(folder: Path) -> list[Any]:
+    study = tuner.open("night", results=folder / "results")
+    found = [trial for trial in study.state.trials if trial.repeats]
+    study.close()
+    return found
+
+
+def test_a_sweep_that_goes_on_leaves_unfinished_repeats_to_whoever_asked_for_them(tmp_path: Path) -> None:
+    def interrupted(run: tuner.Run) -> None:
+        for step in run.steps(4):
+            run.report(score=run.params["x"])
+            if step == 1 and (tmp_path / "now").exists():
+                (tmp_path / "now").unlink()
+                signal.raise_signal(signal.SIGINT)
+
+    sweep(tmp_path, interrupted, LINE, trials=3).close()
+    (tmp_path / "now").touch()
+    with pytest.raises(KeyboardInterrupt):
+        confirm(tmp_path, top=2, repeats=2)
+    study = sweep(tmp_path, interrupted, LINE, trials=5)
+    states = {trial.state for trial in study.state.trials if trial.repeats}
+    assert states & {"waiting", "paused"}
+    assert len([trial for trial in study.state.trials if not trial.repeats]) == 5
+    study.close()
+
+    assert all(len(each.finite) == 2 for each in confirm(tmp_path, top=2, repeats=2).candidates)
+
+
+def test_a_plan_knows_its_repeats_by_whom_they_repeat_and_with_which_seed(tmp_path: Path) -> None:
+    study = sweep(tmp_path, clear, LINE, trials=4)
+    one, other = (Plan.to_recheck(study.state, 2, 3, occasion) for occasion in (1, 2))
+    confirming = Plan.to_confirm(study.state, 2, 3)
+    seeds = [seed for plan in (one, other, confirming) for seed in plan.seeds(study.state)]
+    assert len(set(seeds)) == 9
+    study.close()
+
+
+# ── in the shell ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_both_print_a_table_and_a_sentence_and_json_for_programs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep(tmp_path, clear, LINE).close()
+
+    def shell(*words: str) -> str:
+        with pytest.raises(SystemExit) as ended:
+            main([*words, "--results", str(tmp_path)])
+        assert ended.value.code in (0, None)
+        return capsys.readouterr().out
+
+    page = shell("confirm", "night", "--top", "2", "--repeats", "3")
+    assert "chance to be best" in page
+    assert "is the best with a chance of" in " ".join(page.split())
+    told = json.loads(shell("confirm", "night", "--top", "2", "--repeats", "3", "--json"))
+    assert told["confirmed"] is True
+    assert told["best"] == told["candidates"][0]["trial"]
+    assert set(told["candidates"][0]) >= {"trial", "params", "searched", "scores", "mean", "error", "chance"}
+    assert "The order of the leaders still holds" in " ".join(shell("recheck", "night").split())
+    told = json.loads(shell("recheck", "night", "--json"))
+    assert told["verdict"] == "holds"
+    assert set(told["correlation"]) == {"rho", "low", "high", "chance"}

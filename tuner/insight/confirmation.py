@@ -1,0 +1,187 @@
+"""Knows how sure the winner is: the scores of the best settings under new seeds, and the chance that each is best.
+
+Repeat r has the same seed for all candidates, so the repeats are blocks (Fisher 1935): what a seed does to everybody
+alike drops out. With n repeats of k candidates the noise has (n−1)(k−1) degrees of freedom, and the means of the
+candidates are t-distributed around what was seen; the chances are shares of draws from that.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.records import Goal, Settings
+from tuner.repetition import Plan
+from tuner.study import StudyState, Trial
+
+SURE = 0.9
+"""From this chance on a winner counts as confirmed."""
+_DRAWS = 20_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """Settings that were trained again: their score in the search, and one a repeat, None where it has none.
+
+    `chance` is that of being the best of all candidates; None where that cannot be told yet.
+    """
+
+    trial: int
+    params: Settings
+    searched: float
+    scores: tuple[float | None, ...]
+    diverged: int
+    chance: float | None
+
+    @property
+    def finite(self) -> tuple[float, ...]:
+        """The scores there are."""
+        return tuple(score for score in self.scores if score is not None)
+
+    @property
+    def mean(self) -> float | None:
+        """The mean over the repeats that did not diverge."""
+        return float(np.mean(self.finite)) if self.finite else None
+
+    @property
+    def error(self) -> float | None:
+        """The standard error of the mean."""
+        found = self.finite
+        return float(np.std(found, ddof=1)) / math.sqrt(len(found)) if len(found) > 1 else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirmation:
+    """The leaders of a study trained again with new seeds, best first; `noise` is what a seed alone changes."""
+
+    study: str
+    objective: str
+    goal: Goal
+    repeats: int
+    candidates: tuple[Candidate, ...]
+    noise: float | None
+
+    @property
+    def best(self) -> Candidate | None:
+        """Who did best on average, if anybody has a score; one that diverged comes after all that did not."""
+        return next((each for each in self.candidates if each.mean is not None), None)
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the best is so with a chance of nine in ten."""
+        return self.best is not None and self.best.chance is not None and self.best.chance >= SURE
+
+    @property
+    def sentence(self) -> str:
+        """What came out."""
+        return " ".join(_sentences(self))
+
+
+def confirmation_of(study: StudyState, top: int | None = None, repeats: int | None = None) -> Confirmation | None:
+    """What repeats on record say of the best `top` settings, or of all that were repeated; None where none was."""
+    if top is None or repeats is None:
+        parents = [trial.parent for trial in study.trials if trial.purpose == "confirm"]
+        if not parents:
+            return None
+        again = dict.fromkeys(int(parent.rpartition("/")[2]) for parent in parents if parent)
+        plan = Plan(purpose="confirm", trials=tuple(again), repeats=max(map(parents.count, parents)))
+    else:
+        plan = Plan.to_confirm(study, top, repeats)
+    found = plan.found(study)
+    runs = {number: [found.get((number, repeat)) for repeat in range(plan.repeats)] for number in plan.trials}
+    scores = {number: [_score(run) for run in each] for number, each in runs.items()}
+    diverged = {number: sum(_diverged(run) for run in each) for number, each in runs.items()}
+    chances, noise = _chances(study, {number: each for number, each in scores.items() if not diverged[number]})
+    candidates = [
+        Candidate(
+            trial=number, params=dict(study.trials[number].settings), searched=study.trials[number].best_score or 0.0,
+            scores=tuple(scores[number]), diverged=diverged[number], chance=chances.get(number),
+        )
+        for number in plan.trials
+    ]  # fmt: skip
+
+    def rank(each: Candidate) -> tuple[bool, bool, float]:
+        return each.mean is None, each.diverged > 0, -study.signed(each.mean or 0.0)
+
+    return Confirmation(
+        study=study.name, objective=study.objective, goal=study.goal, repeats=plan.repeats, noise=noise,
+        candidates=tuple(sorted(candidates, key=rank)),
+    )  # fmt: skip
+
+
+# ── inside ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _score(run: Trial | None) -> float | None:
+    if run is None or not run.ended or _diverged(run) or run.best_score is None or not math.isfinite(run.best_score):
+        return None
+    return run.best_score
+
+
+def _diverged(run: Trial | None) -> bool:
+    return run is not None and run.state == "diverged"
+
+
+def _chances(study: StudyState, scores: dict[int, list[float | None]]) -> tuple[dict[int, float], float | None]:
+    """The chance of each candidate to be the best, and what a seed alone changes once the blocks are taken off."""
+    blocks = [row for row in zip(*scores.values(), strict=True) if all(score is not None for score in row)]
+    if len(blocks) < 2:
+        return {}, None
+    table: NDArray[np.float64] = np.array(blocks, dtype=float)
+    repeats, count = table.shape
+    if count == 1:
+        return {}, float(table.std(ddof=1))
+    means = table.mean(axis=0)
+    left = table - means - table.mean(axis=1, keepdims=True) + table.mean()
+    freedom = (repeats - 1) * (count - 1)
+    variance = float(np.square(left).sum()) / freedom
+    rng = np.random.default_rng([study.identity["seed"], repeats, count])
+    spread = np.sqrt(variance / repeats * freedom / rng.chisquare(freedom, size=(_DRAWS, 1)))
+    drawn = study.signed(1.0) * means + spread * rng.standard_normal((_DRAWS, count))
+    best = drawn == drawn.max(axis=1, keepdims=True)
+    shares = (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
+    within = float(np.sqrt(table.var(axis=0, ddof=1).mean()))
+    return dict(zip(scores, shares.tolist(), strict=True)), within
+
+
+def _sentences(found: Confirmation) -> list[str]:
+    best = found.best
+    if best is None:
+        return [f"No repeat of {found.study} has a {found.objective} to compare."]
+    count = len(best.finite)
+    scored = f"{_told(best)} over {count} new seed{'' if count == 1 else 's'}"
+    others = [each for each in found.candidates if each.mean is not None and each is not best]
+    next_ = f"; next is trial {others[0].trial} with {_told(others[0])}" if others else ""
+    if not others:
+        sentences = [f"Trial {best.trial} scores {scored}."]
+    elif best.chance is None:
+        sentences = [f"Trial {best.trial} has the best mean: {scored}{next_}."]
+        sentences.append("How sure that is takes two repeats of at least two settings that do not diverge.")
+    elif found.confirmed:
+        sentences = [f"Trial {best.trial} is the best with a chance of {best.chance:.0%}: {scored}{next_}."]
+    else:
+        sentences = [f"It is too close to tell: trial {best.trial} is the best with a chance of {best.chance:.0%}."]
+        more = f"tuner confirm {found.study} --top {len(found.candidates)} --repeats {2 * found.repeats}"
+        sentences.append(f"It scores {scored}{next_}. More repeats may tell ({more}).")
+    better = max if found.goal == "maximize" else min
+    searched = better(found.candidates, key=lambda each: each.searched)
+    if searched is not best:
+        sentences.append(f"The search had trial {searched.trial} first, with {searched.searched:.4g}.")
+    luck = (best.searched - (best.mean or 0.0)) * (1.0 if found.goal == "maximize" else -1.0)
+    if luck > 2 * (best.error or math.inf):
+        sentences.append(f"Its {best.searched:.4g} in the search was partly luck.")
+    if found.noise is not None:
+        sentences.append(f"Another seed alone changes {found.objective} by ±{found.noise:.2g}.")
+    sentences += [
+        f"Trial {each.trial} diverged in {each.diverged} of {len(each.scores)} repeats."
+        for each in found.candidates
+        if each.diverged
+    ]
+    return sentences
+
+
+def _told(each: Candidate) -> str:
+    return f"{each.mean:.4g}" + ("" if each.error is None else f" ± {each.error:.2g}")

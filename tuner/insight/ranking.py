@@ -1,0 +1,198 @@
+"""Knows whether an order still holds: the rank correlation of what leaders scored then and score now, with its doubt.
+
+Spearman's ρ, and three things beside it: how often shuffled leaders agree as well (a permutation test, exact up to
+seven leaders), between what bounds ρ lies (90 %, by resampling the leaders), and whether noise alone could have
+reordered them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from tuner.records import Goal, Settings
+from tuner.repetition import Plan
+from tuner.study import StudyState, Trial
+
+Verdict: TypeAlias = Literal["holds", "does not hold", "cannot be told"]
+Floats: TypeAlias = NDArray[np.float64]
+
+FEWEST = 3
+"""An order of fewer leaders says nothing."""
+_CHANCE = 0.05  # so rarely shuffled leaders may agree as well
+_WEAK = 0.5  # an upper bound below this is no order any more
+_EXACT = 7
+_DRAWS = 5000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rechecked:
+    """A leader then and now; `now` is the mean over its repeats, None where it diverged or has no score."""
+
+    trial: int
+    params: Settings
+    then: float
+    now: float | None
+    diverged: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankCorrelation:
+    """Spearman's ρ of two rankings, its 90 % interval, and how often chance alone agrees as well."""
+
+    rho: float
+    low: float
+    high: float
+    chance: float
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the order holds."""
+        if self.rho > 0 and self.chance < _CHANCE:
+            return "holds"
+        return "does not hold" if self.high < _WEAK else "cannot be told"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recheck:
+    """The leaders of a study trained again today, in their order of then; `began` is when, in Unix seconds."""
+
+    study: str
+    objective: str
+    goal: Goal
+    occasion: int
+    began: float
+    repeats: int
+    leaders: tuple[Rechecked, ...]
+    correlation: RankCorrelation | None
+    noise: float | None
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the order of the leaders still holds."""
+        return "cannot be told" if self.correlation is None else self.correlation.verdict
+
+    @property
+    def sentence(self) -> str:
+        """What came out."""
+        return " ".join(_sentences(self))
+
+
+def recheck_of(study: StudyState, plan: Plan | None = None) -> Recheck | None:
+    """What a recheck on record says, the latest unless told; None where there was none."""
+    plan = plan or planned_recheck(study)
+    if plan is None:
+        return None
+    found = plan.found(study)
+    runs = {number: [found.get((number, repeat)) for repeat in range(plan.repeats)] for number in plan.trials}
+    rows = [_rechecked(study, number, [run for run in each if run is not None]) for number, each in runs.items()]
+    rows.sort(key=lambda row: -study.signed(row.then))
+    told = [row for row in rows if row.now is not None or row.diverged]
+    then = np.array([study.signed(row.then) for row in told])
+    now = np.array([-math.inf if row.now is None or row.diverged else study.signed(row.now) for row in told])
+    began = min((run.created_at for each in runs.values() for run in each if run is not None), default=0.0)
+    return Recheck(
+        study=study.name, objective=study.objective, goal=study.goal, occasion=plan.occasion, began=began,
+        repeats=plan.repeats, leaders=tuple(rows), noise=_noise(list(runs.values())),
+        correlation=rank_correlation(then, now, seed=study.identity["seed"]) if len(told) >= FEWEST else None,
+    )  # fmt: skip
+
+
+def planned_recheck(study: StudyState) -> Plan | None:
+    """The latest recheck, as it was planned; None where there was none."""
+    asked = study.options.get("recheck")
+    if asked is None:
+        return None
+    return Plan(
+        purpose="recheck", trials=tuple(asked["trials"]), repeats=asked["repeats"], occasion=asked["occasion"]
+    )  # fmt: skip
+
+
+def rank_correlation(then: Floats, now: Floats, seed: int = 0) -> RankCorrelation:
+    """Spearman's ρ of paired scores, at least three; 0 where either is all ties.
+
+    >>> rank_correlation(np.arange(6.0), np.arange(6.0)).rho
+    1.0
+    """
+    count, rng = len(then), np.random.default_rng([seed, len(then)])
+    rho = _spearman(then, now)
+    one, other = rankdata(then), rankdata(now)
+    if count <= _EXACT:
+        orders = np.array(list(itertools.permutations(range(count))))
+    else:
+        orders = rng.permuted(np.tile(np.arange(count), (_DRAWS, 1)), axis=1)
+    agree = other[orders] @ (one - one.mean())
+    chance = float(np.mean(agree >= float(other @ (one - one.mean())) - 1e-9))
+    picks = rng.integers(count, size=(_DRAWS // 5, count))
+    drawn = [_spearman(then[pick], now[pick]) for pick in picks if len(set(pick.tolist())) >= FEWEST]
+    low, high = np.quantile(drawn, (0.05, 0.95)) if drawn else (-1.0, 1.0)
+    return RankCorrelation(rho=rho, low=float(min(low, rho)), high=float(max(high, rho)), chance=chance)
+
+
+# ── inside ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _spearman(one: Floats, other: Floats) -> float:
+    a, b = rankdata(one), rankdata(other)
+    a, b = a - a.mean(), b - b.mean()
+    scale = math.sqrt(float(a @ a) * float(b @ b))
+    return float(np.clip(a @ b / scale, -1.0, 1.0)) if scale else 0.0
+
+
+def _rechecked(study: StudyState, number: int, runs: list[Trial]) -> Rechecked:
+    trial = study.trials[number]
+    diverged = sum(run.state == "diverged" for run in runs)
+    scores = _scores(runs)
+    return Rechecked(
+        trial=number, params=dict(trial.settings), then=trial.best_score or 0.0, diverged=diverged,
+        now=float(np.mean(scores)) if scores else None,
+    )  # fmt: skip
+
+
+def _scores(runs: list[Trial]) -> list[float]:
+    ended = [run.best_score for run in runs if run.ended and run.state != "diverged"]
+    return [score for score in ended if score is not None and math.isfinite(score)]
+
+
+def _noise(runs: list[list[Trial | None]]) -> float | None:
+    """What a seed alone changes: the pooled deviation between repeats; None with one repeat each."""
+    scores = [_scores([run for run in each if run is not None]) for each in runs]
+    variances = [float(np.var(each, ddof=1)) for each in scores if len(each) > 1]
+    return math.sqrt(float(np.mean(variances))) if variances else None
+
+
+def _sentences(found: Recheck) -> list[str]:
+    if found.correlation is None:
+        return [f"Fewer than {FEWEST} leaders of {found.study} have a score today: there is no order to compare."]
+    of = found.correlation
+    told = f"rank correlation {of.rho:.2f} (90 %: {of.low:.2f} to {of.high:.2f}) over {len(found.leaders)} leaders"
+    by_chance = f"shuffled leaders agree as well {of.chance:.1%} of the time"
+    verdicts = {
+        "holds": "The order of the leaders still holds",
+        "does not hold": "The order of the leaders does not hold any more",
+        "cannot be told": "Whether the order of the leaders still holds cannot be told",
+    }
+    sentences = [f"{verdicts[of.verdict]}: {told}; {by_chance}."]
+    ranked = [each for each in found.leaders if each.now is not None and not each.diverged]
+    if ranked:
+        best = (max if found.goal == "maximize" else min)(ranked, key=lambda each: each.now or 0.0)
+        first = found.leaders[0]
+        was = "and was so then" if best.trial == first.trial else f"and then it was trial {first.trial}"
+        sentences.append(f"Trial {best.trial} is the best today with {best.now:.4g}, {was}, with {first.then:.4g}.")
+    sentences += [f"Trial {each.trial} diverges today." for each in found.leaders if each.diverged]
+    apart = float(np.std([each.then for each in found.leaders], ddof=1))
+    if of.verdict != "holds" and found.noise is not None and apart < found.noise:
+        sentences.append(
+            f"Then they differed by ±{apart:.2g}, and a seed alone changes {found.objective} by ±{found.noise:.2g}: no "
+            "order among them could be expected to hold."
+        )
+    elif of.verdict == "cannot be told":
+        more = f"tuner recheck {found.study} --top {2 * len(found.leaders)} --repeats {max(3, found.repeats)}"
+        sentences.append(f"More leaders or repeats may tell ({more}).")
+    return sentences
