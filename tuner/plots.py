@@ -74,7 +74,7 @@ def curves(study: StudyState) -> Figure:
     sound = [points[:, 1] for trial, points in drawn if trial.state != "diverged"]
     scores = np.concatenate(sound or [points[:, 1] for _, points in drawn] or [np.empty(0)])
     low, high = set_score_axis(axes, scores, study.goal, [points.min() if up else points.max() for points in sound])
-    _title(axes, view, f"{len(drawn):,} curves drawn" if len(study.trials) > MOST_CURVES else "")
+    _title(axes, view, f"{len(drawn):,} curves drawn" if len(study.searched()) > MOST_CURVES else "")
     axes.set_xlabel("step")
     if not drawn:
         return _nothing(figure, axes, view)
@@ -98,21 +98,21 @@ def scatter(study: StudyState, space: Space | None) -> Figure:
     numeric = [each for each in dimensions if isinstance(each, Parameter)][:2]
     across = next(iter([*numeric, *dimensions]), None)
     _title(axes, view)
-    if across is None or not study.trials:
+    if across is None or not study.searched():
         return _nothing(figure, axes, view)
     up = numeric[1] if len(numeric) == 2 else None
-    x = _places_of(across, study.trials)
-    scores = np.array([view.score(trial) for trial in study.trials])
+    x = _places_of(across, study.searched())
+    scores = np.array([view.score(trial) for trial in study.searched()])
     _set_parameter_axis(axes, "x", across, x)
     if up is not None:
-        y = _places_of(up, study.trials)
+        y = _places_of(up, study.searched())
         _set_parameter_axis(axes, "y", up, y)
     else:
         low, high = set_score_axis(axes, scores[view.sound], study.goal)
         axes.set_ylabel(study.objective, parse_math=False)
         bad = low if study.goal == "maximize" else high
         y = np.clip(np.where(np.isfinite(scores) & view.sound, scores, bad), low, high)
-    _draw_trials(axes, view, study.trials, x, y)
+    _draw_trials(axes, view, study.searched(), x, y)
     if up is not None and isinstance(across, Parameter):
         _draw_boxes(axes, study, across, up)
     _add_colorbar(figure, axes, view)
@@ -124,7 +124,7 @@ def progress(study: StudyState) -> Figure:
     """Each trial's own score in the order the trials ended, and the best so far."""
     figure, axes = _blank()
     view = _View(study)
-    ended = study.ended()
+    ended = [trial for trial in study.ended() if not trial.repeats]
     _title(axes, view)
     axes.set_xlabel("trials ended")
     if not ended:
@@ -158,12 +158,12 @@ class _View:
     @cached_property
     def sound(self) -> NDArray[np.bool_]:
         """Which trials did not diverge."""
-        return np.array([trial.state != "diverged" for trial in self.study.trials], dtype=bool)
+        return np.array([trial.state != "diverged" for trial in self.study.searched()], dtype=bool)
 
     @cached_property
     def scores(self) -> Floats:
         """The scores that colours speak of."""
-        scores = np.array([self.score(trial) for trial in self.study.trials if trial.state != "diverged"])
+        scores = np.array([self.score(trial) for trial in self.study.searched() if trial.state != "diverged"])
         return scores[np.isfinite(scores)] if len(scores) else np.empty(0)
 
     def score(self, trial: Trial) -> float:
@@ -178,7 +178,7 @@ class _View:
 
     def sample(self) -> list[Trial]:
         """The trials whose curves are drawn."""
-        trials = [trial for trial in self.study.trials if trial.started is not None or trial.best_score is not None]
+        trials = [trial for trial in self.study.searched() if trial.started is not None or trial.best_score is not None]
         if len(trials) <= MOST_CURVES:
             return trials
         ranked = sorted(trials, key=self.rank, reverse=True)
@@ -235,8 +235,8 @@ class _View:
         return mark if mark in ("best", "diverged", "pruned") else "scored"
 
     def count(self, state: str) -> int:
-        """How many trials are in that state."""
-        return self.study.counts.get(state, 0)
+        """How many trials of the search are in that state."""
+        return sum(trial.state == state for trial in self.study.searched())
 
 
 def _points(study: StudyState, trial: Trial) -> Floats:
@@ -429,7 +429,7 @@ def _blank() -> tuple[Figure, Axes]:
 def _title(axes: Axes, view: _View, more: str = "") -> None:
     """The study and its best in bold, what became of the others below."""
     study, best = view.study, view.study.best
-    trials = f"{len(study.trials):,} trial{'s' if len(study.trials) != 1 else ''}"
+    trials = f"{len(study.searched()):,} trial{'s' if len(study.searched()) != 1 else ''}"
     name = study.name if len(study.name) <= 40 else f"{study.name[:39]}…"
     score = f"best {best.best_score:.4g} (trial {best.trial})" if best else "no score yet"
     text = f"{name}: {study.objective} of {trials}; {score}"
@@ -475,7 +475,7 @@ def _add_legend(axes: Axes, view: _View, looks: Mapping[str, dict[str, Any]]) ->
     """What the marks mean, below the axes, of those that are there."""
     from matplotlib.lines import Line2D
 
-    there = {view.mark(trial) for trial in view.study.trials}
+    there = {view.mark(trial) for trial in view.study.searched()}
     handles = [Line2D([], [], **look) for kind, look in looks.items() if kind in there]
     axes.legend(
         handles=handles, loc="upper left", bbox_to_anchor=(0.0, -0.125), ncols=6, frameon=False, fontsize=9,

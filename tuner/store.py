@@ -28,7 +28,17 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from tuner.errors import StudyBusy, StudyError, StudyNotFound
-from tuner.records import TABLES, Answered, Record, Reported, Requested, StudyOpened, TrialCreated, TrialEnded
+from tuner.records import (
+    REPEATING,
+    TABLES,
+    Answered,
+    Record,
+    Reported,
+    Requested,
+    StudyOpened,
+    TrialCreated,
+    TrialEnded,
+)
 
 SCHEMA_VERSION = 1
 HEARTBEAT_S = 2.0
@@ -459,10 +469,16 @@ class Store:
 
 
 def _winner(order: Callable[[Any], Any]) -> sa.Select[Any]:
-    """The trial that ended best, by its last end, and its score."""
-    ends = _SHAPES[TrialEnded].table.c
+    """The trial of the search that ended best, by its last end, and its score."""
+    ends, created = _SHAPES[TrialEnded].table.c, _SHAPES[TrialCreated].table.c
+    repeats = sa.select(created.trial).where(created.purpose.in_(sorted(REPEATING)))
     latest = sa.select(sa.func.max(ends.sequence)).group_by(ends.trial)
-    counting = (ends.sequence.in_(latest), ends.best_score.is_not(None), ends.state != "diverged")
+    counting = (
+        ends.sequence.in_(latest),
+        ends.best_score.is_not(None),
+        ends.state != "diverged",
+        ends.trial.not_in(repeats),
+    )
     return sa.select(ends.trial, ends.best_score).where(*counting).order_by(order(ends.best_score), ends.trial).limit(1)
 
 

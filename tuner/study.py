@@ -291,6 +291,10 @@ class StudyState:
         """The score with its sign turned so that higher is better."""
         return score if self.goal == "maximize" else -score
 
+    def searched(self) -> list[Trial]:
+        """The trials of the search, by number; those that repeat another are left out."""
+        return [trial for trial in self.trials if not trial.repeats] if self.repeating else self.trials
+
     def kept(self, trial: Trial) -> list[Checkpoint]:
         """The trial's checkpoints that still lie on disk, oldest first, in the order written."""
         return [self.checkpoints[number] for number in trial.checkpoints if self.checkpoints[number].kept]
