@@ -82,6 +82,10 @@ def test_the_journeys_from_training_to_tables_run_as_written(project: Path) -> N
 
     assert names["study"].best.score > 0.9
     assert len(names["study"].trials) == 64
+    for block in blocks("python", section("What it learned")):
+        exec(block, names)
+    assert (project / "night.html").is_file()
+    assert set(tuner.open("night").trials["purpose"]) == {"search", "confirm"}
     assert len(names["curves"].columns) == 64
     assert {path.name for path in (project / "tables").iterdir()} == {f"{name}.csv" for name in tuner.tables.COLUMNS}
     names["study"].close()

@@ -92,7 +92,7 @@ def test_a_clear_winner_is_confirmed_and_luck_is_told_from_it(tmp_path: Path) ->
     assert found.confirmed
     assert found.best is not None
     assert found.best.chance == pytest.approx(1.0)
-    assert found.sentence.startswith(f"Trial {found.best.trial} is the best with a chance of 100%: ")
+    assert found.sentence.startswith(f"Trial {found.best.trial} is the best with a chance of over 99%: ")
     assert "over 5 new seeds; next is trial" in found.sentence
 
 

@@ -15,6 +15,7 @@ from typing_usage import (
     points,
     train_with_folders,
     what_goes_wrong,
+    what_was_learned,
     with_parts_of_optuna,
 )
 
@@ -32,6 +33,10 @@ def test_a_script_sweeps_reads_and_hears_of_its_mistakes(tmp_path: Path, capsys:
     in_a_script(tmp_path)
     what_goes_wrong(tmp_path)
     assert "Did you mean night?" in capsys.readouterr().out
+
+
+def test_what_was_learned_is_told(tmp_path: Path) -> None:
+    what_was_learned(tmp_path)
 
 
 def test_parts_of_optuna_fit_in_and_ours_fit_into_optuna(tmp_path: Path) -> None:

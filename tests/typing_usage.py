@@ -131,6 +131,31 @@ def in_a_script(results: Path) -> None:
     assert [each.name for each in summaries] == ["night"]
 
 
+def what_was_learned(results: Path) -> None:
+    """Whether the winner is one, whether the order holds, and all else that a search says."""
+    tuner.sweep(
+        train, space, name="night", objective="dev_accuracy", trials=6, executor="local", stopping="off",
+        results=results, progress="off",
+    ).close()  # fmt: skip
+    confirmed = tuner.confirm("night", top=2, repeats=2, results=results, progress="off")
+    assert_type(confirmed, tuner.Confirmation)
+    if confirmed.best is not None:
+        assert_type(confirmed.best.mean, float | None)
+    again = tuner.recheck("night", top=4, results=results, progress="off")
+    assert_type(again, tuner.Recheck)
+    assert_type(again.sentence, str)
+    found = tuner.explain("night", results=results)
+    assert_type(found, tuner.Explanation)
+    assert_type(found.sentences, tuple[str, ...])
+    assert_type(found.worth.gain, float | None)
+    found.save(results / "night.md")
+    warm = tuner.sweep(
+        train, space, name="next", objective="dev_accuracy", trials=2, executor="local", warm_start="night",
+        results=results, progress="off",
+    )  # fmt: skip
+    warm.close()
+
+
 def with_parts_of_optuna(results: Path) -> None:
     """Samplers and pruners of Optuna in a sweep, and a sampler of ours in an Optuna study."""
     study = tuner.sweep(

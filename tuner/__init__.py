@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tuner.api import Summary, attach, open, promote, studies, sweep  # noqa: A004 - tuner.open reads like open
     from tuner.babysitting import babysit
     from tuner.errors import TunerError
+    from tuner.explaining import Explanation, explain
     from tuner.handle import Handle, Reply, RunHandle, SweepHandle
     from tuner.insight.confirmation import Confirmation
     from tuner.insight.ranking import Recheck
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Best",
     "Confirmation",
+    "Explanation",
     "Handle",
     "Recheck",
     "Reply",
@@ -37,6 +39,7 @@ __all__ = [
     "check",
     "choice",
     "confirm",
+    "explain",
     "integer",
     "linear",
     "log",
@@ -55,6 +58,7 @@ _HOMES = {
     "api": ("Summary", "attach", "open", "promote", "studies", "sweep"),
     "errors": ("TunerError",),
     "babysitting": ("babysit",),
+    "explaining": ("Explanation", "explain"),
     "handle": ("Handle", "Reply", "RunHandle", "SweepHandle"),
     "insight.confirmation": ("Confirmation",),
     "insight.ranking": ("Recheck",),

@@ -19,6 +19,7 @@ from tuner.study import Curve, StudyState, Trial
 if TYPE_CHECKING:
     import pandas as pd
 
+    from tuner.explaining import Explanation
     from tuner.supervisor import Advice
 
 
@@ -159,6 +160,16 @@ class Study:
         from tuner.plots import plot_all
 
         return plot_all(self.state, self.space, folder)
+
+    def explain(self, *, target_error: float = 0.0, more: int | None = None) -> Explanation:
+        """What a sweep has learned, in words, numbers and pictures.
+
+        `target_error` is what one could reach (the Bayes error), from which bias is measured; `more` the number of
+        further trials to weigh, by default half as many as there were.
+        """
+        from tuner.explaining import explanation_of
+
+        return explanation_of(self, target_error=target_error, more=more)
 
     def records(self, *kinds: type[Any]) -> Iterator[Any]:
         """The records themselves, of these types, in the order written."""

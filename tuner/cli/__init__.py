@@ -25,7 +25,7 @@ from tuner.cli.babysitting import (
     step,
     undo,
 )
-from tuner.cli.learning import confirm, recheck
+from tuner.cli.learning import confirm, explain, recheck
 from tuner.cli.reading import export, ls, plot, show, spaces, watch
 from tuner.cli.starting import check, sweep
 from tuner.cli.steering import note, pause, resume, stop
@@ -56,7 +56,7 @@ def cli() -> None:
 for _verb in (
     *(sweep, babysit, check, ls, show, watch),
     *(set, schedule, pause, resume, step, checkpoint, revert, undo, extend, note, stop),
-    *(confirm, recheck),
+    *(explain, confirm, recheck),
     *(fork, compare, promote, export, plot, spaces),
 ):
     cli.add_command(_verb)

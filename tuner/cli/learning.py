@@ -1,8 +1,10 @@
-"""The verbs that say what a search has learned and how sure that is: confirm, recheck."""
+"""The verbs that say what a search has learned and how sure that is: explain, confirm, recheck."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +15,7 @@ from tuner.cli.output import say, say_json, stdout_kept
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from tuner.explaining import Explanation
     from tuner.insight.confirmation import Confirmation
     from tuner.insight.ranking import Recheck
 
@@ -30,6 +33,63 @@ def _training_options(function: AnyCallable) -> AnyCallable:
     return function
 
 
+@verb("tuner explain night --format html")
+@click.argument("name")
+@click.option(
+    "--format", "format_", type=click.Choice(["terminal", "markdown", "html"]), default="terminal", show_default=True,
+    help="Print it, or write it to a file.",
+)  # fmt: skip
+@click.option("--to", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Default: within DIR/NAME.")
+@click.option("--target-error", type=click.FloatRange(min=0), default=0.0, show_default=True, help="What could be had.")
+@click.option("--more", type=click.IntRange(min=1), help="How many further trials to weigh. Default: half of the past.")
+@study_options
+def explain(
+    name: str, format_: str, to: Path | None, results: Path, store: str | None, as_json: bool, **options: Any
+) -> None:
+    """Say what a study has learned.
+
+    The winner and how sure it is, what matters, where to look next, what diverged, how the best fit, and whether more
+    trials are worth their cost.
+    """
+    import tuner
+
+    with closing(tuner.open(name, results=results, store=store)) as study:
+        found = study.explain(**options)
+        folder = study.place.folder
+    if to is not None and format_ == "terminal":
+        format_ = "html" if to.suffix == ".html" else "markdown"
+    ending = {"markdown": "md", "html": "html"}.get(format_)
+    written = None if ending is None else found.save(to or folder / f"explanation.{ending}")
+    if as_json:
+        say_json({**explanation_as_value(found), "file": written})
+    elif written is not None:
+        click.echo(str(written))
+    else:
+        from tuner.cli.pages import explanation
+
+        say(explanation(found))
+
+
+def explanation_as_value(found: Explanation) -> dict[str, Any]:
+    """An explanation for programs: every number, and every sentence under its heading."""
+    from tuner.cli.output import plain
+
+    parts = ("winner", "importance", "edges", "divergences", "worth")
+    return {
+        "study": found.study,
+        "objective": found.objective,
+        "goal": found.goal,
+        "trials": found.trials,
+        **{part: plain(getattr(found, part)) for part in parts},
+        "fits": [
+            {**plain(each), "high_bias": each.high_bias, "high_variance": each.high_variance} for each in found.fits
+        ],
+        "confirmation": None if found.confirmation is None else as_value(found.confirmation),
+        "recheck": None if found.recheck is None else as_value(found.recheck),
+        "sections": [{"title": each.title, "sentences": each.sentences} for each in found.sections],
+    }
+
+
 @verb("tuner confirm night --top 3 --repeats 5")
 @click.argument("name")
 @click.option("--top", type=click.IntRange(min=1), default=3, show_default=True, help="How many of the best settings.")
@@ -37,9 +97,9 @@ def _training_options(function: AnyCallable) -> AnyCallable:
 @_training_options
 @study_options
 def confirm(name: str, as_json: bool, **options: Any) -> None:
-    """Train the best settings again with new seeds, and say how sure the winner is.
+    """Train the best again with new seeds.
 
-    The same command goes on after a crash; with more --repeats it adds to those that are there.
+    It gives the chance of each to be the best. The same command goes on after a crash; with more --repeats it adds to those that are there.
     """
     import tuner
 
@@ -53,7 +113,10 @@ def confirm(name: str, as_json: bool, **options: Any) -> None:
 @_training_options
 @study_options
 def recheck(name: str, as_json: bool, **options: Any) -> None:
-    """Train the leaders again with today's code and data, and say whether their order still holds."""
+    """See whether the order of the leaders still holds.
+
+    Trains them again, with the code and data of today; a recheck that was interrupted goes on.
+    """
     import tuner
 
     _train(lambda: tuner.recheck(name, **options), _rechecked, name, as_json)

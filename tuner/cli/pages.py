@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tuner.api import Summary
+    from tuner.explaining import Explanation
     from tuner.insight.confirmation import Confirmation
     from tuner.insight.ranking import Recheck
     from tuner.reading import Study
@@ -264,3 +265,19 @@ def rechecked(found: Recheck) -> RenderableType:
 
 def _in_a_line(params: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {text}" for name, text in settings_of(params, ()).items())
+
+
+def explanation(found: Explanation) -> RenderableType:
+    """What a study has learned, a heading a part."""
+    parts: list[RenderableType] = [Text(f"What {found.study} has learned", style="bold")]
+    for section in found.sections:
+        parts += [Text(), Text(section.title, style="bold cyan")]
+        parts += [Padding(Text(sentence), (0, 0, 0, 2), expand=False) for sentence in section.sentences]
+        if section.table:
+            head, *rows = section.table
+            table = _table(*head)
+            for row in rows:
+                table.add_row(*map(Text, row))
+            parts.append(Padding(table, (1, 0, 0, 2), expand=False))
+    hint = f"with pictures: tuner explain {found.study} --format html"
+    return Group(*parts, Text(), Text(hint, style="dim"))

@@ -161,9 +161,11 @@ def _sentences(found: Confirmation) -> list[str]:
         sentences = [f"Trial {best.trial} has the best mean: {scored}{next_}."]
         sentences.append("How sure that is takes two repeats of at least two settings that do not diverge.")
     elif found.confirmed:
-        sentences = [f"Trial {best.trial} is the best with a chance of {best.chance:.0%}: {scored}{next_}."]
+        sentences = [f"Trial {best.trial} is the best with a chance of {_chance(best.chance)}: {scored}{next_}."]
     else:
-        sentences = [f"It is too close to tell: trial {best.trial} is the best with a chance of {best.chance:.0%}."]
+        sentences = [
+            f"It is too close to tell: trial {best.trial} is the best with a chance of {_chance(best.chance)}."
+        ]
         more = f"tuner confirm {found.study} --top {len(found.candidates)} --repeats {2 * found.repeats}"
         sentences.append(f"It scores {scored}{next_}. More repeats may tell ({more}).")
     better = max if found.goal == "maximize" else min
@@ -185,3 +187,7 @@ def _sentences(found: Confirmation) -> list[str]:
 
 def _told(each: Candidate) -> str:
     return f"{each.mean:.4g}" + ("" if each.error is None else f" ± {each.error:.2g}")
+
+
+def _chance(chance: float) -> str:
+    return "over 99%" if chance > 0.99 else f"{chance:.0%}"

@@ -121,7 +121,7 @@ def rank_correlation(then: Floats, now: Floats, seed: int = 0) -> RankCorrelatio
     1.0
     """
     count, rng = len(then), np.random.default_rng([seed, len(then)])
-    rho = _spearman(then, now)
+    rho = float(_spearman(then[None], now[None])[0])
     one, other = rankdata(then), rankdata(now)
     if count <= _EXACT:
         orders = np.array(list(itertools.permutations(range(count))))
@@ -130,19 +130,21 @@ def rank_correlation(then: Floats, now: Floats, seed: int = 0) -> RankCorrelatio
     agree = other[orders] @ (one - one.mean())
     chance = float(np.mean(agree >= float(other @ (one - one.mean())) - 1e-9))
     picks = rng.integers(count, size=(_DRAWS // 5, count))
-    drawn = [_spearman(then[pick], now[pick]) for pick in picks if len(set(pick.tolist())) >= FEWEST]
-    low, high = np.quantile(drawn, (0.05, 0.95)) if drawn else (-1.0, 1.0)
+    several = np.count_nonzero(np.diff(np.sort(picks, axis=1), axis=1), axis=1) + 1 >= FEWEST
+    low, high = np.quantile(_spearman(then[picks[several]], now[picks[several]]), (0.05, 0.95))
     return RankCorrelation(rho=rho, low=float(min(low, rho)), high=float(max(high, rho)), chance=chance)
 
 
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _spearman(one: Floats, other: Floats) -> float:
-    a, b = rankdata(one), rankdata(other)
-    a, b = a - a.mean(), b - b.mean()
-    scale = math.sqrt(float(a @ a) * float(b @ b))
-    return float(np.clip(a @ b / scale, -1.0, 1.0)) if scale else 0.0
+def _spearman(one: Floats, other: Floats) -> Floats:
+    """Row by row; 0 where all of a row are ties."""
+    a, b = rankdata(one, axis=1), rankdata(other, axis=1)
+    a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
+    scale = np.sqrt(np.square(a).sum(axis=1) * np.square(b).sum(axis=1))
+    found: Floats = np.where(scale > 0, (a * b).sum(axis=1) / np.maximum(scale, 1e-300), 0.0)
+    return np.clip(found, -1.0, 1.0)
 
 
 def _rechecked(study: StudyState, number: int, runs: list[Trial]) -> Rechecked:

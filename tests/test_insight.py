@@ -1,0 +1,408 @@
+"""What was learned is told rightly: on studies written by hand, whose truth is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from test_caviar import study_of
+
+from tuner import records as rec
+from tuner.insight.divergence import divergences_of
+from tuner.insight.edges import edges_of, widened
+from tuner.insight.fit import fit_of, pairs_of
+from tuner.insight.importance import importance_of
+from tuner.insight.isolation import buckets_of
+from tuner.insight.leaders import distinct, leaders
+from tuner.insight.model import FEWEST, Model
+from tuner.insight.ranking import rank_correlation
+from tuner.insight.winner import winner_of
+from tuner.insight.worth import worth_of
+from tuner.samplers.quasi_random import sobol_point
+from tuner.space import Space, choice, integer, linear, log, log_one_minus
+from tuner.study import Curve, StudyState
+
+TWO = Space(learning_rate=log(1e-4, 1.0), dropout=linear(0.0, 0.5))
+Score = Callable[[Mapping[str, Any]], float]
+
+
+def add(
+    study: StudyState,
+    params: Mapping[str, Any],
+    score: float | None,
+    state: rec.TrialState = "completed",
+    steps: int = 10,
+) -> None:
+    """One more trial, over or not."""
+    number = len(study.trials)
+    study.apply(
+        rec.TrialCreated(
+            trial=number, purpose="search", round=None, parent=None, seed=number, params=dict(params), seen=0, why="",
+            memo=None, at=0.0,
+        )
+    )  # fmt: skip
+    study.apply(
+        rec.SegmentOpened(
+            trial=number, segment=0, parent_segment=None, from_step=0, checkpoint=None, cause="start", by="tuner",
+            why="", params=None, at=0.0,
+        )
+    )  # fmt: skip
+    if score is not None:
+        study.apply(rec.pack_reports(number, 0, [(step, "score", score, 0.0) for step in range(1, steps + 1)]))
+    trial = study.trials[number]
+    study.apply(
+        rec.TrialEnded(
+            trial=number, segment=0, state=state, why="over", step=steps, best_step=trial.best_step,
+            best_score=trial.best_score, started=0.0, seconds=2.0, node="n", error="", traceback="", at=1.0,
+        )
+    )  # fmt: skip
+
+
+def searched(
+    space: Space, score: Score, trials: int, bad: Callable[[Mapping[str, Any]], bool] | None = None
+) -> StudyState:
+    """A study of evenly spread trials with that score; those that are bad diverged."""
+    study = study_of(space)
+    study.identity = {**study.identity, "seed": 0}
+    for number in range(trials):
+        params = space.from_unit(sobol_point(len(space), 3, number))
+        diverged = bad is not None and bad(params)
+        add(study, params, None if diverged else score(params), "diverged" if diverged else "completed")
+    return study
+
+
+def hill(params: Mapping[str, Any]) -> float:
+    """Best at learning rate 0.01; dropout hardly matters."""
+    return -((math.log10(params["learning_rate"]) + 2) ** 2) - 0.01 * params["dropout"]
+
+
+# ── importance ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_the_score_depends_on_has_nearly_all_the_importance() -> None:
+    study = searched(TWO, hill, 24)
+    found = importance_of(Model.of(study, TWO), "score", 24)
+
+    assert [each.parameter for each in found.shares] == ["learning_rate", "dropout"]
+    assert found.shares[0].total > 0.95
+    assert found.shares[1].total < 0.05
+    assert found.foretold > 0.8
+    assert found.sentence.startswith("learning_rate matters most: ")
+    assert found.sentence.endswith("dropout hardly matters.")
+
+
+def test_sobol_indices_agree_with_the_formula() -> None:
+    """Of a·u + b·v with even u, v the shares are a² and b² over their sum, alone and in all."""
+    space = Space(u=linear(0.0, 1.0), v=linear(0.0, 1.0))
+    study = searched(space, lambda params: 2.0 * params["u"] + params["v"], 40)
+    shares = {each.parameter: each for each in importance_of(Model.of(study, space), "score", 40).shares}
+
+    assert shares["u"].total == pytest.approx(0.8, abs=0.03)
+    assert shares["v"].alone == pytest.approx(0.2, abs=0.03)
+
+
+def test_what_matters_only_together_has_a_share_in_all_but_none_alone() -> None:
+    space = Space(u=linear(-1.0, 1.0), v=linear(-1.0, 1.0))
+    study = searched(space, lambda params: params["u"] * params["v"], 60)
+    shares = importance_of(Model.of(study, space), "score", 60).shares
+
+    assert all(each.total > 0.8 and each.alone < 0.15 for each in shares)
+
+
+def test_where_luck_rules_importance_is_to_be_taken_lightly() -> None:
+    luck = np.random.default_rng(5)
+    study = searched(TWO, lambda _: float(luck.standard_normal()), 24)
+
+    assert "Take it lightly" in importance_of(Model.of(study, TWO), "score", 24).sentence
+
+
+def test_too_few_trials_say_how_many_are_needed() -> None:
+    study = searched(TWO, hill, 5)
+    assert Model.of(study, TWO) is None
+    assert importance_of(None, "score", 5).sentence == (
+        f"Importance takes {FEWEST} trials with a score, and there are 5: 3 more are needed."
+    )
+
+
+def test_options_have_their_importance_too() -> None:
+    space = Space(activation=choice("relu", "tanh", "gelu"), dropout=linear(0.0, 0.5))
+    study = searched(space, lambda params: float(params["activation"] == "tanh"), 32)
+
+    first = importance_of(Model.of(study, space), "score", 32).shares[0]
+    assert first.parameter == "activation"
+    assert first.total > 0.9
+
+
+# ── edges ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_best_trial_at_the_upper_end_widens_the_space_upward_to_a_round_number() -> None:
+    study = searched(TWO, lambda params: params["learning_rate"], 30)
+    (edge,) = edges_of(study, TWO, {"learning_rate": 1.0, "dropout": 0.0})
+
+    assert edge.sentence.startswith("Widen learning_rate upward to 3: the best trial has learning_rate ")
+    assert (edge.end, edge.to, edge.leaders) == ("upper", 3.0, 5)
+    assert edge.near == sum(trial.params["learning_rate"] > 10**-0.4 for trial in leaders(study, 5))
+
+
+def test_where_most_diverge_at_the_edge_the_space_is_left_as_it_is() -> None:
+    study = searched(TWO, lambda params: params["learning_rate"], 60, bad=lambda params: params["learning_rate"] > 0.7)
+    add(study, {"learning_rate": 0.99, "dropout": 0.2}, 2.0)
+    (edge,) = (each for each in edges_of(study, TWO) if each.parameter == "learning_rate")
+
+    assert edge.to is None
+    assert edge.sentence.startswith("Leave learning_rate as it is: ")
+    assert edge.diverged >= 0.5
+
+
+def test_a_best_trial_inside_asks_for_nothing() -> None:
+    study = study_of(TWO)
+    add(study, {"learning_rate": 0.01, "dropout": 0.25}, 1.0)
+    assert edges_of(study, TWO) == ()
+
+
+def test_what_does_not_matter_is_not_widened() -> None:
+    study = study_of(TWO)
+    add(study, {"learning_rate": 1.0, "dropout": 0.5}, 1.0)
+    assert [each.parameter for each in edges_of(study, TWO, {"learning_rate": 0.99, "dropout": 0.01})] == [
+        "learning_rate"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("parameter", "end", "to"),
+    [
+        (log(1e-4, 1.0), "upper", 3.0),
+        (log(1e-4, 1.0), "lower", 3e-5),
+        (log(1e-6, 1e2), "upper", 1e3),
+        (log_one_minus(0.9, 0.999), "upper", 0.9997),
+        (log_one_minus(0.9, 0.999), "lower", 0.7),
+        (linear(0.0, 0.5), "upper", 0.6),
+        (linear(0.0, 0.5), "lower", None),
+        (linear(0.0, 1.0), "upper", None),
+        (linear(-2.0, 2.0), "lower", -3.0),
+        (integer(50, 100), "upper", 110),
+        (integer(2, 4), "upper", 5),
+        (integer(1, 4), "lower", None),
+    ],
+)
+def test_widened_bounds_are_round_and_stop_at_natural_ends(parameter: Any, end: Any, to: float | None) -> None:
+    assert widened(parameter, end) == pytest.approx(to) if to is not None else widened(parameter, end) is None
+
+
+# ── divergence ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_diverged_trials_are_counted_and_told_where_they_lie() -> None:
+    study = searched(TWO, hill, 64, bad=lambda params: params["learning_rate"] > 0.25)
+    found = divergences_of(study, TWO)
+    bad = sum(trial.params["learning_rate"] > 0.25 for trial in study.trials)
+
+    assert (found.trained, found.diverged) == (64, bad)
+    assert found.cut is not None
+    assert (found.cut.parameter, found.cut.inside, found.cut.diverged) == ("learning_rate", bad, bad)
+    assert found.sentence.startswith(
+        f"{bad} of 64 trials diverged ({bad / 64:.0%}), all {bad} with learning_rate above "
+    )
+    assert 0.2 < float(found.cut.where.rpartition(" ")[2]) <= 0.26
+
+
+def test_an_option_may_be_what_diverges() -> None:
+    space = Space(activation=choice("relu", "tanh"), dropout=linear(0.0, 0.5))
+    study = searched(space, lambda _: 1.0, 32, bad=lambda params: params["activation"] == "relu")
+    found = divergences_of(study, space)
+
+    assert found.cut is not None
+    assert found.cut.where == "activation relu"
+
+
+def test_divergence_by_luck_has_no_place() -> None:
+    luck = np.random.default_rng(1)
+    study = searched(TWO, hill, 40, bad=lambda _: bool(luck.random() < 0.2))
+    found = divergences_of(study, TWO)
+
+    assert found.diverged > 3
+    assert found.cut is None
+    assert found.sentence.endswith("in no part of the space more than by chance.")
+
+
+def test_nothing_diverged_is_said_so() -> None:
+    assert divergences_of(searched(TWO, hill, 4), TWO).sentence == "None of 4 trials diverged."
+    assert divergences_of(study_of(TWO), TWO).sentence == "No trial has trained yet."
+
+
+# ── bias and variance ───────────────────────────────────────────────────────────────────────────
+
+
+def curves(**named: Sequence[float]) -> dict[str, Curve]:
+    return {name: Curve(enumerate(values, start=1)) for name, values in named.items()}
+
+
+def diagnosis(target: float = 0.0, **named: Sequence[float]) -> Any:
+    study = study_of(TWO)
+    add(study, {"learning_rate": 0.1, "dropout": 0.1}, 0.5)
+    return fit_of(study.trials[0], curves(**named), target)
+
+
+FALLING = [0.5 * 0.8**step for step in range(20)]
+
+
+def test_an_error_on_train_far_above_the_target_is_bias() -> None:
+    fit = diagnosis(train_error=[0.3 + each for each in FALLING], dev_error=[0.31 + each for each in FALLING])
+    assert (fit.high_bias, fit.high_variance) == (True, False)
+    assert "high bias (train error 0.307 above the target 0): a bigger network, longer training" in fit.sentence
+
+
+def test_bias_is_measured_from_the_error_one_could_reach() -> None:
+    fit = diagnosis(0.3, train_error=[0.3 + each for each in FALLING], dev_error=[0.35 + each for each in FALLING])
+    assert (fit.high_bias, fit.high_variance) == (False, True)
+
+
+def test_an_error_on_dev_far_above_train_is_variance() -> None:
+    fit = diagnosis(train_accuracy=[1 - each for each in FALLING], dev_accuracy=[0.9 - each for each in FALLING])
+    assert (fit.high_bias, fit.high_variance) == (False, True)
+    assert fit.variance == pytest.approx(0.1)
+    assert "high variance (dev 0.1 above train): more data, L2, dropout" in fit.sentence
+
+
+def test_both_may_be_high_and_neither() -> None:
+    both = diagnosis(train_error=[0.2] * 20, dev_error=[0.4] * 20)
+    assert (both.high_bias, both.high_variance) == (True, True)
+    assert "neither bias nor variance is high" in diagnosis(train_error=[0.005] * 20, dev_error=[0.01] * 20).sentence
+
+
+def test_dev_that_worsens_while_train_improves_is_overfitting() -> None:
+    dev = [0.3 + 0.01 * abs(step - 6) for step in range(20)]
+    fit = diagnosis(train_loss=FALLING, dev_loss=dev)
+    assert fit.course == "overfitting"
+    assert fit.step == 7
+    assert (
+        "It overfits: after step 7 dev gets worse while train gets better (Kendall τ 1.00 over 14 reports)"
+        in fit.sentence
+    )
+
+
+def test_a_loss_may_tell_of_overfitting_that_the_error_hides() -> None:
+    dev_loss = [0.3 + 0.01 * abs(step - 6) for step in range(20)]
+    fit = diagnosis(train_error=FALLING, dev_error=[0.1] * 20, train_loss=FALLING, dev_loss=dev_loss)
+    assert fit.pair.measure == "error"
+    assert fit.course == "overfitting"
+
+
+def test_dev_that_still_falls_at_the_end_asks_for_longer_training() -> None:
+    falling = [1.0 - 0.02 * step for step in range(40)]
+    fit = diagnosis(train_error=falling, dev_error=falling)
+    assert fit.course == "still improving"
+    assert "train longer" in fit.sentence
+
+
+def test_noise_around_a_level_is_neither() -> None:
+    luck = np.random.default_rng(3).normal(0.2, 0.01, size=40).tolist()
+    assert diagnosis(train_error=[0.1] * 40, dev_error=luck).course == "level"
+
+
+def test_percentages_are_read_as_such() -> None:
+    fit = diagnosis(train_accuracy=[99.0] * 6, dev_accuracy=[90.0] * 6)
+    assert (fit.train, fit.dev) == (pytest.approx(1.0), pytest.approx(10.0))
+
+
+def test_without_train_and_dev_of_one_measure_there_is_no_diagnosis() -> None:
+    assert pairs_of(curves(dev_accuracy=[0.5], train_loss=[0.5])) == []
+    assert [each.measure for each in pairs_of(curves(val_acc=[0.5], train_acc=[0.6]))] == ["accuracy"]
+
+
+# ── more trials ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_hill_that_was_climbed_promises_less_than_one_that_was_not() -> None:
+    few, many = searched(TWO, hill, 10), searched(TWO, hill, 80)
+    early, late = (worth_of(Model.of(each, TWO), each, 16) for each in (few, many))
+
+    assert early.gain is not None
+    assert late.gain is not None
+    assert late.gain < early.gain
+    assert late.high < 0.05
+
+
+def test_the_gain_told_of_even_draws_is_what_comes_of_them_within_a_factor_of_three() -> None:
+    """Uniform scores: the best of n + m lies above that of n by 1/(n+1) − 1/(n+m+1) on average."""
+    gains = []
+    for seed in range(30):
+        luck = np.random.default_rng(seed)
+        study = searched(TWO, lambda _, luck=luck: float(luck.random()), 30)  # type: ignore[misc]
+        gains.append(worth_of(Model.of(study, TWO), study, 30).gain)
+    assert 1 / 3 < float(np.mean(gains)) / (1 / 31 - 1 / 61) < 3  # type: ignore[arg-type]
+
+
+def test_the_cost_counts_steps_as_the_search_has_spent_them() -> None:
+    study = searched(TWO, hill, 20)
+    found = worth_of(Model.of(study, TWO), study, 24)
+    assert (found.steps, found.seconds) == (240, 48)
+    assert found.sentence.startswith("24 more trials are expected to add ")
+    assert ", for about 240 steps, 48 s of training." in found.sentence
+
+
+def test_gains_smaller_than_luck_are_not_worth_it() -> None:
+    study = searched(TWO, hill, 60)
+    found = worth_of(Model.of(study, TWO), study, 24, noise=10.0)
+    assert found.worthwhile is False
+    assert "Little but luck is to be gained, since a seed alone changes 10." in found.sentence
+
+
+def test_too_few_trials_cannot_tell_whether_more_are_worth_it() -> None:
+    study = searched(TWO, hill, 4)
+    assert worth_of(None, study).worthwhile is None
+
+
+# ── orders, buckets, winners ────────────────────────────────────────────────────────────────────
+
+
+def test_rank_correlation_is_one_of_the_same_order_and_minus_one_of_the_reverse() -> None:
+    up = np.arange(8.0)
+    same, reverse = rank_correlation(up, 3 * up), rank_correlation(up, -up)
+    assert (same.rho, same.verdict) == (1.0, "holds")
+    assert (reverse.rho, reverse.verdict) == (-1.0, "does not hold")
+
+
+def test_three_leaders_in_order_may_be_so_by_luck() -> None:
+    found = rank_correlation(np.arange(3.0), np.arange(3.0))
+    assert found.chance == pytest.approx(1 / 6)
+    assert found.verdict == "cannot be told"
+
+
+def test_shuffled_orders_seldom_hold() -> None:
+    rng = np.random.default_rng(0)
+    held = [rank_correlation(np.arange(8.0), rng.permutation(8).astype(float)).verdict == "holds" for _ in range(200)]
+    assert float(np.mean(held)) < 0.09
+
+
+def test_buckets_hold_the_best_of_each_stretch_whatever_the_others_are() -> None:
+    study = searched(TWO, hill, 40)
+    found = buckets_of(study, TWO, "learning_rate")
+    assert len(found) == 8
+    assert sum(each.trials for each in found) == 40
+    best = max(found, key=lambda each: -math.inf if each.score is None else each.score)
+    assert best.best == study.winner
+    assert best.low <= 0.5 <= best.high
+
+
+def test_settings_twice_are_one_leader() -> None:
+    study = study_of(TWO)
+    for score in (0.9, 0.8):
+        add(study, {"learning_rate": 0.1, "dropout": 0.1}, score)
+    add(study, {"learning_rate": 0.2, "dropout": 0.1}, 0.7)
+    assert [trial.trial for trial in distinct(leaders(study), 2)] == [0, 2]
+
+
+def test_the_winner_is_told_with_its_lead_and_how_to_make_sure() -> None:
+    study = study_of(TWO)
+    add(study, {"learning_rate": 0.1, "dropout": 0.1}, 0.9)
+    add(study, {"learning_rate": 0.2, "dropout": 0.1}, 0.89)
+    found = winner_of(study, None, 0.02)
+    assert found is not None
+    told = " ".join(found.sentences)
+    assert "It leads trial 1 by 0.01, less than two seeds may differ" in told
+    assert told.endswith("tuner confirm night --top 3 --repeats 5")

@@ -1,0 +1,222 @@
+"""The verb that says in words and pictures what a search has learned: explain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuner.errors import SettingsError, StudyError
+from tuner.insight.confirmation import Confirmation, confirmation_of
+from tuner.insight.divergence import Divergences, divergences_of
+from tuner.insight.edges import Edge, edges_of
+from tuner.insight.fit import Fit, fit_of
+from tuner.insight.importance import Importance, importance_of
+from tuner.insight.leaders import distinct, leaders
+from tuner.insight.model import Model
+from tuner.insight.ranking import Recheck, recheck_of
+from tuner.insight.winner import Winner, winner_of
+from tuner.insight.worth import Worth, worth_of
+from tuner.prose import safe
+from tuner.study import Curve
+
+if TYPE_CHECKING:
+    from tuner.reading import Study
+    from tuner.space import Space
+    from tuner.study import StudyState
+
+FEW = 3
+"""So many of the best trials have their curves diagnosed."""
+
+Curves = Mapping[int, Mapping[str, Curve]]
+"""The head curves of a few trials, by the name of the score."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One thing that was learned: sentences, a table whose first row is its heading, and the names of its pictures."""
+
+    title: str
+    sentences: tuple[str, ...]
+    table: tuple[tuple[str, ...], ...] = ()
+    pictures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """What a search has learned, each part with its numbers; `sections` say it in words."""
+
+    study: str
+    objective: str
+    goal: str
+    trials: int
+    winner: Winner | None
+    confirmation: Confirmation | None
+    importance: Importance
+    edges: tuple[Edge, ...]
+    divergences: Divergences
+    fits: tuple[Fit, ...]
+    worth: Worth
+    recheck: Recheck | None
+    state: StudyState = field(repr=False, compare=False)
+    space: Space = field(repr=False, compare=False)
+    curves: Curves = field(repr=False, compare=False)
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        """What was learned, the most important first."""
+        return tuple(_sections(self))
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """All of it in a row."""
+        return tuple(sentence for section in self.sections for sentence in section.sentences)
+
+    def __str__(self) -> str:
+        return "\n".join(self.sentences)
+
+    def markdown(self) -> str:
+        """As Markdown, without pictures."""
+        parts = [f"# What {safe(self.study)} has learned", _summary(self)]
+        for section in self.sections:
+            parts += [f"## {section.title}", "\n".join(f"- {safe(sentence)}" for sentence in section.sentences)]
+            if section.table:
+                head, *rows = section.table
+                lines = [head, ("---",) * len(head), *rows]
+                parts.append("\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines))
+        return "\n\n".join(parts) + "\n"
+
+    def html(self) -> str:
+        """As one page that needs nothing beside it, with its pictures where matplotlib is installed."""
+        from tuner.explanation_page import page
+
+        return page(self)
+
+    def plot(self, to: str | Path) -> list[Path]:
+        """Its pictures as PNG files in a folder."""
+        from tuner.portraits import write_portraits
+
+        return write_portraits(self, Path(to))
+
+    def save(self, path: str | Path) -> Path:
+        """Writes it as the ending says: `.md` or `.html`."""
+        target = Path(path)
+        if target.suffix not in (".md", ".html"):
+            raise SettingsError(f"an explanation is written as .md or .html, got {target.name!r}.")
+        text = self.markdown() if target.suffix == ".md" else self.html()
+        part = target.with_name(f".{target.name}.part")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            part.write_text(text, encoding="utf-8")
+            part.replace(target)
+        except OSError as error:
+            raise StudyError(f"the explanation cannot be written to {target}: {error}. Choose another file.") from error
+        return target
+
+
+def explain(
+    name: str,
+    *,
+    target_error: float = 0.0,
+    more: int | None = None,
+    results: str | Path = "results",
+    store: str | None = None,
+) -> Explanation:
+    """What a study has learned, also while it runs: `tuner.open(name).explain()`."""
+    from contextlib import closing
+
+    from tuner.api import open as open_study
+
+    with closing(open_study(name, results=results, store=store)) as study:
+        return explanation_of(study, target_error=target_error, more=more)
+
+
+def explanation_of(study: Study, *, target_error: float = 0.0, more: int | None = None) -> Explanation:
+    """What a sweep has learned; `target_error` is what bias is measured from, `more` the trials to weigh."""
+    state, space = study.state, study.space
+    if state.kind != "sweep" or space is None:
+        raise StudyError(
+            f"{study.name} is one babysat run: what it tells is in its logbook (tuner export {study.name} "
+            f"--format markdown) and in its lineage (tuner plot {study.name})."
+        )
+    if not target_error >= 0.0:
+        raise SettingsError(f"target_error must be 0 or above, got {target_error!r}. It is the error one could reach.")
+    model = Model.of(state, space)
+    confirmation = confirmation_of(state)
+    measured = None if confirmation is None else confirmation.noise
+    importance = importance_of(model, state.objective, len(leaders(state)))
+    few = distinct(leaders(state), FEW)
+    curves = {trial.trial: _curves(study, trial.trial) for trial in few}
+    fits = [fit_of(trial, curves[trial.trial], target_error) for trial in few]
+    return Explanation(
+        study=study.name, objective=state.objective, goal=state.goal, trials=len(state.searched()),
+        winner=winner_of(state, confirmation, measured if model is None else measured or model.noise),
+        confirmation=confirmation, importance=importance, divergences=divergences_of(state, space),
+        edges=edges_of(state, space, {each.parameter: each.total for each in importance.shares}),
+        fits=tuple(fit for fit in fits if fit is not None), worth=worth_of(model, state, more, measured),
+        recheck=recheck_of(state), state=state, space=space, curves=curves,
+    )  # fmt: skip
+
+
+def _curves(study: Study, trial: int) -> dict[str, Curve]:
+    flushes = list(study.reported(trial))
+    names = dict.fromkeys(name for flush in flushes for name in flush.names)
+    return {name: Curve.of(study.trial(trial), flushes, name) for name in names}
+
+
+# ── in words ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _summary(found: Explanation) -> str:
+    return f"{found.trials} trials of the search, by {safe(found.objective)} ({found.goal})."
+
+
+def _sections(found: Explanation) -> Iterator[Section]:
+    none = f"No trial has reported {found.objective!r} yet."
+    yield Section(
+        title="The winner", sentences=(none,) if found.winner is None else found.winner.sentences,
+        table=_repeats(found.confirmation),
+    )  # fmt: skip
+    if found.recheck is not None:
+        yield Section(title="Does the order still hold?", sentences=(found.recheck.sentence,))
+    shares = found.importance.shares
+    rows = [(each.parameter, f"{each.total:.0%}", f"± {100 * each.error:.0f}", f"{each.alone:.0%}") for each in shares]
+    yield Section(
+        title="What matters", sentences=(found.importance.sentence,), pictures=("importance", "isolation"),
+        table=(("parameter", "in all", "s.e.", "alone"), *rows) if rows else (),
+    )  # fmt: skip
+    inside = "The best trial lies well inside the space." if found.winner is not None else none
+    yield Section(title="Where to look next", sentences=tuple(each.sentence for each in found.edges) or (inside,))
+    yield Section(title="What diverged", sentences=(found.divergences.sentence,))
+    yield Section(
+        title="How the best fit", sentences=tuple(each.sentence for each in found.fits) or (_no_fit(found),),
+        pictures=("fits",),
+    )  # fmt: skip
+    yield Section(title="Are more trials worth it?", sentences=(found.worth.sentence,))
+
+
+def _no_fit(found: Explanation) -> str:
+    named = sorted({name for each in found.curves.values() for name in each})
+    return (
+        f"Bias and variance take a score on train and on dev alike, and what was reported is "
+        f"{', '.join(named) or 'nothing'}. Report both: run.report(train_error=…, dev_error=…), or _accuracy, or _loss."
+    )
+
+
+def _repeats(found: Confirmation | None) -> tuple[tuple[str, ...], ...]:
+    if found is None:
+        return ()
+    rows = [
+        (
+            str(each.trial), f"{each.searched:.4g}", "-" if each.mean is None else f"{each.mean:.4g}",
+            "-" if each.error is None else f"{each.error:.2g}", str(len(each.finite)),
+            "-" if each.chance is None else f"{each.chance:.0%}",
+        )
+        for each in found.candidates
+    ]  # fmt: skip
+    return (("trial", "search", "mean", "s.e.", "repeats", "chance to be best"), *rows)
+
+
+def _cell(text: str) -> str:
+    return safe(text)

@@ -1,0 +1,72 @@
+"""Knows an explanation as one page of HTML that needs nothing beside it: words, tables and pictures within."""
+
+from __future__ import annotations
+
+import base64
+import warnings
+from collections.abc import Iterator
+from html import escape
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from tuner.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from tuner.explaining import Explanation, Section
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2rem; border-bottom: 1px solid #ddd; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; padding: .2rem .8rem; border-bottom: 1px solid #eee; }
+th:first-child, td:first-child { text-align: left; }
+img { max-width: 100%; display: block; margin: 1rem 0; }
+small { color: #6f6f6f; }
+""".strip()
+
+
+def page(found: Explanation) -> str:
+    """The whole page."""
+    pictures, missing = _pictures(found)
+    title = f"What {found.study} has learned"
+    body = "\n".join(part for section in found.sections for part in _section(section, pictures))
+    note = f"<p><small>{escape(missing)}</small></p>" if missing else ""
+    head = f"{found.trials} trials of the search, by {found.objective} ({found.goal})."
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
+        f"<style>\n{_STYLE}\n</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n<p>{escape(head)}</p>\n{body}\n{note}"
+        "</body>\n</html>\n"
+    )
+
+
+def _section(section: Section, pictures: dict[str, str]) -> Iterator[str]:
+    yield f"<h2>{escape(section.title)}</h2>"
+    yield from (f"<p>{escape(sentence)}</p>" for sentence in section.sentences)
+    if section.table:
+        head, *rows = section.table
+        cells = "".join(f"<th>{escape(each)}</th>" for each in head)
+        lines = "".join("<tr>" + "".join(f"<td>{escape(each)}</td>" for each in row) + "</tr>" for row in rows)
+        yield f"<table><thead><tr>{cells}</tr></thead><tbody>{lines}</tbody></table>"
+    for name in section.pictures:
+        if name in pictures:
+            yield f'<img alt="{escape(section.title)}: {name}" src="data:image/png;base64,{pictures[name]}">'
+
+
+def _pictures(found: Explanation) -> tuple[dict[str, str], str]:
+    """The pictures by name, and what is to be said where there are none."""
+    from tuner.portraits import portraits
+
+    try:
+        return {name: _encoded(figure) for name, figure in portraits(found).items()}, ""
+    except MissingExtra as error:
+        return {}, str(error)
+
+
+def _encoded(figure: Figure) -> str:
+    file = BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # a study's name may be in any script
+        figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
+    return base64.b64encode(file.getvalue()).decode("ascii")

@@ -1,0 +1,95 @@
+"""Knows a finished search as a function: what a whole training scores anywhere in the space, as far as can be told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+
+from tuner.caviar import outcome
+from tuner.proposals import Outcome
+from tuner.space import Space
+from tuner.study import StudyState
+from tuner.surrogate.evidence import Embedding, Spread, horizon_of, rows_of
+from tuner.surrogate.gaussian_process import Floats, Posterior, Process, Rows, learned
+
+FEWEST = 8
+"""So many trials with a score it takes to learn a function from."""
+_ROUNDS = 3
+_FOLDS = 10
+_NOBODY = -1
+_JITTER = 1e-7
+
+
+class Model:
+    """The process that the scores of a search suggest, at the end of training. Higher is better, one is a spread.
+
+    Trials stopped early speak of the step they came to, those that diverged of bad settings; repeats take no part.
+    """
+
+    def __init__(self, space: Space, outcomes: Sequence[Outcome], rows: Rows, spread: Spread, horizon: int) -> None:
+        """Use `Model.of`."""
+        self.space, self.outcomes, self.spread, self.horizon = space, tuple(outcomes), spread, horizon
+        self.embedding = Embedding.of(space)
+        numbers: list[float] | None = None
+        for _ in range(_ROUNDS):
+            numbers = learned(rows, self.embedding.groups, numbers)
+        self.process = Process(numbers or (), self.embedding.groups)
+        self.rows = rows
+        self.posterior = self.process.given(rows)
+
+    @classmethod
+    def of(cls, study: StudyState, space: Space) -> Model | None:
+        """The model of a study; None where too few trials have a score."""
+        outcomes = [outcome(space, study, trial) for trial in study.searched() if trial.state != "waiting"]
+        horizon = horizon_of(outcomes)
+        found = rows_of(outcomes, Embedding.of(space), horizon)
+        if found is None or sum(each.score is not None for each in outcomes) < FEWEST:
+            return None
+        return cls(space, outcomes, *found, horizon)
+
+    def at(self, points: Floats, posterior: Posterior | None = None) -> tuple[Floats, Floats]:
+        """Mean and standard deviation of what whole trainings at these points (n, d) of the unit cube score."""
+        mean, variance = (posterior or self.posterior).at(self.new(points))
+        return mean, np.sqrt(variance)
+
+    def joint(self, points: Floats) -> tuple[Floats, Floats]:
+        """Mean (n,) and covariance (n, n) of what n runs at these points score, each with luck of its own."""
+        new = self.new(points)
+        new = Rows(new.features, new.progress, -1 - np.arange(len(points)), new.value)
+        known = self.process.covariance(self.rows, self.rows)
+        known[np.diag_indices(len(known))] += np.exp(self.process.numbers[len(self.space) + 4]) + _JITTER
+        across = self.process.covariance(new, self.rows)
+        factor = cho_factor(known, lower=True)
+        mean: Floats = across @ cho_solve(factor, self.rows.value)
+        covariance: Floats = self.process.covariance(new, new) - across @ cho_solve(factor, across.T)
+        return mean, covariance
+
+    def new(self, points: Floats) -> Rows:
+        """Whole trainings at these points, by nobody."""
+        if any(each.when for each in self.space.values()):
+            points = np.array([self.space.to_unit(self.space.from_unit(point)) for point in points.tolist()])
+        count = len(points)
+        features = self.embedding.features(points)
+        return Rows(features, np.ones(count), np.full(count, _NOBODY, dtype=np.int64), np.empty(count))
+
+    def without_each_fold(self) -> list[tuple[Posterior, Rows]]:
+        """The posterior that has not seen a tenth of the trials, with what it has not seen; a pair for each tenth."""
+        trials = np.unique(self.rows.run)
+        folds = np.random.default_rng(len(trials)).permutation(trials)
+        pairs = []
+        for group in np.array_split(folds, min(_FOLDS, len(trials))):
+            held = np.isin(self.rows.run, group)
+            pairs.append((self.process.given(_part(self.rows, ~held)), _part(self.rows, held)))
+        return pairs
+
+    @property
+    def noise(self) -> float:
+        """What another seed changes, as the process has it, in the unit of the scores."""
+        own = float(np.exp(self.process.numbers[len(self.space) + 3]))
+        return self.spread.unit * float(np.sqrt(own))
+
+
+def _part(rows: Rows, kept: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Rows:
+    return Rows(rows.features[kept], rows.progress[kept], rows.run[kept], rows.value[kept])

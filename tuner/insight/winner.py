@@ -1,0 +1,67 @@
+"""Knows the winner of a search, and how far its score can be told from the next one and from luck."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tuner.insight.confirmation import Confirmation
+from tuner.insight.leaders import distinct, leaders
+from tuner.records import Goal, Settings
+from tuner.study import StudyState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Winner:
+    """The best trial of the search, the next with other settings, what a seed changes, and its repeats, if any."""
+
+    study: str
+    objective: str
+    goal: Goal
+    trial: int
+    score: float
+    step: int
+    params: Settings
+    next_trial: int | None
+    next_score: float | None
+    noise: float | None
+    confirmation: Confirmation | None
+
+    @property
+    def lead(self) -> float | None:
+        """By how much it is ahead of the next."""
+        return None if self.next_score is None else abs(self.score - self.next_score)
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """Who won, and how sure that is."""
+        settings = ", ".join(f"{name} {_text(value)}" for name, value in self.params.items())
+        told = [f"Trial {self.trial} is the best of the search: {self.objective} {self.score:.6g} at step {self.step}."]
+        told.append(f"Its settings: {settings}.")
+        if self.confirmation is not None:
+            return (*told, self.confirmation.sentence)
+        if self.lead is not None:
+            luck = ""
+            if self.noise is not None:
+                less = "less" if self.lead < 2 * self.noise else "more"
+                luck = f", {less} than two seeds may differ (a seed alone changes it by about ±{self.noise:.2g})"
+            told.append(f"It leads trial {self.next_trial} by {self.lead:.2g}{luck}.")
+        told.append(f"That is one run of one seed. How sure it is: tuner confirm {self.study} --top 3 --repeats 5")
+        return tuple(told)
+
+
+def winner_of(study: StudyState, confirmation: Confirmation | None, noise: float | None) -> Winner | None:
+    """The winner of a study, None while there is none; `noise` is what a model makes of the seed."""
+    best = study.best
+    if best is None or best.best_score is None or best.best_step is None:
+        return None
+    ranked = distinct(leaders(study), 2)
+    after = next((trial for trial in ranked if trial.trial != best.trial), None)
+    return Winner(
+        study=study.name, objective=study.objective, goal=study.goal, trial=best.trial, score=best.best_score,
+        step=best.best_step, params=dict(best.settings), next_trial=None if after is None else after.trial,
+        next_score=None if after is None else after.best_score, noise=noise, confirmation=confirmation,
+    )  # fmt: skip
+
+
+def _text(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,165 @@
+"""Knows whether more trials are worth their cost: the gain to expect of the next, beside what a seed alone changes.
+
+Two ways to tell, of which the smaller gain counts. The model's: the next trials are those that promise most, one after
+another, each taking the ones before it for granted; the gain is the mean improvement of the best of them in draws from
+the model, which may promise too much beside a cliff. The tail's: the next trials are drawn like those before, whose
+scores beyond a threshold follow a generalised Pareto law (Pickands 1975), exponential or with an end, fitted by
+weighted moments (Hosking & Wallis 1987); nothing is learned on the way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import qmc
+
+from tuner.insight.leaders import leaders
+from tuner.insight.model import FEWEST, Model
+from tuner.records import ENDED, Goal
+from tuner.study import StudyState
+from tuner.surrogate.gaussian_process import Floats
+from tuner.surrogate.outlook import log_expected_improvement
+
+_EVEN, _NEAR = 1024, 256
+_DRAWS = 4000
+_MOST = 64
+_REACH = 0.05
+_TAIL = 8
+_FLAT = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worth:
+    """What `trials` more are expected to gain, with bounds that hold nine times in ten, and what they cost.
+
+    `gain` is None where too few trials have a score to tell, else the smaller of what the model and what the tail of
+    the scores say (`by_model`, `by_tail`); `noise` is what another seed changes, `measured` where
+    repeats have shown it and otherwise as the model has it.
+    """
+
+    objective: str
+    goal: Goal
+    best: float | None
+    trials: int
+    gain: float | None
+    low: float
+    high: float
+    by_model: float | None
+    by_tail: float | None
+    steps: float
+    seconds: float
+    noise: float
+    measured: bool
+
+    @property
+    def worthwhile(self) -> bool | None:
+        """Whether the gain to expect is more than half of what another seed changes; None where it cannot be told."""
+        return None if self.gain is None else self.gain > 0.5 * self.noise
+
+    @property
+    def sentence(self) -> str:
+        """The gain, the cost, and what to make of them."""
+        if self.gain is None:
+            return f"Whether more trials are worth it can be told from {FEWEST} trials with a score on."
+        adds = f"add {self._amount(self.gain)}" if self.goal == "maximize" else f"take off {self._amount(self.gain)}"
+        bounds = f"nine times in ten {self._amount(self.low).partition(' ')[0]} to {self._amount(self.high)}"
+        cost = f"about {self.steps:,.0f} steps" + (f", {_duration(self.seconds)} of training" if self.seconds else "")
+        seed = f"a seed alone changes {self._amount(self.noise)}" + ("" if self.measured else ", as far as can be told")
+        verdict = "That is more than luck: they are worth it" if self.worthwhile else "Little but luck is to be gained"
+        return f"{self.trials} more trials are expected to {adds} ({bounds}), for {cost}. {verdict}, since {seed}."
+
+    def _amount(self, number: float) -> str:
+        """A difference of scores; of a share, in points of a hundred."""
+        share = any(word in self.objective for word in ("accuracy", "error")) and abs(self.best or 2.0) <= 1
+        rounded = 100 * number if share else number
+        return f"{0.0 if abs(rounded) < 1e-9 else rounded:.2g}{' points' if share else ''}"
+
+
+def worth_of(model: Model | None, study: StudyState, trials: int | None = None, noise: float | None = None) -> Worth:
+    """The worth of so many more trials, by default half as many as there were."""
+    searched = study.searched()
+    ended = [trial for trial in searched if trial.state in ENDED]
+    count = trials or max(FEWEST, len(searched) // 2)
+    best = study.best
+    score = None if best is None else best.best_score
+    steps = count * (sum(trial.steps for trial in searched) / len(searched) if searched else 0.0)
+    seconds = count * (sum(trial.seconds for trial in ended) / len(ended) if ended else 0.0)
+    found: list[tuple[float, float, float]] = []
+    if model is not None and score is not None:
+        found.append(_by_model(model, study.signed(score), count))
+        found.append(_by_tail([study.signed(each.best_score or 0.0) for each in leaders(study)], len(searched), count))
+    gain, low, high = min(found, default=(None, 0.0, 0.0))
+    return Worth(
+        objective=study.objective, goal=study.goal, best=score, trials=count, gain=gain, low=low, high=high,
+        by_model=found[0][0] if found else None, by_tail=found[1][0] if found else None,
+        steps=steps, seconds=seconds, noise=noise if noise is not None else (0.0 if model is None else model.noise),
+        measured=noise is not None,
+    )  # fmt: skip
+
+
+def _by_model(model: Model, best: float, count: int) -> tuple[float, float, float]:
+    bar = float(model.spread.of_score(best))
+    points = _candidates(model)
+    mean, covariance = model.joint(points)
+    chosen = _batch(mean, covariance.copy(), bar, min(count, _MOST))
+    part = covariance[np.ix_(chosen, chosen)]
+    factor = np.linalg.cholesky(part + 1e-7 * np.eye(len(chosen)))
+    luck = np.random.default_rng(count).standard_normal((_DRAWS, len(chosen)))
+    gains = model.spread.unit * np.maximum(0.0, (mean[chosen] + luck @ factor.T).max(axis=1) - bar)
+    low, high = np.quantile(gains, (0.05, 0.95))
+    return float(gains.mean()), float(low), float(high)
+
+
+def _by_tail(scores: Sequence[float], tried: int, count: int) -> tuple[float, float, float]:
+    """Mean and bounds of the gain of so many draws like the past; `scores` descend, higher is better."""
+    beyond = min(max(_TAIL, len(scores) // 3), len(scores) - 1)
+    threshold = scores[beyond]
+    excess = np.array(scores[:beyond])[::-1] - threshold
+    mean = float(excess.mean())
+    if mean <= 0.0:
+        return 0.0, 0.0, 0.0
+    weighted = float(np.mean((1.0 - (np.arange(beyond) + 0.65) / beyond) * excess))
+    shape = min(max(mean / (mean - 2.0 * weighted) - 2.0, 0.0), 1.0) if mean > 2.0 * weighted else 1.0
+    scale = mean * (1.0 + shape)
+    gains = np.linspace(0.0, 12.0 * mean, 2400)
+    past = (scores[0] - threshold + gains) / scale
+    tail = np.exp(-past) if shape < _FLAT else np.maximum(0.0, 1.0 - shape * past) ** (1.0 / shape)
+    each = beyond / tried * tail  # that one draw gains more than so much
+    some = 1.0 - (1.0 - np.minimum(each, 1.0)) ** count
+    low, high = (float(gains[int(np.sum(some > share))]) for share in (0.95, 0.05))
+    return float(np.sum(some) * (gains[1] - gains[0])), low, high
+
+
+def _candidates(model: Model) -> Floats:
+    """Even points, and others near the best trials."""
+    count, rng = len(model.space), np.random.default_rng(0)
+    even = qmc.Sobol(count, scramble=True, rng=rng).random(_EVEN)
+    scored = sorted((each for each in model.outcomes if each.score is not None), key=lambda each: -(each.score or 0.0))
+    leaders = np.array([each.point for each in scored[:5]])
+    leaders = np.where(np.isnan(leaders), rng.random(leaders.shape), leaders)
+    near = leaders[rng.integers(len(leaders), size=_NEAR)] + _REACH * rng.standard_normal((_NEAR, count))
+    return np.vstack([even, np.clip(near, 0.0, 1.0)])
+
+
+def _batch(mean: Floats, covariance: Floats, bar: float, count: int) -> list[int]:
+    """The candidates that promise most, each once those before it are known."""
+    chosen: list[int] = []
+    for _ in range(count):
+        deviation = np.sqrt(np.maximum(np.diag(covariance), 1e-12))
+        promise = log_expected_improvement((mean - bar) / deviation) + np.log(deviation)
+        promise[chosen] = -math.inf
+        place = int(np.argmax(promise))
+        column = covariance[:, place].copy()
+        covariance -= np.outer(column, column) / max(float(column[place]), 1e-12)
+        chosen.append(place)
+    return chosen
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= size:
+            return f"{seconds / size:.2g} {unit}"
+    return f"{seconds:.2g} s"
