@@ -219,14 +219,15 @@ def test_an_option_may_be_what_diverges() -> None:
     assert found.cut.where == "activation relu"
 
 
-def test_divergence_by_luck_has_no_place() -> None:
-    luck = np.random.default_rng(1)
-    study = searched(TWO, hill, 40, bad=lambda _: bool(luck.random() < 0.2))
-    found = divergences_of(study, TWO)
-
-    assert found.diverged > 3
-    assert found.cut is None
-    assert found.sentence.endswith("in no part of the space more than by chance.")
+def test_divergence_by_luck_has_seldom_a_place() -> None:
+    placed = 0
+    for seed in range(30):
+        luck = np.random.default_rng(seed)
+        study = searched(TWO, hill, 40, bad=lambda _, luck=luck: bool(luck.random() < 0.2))  # type: ignore[misc]
+        found = divergences_of(study, TWO)
+        placed += found.cut is not None
+        assert found.cut is not None or found.sentence.endswith("in no part of the space more than by chance.")
+    assert placed <= 3
 
 
 def test_nothing_diverged_is_said_so() -> None:
@@ -283,6 +284,11 @@ def test_dev_that_worsens_while_train_improves_is_overfitting() -> None:
         "It overfits: after step 7 dev gets worse while train gets better (Kendall τ 1.00 over 14 reports)"
         in fit.sentence
     )
+
+
+def test_dev_that_worsens_along_with_train_is_no_overfitting() -> None:
+    worse = [0.3 + 0.01 * abs(step - 6) for step in range(20)]
+    assert diagnosis(train_loss=worse, dev_loss=worse).course != "overfitting"
 
 
 def test_a_loss_may_tell_of_overfitting_that_the_error_hides() -> None:

@@ -70,6 +70,20 @@ def test_a_warm_start_trains_first_also_where_runs_stand_still(tmp_path: Path) -
     night.close()
 
 
+def test_what_was_asked_for_is_tried_at_once_and_never_weighed_against_runs_that_stand_still() -> None:
+    from test_caviar import Script, add, caviar, study_of
+
+    study = study_of()
+    policy = caviar(proposer=Script([(0.5, 0.5)] * 9), start=[{"rate": 0.01}, {"rate": 0.1}])
+    asked = []
+    for _ in range(3):
+        proposal = policy.upcoming(study)
+        assert proposal is not None
+        asked.append(proposal.at_once)
+        add(study)
+    assert asked == [True, True, False]
+
+
 def test_a_study_that_goes_on_keeps_what_it_was_lent_whatever_the_lender_has_become(tmp_path: Path) -> None:
     sweep(tmp_path, "other").close()
     sweep(tmp_path, "night", warm_start="other", trials=2).close()

@@ -119,8 +119,8 @@ def fit_of(trial: Trial, curves: Mapping[str, Curve], target: float = 0.0) -> Fi
         return None
     pair = pairs[0]
     place = min(range(len(pair.dev)), key=lambda at: pair.dev[at])
-    courses = [(each, *_course(each)) for each in reversed(pairs)]  # a loss tells of overfitting first
-    _, course, tau, reports = next((found for found in courses if found[1] == "overfitting"), courses[-1])
+    courses = [_course(each) for each in pairs]  # of several, one that overfits is enough: a loss often tells first
+    course, tau, reports = next((found for found in courses if found[0] == "overfitting"), courses[0])
     return Fit(
         trial=trial.trial, pair=pair, step=pair.steps[place], train=pair.train[place], dev=pair.dev[place],
         target=0.0 if pair.measure == "loss" else target,
