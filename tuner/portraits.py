@@ -73,7 +73,7 @@ def importance(found: Explanation) -> Figure:
     axes.grid(axis="y", visible=False)
     axes.set_xlim(0.0, max(1.0, max(a + b for a, b in zip(total, error, strict=True))))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    axes.set_xlabel(f"share of how {found.objective} varies over the space", parse_math=False)
+    axes.set_xlabel(f"share of how {found.objective} varies over the space, by rank", parse_math=False)
     axes.legend(loc="lower right", frameon=False, fontsize=9)
     _title(axes, "What matters")
     return figure

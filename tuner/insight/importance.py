@@ -1,4 +1,7 @@
-"""Knows how much each parameter matters: Sobol's variance shares of what the model expects over the whole space.
+"""Knows how much each parameter matters: Sobol's variance shares of the rank that a model expects over the whole space.
+
+Ranks, since the best scores often lie so close that all the variance is between the terrible and the rest, or, where
+those are cut off, in what the search happened to try together with its best.
 
 The total share of a parameter is what of the variance goes away when all others are known (Sobol 1993; Jansen 1999);
 the share alone is what goes away when it alone is known (Saltelli et al. 2010). The doubt is that of a jackknife over
@@ -52,7 +55,7 @@ class Importance:
                 f"{FEWEST - self.scored} more are needed."
             )
         first, *others = self.shares
-        told = f"{first.parameter} matters most: {_told(first)} of how {self.objective} varies over the space"
+        told = f"{first.parameter} matters most: {_told(first)} of how {self.objective} varies over the space, by rank"
         some = [f"{each.parameter} {_told(each)}" for each in others if each.total >= _LITTLE]
         little = [each.parameter for each in others if each.total < _LITTLE]
         rest = f"; then {', '.join(some)}" if some else ""
@@ -62,7 +65,7 @@ class Importance:
 
 
 def importance_of(model: Model | None, objective: str, scored: int) -> Importance:
-    """The shares of every parameter under a model; none without one."""
+    """The shares of every parameter under a model of ranks; none without one."""
     if model is None:
         return Importance(objective=objective, shares=(), foretold=math.nan, scored=scored)
     count = len(model.space)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
@@ -11,7 +13,7 @@ from tuner.caviar import outcome
 from tuner.proposals import Outcome
 from tuner.space import Space
 from tuner.study import StudyState
-from tuner.surrogate.evidence import Embedding, Spread, horizon_of, rows_of
+from tuner.surrogate.evidence import Embedding, Spread, bad, horizon_of, rows_of
 from tuner.surrogate.gaussian_process import Floats, Posterior, Process, Rows, learned
 
 FEWEST = 8
@@ -42,7 +44,28 @@ class Model:
     @classmethod
     def of(cls, study: StudyState, space: Space) -> Model | None:
         """The model of a study; None where too few trials have a score."""
+        return cls._of([outcome(space, study, trial) for trial in study.searched() if trial.state != "waiting"], space)
+
+    @classmethod
+    def of_ranks(cls, study: StudyState, space: Space) -> Model | None:
+        """The same with each score's rank among all in its place: of poor ones it tells the poor from the poorer."""
         outcomes = [outcome(space, study, trial) for trial in study.searched() if trial.state != "waiting"]
+        seen = sorted(value for each in outcomes if not bad(each) for _, value in each.marks)
+
+        def rank(value: float) -> float:
+            return (bisect.bisect_left(seen, value) + bisect.bisect_right(seen, value)) / 2 / len(seen)
+
+        ranked = [
+            replace(
+                each, marks=tuple((step, rank(value)) for step, value in each.marks) if not bad(each) else (),
+                score=None if each.score is None or not seen else rank(each.score),
+            )
+            for each in outcomes
+        ]  # fmt: skip
+        return cls._of(ranked, space)
+
+    @classmethod
+    def _of(cls, outcomes: Sequence[Outcome], space: Space) -> Model | None:
         horizon = horizon_of(outcomes)
         found = rows_of(outcomes, Embedding.of(space), horizon)
         if found is None or sum(each.score is not None for each in outcomes) < FEWEST:
