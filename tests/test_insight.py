@@ -423,6 +423,14 @@ def test_buckets_hold_the_best_of_each_stretch_whatever_the_others_are() -> None
     assert best.low <= 0.5 <= best.high
 
 
+def test_a_bucket_compares_whole_trainings_alone() -> None:
+    study = study_of(TWO)
+    add(study, {"learning_rate": 0.1, "dropout": 0.1}, 0.9, "pruned")
+    assert [each.trials for each in buckets_of(study, TWO, "dropout")] == [0, 1, 0, 0, 0, 0, 0, 0]
+    add(study, {"learning_rate": 0.1, "dropout": 0.4}, 0.8)
+    assert [each.best for each in buckets_of(study, TWO, "dropout") if each.trials] == [1]
+
+
 def test_settings_twice_are_one_leader() -> None:
     study = study_of(TWO)
     for score in (0.9, 0.8):

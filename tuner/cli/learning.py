@@ -99,7 +99,8 @@ def explanation_as_value(found: Explanation) -> dict[str, Any]:
 def confirm(name: str, as_json: bool, **options: Any) -> None:
     """Train the best again with new seeds.
 
-    It gives the chance of each to be the best. The same command goes on after a crash; with more --repeats it adds to those that are there.
+    It gives the chance of each to be the best. The same command goes on after a crash; with more --repeats it adds to
+    those that are there.
     """
     import tuner
 

@@ -26,7 +26,10 @@ class Bucket:
 
 
 def buckets_of(study: StudyState, space: Space, name: str) -> tuple[Bucket, ...]:
-    """The buckets of one parameter, equal on its own scale: one an option, up to eight for numbers."""
+    """The buckets of one parameter, equal on its own scale: one an option, up to eight for numbers.
+
+    Only whole trainings are compared, unless there is none.
+    """
     parameter = space[name]
     if isinstance(parameter, Choice):
         count = len(parameter.options)
@@ -34,7 +37,8 @@ def buckets_of(study: StudyState, space: Space, name: str) -> tuple[Bucket, ...]
         count = min(BUCKETS, int(parameter.high - parameter.low) + 1)
     else:
         count = BUCKETS
-    places = [(parameter.to_unit(trial.params[name]), trial) for trial in leaders(study) if name in trial.params]
+    shown = leaders(study, whole=True) or leaders(study)  # a score on the way says little of the end
+    places = [(parameter.to_unit(trial.params[name]), trial) for trial in shown if name in trial.params]
     found = []
     for number in range(count):
         inside = [trial for u, trial in places if min(int(u * count), count - 1) == number]
