@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tuner import samplers, workloads
-    from tuner.api import Summary, attach, open, promote, studies, sweep  # noqa: A004 - tuner.open reads like open
+    from tuner.api import Summary, attach, explain, open, promote, studies, sweep  # noqa: A004 - tuner.open reads like open
     from tuner.babysitting import babysit
     from tuner.errors import TunerError
-    from tuner.explaining import Explanation, explain
+    from tuner.explaining import Explanation
     from tuner.handle import Handle, Reply, RunHandle, SweepHandle
     from tuner.insight.confirmation import Confirmation
     from tuner.insight.ranking import Recheck
@@ -55,10 +55,10 @@ __all__ = [
 
 # Imported when first used: the shell must answer at once, and a worker needs `Run` alone.
 _HOMES = {
-    "api": ("Summary", "attach", "open", "promote", "studies", "sweep"),
+    "api": ("Summary", "attach", "explain", "open", "promote", "studies", "sweep"),
     "errors": ("TunerError",),
     "babysitting": ("babysit",),
-    "explaining": ("Explanation", "explain"),
+    "explaining": ("Explanation",),
     "handle": ("Handle", "Reply", "RunHandle", "SweepHandle"),
     "insight.confirmation": ("Confirmation",),
     "insight.ranking": ("Recheck",),

@@ -1,4 +1,4 @@
-"""The verbs in Python: sweep, open, attach, studies."""
+"""The verbs in Python: sweep, open, explain, attach, studies."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
     from tuner.coordinator import Face
+    from tuner.explaining import Explanation
     from tuner.proposals import Proposer
     from tuner.stopping import StoppingRule
     from tuner.study import StudyState
@@ -177,6 +178,19 @@ def open(name: str, *, results: str | Path = "results", store: str | None = None
     """A study to read, also while it runs."""
     place = Place.of(name, results, store)
     return Study(place, Store.open(place.existing()))
+
+
+def explain(
+    name: str,
+    *,
+    target_error: float = 0.0,
+    more: int | None = None,
+    results: str | Path = "results",
+    store: str | None = None,
+) -> Explanation:
+    """What a study has learned, also while it runs: `tuner.open(name).explain()`."""
+    with closing(open(name, results=results, store=store)) as study:
+        return study.explain(target_error=target_error, more=more)
 
 
 def attach(name: str, *, results: str | Path = "results", store: str | None = None, by: str = "") -> Handle:

@@ -115,23 +115,6 @@ class Explanation:
         return target
 
 
-def explain(
-    name: str,
-    *,
-    target_error: float = 0.0,
-    more: int | None = None,
-    results: str | Path = "results",
-    store: str | None = None,
-) -> Explanation:
-    """What a study has learned, also while it runs: `tuner.open(name).explain()`."""
-    from contextlib import closing
-
-    from tuner.api import open as open_study
-
-    with closing(open_study(name, results=results, store=store)) as study:
-        return explanation_of(study, target_error=target_error, more=more)
-
-
 def explanation_of(study: Study, *, target_error: float = 0.0, more: int | None = None) -> Explanation:
     """What a sweep has learned; `target_error` is what bias is measured from, `more` the trials to weigh."""
     state, space = study.state, study.space

@@ -13,14 +13,14 @@ from tuner.caviar import outcome
 from tuner.proposals import Outcome
 from tuner.space import Space
 from tuner.study import StudyState
-from tuner.surrogate.evidence import Embedding, Spread, bad, horizon_of, rows_of
-from tuner.surrogate.gaussian_process import Floats, Posterior, Process, Rows, learned
+from tuner.surrogate.evidence import Embedding, Spread, bad, rows_of
+from tuner.surrogate.gaussian_process import NOBODY, Floats, Posterior, Process, Rows, learned
+from tuner.surrogate.ledger import Ledger
 
 FEWEST = 8
 """So many trials with a score it takes to learn a function from."""
 _ROUNDS = 3
 _FOLDS = 10
-_NOBODY = -1
 _JITTER = 1e-7
 
 
@@ -66,8 +66,9 @@ class Model:
 
     @classmethod
     def _of(cls, outcomes: Sequence[Outcome], space: Space) -> Model | None:
-        horizon = horizon_of(outcomes)
-        found = rows_of(outcomes, Embedding.of(space), horizon)
+        ledger = Ledger(outcomes)
+        horizon = ledger.horizon
+        found = rows_of(ledger.view(space).told, Embedding.of(space), horizon)
         if found is None or sum(each.score is not None for each in outcomes) < FEWEST:
             return None
         return cls(space, outcomes, *found, horizon)
@@ -80,7 +81,7 @@ class Model:
     def joint(self, points: Floats) -> tuple[Floats, Floats]:
         """Mean (n,) and covariance (n, n) of what n runs at these points score, each with luck of its own."""
         new = self.new(points)
-        new = Rows(new.features, new.progress, -1 - np.arange(len(points)), new.value)
+        new = Rows(new.features, new.progress, NOBODY - 1 - np.arange(len(points)), new.value)
         known = self.process.covariance(self.rows, self.rows)
         known[np.diag_indices(len(known))] += np.exp(self.process.numbers[len(self.space) + 4]) + _JITTER
         across = self.process.covariance(new, self.rows)
@@ -95,7 +96,7 @@ class Model:
             points = np.array([self.space.to_unit(self.space.from_unit(point)) for point in points.tolist()])
         count = len(points)
         features = self.embedding.features(points)
-        return Rows(features, np.ones(count), np.full(count, _NOBODY, dtype=np.int64), np.empty(count))
+        return Rows(features, np.ones(count), np.full(count, NOBODY, dtype=np.int64), np.empty(count))
 
     def without_each_fold(self) -> list[tuple[Posterior, Rows]]:
         """The posterior that has not seen a tenth of the trials, with what it has not seen; a pair for each tenth."""
