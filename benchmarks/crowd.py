@@ -35,9 +35,9 @@ from tuner.messages import (
     WorkerReady,
 )
 from tuner.records import StudyOpened, TrialState, pack_reports
+from tuner.rules import rule_by_name
 from tuner.samplers import by_name
 from tuner.steering import SweepSteering
-from tuner.stopping import rule_by_name
 from tuner.store import Store
 from tuner.study import StudyState
 from tuner.watchdog import Care
