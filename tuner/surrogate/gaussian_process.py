@@ -98,8 +98,16 @@ class Process:
         near += self._slope * ((one.features - 0.5) @ (other.features - 0.5).T)
         near += self._common
         near += self._own * ((one.run[:, None] == other.run[None, :]) & (one.run != NOBODY)[:, None])
-        near *= _matern(np.square((one.progress[:, None] - other.progress[None, :]) * self._inverse_time))
+        near *= self._in_time(one.progress, other.progress)
         return near
+
+    def _in_time(self, one: Floats, other: Floats) -> Floats:
+        """The correlation between two sets of moments; of the few that rungs leave, each pair is computed once."""
+        some, place = np.unique(one, return_inverse=True)
+        others, other_place = np.unique(other, return_inverse=True)
+        table = _matern(np.square((some[:, None] - others[None, :]) * self._inverse_time))
+        correlation: Floats = table[place[:, None], other_place[None, :]] if len(some) > 1 else table[0, other_place]
+        return correlation
 
     def variance(self, rows: Rows) -> Floats:
         """Of each row's true score, knowing nothing: (n,)."""
@@ -228,8 +236,11 @@ def _squares(one: Floats, other: Floats) -> Floats:
 
 def _matern(squared: Floats) -> Floats:
     """The Matérn-5/2 correlation of points at these squared distances, in lengths."""
-    r = np.sqrt(5 * squared)
-    correlation: Floats = (1 + r + r * r / 3) * np.exp(-r)
+    correlation: Floats = squared * (5 / 3)
+    r = np.sqrt(squared * 5)
+    correlation += r
+    correlation += 1
+    correlation *= np.exp(np.negative(r, out=r), out=r)
     return correlation
 
 
