@@ -689,12 +689,10 @@ def test_the_box_of_a_running_study_can_be_changed(tmp_path: Path) -> None:
         first = handle.study.rounds.query("why == 'seen enough of the rest'")
         assert first[["low", "high"]].to_numpy().tolist() == [[pytest.approx(0.005), pytest.approx(0.05)]]
         begins = next(each.first_trial for each in handle.study.state.rounds if each.why == "seen enough of the rest")
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while len(handle.study.state.trials) < begins + 6 and time.monotonic() < deadline:
             time.sleep(0.05)
-        after = handle.study.state.trials[
-            begins : begins + 4
-        ]  # every sixth is drawn from the whole space, whatever the box
+        after = handle.study.state.trials[begins : begins + 4]  # every sixth is drawn from the whole space all the same
         drawn = [trial.params["learning_rate"] for trial in after if "whole space" not in trial.segments[0].why]
         assert len(drawn) >= 3
         assert all(0.00499 < rate < 0.0501 for rate in drawn)

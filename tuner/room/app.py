@@ -204,7 +204,8 @@ class Room(App[None]):
 
     def _draw_heading(self) -> None:
         if self._view is not None:
-            self.query_one("#heading", Static).update(drawing.heading(self._view, self.size.width))
+            for heading in self.query("#heading").results(Static):  # none is left while the room closes
+                heading.update(drawing.heading(self._view, self.size.width))
 
     def _draw_log(self) -> None:
         told = self._view.log if self._view is not None else ()
