@@ -238,3 +238,13 @@ def test_a_proposal_is_quick_with_ten_thousand_outcomes() -> None:
     begun = time.process_time()
     assert SAMPLER.propose(space, 0, 10_002, ledger, [opened]).opened is None
     assert time.process_time() - begun < 1.0  # 20 ms: what must not come back is a cost that grows with the trials
+
+
+def test_a_box_set_before_anything_is_learned_is_searched_evenly() -> None:
+    outcomes, rounds, _ = sweep(SQUARE, bowl(0.3, 0.8), 2)
+    rounds.append(plan(1, 2, x=(0.7, 0.8)))
+    for trial in range(2, 12):
+        proposal = SAMPLER.propose(SQUARE, 0, trial, outcomes, rounds)
+        assert 0.7 <= proposal.point[0] <= 0.8
+        assert proposal.why == "an even spread over the box of round 1: little is known yet"
+        outcomes.append(outcome(trial, SQUARE, {"x": proposal.point[0], "y": proposal.point[1]}, 0.0))

@@ -64,7 +64,8 @@ class CoarseToFineSampler(UnitCubeSampler):
         even = sobol_point(len(space), seed, trial)
         if numbers is None or view.blind:
             even = _within(even, space, plan.box)
-            return Proposal(point=even, why=_SPREAD, at_once=True, round=plan.round, opened=opened)
+            why = f"an even spread over the box of round {plan.round}: little is known yet" if plan.round else _SPREAD
+            return Proposal(point=even, why=why, at_once=True, round=plan.round, opened=opened)
         if trial % _GLOBAL_EVERY == _GLOBAL_EVERY - 1:
             even = sobol_point(len(space), seed, trial // _GLOBAL_EVERY, stream=1)  # sixth points are uneven
             return Proposal(point=even, why=_GLOBAL, at_once=True, round=plan.round, opened=opened)
