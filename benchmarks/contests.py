@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+import reaching
 import regret
 import rivals
-from regret import Traces
+from regret import Results, Traces
 from throughput import Goal, Line
 
 WORKERS = 8
@@ -39,6 +40,8 @@ class Contest:
     most_tasks: int | None = None
     scale: Literal["floor", "median"] = "floor"
     workers: tuple[int, ...] = (1,)
+    target: str = ""
+    """The method whose best score all are timed to; none where it is empty."""
     ablates: bool = True
     """Whether the parts of our search can differ here."""
 
@@ -88,13 +91,14 @@ CONTESTS = {
             name="digits", about="real training of a small network on scikit-learn's digits", bench="digits",
             budget=600, points=(50, 100, 250, 600),
         ),
+        Contest(
+            name="fashion", about="real training of a small network by learning rate and 1−β", bench="fashion",
+            target="random", peers=("random", "random+asha", "tpe", "tpe+asha", "gp", "gp+asha"),
+        ),
     )
 }  # fmt: skip
 
 QUICK_PEERS = ("random", "random+asha", "random+hyperband", "tpe", "tpe+asha", "cma", "gp")
-
-Results = Mapping[tuple[str, int], Mapping[regret.Pair, regret.Search]]
-"""Searches by method and number of workers."""
 
 
 def traces(contest: Contest, results: Results, method: str, workers: int = 1) -> Traces:
@@ -184,6 +188,22 @@ def _workers(contest: Contest, results: Results) -> Iterator[Line]:
         )  # fmt: skip
 
 
+def _fashion(contest: Contest, results: Results) -> Iterator[Line]:
+    reached = reaching.all_reached(results, contest.target, contest.budget)
+    ours = reached.get(contest.ours, {})
+    for method in contest.peers:
+        theirs = reached.get(method, {})
+        pairs = sorted(ours.keys() & theirs.keys())
+        if not pairs:
+            continue
+        means = [float(np.mean([each[pair].steps for pair in pairs])) for each in (ours, theirs)]
+        never = sum(theirs[pair].censored for pair in pairs)
+        yield Line(
+            what=f"{contest.name}: epochs to the best accuracy of {contest.target} search in all its trainings",
+            tuner=means[0], beside=f"{method}, {never} of {len(pairs)} never" if never else method, other=means[1],
+        )  # fmt: skip
+
+
 def _start(contest: Contest, results: Results) -> Traces:
     """Where reduction is counted from: random search after one training, as good as no search."""
     return traces(contest, results, "random")
@@ -210,4 +230,5 @@ _GOALS: Mapping[str, Callable[[Contest, Results], Iterator[Line]]] = {
     "deepobs": _deepobs,
     "trainings": _trainings,
     "workers": _workers,
+    "fashion": _fashion,
 }

@@ -52,6 +52,10 @@ class Search:
         return held
 
 
+Results: TypeAlias = Mapping[tuple[str, int], Mapping[Pair, Search]]
+"""Searches by method and number of workers."""
+
+
 def rises(scores: Sequence[tuple[float, float]]) -> list[tuple[int, float, float]]:
     """The steps at which the best score rose, from every score and its second in the order trained; NaN never does."""
     found: list[tuple[int, float, float]] = []

@@ -21,12 +21,14 @@ from pathlib import Path
 
 import drawing
 import numpy as np
+import reaching
 import recordings
 import regret
 import replaying
 import rivals
 from cells import Cache, Cell, code_of, measured
-from contests import CONTESTS, QUICK_PEERS, Contest, Results, goals, traces
+from contests import CONTESTS, QUICK_PEERS, Contest, goals, traces
+from regret import Results
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -40,7 +42,7 @@ def asked(contest: Contest, options: argparse.Namespace) -> Contest:
     """The contest as the options want it."""
     quick: dict[str, object] = {}
     if options.quick:
-        seeds = 1 if contest.name == "trainings" else 2
+        seeds = 1 if contest.name in ("trainings", "fashion") else 2
         quick = {"seeds": seeds, "most_tasks": 2, "peers": tuple(m for m in contest.peers if m in QUICK_PEERS)}
     contest = replace(contest, **quick)  # type: ignore[arg-type]
     if options.seeds is not None:
@@ -135,6 +137,24 @@ def shown(contest: Contest, results: Results) -> Iterator[Table]:
         for line in rows(contest, results, workers):
             table.add_row(*map(Text, line), style="bold" if line[0].startswith("tuner") else "")
         yield table
+    for title, (heads, *lines) in times_to_target(contest, results):
+        table = Table(*heads, title=title)
+        for line in lines:
+            table.add_row(*map(Text, line), style="bold" if line[0].startswith("tuner") else "")
+        yield table
+
+
+def times_to_target(contest: Contest, results: Results) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
+    """Title and lines of the table of how soon the target is reached, where the contest has one."""
+    if contest.target and results:
+        tasks = sorted({task for searches in results.values() for task, _ in searches})
+        title = (
+            f"{contest.name}, on {', '.join(tasks)}: {contest.unit} until the best score that {contest.target} finds "
+            f"in {contest.budget:,} is reached; never: counted as {contest.budget:,}"
+        )
+        lines = list(reaching.rows(results, ours=contest.ours, target=contest.target, budget=contest.budget))
+        if lines:
+            yield title, [reaching.HEADERS, *lines]
 
 
 def grid(lines: Sequence[Sequence[str]]) -> str:
@@ -159,6 +179,8 @@ def markdown(
         parts.append(f"## {contest.name}")
         for workers in contest.workers:
             parts += [title_of(contest, workers) + ".", grid([header(contest), *rows(contest, results, workers)])]
+        for title, lines_of in times_to_target(contest, results):
+            parts += [title + ".", grid(lines_of)]
         parts.append(remark(contest, results))
         drawn = [each for each in pictures if Path(each).name.startswith(f"search_{contest.name}.")]
         parts += [f"![{contest.name}]({each})" for each in drawn]
