@@ -198,7 +198,8 @@ def rows(several: Sequence[Bowl], seed: int, trials: int) -> Iterator[tuple[str,
             str(number), bowl.kind, ", ".join(bowl.space), f"{bowl.basin():.1%}", f"{bowl.better():.2%}",
             f"{chance:.0%}", *("never" if trial is None else str(trial) for trial in found.values()),
         )  # fmt: skip
-    for kind, tally in [*tallies.items(), ("all", [each for tally in tallies.values() for each in tally])]:
+    every = [each for tally in tallies.values() for each in tally]
+    for kind, tally in [*tallies.items(), ("all", every)]:
         expected, *counts = np.sum(tally, axis=0)
         shares = (f"{count:.0f} of {len(tally)}" for count in counts)
         yield "reached", kind, "", "", "", f"{expected:.1f} of {len(tally)}", *shares
