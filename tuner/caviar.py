@@ -98,7 +98,6 @@ class Caviar:
             self._thawing.join(self)
         self._budget = None if limits.budget_steps is None else StepBudget(limits.budget_steps, parallel)
         self._rule_asks: dict[int, int | None] = {}
-        self._revivals = 0
         self._rounds: list[RoundPlan] = []
         self._opened: RoundPlan | None = None
         self._next: tuple[tuple[int, int, int], Proposal] | None = None

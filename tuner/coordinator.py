@@ -242,10 +242,10 @@ class Coordinator:
                 )
             )  # fmt: skip
 
-    def stop(self, trial: Trial, why: str) -> None:
+    def stop(self, trial: Trial, why: str, state: Literal["stopped", "pruned"] = "stopped") -> None:
         """Ends a trial that no worker has."""
         self._close(
-            trial, "stopped", why, step=trial.steps, started=trial.started, seconds=trial.seconds, node=trial.node,
+            trial, state, why, step=trial.steps, started=trial.started, seconds=trial.seconds, node=trial.node,
             at=self.executor.now(),
         )  # fmt: skip
 
@@ -441,14 +441,8 @@ class Coordinator:
         for drop in drops:
             other = self.study.trials[self.study.checkpoints[drop.checkpoint].trial]
             if other.frozen and not self.study.kept(other):
-                self._give_up(other, f"paused at step {other.steps}, and cannot go on: its checkpoint was {drop.why}")
-
-    def _give_up(self, trial: Trial, why: str) -> None:
-        """Ends a trial that stands still and can no longer go on."""
-        self._close(
-            trial, "pruned", why, step=trial.steps, started=trial.started, seconds=trial.seconds, node=trial.node,
-            at=self.executor.now(),
-        )  # fmt: skip
+                why = f"paused at step {other.steps}, and cannot go on: its checkpoint was {drop.why}"
+                self.stop(other, why, "pruned")
 
     # ── decisions ───────────────────────────────────────────────────────────────────────────────
 
