@@ -121,17 +121,13 @@ def endless(run: Run) -> None:
 
 @pytest.mark.ray
 @pytest.mark.filterwarnings("default")
-def test_a_trial_costs_little_more_than_its_training(tmp_path: Path) -> None:
-    # ray#11004, ray#7608: 22.7 s for what takes 0.1 s
-    study = sweep(tmp_path, "tuner.workloads.bowl:objective", executor="ray", address="local", parallel=2, trials=1000)
-    ended = study.trials["started"] + study.trials["seconds"].map(
-        lambda seconds: __import__("pandas").Timedelta(seconds=seconds)
-    )
-    assert (ended.max() - study.trials["started"].min()).total_seconds() < 10.0
-    assert states(study) == ["completed"] * 1000
+def test_thousands_of_short_trials_go_through_two_workers(tmp_path: Path) -> None:
+    # ray#11004, ray#7608: 22.7 s for what takes 0.1 s; what a trial costs here, benchmarks/throughput.py measures
+    study = sweep(tmp_path, "tuner.workloads.bowl:objective", executor="ray", address="local", parallel=2, trials=2000)
+    assert states(study) == ["completed"] * 2000
 
 
-def test_memory_grows_by_little_with_every_trial_and_tables_of_thousands_are_quick(tmp_path: Path) -> None:
+def test_memory_grows_by_little_with_every_trial_and_tables_hold_them_all(tmp_path: Path) -> None:
     # ray#64231: driver memory grows per trial; optuna#763: dataframe slow; ray#30004: last row only
     peaks: list[tuple[int, int]] = []
 
@@ -142,10 +138,8 @@ def test_memory_grows_by_little_with_every_trial_and_tables_of_thousands_are_qui
     (first, before), (last, after) = next(each for each in peaks if each[0] > 500), peaks[-1]
     assert (after - before) * 1024 / (last - first) < 10_000
     study = tuner.open("s", results=tmp_path)
-    began = time.perf_counter()
     assert len(study.trials) == 1500
     assert len(study.reports) == 3000
-    assert time.perf_counter() - began < 1.5
 
 
 def test_nothing_is_printed_that_was_not_asked_for(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -508,8 +502,8 @@ def test_no_worker_stands_idle_while_a_trial_waits_behind_another(tmp_path: Path
             run.report(score=float(step))
 
     study = sweep(tmp_path, train, trials=2, executor="ray", address="local", parallel=2)
-    begun = study.trials["started"]
-    assert (begun.max() - begun.min()).total_seconds() < 1.5
+    first, second = (study.reports.query("trial == @trial")["at"] for trial in (0, 1))
+    assert max(first.min(), second.min()) < min(first.max(), second.max())
 
 
 def test_where_a_trial_goes_stays_its_own(tmp_path: Path) -> None:

@@ -502,22 +502,20 @@ def test_an_order_after_a_forgotten_one_of_the_same_trial_is_trained(bench: Benc
 
 def test_neither_submit_nor_send_waits_for_training(bench: Bench) -> None:
     worker = bench.open(train)[0]
-    bench.executor.submit(worker, (bench.order(0, steps=2, params={"pause_s": 0.3}),))
+    bench.executor.submit(worker, (bench.order(0, steps=1000, params={"pause_s": 0.05}),))
     bench.until(lambda: bench.said(0, Started))
-    began = time.monotonic()
     bench.executor.submit(worker, (bench.order(1),))
     bench.executor.send(worker, Stop(trial=0, state="stopped", why="asked"))
-    assert time.monotonic() - began < 0.25
-    assert bench.ended(0).state == "stopped"
+    assert bench.ended(0).state == "stopped"  # had either waited, all steps would have been trained
     assert bench.ended(1).state == "completed"
 
 
-def test_a_poll_returns_in_time_though_a_step_takes_long(bench: Bench) -> None:
+def test_a_poll_returns_though_a_step_has_not_ended(bench: Bench) -> None:
     worker = bench.open(train)[0]
-    bench.executor.submit(worker, (bench.order(0, steps=2, params={"pause_s": 0.3}),))
-    began = time.monotonic()
+    bench.executor.submit(worker, (bench.order(0, steps=1, params={"pause_s": 2.0}),))
+    bench.until(lambda: bench.said(0, Started))
     bench.events.extend(bench.executor.poll(0.05))
-    assert time.monotonic() - began < 0.25
+    assert not bench.said(0, Ended)
     bench.ended(0)
 
 
