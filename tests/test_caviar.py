@@ -191,6 +191,17 @@ def test_an_adaptive_proposer_sees_every_trial_as_far_as_it_is_known() -> None:
     assert [each.score for each in script.shown[-1]] == [0.4, None, None]  # a diverged trial has no score to learn from
 
 
+def test_settings_that_a_person_adds_are_known_before_they_are_trained() -> None:
+    script = Script([(0.5, 0.5)] * 9)
+    policy, study = caviar(proposer=script, trials=9), study_of()
+    draft = policy.draft_of(study, SPACE.from_unit((0.1, 0.9)), "a hunch")
+    add(study, "waiting")
+    policy.propose(study)
+    (known,) = script.shown[-1]
+    assert (known.trial, known.state) == (0, "waiting")
+    assert SPACE.from_unit(known.point) == draft.params
+
+
 def test_a_non_adaptive_proposer_is_shown_nothing() -> None:
     script = Script([(0.5, 0.5)] * 9, adaptive=False)
     policy, study = caviar(proposer=script, trials=9), study_of()

@@ -53,6 +53,15 @@ def forgetful(run: tuner.Run) -> None:
         run.report(score=curve(run.params["rate"], run.params["width"], step + 1))
 
 
+def half_flat(run: tuner.Run) -> None:
+    memory = Memory()
+    run.state(memory)
+    for _ in run.steps(WHOLE):
+        memory.steps.append(run.done + 1)
+        learns = run.params["rate"] > 0.5
+        run.report(score=curve(run.params["rate"], run.params["width"], len(memory.steps)) if learns else 0.01)
+
+
 def sweep(results: Path, train: Any = climb, **more: Any) -> tuner.Study:
     options: dict[str, Any] = {"trials": 30, "executor": "local", "clock": "virtual", "parallel": 1, **more}
     return tuner.sweep(
@@ -137,6 +146,18 @@ def test_the_same_seed_gives_the_same_study(tmp_path: Path) -> None:
     assert whys(one, "thaw") == whys(other, "thaw")
 
 
+@pytest.mark.parametrize("parallel", [1, 4])
+def test_once_all_have_begun_nobody_trains_on_in_vain_but_the_leader_to_its_end(tmp_path: Path, parallel: int) -> None:
+    study = sweep(tmp_path, half_flat, trials=12, parallel=parallel)
+    flat = study.trials.query("objective < 0.2")
+    assert len(flat) > 0
+    assert flat["steps"].max() < WHOLE
+    assert set(flat["state"]) == {"paused"}
+    assert study.trials["why"].str.contains("none that is left may still overtake").any()
+    assert study.best is not None
+    assert study.trials.set_index("trial").loc[study.best.trial, "state"] == "completed"
+
+
 def test_more_trials_asked_for_later_take_up_runs_that_stood_still(tmp_path: Path) -> None:
     first = sweep(tmp_path, trials=12)
     paused = set(first.trials.query("state == 'paused'")["trial"])
@@ -150,7 +171,10 @@ def test_more_trials_asked_for_later_take_up_runs_that_stood_still(tmp_path: Pat
 def test_without_run_state_runs_that_fall_behind_are_stopped_and_that_is_said_once(tmp_path: Path) -> None:
     study = sweep(tmp_path, forgetful)
     assert set(study.trials["state"]) == {"completed", "pruned"}
-    said = [text for text in study.notes["text"] if "run.state" in text]
+    study.close()
+    again = sweep(tmp_path, forgetful, trials=35)
+    assert len(again.trials) == 35
+    said = [text for text in again.notes["text"] if "run.state" in text]
     assert len(said) == 1
     assert "are stopped for good" in said[0]
 

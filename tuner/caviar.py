@@ -135,6 +135,7 @@ class Caviar:
 
     def restore(self, study: StudyState) -> None:
         """Takes in a study that already has trials."""
+        self._remarked = any(trial.resumable is False for trial in study.trials)
         for trial in study.trials:
             if trial.repeats:
                 continue
@@ -163,16 +164,15 @@ class Caviar:
             params=params, seed=trial_seed(self.seed, number), why=why, round=proposal.round,
             opened=self._take_opened(), memo=proposal.memo,
         )  # fmt: skip
-        if self._learns:
-            point = self.space.to_unit(params)
-            self.ledger.put(
-                Outcome(trial=number, point=point, state="waiting", score=None, steps=0, round=proposal.round)
-            )
+        self._expect(number, draft)
         return draft
 
     def draft_of(self, study: StudyState, settings: Settings, why: str) -> Draft:
         """A trial with settings that a person gave."""
-        return Draft(params=settings, seed=trial_seed(self.seed, len(study.trials)), why=why)
+        number = len(study.trials)
+        draft = Draft(params=settings, seed=trial_seed(self.seed, number), why=why)
+        self._expect(number, draft)
+        return draft
 
     def first_ask(self, trial: int, step: int) -> int | None:
         """The step at which a trial that starts at `step` first waits for a verdict; None: never."""
@@ -298,6 +298,12 @@ class Caviar:
         self.ledger.put(outcome(self.space, study, trial, state, up_to))
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────
+
+    def _expect(self, number: int, draft: Draft) -> None:
+        """Enters a trial that is about to begin into the ledger, so that no other gets the like of its settings."""
+        if self._learns:
+            point = self.space.to_unit(draft.params)
+            self.ledger.put(Outcome(trial=number, point=point, state="waiting", score=None, steps=0, round=draft.round))
 
     def _as_last_weighed(self, trial: Trial) -> tuple[TrialState, int | None]:
         """State and step at which a trial last waited for a verdict; of one that stands still or is over, the last."""

@@ -29,7 +29,7 @@ _RUNGS = 64  # the first rung is at about this share of a whole training
 _HARVEST_EVERY = 3
 _MORE_IF_NEW = 0.3  # beginning anew must promise a third more, or copies of the best begin without end
 _MORE = 1.25  # the process is learned anew when this many times as much has been seen
-_HOPELESS = 0.02  # the chance to overtake below which nobody is taken up again once all trials have begun
+_HOPELESS = 0.02  # the chance to overtake below which, once all trials have begun, only the leader trains on
 
 
 class Search(Protocol):
@@ -66,7 +66,7 @@ class Thawing(StoppingRule, Protocol):
 
 @dataclass(frozen=True)
 class _Pick:
-    """Who is to train next: a run, or settings that are new (None)."""
+    """Who is to train next: a run, or none that has begun (None)."""
 
     trial: int | None
     why: str
@@ -106,22 +106,21 @@ class FreezeThaw:
         ask_at = _next_rung(step, trial.planned or self._horizon())
         search.know(study, trial, "paused")
         pick = self._pick(study, [trial.trial, *self._frozen(study, but=trial.trial)])
-        if pick is None or pick.trial == trial.trial:
+        if pick.trial == trial.trial:
             search.know(study, trial, "running")
-            why = f"goes on at step {step}: {pick.why if pick else 'nothing else is left to train'}"
-            return Verdict(action="continue", why=why, ask_at=ask_at)
+            return Verdict(action="continue", why=f"goes on at step {step}: {pick.why}", ask_at=ask_at)
         return Verdict(action="pause", why=f"paused at step {step}: {pick.why}", ask_at=ask_at)
 
     def thaw(self, study: StudyState) -> Thaw | None:
         """The run to take up again rather than begin another; None: begin another, if there is one."""
         frozen = self._frozen(study)
-        pick = self._pick(study, frozen, enough=True) if frozen else None
-        return None if pick is None or pick.trial is None else Thaw(trial=pick.trial, why=pick.why)
+        pick = self._pick(study, frozen) if frozen else _Pick(None, "")
+        return None if pick.trial is None else Thaw(trial=pick.trial, why=pick.why)
 
     # ── weighing ────────────────────────────────────────────────────────────────────────────────
 
-    def _pick(self, study: StudyState, trials: list[int], *, enough: bool = False) -> _Pick | None:
-        """Who of these trials, or what is new, is to train next; with `enough`, nobody where it would be in vain."""
+    def _pick(self, study: StudyState, trials: list[int]) -> _Pick:
+        """Who of these trials is to train next; none of them where it is what is new, or where it would be in vain."""
         search = self._joined()
         view = search.ledger.view(search.space)
         new = search.upcoming(study)
@@ -140,10 +139,11 @@ class FreezeThaw:
         def told(place: int) -> str:
             return f"{score(float(mean[place])):.4g} ± {unit * float(deviation[place]):.2g} is expected, {best}"
 
-        if new is None and enough:
-            chance = ndtr((mean - outlook.best) / deviation)
-            if float(chance.max()) < _HOPELESS:
-                return None
+        if new is None and float(ndtr((mean - outlook.best) / deviation).max()) < _HOPELESS:
+            leader = outlook.leaders[0].trial
+            if leader in trials:
+                return _Pick(leader, f"trial {leader} leads, and none that is left may still overtake it")
+            return _Pick(None, f"none that is left may still overtake trial {leader}")
         if view.looks % _HARVEST_EVERY == 0:
             place = int(np.argmax(mean))
             return _Pick(trials[place], f"trial {trials[place]} is expected to end best: {told(place)}")
