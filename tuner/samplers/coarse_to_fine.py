@@ -23,6 +23,7 @@ from tuner.proposals import Box, Outcome, Point, Proposal, RoundPlan
 from tuner.samplers.base import UnitCubeSampler
 from tuner.samplers.quasi_random import sobol_point
 from tuner.space import Choice, Parameter, Space
+from tuner.surrogate.lattice import Lattice
 from tuner.surrogate.ledger import Ledger, ledger_of
 from tuner.surrogate.outlook import Outlook
 
@@ -113,18 +114,19 @@ def _most_promising(
     """The settings in the box that promise most and have not been tried."""
     sides = np.array([plan.box.get(name, _WHOLE) for name in space])
     low, high = sides[:, 0], sides[:, 1]
+    lattice = Lattice(space)
     places = np.vstack([low + rng.random((_EVEN, len(space))) * (high - low), _near_leaders(rng, outlook)])
-    places = np.clip(places, low, high)
-    mean, deviation = outlook.of_points(_as_recorded(space, places))
-    order = np.argsort(-outlook.promise(mean, deviation), kind="stable")
-    best = places[order[0]]
-    if outlook.embedding.numeric:
-        best = outlook.refined(best, low, high)
-    for place in (best, *places[order], *rng.random((_EVEN, len(space)))):
+    places = lattice.nearest(np.clip(places, low, high))
+    promise = outlook.promise(*outlook.of_points(places))
+    places = places[np.argsort(-promise, kind="stable")]
+    led = lattice.nearest(outlook.refined(places[0], low, high, lattice.fine(places[0]))[None])
+    if float(outlook.promise(*outlook.of_points(led))[0]) >= float(promise.max()):
+        places = np.vstack([led, places])
+    for place in (*places, *lattice.nearest(rng.random((_EVEN, len(space))))):
         point = tuple(float(u) for u in place)
-        if not ledger.has(space.to_unit(space.from_unit(point))):
+        if not ledger.has(point):
             break
-    expected, surely = outlook.of_points(np.array([space.to_unit(space.from_unit(point))]))
+    expected, surely = outlook.of_points(np.array([point]))
     spread = outlook.spread
     told = f"{spread.score(float(expected[0])):.4g} ± {spread.unit * float(surely[0]):.2g}"
     best = f"the best so far being {spread.score(outlook.best):.4g}"
@@ -143,13 +145,6 @@ def _near_leaders(rng: np.random.Generator, outlook: Outlook) -> Floats:
     return found
 
 
-def _as_recorded(space: Space, places: Floats) -> Floats:
-    """Points as the record would have them: parameters that do not exist are NaN."""
-    if not any(dimension.when for dimension in space.values()):
-        return places
-    return np.array([space.to_unit(space.from_unit(place)) for place in places.tolist()])
-
-
 # ── where the box of a new round lies ───────────────────────────────────────────────────────────
 
 
@@ -158,7 +153,7 @@ def _box(
 ) -> tuple[dict[str, tuple[float, float]], str, list[str]]:
     """The part of the cube that may hold something better, the reason, and at which ends of it the best sits."""
     places = np.vstack([rng.random((_EVEN, len(space))), _near_leaders(rng, outlook)])
-    mean, deviation = outlook.of_points(_as_recorded(space, places))
+    mean, deviation = outlook.of_points(Lattice(space).nearest(places))
     may = mean + _HOPE * deviation >= outlook.bar
     leaders = np.array([outcome.point for outcome in outlook.leaders])
     hopeful = np.vstack([places[may], leaders])

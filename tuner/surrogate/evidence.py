@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tuner.proposals import Outcome
 from tuner.space import Choice, Space
@@ -44,10 +45,9 @@ class Embedding:
         """The parameter that each feature belongs to."""
         return np.array([parameter for parameter, _ in self.columns], dtype=np.int64)
 
-    @property
-    def numeric(self) -> bool:
-        """Whether every feature is a number's own place."""
-        return not any(self.options)
+    def columns_of(self, numbers: NDArray[np.bool_]) -> Integers:
+        """The features of some parameters (d,), each a number: its place is its feature."""
+        return np.array([column for column, (parameter, _) in enumerate(self.columns) if numbers[parameter]], dtype=int)
 
     def features(self, points: Sequence[Sequence[float]] | Floats) -> Floats:
         """Points of the unit cube (n, d) as features (n, c)."""

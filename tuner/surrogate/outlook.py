@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_ndtr, ndtr
 
@@ -69,10 +70,18 @@ class Outlook:
         return log_expected_improvement((mean - self.bar) / deviation) + np.log(deviation)
 
     @on_one_thread
-    def refined(self, point: Floats, low: Floats, high: Floats) -> Floats:
-        """The point led uphill to where it promises most between two corners of the cube; only among numbers."""
+    def refined(self, point: Floats, low: Floats, high: Floats, free: NDArray[np.bool_]) -> Floats:
+        """The point led uphill to where it promises most between two corners of the cube.
 
-        def less(features: Floats) -> tuple[float, Floats]:
+        Only parameters that are `free` (d,) move; each is a number.
+        """
+        columns = self.embedding.columns_of(free)
+        if not len(columns):
+            return point
+        features = self.embedding.features(point)[0]
+
+        def less(numbers: Floats) -> tuple[float, Floats]:
+            features[columns] = numbers
             mean, variance, by_mean, by_variance = self._posterior.slope(features, 1.0)
             deviation = math.sqrt(variance)
             z = (mean - self.bar) / deviation
@@ -80,14 +89,15 @@ class Outlook:
             ratio = math.exp(float(log_ndtr(z)) - log_h)  # of Φ to φ + zΦ
             by_deviation = by_variance / (2 * deviation)
             gradient = ratio * (by_mean - z * by_deviation) / deviation + by_deviation / deviation
-            return -(log_h + math.log(deviation)), -gradient
+            return -(log_h + math.log(deviation)), -gradient[columns]
 
         found = minimize(
-            less, point, jac=True, method="L-BFGS-B", bounds=list(zip(low, high, strict=True)),
+            less, point[free], jac=True, method="L-BFGS-B", bounds=list(zip(low[free], high[free], strict=True)),
             options={"maxiter": _REFINEMENTS},
         )  # fmt: skip
-        improved: Floats = np.clip(found.x, low, high) if found.fun <= less(point)[0] else point
-        return improved
+        led = point.copy()
+        led[free] = np.clip(found.x, low[free], high[free])
+        return led
 
     def _new(self, features: Floats) -> Rows:
         count = len(features)
