@@ -1,6 +1,7 @@
 """A PyTorch network on handwritten digits: needs torch and scikit-learn.
 
 tuner sweep examples.torch_digits:train --space sgd_momentum --trials 48
+tuner sweep examples.torch_digits:train --space sgd_momentum --trials 48 --gpus 0.5    # two at a time on each GPU
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from sklearn.model_selection import train_test_split
 
 import tuner
 
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
 
 def train(run: tuner.Run) -> None:
     """Train with momentum; settings are read at every epoch."""
     torch.manual_seed(run.seed)
     (x, y), (dev_x, dev_y) = digits()
-    model = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 10))
+    model = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 10)).to(DEVICE)
     optimizer = torch.optim.SGD(model.parameters())
     run.state(model, optimizer)
     for _ in run.steps(30):
@@ -37,4 +40,7 @@ def digits() -> list[tuple[torch.Tensor, torch.Tensor]]:
     x, y = load_digits(return_X_y=True)
     train_x, dev_x, train_y, dev_y = train_test_split(x / 16, y, test_size=0.2, random_state=0, stratify=y)
     pairs = (train_x, train_y), (dev_x, dev_y)
-    return [(torch.tensor(images, dtype=torch.float32), torch.tensor(labels)) for images, labels in pairs]
+    return [
+        (torch.tensor(images, dtype=torch.float32, device=DEVICE), torch.tensor(labels, device=DEVICE))
+        for images, labels in pairs
+    ]

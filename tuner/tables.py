@@ -310,7 +310,7 @@ def _times(seconds: np.ndarray[Any, np.dtype[np.float64]]) -> pd.DatetimeIndex:
     """Unix seconds as times in UTC to the microsecond, which is what a float of seconds can tell; nan as NaT."""
     known = np.isfinite(seconds)
     micro = np.round(np.where(known, seconds, 0.0) * 1e6).astype(np.int64).view("datetime64[us]")
-    micro[~known] = np.datetime64("NaT")
+    micro[~known] = np.datetime64("NaT", "us")
     return pd.DatetimeIndex(micro).tz_localize("UTC")
 
 
