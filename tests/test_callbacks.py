@@ -205,7 +205,7 @@ def lightning(tmp_path: Path) -> Callable[..., Train]:
             module = Module(run, interval)
             data = torch.utils.data.TensorDataset(torch.tensor(X), torch.tensor(Y))
             trainer = pytorch.Trainer(
-                accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+                accelerator="auto", devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
                 enable_model_summary=False, default_root_dir=tmp_path, log_every_n_steps=1,
                 callbacks=[
                     lightning_callback(run, every=every),
