@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import re
-import time
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -13,6 +13,7 @@ import pytest
 from tuner.proposals import Outcome, Proposal, RoundPlan
 from tuner.samplers import CoarseToFineSampler
 from tuner.space import Space, choice, integer, linear, log, log_one_minus
+from tuner.surrogate.evidence import MOST_ROWS
 from tuner.surrogate.ledger import Ledger
 
 SQUARE = Space(x=linear(0.0, 1.0), y=linear(0.0, 1.0))
@@ -79,6 +80,34 @@ def test_a_round_opens_when_a_quarter_more_has_been_seen() -> None:
     assert SAMPLER.propose(SQUARE, 0, 40, outcomes, rounds).opened is None
 
 
+def test_where_nothing_promises_much_any_more_trials_are_even_draws_that_are_weighed_like_others() -> None:
+    outcomes, _, proposals = sweep(SQUARE, bowl(0.3, 0.8), 80)
+    assert max(o.score for o in outcomes if o.score is not None) > -1e-5
+    elsewhere = [p for p in proposals if "nowhere is much improvement to be expected" in p.why]
+    assert len(elsewhere) > 20
+    assert proposals.index(elsewhere[0]) > 20
+    assert not any(p.at_once for p in elsewhere)
+    assert np.histogram2d(*zip(*(p.point for p in elsewhere), strict=True), bins=2, range=[(0, 1)] * 2)[0].min() >= 3
+
+
+def test_a_narrow_better_place_is_found_though_a_broad_one_draws_the_search() -> None:
+    def score(params: dict[str, float]) -> float:
+        broad = 0.6 - ((params["x"] - 0.25) ** 2 + (params["y"] - 0.25) ** 2) / 0.64
+        return max(broad, 1.0 - ((params["x"] - 0.8) ** 2 + (params["y"] - 0.75) ** 2) / 0.02)
+
+    outcomes, _, _ = sweep(SQUARE, score, 100)
+    assert max(o.score for o in outcomes if o.score is not None) > 0.9
+
+
+def test_a_proposal_lies_where_the_record_can_have_it() -> None:
+    space = Space(layers=integer(1, 5), batch=choice(32, 64, 128), rate=log(1e-4, 1.0))
+    _, _, proposals = sweep(space, lambda p: -abs(p["layers"] - 2.2) - abs(math.log10(p["rate"]) + 2), 30)
+    learned = [p.point for p in proposals if "promises most" in p.why]
+    assert len(learned) > 5
+    for point in learned:
+        assert space.to_unit(space.from_unit(point)) == pytest.approx(point, abs=1e-12)
+
+
 def test_a_box_widens_again_where_what_was_believed_turns_out_wrong() -> None:
     first, rounds, _ = sweep(SQUARE, bowl(0.3, 0.8), 40)
     assert rounds[-1].box["x"][1] < 0.6
@@ -106,7 +135,7 @@ def test_a_wrong_first_zoom_is_recovered_from(seed: int) -> None:
 
 def test_every_sixth_trial_is_an_even_draw_from_the_whole_space_whatever_else_promises_more() -> None:
     _, _, proposals = sweep(SQUARE, bowl(0.3, 0.8), 240)
-    everywhere = [p for p in proposals[6:] if "an even draw from the whole space" in p.why]
+    everywhere = [p for p in proposals[6:] if "so that a wrong zoom is never final" in p.why]
     assert everywhere == proposals[11::6]
     assert all(p.at_once for p in everywhere)
     points = [p.point for p in everywhere]
@@ -134,8 +163,9 @@ def test_a_stretch_where_trials_diverge_is_left_alone_up_to_its_edge() -> None:
 def test_a_diverged_trial_is_never_promising_however_good_its_score_was() -> None:
     good = [outcome(k, SQUARE, {"x": 0.2 + k / 100, "y": k / 12}, 1.0 + k / 9) for k in range(6)]
     gone = [outcome(6 + k, SQUARE, {"x": 0.9, "y": k / 12}, 9.0, "diverged") for k in range(6)]
-    proposal = SAMPLER.propose(SQUARE, 0, 12, good + gone, [plan(0, 0)])
-    assert proposal.point[0] < 0.6
+    for trial in (12, 13, 14):
+        proposal = SAMPLER.propose(SQUARE, 0, trial, good + gone, [plan(0, 0)])
+        assert proposal.point[0] < 0.75
 
 
 def test_a_run_that_is_behind_but_has_trained_less_is_compared_at_the_end() -> None:
@@ -226,7 +256,7 @@ def test_reasons_speak_in_values() -> None:
     assert re.search(r"^it promises most in the box of round \d+: .* ± .*, the best so far being ", proposals[-2].why)
 
 
-def test_a_proposal_is_quick_with_ten_thousand_outcomes() -> None:
+def test_a_proposal_after_ten_thousand_outcomes_learns_from_no_more_rows_than_are_quick() -> None:
     space = Space(**{f"x{k}": linear(0.0, 1.0) for k in range(6)})
     rng = np.random.default_rng(0)
     ledger = Ledger(
@@ -235,9 +265,8 @@ def test_a_proposal_is_quick_with_ten_thousand_outcomes() -> None:
     )
     opened = SAMPLER.propose(space, 0, 10_000, ledger, [plan(0, 0)]).opened
     assert opened is not None
-    begun = time.process_time()
     assert SAMPLER.propose(space, 0, 10_002, ledger, [opened]).opened is None
-    assert time.process_time() - begun < 1.0  # 20 ms: what must not come back is a cost that grows with the trials
+    assert MOST_ROWS / 2 < len(ledger.view(space).told) <= MOST_ROWS
 
 
 def test_a_box_set_before_anything_is_learned_is_searched_evenly() -> None:

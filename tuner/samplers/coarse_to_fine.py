@@ -6,8 +6,10 @@ been seen. Its box is the part of the space that may still hold something better
 so it shrinks as more is known, shifts, and widens again when what was believed turns out wrong. The box, the reason and
 the process are recorded with the round.
 
-Inside the box a trial gets the settings that promise most (expected improvement). What keeps a wrong zoom from being
-final: every sixth trial is an even draw from the whole cube, whatever is believed.
+Inside the box a trial gets the settings that promise most (expected improvement). Few scores say little of how far
+their neighbourhoods reach, so each trial takes the learned lengths a little longer or shorter. What keeps a wrong zoom
+from being final: every sixth trial is an even draw from the whole cube, whatever is believed, and so is every trial
+while nothing promises much.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from tuner.proposals import Box, Outcome, Point, Proposal, RoundPlan
 from tuner.samplers.base import UnitCubeSampler
 from tuner.samplers.quasi_random import sobol_point
 from tuner.space import Choice, Parameter, Space
+from tuner.surrogate.gaussian_process import with_lengths
 from tuner.surrogate.lattice import Lattice
 from tuner.surrogate.ledger import Ledger, ledger_of
 from tuner.surrogate.outlook import Outlook
@@ -33,6 +36,8 @@ _WHOLE = (0.0, 1.0)
 _COARSE = 4  # trials before anything is learned: the model says more than more even draws would
 _MORE = 1.25  # a round opens when this many times as much has been seen as when the last one did
 _GLOBAL_EVERY = 6
+_LITTLE = 1e-3  # spreads of the scores: a smaller improvement to be expected is not worth a trial
+_UNSURE = 0.2  # standard deviation of the logarithm of the lengths
 _HELD = 10  # trials for which a box that a person sets stays
 _HOPE = 2.5  # standard deviations: how far above its expectation a place may still turn out
 _NEARLY_ALL = 0.9  # of a range: more of it is not worth a word
@@ -44,6 +49,7 @@ _AT_THE_END = 0.02  # nearer than this, the best trial sits at an end of the spa
 
 _SPREAD = "an even spread over the whole space"
 _GLOBAL = "an even draw from the whole space, so that a wrong zoom is never final"
+_ELSEWHERE = "an even draw from the whole space: nowhere is much improvement to be expected"
 
 
 class CoarseToFineSampler(UnitCubeSampler):
@@ -70,7 +76,10 @@ class CoarseToFineSampler(UnitCubeSampler):
         if trial % _GLOBAL_EVERY == _GLOBAL_EVERY - 1:
             even = sobol_point(len(space), seed, trial // _GLOBAL_EVERY, stream=1)  # sixth points are uneven
             return Proposal(point=even, why=_GLOBAL, at_once=True, round=plan.round, opened=opened)
-        point, why = _most_promising(space, np.random.default_rng([seed, trial]), plan, view.under(numbers), ledger)
+        rng = np.random.default_rng([seed, trial])
+        outlook = view.under(with_lengths(numbers, len(space), math.exp(_UNSURE * rng.standard_normal())))
+        found = _most_promising(space, rng, plan, outlook, ledger)
+        point, why = found or (sobol_point(len(space), seed, trial, stream=2), _ELSEWHERE)
         return Proposal(point=point, why=why, round=plan.round, opened=opened)
 
     def due(
@@ -110,8 +119,8 @@ def _within(even: Point, space: Space, box: Box) -> Point:
 
 def _most_promising(
     space: Space, rng: np.random.Generator, plan: RoundPlan, outlook: Outlook, ledger: Ledger
-) -> tuple[Point, str]:
-    """The settings in the box that promise most and have not been tried."""
+) -> tuple[Point, str] | None:
+    """The settings in the box that promise most and have not been tried; None where they promise little."""
     sides = np.array([plan.box.get(name, _WHOLE) for name in space])
     low, high = sides[:, 0], sides[:, 1]
     lattice = Lattice(space)
@@ -127,6 +136,8 @@ def _most_promising(
         if not ledger.has(point):
             break
     expected, surely = outlook.of_points(np.array([point]))
+    if float(outlook.promise(expected, surely)[0]) < math.log(_LITTLE):
+        return None
     spread = outlook.spread
     told = f"{spread.score(float(expected[0])):.4g} ± {spread.unit * float(surely[0]):.2g}"
     best = f"the best so far being {spread.score(outlook.best):.4g}"

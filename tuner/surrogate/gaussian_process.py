@@ -121,6 +121,11 @@ class Process:
         return Posterior(self, rows)
 
 
+def with_lengths(numbers: Sequence[float], groups: int, factor: float) -> list[float]:
+    """The numbers of a process of so many parameters whose lengths are all so many times as long."""
+    return [number + math.log(factor) * (place < groups) for place, number in enumerate(numbers)]
+
+
 class Posterior:
     """A process that knows some scores."""
 
