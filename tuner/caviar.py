@@ -6,7 +6,9 @@ import bisect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
+from tuner.copies import Copies
 from tuner.freezing import Thawing
 from tuner.policy import Draft
 from tuner.proposals import Learner, Outcome, Proposal, Proposer, RoundPlan, marks_of
@@ -101,6 +103,7 @@ class Caviar:
         self._rounds: list[RoundPlan] = []
         self._opened: RoundPlan | None = None
         self._next: tuple[tuple[int, int, int], Proposal] | None = None
+        self._copies = Copies()
         self._exhausted = False
         self._remarked = False
 
@@ -136,9 +139,11 @@ class Caviar:
     def restore(self, study: StudyState) -> None:
         """Takes in a study that already has trials."""
         self._remarked = any(trial.resumable is False for trial in study.trials)
-        for trial in study.trials:
-            if trial.repeats:
-                continue
+        trials = [trial for trial in study.trials if not trial.repeats]
+        if self._thawing is not None:  # a trial may be a copy of a later one
+            for trial in trials:
+                self._original(study, trial, self._as_last_weighed(trial)[1])
+        for trial in trials:
             if self._budget is not None:
                 self._budget.note(trial.trial, trial.steps)
             if self._learns:
@@ -295,9 +300,19 @@ class Caviar:
 
     def know(self, study: StudyState, trial: Trial, state: TrialState, up_to: int | None = None) -> None:
         """Enters into the ledger how far a trial has come, or had at step `up_to`."""
-        self.ledger.put(outcome(self.space, study, trial, state, up_to))
+        known = outcome(self.space, study, trial, state, up_to)
+        if self._thawing is not None:
+            known = replace(known, like=self._original(study, trial, up_to))
+        self.ledger.put(known)
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────
+
+    def _original(self, study: StudyState, trial: Trial, up_to: int | None) -> int | None:
+        """The trial that this one is a copy of, by its curve up to a step; one that failed says nothing of others."""
+        curve = study.curve(trial)
+        seen = len(curve) if up_to is None else bisect.bisect_right(curve.steps, up_to)
+        original = self._copies.original(trial.trial, islice(zip(curve.steps, curve.scores, strict=True), seen))
+        return None if original is None or study.trials[original].state == "failed" else original
 
     def _expect(self, number: int, draft: Draft) -> None:
         """Enters a trial that is about to begin into the ledger, so that no other gets the like of its settings."""

@@ -4,7 +4,7 @@ At a rung a run is weighed against every run that stands still and against the s
 goes on if it promises most, else it is paused, saved, and its worker is free. What promises most is what is expected to
 rise furthest above the best there is or is expected, at the end of training (`surrogate/`); so a run that starts slowly
 but may still cross stays in the race, and a good one that cannot get any better gives way. Every third time the run
-that is expected to end best goes on, whatever else might be learned.
+that is expected to end best goes on, whatever else might be learned. A run that is a copy of another is stopped.
 
 (Freeze and thaw: Swersky et al. 2014. A step of whichever run promises most: DyHPO, Wistuba et al. 2022.)
 """
@@ -100,11 +100,14 @@ class FreezeThaw:
     def judge(self, study: StudyState, trial: Trial, step: int) -> Verdict:
         """Goes on if nobody promises more, else is paused."""
         search = self._joined()
+        search.know(study, trial, "paused" if trial.resumable else "running")
+        original = search.ledger.of(trial.trial).like
+        if original is not None:
+            why = f"stopped at step {step}: to the last digit its curve so far is that of trial {original}"
+            return Verdict(action="prune", why=why, ask_at=None)
         if not trial.resumable:
-            search.know(study, trial, "running")
             return self._asha.judge(study, trial, step)
         ask_at = _next_rung(step, trial.planned or self._horizon())
-        search.know(study, trial, "paused")
         pick = self._pick(study, [trial.trial, *self._frozen(study, but=trial.trial)])
         if pick.trial == trial.trial:
             search.know(study, trial, "running")

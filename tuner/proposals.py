@@ -23,7 +23,8 @@ class Outcome:
 
     `point` holds one coordinate in [0, 1] a parameter, NaN where the parameter does not exist. Scores have their sign
     turned so that higher is better; `score` is the best on the head, None where there is none or the trial diverged.
-    `planned` is how many steps its function means to take, where that is known.
+    `planned` is how many steps its function means to take, where that is known; `like` the trial that this one is a
+    copy of, so far: what is known of that one is known of both.
     """
 
     trial: int
@@ -34,6 +35,7 @@ class Outcome:
     round: int | None = None
     marks: Marks = ()
     planned: int | None = None
+    like: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

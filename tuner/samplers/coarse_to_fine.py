@@ -25,10 +25,11 @@ from tuner.proposals import Box, Outcome, Point, Proposal, RoundPlan
 from tuner.samplers.base import UnitCubeSampler
 from tuner.samplers.quasi_random import sobol_point
 from tuner.space import Choice, Parameter, Space
+from tuner.surrogate.evidence import bad
 from tuner.surrogate.gaussian_process import with_lengths
 from tuner.surrogate.lattice import Lattice
 from tuner.surrogate.ledger import Ledger, ledger_of
-from tuner.surrogate.outlook import Outlook
+from tuner.surrogate.outlook import Outlook, View
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -37,6 +38,7 @@ _COARSE = 4  # trials before anything is learned: the model says more than more 
 _MORE = 1.25  # a round opens when this many times as much has been seen as when the last one did
 _GLOBAL_EVERY = 6
 _LITTLE = 1e-3  # spreads of the scores: a smaller improvement to be expected is not worth a trial
+_DRAWS = 4  # even draws where nothing promises much: the first is tried that is not beside a trial that went wrong
 _UNSURE = 0.2  # standard deviation of the logarithm of the lengths
 _HELD = 10  # trials for which a box that a person sets stays
 _HOPE = 2.5  # standard deviations: how far above its expectation a place may still turn out
@@ -78,8 +80,7 @@ class CoarseToFineSampler(UnitCubeSampler):
             return Proposal(point=even, why=_GLOBAL, at_once=True, round=plan.round, opened=opened)
         rng = np.random.default_rng([seed, trial])
         outlook = view.under(with_lengths(numbers, len(space), math.exp(_UNSURE * rng.standard_normal())))
-        found = _most_promising(space, rng, plan, outlook, ledger)
-        point, why = found or (sobol_point(len(space), seed, trial, stream=2), _ELSEWHERE)
+        point, why = _most_promising(space, rng, plan, outlook, ledger) or _elsewhere(space, seed, trial, plan, view)
         return Proposal(point=point, why=why, round=plan.round, opened=opened)
 
     def due(
@@ -142,6 +143,15 @@ def _most_promising(
     told = f"{spread.score(float(expected[0])):.4g} ± {spread.unit * float(surely[0]):.2g}"
     best = f"the best so far being {spread.score(outlook.best):.4g}"
     return point, f"it promises most in the box of round {plan.round}: {told}, {best}"
+
+
+def _elsewhere(space: Space, seed: int, trial: int, plan: RoundPlan, view: View) -> tuple[Point, str]:
+    """An even draw from the whole space, or from the box that a person has set, not beside a trial that went wrong."""
+    box = plan.box if plan.memo is None else {}
+    draws = [sobol_point(len(space), seed, trial, stream=2 + turn) for turn in range(_DRAWS)]
+    places = Lattice(space).nearest(np.array([_within(draw, space, box) for draw in draws]))
+    first = next((turn for turn, neighbour in enumerate(view.nearest(places)) if not bad(neighbour)), 0)
+    return tuple(places[first].tolist()), _ELSEWHERE
 
 
 def _near_leaders(rng: np.random.Generator, outlook: Outlook) -> Floats:

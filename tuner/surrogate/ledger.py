@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import overload
 
 from tuner.proposals import Outcome, Point
@@ -80,7 +81,8 @@ class Ledger(Sequence[Outcome]):
     def view(self, space: Space) -> View:
         """What can be learned from all entries; made once for each state of them."""
         if self._view is None or self._space is not space:
-            told, busy = self._telling(), [self._entries[trial] for trial in sorted(self._busy)]
+            told = [self._with_all_known(outcome) for outcome in self._telling()]
+            busy = [self._entries[trial] for trial in sorted(self._busy)]
             self._view, self._space = View(space, told, busy, self.horizon, self.looks), space
         return self._view
 
@@ -99,6 +101,12 @@ class Ledger(Sequence[Outcome]):
         stride = len(ranked) / (MOST_ROWS - len(chosen))
         chosen |= {ranked[int(turn * stride)][1] for turn in range(MOST_ROWS - len(chosen))}
         return [self._entries[trial] for trial in sorted(chosen)]
+
+    def _with_all_known(self, outcome: Outcome) -> Outcome:
+        """A copy with what has become of its original."""
+        if outcome.like is None:
+            return outcome
+        return replace(self._entries[outcome.like], trial=outcome.trial, point=outcome.point, like=outcome.like)
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -40,7 +40,7 @@ class Outlook:
         scores = [outcome.score for outcome in told if outcome.score is not None]
         self.best = float(spread.of_score(max(scores))) if scores else -math.inf
         """The best score there is."""
-        going = [outcome for outcome in told if outcome.marks]
+        going = [outcome for outcome in told if outcome.marks and outcome.like is None]
         mean, _ = self.of_runs(going)
         order = np.argsort(-mean, kind="stable")[:_LEADERS]
         self.leaders = [going[place] for place in order.tolist()]
@@ -135,6 +135,12 @@ class View:
     def blind(self) -> bool:
         """Whether there is no score yet to learn from."""
         return self._rows is None
+
+    def nearest(self, points: Floats) -> list[Outcome]:
+        """Of each point (n, d) the outcome whose settings are most like it; there is one."""
+        known = self.embedding.features([outcome.point for outcome in self.told])
+        apart = np.square(self.embedding.features(points)[:, None] - known).sum(axis=2)
+        return [self.told[place] for place in apart.argmin(axis=1).tolist()]
 
     def learned(self, start: Sequence[float] | None) -> list[float]:
         """The numbers of the most probable process, from earlier ones on; there is a score."""

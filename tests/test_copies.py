@@ -1,0 +1,197 @@
+"""Two curves equal to the last digit are one training; equal by chance they are two."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tuner
+from tuner.caviar import Caviar, Limits
+from tuner.copies import Copies, Report
+from tuner.freezing import FreezeThaw
+from tuner.proposals import Outcome
+from tuner.samplers import CoarseToFineSampler
+from tuner.space import Space, choice, linear
+from tuner.surrogate.ledger import Ledger
+
+
+def rising(end: float, steps: int) -> list[Report]:
+    return [(step, end * (1 - math.exp(-step / 3))) for step in range(1, steps + 1)]
+
+
+def test_a_curve_equal_to_another_is_a_copy_of_it() -> None:
+    copies = Copies()
+    assert copies.original(0, rising(0.7, 8)) is None
+    assert copies.original(1, rising(0.8, 2)) is None
+    assert copies.original(2, rising(0.7, 2)) == 0
+    assert copies.original(3, rising(0.7, 1)) is None  # one report says too little
+
+
+def test_the_one_that_is_ahead_is_the_original_whichever_began_first() -> None:
+    copies = Copies()
+    assert copies.original(0, rising(0.7, 2)) is None
+    assert copies.original(1, rising(0.7, 4)) is None
+    assert copies.original(0, rising(0.7, 2)) == 1
+    assert copies.original(0, rising(0.7, 4)) is None
+    assert copies.original(1, rising(0.7, 4)) == 0
+
+
+@given(st.permutations(range(6)))
+def test_who_is_a_copy_does_not_depend_on_the_order_in_which_curves_are_entered(order: list[int]) -> None:
+    curves = [rising(end, steps) for end, steps in ((0.7, 8), (0.7, 2), (0.8, 4), (0.8, 4), (0.9, 4), (0.7, 4))]
+    copies = Copies()
+    for trial in order:
+        copies.original(trial, curves[trial])
+    assert [copies.original(trial, curves[trial]) for trial in range(6)] == [None, 0, None, 2, None, 0]
+
+
+def test_curves_that_stand_still_are_not_told_apart_by_it() -> None:
+    copies = Copies()
+    assert copies.original(0, [(step, 0.1) for step in range(1, 20)]) is None
+    assert copies.original(1, [(step, 0.1) for step in range(1, 9)]) is None
+
+
+def test_scores_counted_in_a_few_examples_are_equal_by_chance_and_say_nothing() -> None:
+    rng = np.random.default_rng(0)
+    copies, found, equal = Copies(), 0, 0
+    begun: set[tuple[Report, ...]] = set()
+    for trial in range(300):
+        curve = [(step, round(float(rng.normal(0.9, 0.03)) * 100) / 100) for step in (1, 2)]
+        equal += tuple(curve) in begun
+        begun.add(tuple(curve))
+        found += copies.original(trial, curve) is not None
+    assert equal > 100
+    assert found <= 3
+
+
+def test_a_curve_that_changes_its_beginning_is_no_copy_any_more() -> None:
+    copies = Copies()
+    copies.original(0, rising(0.7, 8))
+    assert copies.original(1, rising(0.7, 4)) == 0
+    assert copies.original(1, rising(0.6, 4)) is None
+    assert copies.original(2, rising(0.6, 2)) == 1
+
+
+def test_a_score_that_is_not_finite_is_passed_over() -> None:
+    copies = Copies()
+    copies.original(0, [(1, math.nan), (2, math.inf), (3, 0.4), (4, 0.5)])
+    assert copies.original(1, [(1, math.nan), (2, math.inf)]) is None
+    assert copies.original(1, [(1, math.nan), (2, math.inf), (3, 0.4), (4, 0.5)]) == 0
+
+
+def test_a_copy_is_known_by_all_that_became_of_its_original() -> None:
+    space = Space(x=linear(0.0, 1.0))
+    marks = ((1, 0.3), (4, 0.6), (10, 0.8))
+    original = Outcome(trial=0, point=(0.2,), state="completed", score=0.8, steps=10, marks=marks)
+    copy = Outcome(trial=1, point=(0.3,), state="pruned", score=0.4, steps=2, marks=((1, 0.3), (2, 0.4)), like=0)
+    (_, known) = Ledger([original, copy]).view(space).told
+    assert (known.trial, known.point, known.score, known.marks) == (1, (0.3,), 0.8, marks)
+    gone = Outcome(trial=0, point=(0.2,), state="diverged", score=None, steps=10)
+    (_, known) = Ledger([gone, copy]).view(space).told
+    assert known.state == "diverged"
+
+
+# ── a whole sweep ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_SPACE = Space(rate=linear(0.0, 1.0), unused=linear(0.0, 1.0), batch=choice(32, 64))
+
+
+class _Count:
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"steps": self.steps}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.steps = state["steps"]
+
+
+def rounds(run: tuner.Run) -> None:
+    """Looks at the rate by tenths alone."""
+    run.state(count := _Count())
+    rate = round(run.params["rate"], 1)
+    for _ in run.steps(64):
+        count.steps += 1
+        run.report(score=(1 - (rate - 0.7) ** 2) * (1 - math.exp(-count.steps / (3 + rate))))
+
+
+def sweep(results: Path, trials: int) -> tuner.Study:
+    return tuner.sweep(
+        rounds, _SPACE, name="night", objective="score", results=results, progress="off", trials=trials,
+        executor="local", clock="virtual", parallel=1,
+    )  # fmt: skip
+
+
+def test_where_a_function_rounds_its_settings_no_training_is_done_twice(tmp_path: Path) -> None:
+    study = sweep(tmp_path, 40)
+    trials = study.trials
+    copied = trials[trials["why"].str.contains("to the last digit its curve so far is that of trial")]
+    assert len(copied) >= 20
+    assert set(copied["state"]) == {"pruned"}
+    assert copied["steps"].max() <= 2
+    assert study.best is not None
+    assert round(study.best.params["rate"], 1) == 0.7
+    trained = trials.loc[~trials.index.isin(copied.index) & (trials["steps"] > 1), "params.rate"].round(1)
+    assert trained.is_unique
+
+
+def test_a_sweep_taken_up_again_knows_the_copies_it_had(tmp_path: Path) -> None:
+    study = sweep(tmp_path, 30)
+    policy = Caviar(
+        space=_SPACE, seed=0, proposer=CoarseToFineSampler(), stopping=FreezeThaw(), limits=Limits(trials=40)
+    )  # fmt: skip
+    policy.restore(study.state)
+    said = {
+        trial.trial: int(found.group(1))
+        for trial in study.state.trials
+        if (found := re.search(r"to the last digit its curve so far is that of trial (\d+)", trial.why))
+    }
+    assert len(said) >= 10
+    assert {trial: policy.ledger.of(trial).like for trial in said} == said
+
+
+def test_a_trial_that_failed_says_nothing_of_those_like_it(tmp_path: Path) -> None:
+    failed: list[int] = []
+
+    def breaks(run: tuner.Run) -> None:
+        run.state(count := _Count())
+        for _ in run.steps(8):
+            count.steps += 1
+            run.report(score=math.sqrt(count.steps))
+            if count.steps == 3 and not failed:
+                failed.append(3)
+                raise OSError("the disk is away for a moment")
+
+    study = tuner.sweep(
+        breaks, Space(unused=linear(0.0, 1.0)), name="night", objective="score", results=tmp_path, progress="off",
+        trials=8, executor="local", clock="virtual", parallel=1, failures_in_a_row=9,
+    )  # fmt: skip
+    counts = study.trials["state"].value_counts()
+    assert counts["failed"] == 1
+    assert counts["completed"] == 1
+    assert counts["pruned"] >= 2
+
+
+def test_a_sweep_taken_up_again_knows_a_copy_of_a_later_trial(tmp_path: Path) -> None:
+    study = sweep(tmp_path, 30)
+    policy = Caviar(
+        space=_SPACE, seed=0, proposer=CoarseToFineSampler(), stopping=FreezeThaw(), limits=Limits(trials=40)
+    )  # fmt: skip
+    policy.restore(study.state)
+    copy = next(outcome for outcome in policy.ledger if outcome.like is not None)
+    assert copy.like is not None
+    later = study.state
+    later.trials[copy.trial], later.trials[copy.like] = later.trials[copy.like], later.trials[copy.trial]
+    ahead, behind = later.trials[copy.trial], later.trials[copy.like]
+    ahead.trial, behind.trial = copy.trial, copy.like
+    again = Caviar(
+        space=_SPACE, seed=0, proposer=CoarseToFineSampler(), stopping=FreezeThaw(), limits=Limits(trials=40)
+    )  # fmt: skip
+    again.restore(later)
+    assert again.ledger.of(copy.like).like == copy.trial
