@@ -16,7 +16,8 @@ from tuner.copies import Copies, Report
 from tuner.freezing import FreezeThaw
 from tuner.proposals import Outcome
 from tuner.samplers import CoarseToFineSampler
-from tuner.space import Space, choice, linear
+from tuner.space import Space, choice, integer, linear
+from tuner.study import StudyState
 from tuner.surrogate.ledger import Ledger
 
 
@@ -24,21 +25,28 @@ def rising(end: float, steps: int) -> list[Report]:
     return [(step, end * (1 - math.exp(-step / 3))) for step in range(1, steps + 1)]
 
 
-def test_a_curve_equal_to_another_is_a_copy_of_it() -> None:
+def entered(*curves: list[Report]) -> Copies:
+    """Curves of trials 0, 1, …"""
     copies = Copies()
-    assert copies.original(0, rising(0.7, 8)) is None
-    assert copies.original(1, rising(0.8, 2)) is None
-    assert copies.original(2, rising(0.7, 2)) == 0
-    assert copies.original(3, rising(0.7, 1)) is None  # one report says too little
+    for trial, curve in enumerate(curves):
+        copies.enter(trial, curve)
+    return copies
+
+
+def originals(copies: Copies, trials: int) -> list[int | None]:
+    return [copies.original(trial, copies.alike(trial)) for trial in range(trials)]
+
+
+def test_a_curve_equal_to_another_is_a_copy_of_it() -> None:
+    copies = entered(rising(0.7, 8), rising(0.8, 2), rising(0.7, 2), rising(0.7, 1))
+    assert originals(copies, 4) == [None, None, 0, None]  # one report says too little
 
 
 def test_the_one_that_is_ahead_is_the_original_whichever_began_first() -> None:
-    copies = Copies()
-    assert copies.original(0, rising(0.7, 2)) is None
-    assert copies.original(1, rising(0.7, 4)) is None
-    assert copies.original(0, rising(0.7, 2)) == 1
-    assert copies.original(0, rising(0.7, 4)) is None
-    assert copies.original(1, rising(0.7, 4)) == 0
+    copies = entered(rising(0.7, 2), rising(0.7, 4))
+    assert originals(copies, 2) == [1, None]
+    copies.enter(0, rising(0.7, 4))
+    assert originals(copies, 2) == [None, 0]
 
 
 @given(st.permutations(range(6)))
@@ -46,14 +54,13 @@ def test_who_is_a_copy_does_not_depend_on_the_order_in_which_curves_are_entered(
     curves = [rising(end, steps) for end, steps in ((0.7, 8), (0.7, 2), (0.8, 4), (0.8, 4), (0.9, 4), (0.7, 4))]
     copies = Copies()
     for trial in order:
-        copies.original(trial, curves[trial])
-    assert [copies.original(trial, curves[trial]) for trial in range(6)] == [None, 0, None, 2, None, 0]
+        copies.enter(trial, curves[trial])
+    assert originals(copies, 6) == [None, 0, None, 2, None, 0]
 
 
 def test_curves_that_stand_still_are_not_told_apart_by_it() -> None:
-    copies = Copies()
-    assert copies.original(0, [(step, 0.1) for step in range(1, 20)]) is None
-    assert copies.original(1, [(step, 0.1) for step in range(1, 9)]) is None
+    copies = entered([(step, 0.1) for step in range(1, 20)], [(step, 0.1) for step in range(1, 9)])
+    assert copies.alike(1) == []
 
 
 def test_scores_counted_in_a_few_examples_are_equal_by_chance_and_say_nothing() -> None:
@@ -64,24 +71,43 @@ def test_scores_counted_in_a_few_examples_are_equal_by_chance_and_say_nothing() 
         curve = [(step, round(float(rng.normal(0.9, 0.03)) * 100) / 100) for step in (1, 2)]
         equal += tuple(curve) in begun
         begun.add(tuple(curve))
-        found += copies.original(trial, curve) is not None
+        copies.enter(trial, curve)
+        found += copies.alike(trial) != []
     assert equal > 100
     assert found <= 3
 
 
 def test_a_curve_that_changes_its_beginning_is_no_copy_any_more() -> None:
-    copies = Copies()
-    copies.original(0, rising(0.7, 8))
-    assert copies.original(1, rising(0.7, 4)) == 0
-    assert copies.original(1, rising(0.6, 4)) is None
-    assert copies.original(2, rising(0.6, 2)) == 1
+    copies = entered(rising(0.7, 8), rising(0.7, 4))
+    assert copies.alike(1) == [0]
+    copies.enter(1, rising(0.6, 4))
+    assert copies.alike(1) == []
 
 
 def test_a_score_that_is_not_finite_is_passed_over() -> None:
+    curve = [(1, math.nan), (2, math.inf), (3, 0.4), (4, 0.5)]
+    assert entered(curve, curve[:2]).alike(1) == []
+    assert entered(curve, curve).alike(1) == [0]
+
+
+def test_those_that_have_parted_were_once_alike() -> None:
+    parted = [*rising(0.7, 3), (4, 0.9), (5, 0.95)]
+    copies = entered(rising(0.7, 8), parted, rising(0.6, 8))
+    assert copies.alike(1) == []
+    assert copies.once_alike(1) == [0]
+    assert copies.once_alike(0) == [1]
+    assert copies.once_alike(2) == []
+
+
+def test_copies_are_believed_in_once_two_have_stayed_so_and_never_again_when_two_have_parted() -> None:
     copies = Copies()
-    copies.original(0, [(1, math.nan), (2, math.inf), (3, 0.4), (4, 0.5)])
-    assert copies.original(1, [(1, math.nan), (2, math.inf)]) is None
-    assert copies.original(1, [(1, math.nan), (2, math.inf), (3, 0.4), (4, 0.5)]) == 0
+    assert not copies.hold
+    copies.compare(rising(0.7, 8), rising(0.7, 8))
+    assert copies.hold
+    copies.compare(rising(0.7, 8), [*rising(0.7, 7), (8, 0.9)])
+    assert not copies.hold
+    copies.compare(rising(0.7, 8), rising(0.7, 8))
+    assert not copies.hold
 
 
 def test_a_copy_is_known_by_all_that_became_of_its_original() -> None:
@@ -128,25 +154,49 @@ def sweep(results: Path, trials: int) -> tuner.Study:
     )  # fmt: skip
 
 
-def test_where_a_function_rounds_its_settings_no_training_is_done_twice(tmp_path: Path) -> None:
-    study = sweep(tmp_path, 40)
+def restored(state: StudyState) -> Caviar:
+    """The policy of a coordinator that takes this study up again."""
+    policy = Caviar(
+        space=_SPACE, seed=0, proposer=CoarseToFineSampler(), stopping=FreezeThaw(), limits=Limits(trials=70)
+    )  # fmt: skip
+    policy.restore(state)
+    return policy
+
+
+def test_where_a_function_rounds_its_settings_hardly_a_training_is_done_twice(tmp_path: Path) -> None:
+    study = sweep(tmp_path, 60)
     trials = study.trials
     copied = trials[trials["why"].str.contains("to the last digit its curve so far is that of trial")]
     assert len(copied) >= 20
     assert set(copied["state"]) == {"pruned"}
-    assert copied["steps"].max() <= 2
+    assert copied["steps"].median() <= 2
     assert study.best is not None
     assert round(study.best.params["rate"], 1) == 0.7
-    trained = trials.loc[~trials.index.isin(copied.index) & (trials["steps"] > 1), "params.rate"].round(1)
-    assert trained.is_unique
+    whole = trials.loc[trials["state"] == "completed", "params.rate"].round(1)
+    assert len(whole) <= whole.nunique() + 2
+
+
+def test_settings_that_act_late_are_not_taken_for_copies(tmp_path: Path) -> None:
+    def late(run: tuner.Run) -> None:
+        """The seed changes nothing, and the rate falls at a step of its own."""
+        run.state(count := _Count())
+        for _ in run.steps(64):
+            count.steps += 1
+            after = max(0, count.steps - run.params["drop"])
+            run.report(score=1 - math.exp(-count.steps / 20) + 0.01 * after)
+
+    study = tuner.sweep(
+        late, Space(drop=integer(30, 60)), name="night", objective="score", results=tmp_path, progress="off",
+        trials=31, executor="local", clock="virtual", parallel=1,
+    )  # fmt: skip
+    assert not study.trials["why"].str.contains("to the last digit").any()
+    assert study.best is not None
+    assert study.best.params["drop"] <= 33
 
 
 def test_a_sweep_taken_up_again_knows_the_copies_it_had(tmp_path: Path) -> None:
-    study = sweep(tmp_path, 30)
-    policy = Caviar(
-        space=_SPACE, seed=0, proposer=CoarseToFineSampler(), stopping=FreezeThaw(), limits=Limits(trials=40)
-    )  # fmt: skip
-    policy.restore(study.state)
+    study = sweep(tmp_path, 60)
+    policy = restored(study.state)
     said = {
         trial.trial: int(found.group(1))
         for trial in study.state.trials
@@ -174,24 +224,17 @@ def test_a_trial_that_failed_says_nothing_of_those_like_it(tmp_path: Path) -> No
     )  # fmt: skip
     counts = study.trials["state"].value_counts()
     assert counts["failed"] == 1
-    assert counts["completed"] == 1
-    assert counts["pruned"] >= 2
+    assert counts["completed"] >= 1
 
 
 def test_a_sweep_taken_up_again_knows_a_copy_of_a_later_trial(tmp_path: Path) -> None:
-    study = sweep(tmp_path, 30)
-    policy = Caviar(
-        space=_SPACE, seed=0, proposer=CoarseToFineSampler(), stopping=FreezeThaw(), limits=Limits(trials=40)
-    )  # fmt: skip
-    policy.restore(study.state)
+    study = sweep(tmp_path, 60)
+    policy = restored(study.state)
     copy = next(outcome for outcome in policy.ledger if outcome.like is not None)
     assert copy.like is not None
     later = study.state
     later.trials[copy.trial], later.trials[copy.like] = later.trials[copy.like], later.trials[copy.trial]
     ahead, behind = later.trials[copy.trial], later.trials[copy.like]
     ahead.trial, behind.trial = copy.trial, copy.like
-    again = Caviar(
-        space=_SPACE, seed=0, proposer=CoarseToFineSampler(), stopping=FreezeThaw(), limits=Limits(trials=40)
-    )  # fmt: skip
-    again.restore(later)
+    again = restored(later)
     assert again.ledger.of(copy.like).like == copy.trial

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -16,7 +16,7 @@ from tuner.records import Settings, TrialState
 from tuner.seeds import trial_seed
 from tuner.space import Space
 from tuner.stopping import StoppingRule, Thaw, Verdict
-from tuner.study import Round, StudyState, Trial
+from tuner.study import Curve, Round, StudyState, Trial
 from tuner.surrogate.ledger import Ledger
 
 # The function itself is wrong, not its settings: no other trial would fare better.
@@ -142,7 +142,7 @@ class Caviar:
         trials = [trial for trial in study.trials if not trial.repeats]
         if self._thawing is not None:  # a trial may be a copy of a later one
             for trial in trials:
-                self._original(study, trial, self._as_last_weighed(trial)[1])
+                self._look_for_copies(study, trial, self._as_last_weighed(trial)[1])
         for trial in trials:
             if self._budget is not None:
                 self._budget.note(trial.trial, trial.steps)
@@ -302,17 +302,31 @@ class Caviar:
         """Enters into the ledger how far a trial has come, or had at step `up_to`."""
         known = outcome(self.space, study, trial, state, up_to)
         if self._thawing is not None:
-            known = replace(known, like=self._original(study, trial, up_to))
+            self._look_for_copies(study, trial, up_to)
+            known = replace(known, like=self._original(study, trial.trial))
         self.ledger.put(known)
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────
 
-    def _original(self, study: StudyState, trial: Trial, up_to: int | None) -> int | None:
-        """The trial that this one is a copy of, by its curve up to a step; one that failed says nothing of others."""
-        curve = study.curve(trial)
+    def _look_for_copies(self, study: StudyState, trial: Trial, up_to: int | None) -> None:
+        """Takes in a trial's curve up to a step; two that are whole tell whether copies stay copies."""
+        curve, believed = study.curve(trial), self._copies.hold
         seen = len(curve) if up_to is None else bisect.bisect_right(curve.steps, up_to)
-        original = self._copies.original(trial.trial, islice(zip(curve.steps, curve.scores, strict=True), seen))
-        return None if original is None or study.trials[original].state == "failed" else original
+        self._copies.enter(trial.trial, islice(_reports(curve), seen))
+        if trial.state == "completed":
+            for other in (study.trials[number] for number in self._copies.once_alike(trial.trial)):
+                if other.state == "completed" and other.params != trial.params:
+                    self._copies.compare(_reports(curve), _reports(study.curve(other)))
+        if self._copies.hold != believed:
+            for known in tuple(self.ledger):
+                self.ledger.put(replace(known, like=self._original(study, known.trial)))
+
+    def _original(self, study: StudyState, trial: int) -> int | None:
+        """The trial that this one is a copy of; one that failed says nothing of others."""
+        if not self._copies.hold:
+            return None
+        alike = [number for number in self._copies.alike(trial) if study.trials[number].state != "failed"]
+        return self._copies.original(trial, alike)
 
     def _expect(self, number: int, draft: Draft) -> None:
         """Enters a trial that is about to begin into the ledger, so that no other gets the like of its settings."""
@@ -355,6 +369,10 @@ class Caviar:
         for each in study.rounds[len(self._rounds) - ahead :]:
             self._rounds.insert(len(self._rounds) - ahead, plan(each))
         return self._rounds
+
+
+def _reports(curve: Curve) -> Iterator[tuple[int, float]]:
+    return zip(curve.steps, curve.scores, strict=True)
 
 
 def outcome(

@@ -2,7 +2,8 @@
 
 So it comes out where a function rounds its settings, takes them from a table or makes no use of a parameter, and its
 seed changes nothing. Scores counted in a few examples are equal by chance too, so equality says something only of
-scores that no other trial has had.
+scores that no other trial has had. And where a setting acts late, curves are equal at first and part: that copies stay
+copies is believed only of a study in which two of them have come to their end, and as long as none have parted.
 """
 
 from __future__ import annotations
@@ -27,35 +28,65 @@ class Copies:
         self._curves: dict[int, tuple[Report, ...]] = {}
         self._beginning: dict[Report, set[int]] = defaultdict(set)
         self._holders: dict[float, set[int]] = defaultdict(set)
+        self._stayed = self._parted = False
 
-    def original(self, trial: int, curve: Iterable[Report]) -> int | None:
-        """Enters a trial's curve so far; the trial it is a copy of, which is ahead of it or was there first.
+    @property
+    def hold(self) -> bool:
+        """Whether trials that were copies at first have been copies to their end, all of them."""
+        return self._stayed and not self._parted
+
+    def enter(self, trial: int, curve: Iterable[Report]) -> None:
+        """Takes in a trial's curve so far."""
+        early = tuple(islice((report for report in curve if math.isfinite(report[1])), _EARLY))
+        known = self._curves.get(trial, ())
+        if known[:1] != early[:1] and known:
+            self._beginning[known[0]].discard(trial)
+        self._curves[trial] = early
+        if early:
+            self._beginning[early[0]].add(trial)
+        for _, score in early:
+            self._holders[score].add(trial)
+
+    def alike(self, trial: int) -> list[int]:
+        """The others that are copies of a trial or it of them, as far as both have come.
 
         >>> copies = Copies()
-        >>> copies.original(0, [(1, 0.31), (2, 0.472), (3, 0.515)])
-        >>> copies.original(1, [(1, 0.31), (2, 0.472)])
-        0
-        >>> copies.original(2, [(1, 0.31), (2, 0.473)])
+        >>> copies.enter(0, [(1, 0.31), (2, 0.472), (3, 0.515)])
+        >>> copies.enter(1, [(1, 0.31), (2, 0.472)])
+        >>> copies.enter(2, [(1, 0.31), (2, 0.473)])
+        >>> copies.alike(1), copies.alike(2)
+        ([0], [])
         """
-        self._enter(trial, tuple(islice((report for report in curve if math.isfinite(report[1])), _EARLY)))
-        mine = self._curves[trial]
-        if len(mine) < _TELLING:
-            return None
-        alike = {other for other in self._beginning[mine[0]] if _agree(mine, self._curves[other])}
-        ahead = min(alike, key=lambda other: (-len(self._curves[other]), other), default=trial)
-        if ahead == trial or sum(self._holders[score] <= alike for score in {score for _, score in mine}) < _TELLING:
-            return None
-        return ahead
+        return sorted(self._sharing(self._curves.get(trial, ())) - {trial})
 
-    def _enter(self, trial: int, curve: tuple[Report, ...]) -> None:
-        known = self._curves.get(trial, ())
-        if known[:1] != curve[:1] and known:
-            self._beginning[known[0]].discard(trial)
-        self._curves[trial] = curve
-        if curve:
-            self._beginning[curve[0]].add(trial)
-        for _, score in curve:
-            self._holders[score].add(trial)
+    def once_alike(self, trial: int) -> list[int]:
+        """The others that would have been taken for copies at some time, whether they are or have parted since."""
+        mine = self._curves.get(trial, ())
+        shared = (self._sharing(mine[:reports]) - {trial} for reports in range(_TELLING, len(mine) + 1))
+        return sorted(next(filter(None, shared), ()))
+
+    def original(self, trial: int, alike: Iterable[int]) -> int | None:
+        """Of trials that are alike the one this is a copy of: it is ahead, or was there first."""
+        ahead = min(alike, key=self._behind, default=trial)
+        return ahead if self._behind(ahead) < self._behind(trial) else None
+
+    def compare(self, one: Iterable[Report], other: Iterable[Report]) -> None:
+        """Learns from two whole trainings that were copies at first."""
+        if list(one) == list(other):
+            self._stayed = True
+        else:
+            self._parted = True
+
+    def _sharing(self, curve: tuple[Report, ...]) -> set[int]:
+        """The trials whose curves are this one as far as both go; none where that can be chance."""
+        if not curve:
+            return set()
+        sharing = {trial for trial in self._beginning[curve[0]] if _agree(curve, self._curves[trial])}
+        telling = sum(self._holders[score] <= sharing for score in {score for _, score in curve})
+        return sharing if telling >= _TELLING else set()
+
+    def _behind(self, trial: int) -> tuple[int, int]:
+        return -len(self._curves[trial]), trial
 
 
 def _agree(one: tuple[Report, ...], other: tuple[Report, ...]) -> bool:

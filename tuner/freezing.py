@@ -171,7 +171,9 @@ class FreezeThaw:
         return self._learned[1]
 
     def _frozen(self, study: StudyState, but: int | None = None) -> list[int]:
-        return [trial.trial for trial in study.live.values() if trial.frozen and trial.trial != but]
+        known = self._joined().ledger
+        frozen = [trial.trial for trial in study.live.values() if trial.frozen and trial.trial != but]
+        return [trial for trial in frozen if known.of(trial).like is None]
 
     def _horizon(self) -> int:
         search = self._joined()
