@@ -17,15 +17,19 @@ from tuner.freezing import FreezeThaw
 from tuner.proposals import Outcome
 from tuner.samplers import CoarseToFineSampler
 from tuner.space import Space, choice, integer, linear
-from tuner.study import StudyState
+from tuner.study import Curve, StudyState
 from tuner.surrogate.ledger import Ledger
 
 
-def rising(end: float, steps: int) -> list[Report]:
-    return [(step, end * (1 - math.exp(-step / 3))) for step in range(1, steps + 1)]
+def rising(end: float, steps: int) -> Curve:
+    return Curve((step, end * (1 - math.exp(-step / 3))) for step in range(1, steps + 1))
 
 
-def entered(*curves: list[Report]) -> Copies:
+def pairs(curve: Curve) -> list[Report]:
+    return list(zip(curve.steps, curve.scores, strict=True))
+
+
+def entered(*curves: Curve) -> Copies:
     """Curves of trials 0, 1, …"""
     copies = Copies()
     for trial, curve in enumerate(curves):
@@ -39,7 +43,7 @@ def originals(copies: Copies, trials: int) -> list[int | None]:
 
 def test_a_curve_equal_to_another_is_a_copy_of_it() -> None:
     copies = entered(rising(0.7, 8), rising(0.8, 2), rising(0.7, 2), rising(0.7, 1))
-    assert originals(copies, 4) == [None, None, 0, None]  # one report says too little
+    assert originals(copies, 5) == [None, None, 0, None, None]  # one report says too little, and none nothing
 
 
 def test_the_one_that_is_ahead_is_the_original_whichever_began_first() -> None:
@@ -59,7 +63,7 @@ def test_who_is_a_copy_does_not_depend_on_the_order_in_which_curves_are_entered(
 
 
 def test_curves_that_stand_still_are_not_told_apart_by_it() -> None:
-    copies = entered([(step, 0.1) for step in range(1, 20)], [(step, 0.1) for step in range(1, 9)])
+    copies = entered(Curve((step, 0.1) for step in range(1, 20)), Curve((step, 0.1) for step in range(1, 9)))
     assert copies.alike(1) == []
 
 
@@ -71,7 +75,7 @@ def test_scores_counted_in_a_few_examples_are_equal_by_chance_and_say_nothing() 
         curve = [(step, round(float(rng.normal(0.9, 0.03)) * 100) / 100) for step in (1, 2)]
         equal += tuple(curve) in begun
         begun.add(tuple(curve))
-        copies.enter(trial, curve)
+        copies.enter(trial, Curve(curve))
         found += copies.alike(trial) != []
     assert equal > 100
     assert found <= 3
@@ -85,13 +89,13 @@ def test_a_curve_that_changes_its_beginning_is_no_copy_any_more() -> None:
 
 
 def test_a_score_that_is_not_finite_is_passed_over() -> None:
-    curve = [(1, math.nan), (2, math.inf), (3, 0.4), (4, 0.5)]
-    assert entered(curve, curve[:2]).alike(1) == []
-    assert entered(curve, curve).alike(1) == [0]
+    reports = [(1, math.nan), (2, math.inf), (3, 0.4), (4, 0.5)]
+    assert entered(Curve(reports), Curve(reports[:2])).alike(1) == []
+    assert entered(Curve(reports), Curve(reports)).alike(1) == [0]
 
 
 def test_those_that_have_parted_were_once_alike() -> None:
-    parted = [*rising(0.7, 3), (4, 0.9), (5, 0.95)]
+    parted = Curve([*pairs(rising(0.7, 3)), (4, 0.9), (5, 0.95)])
     copies = entered(rising(0.7, 8), parted, rising(0.6, 8))
     assert copies.alike(1) == []
     assert copies.once_alike(1) == [0]
@@ -104,7 +108,7 @@ def test_copies_are_believed_in_once_two_have_stayed_so_and_never_again_when_two
     assert not copies.hold
     copies.compare(rising(0.7, 8), rising(0.7, 8))
     assert copies.hold
-    copies.compare(rising(0.7, 8), [*rising(0.7, 7), (8, 0.9)])
+    copies.compare(rising(0.7, 8), Curve([*pairs(rising(0.7, 7)), (8, 0.9)]))
     assert not copies.hold
     copies.compare(rising(0.7, 8), rising(0.7, 8))
     assert not copies.hold

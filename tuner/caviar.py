@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 
 from tuner.copies import Copies
 from tuner.freezing import Thawing
@@ -16,7 +15,7 @@ from tuner.records import Settings, TrialState
 from tuner.seeds import trial_seed
 from tuner.space import Space
 from tuner.stopping import StoppingRule, Thaw, Verdict
-from tuner.study import Curve, Round, StudyState, Trial
+from tuner.study import Round, StudyState, Trial
 from tuner.surrogate.ledger import Ledger
 
 # The function itself is wrong, not its settings: no other trial would fare better.
@@ -311,12 +310,11 @@ class Caviar:
     def _look_for_copies(self, study: StudyState, trial: Trial, up_to: int | None) -> None:
         """Takes in a trial's curve up to a step; two that are whole tell whether copies stay copies."""
         curve, believed = study.curve(trial), self._copies.hold
-        seen = len(curve) if up_to is None else bisect.bisect_right(curve.steps, up_to)
-        self._copies.enter(trial.trial, islice(_reports(curve), seen))
+        self._copies.enter(trial.trial, curve, up_to)
         if trial.state == "completed":
             for other in (study.trials[number] for number in self._copies.once_alike(trial.trial)):
                 if other.state == "completed" and other.params != trial.params:
-                    self._copies.compare(_reports(curve), _reports(study.curve(other)))
+                    self._copies.compare(curve, study.curve(other))
         if self._copies.hold != believed:
             for known in tuple(self.ledger):
                 self.ledger.put(replace(known, like=self._original(study, known.trial)))
@@ -369,10 +367,6 @@ class Caviar:
         for each in study.rounds[len(self._rounds) - ahead :]:
             self._rounds.insert(len(self._rounds) - ahead, plan(each))
         return self._rounds
-
-
-def _reports(curve: Curve) -> Iterator[tuple[int, float]]:
-    return zip(curve.steps, curve.scores, strict=True)
 
 
 def outcome(

@@ -8,11 +8,14 @@ copies is believed only of a study in which two of them have come to their end, 
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections import defaultdict
 from collections.abc import Iterable
 from itertools import islice
 from typing import TypeAlias
+
+from tuner.study import Curve
 
 Report: TypeAlias = tuple[int, float]
 """A step and its score."""
@@ -35,9 +38,11 @@ class Copies:
         """Whether trials that were copies at first have been copies to their end, all of them."""
         return self._stayed and not self._parted
 
-    def enter(self, trial: int, curve: Iterable[Report]) -> None:
-        """Takes in a trial's curve so far."""
-        early = tuple(islice((report for report in curve if math.isfinite(report[1])), _EARLY))
+    def enter(self, trial: int, curve: Curve, up_to: int | None = None) -> None:
+        """Takes in a trial's curve, up to a step."""
+        seen = len(curve) if up_to is None else bisect.bisect_right(curve.steps, up_to)
+        reports = islice(zip(curve.steps, curve.scores, strict=True), seen)
+        early = tuple(islice((report for report in reports if math.isfinite(report[1])), _EARLY))
         known = self._curves.get(trial, ())
         if known[:1] != early[:1] and known:
             self._beginning[known[0]].discard(trial)
@@ -51,9 +56,9 @@ class Copies:
         """The others that are copies of a trial or it of them, as far as both have come.
 
         >>> copies = Copies()
-        >>> copies.enter(0, [(1, 0.31), (2, 0.472), (3, 0.515)])
-        >>> copies.enter(1, [(1, 0.31), (2, 0.472)])
-        >>> copies.enter(2, [(1, 0.31), (2, 0.473)])
+        >>> copies.enter(0, Curve([(1, 0.31), (2, 0.472), (3, 0.515)]))
+        >>> copies.enter(1, Curve([(1, 0.31), (2, 0.472)]))
+        >>> copies.enter(2, Curve([(1, 0.31), (2, 0.473)]))
         >>> copies.alike(1), copies.alike(2)
         ([0], [])
         """
@@ -70,9 +75,9 @@ class Copies:
         ahead = min(alike, key=self._behind, default=trial)
         return ahead if self._behind(ahead) < self._behind(trial) else None
 
-    def compare(self, one: Iterable[Report], other: Iterable[Report]) -> None:
+    def compare(self, one: Curve, other: Curve) -> None:
         """Learns from two whole trainings that were copies at first."""
-        if list(one) == list(other):
+        if one.steps == other.steps and one.scores == other.scores:
             self._stayed = True
         else:
             self._parted = True
@@ -86,7 +91,7 @@ class Copies:
         return sharing if telling >= _TELLING else set()
 
     def _behind(self, trial: int) -> tuple[int, int]:
-        return -len(self._curves[trial]), trial
+        return -len(self._curves.get(trial, ())), trial
 
 
 def _agree(one: tuple[Report, ...], other: tuple[Report, ...]) -> bool:

@@ -51,7 +51,7 @@ _AT_THE_END = 0.02  # nearer than this, the best trial sits at an end of the spa
 
 _SPREAD = "an even spread over the whole space"
 _GLOBAL = "an even draw from the whole space, so that a wrong zoom is never final"
-_ELSEWHERE = "an even draw from the whole space: nowhere is much improvement to be expected"
+_ELSEWHERE = "nowhere is much improvement to be expected"
 
 
 class CoarseToFineSampler(UnitCubeSampler):
@@ -147,11 +147,11 @@ def _most_promising(
 
 def _elsewhere(space: Space, seed: int, trial: int, plan: RoundPlan, view: View) -> tuple[Point, str]:
     """An even draw from the whole space, or from the box that a person has set, not beside a trial that went wrong."""
-    box = plan.box if plan.memo is None else {}
+    box, where = ({}, "the whole space") if plan.memo is not None else (plan.box, f"the box of round {plan.round}")
     draws = [sobol_point(len(space), seed, trial, stream=2 + turn) for turn in range(_DRAWS)]
     places = Lattice(space).nearest(np.array([_within(draw, space, box) for draw in draws]))
     first = next((turn for turn, neighbour in enumerate(view.nearest(places)) if not bad(neighbour)), 0)
-    return tuple(places[first].tolist()), _ELSEWHERE
+    return tuple(places[first].tolist()), f"an even draw from {where}: {_ELSEWHERE}"
 
 
 def _near_leaders(rng: np.random.Generator, outlook: Outlook) -> Floats:
