@@ -670,10 +670,13 @@ def test_g7_a_worker_process_killed_with_sigkill(babysit: Callable[..., RunHandl
     handle = babysit(walks_far, executor="ray", checkpoint_every_s=0.2)
     handle.set(learning_rate=0.02, at=100)
     handle.set(learning_rate=0.04, beta=0.8, at=250)
+    killed: set[int] = set()
     for kill_at in (60, 130, 260):
         wait_until(lambda at=kill_at: steps_of(handle) >= at, 60)  # type: ignore[misc]
+        wait_until(lambda: worker_pid(handle) not in killed, 60)  # the one that took over
+        killed.add(pid := worker_pid(handle))
         retries = cause(opened(handle)).count("retry")
-        os.kill(worker_pid(handle), signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)
         wait_until(lambda n=retries: cause(opened(handle)).count("retry") > n, 60)  # type: ignore[misc]
     study = handle.wait(60)
     assert head(study) == as_it_should_be(study, 400)
