@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-from training import hundred_reports, one_report, one_second, ten_reports, timed_reports, timed_steps
+from training import fifty_steps, hundred_reports, one_report, one_second, ten_reports, timed_reports, timed_steps
 
 import tuner
 from tuner.study import StudyState
@@ -83,6 +83,20 @@ def plain_sweep(
         sampler="coarse_to_fine" if adaptive else "random", stopping="auto" if adaptive else "off",
         parallel=parallel, results=folder, progress=progress,
     )  # fmt: skip
+
+
+def replay_rate(*, steps: int, seed: int, folder: str, adaptive: bool = False) -> dict[str, float]:
+    """Steps a second of trials in this process whose records stay in memory, as recorded curves are replayed."""
+    began = time.perf_counter()
+    study = tuner.sweep(
+        fifty_steps, space(), name=f"replay-{adaptive}", objective="score", goal="maximize", budget_steps=steps,
+        sampler="coarse_to_fine" if adaptive else "random", stopping="auto" if adaptive else "off", seed=seed,
+        executor="local", clock="virtual", store="memory", results=folder, progress="off",
+    )  # fmt: skip
+    seconds, taken = time.perf_counter() - began, len(study.reports)
+    if taken != steps:
+        raise RuntimeError(f"{taken:,} steps are on record, {steps:,} were to be taken")
+    return {"steps": taken, "seconds": seconds, "steps_per_s": taken / seconds}
 
 
 def unix_seconds(times: pd.Series) -> pd.Series:

@@ -215,6 +215,21 @@ def reports(bench: Bench) -> Iterator[Line]:
         yield Line(what=what, tuner=steady, beside=beside, other=figure(limit, f"{key}_per_s"))
 
 
+def replay(bench: Bench) -> Iterator[Line]:
+    """Steps per second in the coordinator's own process, records in memory: what a replay of curves costs."""
+    for what, adaptive, steps, goal in (
+        ("steps/s, in process and in memory, 50 a trial", False, bench.size(100_000, 20_000), Goal(at_least=5_000)),
+        ("… 1,000 steps with the default sampler and stopping", True, 1_000, None),
+    ):
+        turns = [
+            measured_apart(
+                measures.replay_rate, steps=steps, seed=bench.seed, folder=bench.fresh("replay"), adaptive=adaptive
+            )
+            for _ in bench.rounds
+        ]
+        yield Line(what=what, tuner=figure(turns, "steps_per_s"), goal=goal)
+
+
 def worker(bench: Bench) -> Iterator[Line]:
     """What `run.report` and an idle `run.steps` cost the training thread of a Ray worker."""
     costs = measured_apart(measures.worker_costs, folder=bench.fresh("worker"), seed=bench.seed)
@@ -334,7 +349,7 @@ def first_trial(bench: Bench) -> Iterator[Line]:
 
 
 ROWS: dict[str, Callable[[Bench], Iterator[Line]]] = {
-    row.__name__: row for row in (trials, reports, worker, busy, ask, crowd, memory, reopen, shell, first_trial)
+    row.__name__: row for row in (trials, reports, replay, worker, busy, ask, crowd, memory, reopen, shell, first_trial)
 }
 
 
@@ -434,7 +449,7 @@ def main() -> None:
         facts = machine(bench.folder) | {
             "workers": str(bench.parallel),
             "seed": str(bench.seed),
-            "rounds": f"{len(bench.rounds)}, the median is shown (trials, reports, crowd and first_trial)",
+            "rounds": f"{len(bench.rounds)}, the median is shown (trials, reports, replay, crowd and first_trial)",
             "load before": f"{load()} (processes that wanted one of the {os.cpu_count()} cores in the minute before)",
             "command": shlex.join(["python", *sys.argv]),
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,28 @@ def ten_reports(run: Run) -> None:
 
 def hundred_reports(run: Run) -> None:
     report_each_step(run, 100)
+
+
+class Taken:
+    """How many steps a training has taken: all the state that it has."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"steps": self.steps}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        self.steps = state["steps"]
+
+
+def fifty_steps(run: Run) -> None:
+    """As a recorded curve is replayed: a report a step, and a state that tells how to be paused."""
+    taken = Taken()
+    run.state(taken)
+    for _ in run.steps(50):
+        taken.steps += 1
+        run.report(score=trivial_score(run.params["learning_rate"]))
 
 
 def report_each_step(run: Run, steps: int) -> None:
