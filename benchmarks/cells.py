@@ -51,8 +51,7 @@ def code_of(method: str) -> str:
         for path in sorted(root.rglob("*.py")):
             digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
         return f"tuner {importlib.metadata.version('tuner')} {digest.hexdigest()[:12]}"
-    packages = {"gp": ("optuna", "torch"), "cma": ("optuna", "cmaes")}.get(method.partition("+")[0], ("optuna",))
-    return ", ".join(f"{package} {importlib.metadata.version(package)}" for package in packages)
+    return ", ".join(f"{package} {importlib.metadata.version(package)}" for package in rivals.packages(method))
 
 
 class Cache:

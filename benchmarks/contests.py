@@ -15,8 +15,6 @@ from regret import Results, Traces
 from throughput import Goal, Line
 
 WORKERS = 8
-FULL = tuple(sampler for sampler in rivals.SAMPLERS)
-"""The peers that stop nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +73,7 @@ CONTESTS = {
         ),
         Contest(
             name="trainings", about="continuous LCBench, full trainings only; regret is 1 at a median training",
-            bench="lcbench_onnx", ours="tuner:off", peers=FULL, budget=_TRAININGS * _LCBENCH_EPOCHS,
+            bench="lcbench_onnx", ours="tuner:off", peers=rivals.FULL, budget=_TRAININGS * _LCBENCH_EPOCHS,
             points=(10, 25, 50, _TRAININGS), unit="trainings", steps_a_unit=_LCBENCH_EPOCHS, scale="median",
             ablates=False,
         ),
@@ -84,7 +82,7 @@ CONTESTS = {
             workers=(1, WORKERS), peers=("random", "random+asha", "random+hyperband", "qmc+asha", "tpe", "tpe+asha"),
         ),
         Contest(
-            name="hpobench", about="HPOBench's tables from pip, end values only", bench="hpobench", peers=FULL,
+            name="hpobench", about="HPOBench's tables from pip, end values only", bench="hpobench", peers=rivals.FULL,
             budget=_TRAININGS, points=(10, 25, 50, _TRAININGS), unit="trainings", ablates=False,
         ),
         Contest(

@@ -66,7 +66,7 @@ def planned(contest: Contest, tasks: Sequence[str], options: argparse.Namespace)
     numbered = list(enumerate(tasks))[: contest.most_tasks]
     for offset, (number, task) in itertools.product(range(contest.seeds), numbered):
         for method, workers in itertools.product(methods_of(contest, options), contest.workers):
-            if method.partition("+")[0] == "gp" and offset >= options.gp_seeds:
+            if rivals.is_slow(method) and offset >= options.slow_seeds:
                 continue
             yield Cell(
                 bench=contest.bench, task=task, method=method, workers=workers, seed=1000 * number + offset,
@@ -307,7 +307,9 @@ def _options() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--tasks", type=int, help="only the first so many tasks of each contest")
     parser.add_argument("--seeds", type=int, help="seeds a task (default: 10)")
-    parser.add_argument("--gp-seeds", type=int, default=3, help="seeds a task of Optuna's GPSampler, which is slow")
+    parser.add_argument(
+        "--slow-seeds", type=int, default=3, help=f"seeds a task of the slow peers: {', '.join(rivals.SLOW)}"
+    )
     known = (*replaying.OURS, *rivals.METHODS)
     parser.add_argument("--methods", help=f"beside ours, only these: {', '.join(known)}")
     parser.add_argument("--ablation", action="store_true", help="the parts of our search as well")
