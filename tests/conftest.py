@@ -1,11 +1,15 @@
-"""What several test files say about a study."""
+"""What all tests start from, and what several test files say about a study."""
 
 from __future__ import annotations
 
+import signal
 from dataclasses import fields
 from typing import Any
 
 from tuner.study import StudyState
+
+# A shell starts what runs in its background deaf to Ctrl-C, and so would be all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def facts(state: StudyState) -> dict[str, Any]:
