@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from itertools import islice
 from typing import TypeAlias
@@ -30,7 +30,7 @@ class Copies:
     def __init__(self) -> None:
         self._curves: dict[int, tuple[Report, ...]] = {}
         self._beginning: dict[Report, set[int]] = defaultdict(set)
-        self._holders: dict[float, set[int]] = defaultdict(set)
+        self._holders: Counter[float] = Counter()  # how many trials have had a score
         self._stayed = self._parted = False
 
     @property
@@ -49,8 +49,8 @@ class Copies:
         self._curves[trial] = early
         if early:
             self._beginning[early[0]].add(trial)
-        for _, score in early:
-            self._holders[score].add(trial)
+        self._holders.update(_scores(early) - _scores(known))
+        self._holders.subtract(_scores(known) - _scores(early))
 
     def alike(self, trial: int) -> list[int]:
         """The others that are copies of a trial or it of them, as far as both have come.
@@ -87,7 +87,8 @@ class Copies:
         if not curve:
             return set()
         sharing = {trial for trial in self._beginning[curve[0]] if _agree(curve, self._curves[trial])}
-        telling = sum(self._holders[score] <= sharing for score in {score for _, score in curve})
+        shared = Counter(score for trial in sharing for score in _scores(self._curves[trial]))
+        telling = sum(self._holders[score] == shared[score] for score in _scores(curve))
         return sharing if telling >= _TELLING else set()
 
     def _behind(self, trial: int) -> tuple[int, int]:
@@ -97,3 +98,7 @@ class Copies:
 def _agree(one: tuple[Report, ...], other: tuple[Report, ...]) -> bool:
     common = min(len(one), len(other))
     return one[:common] == other[:common]
+
+
+def _scores(curve: tuple[Report, ...]) -> set[float]:
+    return {score for _, score in curve}
