@@ -14,7 +14,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def facts(state: StudyState) -> dict[str, Any]:
     """Everything the fold knows, curves included, so that two folds can be compared."""
-    aside = ("trials", "live", "load_curve", "replaying", "counts")
+    aside = ("trials", "live", "load_curve", "replaying", "moves", "moved", "counts")
     known = {spec.name: getattr(state, spec.name) for spec in fields(state) if spec.name not in aside}
     known["counts"] = {name: count for name, count in state.counts.items() if count}
     known["live"] = sorted(state.live)

@@ -150,8 +150,9 @@ def test_a_poll_with_nothing_to_train_waits_without_burning_time(opened: Opener,
         executor.poll(0.05)
     began, busy = time.monotonic(), time.process_time()
     assert executor.poll(0.2) == []
-    assert time.monotonic() - began > 0.15
-    assert time.process_time() - busy < 0.1
+    waited = time.monotonic() - began
+    assert waited > 0.15
+    assert time.process_time() - busy < waited / 2
     executor.send("worker-1", Resume(trial=0))
     assert executor.poll(0.2) != []
 

@@ -1,17 +1,16 @@
 """Knows when a curve is hopeless, or has diverged, and says why.
 
 A rule asks at few steps, its rungs, and compares trials there. What it says is a function of the study alone: it keeps
-the scores of ended trials sorted for speed, and a fresh rule on the same study says the same.
+the scores at the rungs for speed, and a fresh rule on the same study says the same.
 """
 
 from __future__ import annotations
 
 import bisect
-import itertools
 import math
 import statistics
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -19,6 +18,8 @@ from tuner.errors import SettingsError
 from tuner.proposals import RoundPlan
 from tuner.records import Goal
 from tuner.study import Curve, StudyState, Trial
+
+_Mark = Callable[[StudyState, Curve, int], float | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,61 +139,71 @@ class _RungRule:
     def _others(self, study: StudyState, trial: Trial, rung: int) -> list[float]:
         """The marks of all other search trials that have come as far, ascending."""
         if self._past is None or not self._past.speaks_of(study):
-            self._past = _Past(study)
-        self._past.catch_up(self._rungs, self._mark)
-        marks = self._past.at(rung, {trial.trial, *study.live})
-        for rival in study.live.values():
-            if rival is not trial and rival.purpose == "search":
-                curve = study.curve(rival)
-                mark = self._mark(study, curve, rung) if curve.steps and curve.steps[-1] >= rung else None
-                if mark is not None:
-                    marks.append(mark)
-        marks.sort()
-        return marks
+            self._past = _Past(study, self._first_rung, self._following, self._mark)
+        return self._past.others(trial, rung)
+
+
+@dataclass(slots=True)
+class _Marks:
+    """What one trial is remembered by at the rungs it has passed, for as long as its curve only grows."""
+
+    rewritten: int
+    """How often its curve had been rewritten then."""
+    ahead: int | None
+    """The next rung; None for a trial that nothing is compared with."""
+    at: dict[int, float]
 
 
 class _Past:
-    """What the ended trials of one study are remembered by at every rung: a cache their curves can always refill."""
+    """What the trials of one study are remembered by at every rung, sorted: a cache their curves can always refill."""
 
-    def __init__(self, study: StudyState) -> None:
+    def __init__(self, study: StudyState, first: int, following: Callable[[int], int], mark: _Mark) -> None:
         self.study = study
+        self._first = first
+        self._following = following
+        self._mark = mark
         self._revivals = study.revivals
-        self._seen = 0
+        self._ended = self._moves = 0
         self._by_rung: dict[int, list[float]] = {}
-        self._by_trial: dict[int, dict[int, float]] = {}
+        self._by_trial: dict[int, _Marks] = {}
 
     def speaks_of(self, study: StudyState) -> bool:
         """Whether all it remembers still holds: it does not once a trial that was over is taken up again."""
         return self.study is study and self._revivals == study.revivals
 
-    def catch_up(
-        self, rungs: Callable[[], Iterator[int]], mark: Callable[[StudyState, Curve, int], float | None]
-    ) -> None:
-        """Takes in the trials that ended since the last call."""
-        for number in self.study.ended_order[self._seen :]:
-            self._by_trial[number] = marks = self._marks(self.study.trials[number], rungs(), mark)
-            for rung, new in marks.items():
-                bisect.insort(self._by_rung.setdefault(rung, []), new)
-        self._seen = len(self.study.ended_order)
-
-    def at(self, rung: int, but: Set[int]) -> list[float]:
-        """The marks at one rung, ascending, without those of some trials."""
+    def others(self, trial: Trial, rung: int) -> list[float]:
+        """The marks at one rung of all search trials but one, ascending."""
+        self._catch_up()
         marks = self._by_rung.get(rung, []).copy()
-        for number in self._by_trial.keys() & but:
-            mark = self._by_trial[number].get(rung)
-            if mark is not None:
-                _take_out(marks, mark)
+        own = self._by_trial[trial.trial].at.get(rung) if trial.trial in self._by_trial else None
+        if own is not None:
+            _take_out(marks, own)
         return marks
 
-    def _marks(
-        self, trial: Trial, rungs: Iterator[int], mark: Callable[[StudyState, Curve, int], float | None]
-    ) -> dict[int, float]:
-        if trial.purpose != "search":
-            return {}
-        curve = self.study.curve(trial)
+    def _catch_up(self) -> None:
+        """Takes in the trials that have ended or whose curves have changed since the last call."""
+        for number in self.study.ended_order[self._ended :]:
+            self._take_in(self.study.trials[number])
+        for number, moved in reversed(self.study.moved.items()):
+            if moved <= self._moves:
+                break
+            self._take_in(self.study.trials[number])
+        self._ended, self._moves = len(self.study.ended_order), self.study.moves
+
+    def _take_in(self, trial: Trial) -> None:
+        curve, marks = self.study.curve(trial), self._by_trial.get(trial.trial)
+        if marks is None or marks.rewritten != curve.rewritten:
+            for rung, old in marks.at.items() if marks is not None else ():
+                _take_out(self._by_rung[rung], old)
+            first = self._first if trial.purpose == "search" else None
+            marks = self._by_trial[trial.trial] = _Marks(curve.rewritten, first, {})
         last = curve.steps[-1] if curve.steps else 0
-        reached = itertools.takewhile(lambda rung: rung <= last, rungs)
-        return {rung: value for rung in reached if (value := mark(self.study, curve, rung)) is not None}
+        while marks.ahead is not None and marks.ahead <= last:
+            rung, marks.ahead = marks.ahead, self._following(marks.ahead)
+            mark = self._mark(self.study, curve, rung)
+            if mark is not None:
+                marks.at[rung] = mark
+                bisect.insort(self._by_rung.setdefault(rung, []), mark)
 
 
 class Asha(_RungRule):

@@ -16,11 +16,13 @@ from tuner.records import ENDED, LIVE, REPEATING, Goal, Purpose, Settings, Trial
 class Curve:
     """One trial's objective on the head: steps ascending, the last report of a step counts."""
 
-    __slots__ = ("reached", "scores", "steps")
+    __slots__ = ("reached", "rewritten", "scores", "steps")
 
     def __init__(self, pairs: Iterable[tuple[int, float]] = ()) -> None:
         self.reached = 0
         """The last step at which anything was reported, where that was read from the record."""
+        self.rewritten = 0
+        """How often something but an append has changed it."""
         self.steps = array("q")
         self.scores = array("d")
         for step, score in pairs:
@@ -35,6 +37,7 @@ class Curve:
             self.steps.append(step)
             self.scores.append(score)
             return False
+        self.rewritten += 1
         place = bisect.bisect_left(self.steps, step)
         if self.steps[place] == step:
             self.scores[place] = score
@@ -58,6 +61,7 @@ class Curve:
 
     def cut(self, step: int) -> None:
         """Forgets what lies after `step`: that tail is no longer on the head."""
+        self.rewritten += 1
         keep = bisect.bisect_right(self.steps, step)
         del self.steps[keep:]
         del self.scores[keep:]
@@ -257,6 +261,10 @@ class StudyState:
     winner: int | None = None
     load_curve: Callable[[Trial], Curve] | None = None
     replaying: bool = False
+    moves: int = 0
+    """How often the curve of a live trial has changed in this process: for caches."""
+    moved: dict[int, int] = field(default_factory=dict)
+    """The live trials by their curves' last change, the latest last, with what `moves` was then."""
 
     def apply(self, record: rec.Record) -> None:
         """Takes one record in; the only way anything here changes."""
@@ -305,6 +313,7 @@ class StudyState:
         for trial in self.live.values():
             if trial.started is not None:
                 self._reach(trial, max(trial.steps, self.curve(trial).reached))
+                self._move(trial)
                 self._rescore(trial)
                 self._elect(trial)
 
@@ -356,6 +365,7 @@ class StudyState:
                 trial.ended_at, trial.error = None, ""
             if not self.replaying:
                 self.curve(trial).cut(-1 if record.parent_segment is None else record.from_step)
+                self._move(trial)
                 self._rescore(trial)
             self._reach(trial, record.from_step)
 
@@ -389,6 +399,7 @@ class StudyState:
         trial.started, trial.seconds, trial.node = record.started, record.seconds, record.node
         trial.error, trial.ended_at = record.error, record.at
         self.live.pop(record.trial, None)
+        self.moved.pop(record.trial, None)
         self.ended_order.append(record.trial)
         if self.winner == record.trial:  # it may be the best no longer: it diverged, or was trained anew and did worse
             self._elect_all()
@@ -406,6 +417,7 @@ class StudyState:
                 self._rescore(trial)
             elif score == score and (trial.best_score is None or better(self.goal, score, trial.best_score)):
                 trial.best_step, trial.best_score = step, score
+        self._move(trial)
         self._elect(trial)
 
     def _checkpoint_saved(self, record: rec.CheckpointSaved) -> None:
@@ -451,6 +463,12 @@ class StudyState:
     def _reach(self, trial: Trial, step: int) -> None:
         self.steps_done += step - trial.steps
         trial.steps = step
+
+    def _move(self, trial: Trial) -> None:
+        if trial.trial in self.live:
+            self.moves += 1
+            self.moved.pop(trial.trial, None)
+            self.moved[trial.trial] = self.moves
 
     def _rescore(self, trial: Trial) -> None:
         best = self.curve(trial).best(self.goal)
