@@ -152,7 +152,7 @@ class TrialDesk:
         if self.verdict is None and self._pause_at is not None and self.done >= self._pause_at:
             self._stand_still("it has come as far as asked", self._pause_request)
         if self.verdict is None and self._saver.due(self.done):
-            self.save("interval", must=self._saver.at_every_step)
+            self.save("interval")
         if self._recipe.schedules:
             self.run.params = self._recipe.at(self.done)
         return None if self.verdict is None else self.verdict[1]

@@ -49,7 +49,7 @@ class Saver:
         return self.state is not None and self._order.folder is not None
 
     @property
-    def at_every_step(self) -> bool:
+    def _at_every_step(self) -> bool:
         """Whether nothing that was trained may be lost, whatever it costs."""
         return self._order.checkpoint_every_s == 0
 
@@ -59,9 +59,13 @@ class Saver:
 
     def due(self, step: int) -> bool:
         """Whether it is time for a checkpoint."""
-        if step <= self.step or not self.possible or self._now() < self._rests_until:
+        if step <= self.step or not self.possible:
             return False
-        if self.at_every_step:
+        if self._at_every_step:
+            self.finish()  # the write of the step before may yet find the disk full
+        if self._now() < self._rests_until:
+            return False
+        if self._at_every_step:
             return True
         return self._now() - self._saved_at >= max(self._order.checkpoint_every_s, _SAVE_SHARE * self._cost_s)
 

@@ -45,10 +45,9 @@ class _Abandoned(BaseException):
 class _LocalWorker:
     """One thread of training; it is its own `Channel`."""
 
-    background_writes = False
-
     def __init__(self, name: str, executor: LocalExecutor, function: TrainingFunction, job: Job) -> None:
         self.name = name
+        self.background_writes = executor.clock == "wall"  # virtual time would not pass meanwhile
         self.time = executor.now()
         self.queue: deque[Order] = deque()
         self.inbox: deque[Command] = deque()
