@@ -607,6 +607,13 @@ def test_two_people_cannot_overwrite_one_another_unknowingly(run: RunHandle) -> 
         carry_out(Command(verb="set", values={"learning_rate": 0.3}), run, head)
 
 
+def test_a_step_that_is_no_number_is_refused_with_what_to_write(run: RunHandle) -> None:
+    with pytest.raises(
+        SettingsError, match=r"revert takes a whole number of steps, got 'before'\. Write: revert 40 \("
+    ):
+        carry_out(Command(verb="revert", words=("before",)), run, 0)
+
+
 def test_the_room_waits_for_neither_ray_nor_optuna_nor_numpy() -> None:
     look = "import sys, tuner.room.app; print({'ray', 'optuna', 'pandas', 'numpy'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)

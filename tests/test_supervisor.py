@@ -249,6 +249,13 @@ def test_the_angle_between_updates_tells_the_share_of_the_largest_rate_on_a_quad
     assert found.word == {0.02: "raise", 0.4: "hold", 0.9: "lower"}[share]
 
 
+def test_updates_that_point_further_the_same_way_than_momentum_alone_ask_for_a_larger_rate() -> None:
+    found = direction(a_series([0.99] * 8), 0.9, 4)
+    assert found.word == "raise"
+    assert found.share < 0
+    assert "gradients still agree: -0.047 ± " in found.why
+
+
 def test_without_the_angle_the_direction_is_unknown() -> None:
     assert direction(None, 0.9, 8).word == "unknown"
     assert direction(a_series([np.nan] * 20), 0.9, 8).word == "unknown"

@@ -287,12 +287,12 @@ def carry_out(command: Command, handle: RunHandle, expect: int) -> str:
             ask: Callable[[str], object] = getattr(handle, command.verb)
             ask(why)
         case "step":
-            handle.step(_number(words[0]) if words else values.get("steps", 1), why)
+            handle.step(_number(command, words[0]) if words else values.get("steps", 1), why)
         case "extend":
-            handle.extend(_number(_exactly(command, 1, "a number of steps")[0]), why)
+            handle.extend(_number(command, *_exactly(command, 1, "a number of steps")), why)
         case "revert":
             numbers = [word for word in words if word != "keep-settings"]
-            step = _number(numbers[0]) if numbers else values.get("step")
+            step = _number(command, numbers[0]) if numbers else values.get("step")
             handle.revert(
                 step=step, checkpoint=values.get("checkpoint"), keep_settings="keep-settings" in words, why=why,
                 expect=expect,
@@ -338,8 +338,9 @@ def _exactly(command: Command, count: int, what: str) -> tuple[str, ...]:
     return command.words
 
 
-def _number(word: str) -> int:
+def _number(command: Command, word: str) -> int:
     number = value_of(word)
     if not isinstance(number, int):
-        raise SettingsError(f"a number of steps must be whole, got {word!r}.")
+        example, meaning = VERBS[command.verb]
+        raise SettingsError(f"{command.verb} takes a whole number of steps, got {word!r}. Write: {example} ({meaning})")
     return number
