@@ -611,7 +611,7 @@ def test_a_step_that_is_no_number_is_refused_with_what_to_write(run: RunHandle) 
     with pytest.raises(
         SettingsError, match=r"revert takes a whole number of steps, got 'before'\. Write: revert 40 \("
     ):
-        carry_out(Command(verb="revert", words=("before",)), run, 0)
+        carry_out(Command(verb="revert", words=("before",), values={}), run, 0)
 
 
 def test_the_room_waits_for_neither_ray_nor_optuna_nor_numpy() -> None:
