@@ -48,6 +48,10 @@ def slow(run):
 
 def broken(run):
     return there_is_no_such_name
+
+def elsewhere(run):
+    for step in run.steps(2):
+        run.report(another_score=step)
 """
 
 Shell = Callable[..., tuple[int, str, str]]
@@ -266,6 +270,15 @@ def test_a_sweep_that_is_given_up_is_exit_code_1_and_its_trial_shows_why(workpla
     _, out, _ = shell("show", "night/0")
     assert "Traceback" in out
     assert "my_training.py" in out
+
+
+def test_a_sweep_without_a_single_score_is_exit_code_1_and_says_what_came_of_its_trials(
+    workplace: Path, shell: Shell
+) -> None:
+    code, out, _ = shell("sweep", "my_training:elsewhere", *LOCAL, "--trials", 3, "--name", "night")
+    assert code == 1
+    told = "no trial has come to a score of 'score'; the last to end, trial 2, failed: the function ended without"
+    assert told in " ".join(out.split())
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,14 @@ def test_a_clear_winner_is_confirmed_and_luck_is_told_from_it(tmp_path: Path) ->
     assert "over 5 new seeds; next is trial" in found.sentence
 
 
+def test_repeats_that_the_seed_does_not_change_are_told_to_prove_nothing(tmp_path: Path) -> None:
+    sweep(tmp_path, changing, LINE).close()
+    found = confirm(tmp_path)
+
+    assert "training seems to draw nothing from run.seed" in found.sentence
+    assert "Another seed" not in found.sentence
+
+
 def test_where_seeds_decide_it_is_too_close_to_tell(tmp_path: Path) -> None:
     def noisy(run: tuner.Run) -> None:
         for _ in run.steps(2):

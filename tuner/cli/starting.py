@@ -46,7 +46,10 @@ STOPPING = ("auto", "asha", "median", "off")
 @click.option("--rerun-failed", is_flag=True, help="Train the trials again that failed before.")
 @click.option("--plot/--no-plot", "plots", default=None, help="Draw plots at the end. Default: where matplotlib is.")
 @study_options
+@click.pass_context
 def sweep(
+    ctx: click.Context,
+    /,
     function: str,
     space: str,
     name: str | None,
@@ -94,7 +97,9 @@ def sweep(
             say(console.summary(study))
     if as_json:
         say_json({**study_as_json(study), "files": files})
+    in_vain = study.best is None and bool(study.state.ended_order)
     study.close()
+    ctx.exit(1 if in_vain else 0)
 
 
 def _fresh_name(function: str, results: Path) -> str:

@@ -175,7 +175,12 @@ def _sentences(found: Confirmation) -> list[str]:
     luck = (best.searched - (best.mean or 0.0)) * (1.0 if found.goal == "maximize" else -1.0)
     if luck > 2 * (best.error or math.inf):
         sentences.append(f"Its {best.searched:.4g} in the search was partly luck.")
-    if found.noise is not None:
+    if found.noise == 0:
+        sentences.append(
+            "Repeats of the same settings came to the very same score: training seems to draw nothing from run.seed, "
+            "and then they cannot tell luck from merit."
+        )
+    elif found.noise is not None:
         sentences.append(f"Another seed alone changes {found.objective} by ±{found.noise:.2g}.")
     sentences += [
         f"Trial {each.trial} diverged in {each.diverged} of {len(each.scores)} repeats."
