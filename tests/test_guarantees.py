@@ -83,6 +83,10 @@ def walks_far(run: Run) -> None:
     walks(run, steps=400)
 
 
+def walks_farther(run: Run) -> None:
+    walks(run, steps=1500)
+
+
 def walks_without_a_state(run: Run) -> None:
     for step in run.steps(1_000_000):
         run.report(place=float(step), rate=run.params["learning_rate"])
@@ -667,7 +671,7 @@ def test_g7_a_run_that_stood_still_when_its_worker_died_stands_still_again(bedsi
 
 @pytest.mark.ray
 def test_g7_a_worker_process_killed_with_sigkill(babysit: Callable[..., RunHandle]) -> None:
-    handle = babysit(walks_far, executor="ray", checkpoint_every_s=0.2)
+    handle = babysit(walks_farther, executor="ray", checkpoint_every_s=0.2)
     handle.set(learning_rate=0.02, at=100)
     handle.set(learning_rate=0.04, beta=0.8, at=250)
     killed: set[int] = set()
@@ -679,7 +683,7 @@ def test_g7_a_worker_process_killed_with_sigkill(babysit: Callable[..., RunHandl
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda n=retries: cause(opened(handle)).count("retry") > n, 60)  # type: ignore[misc]
     study = handle.wait(60)
-    assert head(study) == as_it_should_be(study, 400)
+    assert head(study) == as_it_should_be(study, 1500)
     assert [step for step, *_ in changes(study)] == [100, 250]
     assert len(study.adjustments) == 3
 

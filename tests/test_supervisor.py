@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable
 from dataclasses import replace
@@ -429,7 +430,7 @@ def test_after_a_change_nothing_but_alarms_is_raised_for_two_windows() -> None:
     values[-1] = np.nan
     diverged = diagnose(replace(facts, scores={"train_loss": a_series(values)}))[0]
     assert (diverged.symptom, diverged.revert_step) == ("diverged", 180)
-    assert "taken back" in diverged.sentence
+    assert "take the change at step 180 back" in diverged.sentence
 
 
 def test_a_divergence_goes_back_well_before_its_onset_at_a_lower_rate() -> None:
@@ -459,6 +460,57 @@ def test_a_spike_that_heals_is_left_alone_at_every_look() -> None:
 def test_a_well_run_improves_and_needs_nothing() -> None:
     advice = diagnose(some_facts(descent(400, size=0.005)))[0]
     assert (advice.symptom, advice.urgency, advice.command) == ("improving", "none", "")
+
+
+def an_accuracy(values: Array, **more: Any) -> Facts:
+    return some_facts(
+        values, **{"scores": {"accuracy": a_series(values)}, "objective": "accuracy", "goal": "maximize"} | more
+    )
+
+
+def test_a_score_to_be_maximised_is_told_in_its_own_sign_and_direction() -> None:
+    falling = diagnose(an_accuracy(0.9 - 0.3 * np.arange(200) / 200 + noise(200, size=0.01)))[0]
+    assert falling.symptom in ("worse", "diverged")
+    lasting = noise(200, size=0.01) + np.where(np.arange(200) < 120, 0.8, 0.6) - 0.5 * (np.arange(200) < 5)
+    sentences = [
+        falling.sentence,
+        diagnose(an_accuracy(1 - descent(200, size=0.01)))[0].sentence,
+        diagnose(an_accuracy(np.concatenate([[0.9] * 3, 0.6 + noise(197, size=0.01)])))[0].sentence,
+        *(diagnose(an_accuracy(lasting[:count]))[0].sentence for count in (130, 160, 200)),
+    ]
+    for sentence in sentences:
+        numbers = [float(word) for word in re.findall(r"-?\d+\.?\d*(?:e-?\d+)?", sentence)]
+        assert min(numbers) >= 0, sentence
+    together = "\n".join(sentences)
+    assert "it rises by at least" in together, together
+    assert "dropped to 0." in together, together
+    assert "stay below 0.6" in together, together
+    assert "below the 0.9 it began with" in together, together
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10**6), st.sampled_from([1.0, -1.0]))
+def test_a_mirrored_score_gets_the_same_advice(seed: int, way: float) -> None:
+    values = np.cumsum(noise(120, size=0.1, seed=seed)) * 0.2 + way * np.arange(120) / 60
+    loss = diagnose(some_facts(values, scores={"error": a_series(values)}, objective="error"))
+    gain = diagnose(an_accuracy(-values))
+    assert [(a.symptom, a.urgency, a.verb, a.settings, a.revert_step) for a in loss] == [
+        (a.symptom, a.urgency, a.verb, a.settings, a.revert_step) for a in gain
+    ]
+
+
+def test_what_is_lost_of_a_long_way_is_too_little_to_act_on() -> None:
+    values = np.concatenate([np.linspace(2.3, 0.1, 40), 0.1 + 1e-5 * np.arange(160)])
+    advice = diagnose(some_facts(values))[0]
+    assert (advice.urgency, advice.verb) == ("none", "none")
+    assert "too little to act on" in advice.sentence
+    steep = np.concatenate([np.linspace(2.3, 0.1, 40), 0.1 + 2e-3 * np.arange(160)])
+    assert diagnose(some_facts(steep))[0].urgency != "none"
+
+
+def test_the_why_of_a_command_names_the_symptom_alone() -> None:
+    advice = diagnose(slow_run())[0]
+    assert shlex.split(advice.command)[-1] == "train_loss falls slowly"
 
 
 def test_a_flat_objective_is_told_only_where_the_user_says_what_is_little() -> None:

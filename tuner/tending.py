@@ -127,7 +127,7 @@ class RunSteering:
         at = coordinator.executor.now()
         coordinator.record(Noted(trial=trial.trial, step=trial.steps, by="supervisor", text=text, at=at))
         changed = _requests_of(trial, "adjust")
-        if advice.symptom == "worse" and changed:
+        if advice.symptom == "worse" and advice.urgency == "now" and changed:  # a verdict on the change
             name, value = advice.statistic
             evidence = (
                 f"{name} {value:.4g}, threshold {advice.threshold:.4g}, steps {advice.window[0]} to {advice.window[1]}"

@@ -9,19 +9,18 @@ import numpy as np
 from tuner.records import Reported, unpack_reports
 from tuner.space import Parameter, Space
 from tuner.study import Curve, Segment, StudyState, Trial
-from tuner.supervisor import Advice, Facts, Series, diagnose
-
-_REVERTS_FOR_SPIKES = "spike"
+from tuner.supervisor import SPIKE, Advice, Facts, Series, diagnose
 
 
 class Watch:
-    """The head curves of every score of one run, and what was last said about them."""
+    """The head curves of every score of one run, and what was said about them since its settings last changed."""
 
     def __init__(self, space: Space | None, curves: Mapping[str, Curve] | None = None) -> None:
         """`curves` are what has been reported already."""
         self._space = space
         self._curves: dict[str, Curve] = dict(curves or {})
-        self._said: tuple[str, str] | None = None
+        self._said: set[tuple[object, ...]] = set()
+        self._segment: int | None = None  # that it was said about
 
     def take(self, record: Reported) -> None:
         """Adds a flush of reports of the head."""
@@ -41,15 +40,18 @@ class Watch:
         return diagnose(facts(study, trial, self._curves, self._space))
 
     def news(self, study: StudyState, trial: Trial) -> Advice | None:
-        """The most urgent advice, if it asks for something and was not the last thing said."""
+        """The most urgent advice, if it asks for something that was not asked for since the last change."""
         first = self.look(study, trial)[0]
         if first.urgency == "none":
-            self._said = None
             return None
-        what = (first.symptom, first.command)
-        if what == self._said:
+        segment = trial.path()[-1].segment
+        if segment != self._segment:
+            self._segment, self._said = segment, set()
+        onset = first.window[0] if first.urgency == "now" else None  # a second spike is news
+        asked = (first.symptom, first.verb, *first.settings.items(), first.revert_step, onset)
+        if asked in self._said:
             return None
-        self._said = what
+        self._said.add(asked)
         return first
 
 
@@ -67,7 +69,7 @@ def facts(study: StudyState, trial: Trial, curves: Mapping[str, Curve], space: S
         checkpoints=sorted({each.step for each in study.kept(trial) if _on_head(trial, each.segment, each.step)}),
         last_change_step=None if last is None else last.from_step,
         previous_settings=None if last is None else _before(trial, path, last),
-        reverts=[each.from_step for each in path if each.cause == "revert" and _REVERTS_FOR_SPIKES in each.why],
+        reverts=[each.from_step for each in path if each.cause == "revert" and SPIKE in each.why],
         bounds={
             name: (each.low, each.high) for name, each in (space or {}).items() if isinstance(each, Parameter)
         },

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from tuner.supervisor.advice import Advice, Facts, Symptom, Urgency, Verb
-from tuner.supervisor.diagnosis import diagnose
+from tuner.supervisor.diagnosis import SPIKE, diagnose
 from tuner.supervisor.series import Series, autocorrelation_time, block_means, effective_sample_size, window_length
 from tuner.supervisor.trend import Trend, trend
 from tuner.supervisor.verdict import ChangeVerdict, Comparison, anytime_bound, verdict
 
 __all__ = [
+    "SPIKE",
     "Advice",
     "ChangeVerdict",
     "Comparison",

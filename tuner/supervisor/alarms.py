@@ -42,13 +42,12 @@ class Divergence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spike:
-    """The newest spike: its first and highest point, and what became of it."""
+    """The newest spike: where it began, how far it went (`peak`, in the score's own sign), and what became of it."""
 
     onset: int
     peak: float
     z: float
     state: SpikeState
-    reference: float
     why: str
 
 
@@ -64,7 +63,7 @@ def divergence(series: Series, window: int, *, change: float = -inf) -> Divergen
         first = int(np.argmax(broken))
         step = int(series.steps[first])
         # What ends in nan has often left its course before.
-        earlier = divergence(Series(steps=series.steps[:first], values=series.values[:first]), window, change=change)
+        earlier = divergence(series.until(step - 1), window, change=change)
         return Divergence(onset=earlier.onset if earlier else step,
                           statistic=("values that are not finite", float(broken.sum())), threshold=0.0,
                           why=f"it is no finite number since step {step}")  # fmt: skip
@@ -99,12 +98,14 @@ def _beyond(series: Series, reference: tuple[float, float], means: Array, length
     """A divergence if all of `means`, of the newest blocks, are too far above the `reference` level and its noise."""
     median, deviation = reference
     lowest = float(means.min())
-    if lowest <= median + LIMIT * deviation:
+    if lowest <= median + LIMIT * deviation or series.is_slight(lowest - median):
         return None
     onset = int(series.steps[-HIGH_BLOCKS * length])
-    why = f"five blocks since step {onset} stay above {lowest:.4g}, it was {median:.4g} ± {deviation:.2g}"
-    return Divergence(onset=onset, statistic=("lowest of five block means, robust sd above the reference",
-                      _in_deviations(lowest - median, deviation)), threshold=LIMIT, why=why)  # fmt: skip
+    above, edge = series.way("above", "below"), series.told(lowest)
+    why = f"five blocks since step {onset} stay {above} {edge:.4g}, it was {series.told(median):.4g} ± {deviation:.2g}"
+    statistic = f"{series.way('lowest', 'highest')} of five block means, robust sd {above} the reference"
+    return Divergence(onset=onset, statistic=(statistic, _in_deviations(lowest - median, deviation)),
+                      threshold=LIMIT, why=why)  # fmt: skip
 
 
 def _above_start(series: Series, window: int) -> Divergence | None:
@@ -115,9 +116,11 @@ def _above_start(series: Series, window: int) -> Divergence | None:
     if level <= first + LIMIT * noise:
         return None
     onset = int(series.steps[int(np.flatnonzero(series.values <= first)[-1]) + 1])
-    why = f"the last {window} reports lie around {level:.4g}, above the {first:.4g} it began with"
-    return Divergence(onset=onset, statistic=("median of the last window, robust sd above the first value",
-                      _in_deviations(level - first, noise)), threshold=LIMIT, why=why)  # fmt: skip
+    above, around, began = series.way("above", "below"), series.told(level), series.told(first)
+    why = f"the last {window} reports lie around {around:.4g}, {above} the {began:.4g} it began with"
+    statistic = f"median of the last window, robust sd {above} the first value"
+    return Divergence(onset=onset, statistic=(statistic, _in_deviations(level - first, noise)), threshold=LIMIT,
+                      why=why)  # fmt: skip
 
 
 def _in_deviations(excess: float, deviation: float) -> float:
@@ -169,6 +172,7 @@ def spike(series: Series, window: int, *, reverts: tuple[int, ...] = ()) -> Spik
     error = deviation * sqrt(tau / min(window, now - start) + tau / len(before))
     last = float(np.mean(series.values[-min(window, now - start) :]))
     back = last <= median + 2 * error
+    around, usual = series.told(last), series.told(median)
     soon = any(0 < onset - went_back <= 2 * window * series.spacing for went_back in reverts)
     if recent >= 3 or soon:
         state: SpikeState = "returning"
@@ -176,12 +180,12 @@ def spike(series: Series, window: int, *, reverts: tuple[int, ...] = ()) -> Spik
     elif now - start < 2 * window:
         state, why = "waiting", f"{now - start} of the {2 * window} reports in which it may heal have passed"
     elif back:
-        state, why = "recovered", f"the last {window} reports lie around {last:.4g}, within two SE of {median:.4g}"
+        state, why = "recovered", f"the last {window} reports lie around {around:.4g}, within two SE of {usual:.4g}"
     else:
-        state, why = "lasting", f"two windows later it lies around {last:.4g}, not within two SE of {median:.4g}"
+        state, why = "lasting", f"two windows later it lies around {around:.4g}, not within two SE of {usual:.4g}"
     if state in ("recovered", "returning") and now - start > 4 * window:
         return None
-    return Spike(onset=onset, peak=highest, z=z, state=state, reference=median, why=why)
+    return Spike(onset=onset, peak=series.told(highest), z=z, state=state, why=why)
 
 
 def _level_of_sorted(ordered: list[float]) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from math import inf
 from typing import Any
@@ -13,6 +14,7 @@ from tuner.supervisor.series import Series, is_sane, window_length
 from tuner.supervisor.trend import MIN_REPORTS, Trend, bend, trend
 from tuner.supervisor.verdict import ChangeVerdict, verdict
 
+SPIKE = "spike"  # the word by which a revert on account of one is known again
 NEWEST = 5000  # reports that are looked at: more of them tell nothing new
 UNBENT = 1 / 3  # a curve that still falls at this share of its mean pace has hardly bent
 SHARE_BEFORE_SLOW = 0.1  # of the budget: before that every run is on its first stretch
@@ -71,7 +73,7 @@ class _Case:
         step = self.facts.checkpoint_before(found.onset, max(self.two_windows, self._steps_back(found.onset)))
         settings: Mapping[str, Any] = self.facts.scaled(self.facts.rate_name, 1 / LARGEST_FACTOR)
         if self.change is not None and self.change < found.onset <= self.change + SOON * self.two_windows:
-            said += f"; the change at step {self.change} is taken back"
+            said += f"; take the change at step {self.change} back"
             step = self.facts.checkpoint_before(self.change)
             settings = self._old_settings() if step is None else {}
         return self._say(
@@ -80,18 +82,20 @@ class _Case:
         )  # fmt: skip
 
     def _spiked(self, found: Spike) -> Advice:
-        said = f"{self.name} jumped to {found.peak:.4g} at step {found.onset}, {found.z:.3g} robust sd up: {found.why}"
-        statistic = "robust z of the spike", found.z
+        jumped, up = self.loss.way("jumped", "dropped"), self.loss.way("up", "down")
+        said = f"a spike: {self.name} {jumped} to {found.peak:.4g} at step {found.onset}, {found.z:.3g} robust sd {up}"
+        said += f", and {found.why}"
+        why, statistic = f"{SPIKE} of {self.name} at step {found.onset}", ("robust z of the spike", found.z)
         if found.state in ("waiting", "recovered"):
             return self._say("spike", said, statistic, 6.0, since=found.onset)
         if found.state == "returning":
             settings = self.facts.scaled(self.facts.rate_name, GENTLY)
             return self._say("spike", f"{said}; not the data but the state of the run is at fault", statistic, 6.0,
-                             since=found.onset, urgency="now", verb="set", settings=settings)  # fmt: skip
+                             since=found.onset, urgency="now", verb="set", settings=settings, why=why)  # fmt: skip
         step = self.facts.checkpoint_before(found.onset, self._steps_back(found.onset))
         said += "; go back, and skip 200 to 500 batches by data position"
         return self._say("spike", said, statistic, 6.0, since=found.onset, urgency="now",
-                         verb="none" if step is None else "revert", step=step)  # fmt: skip
+                         verb="none" if step is None else "revert", step=step, why=why)  # fmt: skip
 
     def _steps_back(self, onset: int) -> int:
         """A hundred steps, or a tenth of what a shorter run has behind it."""
@@ -134,7 +138,7 @@ class _Case:
             return self._go_back(found)
         said = (
             f"{facts.objective} is worse than before the change at step {self.change}, as it would at first after any "
-            "good raise, and raw losses at different rates are not compared; branch off with the old settings and cool "
+            "good raise, and raw scores at different rates are not compared; branch off with the old settings and cool "
             "both down"
         )
         step = facts.checkpoint_before(self.change)
@@ -194,12 +198,22 @@ class _Case:
             if pace >= UNBENT and self._share_done() >= SHARE_BEFORE_SLOW:
                 return self._slow(pace, way, since)
         if now.word == "worsening":
-            settings = facts.scaled(facts.rate_name, HALF)
-            return self._say("worse", f"{self.name} rises: {now.why}", now.statistic, now.threshold, since=since,
-                             urgency="consider", verb="set", settings=settings)  # fmt: skip
+            return self._worsening(now, settled, since)
         if now.word == "improving":
             return self._say("improving", f"{self.name} improves: {now.why}", now.statistic, now.threshold, since=since)
         return self._say("unknown", f"{self.name} cannot be told: {now.why}", now.statistic, now.threshold, since=since)
+
+    def _worsening(self, now: Trend, settled: Series, since: int) -> Advice:
+        facts = self.facts
+        said = f"{self.name} gets worse: {now.why}"
+        if self.loss.is_slight(now.slope * (int(settled.steps[-1]) - since)):
+            said += "; of all it has gained that is too little to act on"
+            return self._say("unknown", said, now.statistic, now.threshold, since=since)
+        settings = facts.scaled(facts.rate_name, HALF)
+        if settings:
+            said += "; lower the rate"
+        return self._say("worse", said, now.statistic, now.threshold, since=since,
+                         urgency="consider", verb="set", settings=settings)  # fmt: skip
 
     def _share_done(self) -> float:
         left = self.facts.steps_left
@@ -207,7 +221,8 @@ class _Case:
 
     def _slow(self, pace: float, way: Direction, since: int) -> Advice:
         facts = self.facts
-        said = f"{self.name} falls slowly: it still has {pace:.0%} of its mean pace, so the curve has hardly bent"
+        said = f"{self.name} {self.loss.way('falls', 'rises')} slowly"
+        said += f": it still has {pace:.0%} of its mean pace, so the curve has hardly bent"
         verb: Verb = "set"
         if way.word == "lower":
             settings, then = facts.scaled(facts.rate_name, 1 / LARGEST_FACTOR), f"and {way.why}: lower it"
@@ -245,16 +260,19 @@ class _Case:
         verb: Verb = "none",
         settings: Mapping[str, Any] | None = None,
         step: int | None = None,
+        why: str = "",
     ) -> Advice:
+        """`why` goes into the command; without it the first part of the sentence does, which names the symptom."""
         settings = dict(settings or {})
         if not settings and verb in ("set", "fork"):
             verb = "none"  # nothing that could still be changed
         first = int(self.loss.steps[0]) if len(self.loss) else 0
         last = int(self.loss.steps[-1]) if len(self.loss) else 0
+        why = why or re.split("[:;,] ", sentence)[0]
         return Advice(
             symptom=symptom, sentence=sentence, statistic=statistic, threshold=float(threshold),
             window=(first if since is None else since, last), urgency=urgency, verb=verb, settings=settings,
-            revert_step=step, command=command_of(self.facts.study, verb, settings, step, sentence.split(";")[0]),
+            revert_step=step, command=command_of(self.facts.study, verb, settings, step, why),
         )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ Steps = npt.NDArray[np.int64]
 
 BLOCKS = 10  # fewer block means than this say nothing
 HUGE = 1e100
+SLIGHT_OF_GAIN, SLIGHT_OF_LEVEL = 0.01, 0.1
 MAD_TO_SD = 1.4826  # of a normal distribution
 
 
@@ -21,12 +22,17 @@ MAD_TO_SD = 1.4826  # of a normal distribution
 class Series:
     """One score on the head: `steps` ascend, and `values[i]` is what was reported at `steps[i]`.
 
-    >>> Series.of([(1, 2.5), (2, 2.25)]).mirrored().values
-    array([-2.5 , -2.25])
+    The rules know losses alone, so a score to be maximised comes to them mirrored; `told` and `way` put what they find
+    into the words of the score as it was reported.
+
+    >>> accuracy = Series.of([(1, 0.5), (2, 0.25)]).mirrored()
+    >>> accuracy.values, accuracy.told(-0.25), accuracy.way("rises", "falls")
+    (array([-0.5 , -0.25]), 0.25, 'falls')
     """
 
     steps: Steps
     values: Array
+    is_mirrored: bool = False
 
     @classmethod
     def of(cls, pairs: Iterable[tuple[int, float]]) -> Series:
@@ -53,15 +59,39 @@ class Series:
 
     def last(self, count: int) -> Series:
         """The newest `count` reports."""
-        return Series(steps=self.steps[-count:], values=self.values[-count:]) if count else self.where(self.steps < 0)
+        if not count:
+            return self.where(self.steps < 0)
+        return replace(self, steps=self.steps[-count:], values=self.values[-count:])
 
     def where(self, kept: npt.NDArray[np.bool_]) -> Series:
         """The reports for which `kept` is true."""
-        return Series(steps=self.steps[kept], values=self.values[kept])
+        return replace(self, steps=self.steps[kept], values=self.values[kept])
 
     def mirrored(self) -> Series:
         """The same with the other sign: what was to be maximised is then to be minimised."""
-        return Series(steps=self.steps, values=-self.values)
+        return replace(self, values=-self.values, is_mirrored=not self.is_mirrored)
+
+    @property
+    def edge(self) -> int:
+        """How many of the first reports, and of the last, stand for a curve's ends."""
+        return max(1, len(self) // 20)
+
+    def is_slight(self, rise: float) -> bool:
+        """Whether `rise` is too little to act on, however sure: 1 % of all that was gained, and 10 % of the level.
+
+        The level, 5 % of the values below it, guards the curve that began at an absurd height.
+        """
+        level = float(np.quantile(self.values, 0.05))
+        gained = float(np.median(self.values[: self.edge])) - level
+        return rise < SLIGHT_OF_GAIN * gained and rise < SLIGHT_OF_LEVEL * abs(level)
+
+    def told(self, value: float) -> float:
+        """A value, a slope or a difference with the sign it has in what was reported."""
+        return 0.0 - value if self.is_mirrored else value
+
+    def way(self, word: str, opposite: str) -> str:
+        """The word that says of what was reported what `word` says of `values`."""
+        return opposite if self.is_mirrored else word
 
 
 def detrended(values: Array, degree: int) -> Array:

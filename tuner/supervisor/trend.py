@@ -25,10 +25,10 @@ MIN_REPORTS = 2 * BLOCKS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trend:
-    """What a curve does. `slope`, `low` and `high` are per step, `low` and `high` each a one-sided 95 % bound.
+    """What a curve does. `slope` is per step and of a loss; `low` and `high` are each its one-sided 95 % bound.
 
     `statistic` names the test that spoke: the slope of ten block means, or, where the autocorrelation is too long for
-    that, how many of the nine differences between them go down.
+    that, how many of the nine differences between them are gains. It and `why` are of the score as it was reported.
     """
 
     word: TrendWord
@@ -57,15 +57,15 @@ def trend(series: Series, *, smallest_gain: float | None = None, steps_left: int
     tau = autocorrelation_time(series.values, degree=2)
     per_step = length * series.spacing
     if length < ceil(2 * tau):
-        return _by_signs(means, tau, per_step, length)
+        return _by_signs(means, tau, per_step, series)
     slope, error = _slope(means)
     correlation = kept_correlation(tau, length)
     error *= sqrt((1 + correlation) / (1 - correlation))
     low, high = (slope - STUDENT_95 * error) / per_step, (slope + STUDENT_95 * error) / per_step
-    statistic = "t of the slope of ten block means", slope / error if error else np.sign(slope) * inf
-    word, why = _word(low, high, smallest_gain, steps_left)
+    t = series.told(float(slope / error if error else np.sign(slope) * inf))
+    word, why = _word(series, low, high, smallest_gain, steps_left)
     return Trend(word=word, slope=slope / per_step, low=low, high=high, tau=tau,
-                 statistic=(statistic[0], float(statistic[1])), threshold=STUDENT_95, why=why)  # fmt: skip
+                 statistic=("t of the slope of ten block means", t), threshold=STUDENT_95, why=why)  # fmt: skip
 
 
 def bend(series: Series, now: Trend) -> float:
@@ -73,25 +73,27 @@ def bend(series: Series, now: Trend) -> float:
 
     Needs no floor of the loss. 0 where the curve has not fallen at all.
     """
-    edge = max(1, len(series) // 20)
+    edge = series.edge
     fallen = float(np.median(series.values[:edge]) - np.median(series.values[-edge:]))
     steps = float(series.steps[-1] - series.steps[0]) * (1 - edge / len(series))
     return -now.slope * steps / fallen if fallen > 0 and steps > 0 else 0.0
 
 
-def _by_signs(means: Array, tau: float, per_step: float, length: int) -> Trend:
+def _by_signs(means: Array, tau: float, per_step: float, series: Series) -> Trend:
     differences = np.diff(means)
     downs, ups = int(np.sum(differences < 0)), int(np.sum(differences > 0))
     word: TrendWord = (
         "improving" if downs == len(differences) else "worsening" if ups == len(differences) else "unknown"
     )
+    length = len(series) // BLOCKS
+    way = series.way("down", "up") if downs else series.way("up", "down")
     why = (
-        f"all {len(differences)} differences between ten block means go {'down' if downs else 'up'}"
+        f"all {len(differences)} differences between ten block means go {way}"
         if word != "unknown"
         else f"blocks of {length} reports are shorter than 2τ = {2 * tau:.0f}: too few independent values"
     )
     return Trend(word=word, slope=_slope(means)[0] / per_step, low=-inf, high=inf, tau=tau,
-                 statistic=("differences of ten block means that go down", float(downs)),
+                 statistic=("differences of ten block means that are gains", float(downs)),
                  threshold=float(len(differences)), why=why)  # fmt: skip
 
 
@@ -104,13 +106,16 @@ def _slope(means: Array) -> tuple[float, float]:
     return slope, sqrt(float(residuals @ residuals) / (len(means) - 2) / spread)
 
 
-def _word(low: float, high: float, smallest_gain: float | None, steps_left: int | None) -> tuple[TrendWord, str]:
+def _word(
+    series: Series, low: float, high: float, smallest_gain: float | None, steps_left: int | None
+) -> tuple[TrendWord, str]:
     if smallest_gain is not None and steps_left is not None and low > -inf:
         most = max(0.0, -low * steps_left)
         if most < smallest_gain:
             return "flat", f"at most {most:.3g} is still to gain in {steps_left} steps, less than {smallest_gain:g}"
     if high < 0:
-        return "improving", f"it falls by at least {-high:.3g} a step (95 %)"
+        return "improving", f"it {series.way('falls', 'rises')} by at least {-high:.3g} a step (95 %)"
     if low > 0:
-        return "worsening", f"it rises by at least {low:.3g} a step (95 %)"
-    return "unknown", f"its slope lies between {low:.3g} and {high:.3g} a step (95 %), which tells neither way"
+        return "worsening", f"it {series.way('rises', 'falls')} by at least {low:.3g} a step (95 %)"
+    least, most = sorted((series.told(low), series.told(high)))
+    return "unknown", f"its slope lies between {least:.3g} and {most:.3g} a step (95 %), which tells neither way"
