@@ -69,7 +69,7 @@ def main() -> None:
         study = handle.study
         advice = study.advice()[0]
         best = study.best
-        print(f"day {day}: {advice.symptom}: {advice.sentence}")
+        print(f"day {day}: {advice.sentence}")
         print(f"       {follow(handle, advice)}" + (f"; best so far {best.score:.4f}" if best else ""), flush=True)
         study.close()
         if day == asked.hunch_after:

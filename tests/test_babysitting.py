@@ -193,12 +193,13 @@ def test_the_same_name_attaches_to_the_run_that_is_there(babysit: Babysit) -> No
         ({"goal": "minimize"}, "another goal"),
         ({"space": SPACE}, "another space"),
         ({"seed": 5}, "another seed"),
+        ({"train": carries}, "another training function: it has test_babysitting:adds_on, this call has .*:carries"),
     ],
 )
 def test_the_same_name_for_another_run_is_refused(babysit: Babysit, other: dict[str, Any], told: str) -> None:
     babysit()
     with pytest.raises(IdentityMismatch, match=told):
-        babysit(adds_on, other.pop("params", START), **other)
+        babysit(other.pop("train", adds_on), other.pop("params", START), **other)
 
 
 def test_a_sweep_of_that_name_is_no_run(babysit: Babysit, tmp_path: Path) -> None:

@@ -453,9 +453,21 @@ def test_options_that_may_change_are_recorded_when_they_do(tmp_path: Path) -> No
     assert second.options == {"trials": 5}
 
 
-def test_changed_source_is_warned_about_and_noted(tmp_path: Path) -> None:
+def test_another_function_is_refused_unless_it_is_the_same_by_its_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sweep(tmp_path, climb, trials=3)
-    with pytest.warns(UserWarning, match="the source of test_coordinator:amble has changed"):
+    told = "another training function: it has test_coordinator:climb, this call has test_coordinator:amble"
+    with pytest.raises(IdentityMismatch, match=told):
+        sweep(tmp_path, amble, trials=4)
+    monkeypatch.setattr(climb, "__module__", "moved")
+    assert len(sweep(tmp_path, climb, trials=4).state.trials) == 4
+
+
+def test_changed_source_is_warned_about_and_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep(tmp_path, climb, trials=3)
+    monkeypatch.setattr(amble, "__qualname__", "climb")
+    with pytest.warns(UserWarning, match="the source of test_coordinator:climb has changed"):
         study = sweep(tmp_path, amble, trials=4)
     assert any("has changed" in text for text in study.notes["text"])
 

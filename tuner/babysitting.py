@@ -12,7 +12,7 @@ from typing import Any, Literal
 from tuner import nurse
 from tuner.errors import IdentityMismatch
 from tuner.forking import complete, continuation
-from tuner.functions import Portable, portable
+from tuner.functions import Portable, is_same, portable
 from tuner.handle import RunHandle
 from tuner.nurse import Assignment
 from tuner.places import Place
@@ -51,9 +51,11 @@ def babysit(
     place = Place.of(name, results, None)
     found = space if isinstance(space, Space) or space is None else Space.load(space)
     if place.database is not None and place.database.is_file():
-        _check_same(place, {"objective": objective, "goal": goal, "seed": seed, "space": found}, params or {})
+        identity = {"objective": objective, "goal": goal, "seed": seed, "space": found}
+        function = portable(train)
+        _check_same(place, function, identity, params or {})
         if not _running(place):
-            _take_up(place, portable(train))
+            _take_up(place, function)
         return attach_run(place)
     settings = complete(found, params, seed)
     nurse.assign(
@@ -80,9 +82,15 @@ def promote(sweep: Place, trial: int, *, name: str | None = None, why: str = "")
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _check_same(place: Place, identity: Mapping[str, Any], params: Settings) -> None:
+def _check_same(place: Place, function: Portable, identity: Mapping[str, Any], params: Settings) -> None:
     """What is there already must be the run that is meant."""
     assignment = Assignment.read(place.folder)
+    if not is_same(assignment, function.name, function.source_sha256):
+        raise IdentityMismatch(
+            f"the run {place.name!r} exists with another training function: it has {assignment.function}, this call "
+            f"has {function.name}. Choose another name, or the same function; tuner.attach({place.name!r}) steers it "
+            "as it is."
+        )
     there = {word: getattr(assignment, word) for word in identity}
     there["space"] = None if assignment.space is None else Space.from_dict(assignment.space)
     for word, given in identity.items():

@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 from tuner.errors import IdentityMismatch
+from tuner.functions import is_same
 from tuner.records import Configured, Noted, Record, StudyOpened
 from tuner.space import Space
 from tuner.store import Store
@@ -25,6 +26,11 @@ def begin(state: StudyState, records: Store, opened: StudyOpened, options: dict[
                     f"the study {state.name!r} exists with another {word}: it has {_brief(state.identity[word])}, this "
                     f"call has {_brief(value)}. Choose another name, or the same {word}."
                 )
+        if not is_same(state, opened.function, opened.source_sha256):
+            raise IdentityMismatch(
+                f"the study {state.name!r} exists with another training function: it has {state.function}, this call "
+                f"has {opened.function}. Choose another name, or the same function."
+            )
         if state.source_sha256 and opened.source_sha256 and state.source_sha256 != opened.source_sha256:
             text = (
                 f"the source of {opened.function} has changed since {state.name!r} began: its trials are not all alike"

@@ -9,7 +9,7 @@ import sys
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cloudpickle
 
@@ -35,6 +35,18 @@ class Portable:
     search_path: tuple[str, ...]
 
 
+class Known(Protocol):
+    """Whatever has a function on record."""
+
+    @property
+    def function(self) -> str:
+        """`package.module:function`."""
+
+    @property
+    def source_sha256(self) -> str:
+        """Empty where there is no source to be had."""
+
+
 def portable(train: TrainingFunction | str, *, travels: bool = True) -> Portable:
     """Checks that the function is one, and finds the way it travels; one that cannot is refused where it has to."""
     payload: str | bytes
@@ -57,6 +69,11 @@ def portable(train: TrainingFunction | str, *, travels: bool = True) -> Portable
         module_folder=_own_folder(function),
         search_path=_search_path(),
     )
+
+
+def is_same(known: Known, name: str, source_sha256: str) -> bool:
+    """Whether this is the function that is known: by its name, or, where its module was moved, by its source."""
+    return known.function == name or (bool(source_sha256) and known.source_sha256 == source_sha256)
 
 
 def _pickled(train: Any, name: str, *, travels: bool) -> str | bytes:
