@@ -205,10 +205,10 @@ def test_the_samplers_and_rules_on_offer_are_those_there_are() -> None:
 def test_sweep_sums_up_and_writes_tables(workplace: Path, shell: Shell) -> None:
     code, out, err = shell("sweep", "my_training:train", *LOCAL, "--trials", 5, "--name", "night")
     assert code == 0
-    assert "night: 5 of 5 trials ended" in out
+    assert "night: 5 of 5 trials tried" in out
     assert "best score" in out
     assert "0.25 at the same step" in out
-    assert "night: 5 of 5 ended" in err
+    assert "night: 5 of 5 tried" in err
     assert (workplace / "results/night/tables/trials.csv").is_file()
 
 
@@ -343,7 +343,7 @@ def test_a_running_sweep_is_steered_and_watched_from_elsewhere(workplace: Path, 
 
     out, _ = sweep.communicate(timeout=30)
     assert sweep.returncode == 0
-    assert "2 of 2 trials ended" in out
+    assert "2 of 2 trials tried" in out
     _, err = watcher.communicate(timeout=30)
     assert watcher.returncode == 0
     assert "night is not running" in err

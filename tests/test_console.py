@@ -95,7 +95,7 @@ def test_off_a_terminal_progress_is_a_few_plain_lines_and_every_round() -> None:
     assert not CONTROL.search(file.getvalue())
     assert sum(line.startswith("round ") for line in lines) == len(study.state.rounds)
     assert any("[bold]to bother[/bold]" in line for line in lines)
-    assert lines[-1].startswith("night: 30 of 30 ended; ")
+    assert lines[-1].startswith("night: 30 of 30 tried; ")
     assert len([line for line in lines if line.startswith("night:")]) <= 2
 
 

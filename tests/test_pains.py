@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 import tuner
-from tuner import Run, Space, Study, log, log_one_minus
+from tuner import Run, Space, Study, choice, linear, log, log_one_minus
 from tuner.caviar import Caviar, Limits
 from tuner.coordinator import Coordinator
 from tuner.errors import SettingsError, StudyError, SweepFailed, TrainingError
@@ -225,6 +225,35 @@ def test_a_mistake_in_the_function_itself_stops_the_sweep_at_the_first_trial(
     with pytest.raises(SweepFailed, match=f"the first trial failed, and the next would too: {error.__name__}"):
         sweep(tmp_path, train, trials=50)
     assert len(tuner.open("s", results=tmp_path).state.ended_order) == 1
+
+
+def test_a_setting_that_is_not_there_is_named_beside_those_that_are_and_stops_the_sweep(tmp_path: Path) -> None:
+    def train(run: Run) -> None:
+        run.report(score=run.params["learning_rat"])
+
+    told = "first trial failed, .*UnknownSetting: 'learning_rat' is no setting of this run. Did you mean learning_rate?"
+    with pytest.raises(SweepFailed, match=told):
+        sweep(tmp_path, train, trials=50)
+    trace = tuner.open("s", results=tmp_path).traceback(0)
+    assert "KeyError: 'learning_rat'" in trace
+
+
+def test_a_key_that_is_missing_elsewhere_is_the_users_own_affair(tmp_path: Path) -> None:
+    def train(run: Run) -> None:
+        run.report(score={"a": 1.0}["learning_rat"])
+
+    with pytest.raises(SweepFailed, match=r"trials failed in a row; the last: .* KeyError: 'learning_rat'"):
+        sweep(tmp_path, train, trials=50)
+
+
+def test_a_setting_that_only_some_trials_have_does_not_stop_the_sweep_at_the_first(tmp_path: Path) -> None:
+    def train(run: Run) -> None:
+        run.report(score=run.params["momentum"])
+
+    space = Space(optimizer=choice("sgd", "adam"), momentum=linear(0.0, 1.0, when={"optimizer": "sgd"}))
+    study = sweep(tmp_path, train, trials=12, space=space, failures_in_a_row=12, parallel=1)
+    assert study.state.trials[study.state.ended_order[0]].state == "failed"
+    assert set(study.trials["state"]) == {"completed", "failed"}
 
 
 def test_a_sweep_stops_after_as_many_failures_as_allowed(tmp_path: Path) -> None:

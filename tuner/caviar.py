@@ -256,7 +256,8 @@ class Caviar:
         quote = f"the last: trial {last.trial} at step {last.steps}: {last.why}" if last.state == "failed" else ""
         if limits.max_failures is not None and failed >= limits.max_failures:
             return f"{failed} trials failed, as many as max_failures allows; {quote}"
-        if len(over) == 1 and last.error in PROGRAMMING_ERRORS:
+        missing = last.error == "UnknownSetting" and len(last.params) == len(self.space)  # no condition left it out
+        if len(over) == 1 and (last.error in PROGRAMMING_ERRORS or missing):
             return f"the first trial failed, and the next would too: {last.why}"
         row = 0
         for number in reversed(over):

@@ -144,7 +144,7 @@ class Progress:
 
     def show(self, study: StudyState, status: Status) -> None:
         """Shows the study as it is now; cheap enough for ten times a second."""
-        self._paces.append((status.elapsed_s, ended(study), study.steps_done))
+        self._paces.append((status.elapsed_s, tried(study), study.steps_done))
         self._first_pace = self._first_pace or self._paces[0]
         if status.note is not None:
             self._notes.append(status.note)
@@ -195,7 +195,7 @@ class Progress:
         return left, (steps - was_steps) / (now - elapsed)
 
     def _times(self, study: StudyState, status: Status) -> str:
-        left, steps_a_second = self._pace(status, ended(study))
+        left, steps_a_second = self._pace(status, tried(study))
         words = [duration(status.elapsed_s)]
         if left is not None:
             words.append(f"{duration(left)} left")
@@ -206,12 +206,12 @@ class Progress:
     def _line(self, study: StudyState, status: Status) -> str:
         """Everything in one line, for a log."""
         counts = {state: count for state, count in study.counts.items() if state != "waiting"}
-        parts = [f"{study.name}: {_of(ended(study), status.trials_wanted)} ended", states_of(counts)]
+        parts = [f"{study.name}: {_of(tried(study), status.trials_wanted)} tried", states_of(counts)]
         parts += [best_of(study), self._times(study, status), status.waiting_because or ""]
         return "; ".join(part for part in parts if part)
 
     def _frame(self, study: StudyState, status: Status) -> RenderableType:
-        done = ended(study)
+        done = tried(study)
         head = Table.grid(padding=(0, 1))
         bar = ProgressBar(total=max(1, status.trials_wanted or 1), completed=done, width=_BAR_WIDTH)
         head.add_row(
@@ -226,9 +226,9 @@ class Progress:
         return Group(head, *(Padding(line, (0, 0, 0, 2)) for line in lines if line), Text())
 
 
-def ended(study: StudyState) -> int:
-    """How many trials are over."""
-    return sum(count for state, count in study.counts.items() if state in ENDED)
+def tried(study: StudyState) -> int:
+    """How many trials are over, or were set aside where others promised more."""
+    return sum(count for state, count in study.counts.items() if state in ENDED or state == "paused")
 
 
 def best_of(study: StudyState) -> str:
@@ -265,8 +265,9 @@ def summary(study: Study, top: int = 8) -> RenderableType:
     state = study.state
     total = len(state.trials)
     parts: list[RenderableType] = [
-        Text.assemble((state.name, "bold"), f": {ended(state)} of {total} trials ended"),
+        Text.assemble((state.name, "bold"), f": {tried(state)} of {total} trials tried"),
         Text(f"  {states_of(state.counts, total)}"),
+        *([Text(f"  {_ASIDE}", style="dim")] if any(trial.frozen for trial in state.trials) else []),
         Text(),
         *_winner(study),
     ]
@@ -279,6 +280,9 @@ def summary(study: Study, top: int = 8) -> RenderableType:
     files = f"files: {folder}" + (f" with {', '.join(inside)}" if inside else "")
     parts += [Text(), Text(files, style="dim", overflow="fold")]
     return Group(*parts)
+
+
+_ASIDE = "a paused trial was overtaken; it goes on if more trials are asked for and it promises more"
 
 
 def test_scores(study: Study) -> dict[str, float]:

@@ -60,6 +60,12 @@ class TrainingError(TunerError):
     """The training function cannot be found, or breaks the contract of `Run`."""
 
 
+class UnknownSetting(TrainingError, KeyError):
+    """The training function asks its run for a setting that the run has not."""
+
+    __str__ = Exception.__str__  # a KeyError would show its sentence in quotes
+
+
 class SweepFailed(TunerError):
     """A sweep stopped because its trials kept failing."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import linecache
 import os
 import sys
 import traceback
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from tuner.desk import Channel, TrialDesk
-from tuner.errors import TrainingError, TunerError, did_you_mean
+from tuner.errors import TrainingError, TunerError, UnknownSetting, did_you_mean
 from tuner.messages import Ended, Job, Order, Started, Warned
 from tuner.records import TrialState
 from tuner.run import Run
@@ -30,6 +31,9 @@ def resolve(function: str | bytes, search_path: tuple[str, ...] = ()) -> Trainin
         found: TrainingFunction = cloudpickle.loads(function)
         return found
     module_name, colon, name = function.partition(":")
+    if module_name.endswith(".py"):
+        path = module_name.removesuffix(".py").removeprefix("./").replace("/", ".")
+        raise TrainingError(f"{function} names a file: write its module, {path}:{name or 'train'}.")
     if not colon or not name:
         raise TrainingError(
             f"{function!r} names no function: write package.module:function, for example my_code:train."
@@ -69,12 +73,13 @@ def train(function: TrainingFunction, order: Order, job: Job, channel: Channel) 
             _take_result(run, function(run), job.objective)
         desk.finish()
         state, why = desk.verdict or ("completed", f"trained all {desk.done} steps")
-    except BaseException as failure:  # a user's SystemExit must not take the worker along
+    except BaseException as raised:  # a user's SystemExit must not take the worker along
+        failure = _explained(raised, desk.run)
         state, why = "failed", _first_line(failure)
         if desk.verdict is not None and desk.verdict[0] != "running":  # it was over before it raised
             state, why = desk.verdict[0], f"{desk.verdict[1]}; then it raised {why}"
         error = tuple(kind.__name__ for kind in type(failure).__mro__[:-2]) or (type(failure).__name__,)
-        trace = _users_traceback(failure)
+        trace = _users_traceback(raised)
         _finish(desk, channel)
     return Ended(
         trial=order.trial, segment=desk.segment, state=state, why=why, step=desk.done, started=started,
@@ -111,6 +116,17 @@ def check_results_are_shared(job: Job) -> None:
             f"the results folder {job.token_file.parent} is not shared with node {os.uname().nodename}: a file "
             "written by the coordinator cannot be read there. Choose a folder that every node mounts (--results DIR)."
         )
+
+
+def _explained(failure: BaseException, run: Run) -> BaseException:
+    """A KeyError raised where a line reads `params` names the settings there are."""
+    name = failure.args[0] if type(failure) is KeyError and failure.args else None
+    if not isinstance(name, str) or name in run.params:
+        return failure
+    *_, (frame, line) = traceback.walk_tb(failure.__traceback__)
+    if "params" not in linecache.getline(frame.f_code.co_filename, line):
+        return failure
+    return UnknownSetting(f"{name!r} is no setting of this run. {did_you_mean(name, run.params)}")
 
 
 def _first_line(failure: BaseException) -> str:

@@ -94,7 +94,8 @@ def study_as_json(study: Study) -> dict[str, Any]:
         "goal": state.goal,
         "function": state.function,
         "trials": len(state.trials),
-        "ended": console.ended(state),
+        "ended": len(state.ended_order),
+        "tried": console.tried(state),
         "states": {name: count for name, count in state.counts.items() if count},
         "best": None if study.best is None else {**plain(study.best), **console.test_scores(study)},
         "top": [

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner.console import chart, duration, number, one_minus_names, settings_of
+from tuner.prose import count
 from tuner.records import Noted
 from tuner.space import Choice, Parameter, Space, preview
 
@@ -35,10 +36,10 @@ def studies(found: Iterable[Summary], runs: Mapping[str, Mapping[str, Any]], now
     for each in found:
         run = runs.get(each.name)
         state = each.activity if run is None else run["activity"]
-        progress = f"{each.ended} of {each.trials} trials ended" if run is None else f"step {run['step']}"
+        progress = f"{count(each.trials, 'trial')}, {each.ended} ended" if run is None else f"step {run['step']}"
         score = each.best if run is None else run["best"]
         where = f" (trial {each.best_trial})" if run is None else f" (step {run['best_step']})"
-        best = "" if score is None else f"{each.objective} {number(score)}{where}"
+        best = f"{each.objective} {number(score)}{where}" if score is not None else "no score" if each.ended else ""
         ago = f"{duration(max(0.0, now - each.updated))} ago"
         table.add_row(*map(Text, (each.name, each.kind, state, progress, best, ago)))
     return table
