@@ -121,7 +121,10 @@ class Handle:
 
     def _refuse_unattended(self, verb: str) -> None:
         """Nobody coordinates the study: a sweep is refused, a babysat run is taken up again."""
-        raise StudyError(f"{self.name} is not running, so nobody would carry out {verb!r}. Start its command again.")
+        raise StudyError(
+            f"{self.name} is not running, so nobody would carry out {verb!r}. Start its command again first, with more "
+            "trials if all were tried."
+        )
 
     def _wake(self) -> None:
         """Starts a coordinator where that is this handle's to do."""

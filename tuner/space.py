@@ -599,6 +599,7 @@ def _dependency_order(parameters: Mapping[str, Dimension]) -> tuple[str, ...]:
 
 
 _SAID = ("when", "changes", "priority", "why")
+_OTHERWISE = {"min": "low", "max": "high", "distribution": "scale", "values": "choice", "choices": "choice"}
 _NUMBER_KEYS = ("type", "scale", "low", "high", *_SAID)
 _CHOICE_KEYS = ("choice", *_SAID)
 
@@ -610,7 +611,9 @@ def _read(name: str, table: Any) -> Parameter | Choice:
     known = _CHOICE_KEYS if "choice" in table else _NUMBER_KEYS
     for key in table:
         if key not in known:
-            raise SpaceError(f"{name}: key {key!r} is unknown here. {did_you_mean(key, known)}")
+            word = _OTHERWISE.get(key, "")
+            meant = f"Did you mean {word}?" if word in (*known, "choice") else did_you_mean(key, known)
+            raise SpaceError(f"{name}: key {key!r} is unknown here. {meant}")
     said: dict[str, Any] = {key: table[key] for key in _SAID if key in table}
     if "choice" in table:
         options = table["choice"]
@@ -638,11 +641,13 @@ def _find(name_or_path: str | Path) -> Path:
         return spaces[name_or_path]
     if isinstance(name_or_path, str) and path.suffix != ".toml" and len(path.parts) < 2:
         raise SpaceError(
-            f"there is no space {name_or_path!r} in {_spaces_folder()}. {did_you_mean(name_or_path, spaces)} "
+            f"there is no space {name_or_path!r}. {did_you_mean(name_or_path, spaces)} "
             f"A file of your own is given with its ending: {name_or_path}.toml."
         )
     if not path.is_file():
         brought = f" tuner brings a space of that name: {path.stem!r}." if path.stem in spaces else ""
+        beside = [each.name for each in path.parent.glob("*.toml")]
+        brought = brought or (f" {did_you_mean(path.name, beside)}" if beside else "")
         raise SpaceError(f"there is no file {path} (looked in {Path.cwd()}).{brought}")
     return path
 
