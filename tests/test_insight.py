@@ -260,7 +260,7 @@ def test_divergence_by_luck_has_seldom_a_place() -> None:
 
 def test_nothing_diverged_is_said_so() -> None:
     assert divergences_of(searched(TWO, hill, 4), TWO).sentence == "None of 4 trials diverged."
-    assert divergences_of(study_of(TWO), TWO).sentence == "No trial has trained yet."
+    assert divergences_of(study_of(TWO), TWO).sentence == "No trial has trained yet without failing."
 
 
 # ── bias and variance ───────────────────────────────────────────────────────────────────────────

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner.insight.leaders import leaders
+from tuner.insight.winner import why_no_winner
 from tuner.records import ENDED
 
 if TYPE_CHECKING:
@@ -296,18 +297,10 @@ def test_scores(study: Study) -> dict[str, float]:
     return {name: value for name, value in named if name.startswith("test_")}
 
 
-def _why_no_winner(state: StudyState) -> str:
-    if not state.ended_order:
-        return f"no trial has reported {state.objective!r} yet"
-    last = state.trials[state.ended_order[-1]]
-    came_of_it = f"the last to end, trial {last.trial}, {last.state}: {last.why}"
-    return f"no trial has come to a score of {state.objective!r}; {came_of_it}"
-
-
 def _winner(study: Study) -> Iterator[RenderableType]:
     best = study.best
     if best is None:
-        yield Text(_why_no_winner(study.state), style="yellow")
+        yield Text(why_no_winner(study.state), style="yellow")
         return
     score = f"best {study.state.objective} {number(best.score)}"
     yield Text.assemble((score, "bold green"), f" (trial {best.trial}, step {best.step})")

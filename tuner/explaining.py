@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from tuner.insight.importance import Importance, importance_of
 from tuner.insight.leaders import distinct, leaders
 from tuner.insight.model import Model
 from tuner.insight.ranking import Recheck, recheck_of
-from tuner.insight.winner import Winner, winner_of
+from tuner.insight.winner import Winner, why_no_winner, winner_of
 from tuner.insight.worth import Worth, worth_of
 from tuner.prose import safe
 from tuner.study import Curve
@@ -156,7 +156,8 @@ def _summary(found: Explanation) -> str:
 
 
 def _sections(found: Explanation) -> Iterator[Section]:
-    none = f"No trial has reported {found.objective!r} yet."
+    none = why_no_winner(found.state)
+    none = f"{none[0].upper()}{none[1:]}."
     yield Section(
         title="The winner", sentences=(none,) if found.winner is None else found.winner.sentences,
         table=_repeats(found.confirmation),
@@ -169,17 +170,36 @@ def _sections(found: Explanation) -> Iterator[Section]:
         title="What matters", sentences=(found.importance.sentence,), pictures=("importance", "isolation"),
         table=(("parameter", "in all", "s.e.", "alone"), *rows) if rows else (),
     )  # fmt: skip
-    inside = "The best trial lies well inside the space." if found.winner is not None else none
+    inside = "The best trial lies well inside the space." if found.winner is not None else "It takes a score to tell."
     yield Section(title="Where to look next", sentences=tuple(each.sentence for each in found.edges) or (inside,))
     yield Section(title="What diverged", sentences=(found.divergences.sentence,))
     yield Section(
-        title="How the best fit", sentences=tuple(each.sentence for each in found.fits) or (_no_fit(found),),
+        title="How the best fit", sentences=tuple(_fits(found.fits)) or (_no_fit(found),),
         pictures=("fits",),
     )  # fmt: skip
     yield Section(title="Are more trials worth it?", sentences=(found.worth.sentence,))
 
 
+def _fits(fits: Sequence[Fit]) -> Iterator[str]:
+    """One sentence for all that fit alike."""
+    for alike in _grouped(fits):
+        first, *others = alike
+        yield first.sentence
+        if others:
+            told = " and ".join(f"{each.trial} (train {each.train:.3g}, dev {each.dev:.3g})" for each in others)
+            yield f"The same holds for trial{'s' * (len(others) > 1)} {told}."
+
+
+def _grouped(fits: Sequence[Fit]) -> list[list[Fit]]:
+    groups: dict[tuple[object, ...], list[Fit]] = {}
+    for each in fits:
+        groups.setdefault((each.high_bias, each.high_variance, each.course), []).append(each)
+    return list(groups.values())
+
+
 def _no_fit(found: Explanation) -> str:
+    if not found.curves:
+        return "Bias and variance are told of the best trials, and none has a score."
     named = sorted({name for each in found.curves.values() for name in each})
     return (
         f"Bias and variance take a score on train and on dev alike, and what was reported is "

@@ -43,7 +43,7 @@ class Divergences:
     def sentence(self) -> str:
         """How many, and where."""
         if not self.trained:
-            return "No trial has trained yet."
+            return "No trial has trained yet without failing."
         if not self.diverged:
             return f"None of {self.trained} trials diverged."
         share = f"{self.diverged} of {self.trained} trials diverged ({self.diverged / self.trained:.0%})"

@@ -55,7 +55,9 @@ class Importance:
                 f"{FEWEST - self.scored} more are needed."
             )
         first, *others = self.shares
-        told = f"{first.parameter} matters most: {_told(first)} of how {self.objective} varies over the space, by rank"
+        sure = not others or first.total - others[0].total > math.hypot(first.error, others[0].error)
+        matters = "matters most" if sure else "seems to matter most"
+        told = f"{first.parameter} {matters}: {_told(first)} of how {self.objective} varies over the space, by rank"
         some = [f"{each.parameter} {_told(each)}" for each in others if each.total >= _LITTLE]
         little = [each.parameter for each in others if each.total < _LITTLE]
         rest = f"; then {', '.join(some)}" if some else ""
