@@ -176,10 +176,11 @@ class Progress:
 
     def _news(self, study: StudyState, status: Status) -> Iterator[str]:
         """What is said once: a round that opens, and off a terminal every warning. A study taken up tells its last."""
-        first = max(0, len(study.rounds) - 1) if self._rounds_shown < 0 else self._rounds_shown
-        for each in study.rounds[first:]:
+        rounds = study.rounds_with_trials()
+        first = max(0, len(rounds) - 1) if self._rounds_shown < 0 else self._rounds_shown
+        for each in rounds[first:]:
             yield ", ".join(reason_of(each))
-        self._rounds_shown = len(study.rounds)
+        self._rounds_shown = len(rounds)
         if status.note is not None and self._live is None:
             yield status.note
 
@@ -274,8 +275,8 @@ def summary(study: Study, top: int = 8) -> RenderableType:
     ]
     if ranked := leaders(state, top):
         parts += [Text(), _Roomy(_leaders_table(state, ranked), _leaders_list(state, ranked))]
-    if state.rounds:
-        parts += [Text(), Text("where it looked", style="bold"), _pairs(_looked(state.rounds))]
+    if rounds := state.rounds_with_trials():
+        parts += [Text(), Text("where it looked", style="bold"), _pairs(_looked(rounds))]
     folder = study.place.folder
     inside = sorted(each.name for each in folder.iterdir() if each.is_dir()) if folder.is_dir() else []
     files = f"files: {folder}" + (f" with {', '.join(inside)}" if inside else "")

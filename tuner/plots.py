@@ -121,26 +121,27 @@ def scatter(study: StudyState, space: Space | None) -> Figure:
 
 
 def progress(study: StudyState) -> Figure:
-    """Each trial's own score in the order the trials ended, and the best so far."""
+    """Each trial's own score, ended or set aside, in the order the trials began, and the best so far."""
     figure, axes = _blank()
     view = _View(study)
-    ended = [trial for trial in study.ended() if not trial.repeats]
+    begun = [trial for trial in study.searched() if trial.started is not None or trial.best_score is not None]
     _title(axes, view)
-    axes.set_xlabel("trials ended")
-    if not ended:
+    axes.set_xlabel("trial")
+    if not begun:
         return _nothing(figure, axes, view)
-    order = np.arange(1.0, len(ended) + 1)
-    sound = np.array([trial.state != "diverged" for trial in ended])
-    scores = np.array([view.score(trial) for trial in ended])
+    order = np.array([float(trial.trial) for trial in begun])
+    sound = np.array([trial.state != "diverged" for trial in begun])
+    scores = np.array([view.score(trial) for trial in begun])
     low, high = set_score_axis(axes, scores[sound], study.goal)
     bad = low if study.goal == "maximize" else high
-    axes.set_xlim(0.4 - 0.01 * len(ended), len(ended) + 0.6 + 0.01 * len(ended))
+    margin = 0.6 + 0.01 * len(begun)
+    axes.set_xlim(order[0] - margin, order[-1] + margin)
     count_in_whole_numbers(axes, "x")
     axes.set_ylabel(study.objective, parse_math=False)
-    _draw_trials(axes, view, ended, order, np.clip(np.where(np.isfinite(scores) & sound, scores, bad), low, high))
+    _draw_trials(axes, view, begun, order, np.clip(np.where(np.isfinite(scores) & sound, scores, bad), low, high))
     best = _best_so_far(np.where(sound, scores, np.nan), study.goal)
     axes.step(order, np.clip(best, low, high), where="post", color=RED, linewidth=1.8, zorder=4, label="best so far")
-    _mark_rounds(axes, ended, study.goal)
+    _mark_rounds(axes, begun, study.goal)
     _add_colorbar(figure, axes, view)
     _add_legend(axes, view, _MARKS | {"best": dict(color=RED, linewidth=1.8, label="best so far")})
     return figure
@@ -360,12 +361,13 @@ def _draw_trials(axes: Axes, view: _View, trials: Sequence[Trial], x: Floats, y:
 
 
 def _draw_boxes(axes: Axes, study: StudyState, across: Parameter, up: Parameter) -> None:
-    """The rounds' boxes, later ones darker, each named at a corner where no other name stands."""
+    """The rounds' boxes, each one once, later ones darker, each named at a corner where no other name stands."""
     from matplotlib.patches import Rectangle
 
     taken: list[tuple[float, float]] = []
-    for place, each in enumerate(study.rounds):
-        late = (place + 1) / len(study.rounds)
+    rounds = [each for at, each in enumerate(study.rounds) if not at or each.box != study.rounds[at - 1].box]
+    for place, each in enumerate(rounds):
+        late = (place + 1) / len(rounds)
         (left, right), (bottom, top) = (_side(one, each.box.get(one.name, (0.0, 1.0))) for one in (across, up))
         colour = str(round(0.72 - 0.5 * late, 3))
         line = ((0, (1, 2.5)), (0, (5, 2.5)), "solid")[min(2, int(3 * late - 1e-9))]
@@ -398,12 +400,12 @@ def _name_box(
             return
 
 
-def _mark_rounds(axes: Axes, ended: Sequence[Trial], goal: Goal) -> None:
-    """A line where the first trial of each later round ended."""
+def _mark_rounds(axes: Axes, begun: Sequence[Trial], goal: Goal) -> None:
+    """A line where the first trial of each later round began."""
     starts: dict[int, int] = {}
-    for place, trial in enumerate(ended, start=1):
+    for trial in begun:
         if trial.round is not None:
-            starts.setdefault(trial.round, place)
+            starts.setdefault(trial.round, trial.trial)
     shown = {number: place for number, place in starts.items() if number > 0}
     if len(shown) > 12:
         return

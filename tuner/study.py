@@ -303,6 +303,11 @@ class StudyState:
         """The trials of the search, by number; those that repeat another are left out."""
         return [trial for trial in self.trials if not trial.repeats] if self.repeating else self.trials
 
+    def rounds_with_trials(self) -> list[Round]:
+        """The rounds that have a trial of their own; others were overtaken by what was learned before one began."""
+        begun = [each.first_trial for each in self.rounds[1:]] + [len(self.trials)]
+        return [each for each, after in zip(self.rounds, begun, strict=True) if each.first_trial < after]
+
     def kept(self, trial: Trial) -> list[Checkpoint]:
         """The trial's checkpoints that still lie on disk, oldest first, in the order written."""
         return [self.checkpoints[number] for number in trial.checkpoints if self.checkpoints[number].kept]
