@@ -283,7 +283,7 @@ def test_the_same_name_again_comes_back_to_the_run_and_another_run_is_refused(on
     words = ("babysit", "my_training:train", *LOCAL, "--space", "sgd_momentum", "--name", "one", "--detach")
     code, out, err = shell(*words, "--set", "learning_rate=0.01,beta=0.9")
     assert code == 0
-    assert "one is there already, and goes on" in err
+    assert "one was there already: this is how it stands" in err
     assert "one trains" in out
     code, out, _ = shell(*words, "--set", "learning_rate=0.5,beta=0.9")
     assert (code, out) == (1, "")

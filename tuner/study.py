@@ -306,7 +306,7 @@ class StudyState:
     def rounds_with_trials(self) -> list[Round]:
         """The rounds that have a trial of their own; others were overtaken by what was learned before one began."""
         begun = [each.first_trial for each in self.rounds[1:]] + [len(self.trials)]
-        return [each for each, after in zip(self.rounds, begun, strict=True) if each.first_trial < after]
+        return [each for each, after in zip(self.rounds, begun, strict=False) if each.first_trial < after]
 
     def kept(self, trial: Trial) -> list[Checkpoint]:
         """The trial's checkpoints that still lie on disk, oldest first, in the order written."""

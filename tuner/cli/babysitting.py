@@ -74,11 +74,12 @@ def babysit(
     searched = None if space is None else Space.load(space)
     read = (read_settings(text, searched, "--set", others="kept") for text in sets)
     params = {word: value for settings in read for word, value in settings.items()}
-    if (results / name / "study.db").is_file():
-        click.echo(f"{name} is there already, and goes on", err=True)
+    was_there = (results / name / "study.db").is_file()
     with stdout_kept(as_json):
         handle = tuner.babysit(function, params or None, name=name, space=searched, results=results, **options)
     with closing(handle):
+        if was_there:
+            click.echo(f"{name} was there already: this is how it stands", err=True)
         if not detach and not as_json:
             from tuner.cli.following import follow
 
@@ -300,6 +301,8 @@ def _space(name: str, results: Path) -> Space | None:
 
 def _introduce(run: RunHandle, as_json: bool) -> None:
     """Says that a run trains, and how to go on with it."""
+    from tuner.cli.pages import ways_on
+
     with closing(run.study) as study:
         if as_json:
             say_json(study_as_json(study))
@@ -307,4 +310,4 @@ def _introduce(run: RunHandle, as_json: bool) -> None:
         found = study.state.trials[0]
         how = found.segments[0].why if found.segments else found.why
         stands = f"{found.state}: {found.why}" if found.ended else f"trains, {how}"
-    say(f"{run.name} {stands}\nwatch it: tuner watch {run.name} · change it: tuner set {run.name} NAME=VALUE")
+        say(f"{run.name} {stands}\n{ways_on(study.state)}")

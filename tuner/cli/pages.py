@@ -62,6 +62,17 @@ def activity(study: StudyState, *, running: bool) -> str:
 _DOING = {"revert": "reverting", "undo": "undoing", "checkpoint": "checkpointing", "stop": "stopping"}
 
 
+def ways_on(study: StudyState) -> str:
+    """What can be asked of a babysat run as it stands."""
+    trial, name = study.trials[0], study.name
+    if not trial.ended:
+        return f"watch it: tuner watch {name} · change it: tuner set {name} NAME=VALUE"
+    if not study.kept(trial):
+        return "it cannot go on, for there is no checkpoint of it: begin anew under another name"
+    mended = ", once what failed is mended" if trial.state == "failed" else ""
+    return f"go on{mended}: tuner extend {name} STEPS"
+
+
 def run(study: Study, *, running: bool) -> RenderableType:
     """All about a babysat run: how it stands, what it trains under, what was done to it."""
     state, curve = study.state, study.curve(0)
@@ -87,10 +98,7 @@ def run(study: Study, *, running: bool) -> RenderableType:
         parts += [Text(), _rows((f"note, step {each.step}", f"{each.by}: {each.text}") for each in said)]
     trace = study.traceback(0)
     parts += [Text(), Text(trace.rstrip(), style="red")] if trace else []
-    go_on = (
-        f"go on: tuner extend {study.name} STEPS" if found.ended else f"change it: tuner set {study.name} NAME=VALUE"
-    )
-    hint = f"{go_on} · its story: tuner export {study.name} --format markdown"
+    hint = f"{ways_on(state)} · its story: tuner export {study.name} --format markdown"
     return Group(*parts, Text(), Text(hint, style="dim"))
 
 
