@@ -166,7 +166,8 @@ def _score(study: StudyState, found: Trial) -> Iterator[RenderableType]:
         yield Text(f"no {study.objective!r} reported; {found.steps} steps", style="yellow")
     else:
         score = f"best {study.objective} {number(found.best_score)}"
-        yield Text.assemble((score, "bold green"), f" at step {found.best_step} of {found.steps}")
+        aside = "; what was given up is left out" if any(each.cause == "revert" for each in found.segments) else ""
+        yield Text.assemble((score, "bold green"), f" at step {found.best_step} of {found.steps}{aside}")
 
 
 def _plot(name: str, steps: Sequence[int], scores: Sequence[float]) -> Iterator[RenderableType]:
