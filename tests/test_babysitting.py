@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,16 @@ def carries(run: Run) -> None:
         carried = each.total = carried + run.params["rate"]
         run.report(total=carried)
         time.sleep(0.002)
+
+
+def rises_or_falls(run: Run) -> None:
+    """Gets better at a rate of 1, and ever worse above it."""
+    each = Sum()
+    run.state(each)
+    for _ in run.steps(300):
+        each.total += 0.01 if run.params["rate"] <= 1.0 else -0.2
+        run.report(total=each.total)
+        time.sleep(0.01)
 
 
 Babysit = Callable[..., RunHandle]
@@ -346,6 +357,22 @@ def test_revert_may_keep_the_settings_of_now(babysit: Babysit) -> None:
     handle.wait(10)
     values = curve(handle)
     assert values[max(values)] - values[max(values) - 1] == 3.0
+
+
+def test_the_supervisor_says_once_what_went_wrong_and_forgets_it_once_the_run_went_back(babysit: Babysit) -> None:
+    handle = babysit(rises_or_falls)
+    handle.set(rate=5.0, at=100)
+    handle.wait(30).close()
+    (said,) = [text for text in advice(handle) if "diverged" in text]
+    assert said.endswith("Try: tuner revert one --step 100 --why 'total diverged'")
+    assert handle.revert().state == "applied"
+    handle.wait(30).close()
+    assert sum("diverged" in text for text in advice(handle)) == 1
+
+
+def advice(handle: RunHandle) -> list[str]:
+    with closing(handle.study) as study:
+        return list(study.notes.query("by == 'supervisor'")["text"])
 
 
 def test_reverts_of_reverts_keep_every_tail(babysit: Babysit) -> None:

@@ -37,7 +37,7 @@ def fork(
     study = Study(parent, Store.open(parent.existing()))
     trial = study.state.trials[0]
     checkpoint = _checkpoint(study, trial, step)
-    recipe = trial.recipe_of(next(each for each in trial.segments if each.segment == checkpoint.segment))
+    recipe = trial.recipe_of(trial.segment(checkpoint.segment))
     _check_changes(study.space, recipe.values, values)
     changed = ", ".join(f"{word}={value!r}" for word, value in values.items()) or "the same settings"
     return _branch(

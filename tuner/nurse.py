@@ -207,7 +207,8 @@ def nurse(folder: Path, hands: Executor | None = None) -> None:
             from_step=assignment.from_step, schedules=assignment.schedules, by=assignment.by,
         )  # fmt: skip
         space = None if assignment.space is None else Space.from_dict(assignment.space)
-        watch = None if assignment.level == "off" else Watch(space, head_curves(records, state))
+        segment = state.trials[0].head.segment if state.trials and state.trials[0].segments else None
+        watch = None if assignment.level == "off" else Watch(space, head_curves(records, state), segment)
         coordinator = Coordinator(
             study=state, store=records, policy=Panda(), steering=RunSteering(space, watch), executor=hands,
             shelf=Shelf(folder, disk_budget(folder, assignment.disk_budget_gb)),

@@ -180,6 +180,10 @@ class Trial:
         """Values and schedules of one segment."""
         return Recipe.from_json({"values": segment.params or self.params, "schedules": segment.schedules or {}})
 
+    def segment(self, number: int) -> Segment:
+        """The segment of that number."""
+        return next(each for each in self.segments if each.segment == number)
+
     def path(self) -> list[Segment]:
         """The segments on the head, the first first."""
         on_head = self.head_limits()

@@ -110,7 +110,7 @@ class RunSteering:
         """Shows the scores to the supervisor, and writes down what it advises."""
         if self._watch is None:
             return
-        self._watch.take(record)
+        self._watch.take(record, trial)
         began = time.monotonic()
         if began < self._looks_at:
             return
@@ -216,7 +216,7 @@ class RunSteering:
             checkpoint = _chosen(coordinator, trial, given)
         if coordinator.shelf is None:
             raise Refused("nothing of this run is kept on disk, so there is nothing to go back to")
-        segment = next(each for each in trial.segments if each.segment == checkpoint.segment)
+        segment = trial.segment(checkpoint.segment)
         return Revert(
             trial=trial.trial, request=request.request, checkpoint=checkpoint.checkpoint,
             path=coordinator.shelf.path(checkpoint), step=checkpoint.step,
@@ -307,8 +307,6 @@ class RunSteering:
     def _reverted(self, coordinator: Coordinator, trial: Trial, event: Reverted) -> None:
         asked = coordinator.study.requests[event.request]
         start = coordinator.study.checkpoints[event.checkpoint]
-        if self._watch is not None:
-            self._watch.cut(event.step)
         before = _requests_of(trial, "adjust")
         recipe = event.recipe.to_json()
         coordinator.record(
@@ -438,7 +436,7 @@ def _check_step(trial: Trial, given: Mapping[str, Any]) -> None:
 
 
 def _parent(trial: Trial, segment: Segment) -> Segment:
-    return next(each for each in trial.segments if each.segment == segment.parent)
+    return trial.segment(-1 if segment.parent is None else segment.parent)
 
 
 def _last_change(trial: Trial) -> Segment:

@@ -15,25 +15,27 @@ from tuner.supervisor import SPIKE, Advice, Facts, Series, diagnose
 class Watch:
     """The head curves of every score of one run, and what was said about them since its settings last changed."""
 
-    def __init__(self, space: Space | None, curves: Mapping[str, Curve] | None = None) -> None:
-        """`curves` are what has been reported already."""
+    def __init__(
+        self, space: Space | None, curves: Mapping[str, Curve] | None = None, segment: int | None = None
+    ) -> None:
+        """`curves` are what has been reported already, on the head that ends with `segment`."""
         self._space = space
         self._curves: dict[str, Curve] = dict(curves or {})
+        self._segment = segment
         self._said: set[tuple[object, ...]] = set()
-        self._segment: int | None = None  # that it was said about
 
-    def take(self, record: Reported) -> None:
-        """Adds a flush of reports of the head."""
+    def take(self, record: Reported, trial: Trial) -> None:
+        """Adds a flush of reports of the head; where that went back, what lies after is no longer on it."""
+        if record.segment != self._segment:
+            self._segment, self._said = record.segment, set()
+            opened = trial.segment(record.segment)
+            for each in self._curves.values():
+                each.cut(-1 if opened.parent is None else opened.from_step)
         for step, name, value, _ in unpack_reports(record):
             curve = self._curves.get(name)
             if curve is None:
                 curve = self._curves[name] = Curve()
             curve.add(step, value)
-
-    def cut(self, step: int) -> None:
-        """The run went back: what lies after `step` is no longer on the head."""
-        for curve in self._curves.values():
-            curve.cut(step)
 
     def look(self, study: StudyState, trial: Trial) -> list[Advice]:
         """What the supervisor says now, most urgent first."""
@@ -44,10 +46,7 @@ class Watch:
         first = self.look(study, trial)[0]
         if first.urgency == "none":
             return None
-        segment = trial.path()[-1].segment
-        if segment != self._segment:
-            self._segment, self._said = segment, set()
-        onset = first.window[0] if first.urgency == "now" else None  # a second spike is news
+        onset = first.window[0] if first.symptom == "spike" else None  # a second one is news
         asked = (first.symptom, first.verb, *first.settings.items(), first.revert_step, onset)
         if asked in self._said:
             return None
