@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import random
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -83,6 +85,14 @@ def rises_or_falls(run: Run) -> None:
     for _ in run.steps(300):
         each.total += 0.01 if run.params["rate"] <= 1.0 else -0.2
         run.report(total=each.total)
+        time.sleep(0.01)
+
+
+def settles(run: Run) -> None:
+    """Gets to 0.9 within some fifty steps, and stays there."""
+    noise = random.Random(run.seed)
+    for step in run.steps(300):
+        run.report(total=0.9 * (1 - math.exp(-step / 10)) + noise.gauss(0.0, 0.002))
         time.sleep(0.01)
 
 
@@ -368,6 +378,17 @@ def test_the_supervisor_says_once_what_went_wrong_and_forgets_it_once_the_run_we
     assert handle.revert().state == "applied"
     handle.wait(30).close()
     assert sum("diverged" in text for text in advice(handle)) == 1
+
+
+def test_a_run_is_flat_for_whoever_says_what_gain_is_worth_the_rest(babysit: Babysit) -> None:
+    handle = babysit(settles, smallest_gain=0.01)
+    other = babysit(settles, name="two")
+    handle.wait(30).close()
+    other.wait(30).close()
+    assert any(text.startswith("total is flat: at most ") for text in advice(handle))
+    assert not any("flat" in text for text in advice(other))
+    with pytest.raises(SettingsError, match="smallest_gain must be above 0, in units of 'total', got 0"):
+        babysit(settles, name="three", smallest_gain=0)
 
 
 def advice(handle: RunHandle) -> list[str]:

@@ -6,11 +6,12 @@ import getpass
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
 from tuner import nurse
-from tuner.errors import IdentityMismatch
+from tuner.errors import IdentityMismatch, SettingsError
 from tuner.forking import complete, continuation
 from tuner.functions import Portable, is_same, portable
 from tuner.handle import RunHandle
@@ -40,13 +41,15 @@ def babysit(
     disk_budget_gb: float | None = None,
     revert: Literal["in place", "reenter"] = "in place",
     level: Literal["off", "advise"] = "advise",
+    smallest_gain: float | None = None,
     results: str | Path = "results",
 ) -> RunHandle:
     """Trains one model under supervision, and returns the handle to steer it; the same `name` again attaches to it.
 
     Without `params` it draws its start from the `space`; what `params` leave open is drawn too. The run belongs to a
     process of its own and goes on when this one ends. `revert="reenter"` calls `train` again after a revert, for
-    functions that carry values across steps outside `run.state`.
+    functions that carry values across steps outside `run.state`. Where the supervisor is sure that the objective gains
+    less than `smallest_gain` until the end of the function's loop, it says that the run is flat.
     """
     place = Place.of(name, results, None)
     found = space if isinstance(space, Space) or space is None else Space.load(space)
@@ -57,13 +60,15 @@ def babysit(
         if not _running(place):
             _take_up(place, function)
         return attach_run(place)
+    if smallest_gain is not None and not 0 < smallest_gain < inf:
+        raise SettingsError(f"smallest_gain must be above 0, in units of {objective!r}, got {smallest_gain!r}.")
     settings = complete(found, params, seed)
     nurse.assign(
         portable(train), place.folder, name=name, params=settings, objective=objective, goal=goal,
         space=None if found is None else found.to_dict(), seed=seed, trial_seed=trial_seed(seed, 0), executor=executor,
         cpus=cpus, gpus=gpus, address=address, checkpoint_every_s=checkpoint_every_s, disk_budget_gb=disk_budget_gb,
         revert=revert, purpose="search", parent=None, checkpoint=None, from_step=0, extra_steps=0, level=level,
-        why="the settings given" if params else "a random start from the space",
+        smallest_gain=smallest_gain, why="the settings given" if params else "a random start from the space",
     )  # fmt: skip
     nurse.start(place)
     return attach_run(place)

@@ -86,7 +86,7 @@ class TrialDesk:
         self._seen: set[str] = set()
         self._ask_at = order.ask_at
         self._asking = False
-        self._asks, self._told = order.ask_at is not None, False
+        self._to_tell = order.ask_at is not None or job.asks_length
         self._pause_at: int | None = order.from_step if order.paused else None
         self._pause_request = ""
         self._extra_steps = order.extra_steps
@@ -134,8 +134,8 @@ class TrialDesk:
                 f"this trial continues from its checkpoint of step {self.order.from_step}, but the function took a "
                 "step before it called run.state(...). Register the state before the first step."
             )
-        if self._asks and not self._told:
-            self._told = True
+        if self._to_tell:
+            self._to_tell = False
             self._channel.emit(
                 Planned(
                     trial=self.order.trial, segment=self.segment, steps=self.run.planned,
@@ -225,6 +225,7 @@ class TrialDesk:
             case Extend():
                 self._extra_steps += command.steps
                 self.run.extend(command.steps)
+                self._to_tell = self._job.asks_length
                 self._did(command.request, f"{command.steps} steps more than the function asks for")
             case Pause(release=True):
                 self._release(command)

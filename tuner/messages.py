@@ -56,7 +56,8 @@ class Job:
     """What every order of a study has in common: sent once to each worker.
 
     `function` is an import path `module:name` or the bytes of a cloudpickle; `search_path` goes before `sys.path`;
-    `token_file` is written by the coordinator and must be readable where the worker lives.
+    `token_file` is written by the coordinator and must be readable where the worker lives; `asks_length` wants every
+    trial to say how long it means to train, which those that wait for verdicts do anyhow.
     """
 
     study: str
@@ -66,6 +67,7 @@ class Job:
     alarm: Alarm | None = None
     revert: Literal["in place", "reenter"] = "in place"
     log_folder: Path | None = None
+    asks_length: bool = False
     token_file: Path | None = None
     token: str = ""
 

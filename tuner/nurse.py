@@ -62,6 +62,7 @@ class Assignment:
     extra_steps: int = 0
     schedules: dict[str, Any] | None = None
     by: str = "tuner"
+    smallest_gain: float | None = None
 
     def write(self, folder: Path, payload: str | bytes) -> None:
         """Leaves the assignment in a study's folder."""
@@ -192,13 +193,13 @@ def nurse(folder: Path, hands: Executor | None = None) -> None:
         )  # fmt: skip
         options = {
             "cpus": assignment.cpus, "gpus": assignment.gpus, "address": assignment.address,
-            "extra_steps": assignment.extra_steps,
+            "extra_steps": assignment.extra_steps, "smallest_gain": assignment.smallest_gain,
         }  # fmt: skip
         begin(state, records, opened, options)
         job = Job(
             study=assignment.name, function=assignment.payload(folder), search_path=assignment.search_path,
             objective=assignment.objective, alarm=Divergence(objective=assignment.objective, goal=assignment.goal),
-            revert=assignment.revert, log_folder=folder / "logs",
+            revert=assignment.revert, log_folder=folder / "logs", asks_length=True,
         )  # fmt: skip
         draft = Draft(
             params=assignment.params, seed=assignment.trial_seed, why=assignment.why, purpose=assignment.purpose,

@@ -140,6 +140,8 @@ class Run:
     def extend(self, steps: int) -> None:
         """Lets `steps` go on for longer than the function asks; for whoever sits at the desk."""
         self._extra += steps
+        if self.planned is not None:
+            self.planned += steps
 
     def rewind(self, done: int) -> None:
         """Says that the registered state was set back to `done` steps; for whoever sits at the desk."""

@@ -59,12 +59,17 @@ def facts(study: StudyState, trial: Trial, curves: Mapping[str, Curve], space: S
     path = trial.path()
     changes = [segment for segment in path if segment.cause in ("adjust", "revert")]
     last = changes[-1] if changes else None
+    # A function often names an end far away, to train until it is told: only who cares for a gain means it.
+    gain = study.options.get("smallest_gain")
+    planned = trial.planned if gain is not None else None
     return Facts(
         study=study.name,
         scores={name: Series(steps=np.array(c.steps), values=np.array(c.scores)) for name, c in curves.items()},
         objective=study.objective,
         goal=study.goal,
         settings=trial.recipe.at(trial.steps),
+        steps_left=None if planned is None else max(0, planned - trial.steps),
+        smallest_gain=gain,
         checkpoints=sorted({each.step for each in study.kept(trial) if _on_head(trial, each.segment, each.step)}),
         last_change_step=None if last is None else last.from_step,
         previous_settings=None if last is None else _before(trial, path, last),

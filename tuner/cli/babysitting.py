@@ -46,6 +46,12 @@ _expect_option = click.option(
 @click.option("--cpus", type=click.FloatRange(min=0), default=1, show_default=True)
 @click.option("--gpus", type=click.FloatRange(min=0), default=0, show_default=True)
 @click.option(
+    "--smallest-gain",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SCORE",
+    help="What is worth training on for: less than this until its end makes a run flat.",
+)
+@click.option(
     "--checkpoint-every", "checkpoint_every_s", callback=seconds, default="10s", show_default=True,
     help="How often to save: 90s, 10m.",
 )  # fmt: skip
