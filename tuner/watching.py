@@ -6,10 +6,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tuner.records import Reported, unpack_reports
+from tuner.records import Reported, Settings, unpack_reports
 from tuner.space import Parameter, Space
 from tuner.study import Curve, Segment, StudyState, Trial
 from tuner.supervisor import SPIKE, Advice, Facts, Series, diagnose
+
+# What people call them, the first the name that is meant where none is there.
+_RATES = ("learning_rate", "lr", "alpha", "eta")
+_BETAS = ("beta", "momentum", "beta1", "beta_1")
 
 
 class Watch:
@@ -62,12 +66,14 @@ def facts(study: StudyState, trial: Trial, curves: Mapping[str, Curve], space: S
     # A function often names an end far away, to train until it is told: only who cares for a gain means it.
     gain = study.options.get("smallest_gain")
     planned = trial.planned if gain is not None else None
+    settings = trial.recipe.at(trial.steps)
+    beta = _first_of(_BETAS, settings)
     return Facts(
         study=study.name,
         scores={name: Series(steps=np.array(c.steps), values=np.array(c.scores)) for name, c in curves.items()},
         objective=study.objective,
         goal=study.goal,
-        settings=trial.recipe.at(trial.steps),
+        settings=settings,
         steps_left=None if planned is None else max(0, planned - trial.steps),
         smallest_gain=gain,
         checkpoints=sorted({each.step for each in study.kept(trial) if _on_head(trial, each.segment, each.step)}),
@@ -77,7 +83,14 @@ def facts(study: StudyState, trial: Trial, curves: Mapping[str, Curve], space: S
         bounds={
             name: (each.low, each.high) for name, each in (space or {}).items() if isinstance(each, Parameter)
         },
+        rate_name=_first_of(_RATES, settings),
+        beta_name=beta,
+        momentum="heavy_ball" if beta == "momentum" else "averaged",  # as torch.optim.SGD has it
     )  # fmt: skip
+
+
+def _first_of(names: tuple[str, ...], settings: Settings) -> str:
+    return next((name for name in names if name in settings), names[0])
 
 
 def _before(trial: Trial, path: list[Segment], change: Segment) -> Mapping[str, object] | None:
