@@ -80,7 +80,7 @@ def test_the_three_days_follow_the_advice_and_leave_a_logbook_and_a_picture(tmp_
     )
 
     assert done.returncode == 0, done.stderr
-    assert "day 1: slow" in done.stdout
+    assert "day 1: train_loss falls slowly" in done.stdout
     study = tuner.open("panda-demo", results=tmp_path)
     (raised,) = study.adjustments.query("step == 30").itertuples()
     assert raised.parameter == "learning_rate"

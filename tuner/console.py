@@ -17,8 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from tuner.insight.leaders import leaders
-from tuner.insight.winner import why_no_winner
+from tuner.insight.leaders import leaders, why_no_winner
 from tuner.records import ENDED
 
 if TYPE_CHECKING:

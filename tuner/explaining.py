@@ -13,10 +13,10 @@ from tuner.insight.divergence import Divergences, divergences_of
 from tuner.insight.edges import Edge, edges_of
 from tuner.insight.fit import Fit, fit_of
 from tuner.insight.importance import Importance, importance_of
-from tuner.insight.leaders import distinct, leaders
+from tuner.insight.leaders import distinct, leaders, why_no_winner
 from tuner.insight.model import Model
 from tuner.insight.ranking import Recheck, recheck_of
-from tuner.insight.winner import Winner, why_no_winner, winner_of
+from tuner.insight.winner import Winner, winner_of
 from tuner.insight.worth import Worth, worth_of
 from tuner.prose import safe
 from tuner.study import Curve

@@ -30,3 +30,12 @@ def distinct(trials: list[Trial], count: int) -> list[Trial]:
         if len(found) == count:
             break
     return found
+
+
+def why_no_winner(study: StudyState) -> str:
+    """What stands in the winner's place while there is none."""
+    if not study.ended_order:
+        return f"no trial has reported {study.objective!r} yet"
+    last = study.trials[study.ended_order[-1]]
+    came_of_it = f"the last to end, trial {last.trial}, {last.state}: {last.why}"
+    return f"no trial has come to a score of {study.objective!r}; {came_of_it}"

@@ -49,15 +49,6 @@ class Winner:
         return tuple(told)
 
 
-def why_no_winner(study: StudyState) -> str:
-    """What stands in the winner's place while there is none."""
-    if not study.ended_order:
-        return f"no trial has reported {study.objective!r} yet"
-    last = study.trials[study.ended_order[-1]]
-    came_of_it = f"the last to end, trial {last.trial}, {last.state}: {last.why}"
-    return f"no trial has come to a score of {study.objective!r}; {came_of_it}"
-
-
 def winner_of(study: StudyState, confirmation: Confirmation | None, noise: float | None) -> Winner | None:
     """The winner of a study, None while there is none; `noise` is what a model makes of the seed."""
     best = study.best
