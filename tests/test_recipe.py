@@ -98,6 +98,24 @@ def test_constant_stops_a_schedule_where_it_is(shape: str, value: float, done: i
     assert after.at(done + later)["rate"] == before.at(done)["rate"]
 
 
+@pytest.mark.parametrize("shape", ["time_based", "exponential", "square_root", "staircase", "cosine"])
+def test_a_schedule_stays_within_the_bounds_of_its_parameter(shape: str) -> None:
+    recipe = Recipe.constant({"rate": 0.2}).scheduled(
+        "rate", schedule("rate", shape, bounds=(0.05, 1.0), **SETTINGS[shape]), 10
+    )
+    values = [recipe.at(step)["rate"] for step in range(2000)]
+    assert values[10] == 0.2
+    assert min(values) == values[-1] == 0.05
+    assert recipe.set({"rate": 0.1}, 1999).at(1999)["rate"] == pytest.approx(0.1)
+
+
+def test_a_schedule_that_rises_ends_at_the_upper_bound() -> None:
+    recipe = Recipe.constant({"rate": 0.2}).scheduled(
+        "rate", schedule("rate", "exponential", bounds=(0.05, 1.0), rate=1.5), 0
+    )
+    assert recipe.at(100)["rate"] == 1.0
+
+
 def test_a_new_schedule_begins_where_the_old_one_has_come_to() -> None:
     first = scheduled("exponential", 0.2)
     second = first.scheduled("rate", schedule("rate", "cosine", over=10), 20)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tuner.cli import cli
 from tuner.supervisor import (
     Facts,
     Series,
@@ -372,7 +373,7 @@ def test_a_slow_run_without_a_direction_is_offered_a_branch() -> None:
     scores = {"train_loss": slow_run().scores["train_loss"]}
     advice = diagnose(slow_run(scores=scores))[0]
     assert (advice.symptom, advice.verb) == ("slow", "fork")
-    assert advice.command.startswith("tuner fork one learning_rate=0.3162 ")
+    assert advice.command.startswith("tuner fork one --set learning_rate=0.3162 ")
     assert "direction unknown" in advice.sentence
 
 
@@ -508,6 +509,20 @@ def test_what_is_lost_of_a_long_way_is_too_little_to_act_on() -> None:
     assert diagnose(some_facts(steep))[0].urgency != "none"
 
 
+def test_a_fall_within_the_noise_is_not_called_slow() -> None:
+    for seed in range(20):
+        values = 0.92 - 1e-4 * np.arange(300) + noise(300, size=0.04, seed=seed)
+        assert "slow" not in [each.symptom for each in diagnose(some_facts(values))]
+
+
+def test_a_hairs_breadth_below_the_level_before_a_change_is_no_verdict() -> None:
+    values = np.concatenate([np.linspace(0.5, 0.8083, 80), np.full(120, 0.80825), np.full(200, 0.808)])
+    facts = an_accuracy(values, last_change_step=200, previous_settings={"learning_rate": 0.2, "beta": 0.9})
+    assert "worse" not in [each.symptom for each in diagnose(facts)]
+    values[200:] = 0.75
+    assert "worse" in [each.symptom for each in diagnose(replace(facts, scores={"accuracy": a_series(values)}))]
+
+
 def test_the_why_of_a_command_names_the_symptom_alone() -> None:
     advice = diagnose(slow_run())[0]
     assert shlex.split(advice.command)[-1] == "train_loss falls slowly"
@@ -554,6 +569,10 @@ def test_any_curve_gets_advice_whose_command_says_what_its_values_say(
     )  # fmt: skip
     said = diagnose(facts)
     assert said
+    for advice in said:  # the shell takes every command as it stands
+        for command in filter(None, advice.command.split(" && ")):
+            _, verb, *words = shlex.split(command)
+            cli.commands[verb].make_context(verb, words).close()
     for advice in said:
         words = shlex.split(advice.command)
         assert (advice.verb == "none") == (advice.command == "")

@@ -30,7 +30,10 @@ _LEAST = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """One parameter's value as a function of the step: `value` at `since`, falling in the given shape afterwards."""
+    """One parameter's value as a function of the step: `value` at `since`, falling in the given shape afterwards.
+
+    `least` and `most` are the bounds of its space, None where there are none: there it stays once it has come to them.
+    """
 
     shape: Shape
     value: float
@@ -39,9 +42,17 @@ class Schedule:
     every: int = 1
     over: int = 1
     floor: float = 0.0
+    least: float | None = None
+    most: float | None = None
 
     def at(self, step: int) -> float:
         """The effective value while `step` steps are done; before `since`, the value it starts from."""
+        value = self.unbounded(step)
+        value = value if self.least is None else max(value, min(self.least, self.value))
+        return value if self.most is None else min(value, max(self.most, self.value))
+
+    def unbounded(self, step: int) -> float:
+        """What the shape alone gives."""
         t = step - self.since
         if t <= 0:
             return self.value
@@ -63,8 +74,12 @@ class Schedule:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def schedule(parameter: str, shape: str, **given: float) -> Schedule:
+def schedule(
+    parameter: str, shape: str, *, bounds: tuple[float | None, float | None] = (None, None), **given: float
+) -> Schedule:
     """Checks what was asked for; where it begins, and at which value, is settled when it takes effect.
+
+    `bounds` are those of the parameter in its space.
 
     Unknown words and impossible numbers are a `SettingsError`.
     """
@@ -83,7 +98,8 @@ def schedule(parameter: str, shape: str, **given: float) -> Schedule:
         if math.isnan(number):
             raise SettingsError(f"{parameter}: {shape} needs {word}=STEPS, the number of steps it takes.")
     whole = {word: int(number) for word, number in settled.items() if word in ("over", "every")}
-    return Schedule(shape=cast(Shape, shape), value=math.nan, since=0, **{**settled, **whole})  # type: ignore[arg-type]
+    drawn = Schedule(shape=cast(Shape, shape), value=math.nan, since=0, **{**settled, **whole})  # type: ignore[arg-type]
+    return replace(drawn, least=bounds[0], most=bounds[1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +125,7 @@ class Recipe:
         schedules = dict(self.schedules)
         for name, value in changes.items():
             if name in schedules:
-                now = schedules[name].at(step)
+                now = schedules[name].unbounded(step)
                 factor = value / now if now else math.inf
                 if not math.isfinite(factor):
                     raise SettingsError(

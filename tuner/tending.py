@@ -366,7 +366,15 @@ class RunSteering:
         whole = isinstance(dimension, Parameter) and dimension.type == "integer"
         if whole or isinstance(value, bool) or not isinstance(value, int | float):
             raise SettingsError(f"{name} is {value!r}: only a number that need not be whole can follow a schedule.")
-        return {name: None if shape == "constant" else schedule(name, shape, **given.get("shape_settings", {}))}
+        if shape == "constant":
+            return {name: None}
+        asked: Mapping[str, Any] = given.get("shape_settings", {})
+        bounds: tuple[float | None, float | None] = (None, None)
+        if isinstance(dimension, Parameter):
+            bounds = dimension.low, dimension.high
+            if "floor" in asked:
+                dimension.check(asked["floor"])
+        return {name: schedule(name, shape, bounds=bounds, **asked)}
 
     def _expected(self, coordinator: Coordinator, trial: Trial, given: Mapping[str, Any]) -> None:
         """Two people cannot overwrite one another unknowingly: whoever says what they saw must have seen the latest."""

@@ -27,6 +27,7 @@ class Watch:
         self._curves: dict[str, Curve] = dict(curves or {})
         self._segment = segment
         self._said: set[tuple[object, ...]] = set()
+        self._standing: tuple[tuple[object, ...], int] | None = None  # what was found, and since which step
 
     def take(self, record: Reported, trial: Trial) -> None:
         """Adds a flush of reports of the head; where that went back, what lies after is no longer on it."""
@@ -41,6 +42,15 @@ class Watch:
                 curve = self._curves[name] = Curve()
             curve.add(step, value)
 
+    def _stands(self, asked: tuple[object, ...], window: tuple[int, int]) -> bool:
+        """Whether the same was found at every look while a fifth of what it stands on was new.
+
+        Whoever looks twice a second finds in noise what a single look finds one time in twenty.
+        """
+        if self._standing is None or self._standing[0] != asked:
+            self._standing = asked, window[1]
+        return window[1] - self._standing[1] >= (window[1] - window[0]) / 5
+
     def look(self, study: StudyState, trial: Trial) -> list[Advice]:
         """What the supervisor says now, most urgent first."""
         return diagnose(facts(study, trial, self._curves, self._space))
@@ -49,10 +59,11 @@ class Watch:
         """The most urgent advice, if it asks for something that was not asked for since the last change."""
         first = self.look(study, trial)[0]
         if first.urgency == "none":
+            self._standing = None
             return None
         onset = first.window[0] if first.symptom == "spike" else None  # a second one is news
         asked = (first.symptom, first.verb, *first.settings.items(), first.revert_step, onset)
-        if asked in self._said:
+        if asked in self._said or (first.urgency == "consider" and not self._stands(asked, first.window)):
             return None
         self._said.add(asked)
         return first

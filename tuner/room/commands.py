@@ -111,6 +111,8 @@ def _command(tokens: list[str], run: str) -> Command:
         token = rest.pop(0)
         name, equals, text = token.partition("=")
         option = name.removeprefix("--")
+        if token == "--set":
+            continue  # as `fork` has it in the shell: what follows is name=value
         if option == "why":
             why = text if equals else " ".join(rest[:1] if name.startswith("--") else rest)
             rest = rest[1:] if name.startswith("--") and not equals else [] if not equals else rest

@@ -144,5 +144,6 @@ def command_of(study: str, verb: Verb, settings: Mapping[str, Any], step: int | 
         return f"{back} && {set_}" if set_ else back
     if verb == "fork":
         at = "" if step is None else f" --step {step}"
-        return f"tuner fork {name} {values}{at} {because}"
+        each = " ".join(f"--set {shlex.quote(f'{key}={value}')}" for key, value in settings.items())
+        return f"tuner fork {name} {each}{at} {because}"
     return set_ if verb == "set" else ""

@@ -132,7 +132,7 @@ class _Case:
             return self._go_back(found) if found.word == "worse" else None
         worth = facts.worth()  # and not a train loss, whose meaning a change of regularisation shifts
         found = verdict(worth, worth, change_step=self.change, cool_off=self.two_windows, comparison="earlier")
-        if found.word != "worse":
+        if found.word != "worse" or (found.size and worth.where(is_sane(worth.values)).is_slight(found.size)):
             return None
         if not self._noisier() or now.word == "worsening":
             return self._go_back(found)

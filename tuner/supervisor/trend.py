@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, inf, nan, sqrt
+from math import ceil, copysign, inf, nan, sqrt
 from typing import Literal, TypeAlias
 
 import numpy as np
 
 from tuner.supervisor.series import (
     BLOCKS,
+    MAD_TO_SD,
     Array,
     Series,
     autocorrelation_time,
@@ -20,6 +21,7 @@ from tuner.supervisor.series import (
 TrendWord: TypeAlias = Literal["improving", "worsening", "flat", "unknown"]
 
 STUDENT_95 = 1.8595  # one-sided 95 % of Student's t with 8 degrees of freedom: ten block means less a line
+_JUMPS = 2.0
 MIN_REPORTS = 2 * BLOCKS
 
 
@@ -62,7 +64,7 @@ def trend(series: Series, *, smallest_gain: float | None = None, steps_left: int
     correlation = kept_correlation(tau, length)
     error *= sqrt((1 + correlation) / (1 - correlation))
     low, high = (slope - STUDENT_95 * error) / per_step, (slope + STUDENT_95 * error) / per_step
-    t = series.told(float(slope / error if error else np.sign(slope) * inf))
+    t = series.told(slope / error if error else copysign(inf, slope) if slope else 0.0)
     word, why = _word(series, low, high, smallest_gain, steps_left)
     return Trend(word=word, slope=slope / per_step, low=low, high=high, tau=tau,
                  statistic=("t of the slope of ten block means", t), threshold=STUDENT_95, why=why)  # fmt: skip
@@ -71,12 +73,13 @@ def trend(series: Series, *, smallest_gain: float | None = None, steps_left: int
 def bend(series: Series, now: Trend) -> float:
     """The pace now over the mean pace since the first report: 1 on a straight stretch, towards 0 once a curve has bent.
 
-    Needs no floor of the loss. 0 where the curve has not fallen at all.
+    Needs no floor of the loss. 0 where the curve has not fallen at all, or no further than it jumps between reports.
     """
     edge = series.edge
     fallen = float(np.median(series.values[:edge]) - np.median(series.values[-edge:]))
     steps = float(series.steps[-1] - series.steps[0]) * (1 - edge / len(series))
-    return -now.slope * steps / fallen if fallen > 0 and steps > 0 else 0.0
+    jumps = MAD_TO_SD * float(np.median(np.abs(np.diff(series.values)))) if len(series) > 1 else 0.0
+    return -now.slope * steps / fallen if fallen > max(0.0, _JUMPS * jumps) and steps > 0 else 0.0
 
 
 def _by_signs(means: Array, tau: float, per_step: float, series: Series) -> Trend:

@@ -36,6 +36,8 @@ class ChangeVerdict:
     threshold: float
     blocks: int
     why: str
+    size: float = 0.0
+    """The mean of the differences; above 0 is worse."""
 
     @property
     def keeps(self) -> Literal["new", "old"]:
@@ -115,7 +117,8 @@ def _tested(means: Array) -> ChangeVerdict:
     sure = "not enough to be sure" if word == "inconclusive" else "more than chance explains, however often one looks"
     why = f"{abs(total) / len(means):.3g} {_sense(total)} on average of {len(means)} blocks, {sure}"
     return ChangeVerdict(word=word, statistic=("sum of paired differences in standard errors", total / (error or 1.0)),
-                         threshold=bound / (error or 1.0), blocks=len(means), why=why)  # fmt: skip
+                         threshold=bound / (error or 1.0), blocks=len(means), why=why,
+                         size=total / len(means))  # fmt: skip
 
 
 def _steady(differences: Array, length: int) -> ChangeVerdict | None:
@@ -135,7 +138,7 @@ def _steady(differences: Array, length: int) -> ChangeVerdict | None:
     word = _sense(float(means.sum()))
     why = f"{least:.3g} {word} at the least, {ratio:.2g} times the range in which the difference moves"
     return ChangeVerdict(word=word, statistic=("least block difference over their range", ratio), threshold=STEADY,
-                         blocks=len(differences) // length, why=why)  # fmt: skip
+                         blocks=len(differences) // length, why=why, size=float(means.mean()))  # fmt: skip
 
 
 def _sense(total: float) -> Literal["better", "worse"]:
