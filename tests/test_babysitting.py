@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 import tuner
 from tuner import Space, integer, log
+from tuner.cli import pages
 from tuner.errors import IdentityMismatch, SettingsError, StudyError, StudyNotFound
 from tuner.handle import RunHandle
+from tuner.logbook import logbook
 from tuner.run import Run
 from tuner.study import Segment
 
@@ -86,6 +89,15 @@ def rises_or_falls(run: Run) -> None:
         each.total += 0.01 if run.params["rate"] <= 1.0 else -0.2
         run.report(total=each.total)
         time.sleep(0.01)
+
+
+def breaks_above_one(run: Run) -> None:
+    each = Sum()
+    run.state(each)
+    for step in run.steps(1_000_000):
+        each.total += 1.0
+        run.report(total=float("nan") if run.params["rate"] > 1.0 and step > 25 else each.total)
+        time.sleep(0.005)
 
 
 def settles(run: Run) -> None:
@@ -259,7 +271,7 @@ def test_every_shape_of_schedule_is_followed_step_by_step(babysit: Babysit, pati
     frame = study.reports
     rates = dict(frame[frame["name"] == "rate"][["step", "value"]].itertuples(index=False, name=None))
     assert reply.step is not None
-    assert reply.detail == "rate from 1.0 on"
+    assert reply.detail.startswith(f"rate from 1.0 on, {shape} ")
     assert rates[reply.step + 1] == 1.0
     for step in range(reply.step, 100):
         assert rates[step + 1] == trial.recipe.at(step)["rate"]
@@ -378,6 +390,44 @@ def test_the_supervisor_says_once_what_went_wrong_and_forgets_it_once_the_run_we
     assert handle.revert().state == "applied"
     handle.wait(30).close()
     assert sum("diverged" in text for text in advice(handle)) == 1
+
+
+def test_a_divergence_that_was_set_back_is_not_taken_up_again_by_undo(babysit: Babysit) -> None:
+    handle = babysit(breaks_above_one)
+    handle.set(rate=5.0, at=20)
+    handle.wait(30).close()
+    assert state_of(handle) == "diverged"
+    assert handle.revert().state == "applied"
+    with pytest.raises(StudyError, match="nothing that was given up after step 20 is kept"):
+        handle.undo()
+    handle.stop()
+
+
+def test_a_change_for_a_step_to_come_is_shown_until_then_and_told_of_if_it_never_came(babysit: Babysit) -> None:
+    handle = babysit(adds_on, space=SPACE)
+    assert handle.set(rate=2.0, at=900_000, why="when it is warm").detail == "takes effect at step 900000"
+    assert "which lies beyond the 1000000 of the loop" in handle.set(rate=3.0, at=2_000_000).detail
+    console = Console(width=120)
+    with closing(handle.study) as study, console.capture() as shown:
+        console.print(pages.run(study, running=True))
+    assert "step 900000, to come" in shown.get()
+    assert "set by " in shown.get()
+    handle.stop()
+    with closing(handle.wait(10)) as study:
+        story = logbook(study)
+    assert story.count("had asked for a set, which never took effect: the run ended before it took effect") == 2
+
+
+def test_a_schedule_stays_within_the_space(babysit: Babysit) -> None:
+    handle = babysit(adds_on, space=SPACE)
+    with pytest.raises(StudyError, match=r"rate: must lie from 0.001 to 10, got 99"):
+        handle.schedule("rate", "cosine", over=10, floor=99)
+    handle.schedule("rate", "exponential", rate=0.5)
+    wait_until(lambda: steps_of(handle) > 60)
+    handle.stop()
+    with closing(handle.wait(10)) as study:
+        rates = study.reports.query("name == 'rate'")["value"]
+    assert rates.min() == rates.iloc[-1] == 0.001
 
 
 def test_a_run_is_flat_for_whoever_says_what_gain_is_worth_the_rest(babysit: Babysit) -> None:

@@ -148,6 +148,10 @@ class _Book:
             if answer is not None and answer.state == "applied" and (text := self._done(request, answer)):
                 step = self.trial.steps if answer.step is None else answer.step
                 yield _Entry(at=answer.at, step=step, text=f"{text}{prose.because(request.why)}")
+            elif answer is not None and answer.state == "expired":
+                asked = f"{prose.who(request.by)} had asked for a {request.verb}, which never took effect"
+                step = self.trial.steps if answer.step is None else answer.step
+                yield _Entry(at=answer.at, step=step, text=f"{asked}: {prose.safe(answer.detail)}.")
         for end in self.study.records(TrialEnded):
             yield _Entry(at=end.at, step=end.step, text=self._ended(end))
 

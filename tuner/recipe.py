@@ -69,6 +69,11 @@ class Schedule:
                 share = min(1.0, t / self.over)
                 return self.floor + (self.value - self.floor) * 0.5 * (1.0 + math.cos(math.pi * share))
 
+    def __str__(self) -> str:
+        """As one would ask for it."""
+        words = [word for word in _NEEDS[self.shape] if word != "floor" or self.floor]
+        return " ".join([self.shape, *(f"{word}={getattr(self, word):.4g}" for word in words)])
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
         return {name: getattr(self, name) for name in self.__slots__}

@@ -92,7 +92,7 @@ class RunSteering:
         if desk is None and trial.state == "paused":
             self._unmanned(coordinator, trial, request)
             return
-        record_answer(coordinator, request.request, "accepted", "", trial.steps)
+        record_answer(coordinator, request.request, "accepted", _when(trial, request), trial.steps)
         if desk is not None and desk.started_at is not None:
             coordinator.tell(desk.name, command)
 
@@ -212,6 +212,14 @@ class RunSteering:
             last = _last_change(trial)
             before = last.segment - 1 if last.cause == "revert" else _parent(trial, last).segment
             checkpoint = _newest_of(coordinator, trial, before)
+            if (
+                last.cause == "revert"
+                and checkpoint.segment in trial.head_limits()
+                and checkpoint.step <= last.from_step
+            ):
+                raise Refused(
+                    f"nothing that was given up after step {last.from_step} is kept, so there is nothing to return to"
+                )
         else:
             checkpoint = _chosen(coordinator, trial, given)
         if coordinator.shelf is None:
@@ -340,8 +348,8 @@ class RunSteering:
             return None
         if self._space[name].changes == "never":
             raise SettingsError(
-                f"{name} is built into the model and cannot change while it trains (its space says so). "
-                "Start another run with it."
+                f"{name} is built into the model and cannot change while it trains: so its space says, as it does of "
+                'every whole number without changes = "live". Start another run with it.'
             )
         return self._space[name]
 
@@ -416,9 +424,16 @@ def _requests_of(trial: Trial, cause: Cause) -> list[str]:
 def _change(event: Changed, name: str) -> str:
     """What became of a setting; a schedule begins at the value that was there."""
     before, now = event.before[name], event.read_back[name]
+    each = event.recipe.schedules.get(name)
+    shape = "" if each is None or each.since != event.step else f", {each}"
     if before != now:
-        return f"{name} {before!r} → {now!r}"
-    return f"{name} from {now!r} on" if name in event.recipe.schedules else f"{name} stays {now!r}"
+        return f"{name} {_short(before)} → {_short(now)}{shape}"
+    return f"{name} from {_short(now)} on{shape}" if each is not None else f"{name} stays {_short(now)}"
+
+
+def _short(value: Any) -> str:
+    """A value as one would write it; what a schedule has come to, to six digits."""
+    return f"{value:.6g}" if isinstance(value, float) and len(repr(value)) > 8 else repr(value)
 
 
 def _instead(asked: Request | Requested, step: int) -> str:
@@ -443,6 +458,15 @@ def _check_step(trial: Trial, given: Mapping[str, Any]) -> None:
         raise SettingsError(f"step {at} is over: the run has come to step {trial.steps}. Leave `at` out for now.")
 
 
+def _when(trial: Trial, request: Requested) -> str:
+    """When a change for a step to come takes effect; empty: between this step and the next."""
+    at = request.arguments.get("at")
+    if at is None:
+        return ""
+    beyond = trial.planned is not None and at >= trial.planned
+    return f"takes effect at step {at}" + (f", which lies beyond the {trial.planned} of the loop" if beyond else "")
+
+
 def _parent(trial: Trial, segment: Segment) -> Segment:
     return trial.segment(-1 if segment.parent is None else segment.parent)
 
@@ -457,7 +481,7 @@ def _last_change(trial: Trial) -> Segment:
     for segment in reversed(trial.path()):
         if segment.cause in ("adjust", "revert"):
             return segment
-    raise Refused("there is nothing to undo: no adjustment and no revert lies on the head")
+    raise Refused("there is nothing to undo or to go back before: no adjustment and no revert lies on the head")
 
 
 def _chosen(coordinator: Coordinator, trial: Trial, given: Mapping[str, Any]) -> Checkpoint:

@@ -77,7 +77,7 @@ def told(reply: Reply) -> str:
     if reply.state == "applied":
         return f"{reply.detail or 'done'}{where}"
     if reply.state == "accepted":
-        return f"{reply.verb} accepted{where}: it is on record, and takes effect between two steps"
+        return f"{reply.verb} accepted{where}: it is on record, and {reply.detail or 'takes effect between two steps'}"
     return f"{reply.verb} {reply.state}{where}" + (f": {reply.detail}" if reply.detail else "")
 
 

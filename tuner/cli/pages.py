@@ -69,6 +69,8 @@ def ways_on(study: StudyState) -> str:
         return f"watch it: tuner watch {name} · change it: tuner set {name} NAME=VALUE"
     if not study.kept(trial):
         return "it cannot go on, for there is no checkpoint of it: begin anew under another name"
+    if trial.state == "diverged":
+        return f"go back: tuner revert {name}"
     mended = ", once what failed is mended" if trial.state == "failed" else ""
     return f"go on{mended}: tuner extend {name} STEPS"
 
@@ -92,6 +94,7 @@ def run(study: Study, *, running: bool) -> RenderableType:
     if len(curve) > 1:
         parts += [Text(), *_plot(state.objective, list(curve.steps), list(curve.scores))]
     parts += [Text(), _rows(_stretch(found, each) for each in found.segments)]
+    parts += [_rows(planned)] if (planned := list(_to_come(state))) else []
     if kept := state.kept(found):
         parts += [Text(), _rows(_checkpoint(each, study.place.folder) for each in kept)]
     if said := list(study.records(Noted))[-_NOTES:]:
@@ -159,6 +162,16 @@ def _origin(found: Trial) -> str:
     words += [f"seed {found.seed}", *_trained(found)]
     words += [f"on {found.node}"] if found.node else []
     return ", ".join(words) + (f"; {found.segments[0].why}" if found.segments and found.segments[0].why else "")
+
+
+def _to_come(study: StudyState) -> Iterator[tuple[str, str]]:
+    """What was accepted for a step to come."""
+    for each in study.requests.values():
+        at = each.arguments.get("at")
+        if each.state == "accepted" and at is not None:
+            values = each.arguments.get("values") or {each.arguments.get("parameter"): each.arguments.get("shape")}
+            told = ", ".join(f"{name} {value}" for name, value in values.items())
+            yield f"step {at}, to come", f"{each.verb} by {each.by}: {told}" + (f" ({each.why})" if each.why else "")
 
 
 def _score(study: StudyState, found: Trial) -> Iterator[RenderableType]:

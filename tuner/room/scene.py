@@ -267,7 +267,7 @@ class Scene:
         ]
         for name in {**parent.schedules, **recipe.schedules}:
             old, new = parent.schedules.get(name), recipe.schedules.get(name)
-            if (old is None) != (new is None) or (old is not None and new is not None and old.shape != new.shape):
+            if _course(old) != _course(new):
                 changes.append(f"{name} {'constant' if new is None else schedule_in_words(new, opened_at=step)}")
         return ", ".join(changes)
 
@@ -341,10 +341,12 @@ def schedule_in_words(each: Schedule, opened_at: int | None = None) -> str:
     >>> schedule_in_words(Schedule(shape="cosine", value=0.1, since=40, over=2000))
     'cosine over=2000 since step 40'
     """
-    needs = {"staircase": ("rate", "every"), "cosine": ("over", "floor")}.get(each.shape, ("rate",))
-    words = [f"{word}={number(getattr(each, word))}" for word in needs if word != "floor" or each.floor]
-    since = "" if each.since == opened_at else f" since step {each.since}"
-    return f"{each.shape} {' '.join(words)}{since}"
+    return f"{each}" if each.since == opened_at else f"{each} since step {each.since}"
+
+
+def _course(each: Schedule | None) -> tuple[object, ...]:
+    """What makes a schedule another one; a `set` under it moves its value alone."""
+    return () if each is None else (each.shape, each.since, each.rate, each.every, each.over)
 
 
 def age(at: float) -> float:
