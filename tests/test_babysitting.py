@@ -430,6 +430,34 @@ def test_a_schedule_stays_within_the_space(babysit: Babysit) -> None:
     assert rates.min() == rates.iloc[-1] == 0.001
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"level": "loud"}, "level must be 'advise' or 'off', got 'loud'"),
+        ({"executor": "slurm"}, "executor must be 'ray' or 'local', got 'slurm'"),
+        ({"goal": "up"}, "goal must be 'maximize' or 'minimize', got 'up'"),
+        ({"revert": "sideways"}, "revert must be 'in place' or 'reenter', got 'sideways'"),
+        ({"params": "rate=0.5"}, "params must be a mapping of names to values, got 'rate=0.5'"),
+    ],
+)
+def test_words_that_babysit_does_not_know_are_refused_before_anything_starts(
+    babysit: Babysit, tmp_path: Path, given: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(SettingsError, match=told):
+        babysit(**given)
+    assert not (tmp_path / "results" / "one").exists()
+
+
+def test_an_objective_that_is_never_reported_is_asked_for_after_twenty_steps(babysit: Babysit) -> None:
+    handle = babysit(adds_on, objective="totl")
+    wait_until(lambda: steps_of(handle) > 40)
+    handle.stop()
+    with closing(handle.wait(10)) as study:
+        (said,) = [text for text in study.notes["text"] if "was reported" in text]
+    assert said.startswith("no 'totl' was reported in 20 steps, and a trial that ends without it has failed")
+    assert said.endswith("reported: total, rate. Did you mean total?")
+
+
 def test_a_run_is_flat_for_whoever_says_what_gain_is_worth_the_rest(babysit: Babysit) -> None:
     handle = babysit(settles, smallest_gain=0.01)
     other = babysit(settles, name="two")

@@ -411,6 +411,7 @@ def test_a_space_is_written_in_toml() -> None:
         ("[x]\nlow = 1\nhigh = 2", 'space.toml: x: scale is missing. Add scale = "log"'),
         ('[x]\nscale = "log"\nlow = 1', "space.toml: x: high is missing. Add high = 1.0"),
         ('[x]\ntype = "int"\nscale = "log"\nlow = 1\nhigh = 2', "space.toml: x: type='int' is unknown."),
+        ('[x]\nscale = "integer"\nlow = 1\nhigh = 9', "space.toml: x: a whole number is a type and not a scale"),
         ("[x]\nmin = 1\nmax = 2", "space.toml: x: key 'min' is unknown here. Did you mean low?"),
         ("[x]\nchoice = [1, 2]\nlow = 1", "space.toml: x: key 'low' is unknown here."),
         ("[x]\nchoice = []", "space.toml: x: choice has no options"),

@@ -51,6 +51,12 @@ def babysit(
     functions that carry values across steps outside `run.state`. Where the supervisor is sure that the objective gains
     less than `smallest_gain` until the end of the function's loop, it says that the run is flat.
     """
+    for word, given, known in (
+        ("executor", executor, ("ray", "local")), ("goal", goal, ("maximize", "minimize")),
+        ("revert", revert, ("in place", "reenter")), ("level", level, ("advise", "off")),
+    ):  # fmt: skip
+        if given not in known:
+            raise SettingsError(f"{word} must be {' or '.join(map(repr, known))}, got {given!r}.")
     place = Place.of(name, results, None)
     found = space if isinstance(space, Space) or space is None else Space.load(space)
     if place.database is not None and place.database.is_file():

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Literal, Protocol
 
 from tuner.checkpoints import State, load, restore, verify
-from tuner.errors import CheckpointError, TrainingError, TunerError
+from tuner.errors import CheckpointError, TrainingError, TunerError, did_you_mean
 from tuner.messages import (
     Adjust,
     Advance,
@@ -36,6 +36,8 @@ from tuner.recipe import Recipe
 from tuner.records import Row, TrialState
 from tuner.run import Run
 from tuner.saving import Saver
+
+_HEARD_BY = 20  # steps after which an objective that was never reported is asked for
 
 
 class Channel(Protocol):
@@ -91,6 +93,7 @@ class TrialDesk:
         self._pause_request = ""
         self._extra_steps = order.extra_steps
         self._first: dict[str, float] = {}
+        self._listens = order.trial == 0  # what holds for the first trial's reports holds for all
         self._saver = Saver(
             order, emit=channel.emit, warn=self._warn, now=channel.now, in_background=channel.background_writes
         )
@@ -142,6 +145,9 @@ class TrialDesk:
                     resumable=self._saver.possible, at=self._channel.now(),
                 )
             )  # fmt: skip
+        if self._listens and done >= self.order.from_step + _HEARD_BY:
+            self._listens = False
+            self._ask_for_the_objective()
         self._channel.passed(self.order.trial, done)
         if self.verdict is None:
             self._change_what_is_due()
@@ -382,6 +388,14 @@ class TrialDesk:
                     at=self._channel.now(),
                 )
             )  # fmt: skip
+
+    def _ask_for_the_objective(self) -> None:
+        objective = self._job.objective
+        if self._first and objective not in self._first:
+            self._warn(
+                f"no {objective!r} was reported in {_HEARD_BY} steps, and a trial that ends without it has failed; "
+                f"reported: {', '.join(self._first)}. {did_you_mean(objective, self._first)}"
+            )
 
     def _warn(self, text: str) -> None:
         self._channel.emit(Warned(trial=self.order.trial, step=self.done, text=text))

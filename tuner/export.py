@@ -22,7 +22,7 @@ def export(tables: Mapping[str, pd.DataFrame], to: Path, format: str = "csv") ->
     arguments) holds JSON text in csv and parquet, its text as it is where it is one.
     """
     if format not in _WRITE:
-        raise SettingsError(f"tables cannot be exported as {format!r}. {did_you_mean(format, _WRITE)}")
+        raise SettingsError(f"tables cannot be exported as {format!r}. {did_you_mean(format, [*_WRITE, 'markdown'])}")
     try:
         to.mkdir(parents=True, exist_ok=True)
         return [_write_whole(frame, to / f"{name}.{format}", _WRITE[format]) for name, frame in tables.items()]

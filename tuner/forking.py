@@ -98,6 +98,8 @@ def compare(one: Place, other: str) -> pd.DataFrame:
 
 def complete(space: Space | None, params: Settings | None, seed: int) -> dict[str, Any]:
     """The settings to begin with; what is not given is drawn from the space."""
+    if params is not None and not isinstance(params, Mapping):
+        raise SettingsError(f"params must be a mapping of names to values, got {params!r:.80}.")
     if space is None:
         if not params:
             raise SettingsError("babysit needs settings to begin with, or a space to draw them from.")

@@ -487,6 +487,8 @@ def _text(number: float) -> str:
 
 
 def _problem_of_words(parameter: Parameter) -> str | None:
+    if str(parameter.scale).startswith("int"):
+        return f'a whole number is a type and not a scale, got scale={parameter.scale!r}. Try type="integer".'
     if parameter.scale not in _SCALES:
         return f"scale={parameter.scale!r} is unknown. {did_you_mean(str(parameter.scale), _SCALES)}"
     if parameter.type not in ("float", "integer"):

@@ -498,6 +498,8 @@ def _chosen(coordinator: Coordinator, trial: Trial, given: Mapping[str, Any]) ->
     limits = trial.head_limits()
     on_head = [each for each in kept if each.segment in limits and _counts(each.step, limits[each.segment])]
     step = given.get("step")
+    if step is not None and (isinstance(step, bool) or not isinstance(step, int)):
+        raise SettingsError(f"step must be a whole number, got {step!r}.")
     if given.get("before") == "adjustment" or (given.get("before") is None and step is None):
         step = _last_change(trial).from_step
     eligible = [each for each in on_head if step is None or each.step <= int(step)]

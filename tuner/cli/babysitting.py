@@ -315,5 +315,6 @@ def _introduce(run: RunHandle, as_json: bool) -> None:
             return
         found = study.state.trials[0]
         how = found.segments[0].why if found.segments else found.why
+        how = f"from {found.parent.replace('@', ' at step ')}: {how}" if found.parent else how
         stands = f"{found.state}: {found.why}" if found.ended else f"trains, {how}"
         say(f"{run.name} {stands}\n{ways_on(study.state)}")
