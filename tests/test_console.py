@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -75,6 +75,7 @@ def test_durations_name_two_units_at_most(seconds: float) -> None:
 
 
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=1, max_size=200))
+@example([1.7e308, -1.7e308])
 def test_a_chart_keeps_within_its_frame(values: list[float]) -> None:
     lines = chart(values, width=40, height=5)
     assert len(lines) == 5

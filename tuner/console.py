@@ -103,9 +103,9 @@ def chart(values: Sequence[float], width: int = 60, height: int = 6) -> list[str
     means = [sum(group) / len(group) for group in groups]
     finite = [mean for mean in means if math.isfinite(mean)]
     low, high = min(finite, default=0.0), max(finite, default=0.0)
-    top = 8 * height
+    top, half = 8 * height, high / 2 - low / 2  # the whole of it may be more than a float holds
     levels = [
-        (1 + round((top - 1) * ((mean - low) / (high - low) if high > low else 0.5))) if math.isfinite(mean) else 0
+        (1 + round((top - 1) * ((mean / 2 - low / 2) / half if half else 0.5))) if math.isfinite(mean) else 0
         for mean in means
     ]
     return [

@@ -390,8 +390,7 @@ class TrialDesk:
             )  # fmt: skip
 
     def _ask_for_the_objective(self) -> None:
-        objective = self._job.objective
-        if self._first and objective not in self._first:
+        if self._first and (objective := self._job.objective) not in self._first:
             self._warn(
                 f"no {objective!r} was reported in {_HEARD_BY} steps, and a trial that ends without it has failed; "
                 f"reported: {', '.join(self._first)}. {did_you_mean(objective, self._first)}"
