@@ -21,7 +21,7 @@ from tuner.supervisor.series import (
 TrendWord: TypeAlias = Literal["improving", "worsening", "flat", "unknown"]
 
 STUDENT_95 = 1.8595  # one-sided 95 % of Student's t with 8 degrees of freedom: ten block means less a line
-_JUMPS = 2.0
+_JUMPS = 2.0  # times what neighbouring reports differ by: a fall within that is noise, and has no pace
 MIN_REPORTS = 2 * BLOCKS
 
 
