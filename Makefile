@@ -1,6 +1,7 @@
 # make demo         a real sweep over handwritten digits, in under three minutes
 # make panda-demo   one network babysat for fourteen short days, as the supervisor advises, in half a minute
 # make test         everything that must hold before a commit
+# make test-all     that, and what takes longer: coordinators killed at random, properties tried on many more examples
 #
 # All need make and Python 3.11 or later, and nothing else: what they install goes into .venv. Another Python, or
 # another folder: make demo PYTHON=python3.12 VENV=/tmp/venv
@@ -10,6 +11,9 @@ VENV ?= .venv
 TRIALS ?= 48
 DAYS ?= 14
 PYTEST ?= $(VENV)/bin/pytest
+# Tests run side by side, but for those that share a Ray cluster: these run one after another.
+WORKERS ?= 2
+SIDE_BY_SIDE := --numprocesses $(WORKERS) --dist loadgroup
 
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 TUNER := $(VENV)/bin/tuner
@@ -18,11 +22,11 @@ DAYS_OF_A_PANDA := $(VENV)/bin/python examples/three_days.py --executor ray
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo panda-demo test lint fast picture benchmarks constraints clean
+.PHONY: help demo panda-demo test test-all long lint fast picture benchmarks constraints clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
-	@echo 'make lint | fast | picture | benchmarks | constraints | clean'
+	@echo 'make lint | fast | long | picture | benchmarks | constraints | clean'
 
 # ── what people run ─────────────────────────────────────────────────────────────────────────────
 
@@ -44,16 +48,22 @@ panda-demo: $(VENV)/.demo
 	@echo '  $(TUNER) fork panda-demo --set learning_rate=0.05 --as bolder'
 
 test: lint
-	$(PYTEST)
+	$(PYTEST) $(SIDE_BY_SIDE)
+
+test-all: test long
+
+# What `make test` leaves out, for patient machines.
+long: $(VENV)/.test
+	HYPOTHESIS_PROFILE=thorough $(PYTEST) -m "long or hypothesis" $(SIDE_BY_SIDE)
 
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 
-# Seconds instead of minutes: what needs no Ray.
+# Half the time: what needs no Ray.
 fast: $(VENV)/.test
-	$(PYTEST) -m "not ray"
+	$(PYTEST) -m "not ray and not long" $(SIDE_BY_SIDE)
 
 # The pictures of the README: the sweep of the demo, with a few more trials to see it zoom in, and the babysat run.
 picture: $(VENV)/.demo

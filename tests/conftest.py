@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from dataclasses import fields
 from typing import Any
 
+import pytest
+from hypothesis import HealthCheck, settings
+
 from tuner.study import StudyState
+
+pytest_plugins = ["processes"]
 
 # A shell starts what runs in its background deaf to Ctrl-C, and so would be all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes says how busy the machine is, and nothing about tuner.
+settings.register_profile(
+    "quick", max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("thorough", parent=settings.get_profile("quick"), max_examples=400, derandomize=False)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All that starts Ray runs in one process, one after another: side by side they would wait for one another."""
+    for item in items:
+        if item.get_closest_marker("ray") is not None:
+            item.add_marker(pytest.mark.xdist_group("ray"))
 
 
 def facts(state: StudyState) -> dict[str, Any]:

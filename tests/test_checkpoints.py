@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tuner.checkpoints import (
@@ -341,7 +341,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return saved(tmp_path_factory.mktemp("whole") / "a").path
 
 
-@settings(max_examples=150)
 @given(data=st.data())
 def test_damage_anywhere_either_loads_right_or_is_refused(whole: Path, data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:

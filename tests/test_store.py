@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tuner import records as rec
@@ -121,7 +121,6 @@ def same(one: Any, other: Any) -> bool:
 WRITTEN = [record for record in rec.TABLES.values() if record is not Requested]
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.data())
 @pytest.mark.parametrize("record", WRITTEN, ids=lambda record: record.__name__)
 def test_every_record_comes_back_as_it_was_written(memory: Store, record: type[Any], data: st.DataObject) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tuner.cli import cli
@@ -105,7 +105,6 @@ def test_a_window_holds_4_to_128_reports(reports: int, left: int | None) -> None
 # ── trend ───────────────────────────────────────────────────────────────────────────────────────
 
 
-@settings(deadline=None)
 @given(st.integers(0, 200), st.floats(0.01, 100), st.floats(-1e3, 1e3))
 def test_a_trend_turns_with_the_curve_and_knows_no_units(seed: int, scale: float, shift: float) -> None:
     values = noise(60, 0.3, seed=seed) - 0.03 * np.arange(60)
@@ -489,7 +488,6 @@ def test_a_score_to_be_maximised_is_told_in_its_own_sign_and_direction() -> None
     assert "below the 0.9 it began with" in together, together
 
 
-@settings(deadline=None, max_examples=40)
 @given(st.integers(0, 10**6), st.sampled_from([1.0, -1.0]))
 def test_a_mirrored_score_gets_the_same_advice(seed: int, way: float) -> None:
     values = np.cumsum(noise(120, size=0.1, seed=seed)) * 0.2 + way * np.arange(120) / 60
@@ -545,7 +543,6 @@ def test_the_train_loss_is_watched_first_then_another_loss_then_the_objective_ne
     assert (name, watched.values.tolist()) == ("dev_accuracy", [-1.0])
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     st.lists(st.floats() | st.floats(-2, 2), max_size=60),
     st.lists(st.floats(-10, 10), max_size=60),
