@@ -695,3 +695,12 @@ def test_a_person_in_a_terminal_of_80_by_24(run: RunHandle, tmp_path: Path) -> N
         ann.shows("exit code 0")
     finally:
         subprocess.run(["tmux", "-L", server, "kill-server"], capture_output=True, check=False)
+
+
+def test_a_drawing_that_fails_costs_no_more_than_the_drawing(view: View) -> None:
+    broken = replace(view.scores[0], lines=[replace(line, means=()) for line in view.scores[0].lines])
+    told = drawing.drawn(drawing.chart, broken, view, 60, 10).plain
+    assert told.startswith("chart cannot be drawn: ")
+    chart = Chart(id="first")
+    chart.show(broken, view)
+    assert "cannot be drawn" in chart.render().plain

@@ -31,7 +31,9 @@ from tuner.canvas import (
     set_score_axis,
     spans_decades,
 )
-from tuner.errors import StudyError
+from tuner.errors import StudyError, did_you_mean
+from tuner.insight.importance import importance_of
+from tuner.insight.model import Model
 from tuner.records import Goal
 from tuner.space import Choice, Parameter, Space
 from tuner.study import StudyState, Trial
@@ -47,14 +49,24 @@ if TYPE_CHECKING:
 MOST_CURVES = 1000
 """Beyond so many trials the best quarter of that number is drawn, and an even sample of the others."""
 
+_BAND_HIGH = (3.0, 2.4)  # inches of the panel of the best, and of that of all
+_NARROW = 0.4  # a band of less than this share of the axis is too narrow to read
+_FANS = (0.6180339887, 0.7548776662)  # golden ratios of one and two dimensions: neighbours fall apart
+_MOST_BOXES = 4
+
 _PALEST, _WHITENED = 0.85, 0.5  # viridis ends in a yellow that would draw the eye to the worst
 _OPEN: dict[str, Any] = dict(facecolors="none", edgecolors="#8c8c8c", linewidths=0.9)
 _CROSS: dict[str, Any] = dict(clip_on=False, marker="x", color="#8c8c8c", linewidths=1.0)
 
 
-def plot_all(study: StudyState, space: Space | None, folder: Path) -> list[Path]:
-    """Writes curves.png, scatter.png and progress.png into a folder, made when it is not there."""
-    figures = {"curves": curves(study), "scatter": scatter(study, space), "progress": progress(study)}
+def plot_all(
+    study: StudyState, space: Space | None, folder: Path, *, x: str | None = None, y: str | None = None
+) -> list[Path]:
+    """Writes curves.png, scatter.png and progress.png into a folder, made when it is not there.
+
+    `x` and `y` name the settings of the scatter plot's axes; `y` may be the objective.
+    """
+    figures = {"curves": curves(study), "scatter": scatter(study, space, x, y), "progress": progress(study)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return [save(figure, folder / f"{name}.png") for name, figure in figures.items()]
@@ -66,56 +78,67 @@ def plot_all(study: StudyState, space: Space | None, folder: Path) -> list[Path]
 
 
 def curves(study: StudyState) -> Figure:
-    """Every trial's head reports of the objective, by step; those pruned are faded, those diverged end in a cross."""
-    figure, axes = _blank()
+    """Every trial's head reports of the objective, by step; those pruned are faded, those diverged end in a cross.
+
+    Where the better half of the trials ends in a narrow band of all that was scored, the band has a panel of its own.
+    """
     view = _View(study)
     drawn = [(trial, points) for trial in view.sample() if len(points := _points(study, trial))]
+    drawn.sort(key=lambda pair: view.rank(pair[0]))
     up = study.goal == "maximize"
     sound = [points[:, 1] for trial, points in drawn if trial.state != "diverged"]
     scores = np.concatenate(sound or [points[:, 1] for _, points in drawn] or [np.empty(0)])
+    figure, axes = _blank()
     low, high = set_score_axis(axes, scores, study.goal, [points.min() if up else points.max() for points in sound])
-    _title(axes, view, f"{len(drawn):,} curves drawn" if len(study.searched()) > MOST_CURVES else "")
-    axes.set_xlabel("step")
+    told = f"{len(drawn):,} curves drawn" if len(study.searched()) > MOST_CURVES else ""
     if not drawn:
+        _title(axes, view, told)
         return _nothing(figure, axes, view)
-    count_in_whole_numbers(axes, "x")
-    axes.set_ylabel(study.objective, parse_math=False)
+    band = None if axes.get_yscale() == "log" else _top_band(view.scores, study.goal, (low, high))
+    if band is not None:
+        figure, (top, axes) = _stacked(*_BAND_HIGH)
+        set_score_axis(axes, scores, study.goal, [points.min() if up else points.max() for points in sound])
+        _draw_curves(top, view, drawn)
+        set_limits(top, "y", *band)
+        top.set_ylabel(f"{study.objective}, the best half", parse_math=False)
     shown = [(trial, np.clip(points, (-math.inf, low), (math.inf, high))) for trial, points in drawn]
-    _draw_curves(axes, view, sorted(shown, key=lambda pair: view.rank(pair[0])))
-    _add_colorbar(figure, axes, view)
+    _draw_curves(axes, view, shown)
+    _title(figure.axes[0], view, told)
+    axes.set_xlabel("step")
+    axes.set_ylabel(study.objective, parse_math=False)
+    count_in_whole_numbers(axes, "x")
+    _add_colorbar(figure, list(figure.axes), view)
     _add_legend(axes, view, _LINES)
     return figure
 
 
-def scatter(study: StudyState, space: Space | None) -> Figure:
-    """Scores over the first two numeric parameters on their own scales, with the rounds' boxes.
+def scatter(study: StudyState, space: Space | None, x: str | None = None, y: str | None = None) -> Figure:
+    """Scores over two settings on their own scales, with the rounds' boxes.
 
-    With one numeric parameter the score is the other axis; with none, scores stand above the first choice's options.
+    The two are those named, else those that matter most (`tuner explain`), else the first. With one setting, or where
+    `y` is the objective, the score is the other axis.
     """
     figure, axes = _blank()
     view = _View(study)
-    dimensions = list((space or {}).values())
-    numeric = [each for each in dimensions if isinstance(each, Parameter)][:2]
-    across = next(iter([*numeric, *dimensions]), None)
+    across, up = _axes_of(study, space or Space(), x, y)
     _title(axes, view)
     if across is None or not study.searched():
         return _nothing(figure, axes, view)
-    up = numeric[1] if len(numeric) == 2 else None
-    x = _places_of(across, study.searched())
     scores = np.array([view.score(trial) for trial in study.searched()])
-    _set_parameter_axis(axes, "x", across, x)
+    places = _places_of(across, study.searched(), _FANS[0])
+    _set_parameter_axis(axes, "x", across, places)
     if up is not None:
-        y = _places_of(up, study.searched())
-        _set_parameter_axis(axes, "y", up, y)
+        heights = _places_of(up, study.searched(), _FANS[1])
+        _set_parameter_axis(axes, "y", up, heights)
     else:
         low, high = set_score_axis(axes, scores[view.sound], study.goal)
         axes.set_ylabel(study.objective, parse_math=False)
         bad = low if study.goal == "maximize" else high
-        y = np.clip(np.where(np.isfinite(scores) & view.sound, scores, bad), low, high)
-    _draw_trials(axes, view, study.searched(), x, y)
-    if up is not None and isinstance(across, Parameter):
+        heights = np.clip(np.where(np.isfinite(scores) & view.sound, scores, bad), low, high)
+    _draw_trials(axes, view, study.searched(), places, heights)
+    if isinstance(up, Parameter) and isinstance(across, Parameter):
         _draw_boxes(axes, study, across, up)
-    _add_colorbar(figure, axes, view)
+    _add_colorbar(figure, [axes], view)
     _add_legend(axes, view, _MARKS)
     return figure
 
@@ -142,9 +165,44 @@ def progress(study: StudyState) -> Figure:
     best = _best_so_far(np.where(sound, scores, np.nan), study.goal)
     axes.step(order, np.clip(best, low, high), where="post", color=RED, linewidth=1.8, zorder=4, label="best so far")
     _mark_rounds(axes, begun, study.goal)
-    _add_colorbar(figure, axes, view)
+    _add_colorbar(figure, [axes], view)
     _add_legend(axes, view, _MARKS | {"best": dict(color=RED, linewidth=1.8, label="best so far")})
     return figure
+
+
+def _axes_of(
+    study: StudyState, space: Space, x: str | None, y: str | None
+) -> tuple[Parameter | Choice | None, Parameter | Choice | None]:
+    """The settings of a scatter plot's two axes; None where there is none, or the score takes its place."""
+    for word, name in (("x", x), ("y", y)):
+        if name is not None and name not in space and (word == "x" or name != study.objective):
+            raise StudyError(f"{word}={name!r} is no setting of {study.name}. {did_you_mean(name, space.names)}")
+    named = [name for name in (x, y) if name is not None]
+    order = [*named, *(name for name in _by_importance(study, space) if name not in named)] if len(named) < 2 else named
+    across = x if x is not None else next((name for name in order if name != y), None)
+    up = y if y is not None else next((name for name in order if name != across), None)
+    return (None if across is None else space[across]), (None if up is None or up not in space else space[up])
+
+
+def _by_importance(study: StudyState, space: Space) -> list[str]:
+    """The settings, those that matter most first; as declared, numbers first, where that cannot be told yet."""
+    declared = sorted(space, key=lambda name: not isinstance(space[name], Parameter))
+    if len(space) < 3:
+        return declared
+    model = Model.of_ranks(study, space)
+    shares = importance_of(model, study.objective, len(study.searched())).shares
+    return [each.parameter for each in shares] or declared
+
+
+def _top_band(scores: Floats, goal: Goal, limits: tuple[float, float]) -> tuple[float, float] | None:
+    """Between which scores the better half of the trials lies; None where the axis shows them well enough."""
+    if len(scores) < 2:
+        return None
+    middle, best = float(np.median(scores)), float(scores.max() if goal == "maximize" else scores.min())
+    margin = 0.08 * abs(best - middle)
+    if not 0 < abs(best - middle) + 2 * margin < _NARROW * (limits[1] - limits[0]):
+        return None
+    return min(best, middle) - margin, max(best, middle) + margin
 
 
 # ── what is seen ────────────────────────────────────────────────────────────────────────────────
@@ -291,10 +349,10 @@ def _side(parameter: Parameter, interval: tuple[float, float]) -> tuple[float, f
     return low, high
 
 
-def _places_of(dimension: Parameter | Choice, trials: Sequence[Trial]) -> Floats:
+def _places_of(dimension: Parameter | Choice, trials: Sequence[Trial], spread: float) -> Floats:
     """Where trials stand along a parameter's axis; those of one option, or of one of a few numbers, are fanned out."""
     values = [trial.params.get(dimension.name) for trial in trials]
-    fan = 0.5 * (np.arange(len(trials)) * 0.6180339887 % 1.0 - 0.5)  # golden ratio: neighbours fall apart
+    fan = 0.5 * (np.arange(len(trials)) * spread % 1.0 - 0.5)
     if isinstance(dimension, Choice):
         number = {repr(option): float(place) for place, option in enumerate(dimension.options)}
         return np.array([number.get(repr(value), math.nan) for value in values], dtype=np.float64) + fan
@@ -361,11 +419,14 @@ def _draw_trials(axes: Axes, view: _View, trials: Sequence[Trial], x: Floats, y:
 
 
 def _draw_boxes(axes: Axes, study: StudyState, across: Parameter, up: Parameter) -> None:
-    """The rounds' boxes, each one once, later ones darker, each named at a corner where no other name stands."""
+    """The first and the last round's boxes and two between, darker by time, each named where no other name stands."""
     from matplotlib.patches import Rectangle
 
     taken: list[tuple[float, float]] = []
-    rounds = [each for at, each in enumerate(study.rounds) if not at or each.box != study.rounds[at - 1].box]
+    moved = [each for at, each in enumerate(study.rounds) if not at or each.box != study.rounds[at - 1].box]
+    rounds = (
+        [moved[at] for at in sorted({round(at) for at in np.linspace(0, len(moved) - 1, _MOST_BOXES)})] if moved else []
+    )
     for place, each in enumerate(rounds):
         late = (place + 1) / len(rounds)
         (left, right), (bottom, top) = (_side(one, each.box.get(one.name, (0.0, 1.0))) for one in (across, up))
@@ -428,6 +489,13 @@ def _blank() -> tuple[Figure, Axes]:
     return figure, quiet(figure.add_subplot())
 
 
+def _stacked(*heights: float) -> tuple[Figure, list[Axes]]:
+    """A figure of quiet axes one above the other, that share their steps."""
+    figure = blank_figure(8.0, 1.2 + sum(heights))
+    panels = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
+    return figure, [quiet(axes) for axes in panels]
+
+
 def _title(axes: Axes, view: _View, more: str = "") -> None:
     """The study and its best in bold, what became of the others below."""
     study, best = view.study, view.study.best
@@ -457,7 +525,7 @@ def _nothing(figure: Figure, axes: Axes, view: _View) -> Figure:
     return figure
 
 
-def _add_colorbar(figure: Figure, axes: Axes, view: _View) -> None:
+def _add_colorbar(figure: Figure, axes: Sequence[Axes], view: _View) -> None:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LogNorm
 
@@ -465,7 +533,7 @@ def _add_colorbar(figure: Figure, axes: Axes, view: _View) -> None:
         return
     beyond = {"maximize": view.scores.min() < view.norm.vmin, "minimize": view.scores.max() > view.norm.vmax}
     side = {"maximize": "min", "minimize": "max"}[view.study.goal] if beyond[view.study.goal] else "neither"
-    bar = figure.colorbar(ScalarMappable(view.norm, view.colormap), ax=axes, extend=side, aspect=32, pad=0.02)
+    bar = figure.colorbar(ScalarMappable(view.norm, view.colormap), ax=list(axes), extend=side, aspect=32, pad=0.02)
     if isinstance(view.norm, LogNorm):
         set_log_ticks(bar.ax, "y", float(view.norm.vmin or 0), float(view.norm.vmax or 1))
     bar.outline.set_visible(False)

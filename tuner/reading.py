@@ -150,16 +150,22 @@ class Study:
         folder = Path(to) if to is not None else self.place.folder / "tables"
         return export(tables.build_all(self.state, self._store, self.space), folder, format)
 
-    def plot(self, to: str | Path | None = None) -> list[Path]:
-        """Draws curves, scatter and progress as PNG, of a babysat run its lineage; into its `plots` unless told."""
+    def plot(self, to: str | Path | None = None, *, x: str | None = None, y: str | None = None) -> list[Path]:
+        """Draws curves, scatter and progress as PNG, of a babysat run its lineage; into its `plots` unless told.
+
+        `x` and `y` name the two settings of the scatter plot, by default those that matter most; `y` may be the
+        objective.
+        """
         folder = Path(to) if to is not None else self.place.folder / "plots"
         if self.state.kind == "babysitting":
+            if x is not None or y is not None:
+                raise StudyError(f"{self.name} is a babysat run: its picture is its lineage, without x= and y=.")
             from tuner.lineage import plot_lineage
 
             return plot_lineage(self, folder)
         from tuner.plots import plot_all
 
-        return plot_all(self.state, self.space, folder)
+        return plot_all(self.state, self.space, folder, x=x, y=y)
 
     def explain(self, *, target_error: float = 0.0, more: int | None = None) -> Explanation:
         """What a sweep has learned, in words, numbers and pictures.

@@ -165,11 +165,15 @@ def export(name: str, format_: str, to: Path | None, results: Path, store: str |
         _list_files(study.export(format_, to), as_json)
 
 
-@verb("tuner plot night --to plots")
+@verb("tuner plot night --x learning_rate --y beta")
 @click.argument("name")
+@click.option("--x", metavar="SETTING", help="The scatter plot's horizontal axis. Default: what matters most.")
+@click.option("--y", metavar="SETTING", help="Its vertical axis; the objective works too. Default: what matters next.")
 @click.option("--to", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), help="Default: DIR/NAME/plots.")
 @study_options
-def plot(name: str, to: Path | None, results: Path, store: str | None, as_json: bool) -> None:
+def plot(
+    name: str, x: str | None, y: str | None, to: Path | None, results: Path, store: str | None, as_json: bool
+) -> None:
     """Draw a study's curves and settings as PNG files.
 
     Of a babysat run, its lineage: what it scored, what was changed, and what was given up.
@@ -177,7 +181,7 @@ def plot(name: str, to: Path | None, results: Path, store: str | None, as_json: 
     import tuner
 
     with closing(tuner.open(name, results=results, store=store)) as study:
-        _list_files(study.plot(to), as_json)
+        _list_files(study.plot(to, x=x, y=y), as_json)
 
 
 def _list_files(files: list[Path], as_json: bool) -> None:

@@ -48,7 +48,9 @@ class Chart(Widget):
 
     def render(self) -> Text:
         """The picture at the present size."""
-        return Text() if self._shown is None else drawing.chart(*self._shown, self.size.width, self.size.height)
+        if self._shown is None:
+            return Text()
+        return drawing.drawn(drawing.chart, *self._shown, self.size.width, self.size.height)
 
 
 class Tree(Widget):
@@ -62,7 +64,9 @@ class Tree(Widget):
 
     def render(self) -> Text:
         """The picture at the present size."""
-        return Text() if self.view is None else drawing.tree(self.view, self.size.width, self.size.height)
+        if self.view is None:
+            return Text()
+        return drawing.drawn(drawing.tree, self.view, self.size.width, self.size.height)
 
 
 class Room(App[None]):
@@ -161,9 +165,10 @@ class Room(App[None]):
             began = time.monotonic()
             try:
                 await self._look()
-            except TunerError as error:
-                if str(error) != trouble:
-                    trouble = str(error)
+            except Exception as error:  # the room stays whatever the record holds; the run knows nothing of it
+                told = str(error) if isinstance(error, TunerError) else f"{type(error).__name__}: {error}"
+                if told != trouble:
+                    trouble = told
                     self._say("error", trouble)
             await asyncio.sleep(max(_LOOK_EVERY_S, (time.monotonic() - began) / _LOOK_SHARE))
 
@@ -179,7 +184,7 @@ class Room(App[None]):
             prompt.remember(line)
         self._view = view
         self._draw_heading()
-        self.query_one("#settings", Static).update(drawing.settings(view))
+        self.query_one("#settings", Static).update(drawing.drawn(drawing.settings, view))
         charts = (self.query_one("#first", Chart), self.query_one("#second", Chart))
         for chart, score in zip(charts, view.scores, strict=False):
             chart.show(score, view)
@@ -205,12 +210,12 @@ class Room(App[None]):
     def _draw_heading(self) -> None:
         if self._view is not None:
             for heading in self.query("#heading").results(Static):  # none is left while the room closes
-                heading.update(drawing.heading(self._view, self.size.width))
+                heading.update(drawing.drawn(drawing.heading, self._view, self.size.width))
 
     def _draw_log(self) -> None:
         told = self._view.log if self._view is not None else ()
         entries = sorted((*told, *self._said), key=lambda entry: entry.at)
-        self.query_one("#entries", Static).update(drawing.log(entries))
+        self.query_one("#entries", Static).update(drawing.drawn(drawing.log, entries))
 
     def _say(self, kind: str, text: str) -> None:
         self._said.append(Entry(at=time.time(), kind=kind, text=text))

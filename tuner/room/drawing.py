@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import plotext  # type: ignore[import-untyped]
 from rich.text import Text
@@ -25,6 +26,14 @@ _MARKS = {"adjust": "orange", "revert": "magenta", "retry": "red"}
 _HEAD, _BAND, _GIVEN_UP = "cyan+", "blue", "gray"
 # A score that falls by more than this factor is drawn on a log scale.
 _DECADES = 30.0
+
+
+def drawn(draw: Callable[..., Text], *arguments: Any) -> Text:
+    """What `draw` makes of its arguments, or in its place why it failed: a drawing costs no more than itself."""
+    try:
+        return draw(*arguments)
+    except Exception as error:  # whatever it is, the room stays
+        return Text(f"{draw.__name__} cannot be drawn: {type(error).__name__}: {error}", style="red")
 
 
 # ── words ───────────────────────────────────────────────────────────────────────────────────────
@@ -183,12 +192,11 @@ def _marks(view: View, low: float) -> None:
 def _axes(width: int, height: int, last: int, low: float, high: float, *, logarithmic: bool) -> None:
     plotext.axes_color("default")
     plotext.ticks_color("default")
-    steps = ticks(0, last, max(3, width // 12))
-    whole = [step for step in steps if step == int(step)]
+    whole = [step for step in ticks(0, last, max(3, width // 12)) if step == int(step)]
     plotext.xticks(whole, [str(int(step)) for step in whole])
     rows = max(2, height // 3)
     places = log_ticks(low, high, rows) if logarithmic else ticks(low, high, rows)
-    plotext.yticks(places, [number(10**place if logarithmic else place, 3) for place in places])
+    plotext.yticks(places, labels([10**place for place in places] if logarithmic else places))
 
 
 def _limits(values: Sequence[float]) -> tuple[float, float]:
@@ -202,20 +210,25 @@ def _limits(values: Sequence[float]) -> tuple[float, float]:
 
 
 def ticks(low: float, high: float, count: int) -> list[float]:
-    """At most about `count` round numbers between the two.
+    """At most about `count` round numbers between the two, and two at least, however close they lie.
 
     >>> ticks(0, 100, 4)
     [0.0, 50.0, 100.0]
+    >>> ticks(0.9812, 0.9876, 2)
+    [0.982, 0.984, 0.986]
     """
-    rough = (high - low) / count
-    decade = 10.0 ** math.floor(math.log10(rough))
-    size = next(factor * decade for factor in (1.0, 2.0, 5.0, 10.0) if factor * decade >= rough)
-    first = math.ceil(low / size)
-    return [round(place * size, 12) for place in range(first, math.floor(high / size) + 1)]
+    decade = math.floor(math.log10((high - low) / count)) + 1
+    for exponent in (decade - 2, decade - 1, decade):
+        for factor in (1, 2, 5):
+            size = factor * 10.0**exponent
+            places = range(math.ceil(low / size), math.floor(high / size) + 1)
+            if 2 <= len(places) <= max(count, 3):
+                return sorted({min(max(float(f"{place * factor}e{exponent}"), low), high) for place in places})
+    return [low, high]  # closer than floats of their size tell apart
 
 
 def log_ticks(low: float, high: float, count: int) -> list[float]:
-    """The common logarithms of at most `count` round numbers, between two logarithms.
+    """The common logarithms of at most about `count` round numbers, between two logarithms.
 
     >>> [round(10**place, 6) for place in log_ticks(-1.5, 0.5, 3)]
     [0.1, 1.0]
@@ -226,9 +239,24 @@ def log_ticks(low: float, high: float, count: int) -> list[float]:
     for within in ((1, 2, 5), (1, 3), (1,)):
         places = [decade + math.log10(factor) for decade in decades for factor in within]
         inside = [place for place in places if low <= place <= high]
-        if len(inside) <= count:
+        if 2 <= len(inside) <= count:
             return inside
+    if len(inside) < 2:  # not two powers of ten, or within one stretch of them
+        return [math.log10(value) for value in ticks(10**low, 10**high, count)]
     return inside[:: math.ceil(len(inside) / count)]
+
+
+def labels(values: Sequence[float]) -> list[str]:
+    """The numbers with as few digits as tell them apart.
+
+    >>> labels([0.98201, 0.98202]), labels([10.0, 20.0])
+    (['0.98201', '0.98202'], ['10', '20'])
+    """
+    for digits in range(3, 18):
+        told = [number(value, digits) for value in values]
+        if len(set(told)) == len(values):
+            return told
+    return told
 
 
 def words_of(words: Sequence[tuple[str, str]], marked: int | None, width: int) -> Text:
