@@ -31,7 +31,7 @@ KNOWN_TO = {
     "sqlalchemy": ("store.py",),
     "sqlite3": ("store.py",),
     "optuna": ("samplers/",),
-    "matplotlib": ("canvas.py", "labels.py", "lineage.py", "plots.py"),
+    "matplotlib": ("canvas.py", "labels.py", "lineage.py", "plots.py", "zoom.py"),
     "pandas": ("tables.py", "export.py", "plots.py", "forking.py"),  # the last for `compare` alone
     "pyarrow": ("export.py",),
     "click": ("cli/",),

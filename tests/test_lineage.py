@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from pathlib import Path
 
@@ -116,3 +117,20 @@ def test_few_labels_all_find_a_row_and_no_line_crosses_a_text() -> None:
 def test_a_label_at_the_edge_is_moved_inside() -> None:
     (spot,) = stack([(990, 2.0)], (0.0, 1000.0), 5.0)
     assert spot == Spot(600.0, 1000.0, 990, 0)
+
+
+def test_a_long_run_shows_its_changes_apart_from_one_another(tmp_path: Path) -> None:
+    ends = [300, 340, 390, 420, 20_000]
+    rates = [0.1, 0.2, 0.1, 0.3, 0.1]
+    parts = [
+        Part(start=start, to=to, params={"learning_rate": rate, "beta": 0.9}, parent=None if at == 0 else at - 1,
+             scores=lambda step: {"score": step / 20_000} if step % 20 == 0 else {})
+        for at, (start, to, rate) in enumerate(zip([0, *ends], ends, rates, strict=False))
+    ]  # fmt: skip
+    with contextlib.closing(story(tmp_path / "one", *parts)) as study:
+        _, objective = lineage.lineage(study).axes
+    lines = sorted({line.get_xdata()[0] for line in objective.lines if len(set(line.get_xdata())) == 1})
+    places = [objective.transData.transform((step, 0.0))[0] for step in lines]
+    wide = objective.bbox.width
+    assert lines == [300, 340, 390, 420]
+    assert min(after - before for before, after in itertools.pairwise(places)) > 0.03 * wide

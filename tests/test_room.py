@@ -698,7 +698,7 @@ def test_a_person_in_a_terminal_of_80_by_24(run: RunHandle, tmp_path: Path) -> N
 
 
 def test_a_drawing_that_fails_costs_no_more_than_the_drawing(view: View) -> None:
-    broken = replace(view.scores[0], lines=[replace(line, means=()) for line in view.scores[0].lines])
+    broken = replace(view.scores[0], lines=[replace(line, lows=(), highs=()) for line in view.scores[0].lines])
     told = drawing.drawn(drawing.chart, broken, view, 60, 10).plain
     assert told.startswith("chart cannot be drawn: ")
     chart = Chart(id="first")

@@ -31,6 +31,7 @@ from tuner.console import number
 from tuner.errors import StudyError
 from tuner.labels import Spot, stack
 from tuner.records import Goal
+from tuner.zoom import Zoom
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,12 +66,15 @@ def lineage(study: Study) -> Figure:
     objective, goal = study.state.objective, study.state.goal
     loss = _train_loss(tree, objective)
     labels, limits = _labels(tree), _span(tree)
-    places = stack([(label.step, _inches(label.text)) for label in labels], limits, _WIDTH - 1.0)
+    zoom = Zoom.of(limits, [label.step for label in labels])
+    widths = [(float(zoom.place(label.step)), _inches(label.text)) for label in labels]
+    places = stack(widths, (0.0, 1.0), _WIDTH - 1.0)
     heights = [0.1 + _ROW_HIGH * (max((place.row for place in places), default=-1) + 1), _SCORES_HIGH]
     heights += [_LOSS_HIGH] if loss else []
     figure.set_size_inches(_WIDTH, 1.5 + sum(heights))
     figure.get_layout_engine().set(hspace=0.0, h_pad=0.04)  # type: ignore[union-attr, call-arg]
     above, *panels = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
+    zoom.apply(above)
     set_limits(above, "x", *limits)
     curves: list[tuple[str, Goal, str]] = [(objective, goal, _HEAD)]
     if loss:
@@ -82,13 +86,14 @@ def lineage(study: Study) -> Figure:
         else:
             _draw_nothing(axes, name)
         _draw_changes(axes, labels)
-    _draw_labels(above, labels, places)
+    _draw_labels(above, labels, places, zoom)
     _draw_marks(panels[0], tree, labels, objective)
     _draw_best(panels[0], study)
     _draw_checkpoints(panels[0], study)
     _title(above, study, tree)
-    count_in_whole_numbers(panels[-1], "x")
-    panels[-1].set_xlabel("step")
+    if zoom.even:
+        count_in_whole_numbers(panels[-1], "x")
+    panels[-1].set_xlabel("step" if zoom.even else "step (wider where changes lie close together)")
     _legend(panels[-1], study, tree, labels, loss=loss is not None)
     figure.align_ylabels(panels)
     return figure
@@ -161,7 +166,7 @@ def _inches(text: str) -> float:
     return float(TextPath((0, 0), text.replace("$", r"\$"), size=_LABEL_SIZE).get_extents().width) / 72 + 0.16
 
 
-def _draw_labels(axes: Axes, labels: Sequence[_Label], places: Sequence[Spot]) -> None:
+def _draw_labels(axes: Axes, labels: Sequence[_Label], places: Sequence[Spot], zoom: Zoom) -> None:
     """Texts in rows above the curve, each on a thin line down to its mark."""
     axes.axis("off")
     axes.set_ylim(0.0, max((place.row for place in places), default=0) + 1.0)
@@ -169,8 +174,9 @@ def _draw_labels(axes: Axes, labels: Sequence[_Label], places: Sequence[Spot]) -
         high = place.row + 0.5
         axes.plot([label.step] * 2, [-0.7, max(0.0, high)], color=_LINE, linewidth=0.7, clip_on=False, zorder=1)
         if place.row >= 0:
+            left = float(zoom.step(place.left))
             axes.annotate(
-                label.text, (place.left, high), xytext=(3, 0), textcoords="offset points", ha="left", va="center",
+                label.text, (left, high), xytext=(3, 0), textcoords="offset points", ha="left", va="center",
                 fontsize=_LABEL_SIZE, color=INK if label.counts else "#8c8c8c", annotation_clip=False,
                 parse_math=False, zorder=2, bbox=dict(facecolor="white", edgecolor="none", pad=1.0),
             )  # fmt: skip
@@ -263,12 +269,12 @@ def _draw_marks(axes: Axes, tree: Tree, labels: Sequence[_Label], name: str) -> 
     """A dot where a change took effect, on the curve as it is drawn."""
     low, high = axes.get_ylim()
     long = len(_joined(tree, tree.path(), name))
-    last = _window(long) if long > _LONG else 1
+    half = _window(long) // 2 if long > _LONG else 0
     for label in labels:
-        before = _joined(tree, tree.path(label.stretch), name)
-        before = before[before[:, 0] <= label.step][-last:]
-        if len(before):
-            value = float(np.clip(np.median(before[:, 1]), low, high))
+        curve = _joined(tree, tree.path() if label.counts else tree.path(label.stretch), name)
+        at = int(np.searchsorted(curve[:, 0], label.step, side="right")) - 1
+        if at >= 0:
+            value = float(np.clip(np.median(curve[max(0, at - half) : at + half + 1, 1]), low, high))
             colour = _HEAD if label.counts else "#8c8c8c"
             axes.scatter([label.step], [value], s=22, zorder=5, edgecolors="white", linewidths=0.8, color=colour)
 
