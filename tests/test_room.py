@@ -697,10 +697,13 @@ def test_a_person_in_a_terminal_of_80_by_24(run: RunHandle, tmp_path: Path) -> N
         subprocess.run(["tmux", "-L", server, "kill-server"], capture_output=True, check=False)
 
 
-def test_a_drawing_that_fails_costs_no_more_than_the_drawing(view: View) -> None:
+def test_a_drawing_that_fails_costs_no_more_than_the_drawing(view: View, tmp_path: Path) -> None:
     broken = replace(view.scores[0], lines=[replace(line, lows=(), highs=()) for line in view.scores[0].lines])
-    told = drawing.drawn(drawing.chart, broken, view, 60, 10).plain
-    assert told.startswith("chart cannot be drawn: ")
-    chart = Chart(id="first")
-    chart.show(broken, view)
-    assert "cannot be drawn" in chart.render().plain
+
+    async def look(room: Room, pilot: Pilot[None]) -> None:
+        room.query_one("#first", Chart).show(broken, view)
+        await until(pilot, lambda: "chart cannot be drawn: ValueError" in text_of(room, "#first"), "no word of it")
+        await write(pilot, "rever 40")
+        await until(pilot, lambda: "Did you mean revert" in text_of(room, "#entries"), "the room does not answer")
+
+    stay(handle_of(on_record(tmp_path / "live", *STORY)), look)
