@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Iterable
@@ -577,3 +578,97 @@ def test_any_curve_gets_advice_whose_command_says_what_its_values_say(
         assert advice.verb != "revert" or words[:5] == ["tuner", "revert", "one", "--step", str(advice.revert_step)]
         rate = advice.settings.get("learning_rate", 0.1)
         assert advice.verb == "fork" or 0.1 / 3.17 <= rate <= 0.1 * 3.17 or rate == 0.01
+
+
+# ── whatever a series holds ─────────────────────────────────────────────────────────────────────
+
+ODD = (0.0, 1.0, -1.0, math.nan, math.inf, -math.inf, 1e308, -1e308, 5e-324, 0.1)
+
+
+def any_series(rng: np.random.Generator) -> Series:
+    """Noise, walks, constants, steps of a scale, huge and tiny numbers, and numbers that are none."""
+    count = int(rng.integers(0, 501))
+    noise_ = rng.standard_normal(count)
+    values = (
+        noise_, np.cumsum(noise_), np.full(count, rng.choice([0.0, 0.1, 1 / 3, 5e-324, 1e300])), np.round(noise_),
+        np.exp(-np.arange(count) / rng.uniform(1, 100)), noise_ * 10.0 ** rng.integers(50, 308),
+        noise_ * 10.0 ** -rng.integers(50, 323), rng.choice(ODD, count),
+        np.concatenate([[-3.0], 1e-3 * noise_, [-3.0]])[:count],
+    )[rng.integers(9)].copy()  # fmt: skip
+    if count and rng.random() < 0.3:
+        values[rng.integers(0, count, int(rng.integers(0, 5)))] = rng.choice([np.nan, np.inf, -np.inf, 1e308])
+    steps = np.cumsum(rng.integers(1, rng.choice([2, 50]), count)) + rng.choice([0, 10**6])
+    return Series(steps=steps, values=values)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.integers(0, 2**32))
+def test_no_rule_raises_whatever_was_reported(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    names = [name for name in ("train_loss", "score", "update_cos") if rng.random() < 0.7]
+    scores = {name: any_series(rng) for name in names}
+    last = max((int(each.steps[-1]) for each in scores.values() if len(each)), default=0)
+    odd: list[dict[str, Any]] = [{}, RATE, {"learning_rate": 0.0, "beta": 1.0}, {"learning_rate": "x", "beta": True}]
+    found = diagnose(
+        Facts(
+            study="one", scores=scores, objective=str(rng.choice(["score", "train_loss"])),
+            goal="maximize" if rng.random() < 0.5 else "minimize", settings=odd[rng.integers(4)],
+            previous_settings=None if rng.random() < 0.3 else odd[rng.integers(4)],
+            last_change_step=None if rng.random() < 0.3 else int(rng.integers(-1, last + 2)),
+            control={"score": any_series(rng)} if rng.random() < 0.2 else None,
+            comparison="averaged", steps_left=None if rng.random() < 0.5 else int(rng.integers(0, 100)),
+            smallest_gain=None if rng.random() < 0.5 else 0.01, checkpoints=range(0, 100, 10),
+            reverts=[5] if rng.random() < 0.3 else [],
+        )
+    )  # fmt: skip
+    assert found
+    assert all(each.sentence for each in found)
+
+
+def test_a_run_that_begins_near_its_best_and_touches_it_again_is_still_looked_at() -> None:
+    values = np.concatenate([[0.1], 0.3 + noise(98, size=0.01), [0.05]])
+    assert divergence(a_series(values), 16) is not None
+
+
+def test_a_promoted_run_that_settles_a_little_above_its_start_has_not_diverged() -> None:
+    """A larger rate settles at a higher level; from a checkpoint on the first report is of the level before it."""
+    values = np.concatenate([[0.100], 0.12 + noise(99, size=0.001)])
+    promoted = Series(steps=np.arange(501, 601), values=values)
+    assert divergence(promoted, 8) is None
+    collapsed = Series(steps=np.arange(501, 601), values=np.where(np.arange(100) < 2, 0.1, 2.3) + noise(100, size=0.01))
+    assert divergence(collapsed, 8) is not None
+
+
+@pytest.mark.parametrize("goal", ["maximize", "minimize"])
+@pytest.mark.parametrize("first", [0, 500])
+def test_an_accuracy_of_few_examples_near_its_best_neither_spikes_nor_diverges(goal: str, first: int) -> None:
+    """Most reports are equal to the digit, so their median deviation is none; one example more is no event."""
+    rng = np.random.default_rng(2)
+    scores = 0.984 + 0.002 * (rng.choice([0, 1, 2], size=200, p=[0.06, 0.9, 0.04]))
+    scores[0] = 0.988 if goal == "maximize" else 0.98
+    series = Series(steps=first + np.arange(1, 201), values=scores)
+    found = diagnose(Facts(study="one", scores={"score": series}, objective="score", goal=goal, settings=RATE))  # type: ignore[arg-type]
+    assert {each.symptom for each in found}.isdisjoint({"diverged", "spike"})
+
+
+@pytest.mark.parametrize("constant", [0.1, 1 / 3, 0.5, 0.0, -2.3025851, 1e-8, 1e12])
+@pytest.mark.parametrize("goal", ["maximize", "minimize"])
+def test_a_score_that_never_changes_is_said_not_to(constant: float, goal: str) -> None:
+    """Not even by the rounding of single precision."""
+    for jitter in (0.0, 1e-8):
+        values = constant * (1 + jitter * np.random.default_rng(0).standard_normal(300))
+        facts = Facts(study="one", scores={"score": a_series(values)}, objective="score", goal=goal, settings=RATE)  # type: ignore[arg-type]
+        (found,) = diagnose(facts)
+        assert (found.symptom, found.urgency) == ("flat", "consider")
+        assert "does not change" in found.sentence
+
+
+def test_a_change_under_which_a_constant_stays_is_not_judged() -> None:
+    facts = some_facts(np.full(300, 0.1), last_change_step=100, previous_settings={"learning_rate": 0.01})
+    assert [each.symptom for each in diagnose(facts)] == ["flat"]
+
+
+def test_an_objective_that_never_changes_is_said_so_beside_a_loss_that_tells_nothing() -> None:
+    scores = {"train_loss": a_series(2.3 + noise(300, size=0.01, seed=3)), "score": a_series(np.full(300, 0.1))}
+    facts = Facts(study="one", scores=scores, objective="score", goal="maximize", settings=RATE)
+    assert "score does not change" in diagnose(facts)[0].sentence

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from stories import Part, story
 
 from tuner.reading import Study
+from tuner.records import Noted
+from tuner.study import StudyState, Trial
+from tuner.supervisor import Advice
+from tuner.tending import RunSteering
 from tuner.watching import Watch, facts
 
 SLOW, STEEP = {"lr": 0.01, "momentum": 0.9}, {"lr": 0.1, "momentum": 0.9}
@@ -58,3 +65,55 @@ def test_what_was_given_up_is_no_part_of_what_is_looked_at(tmp_path: Path) -> No
         assert [each.symptom for each in seen] == [each.symptom for each in study.advice()]
         assert "diverged" not in [each.symptom for each in seen]
         assert seen[0].window[1] == 100
+
+
+@dataclass
+class Loop:
+    """As much of a coordinator as the supervisor meets."""
+
+    study: StudyState
+    warned: list[str] = field(default_factory=list)
+    recorded: list[object] = field(default_factory=list)
+
+    @property
+    def executor(self) -> Loop:
+        return self
+
+    def now(self) -> float:
+        return 0.0
+
+    def warn(self, text: str, trial: int | None, step: int | None) -> None:
+        self.warned.append(text)
+
+    def record(self, record: object) -> None:
+        self.recorded.append(record)
+
+
+class FailsAtFirst(Watch):
+    """Raises at its first looks, as a bug would."""
+
+    fails = 2
+
+    def news(self, study: StudyState, trial: Trial) -> Advice | None:
+        self.fails -= 1
+        if self.fails >= 0:
+            raise IndexError("index 9 is out of bounds")
+        return super().news(study, trial)
+
+
+def test_a_fault_of_the_supervisor_is_noted_once_and_it_looks_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    diverged = Part(start=0, to=90, params=SLOW, scores=lambda step: {"score": math.nan if step > 80 else step / 90})
+    with closing(story(tmp_path / "one", diverged)) as study:
+        loop, clock = Loop(study.state), itertools.count(step=40.0)
+        steering = RunSteering(None, FailsAtFirst(None), clock=lambda: next(clock))
+        for _ in range(3):
+            for flush in study.reported(0):
+                steering.reported(cast(Any, loop), study.trial(0), flush)
+    assert len(loop.warned) == 1
+    assert "IndexError" in loop.warned[0]
+    assert "in news" in capsys.readouterr().err
+    (note,) = loop.recorded
+    assert isinstance(note, Noted)
+    assert "diverged" in note.text

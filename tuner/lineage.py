@@ -30,6 +30,7 @@ from tuner.canvas import (
 from tuner.console import number
 from tuner.errors import StudyError
 from tuner.labels import Spot, stack
+from tuner.losses import training_loss
 from tuner.records import Goal
 from tuner.zoom import Zoom
 
@@ -150,10 +151,7 @@ def _span(tree: Tree) -> tuple[float, float]:
 
 def _train_loss(tree: Tree, objective: str) -> str | None:
     """The score that shows how well the training set is fitted, where it is another than the objective."""
-    names = [
-        name for name in tree.names() if "loss" in name.lower() and name != objective and "test" not in name.lower()
-    ]
-    return min(names, key=lambda name: (name != "train_loss", "train" not in name.lower()), default=None)
+    return training_loss(name for name in tree.names() if name != objective)
 
 
 # ── what is drawn ───────────────────────────────────────────────────────────────────────────────

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from tuner.errors import SettingsError
+from tuner.losses import is_loss
 from tuner.proposals import RoundPlan
 from tuner.records import Goal
 from tuner.study import Curve, StudyState, Trial
@@ -297,7 +298,7 @@ class Median(_RungRule):
 class Divergence:
     """The alarm in the worker: the objective, or any loss, is no finite number or has exploded.
 
-    Exploded is a score to be minimised (the objective if that is the goal, and whatever has "loss" in its name) above
+    Exploded is a score to be minimised (the objective if that is the goal, and whatever is a loss by its name) above
     `explosion` times the larger of 1 and the size of its first value.
     """
 
@@ -317,12 +318,11 @@ class Divergence:
         return None
 
     def _sentence(self, name: str, score: float, first: float) -> str | None:
-        is_loss = "loss" in name.lower()
-        if name != self.objective and not is_loss:
+        if name != self.objective and not is_loss(name):
             return None
         if not math.isfinite(score):
             return f"{name} is {score}"
-        falls = self.goal == "minimize" if name == self.objective else is_loss
+        falls = name != self.objective or self.goal == "minimize"
         if falls and score > self.explosion * max(1.0, abs(first)):
             return f"{name} exploded from {first:g} to {score:g}"
         return None

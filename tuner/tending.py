@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import sys
 import time
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tuner import checkpoints
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 # The supervisor looks this often, and for at most a twentieth of the time.
 _LOOK_EVERY_S = 0.5
 _LOOK_SHARE = 20.0
+_LOOK_AGAIN_S = 30.0  # after a fault of its own
 # Legal once the run has ended: wherever a checkpoint is, it can go on.
 _REVIVES = ("revert", "extend", "undo")
 _CHANGES = ("set", "schedule", "revert", "undo")
@@ -54,13 +58,14 @@ class RunSteering:
         "set", "schedule", "pause", "resume", "step", "checkpoint", "revert", "undo", "extend", "note", "stop",
     )  # fmt: skip
 
-    def __init__(self, space: Space | None, watch: Watch | None) -> None:
+    def __init__(self, space: Space | None, watch: Watch | None, clock: Callable[[], float] = time.monotonic) -> None:
         """`space` bounds what may be set; without one, names and types are those of the run's own settings.
 
-        `watch` None: the supervisor keeps silent.
+        `watch` None: the supervisor keeps silent. `clock` says when it looks again, in seconds.
         """
-        self._space, self._watch = space, watch
-        self._looks_at = 0.0
+        self._space, self._watch, self._clock = space, watch, clock
+        self._looks_at = -math.inf
+        self._faults: set[tuple[object, ...]] = set()
 
     # ── what the loop calls ─────────────────────────────────────────────────────────────────────
 
@@ -110,17 +115,17 @@ class RunSteering:
         """Shows the scores to the supervisor, and writes down what it advises."""
         if self._watch is None:
             return
-        self._watch.take(record, trial)
-        began = time.monotonic()
-        if began < self._looks_at:
-            return
+        began = self._clock()
         try:
+            self._watch.take(record, trial)
+            if began < self._looks_at:
+                return
             advice = self._watch.news(coordinator.study, trial)
         except Exception as error:  # whatever the supervisor makes of a curve, training goes on
-            coordinator.warn(f"the supervisor gave up: {type(error).__name__}: {error}", trial.trial, trial.steps)
-            self._watch = None
+            self._looks_at = began + _LOOK_AGAIN_S
+            self._failed(coordinator, trial, error)
             return
-        self._looks_at = began + max(_LOOK_EVERY_S, _LOOK_SHARE * (time.monotonic() - began))
+        self._looks_at = began + max(_LOOK_EVERY_S, _LOOK_SHARE * (self._clock() - began))
         if advice is None:
             return
         text = f"{advice.sentence}. Try: {advice.command}" if advice.command else advice.sentence
@@ -133,6 +138,18 @@ class RunSteering:
                 f"{name} {value:.4g}, threshold {advice.threshold:.4g}, steps {advice.window[0]} to {advice.window[1]}"
             )
             coordinator.record(Judged(request=changed[-1], verdict="worse", evidence=evidence, at=at))
+
+    def _failed(self, coordinator: Coordinator, trial: Trial, error: Exception) -> None:
+        """Notes a fault of the supervisor, each kind once; its traceback goes to the coordinator's log."""
+        what = f"{type(error).__name__}: {error}"
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        if (kind := (type(error), where.filename, where.lineno)) in self._faults:
+            return
+        self._faults.add(kind)
+        with contextlib.suppress(OSError, ValueError):  # a log that went away
+            print("".join(traceback.format_exception(error)), file=sys.stderr)
+        told = f"the supervisor failed at this look, which is a bug of tuner, and looks again in {_LOOK_AGAIN_S:.0f} s"
+        coordinator.warn(f"{told}: {what} (traceback: coordinator.log)", trial.trial, trial.steps)
 
     def ended(self, coordinator: Coordinator, trial: Trial) -> None:
         """What was accepted and can no longer happen says so."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from tuner import records as rec
 from tuner.console import near_one, number, settings_of
+from tuner.losses import training_loss
 from tuner.places import Place, names
 from tuner.recipe import Schedule
 from tuner.room.commands import said
@@ -220,9 +221,8 @@ class Scene:
         """The objective, and what of the other scores is a train loss."""
         reported = dict.fromkeys(name for segment in self._scores.values() for name in segment)
         objective = self._state.objective
-        losses = [name for name in reported if "loss" in name.lower() and "test" not in name and name != objective]
-        losses.sort(key=lambda name: (name != "train_loss", "train" not in name.lower()))
-        return [objective, *losses[:1]]
+        loss = training_loss(name for name in reported if name != objective)
+        return [objective] if loss is None else [objective, loss]
 
     def _score(self, trial: Trial, name: str) -> Score:
         limits = trial.head_limits()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import sqrt
+from math import isnan, nan, sqrt
 from typing import Any, Literal, TypeAlias
 
+from tuner.losses import training_loss
 from tuner.records import Goal, Settings
 from tuner.supervisor.series import Series
 from tuner.supervisor.verdict import Comparison
@@ -62,13 +63,12 @@ class Facts:
 
     @property
     def losses(self) -> tuple[str, Series]:
-        """What loss-like rules watch: the train loss, else another score with "loss" in its name, else the objective.
+        """What loss-like rules watch: the train loss, else another loss, by their names, else the objective.
 
         Lower is better in what is returned. Test scores are for the end alone.
         """
-        names = [name for name in self.scores if "loss" in name.lower() and "test" not in name.lower()]
-        if names:
-            name = min(names, key=lambda name: (name != "train_loss", "train" not in name.lower()))
+        name = training_loss(self.scores)
+        if name is not None:
             return name, self.scores[name]
         return self.objective, self.worth()
 
@@ -105,9 +105,15 @@ class Facts:
         rounded = rounded if low <= rounded <= high else new
         return {} if rounded == old else {name: rounded}
 
+    @staticmethod
+    def number(settings: Settings, name: str, otherwise: float = 0.0) -> float:
+        """A setting as a number; `otherwise` where it is none."""
+        value = settings.get(name)
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else otherwise
+
     def _number(self, name: str) -> float | None:
-        value = self.settings.get(name)
-        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+        value = self.number(self.settings, name, nan)
+        return None if isnan(value) else value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from tuner.supervisor.series import (
     Series,
     autocorrelation_time,
     block_means,
+    coarse_deviation,
     is_sane,
     robust_level,
 )
@@ -24,6 +25,7 @@ from tuner.supervisor.series import (
 LIMIT = 6.0  # robust standard deviations
 ACCEPTED = 128  # values that a spike is measured against
 FEWEST = 16  # accepted values below which nothing is called a spike
+TRAINED_RISE = 0.5  # of where a run began that was trained before: less is a level that its settings settle at
 HIGH_BLOCKS = 5  # successive block means that make a divergence
 REFERENCE_BLOCKS = 16
 
@@ -113,14 +115,25 @@ def _above_start(series: Series, window: int) -> Divergence | None:
         return None
     first, level = float(series.values[0]), float(np.median(series.values[-window:]))
     noise = robust_level(series.values[: len(series) * 2 // 3])[1]
-    if level <= first + LIMIT * noise:
+    if level <= first + LIMIT * noise or series.is_slight(level - first):
         return None
-    onset = int(series.steps[int(np.flatnonzero(series.values <= first)[-1]) + 1])
+    if _began_trained(series) and level - first < TRAINED_RISE * abs(first):
+        return None
+    # A report of the last window may lie below the first once more.
+    onset = int(series.steps[int(np.flatnonzero(series.values[:-window] <= first)[-1]) + 1])
     above, around, began = series.way("above", "below"), series.told(level), series.told(first)
     why = f"the last {window} reports lie around {around:.4g}, {above} the {began:.4g} it began with"
     statistic = f"median of the last window, robust sd {above} the first value"
     return Divergence(onset=onset, statistic=(statistic, _in_deviations(level - first, noise)), threshold=LIMIT,
                       why=why)  # fmt: skip
+
+
+def _began_trained(series: Series) -> bool:
+    """Whether the first report is of a model that a checkpoint brought along, as after promote and fork.
+
+    What it begins with is then near its best, and new settings may settle above that without harm.
+    """
+    return int(series.steps[0]) > 2 * series.spacing
 
 
 def _in_deviations(excess: float, deviation: float) -> float:
@@ -167,6 +180,8 @@ def spike(series: Series, window: int, *, reverts: tuple[int, ...] = ()) -> Spik
     median, deviation = robust_level(before)
     onset = int(series.steps[start])
     highest = float(series.values[start : start + 2 * window].max())
+    if series.is_slight(highest - median):
+        return None
     z = _in_deviations(highest - median, deviation)
     tau = autocorrelation_time(before, degree=1)
     error = deviation * sqrt(tau / min(window, now - start) + tau / len(before))
@@ -193,4 +208,5 @@ def _level_of_sorted(ordered: list[float]) -> tuple[float, float]:
     count = len(ordered)
     median = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
     distances = np.sort(np.abs(np.asarray(ordered) - median))
-    return median, MAD_TO_SD * float(distances[(count - 1) // 2] + distances[count // 2]) / 2
+    deviation = MAD_TO_SD * float(distances[(count - 1) // 2] + distances[count // 2]) / 2
+    return median, deviation or coarse_deviation(np.asarray(ordered), median)

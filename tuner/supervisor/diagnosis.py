@@ -114,7 +114,7 @@ class _Case:
         judged = self._changed_for_the_worse(now)
         if judged and judged.urgency == "now":
             return [judged]
-        rest = self._oscillating(settled) or self._paced(settled, now)
+        rest = self._unchanging(settled, now) or self._oscillating(settled) or self._paced(settled, now)
         return [judged, rest] if judged else [rest]
 
     def _changed_for_the_worse(self, now: Trend) -> Advice | None:
@@ -123,10 +123,12 @@ class _Case:
         if self.change is None or facts.previous_settings is None:
             return None
         if facts.control is not None:
+            if facts.objective not in facts.control and self.name not in facts.control:
+                return None
             name = facts.objective if facts.objective in facts.control else self.name
             goal = facts.goal if name == facts.objective else "minimize"
             found = verdict(
-                facts.control.get(name, Series.of(())), facts.scores[name], change_step=self.change,
+                facts.control[name], facts.scores.get(name, Series.of(())), change_step=self.change,
                 cool_off=self.two_windows, comparison=facts.comparison, goal=goal,
             )  # fmt: skip
             return self._go_back(found) if found.word == "worse" else None
@@ -162,7 +164,15 @@ class _Case:
         """Whether the last change raises the noise a loss settles at, so that a higher loss may be the better run."""
         facts, old = self.facts, self.facts.previous_settings or {}
         before, after = _effective_rate(facts, old), _effective_rate(facts, facts.settings)
-        return after > before or facts.settings.get("batch_size", 0) < old.get("batch_size", 0)
+        smaller = facts.number(facts.settings, "batch_size") < facts.number(old, "batch_size")
+        return after > before or smaller
+
+    def _unchanging(self, settled: Series, now: Trend) -> Advice | None:
+        if now.word != "constant":
+            return None
+        since = int(settled.steps[-max(MIN_REPORTS, len(settled) // 2) :][0])
+        said = f"{self.name} does not change at all: {now.why}"
+        return self._say("flat", said, now.statistic, now.threshold, since=since, urgency="consider")
 
     def _oscillating(self, settled: Series) -> Advice | None:
         facts = self.facts
@@ -191,7 +201,8 @@ class _Case:
         worth = facts.worth().after(since - 1)
         worth = worth.where(is_sane(worth.values))
         gains = trend(worth, smallest_gain=facts.smallest_gain, steps_left=facts.steps_left)
-        if gains.word == "flat":
+        meant = facts.smallest_gain is not None and facts.steps_left is not None
+        if gains.word == "flat" or (gains.word == "constant" and meant):
             return self._flat(gains, way, since)
         if now.word == "improving":
             pace = min(bend(self.loss, now), bend(self.lately, now))
@@ -201,6 +212,9 @@ class _Case:
             return self._worsening(now, settled, since)
         if now.word == "improving":
             return self._say("improving", f"{self.name} improves: {now.why}", now.statistic, now.threshold, since=since)
+        if gains.word == "constant":
+            said = f"{facts.objective} does not change at all: {gains.why}"
+            return self._say("flat", said, gains.statistic, gains.threshold, since=since, urgency="consider")
         return self._say("unknown", f"{self.name} cannot be told: {now.why}", now.statistic, now.threshold, since=since)
 
     def _worsening(self, now: Trend, settled: Series, since: int) -> Advice:
@@ -278,5 +292,5 @@ class _Case:
 
 def _effective_rate(facts: Facts, settings: Mapping[str, Any]) -> float:
     """α, or α/(1-β) in heavy-ball form."""
-    rate, beta = float(settings.get(facts.rate_name, 0.0)), float(settings.get(facts.beta_name, 0.0))
+    rate, beta = facts.number(settings, facts.rate_name), facts.number(settings, facts.beta_name)
     return rate / (1 - beta) if facts.momentum == "heavy_ball" and beta < 1 else rate

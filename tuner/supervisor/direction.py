@@ -14,6 +14,7 @@ DirectionWord: TypeAlias = Literal["raise", "lower", "hold", "unknown"]
 
 TIMID, BOLD = 0.1, 0.7  # shares of the largest stable rate
 LONG_PERIOD = 8.0  # steps: longer ringing is momentum's, shorter is the rate's
+ROUNDED = 1e-6
 CYCLES = 4  # fewer than this are no rhythm
 RINGING_LEVEL = 0.01
 
@@ -46,7 +47,7 @@ def direction(update_cos: Series | None, beta: float, window: int) -> Direction:
     still agree.
     """
     values = np.array([]) if update_cos is None else update_cos.last(2 * window).values
-    values = values[np.isfinite(values)]
+    values = values[np.abs(values) <= 1 + ROUNDED]  # whatever else is called so is no cosine
     if len(values) < 4:
         return Direction(word="unknown", share=float("nan"), error=float("nan"), why="the run reports no update_cos")
     share = (beta - float(values.mean())) / (1 + beta)

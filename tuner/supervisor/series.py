@@ -16,6 +16,8 @@ BLOCKS = 10  # fewer block means than this say nothing
 HUGE = 1e100
 SLIGHT_OF_GAIN, SLIGHT_OF_LEVEL = 0.01, 0.1
 MAD_TO_SD = 1.4826  # of a normal distribution
+MEAN_TO_SD = 1.2533
+SINGLE = 2.0**-21  # four times the relative precision of a 32-bit float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -79,11 +81,15 @@ class Series:
     def is_slight(self, rise: float) -> bool:
         """Whether `rise` is too little to act on, however sure: 1 % of all that was gained, and 10 % of the level.
 
+        So is what single precision cannot tell apart. Where nothing was gained yet, the level alone counts.
         The level, 5 % of the values below it, guards the curve that began at an absurd height.
         """
+        if rise <= resolution(self.values):
+            return True
         level = float(np.quantile(self.values, 0.05))
         gained = float(np.median(self.values[: self.edge])) - level
-        return rise < SLIGHT_OF_GAIN * gained and rise < SLIGHT_OF_LEVEL * abs(level)
+        of_gain = rise < SLIGHT_OF_GAIN * gained or gained <= resolution(self.values)
+        return of_gain and rise < SLIGHT_OF_LEVEL * abs(level)
 
     def told(self, value: float) -> float:
         """A value, a slope or a difference with the sign it has in what was reported."""
@@ -165,10 +171,27 @@ def is_sane(values: Array) -> npt.NDArray[np.bool_]:
     return sane
 
 
+def resolution(values: Array) -> float:
+    """What differs by no more than this is one number to single precision, in which most networks are trained."""
+    return SINGLE * float(np.abs(values).max()) if len(values) else 0.0
+
+
 def robust_level(values: Array) -> tuple[float, float]:
     """Median, and standard deviation by the median absolute deviation."""
     median = float(np.median(values))
-    return median, MAD_TO_SD * float(np.median(np.abs(values - median)))
+    deviation = MAD_TO_SD * float(np.median(np.abs(values - median)))
+    return median, deviation or coarse_deviation(values, median)
+
+
+def coarse_deviation(values: Array, median: float) -> float:
+    """The standard deviation where more than half the values are equal, as those of an accuracy are; 0 if all are.
+
+    By the mean absolute deviation (Iglewicz & Hoaglin 1993), and no less than one notch of the scale.
+    """
+    notches = np.diff(np.unique(values))
+    if not len(notches):
+        return 0.0
+    return max(MEAN_TO_SD * float(np.mean(np.abs(values - median))), float(notches.min()))
 
 
 def window_length(reports: int, reports_left: int | None) -> int:

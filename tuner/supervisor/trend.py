@@ -16,9 +16,10 @@ from tuner.supervisor.series import (
     autocorrelation_time,
     block_means,
     kept_correlation,
+    resolution,
 )
 
-TrendWord: TypeAlias = Literal["improving", "worsening", "flat", "unknown"]
+TrendWord: TypeAlias = Literal["improving", "worsening", "flat", "constant", "unknown"]
 
 STUDENT_95 = 1.8595  # one-sided 95 % of Student's t with 8 degrees of freedom: ten block means less a line
 _JUMPS = 2.0  # times what neighbouring reports differ by: a fall within that is noise, and has no pace
@@ -46,14 +47,20 @@ class Trend:
 def trend(series: Series, *, smallest_gain: float | None = None, steps_left: int | None = None) -> Trend:
     """Improving if the upper bound of the slope is below 0; flat only if what is still to gain is too little to care.
 
-    Flat is a finding, not the absence of one: the upper bound of the gain over `steps_left` is below `smallest_gain`.
-    With fewer than ten blocks of 2τ it is unknown, unless all nine differences between ten shorter blocks agree: a
-    smooth descent always does that, a random walk, the worst an autocorrelation can do, about 3 times in 100 a side.
+    Constant is what differs by less than numbers can tell apart. Flat is a finding, not the absence of one: the upper
+    bound of the gain over `steps_left` is below `smallest_gain`. With fewer than ten blocks of 2τ it is unknown, unless
+    all nine differences between ten shorter blocks agree: a smooth descent always does that, a random walk, the worst
+    an autocorrelation can do, about 3 times in 100 a side.
     """
     if len(series) < MIN_REPORTS:
         why = f"{len(series)} reports are fewer than the {MIN_REPORTS} it takes"
         return Trend(word="unknown", slope=nan, low=-inf, high=inf, tau=nan, statistic=("reports", len(series)),
                      threshold=MIN_REPORTS, why=why)  # fmt: skip
+    spread = float(np.ptp(series.values))
+    if spread <= resolution(series.values):
+        why = f"all {len(series)} reports since step {series.steps[0]} are {series.told(float(series.values[-1])):.6g}"
+        return Trend(word="constant", slope=0.0, low=0.0, high=0.0, tau=nan, statistic=("range of the reports", spread),
+                     threshold=resolution(series.values), why=why)  # fmt: skip
     length = len(series) // BLOCKS
     means = block_means(series.values, length)
     tau = autocorrelation_time(series.values, degree=2)

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from tuner.records import Goal
-from tuner.supervisor.series import BLOCKS, Array, Series, autocorrelation_time, block_means, is_sane
+from tuner.supervisor.series import BLOCKS, Array, Series, autocorrelation_time, block_means, is_sane, resolution
 
 Comparison: TypeAlias = Literal["averaged", "cooled", "same_rate", "raw", "earlier"]
 """How `before` and `after` came about.
@@ -76,19 +76,23 @@ def verdict(
     later = after.after(change_step + cool_off)
     sign = 1.0 if goal == "minimize" else -1.0
     if comparison == "earlier":
-        differences = sign * later.values - _ceiling(
-            sign * before.until(change_step).after(change_step - cool_off).values
-        )
+        ceiling = _ceiling(sign * before.until(change_step).after(change_step - cool_off).values)
+        if len(later) and ceiling == inf and is_sane(later.values).all():
+            return _inconclusive(0, "too little was reported before the change to compare with")
+        differences = _difference(sign * later.values, ceiling)
     else:
         _, here, there = np.intersect1d(later.steps, before.steps, return_indices=True)
-        with np.errstate(invalid="ignore"):  # ∞ - ∞ is nan, and judged as such below
-            differences = sign * (later.values[here] - before.values[there])
+        differences = sign * _difference(later.values[here], before.values[there])
     if not len(differences):
         return _inconclusive(0, f"nothing to compare yet: for {cool_off} steps after a change nothing is judged")
     if not is_sane(differences).all():
         lost = not is_sane(later.values).all()
         return ChangeVerdict(word="worse" if lost else "better", statistic=("values that are not finite", 1.0),
                              threshold=0.0, blocks=0, why="one of the two has diverged")  # fmt: skip
+    if np.abs(differences).max() <= resolution(
+        np.concatenate([later.values, before.until(change_step).last(1).values])
+    ):
+        return _inconclusive(0, "the scores are the same to the last digit")
     length = ceil(2 * autocorrelation_time(differences, degree=2))
     means = block_means(differences, length)
     if len(means) < BLOCKS:
@@ -100,6 +104,12 @@ def verdict(
         why = "it is better than before, but it has also trained longer: only a branch can tell whose merit that is"
         return replace(found, word="inconclusive", why=why)
     return found
+
+
+def _difference(one: Array, other: Array | float) -> Array:
+    with np.errstate(invalid="ignore", over="ignore"):  # ∞ - ∞ is nan, and judged as such
+        differences: Array = one - other
+    return differences
 
 
 def _ceiling(values: Array) -> float:

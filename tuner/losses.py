@@ -1,0 +1,52 @@
+"""Which scores are losses, by their names: those whose word is loss, as in train_loss, val/loss and lossEpoch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_TRAIN = frozenset({"train", "training"})
+_TEST = frozenset({"test", "testing"})
+_SIDES = _TRAIN | _TEST | {"dev", "val", "valid", "validation", "eval"}
+# What may stand behind the word and leaves it a loss: whose it is, or of what it is the mean.
+_AFTER = _SIDES | {"mean", "avg", "average", "median", "total", "sum", "epoch", "step", "batch", "ema", "raw"}
+# A number of something, or a place in something, is another quantity: tokens_in_loss, num_loss, steps_since_best_loss.
+_OTHERS = frozenset(
+    {"in", "per", "of", "to", "for", "at", "by", "with", "without", "since", "until", "before", "after"}
+    | {"num", "number", "count", "n", "no"}
+)
+
+
+@lru_cache(maxsize=1024)
+def is_loss(name: str) -> bool:
+    """Whether a score is a loss by its name.
+
+    >>> [name for name in ("loss", "trainLoss", "val/loss", "loss_scale", "tokens_in_loss") if is_loss(name)]
+    ['loss', 'trainLoss', 'val/loss']
+    """
+    words = _words(name)
+    if "loss" not in words:
+        return False
+    place = words.index("loss")
+    after = words[place + 1 :]
+    return _OTHERS.isdisjoint(words) and all(word in _AFTER or word.isdigit() or len(word) == 1 for word in after)
+
+
+def training_loss(names: Iterable[str]) -> str | None:
+    """The name that says how well the training set is fitted, or the nearest to it; None where no score is a loss.
+
+    Test scores are for the end alone.
+    """
+    losses = [name for name in names if is_loss(name) and _TEST.isdisjoint(_words(name))]
+    return min(losses, key=lambda name: (name != "train_loss", _TRAIN.isdisjoint(_words(name))), default=None)
+
+
+def _words(name: str) -> list[str]:
+    """The words of a name in lower case; what is written together, such as trainloss, is parted."""
+    words = []
+    for word in map(str.lower, _WORDS.findall(name)):
+        side = word.removesuffix("loss")
+        words += [side, "loss"] if side != word and side in _SIDES else [word]
+    return words
