@@ -601,7 +601,6 @@ def any_series(rng: np.random.Generator) -> Series:
     return Series(steps=steps, values=values)
 
 
-@settings(deadline=None, max_examples=150)
 @given(st.integers(0, 2**32))
 def test_no_rule_raises_whatever_was_reported(seed: int) -> None:
     rng = np.random.default_rng(seed)
