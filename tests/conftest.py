@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
+import clusters
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -31,6 +33,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("ray") is not None:
             item.add_marker(pytest.mark.xdist_group("ray"))
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[str]:
+    """The address of a Ray cluster of one node with four CPUs, shared by all tests of a session."""
+    pytest.importorskip("ray.cluster_utils")
+    with clusters.running() as address:
+        yield address
 
 
 def facts(state: StudyState) -> dict[str, Any]:

@@ -115,15 +115,6 @@ def sweep(train, **given):
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    """The address of a cluster of one node with two CPUs."""
-    cluster_utils = pytest.importorskip("ray.cluster_utils")
-    started = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
-    yield started.address
-    started.shutdown()
-
-
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Starts Python on some code in a folder that holds `job.py`; whatever still runs at the end is killed."""
@@ -315,12 +306,12 @@ class Face:
     def close(self):
         pass
 try:
-    sweep('long', cpus=3, parallel=2, progress=Face())
+    sweep('long', cpus=5, parallel=2, progress=Face())
 except KeyboardInterrupt:
     pass
 """
     out, _ = finish(start(code, cluster=cluster))
-    assert out.splitlines()[0] == "2 of 2 workers wait for a place: asked for 3 CPU a trial, the cluster has 2"
+    assert out.splitlines()[0] == "2 of 2 workers wait for a place: asked for 5 CPU a trial, the cluster has 4"
 
 
 def test_a_results_folder_that_a_node_does_not_share_is_refused(cluster: str, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,17 +36,6 @@ def train(run):
         state.value += run.params["learning_rate"]
         run.report(score=state.value)
 """
-
-
-@pytest.fixture
-def cluster() -> Iterator[str]:
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    try:
-        yield cluster.address
-    finally:
-        cluster.shutdown()
 
 
 def wait_until(condition: Callable[[], bool], within_s: float = 60.0) -> None:

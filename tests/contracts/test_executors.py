@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -195,13 +194,11 @@ EXECUTORS: dict[str, tuple[Callable[[], Executor], int]] = {
 
 
 @pytest.fixture(scope="module")
-def cluster(request: pytest.FixtureRequest) -> Iterator[None]:
-    """One Ray for all tests: an executor that finds Ray running leaves it running."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+def connected(cluster: str) -> Iterator[None]:
+    """This process is connected once for all tests: an executor that finds Ray connected leaves it so."""
     import ray
 
-    ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    ray.init(cluster, log_to_driver=False, configure_logging=False)
     yield
     ray.shutdown()
 
@@ -209,7 +206,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.ray] * name.startswith("ray")) for name in EXECUTORS])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     if request.param.startswith("ray"):
-        request.getfixturevalue("cluster")
+        request.getfixturevalue("connected")
     make, parallel = EXECUTORS[request.param]
     executor = make()
     yield Bench(executor=executor, parallel=parallel, folder=tmp_path, events=[])
