@@ -108,7 +108,7 @@ def test_every_table_has_the_columns_that_scripts_rely_on(store: Store) -> None:
     expected = {
         "trials": [
             *("trial", "purpose", "state", "why", "round", "parent", "seed", *params, "one_minus.beta"),
-            *("objective", "best_step", "steps", "started", "seconds", "node"),
+            *("objective", "best_step", "score.dev_accuracy", "steps", "started", "seconds", "node"),
         ],
         "reports": ["trial", "segment", "step", "name", "value", "head", "at"],
         "segments": ["trial", "segment", "parent_segment", "from_step", "to_step", "cause", "by", "why", *params],
@@ -168,7 +168,7 @@ def test_a_wrong_table_name_is_answered_with_the_nearest(store: Store) -> None:
 def test_trials_show_settings_as_recorded_and_leave_inactive_ones_missing(store: Store) -> None:
     adam = {name: value for name, value in SETTINGS.items() if name != "nesterov"} | {"optimizer": "adam", "warmup": 10}
     study = fold(store, opened(), *whole(0, {1: 0.5}), *whole(1, {1: 0.25}, params=adam))
-    frame = tables.trials(study, SPACE)
+    frame = tables.trials(study, store, SPACE)
     assert frame["params.learning_rate"].tolist() == [0.01, 0.01]
     assert frame["params.hidden_units"].dtype == "Int64"
     assert frame["params.nesterov"].tolist() == [True, pd.NA]
@@ -180,17 +180,36 @@ def test_trials_show_settings_as_recorded_and_leave_inactive_ones_missing(store:
 
 
 def test_a_trial_that_waits_has_no_score_no_start_and_no_node(store: Store) -> None:
-    frame = tables.trials(fold(store, opened(), created(0), segment(0)), SPACE)
+    frame = tables.trials(fold(store, opened(), created(0), segment(0)), store, SPACE)
     assert frame["state"].tolist() == ["waiting"]
     assert frame[["objective", "best_step", "started", "node", "round", "parent"]].isna().all(axis=None)
 
 
+def test_trials_show_every_score_as_it_was_at_the_best_step(store: Store) -> None:
+    losses = {1: 0.9, 2: 0.4, 3: 0.3}
+    study = fold(
+        store, opened(), created(0), segment(0), started(0), reported(0, {1: 0.5, 2: 0.8, 3: 0.7}),
+        reported(0, losses, name="train_loss"), *whole(1, {1: 0.6}), created(2), segment(2),
+    )  # fmt: skip
+    frame = tables.trials(study, store, SPACE)
+    assert frame["best_step"].tolist() == [2, 1, pd.NA]
+    assert frame["score.dev_accuracy"].tolist()[:2] == frame["objective"].tolist()[:2] == [0.8, 0.6]
+    assert frame["score.train_loss"][0] == 0.4
+    assert frame["score.train_loss"][1:].isna().all()
+
+
+def test_a_score_of_an_abandoned_tail_is_not_the_one_at_the_best_step(store: Store) -> None:
+    study = reverted(store)
+    frame = tables.trials(study, store, SPACE)
+    assert (frame["best_step"][0], frame["score.dev_accuracy"][0]) == (3, 0.3)
+
+
 def test_settings_beyond_the_space_get_columns_of_their_own(store: Store) -> None:
     study = fold(store, opened(), *whole(0, {1: 0.5}, params=SETTINGS | {"dropout": 0.5, "patience": 3}))
-    frame = tables.trials(study, SPACE)
+    frame = tables.trials(study, store, SPACE)
     assert frame["params.dropout"].dtype == "float64"
     assert frame["params.patience"].dtype == "Int64"
-    assert list(tables.trials(study))[7:9] == ["params.learning_rate", "params.beta"]
+    assert list(tables.trials(study, store))[7:9] == ["params.learning_rate", "params.beta"]
 
 
 # ── reports and segments ────────────────────────────────────────────────────────────────────────
@@ -302,4 +321,7 @@ def test_a_hundred_thousand_reports_become_one_frame(store: Store) -> None:
 def test_a_space_of_another_kind_is_read_as_declared(store: Store) -> None:
     space = Space(rate=linear(0.0, 1.0), levels=choice(0, 0.5))
     study = fold(store, opened(), *whole(0, {1: 0.5}, params={"rate": 1, "levels": 0}))
-    assert tables.trials(study, space)[["params.rate", "params.levels"]].dtypes.tolist() == ["float64", "float64"]
+    assert tables.trials(study, store, space)[["params.rate", "params.levels"]].dtypes.tolist() == [
+        "float64",
+        "float64",
+    ]

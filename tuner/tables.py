@@ -53,7 +53,8 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
     "trials": {
         "trial": "int64", "purpose": _PURPOSE, "state": _STATE, "why": "string", "round": "Int64", "parent": "string",
         "seed": "int64", "params.*": "as declared", "one_minus.*": "float64", "objective": "float64",
-        "best_step": "Int64", "steps": "int64", "started": _TIME, "seconds": "float64", "node": "string",
+        "best_step": "Int64", "score.*": "float64", "steps": "int64", "started": _TIME, "seconds": "float64",
+        "node": "string",
     },
     "reports": {
         "trial": "int64", "segment": "int64", "step": "int64", "name": "category", "value": "float64", "head": "bool",
@@ -82,7 +83,7 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
         "state": _REQUEST_STATE, "detail": "string", "at": _TIME,
     },
 }  # fmt: skip
-"""Every table's columns in order, with their dtypes; `params.*` stands for one column per parameter of the space."""
+"""Every table's columns in order, with their dtypes; `.*` stands for one column per parameter or score."""
 
 
 def build(name: str, study: StudyState, store: Store, space: Space | None = None) -> pd.DataFrame:
@@ -100,15 +101,16 @@ def build_all(study: StudyState, store: Store, space: Space | None = None) -> di
 # ── one function a table ────────────────────────────────────────────────────────────────────────
 
 
-def trials(study: StudyState, space: Space | None = None) -> pd.DataFrame:
-    """One row a trial; `objective` is the best score reported on the head."""
+def trials(study: StudyState, store: Store, space: Space | None = None) -> pd.DataFrame:
+    """One row a trial; `objective` is the best score reported on the head, `score.*` what else was reported with it."""
     names = [name for name in COLUMNS["trials"] if not name.endswith("*") and name != "objective"]
     values = _fields(study.trials, names)
     values["objective"] = [trial.best_score for trial in study.trials]
     values["node"] = [node or None for node in values["node"]]
     settings = [trial.params for trial in study.trials]
     one_minus = {f"one_minus.{name}": _one_minus(name, settings) for name in (space.one_minus_names if space else ())}
-    return _frame("trials", values, {"params.*": _params(study, space, settings), "one_minus.*": one_minus})
+    spread = {"params.*": _params(study, space, settings), "one_minus.*": one_minus, "score.*": _at_best(study, store)}
+    return _frame("trials", values, spread)
 
 
 def reports(study: StudyState, store: Store) -> pd.DataFrame:
@@ -116,14 +118,18 @@ def reports(study: StudyState, store: Store) -> pd.DataFrame:
 
     What was recorded after the fold was taken is taken to be on the head.
     """
+    return _frame("reports", _reports(study, store))
+
+
+def _reports(study: StudyState, store: Store) -> Columns:
     flushes = list(store.reports())
     try:
-        return _reports(study, flushes)
+        return _unpacked(study, flushes)
     except (IndexError, ValueError, OverflowError) as error:  # a flush is bytes, which a bad disk may change
         raise StudyError(f"{store.where} is damaged: its reports cannot be read. Restore it from a copy.") from error
 
 
-def _reports(study: StudyState, flushes: Sequence[Reported]) -> pd.DataFrame:
+def _unpacked(study: StudyState, flushes: Sequence[Reported]) -> Columns:
     rows = np.frombuffer(b"".join([flush.data for flush in flushes]), dtype=_REPORT)
     counts = np.array([len(flush.data) // _REPORT.itemsize for flush in flushes], dtype=np.int64)
     last = _last_on_head(study)
@@ -131,7 +137,7 @@ def _reports(study: StudyState, flushes: Sequence[Reported]) -> pd.DataFrame:
         [(flush.trial, flush.segment, last(flush.trial, flush.segment)) for flush in flushes], dtype=np.int64
     ).reshape(-1, 3)
     trial, segment, limit = (np.repeat(column, counts) for column in per_flush.T)
-    values = {
+    return {
         "trial": trial,
         "segment": segment,
         "step": rows["step"].astype(np.int64),
@@ -140,7 +146,21 @@ def _reports(study: StudyState, flushes: Sequence[Reported]) -> pd.DataFrame:
         "head": rows["step"] <= limit,
         "at": rows["at"],
     }
-    return _frame("reports", values)
+
+
+def _at_best(study: StudyState, store: Store) -> Columns:
+    """Every score by name as it was at each trial's best step; nan where it was not reported there."""
+    found = _reports(study, store)
+    best = np.array([-1 if trial.best_step is None else trial.best_step for trial in study.trials], dtype=np.int64)
+    known = found["trial"] < len(best)  # what is newer than the fold has no best step in it
+    there = known & found["head"]
+    there[there] = found["step"][there] == best[found["trial"][there]]
+    trial, value, code = found["trial"][there], found["value"][there], found["name"].codes[there]
+    columns: Columns = {f"score.{study.objective}": np.full(len(best), np.nan)}
+    for place, name in enumerate(found["name"].categories):
+        column = columns[f"score.{name}"] = np.full(len(best), np.nan)
+        column[trial[code == place]] = value[code == place]  # of two reports of one step the later counts
+    return columns
 
 
 def segments(study: StudyState, store: Store, space: Space | None = None) -> pd.DataFrame:
@@ -210,7 +230,7 @@ def requests(store: Store) -> pd.DataFrame:
 
 
 _BUILD: Mapping[str, Callable[[StudyState, Store, Space | None], pd.DataFrame]] = {
-    "trials": lambda study, _, space: trials(study, space),
+    "trials": trials,
     "reports": lambda study, store, _: reports(study, store),
     "segments": segments,
     "rounds": lambda study, _, space: rounds(study, space),
