@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from tuner.errors import SettingsError, StudyError
-from tuner.export import _write_whole, export
+from tuner.export import export
 
 FRAME = pd.DataFrame(
     {
@@ -70,20 +70,6 @@ def test_one_file_a_table_and_nothing_half_written_beside_them(tmp_path: Path) -
     paths = export({"trials": FRAME, "notes": FRAME}, tmp_path)
     assert [path.name for path in paths] == ["trials.csv", "notes.csv"]
     assert sorted(tmp_path.iterdir()) == sorted(paths)
-
-
-def test_a_write_that_fails_half_way_leaves_the_file_that_was_there(tmp_path: Path) -> None:
-    (path,) = export({"trials": FRAME}, tmp_path)
-    before = path.read_bytes()
-
-    def half(_: pd.DataFrame, part: Path) -> None:
-        part.write_text("trial,sta")
-        raise OSError("No space left on device")
-
-    with pytest.raises(OSError, match="No space left"):
-        _write_whole(FRAME, path, half)
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_text_that_a_spreadsheet_would_run_is_disarmed_in_csv_alone(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
+from tuner.atomic import write_whole
 from tuner.errors import MissingExtra
 from tuner.records import Goal
 
@@ -122,13 +122,7 @@ def halo(width: float) -> list[Any]:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Writes the picture under a temporary name, then renames it."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph")  # a study's name may be in any script
-            figure.savefig(part, format="png", metadata={"Software": None})
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
+    """Writes the picture, whole or not at all."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # a study's name may be in any script
+        return write_whole(path, lambda file: figure.savefig(file, format="png", metadata={"Software": None}))

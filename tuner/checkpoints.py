@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, cast
 
+from tuner.atomic import sync_folder
 from tuner.errors import CheckpointError, TrainingError
 
 FORMAT = 1
@@ -288,7 +289,7 @@ class Snapshot:
                 )
             _write(self.workplace / MANIFEST, encoded)
             for folder in [*(path for path in self.workplace.rglob("*") if path.is_dir()), self.workplace]:
-                _sync_folder(folder)
+                sync_folder(folder)
             _move_into_place(self.workplace, self.folder)
         return Saved(
             path=self.folder,
@@ -402,7 +403,7 @@ def delete(path: Path, *, root: Path) -> None:
         grave = _hidden_beside(target, "tmp")
         _remove(grave)
         target.rename(grave)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
         shutil.rmtree(grave)
     except FileNotFoundError:
         return
@@ -486,7 +487,7 @@ def _move_into_place(workplace: Path, folder: Path) -> None:
         if replacing:
             aside.rename(folder)
         raise
-    _sync_folder(folder.parent)
+    sync_folder(folder.parent)
     if replacing:
         _remove(aside)
 
@@ -558,20 +559,11 @@ def _write(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make names in the folder durable: without it a rename may be lost with the power."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _make_folder(folder: Path) -> None:
     if not folder.is_dir():
         _make_folder(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
-        _sync_folder(folder.parent)
+        sync_folder(folder.parent)
 
 
 def _hidden_beside(folder: Path, kind: str) -> Path:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tuner.atomic import write_whole
 from tuner.errors import SettingsError, StudyError
 from tuner.insight.confirmation import Confirmation, confirmation_of
 from tuner.insight.divergence import Divergences, divergences_of
@@ -105,11 +106,9 @@ class Explanation:
         if target.suffix not in (".md", ".html"):
             raise SettingsError(f"an explanation is written as .md or .html, got {target.name!r}.")
         text = self.markdown() if target.suffix == ".md" else self.html()
-        part = target.with_name(f".{target.name}.part")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(text, encoding="utf-8")
-            part.replace(target)
+            write_whole(target, text.encode(errors="replace"))
         except OSError as error:
             raise StudyError(f"the explanation cannot be written to {target}: {error}. Choose another file.") from error
         return target

@@ -1,18 +1,22 @@
-"""Knows how tables become files: one a table, each written under a temporary name, flushed to disk, then renamed."""
+"""Knows how tables become files: one a table, each written whole or not at all."""
 
 from __future__ import annotations
 
+import io
 import json
 import math
-import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 import pandas as pd
 
+from tuner.atomic import write_whole
 from tuner.errors import MissingExtra, SettingsError, StudyError, did_you_mean
+
+_Writer: TypeAlias = Callable[[pd.DataFrame, BinaryIO], None]
 
 
 def export(tables: Mapping[str, pd.DataFrame], to: Path, format: str = "csv") -> list[Path]:  # noqa: A002 - the shell's word
@@ -25,54 +29,43 @@ def export(tables: Mapping[str, pd.DataFrame], to: Path, format: str = "csv") ->
         raise SettingsError(f"tables cannot be exported as {format!r}. {did_you_mean(format, [*_WRITE, 'markdown'])}")
     try:
         to.mkdir(parents=True, exist_ok=True)
-        return [_write_whole(frame, to / f"{name}.{format}", _WRITE[format]) for name, frame in tables.items()]
+        return [write_whole(to / f"{name}.{format}", partial(_WRITE[format], frame)) for name, frame in tables.items()]
     except OSError as error:
         raise StudyError(f"tables cannot be written to {to}: {error}. Choose another folder with --to.") from error
-
-
-def _write_whole(frame: pd.DataFrame, path: Path, write: Callable[[pd.DataFrame, Path], None]) -> Path:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(frame, part)
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
 
 
 # ── formats ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _write_csv(frame: pd.DataFrame, path: Path) -> None:
+def _write_csv(frame: pd.DataFrame, file: BinaryIO) -> None:
     """Numbers to their last digit, times as ISO 8601, what is missing as an empty cell.
 
     A text that a spreadsheet would run as a formula gets an apostrophe in front (OWASP, CSV injection).
     """
     columns = {name: _times(column) if _is_time(column) else _unarmed(_texts(column)) for name, column in frame.items()}
-    pd.DataFrame(columns, copy=False).to_csv(path, index=False, lineterminator="\n")
+    pd.DataFrame(columns, copy=False).to_csv(file, index=False, lineterminator="\n")
 
 
-def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
+def _write_parquet(frame: pd.DataFrame, file: BinaryIO) -> None:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
         raise MissingExtra("parquet needs pyarrow. Install it: pip install 'tuner[parquet]'") from None
     texts = pd.DataFrame({name: _texts(column) for name, column in frame.items()}, copy=False)
-    pq.write_table(pa.Table.from_pandas(texts, preserve_index=False), path)
+    pq.write_table(pa.Table.from_pandas(texts, preserve_index=False), file)
 
 
-def _write_jsonl(frame: pd.DataFrame, path: Path) -> None:
+def _write_jsonl(frame: pd.DataFrame, file: BinaryIO) -> None:
     """One object a row. JSON knows neither nan nor infinity: both are null, like what is missing."""
     row = "{" + ", ".join(f"{json.dumps(str(name)).replace('%', '%%')}: %s" for name in frame) + "}\n"
     cells = [_json_cells(column) for _, column in frame.items()]
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(map(row.__mod__, zip(*cells, strict=True)))
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="\n")
+    text.writelines(map(row.__mod__, zip(*cells, strict=True)))
+    text.detach()
 
 
-_WRITE: Mapping[str, Callable[[pd.DataFrame, Path], None]] = {
+_WRITE: Mapping[str, _Writer] = {
     "csv": _write_csv,
     "parquet": _write_parquet,
     "jsonl": _write_jsonl,

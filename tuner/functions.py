@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 import cloudpickle
 
-from tuner.errors import TrainingError
+from tuner.atomic import write_whole
+from tuner.errors import StudyError, TrainingError
 from tuner.worker import TrainingFunction, resolve
 
 KEPT = "function.pickle"
@@ -130,6 +131,19 @@ def _own_folder(function: Any) -> Path | None:
 
 def keep_function(function: Portable, folder: Path) -> None:
     """A function that cannot be imported is kept in the study's folder, so that its trials can be taken up again."""
-    if isinstance(function.payload, bytes):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (folder / KEPT).write_bytes(function.payload)
+    keep(function.payload, folder)
+
+
+def keep(payload: str | bytes, folder: Path) -> None:
+    """Leaves in a study's folder what cannot be imported; what can be, is, and nothing older stands beside it."""
+    try:
+        if isinstance(payload, bytes):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_whole(folder / KEPT, payload, mode=0o600)
+        else:
+            (folder / KEPT).unlink(missing_ok=True)
+    except OSError as error:
+        raise StudyError(
+            f"the training function cannot be kept in {folder}: {error}. Free space, or choose a folder you may write "
+            "to: --results."
+        ) from error

@@ -6,7 +6,6 @@ reason, and what came of it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from tuner import prose
+from tuner.atomic import write_whole
 from tuner.branches import Change, Stretch, Tree
 from tuner.branches import Path as Branch
 from tuner.errors import StudyError
@@ -45,16 +45,11 @@ _FILE = "logbook.md"
 def write_logbook(study: Study, folder: Path) -> Path:
     """Writes `logbook.md` into a folder, made when it is not there; one that was there is replaced whole."""
     text, path = logbook(study), folder / _FILE
-    part = path.with_name(f".{_FILE}.{os.getpid()}.part")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        return write_whole(path, text.encode(errors="replace"))
     except OSError as error:
         raise StudyError(f"the logbook cannot be written to {folder}: {error}. Choose another with --to.") from error
-    finally:
-        part.unlink(missing_ok=True)
-    return path
 
 
 def logbook(study: Study) -> str:

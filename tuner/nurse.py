@@ -16,8 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from tuner.atomic import write_whole
 from tuner.errors import StudyError, TunerError
-from tuner.functions import KEPT, Portable
+from tuner.functions import KEPT, Portable, keep
 from tuner.messages import Executor, Job
 from tuner.places import Place
 from tuner.records import Goal, Purpose
@@ -66,14 +67,15 @@ class Assignment:
 
     def write(self, folder: Path, payload: str | bytes) -> None:
         """Leaves the assignment in a study's folder."""
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if isinstance(payload, bytes):
-            (folder / KEPT).write_bytes(payload)
-        else:
-            (folder / KEPT).unlink(missing_ok=True)
-        draft = folder / f"{_FILE}.tmp"
-        draft.write_text(json.dumps(asdict(self), indent=1))
-        draft.rename(folder / _FILE)
+        keep(payload, folder)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_whole(folder / _FILE, json.dumps(asdict(self), indent=1).encode(), mode=0o600)
+        except OSError as error:
+            raise StudyError(
+                f"{folder / _FILE} cannot be written: {error}. Free space, or choose a folder you may write to: "
+                "--results."
+            ) from error
 
     @classmethod
     def read(cls, folder: Path) -> Assignment:

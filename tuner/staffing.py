@@ -6,6 +6,9 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from tuner.atomic import write_whole
+from tuner.errors import StudyError
+
 if TYPE_CHECKING:
     from tuner.coordinator import Face
     from tuner.functions import Portable
@@ -32,9 +35,12 @@ def shared_file(place: Place, address: str | None) -> dict[str, Any]:
     if address in (None, "local") or place.database is None:
         return {}
     token = uuid.uuid4().hex
-    place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = place.folder / ".shared"
-    path.write_text(token)
+    try:
+        place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_whole(path, token.encode(), mode=0o600)
+    except OSError as error:
+        raise StudyError(f"{path} cannot be written: {error}. Choose a folder you may write to: --results.") from error
     return {"token_file": path, "token": token}
 
 
