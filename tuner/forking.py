@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tuner import checkpoints, nurse
+from tuner.console import near_one, number
 from tuner.errors import CheckpointError, SettingsError, StudyError, did_you_mean
 from tuner.functions import KEPT
 from tuner.nurse import Assignment
@@ -75,25 +77,44 @@ def continuation(sweep: Place, trial_number: int, *, by: str, name: str | None =
 def compare(one: Place, other: str) -> pd.DataFrame:
     """Two runs side by side: a row a step both or either have reported, a column a run, and what they differ in.
 
-    `attrs["settings"]` holds the settings that differ, by run.
+    Of the settings that differ, now or earlier, `attrs["settings"]` holds the values in force and `attrs["courses"]`
+    what they were from which step on, in words; both by run.
     """
     import pandas as pd
 
+    if other == one.name:
+        raise StudyError(f"{one.name} is compared with another run, got {one.name} twice. Name a fork of it.")
     columns: dict[str, pd.Series[float]] = {}
     settings: dict[str, dict[str, Any]] = {}
+    courses: dict[str, dict[str, str]] = {}
     for place in (one, Place.of(other, one.folder.parent, None)):
-        study = Study(place, Store.open(place.existing()))
-        curve = study.curve(0)
+        with closing(Study(place, Store.open(place.existing()))) as study:
+            if study.state.kind != "babysitting" or not study.state.trials:
+                what = "a sweep" if study.state.kind == "sweep" else "about to begin"
+                raise StudyError(f"{place.name} is {what}; two babysat runs are compared, once both have begun.")
+            curve, trial = study.curve(0), study.state.trials[0]
         columns[place.name] = pd.Series(list(curve.scores), index=list(curve.steps), dtype="float64")
-        settings[place.name] = dict(study.state.trials[0].recipe.at(study.state.trials[0].steps))
-        study.close()
+        settings[place.name] = dict(trial.recipe.at(trial.steps))
+        courses[place.name] = {word: _course(trial, word) for word in settings[place.name]}
     frame = pd.DataFrame(columns).rename_axis("step").sort_index()
-    first, second = settings.values()
+    first, second = courses.values()
     differing = sorted(word for word in {*first, *second} if first.get(word) != second.get(word))
-    frame.attrs["settings"] = {
-        run: {word: values.get(word) for word in differing} for run, values in settings.items()
-    }  # fmt: skip
+    frame.attrs["settings"] = {run: {word: values.get(word) for word in differing} for run, values in settings.items()}
+    frame.attrs["courses"] = {run: {word: told.get(word, "-") for word in differing} for run, told in courses.items()}
     return frame
+
+
+def _course(trial: Trial, name: str) -> str:
+    """What a setting was on the head: `0.1, 0.3 from step 113`."""
+    told: list[tuple[int, str]] = []
+    for segment in trial.path():
+        recipe = trial.recipe_of(segment)
+        value = recipe.values.get(name)
+        text = near_one(value) if isinstance(value, float) and 0.99 < value < 1 else number(value, 6)
+        text = str(recipe.schedules[name]) if name in recipe.schedules else text
+        if not told or told[-1][1] != text:
+            told.append((segment.from_step, text))
+    return ", ".join(text if not place else f"{text} from step {step}" for place, (step, text) in enumerate(told))
 
 
 def complete(space: Space | None, params: Settings | None, seed: int) -> dict[str, Any]:

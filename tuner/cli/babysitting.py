@@ -243,7 +243,7 @@ def compare(name: str, other: str, results: Path, as_json: bool) -> None:
         frame, goal = run.compare(other), study.state.goal
     if as_json:
         scores = {str(column): frame[column].tolist() for column in frame}
-        say_json({"settings": frame.attrs["settings"], "steps": frame.index.tolist(), "scores": scores})
+        say_json({**frame.attrs, "steps": frame.index.tolist(), "scores": scores})
         return
     from tuner.cli import pages
 

@@ -109,9 +109,11 @@ def comparison(frame: pd.DataFrame, goal: str) -> RenderableType:
     """Runs side by side: what they differ in, their last and best scores, and both curves."""
     names = [str(name) for name in frame]
     table = _table("", *names)
-    settings = frame.attrs["settings"]
-    for word in settings[names[0]]:
-        table.add_row(Text(word), *(Text(number(settings[name][word])) for name in names))
+    courses = frame.attrs["courses"]
+    for word in courses[names[0]]:
+        table.add_row(Text(word), *(Text(courses[name][word]) for name in names))
+    if not courses[names[0]]:
+        table.add_row(Text("settings"), *(Text("the same") for _ in names))
     both = frame.dropna()
     if len(both):
         table.add_row(Text(f"at step {both.index[-1]}"), *(Text(number(float(both[name].iloc[-1]))) for name in names))

@@ -317,10 +317,10 @@ def compared(frame: pd.DataFrame, rows: int = 6) -> str:
     """Two runs as a person reads them: what they differ in, and their scores at a few steps."""
     from tuner.console import number
 
-    settings: Mapping[str, Mapping[str, Any]] = frame.attrs.get("settings", {})
-    differing = next(iter(settings.values()), {})
+    courses: Mapping[str, Mapping[str, str]] = frame.attrs.get("courses", {})
     lines = [["step", *map(str, frame.columns)]]
-    lines += [[name, *(number(settings[run].get(name)) for run in settings)] for name in differing]
+    lines += [[name, *(told[name] for told in courses.values())] for name in next(iter(courses.values()), {})]
+    lines += [] if len(lines) > 1 or not courses else [["settings", *("the same" for _ in courses)]]
     shared = frame.dropna()
     shown = shared if len(shared) else frame
     places = sorted({round(i * (len(shown) - 1) / max(1, rows - 1)) for i in range(rows)}) if len(shown) else []
