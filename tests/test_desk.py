@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import pickle
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
@@ -30,6 +33,7 @@ from tuner.messages import (
     Save,
     Saved,
     Stop,
+    Unread,
     Warned,
     WorkerEvent,
 )
@@ -132,11 +136,12 @@ def trained(
     *,
     lectern: Lectern | None = None,
     revert: Any = "in place",
+    heeds: bool = False,
     **order: Any,
 ) -> tuple[Lectern, Ended]:
     channel = lectern or Lectern(script)
     given = {"recipe": Recipe.constant({"rate": 1.0, "beta": 0.9}), "checkpoint_every_s": 1e9, **order}
-    job = Job(study="s", function="", search_path=(), objective="total", revert=revert)
+    job = Job(study="s", function="", search_path=(), objective="total", revert=revert, heeds=heeds)
     ended = train(function, Order(trial=0, segment=0, seed=1, folder=folder, **given), job, channel)
     return channel, ended
 
@@ -430,3 +435,93 @@ def test_one_that_stood_still_stands_still_when_it_is_called_again(tmp_path: Pat
 def test_an_extension_trains_longer_than_the_function_asks() -> None:
     _, ended = trained({10: [Extend(trial=0, request="e", steps=5)]})
     assert (ended.state, ended.step) == ("completed", 15)
+
+
+# ── what is never read ──────────────────────────────────────────────────────────────────────────
+
+
+def reads(how: Callable[[Run, int], Any], steps: int = 400) -> Callable[[Run], None]:
+    """Trains so many steps; reads all its settings before, and in each step as told."""
+
+    def function(run: Run) -> None:
+        dict(run.params)
+        for step in run.steps(steps):
+            how(run, step)
+
+    return function
+
+
+def findings(script: Script, how: Callable[[Run, int], Any]) -> list[tuple[str, int, int, tuple[str, ...], bool]]:
+    channel, _ = trained(script, None, reads(how), heeds=True)
+    return [(each.request, each.since, each.step, each.names, each.again) for each in channel.said(Unread)]
+
+
+def test_a_change_of_what_was_read_before_the_loop_alone_is_said_to_go_unread() -> None:
+    """It is said once, soon, and of the settings that changed alone."""
+    assert findings({10: [adjust(rate=2.0)]}, lambda run, step: run.params["beta"]) == [("a", 10, 30, ("rate",), False)]
+    assert findings({200: [adjust(rate=2.0)]}, lambda run, step: None) == [("a", 200, 300, ("rate",), False)]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        lambda run, step: run.params["rate"],
+        lambda run, step: run.params.get("rate"),
+        lambda run, step: dict(run.params),
+        lambda run, step: {**run.params},
+        lambda run, step: dict(**run.params),
+        lambda run, step: run.params | {"more": 1},
+        lambda run, step: [value for _, value in run.params.items()],
+        lambda run, step: tuple(run.params.values()),
+        lambda run, step: [run.params[name] for name in run.params],
+        lambda run, step: json.dumps(run.params),
+        lambda run, step: copy.deepcopy(run.params),
+        lambda run, step: run.params["rate"] if step % 50 == 0 else None,
+        lambda run, step: run.params["rate"] if step and step % 100 == 0 else None,
+    ],
+)
+@pytest.mark.parametrize("at", [1, 60, 130, 299])
+def test_who_reads_now_and_then_in_whatever_way_is_not_accused(how: Callable[[Run, int], Any], at: int) -> None:
+    """Even where it reads once in a hundred steps, unless it has hardly begun: then what was said is taken back."""
+    found = findings({at: [adjust(rate=2.0)]}, how)
+    assert not found or (at == 1 and [again for *_, again in found] == [False, True])
+
+
+def test_what_was_read_at_every_step_and_is_no_more_is_said_at_once() -> None:
+    def stops_reading(run: Run, step: int) -> None:
+        if step < 100:
+            dict(run.params)
+
+    assert findings({150: [adjust(rate=2.0)]}, stops_reading) == [("a", 150, 155, ("rate",), False)]
+
+
+def test_settings_kept_from_before_the_change_are_not_those_in_force() -> None:
+    kept: list[Any] = []
+
+    def keeps(run: Run, step: int) -> None:
+        kept.append(run.params)
+        kept[0]["rate"]
+
+    assert [each[3] for each in findings({150: [adjust(rate=2.0)]}, keeps)] == [("rate",)]
+
+
+def test_of_two_settings_changed_together_the_one_that_is_not_read_is_named() -> None:
+    both = {10: [adjust(rate=2.0, beta=0.5)]}
+    channel, _ = trained(both, None, reads(lambda run, step: run.params["rate"]), heeds=True)
+    (found,) = channel.said(Unread)
+    assert (found.names, found.heeded) == (("beta",), True)
+
+
+def test_a_later_change_of_the_same_setting_is_what_goes_unread() -> None:
+    found = findings({10: [adjust(rate=2.0)], 12: [adjust("b", rate=3.0)]}, lambda run, step: None)
+    assert [each[0] for each in found] == ["b"]
+
+
+def test_settings_are_the_dict_they_were_also_where_they_are_copied_and_sent() -> None:
+    seen: list[Any] = []
+    trained({}, None, reads(lambda run, step: seen.append(run.params), 1), heeds=True)
+    given = seen[0]
+    assert isinstance(given, dict)
+    assert given == {"rate": 1.0, "beta": 0.9}
+    assert [type(each) for each in (pickle.loads(pickle.dumps(given)), copy.copy(given), given | {})] == [dict] * 3
+    assert ("rate" in given, len(given), given.pop("rate"), given.setdefault("more", 2)) == (True, 2, 1.0, 2)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import itertools
 import math
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from stories import Part, story
 
+from tuner.messages import Unread
 from tuner.reading import Study
-from tuner.records import Noted
+from tuner.records import Judged, Noted
 from tuner.study import StudyState, Trial
 from tuner.supervisor import Advice
 from tuner.tending import RunSteering
@@ -87,6 +88,7 @@ class Loop:
 
     def record(self, record: object) -> None:
         self.recorded.append(record)
+        self.study.apply(cast(Any, record))
 
 
 class FailsAtFirst(Watch):
@@ -117,3 +119,20 @@ def test_a_fault_of_the_supervisor_is_noted_once_and_it_looks_again(
     (note,) = loop.recorded
     assert isinstance(note, Noted)
     assert "diverged" in note.text
+
+
+def test_a_change_that_nobody_read_is_noted_and_not_judged_until_it_is_read(tmp_path: Path) -> None:
+    before, after = Part(start=0, to=50, params=SLOW), Part(start=50, to=90, params=STEEP, parent=0)
+    with closing(story(tmp_path / "one", before, after)) as study:
+        trial, loop = study.trial(0), Loop(study.state)
+        steering, asked = RunSteering(None, None), trial.head.request
+        finding = Unread(trial=0, step=60, request=asked, since=50, names=("lr",), heeded=False, before=True)
+        assert facts(study.state, trial, {}, None).last_change_step == 50
+        steering.took_effect(cast(Any, loop), trial, finding)
+        assert facts(study.state, trial, {}, None).last_change_step is None
+        assert "nothing has read lr since the change at step 50" in loop.warned[0]
+        steering.took_effect(cast(Any, loop), trial, replace(finding, step=70, again=True))
+        assert facts(study.state, trial, {}, None).last_change_step == 50
+    assert [(each.request, each.verdict) for each in loop.recorded if isinstance(each, Judged)] == [
+        (asked, "not read"), (asked, "read since")
+    ]  # fmt: skip

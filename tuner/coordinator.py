@@ -35,6 +35,7 @@ from tuner.messages import (
     Saved,
     Started,
     Stop,
+    Unread,
     Waiting,
     Warned,
     WorkerEvent,
@@ -277,7 +278,7 @@ class Coordinator:
         trial = self.study.trials[event.trial]
         if isinstance(event, Saved):  # a checkpoint counts whatever has become of its trial
             self._shelve(trial, event)
-        if isinstance(event, Saved | Changed | Reverted | Did):
+        if isinstance(event, Saved | Changed | Reverted | Did | Unread):
             desk.last_sign = self.executor.now()
             self.steering.took_effect(self, trial, event)
             return

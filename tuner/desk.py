@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 from tuner.checkpoints import State, load, restore, verify
 from tuner.errors import CheckpointError, TrainingError, TunerError, did_you_mean
+from tuner.heeding import Heed
 from tuner.messages import (
     Adjust,
     Advance,
@@ -33,7 +34,7 @@ from tuner.messages import (
     WorkerEvent,
 )
 from tuner.recipe import Recipe
-from tuner.records import Row, TrialState
+from tuner.records import Row, Settings, TrialState
 from tuner.run import Run
 from tuner.saving import Saver
 
@@ -94,6 +95,7 @@ class TrialDesk:
         self._extra_steps = order.extra_steps
         self._first: dict[str, float] = {}
         self._listens = order.trial == 0  # what holds for the first trial's reports holds for all
+        self._heed = Heed(order.trial, self.done) if job.heeds else None
         self._saver = Saver(
             order, emit=channel.emit, warn=self._warn, now=channel.now, in_background=channel.background_writes
         )
@@ -149,6 +151,9 @@ class TrialDesk:
             self._listens = False
             self._ask_for_the_objective()
         self._channel.passed(self.order.trial, done)
+        if self._heed is not None:
+            for finding in self._heed.look(done):
+                self._channel.emit(finding)
         if self.verdict is None:
             self._change_what_is_due()
             while self.verdict is None and (command := self._channel.receive(wait=False)) is not None:
@@ -160,7 +165,7 @@ class TrialDesk:
         if self.verdict is None and self._saver.due(self.done):
             self.save("interval")
         if self._recipe.schedules:
-            self.run.params = self._recipe.at(self.done)
+            self.run.params = self._given()
         return None if self.verdict is None else self.verdict[1]
 
     # ── what the worker asks ────────────────────────────────────────────────────────────────────
@@ -188,9 +193,14 @@ class TrialDesk:
         return self.run
 
     def _sit_down(self) -> Run:
-        run = Run(self._recipe.at(self.done), seed=self.order.seed, desk=self)
+        run = Run(self._given(), seed=self.order.seed, desk=self)
         run.extend(self._extra_steps)
         return run
+
+    def _given(self) -> Settings:
+        """The settings in force now, as the function gets them."""
+        now = self._recipe.at(self.done)
+        return now if self._heed is None else self._heed.hand_out(now)
 
     # ── commands ────────────────────────────────────────────────────────────────────────────────
 
@@ -313,7 +323,7 @@ class TrialDesk:
         old, new = self._recipe.schedules, recipe.schedules
         changed = [name for name in after if before.get(name) != after[name] or old.get(name) != new.get(name)]
         self._recipe = recipe
-        self.run.params = after
+        self.run.params = self._given()
         self.segment += 1
         self._channel.emit(
             Changed(
@@ -323,6 +333,8 @@ class TrialDesk:
                 at=self._channel.now(),
             )
         )  # fmt: skip
+        if self._heed is not None:
+            self._heed.changed(request, [] if repeated else changed, self.done)
 
     def _revert(self, command: Revert) -> None:
         """Sets the state back where it can; otherwise training goes on untouched, and the reason is sent."""
@@ -351,7 +363,10 @@ class TrialDesk:
         self._recipe = command.recipe or Recipe.constant(before)
         self._changes.clear()
         self.segment += 1
-        self.run.params = self._recipe.at(self.done)
+        self.run.params = self._given()
+        if self._heed is not None:
+            after = self._recipe.at(self.done)
+            self._heed.changed(command.request, [name for name in after if before.get(name) != after[name]], self.done)
         self.run.rewind(self.done)
         self._saver.went_back(self.done)
         self._channel.emit(

@@ -57,7 +57,8 @@ class Job:
 
     `function` is an import path `module:name` or the bytes of a cloudpickle; `search_path` goes before `sys.path`;
     `token_file` is written by the coordinator and must be readable where the worker lives; `asks_length` wants every
-    trial to say how long it means to train, which those that wait for verdicts do anyhow.
+    trial to say how long it means to train, which those that wait for verdicts do anyhow; `heeds` wants it to be said
+    when the function does not read a setting that was changed.
     """
 
     study: str
@@ -68,6 +69,7 @@ class Job:
     revert: Literal["in place", "reenter"] = "in place"
     log_folder: Path | None = None
     asks_length: bool = False
+    heeds: bool = False
     token_file: Path | None = None
     token: str = ""
 
@@ -316,6 +318,23 @@ class Warned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unread:
+    """Of what `request` changed at `since` these settings were not read up to `step`; with `again`, now they were.
+
+    `heeded`: another setting of the same change was read. `before`: no step has ever read them.
+    """
+
+    trial: int
+    step: int
+    request: str
+    since: int
+    names: tuple[str, ...]
+    heeded: bool
+    before: bool
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
     """The function returned, raised, or was stopped. `error` is the exception's class and those it inherits from.
 
@@ -351,9 +370,25 @@ class Forgot:
 
 
 WorkerEvent: TypeAlias = (
-    Forgot | Started | Planned | Reported | Waiting | Held | Saved | Changed | Reverted | Did | Warned | Ended | Beat
+    Forgot
+    | Started
+    | Planned
+    | Reported
+    | Waiting
+    | Held
+    | Saved
+    | Changed
+    | Reverted
+    | Did
+    | Warned
+    | Unread
+    | Ended
+    | Beat
 )
 """What a worker itself says; an executor adds which worker said it."""
+
+Effect: TypeAlias = Saved | Changed | Reverted | Did | Unread
+"""What came of something that a person had asked for."""
 
 Event: TypeAlias = WorkerReady | WorkerLost | Delivered | tuple[str, WorkerEvent]
 

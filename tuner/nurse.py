@@ -201,7 +201,7 @@ def nurse(folder: Path, hands: Executor | None = None) -> None:
         job = Job(
             study=assignment.name, function=assignment.payload(folder), search_path=assignment.search_path,
             objective=assignment.objective, alarm=Divergence(objective=assignment.objective, goal=assignment.goal),
-            revert=assignment.revert, log_folder=folder / "logs", asks_length=True,
+            revert=assignment.revert, log_folder=folder / "logs", asks_length=True, heeds=True,
         )  # fmt: skip
         draft = Draft(
             params=assignment.params, seed=assignment.trial_seed, why=assignment.why, purpose=assignment.purpose,

@@ -264,9 +264,13 @@ class Adjusted:
     accepted_at: float
 
 
+UNREAD = "not read"
+READ = "read since"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """The verdict on an adjustment."""
+    """The verdict on an adjustment; `UNREAD` where the training function has not read what was changed."""
 
     request: str
     verdict: str

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tuner.errors import TunerError, did_you_mean
-from tuner.messages import Changed, Did, Forget, Pause, Resume, Reverted, Saved, Stop
+from tuner.messages import Effect, Forget, Pause, Resume, Stop
 from tuner.records import Answered, Configured, Noted, Reported, Requested, RequestState, RoundOpened, TrialEnded
 from tuner.study import Trial
 
@@ -42,7 +42,7 @@ class Steering(Protocol):
         """A worker took the trial up: what was accepted before reaches it now."""
         ...
 
-    def took_effect(self, coordinator: Coordinator, trial: Trial, event: Changed | Reverted | Did | Saved) -> None:
+    def took_effect(self, coordinator: Coordinator, trial: Trial, event: Effect) -> None:
         """A worker did something that somebody had asked for."""
         ...
 
@@ -89,7 +89,7 @@ class SweepSteering:
     def ended(self, coordinator: Coordinator, trial: Trial) -> None:
         """Every answer has been given."""
 
-    def took_effect(self, coordinator: Coordinator, trial: Trial, event: Changed | Reverted | Did | Saved) -> None:
+    def took_effect(self, coordinator: Coordinator, trial: Trial, event: Effect) -> None:
         """Nobody asks a sweep's workers for anything."""
 
     def _pause(self, coordinator: Coordinator, request: Requested) -> str:

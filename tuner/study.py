@@ -251,6 +251,8 @@ class StudyState:
     checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
     requests: dict[str, Request] = field(default_factory=dict)
     received: dict[str, int] = field(default_factory=dict)
+    unread: set[str] = field(default_factory=set)
+    """Who asked for changes that the training function has not read."""
     live: dict[int, Trial] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     ended_order: list[int] = field(default_factory=list)
@@ -454,8 +456,14 @@ class StudyState:
     def _received(self, record: rec.Received) -> None:
         self.received[record.incarnation] = record.batch
 
+    def _judged(self, record: rec.Judged) -> None:
+        if record.verdict == rec.UNREAD:
+            self.unread.add(record.request)
+        elif record.verdict == rec.READ:
+            self.unread.discard(record.request)
+
     def _untouched(self, record: rec.Record) -> None:
-        """Notes, adjustments and verdicts matter to tables alone."""
+        """Notes and adjustments matter to tables alone."""
 
     # ── helpers ─────────────────────────────────────────────────────────────────────────────────
 
@@ -523,5 +531,5 @@ _APPLY: dict[type[Any], Callable[[StudyState, Any], None]] = {
     rec.Received: StudyState._received,
     rec.Noted: StudyState._untouched,
     rec.Adjusted: StudyState._untouched,
-    rec.Judged: StudyState._untouched,
+    rec.Judged: StudyState._judged,
 }

@@ -18,6 +18,7 @@ from tuner.messages import (
     Changed,
     Command,
     Did,
+    Effect,
     Extend,
     Pause,
     Resume,
@@ -26,9 +27,10 @@ from tuner.messages import (
     Save,
     Saved,
     Stop,
+    Unread,
 )
 from tuner.recipe import schedule
-from tuner.records import Adjusted, Cause, Judged, Noted, Reported, Requested, SegmentOpened
+from tuner.records import READ, UNREAD, Adjusted, Cause, Judged, Noted, Reported, Requested, SegmentOpened
 from tuner.revival import again, ancestry, go_on, newest_whole, open_segment, outstanding
 from tuner.space import Choice, Parameter, Space
 from tuner.steering import Refused, record_answer
@@ -131,7 +133,7 @@ class RunSteering:
         text = f"{advice.sentence}. Try: {advice.command}" if advice.command else advice.sentence
         at = coordinator.executor.now()
         coordinator.record(Noted(trial=trial.trial, step=trial.steps, by="supervisor", text=text, at=at))
-        changed = _requests_of(trial, "adjust")
+        changed = [each for each in _requests_of(trial, "adjust") if each not in coordinator.study.unread]
         if advice.symptom == "worse" and advice.urgency == "now" and changed:  # a verdict on the change
             name, value = advice.statistic
             evidence = (
@@ -162,13 +164,15 @@ class RunSteering:
                 why = f"the run ended before it took effect: {trial.state}, {trial.why}"
                 record_answer(coordinator, request.request, "expired", why, trial.steps)
 
-    def took_effect(self, coordinator: Coordinator, trial: Trial, event: Changed | Reverted | Did | Saved) -> None:
+    def took_effect(self, coordinator: Coordinator, trial: Trial, event: Effect) -> None:
         """Records what the worker did, and answers whoever asked."""
         match event:
             case Changed():
                 self._changed(coordinator, trial, event)
             case Reverted():
                 self._reverted(coordinator, trial, event)
+            case Unread():
+                self._unread(coordinator, trial, event)
             case Saved(request=""):
                 pass
             case Saved():
@@ -348,6 +352,23 @@ class RunSteering:
             coordinator.record(Judged(request=name, verdict="taken back", evidence=evidence, at=event.at))
         detail = f"from step {event.from_step} back to step {event.step}{_instead(asked, event.step)}"
         record_answer(coordinator, event.request, "applied", detail, event.step)
+
+    def _unread(self, coordinator: Coordinator, trial: Trial, event: Unread) -> None:
+        """Says that a change has no effect, or that it has now; what nobody read is not judged."""
+        names = " and ".join(event.names)
+        if event.again:
+            told, verdict = f"{names}: read at step {event.step}, so the change of step {event.since} acts", READ
+        else:
+            told = f"nothing has read {names} since the change at step {event.since}, and step {event.step} is over"
+            told, verdict = f"{told}, so it has had no effect", UNREAD
+            if event.before:
+                told += f". No step ever has: read run.params[{event.names[0]!r}] in the loop, at every step"
+        coordinator.warn(told, trial.trial, event.step)
+        if event.request and not (event.heeded and verdict == UNREAD):
+            evidence = f"steps {event.since} to {event.step}"
+            coordinator.record(
+                Judged(request=event.request, verdict=verdict, evidence=evidence, at=coordinator.executor.now())
+            )
 
     # ── checks ──────────────────────────────────────────────────────────────────────────────────
 

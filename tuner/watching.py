@@ -72,7 +72,9 @@ class Watch:
 def facts(study: StudyState, trial: Trial, curves: Mapping[str, Curve], space: Space | None) -> Facts:
     """All that the supervisor needs to know of a run."""
     path = trial.path()
-    changes = [segment for segment in path if segment.cause in ("adjust", "revert")]
+    changes = [
+        segment for segment in path if segment.cause in ("adjust", "revert") and segment.request not in study.unread
+    ]  # fmt: skip
     last = changes[-1] if changes else None
     # A function often names an end far away, to train until it is told: only who cares for a gain means it.
     gain = study.options.get("smallest_gain")
