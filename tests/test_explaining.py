@@ -182,7 +182,7 @@ def test_a_study_without_a_score_is_explained_all_the_same(tmp_path: Path) -> No
     )
     assert "2 of 2 trials diverged (100%)" in " ".join(found.sentences)
     assert portraits(found) == {}
-    assert found.html()
+    assert "prefers-color-scheme: dark" in found.html()
     study.close()
 
 

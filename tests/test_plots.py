@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tuner import records as rec
+from tuner.errors import StudyError
 from tuner.space import Space, choice, integer, linear, log, log_one_minus
 from tuner.study import StudyState
 
@@ -143,3 +144,61 @@ def test_nothing_global_changes() -> None:
     before = dict(matplotlib.rcParams)
     plots.progress(STUDIES["mixed"])
     assert dict(matplotlib.rcParams) == before
+
+
+THREE = Space(useless=linear(0.0, 1.0), rate=log(1e-4, 1.0), momentum=linear(0.0, 1.0))
+
+
+def telling(space: Space) -> StudyState:
+    """A study whose score follows the rate, a little the momentum, and never the first setting."""
+    state = study(space)
+    for trial in range(24):
+        point = [trial * 0.6180339887 % 1.0, trial * 0.7548776662 % 1.0, trial * 0.5698402909 % 1.0]
+        params = space.from_unit(point)
+        for record in life(trial, params, "completed", [point[1] + 0.2 * point[2]]):
+            state.apply(record)
+    return state
+
+
+def test_the_scatter_plot_shows_the_two_settings_that_matter_most() -> None:
+    axes = plots.scatter(telling(THREE), THREE).axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("rate", "momentum")
+
+
+def test_a_person_chooses_the_settings_of_the_scatter_plot() -> None:
+    state = telling(THREE)
+    chosen = plots.scatter(state, THREE, "useless", "rate").axes[0]
+    assert (chosen.get_xlabel(), chosen.get_ylabel()) == ("useless", "rate")
+    scored = plots.scatter(state, THREE, y="dev_accuracy").axes[0]
+    assert (scored.get_xlabel(), scored.get_ylabel()) == ("rate", "dev_accuracy")
+    with pytest.raises(StudyError, match="Did you mean rate"):
+        plots.scatter(state, THREE, "rat")
+
+
+def test_at_most_four_boxes_are_drawn_the_first_and_the_last_among_them() -> None:
+    state = study(TWO, *MIXED)
+    for number in range(2, 19):
+        box = {name: [0.01 * number, 0.99] for name in TWO}
+        opened = rec.RoundOpened(round=number, first_trial=8, box=box, seen=0, why="zoom", at=NOON)
+        state.apply(opened)
+    axes = plots.scatter(state, TWO).axes[0]
+    assert len(axes.patches) == 4
+    lefts = [patch.get_bbox().x0 for patch in axes.patches]  # type: ignore[attr-defined]
+    ends = [TWO["learning_rate"].from_unit(side) for side in (0.0, 0.18)]
+    assert [lefts[0], lefts[-1]] == pytest.approx(ends)
+
+
+def test_the_best_half_of_the_trials_has_a_panel_of_its_own_where_it_is_a_narrow_band() -> None:
+    good = [("completed", [0.1, 0.5, 0.96 + trial / 1000]) for trial in range(12)]
+    poor = [("completed", [0.1, 0.1, 0.1 + trial / 100]) for trial in range(8)]
+    top, all_of_them, *_ = plots.curves(study(TWO, *good, *poor)).axes
+    low, high = top.get_ylim()
+    assert 0.95 < low < 0.962
+    assert 0.971 < high < 0.99
+    assert all_of_them.get_ylim()[0] < 0.2
+
+
+def test_where_scores_are_spread_evenly_one_panel_shows_them_all() -> None:
+    spread = [("completed", [0.1, 0.05 * trial]) for trial in range(20)]
+    panels = [axes for axes in plots.curves(study(TWO, *spread)).axes if axes.get_label() != "<colorbar>"]
+    assert len(panels) == 1

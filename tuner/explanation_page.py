@@ -17,13 +17,19 @@ if TYPE_CHECKING:
     from tuner.explaining import Explanation, Section
 
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2rem; border-bottom: 1px solid #ddd; }
+:root { color-scheme: light dark; --ink: #222; --paper: #fff; --muted: #6f6f6f; --line: #ddd; --faint: #eee; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #ddd; --paper: #181818; --muted: #999; --line: #444; --faint: #2c2c2c; }
+  img { filter: invert(0.906) hue-rotate(180deg); }
+}
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 60rem;
+  margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2rem; border-bottom: 1px solid var(--line); }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: .2rem .8rem; border-bottom: 1px solid #eee; }
+th, td { text-align: right; padding: .2rem .8rem; border-bottom: 1px solid var(--faint); }
 th:first-child, td:first-child { text-align: left; }
 img { max-width: 100%; display: block; margin: 1rem 0; }
-small { color: #6f6f6f; }
+small { color: var(--muted); }
 """.strip()
 
 
