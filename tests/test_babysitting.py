@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import random
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -13,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bedside import at_home, end_all, state_of, steps_of
 from rich.console import Console
+from waiting import wait_until
 
 import tuner
 from tuner import Space, integer, log
 from tuner.cli import pages
-from tuner.errors import IdentityMismatch, SettingsError, StudyError, StudyNotFound
+from tuner.errors import IdentityMismatch, SettingsError, StudyError
 from tuner.handle import RunHandle
 from tuner.logbook import logbook
 from tuner.run import Run
@@ -118,44 +119,24 @@ def patience(tmp_path: Path) -> Patience:
 
 @pytest.fixture
 def babysit(tmp_path: Path) -> Iterator[Babysit]:
-    """`tuner.babysit`; the coordinators it started are gone in the end."""
-    handles: list[RunHandle] = []
+    """`tuner.babysit`, with coordinators on threads of this process."""
+    with at_home(tmp_path / "results"):
+        yield beginning(tmp_path / "results")
 
+
+@pytest.fixture
+def babysit_apart(tmp_path: Path) -> Iterator[Babysit]:
+    """`tuner.babysit` as people use it; the coordinators it started are gone in the end."""
+    yield beginning(tmp_path / "results")
+    end_all(tmp_path / "results")
+
+
+def beginning(results: Path) -> Babysit:
     def begin(train: Any = adds_on, params: Any = START, **options: Any) -> RunHandle:
-        given = {"executor": "local", "objective": "total", "name": "one", "results": tmp_path / "results", **options}
-        handle = tuner.babysit(train, params, **given)
-        handles.append(handle)
-        return handle
+        given = {"executor": "local", "objective": "total", "name": "one", "results": results, **options}
+        return tuner.babysit(train, params, **given)
 
-    begin.handles = handles  # type: ignore[attr-defined]
-    yield begin
-    for name in {handle.name for handle in handles} | {path.name for path in (tmp_path / "results").glob("*")}:
-        try:
-            handle = tuner.attach(name, results=tmp_path / "results")
-        except StudyNotFound:
-            continue
-        if (holder := handle._store.holder(time.time())) is not None:
-            os.kill(holder[1], signal.SIGKILL)
-        handle.close()
-
-
-def wait_until(condition: Callable[[], object], within_s: float = 20.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass in time"
-        time.sleep(0.005)
-
-
-def steps_of(handle: RunHandle) -> int:
-    study = handle.study
-    study.close()
-    return study.state.trials[0].steps
-
-
-def state_of(handle: RunHandle) -> str:
-    study = handle.study
-    study.close()
-    return study.state.trials[0].state
+    return begin
 
 
 def segments(handle: RunHandle) -> list[Segment]:
@@ -175,8 +156,8 @@ def curve(handle: RunHandle) -> dict[int, float]:
 # ── beginning ───────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_run_trains_to_its_end_in_a_process_of_its_own(babysit: Babysit) -> None:
-    handle = babysit(adds)
+def test_a_run_trains_to_its_end_in_a_process_of_its_own(babysit_apart: Babysit) -> None:
+    handle = babysit_apart(adds)
     holder = handle._store.holder(time.time())
     assert holder is not None
     assert holder[1] != os.getpid()

@@ -11,7 +11,10 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -106,6 +109,51 @@ def start(place: Place) -> int:
     database = place.database
     if database is None:
         raise StudyError("a babysat run needs a folder: it outlives the process that started it.")
+    pid, lives = _in_a_process(place) if _threads is None else _on_a_thread(place, _threads)
+    deadline = time.monotonic() + _STARTS_WITHIN_S
+    while time.monotonic() < deadline:
+        if (holder := _holder(database)) is not None:
+            return holder[1]
+        if not lives():
+            if _holder(database) is None and _ended(database):
+                return pid  # it was quick
+            raise StudyError(last_words(place))
+        time.sleep(0.01)
+    raise StudyError(f"the coordinator of {place.name} (pid {pid}) did not begin within {_STARTS_WITHIN_S:g} s.")
+
+
+@contextmanager
+def on_threads() -> Iterator[list[threading.Thread]]:
+    """Meanwhile each coordinator that is started gets a thread of this process: for tests and debuggers.
+
+    They end with their runs; whoever calls this stops the runs.
+    """
+    global _threads  # handles, forks and rooms start coordinators wherever they are asked
+    before, _threads = _threads, []
+    try:
+        yield _threads
+    finally:
+        _threads = before
+
+
+_threads: list[threading.Thread] | None = None
+
+
+def _on_a_thread(place: Place, threads: list[threading.Thread]) -> tuple[int, Callable[[], bool]]:
+    def coordinate() -> None:
+        try:
+            nurse(place.folder)
+        except TunerError as error:
+            with (place.folder / _LOG).open("a") as log:
+                print(error, file=log)
+
+    thread = threading.Thread(target=coordinate, name=f"tuner-coordinator-{place.name}", daemon=True)
+    threads.append(thread)
+    thread.start()
+    return os.getpid(), thread.is_alive
+
+
+def _in_a_process(place: Place) -> tuple[int, Callable[[], bool]]:
     with (place.folder / _LOG).open("ab") as log:
         parting = subprocess.run(
             [sys.executable, "-m", "tuner.nurse", str(place.folder)],
@@ -118,16 +166,7 @@ def start(place: Place) -> int:
     if not parting.stdout.strip().isdigit():
         raise StudyError(f"no coordinator could be started for {place.name}: {last_words(place)}")
     pid = int(parting.stdout)
-    deadline = time.monotonic() + _STARTS_WITHIN_S
-    while time.monotonic() < deadline:
-        if (holder := _holder(database)) is not None:
-            return holder[1]
-        if not alive(pid):
-            if _holder(database) is None and _ended(database):
-                return pid  # it was quick
-            raise StudyError(last_words(place))
-        time.sleep(0.01)
-    raise StudyError(f"the coordinator of {place.name} (pid {pid}) did not begin within {_STARTS_WITHIN_S:g} s.")
+    return pid, lambda: alive(pid)
 
 
 def _ended(database: Path) -> bool:
