@@ -13,12 +13,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from bedside import at_home, end_all, state_of, steps_of
+from waiting import PATIENCE_S, wait_until
 
 import tuner
 from tuner import Space, choice, integer, log
@@ -40,7 +41,28 @@ SPACE = Space(
     learning_rate=log(1e-4, 1.0), beta=log(0.5, 0.999), units=integer(4, 64), kind=choice("a", "b", changes="live")
 )
 START = {"learning_rate": 0.01, "beta": 0.9, "units": 8, "kind": "a"}
-STEP_S = 0.002
+
+
+class Pace:
+    """How walks on threads of this process go: a test holds them before their first step, or makes them slow."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.usual()
+
+    def usual(self) -> None:
+        self.step_s = 0.002
+        self.go.set()
+
+    def slow(self) -> None:
+        """Leaves time to ask for many things before the last step."""
+        self.step_s = 0.01
+
+    def hurry(self) -> None:
+        self.step_s = 0.0
+
+
+PACE = Pace()
 
 # ── what is trained ─────────────────────────────────────────────────────────────────────────────
 
@@ -69,10 +91,11 @@ def walks(run: Run, steps: int = 60) -> None:
     random.seed(run.seed)
     walk = Walk(run.seed)
     run.state(walk)
+    PACE.go.wait()
     for _ in run.steps(steps):
         walk.step(run.params["learning_rate"], run.params["beta"])
         run.report(place=walk.place, rate=run.params["learning_rate"], beta=run.params["beta"])
-        time.sleep(STEP_S)
+        time.sleep(PACE.step_s)
 
 
 def walks_on(run: Run) -> None:
@@ -88,9 +111,10 @@ def walks_farther(run: Run) -> None:
 
 
 def walks_without_a_state(run: Run) -> None:
+    PACE.go.wait()
     for step in run.steps(1_000_000):
         run.report(place=float(step), rate=run.params["learning_rate"])
-        time.sleep(STEP_S)
+        time.sleep(PACE.step_s)
 
 
 class Heavy:
@@ -108,7 +132,7 @@ def walks_heavily(run: Run) -> None:
     run.state(Heavy())
     for step in run.steps(1_000_000):
         run.report(place=float(step))
-        time.sleep(STEP_S)
+        time.sleep(PACE.step_s)
 
 
 # ── the bedside ─────────────────────────────────────────────────────────────────────────────────
@@ -153,39 +177,38 @@ class Bedside:
     ) -> RunHandle:
         return self.begin(self.assign(train, **options), hands, until_step=until_step)
 
+    def hold(self, train: Any, *, hands: Executor | None = None, **options: Any) -> RunHandle:
+        """A run that waits before its first step until `PACE.go` is set."""
+        PACE.go.clear()
+        return self.run(train, hands=hands, until_step=0, **options)
+
     def close(self) -> None:
+        end_all(self.results)
         for handle in self.handles:
-            with suppress(StudyError):  # it may have ended
-                if handle._store.holder(time.time()) is not None:
-                    handle.stop()
             handle.close()
         for thread in self.threads:
-            thread.join(10)
+            thread.join(PATIENCE_S)
 
 
 @pytest.fixture
 def bedside(tmp_path: Path) -> Iterator[Bedside]:
     bedside = Bedside(tmp_path / "results")
-    yield bedside
-    bedside.close()
+    with at_home(bedside.results):
+        yield bedside
+        PACE.usual()
+        bedside.close()
 
 
 @pytest.fixture
 def babysit(tmp_path: Path) -> Iterator[Callable[..., RunHandle]]:
     """`tuner.babysit` with a coordinator process, which is killed in the end if it still lives."""
-    handles: list[RunHandle] = []
 
     def begin(train: Any = walks_on, params: Any = START, **options: Any) -> RunHandle:
         given = {"executor": "local", "objective": "place", "name": "one", "results": tmp_path / "results", **options}
-        handle = tuner.babysit(train, params, **given)
-        handles.append(handle)
-        return handle
+        return tuner.babysit(train, params, **given)
 
     yield begin
-    for handle in handles:
-        if (holder := handle._store.holder(time.time())) is not None:
-            os.kill(holder[1], signal.SIGKILL)
-        handle.close()
+    end_all(tmp_path / "results")
 
 
 def _begun(place: Place) -> bool:
@@ -199,31 +222,8 @@ def _begun(place: Place) -> bool:
         store.close()
 
 
-def wait_until(condition: Callable[[], object], within_s: float = 20.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass in time"
-        time.sleep(0.005)
-
-
 def opened(handle: RunHandle) -> Study:
     return handle.study
-
-
-def steps_of(handle: RunHandle) -> int:
-    study = handle.study
-    try:
-        return study.state.trials[0].steps
-    finally:
-        study.close()
-
-
-def state_of(handle: RunHandle) -> str:
-    study = handle.study
-    try:
-        return study.state.trials[0].state
-    finally:
-        study.close()
 
 
 def head(study: Study, *names: str) -> dict[str, list[tuple[int, float]]]:
@@ -272,7 +272,7 @@ def test_g1_all_fields_of_one_request_change_at_the_same_step(bedside: Bedside) 
     handle = bedside.run()
     replies = [handle.set(learning_rate=0.01 * turn, beta=0.9 - 0.01 * turn) for turn in range(2, 8)]
     handle.stop()
-    study = handle.wait(10)
+    study = handle.wait(PATIENCE_S)
     curves = head(study)
     for reply, turn in zip(replies, range(2, 8), strict=True):
         assert reply.step is not None
@@ -283,10 +283,11 @@ def test_g1_all_fields_of_one_request_change_at_the_same_step(bedside: Bedside) 
 
 
 def test_g1_a_change_for_a_later_step_waits_for_it(bedside: Bedside) -> None:
-    handle = bedside.run(walks_far)
+    handle = bedside.hold(walks_far)
     reply = handle.set(learning_rate=0.5, at=200)
     assert reply.state == "accepted"
-    study = handle.wait(20)
+    PACE.go.set()
+    study = handle.wait(PATIENCE_S)
     rates = dict(head(study)["rate"])
     assert (rates[200], rates[201]) == (0.01, 0.5)
 
@@ -305,7 +306,7 @@ def test_g2_what_was_accepted_is_on_record_before_it_takes_effect(bedside: Bedsi
     for turn in range(1, 6):
         handle.set(learning_rate=0.01 * turn + 0.001)
     handle.stop()
-    study = handle.wait(10)
+    study = handle.wait(PATIENCE_S)
     table = study.adjustments
     assert (table["read_back"] == table["after"]).all()
     assert (table["requested_at"] <= table["accepted_at"]).all()
@@ -328,7 +329,7 @@ def test_g3_a_request_that_is_sent_twice_is_done_once(bedside: Bedside) -> None:
     second = handle.set(learning_rate=0.5, request="mine")
     assert first == second
     handle.stop()
-    assert len(handle.wait(10).adjustments) == 1
+    assert len(handle.wait(PATIENCE_S).adjustments) == 1
 
 
 def test_g3_also_when_it_is_sent_again_after_its_coordinator_died(babysit: Callable[..., RunHandle]) -> None:
@@ -337,7 +338,7 @@ def test_g3_also_when_it_is_sent_again_after_its_coordinator_died(babysit: Calla
     kill_coordinator(handle)
     assert handle.set(learning_rate=0.5, request="mine").state == "applied"
     handle.stop()
-    assert (handle.wait(20).requests["request"] == "mine").sum() == 1
+    assert (handle.wait(PATIENCE_S).requests["request"] == "mine").sum() == 1
 
 
 # ── G4: a bad request never stops training ──────────────────────────────────────────────────────
@@ -381,7 +382,7 @@ def test_g4_a_bad_request_is_refused_with_what_would_be_right_and_training_goes_
     wait_until(lambda: steps_of(handle) > reached + 10)
     assert handle.set(learning_rate=0.5).state == "applied"
     handle.stop()
-    study = handle.wait(10)
+    study = handle.wait(PATIENCE_S)
     assert cause(study) == ["start", "adjust"]
     assert (study.requests["state"] == "rejected").sum() == len(BAD)
 
@@ -405,7 +406,7 @@ def test_g4_rows_written_by_hand_are_refused_whatever_they_hold(bedside: Bedside
     reached = steps_of(handle)
     wait_until(lambda: steps_of(handle) > reached + 10)
     handle.stop()
-    study = handle.wait(10)
+    study = handle.wait(PATIENCE_S)
     assert cause(study) == ["start"]
     assert Counter(study.requests["state"]) == {"rejected": len(rows), "applied": 1}
     assert study.export("csv", bedside.results / "tables")
@@ -430,13 +431,13 @@ def test_g4_a_torn_checkpoint_is_refused_and_training_is_untouched(bedside: Beds
     with pytest.raises(StudyError, match="torn or changed"):
         handle.revert(step=reply.step)
     handle.stop()
-    study = handle.wait(10)
+    study = handle.wait(PATIENCE_S)
     assert head(study) == as_it_should_be(study, len(head(study)["place"]))
 
 
 def test_g4_what_an_ended_run_cannot_do_is_refused_with_what_it_can(bedside: Bedside) -> None:
     handle = bedside.run(walks)
-    handle.wait(10)
+    handle.wait(PATIENCE_S)
     with pytest.raises(StudyError, match=r"the run is over \(completed.*What it can: revert, extend, undo, fork"):
         handle.set(learning_rate=0.5)
 
@@ -476,7 +477,7 @@ def test_g5_a_revert_opens_a_segment_and_the_tail_stays_in_the_tables(bedside: B
     assert reply.step == before
     wait_until(lambda: steps_of(handle) > before + 5)
     handle.stop()
-    study = handle.wait(10)
+    study = handle.wait(PATIENCE_S)
     assert cause(study) == ["start", "revert"]
     tail = study.reports.query("not head")
     assert tail["step"].min() == before + 1
@@ -489,7 +490,7 @@ def test_g5_undo_of_an_adjustment_is_a_new_change_of_settings_alone(bedside: Bed
     handle.set(learning_rate=0.5)
     reply = handle.undo(why="worse")
     handle.stop()
-    study = handle.wait(10)
+    study = handle.wait(PATIENCE_S)
     assert cause(study) == ["start", "adjust", "adjust"]
     rates = dict(head(study)["rate"])
     assert reply.step is not None
@@ -507,7 +508,7 @@ def test_g5_undo_of_a_revert_takes_the_tail_up_again(bedside: Bedside) -> None:
     reply = handle.undo()
     assert reply.step == gone
     handle.stop()
-    study = handle.wait(10)
+    study = handle.wait(PATIENCE_S)
     assert cause(study) == ["start", "adjust", "revert", "revert"]
     assert head(study) == as_it_should_be(study, len(head(study)["place"]))
 
@@ -519,7 +520,7 @@ def test_g5_undo_of_an_undo_brings_the_change_back(bedside: Bedside) -> None:
     handle.undo()
     handle.undo()
     handle.stop()
-    study = handle.wait(10)
+    study = handle.wait(PATIENCE_S)
     assert cause(study) == ["start", *["adjust"] * 4]
     recipes = [recipe for _, recipe, _ in changes(study)]
     assert recipes[2].at(1000) == recipes[0].at(1000)
@@ -532,7 +533,7 @@ def test_g5_undo_under_a_schedule_puts_the_very_schedule_back(bedside: Bedside) 
     handle.schedule("learning_rate", "constant")
     handle.undo()
     handle.stop()
-    study = handle.wait(10)
+    study = handle.wait(PATIENCE_S)
     first, _, third = (recipe for _, recipe, _ in changes(study))
     assert first.schedules == third.schedules
     assert head(study) == as_it_should_be(study, len(head(study)["place"]))
@@ -563,7 +564,7 @@ def test_g6_what_is_trained_again_after_a_revert_is_the_same_bit_for_bit(bedside
     handle.revert(step=step)
     wait_until(lambda: steps_of(handle) > step + 40)
     handle.stop()
-    study = handle.wait(10)
+    study = handle.wait(PATIENCE_S)
     frame = study.reports
     tail = {(row.step, row.name): row.value for row in frame[~frame["head"]].itertuples(index=False)}
     again = {(row.step, row.name): row.value for row in frame[frame["head"]].itertuples(index=False)}
@@ -595,23 +596,24 @@ class Deadly(LocalExecutor):
 
 
 def test_g7_a_dead_worker_repeats_its_adjustments_at_their_steps(bedside: Bedside) -> None:
-    handle = bedside.run(walks_far, hands=Deadly(150), until_step=0, checkpoint_every_s=1000)
+    handle = bedside.hold(walks_far, hands=Deadly(150), checkpoint_every_s=1000)
     handle.set(learning_rate=0.02, at=50)
     handle.set(learning_rate=0.04, beta=0.8, at=100)
     handle.schedule("learning_rate", "exponential", rate=0.99, at=120)
-    study = handle.wait(20)
+    PACE.go.set()
+    study = handle.wait(PATIENCE_S)
     assert "retry" in cause(study)
     assert [step for step, *_ in changes(study)][-3:] == [50, 100, 120]
     assert head(study) == as_it_should_be(study, 400)
 
 
 def test_g7_also_when_it_dies_again_before_it_has_repeated_them(bedside: Bedside) -> None:
-    place = bedside.assign(walks_far, checkpoint_every_s=1000)
-    handle = bedside.begin(place, Deadly(150, 60, 110), until_step=0)
+    handle = bedside.hold(walks_far, hands=Deadly(150, 60, 110), checkpoint_every_s=1000)
     for step, rate in ((50, 0.02), (100, 0.04), (130, 0.08)):
         handle.set(learning_rate=rate, at=step)
+    PACE.go.set()
     wait_until(lambda: cause(opened(handle)).count("retry") == 3)
-    study = handle.wait(20)
+    study = handle.wait(PATIENCE_S)
     assert head(study) == as_it_should_be(study, 400)
     rates = dict(head(study)["rate"])
     assert [rates[step] for step in (50, 51, 100, 101, 130, 131)] == [0.01, 0.02, 0.02, 0.04, 0.04, 0.08]
@@ -619,40 +621,46 @@ def test_g7_also_when_it_dies_again_before_it_has_repeated_them(bedside: Bedside
 
 
 def test_g7_also_from_the_beginning_where_nothing_could_be_saved(bedside: Bedside) -> None:
-    handle = bedside.run(walks_without_a_state, hands=Deadly(150), until_step=0)
+    handle = bedside.hold(walks_without_a_state, hands=Deadly(150))
     handle.set(learning_rate=0.02, at=50)
+    PACE.go.set()
     wait_until(lambda: "retry" in cause(opened(handle)) and steps_of(handle) > 160)
     handle.stop()
-    rates = dict(head(handle.wait(10), "rate")["rate"])
+    rates = dict(head(handle.wait(PATIENCE_S), "rate")["rate"])
     assert (rates[50], rates[51], rates[151]) == (0.01, 0.02, 0.02)
 
 
 @pytest.mark.parametrize("undone", [False, True])
 def test_g7_a_loss_after_a_revert_repeats_what_is_on_the_head_alone(bedside: Bedside, undone: bool) -> None:
     hands = Deadly()
-    handle = bedside.run(walks_far, hands=hands, checkpoint_every_s=1000)
+    PACE.slow()
+    handle = bedside.run(walks_farther, hands=hands, checkpoint_every_s=1000)
     saved = handle.checkpoint().step
     handle.set(learning_rate=0.5)
-    handle.set(learning_rate=0.7, beta=0.6)
+    changed = handle.set(learning_rate=0.7, beta=0.6).step or 0
+    wait_until(lambda: steps_of(handle) > changed)  # so that there is something to give up
     handle.revert(step=saved)
     if undone:
         handle.undo()
     later = handle.set(kind="b").step or 0
     wait_until(lambda: steps_of(handle) > later + 10)
     hands.deaths.append(0)
-    study = handle.wait(20)
+    wait_until(lambda: "retry" in cause(opened(handle)))
+    PACE.hurry()
+    study = handle.wait(PATIENCE_S)
     assert cause(study).count("retry") == 1
-    assert head(study) == as_it_should_be(study, 400)
+    assert head(study) == as_it_should_be(study, 1500)
     assert head(study)["rate"][-1][1] == (0.7 if undone else 0.01)
 
 
 def test_g7_undo_after_a_loss_undoes_the_change_that_was_repeated(bedside: Bedside) -> None:
-    handle = bedside.run(hands=Deadly(150), until_step=0, checkpoint_every_s=1000)
+    handle = bedside.hold(walks_on, hands=Deadly(150), checkpoint_every_s=1000)
     handle.set(learning_rate=0.02, at=50)
+    PACE.go.set()
     wait_until(lambda: "retry" in cause(opened(handle)) and steps_of(handle) > 160)
     handle.undo()
     handle.stop()
-    assert head(handle.wait(10))["rate"][-1][1] == 0.01
+    assert head(handle.wait(PATIENCE_S))["rate"][-1][1] == 0.01
 
 
 def test_g7_a_run_that_stood_still_when_its_worker_died_stands_still_again(bedside: Bedside) -> None:
@@ -663,7 +671,8 @@ def test_g7_a_run_that_stood_still_when_its_worker_died_stands_still_again(bedsi
     hands.deaths.append(0)
     wait_until(lambda: "retry" in cause(opened(handle)) and state_of(handle) == "paused")
     reached = steps_of(handle)
-    time.sleep(0.1)
+    for turn in range(3):  # each is answered by a turn of the loop
+        handle.note(f"turn {turn}")
     assert steps_of(handle) == reached
     assert handle.resume().state == "applied"
     wait_until(lambda: steps_of(handle) > reached + 10)
@@ -786,26 +795,31 @@ class Player:
 
 
 def test_g9_the_record_played_again_gives_the_same_metrics_bit_for_bit(bedside: Bedside) -> None:
-    handle = bedside.run(walks_far)
+    PACE.slow()
+    handle = bedside.run(walks_farther)
     handle.set(learning_rate=0.02)
     handle.schedule("learning_rate", "cosine", over=300)
     handle.set(learning_rate=0.05, beta=0.7)
     handle.pause()
     handle.step(7)
     handle.resume()
-    handle.revert(step=handle.checkpoint().step)
+    saved = handle.checkpoint().step or 0
+    wait_until(lambda: steps_of(handle) > saved)  # so that there is something to give up
+    back = handle.revert(step=saved).step or 0
+    wait_until(lambda: steps_of(handle) > back)
     handle.undo()
     handle.undo()
-    study = handle.wait(20)
+    PACE.hurry()
+    study = handle.wait(PATIENCE_S)
     trial, player = study.state.trials[0], Player()
     course = timeline(trial)
     changes = tuple(
         Change(step=each.from_step, request=each.request, recipe=trial.recipe_of(each)) for each in course[1:]
     )
     order = Order(trial=0, segment=0, recipe=trial.recipe_of(course[0]), seed=trial.seed, changes=changes)
-    train(walks_far, order, Job(study="again", function="", search_path=(), objective="place"), player)
+    train(walks_farther, order, Job(study="again", function="", search_path=(), objective="place"), player)
     curves = head(study)
-    assert len(curves["place"]) == 400
+    assert len(curves["place"]) == 1500
     for name, curve in curves.items():
         assert curve == [(step, value) for step, found, value, _ in player.rows if found == name]
 
@@ -879,7 +893,7 @@ def test_g11_two_at_the_very_same_time_cannot_both_win(bedside: Bedside) -> None
         person.join()
     assert sorted(outcomes) == ["applied", *["refused"] * 5]
     handle.stop()
-    assert cause(handle.wait(10)) == ["start", "adjust"]
+    assert cause(handle.wait(PATIENCE_S)) == ["start", "adjust"]
 
 
 # ── G12: who may steer ──────────────────────────────────────────────────────────────────────────
