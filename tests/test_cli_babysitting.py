@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bedside import at_home, end_all
+from waiting import wait_until
 
 import tuner
 from tuner.cli import main
@@ -19,7 +21,6 @@ from tuner.cli.options import read_changes
 from tuner.cli.reading import FORMATS
 from tuner.errors import TunerError
 from tuner.export import _WRITE
-from tuner.places import names
 
 TRAINING = """
 import time
@@ -37,11 +38,14 @@ class Ball:
 def train(run):
     ball = Ball()
     run.state(ball)
-    print("training speaks")
     for step in run.steps(4000):
         time.sleep(0.005)
         ball.height *= 1 - 0.1 * run.params["learning_rate"]
         run.report(score=-ball.height, train_loss=ball.height)
+
+def speaks(run):
+    print("training speaks", flush=True)
+    train(run)
 
 def brief(run):
     ball = Ball()
@@ -62,11 +66,11 @@ LOCAL = ("--executor", "local", "--objective", "score", "--checkpoint-every", "0
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with training in it; every run begun there is ended with the test."""
+    """A folder with training in it; coordinators get threads here, and every run is ended with the test."""
     (tmp_path / "my_training.py").write_text(TRAINING)
     monkeypatch.chdir(tmp_path)
-    yield tmp_path
-    end_all(tmp_path / "results")
+    with at_home(tmp_path / "results"):
+        yield tmp_path
     sys.modules.pop("my_training", None)
     while str(tmp_path) in sys.path:
         sys.path.remove(str(tmp_path))
@@ -90,34 +94,14 @@ def one(workplace: Path, shell: Shell) -> Path:
     code, out, err = shell("babysit", "my_training:train", *LOCAL, *words)
     assert (code, err) == (0, "")
     assert "one trains, the settings given" in out
-    assert "training speaks" not in out
-    wait_for(lambda: steps(workplace / "results", "one") > 0)
+    wait_until(lambda: steps(workplace / "results", "one") > 0)
     return workplace / "results"
-
-
-def end_all(results: Path) -> None:
-    """Ends the coordinators of all runs, by the pid each has written down."""
-    for name in names(results):
-        with contextlib.suppress(TunerError), contextlib.closing(tuner.open(name, results=results)) as study:
-            holder = study.coordinator(time.time())
-            if holder is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(holder[1], signal.SIGKILL)
-                while study.coordinator(time.time()) is not None:
-                    time.sleep(0.01)
 
 
 def steps(results: Path, name: str) -> int:
     with contextlib.suppress(TunerError, IndexError), contextlib.closing(tuner.open(name, results=results)) as study:
         return study.state.trials[0].steps
     return 0
-
-
-def wait_for(true: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def said(shell: Shell, *words: object) -> Any:
@@ -137,7 +121,7 @@ def test_how_long_a_run_trained_and_how_it_goes_on_are_told_once_it_is_over(one:
     assert "of training" not in shown
     assert "change it: tuner set one" in shown
     shell("stop", "one")
-    wait_for(lambda: "of training, from scratch" in shell("show", "one")[1])
+    wait_until(lambda: "of training, from scratch" in shell("show", "one")[1])
     assert "go on: tuner extend one STEPS" in shell("show", "one")[1]
 
 
@@ -160,7 +144,7 @@ def test_a_run_is_steered_through_its_day(one: Path, shell: Shell) -> None:
     assert scheduled["state"] == "applied"
     assert said(shell, "set", "one", "beta=0.97", "--at", 3900)["state"] == "accepted"
     assert shell("note", "one", "day 2")[:2] == (0, "one: noted\n")
-    wait_for(lambda: steps(one, "one") > scheduled["step"] + 2)
+    wait_until(lambda: steps(one, "one") > scheduled["step"] + 2)
     assert f"back to step {scheduled['step']}" in said(shell, "revert", "one", "--why", "worse")["answer"]
     assert said(shell, "undo", "one")["step"] > scheduled["step"]
     assert said(shell, "revert", "one", "--step", raised["step"], "--keep-settings")["step"] == raised["step"]
@@ -184,7 +168,7 @@ def test_a_run_is_steered_through_its_day(one: Path, shell: Shell) -> None:
 def test_a_run_is_forked_compared_and_both_are_listed(one: Path, shell: Shell) -> None:
     assert shell("checkpoint", "one")[0] == 0
     assert said(shell, "fork", "one", "--set", "learning_rate=0.03", "--as", "bolder")["name"] == "bolder"
-    wait_for(lambda: bool(said(shell, "compare", "one", "bolder")["scores"]["bolder"]))
+    wait_until(lambda: bool(said(shell, "compare", "one", "bolder")["scores"]["bolder"]))
     compared = said(shell, "compare", "one", "bolder")
     assert compared["settings"] == {"one": {"learning_rate": 0.01}, "bolder": {"learning_rate": 0.03}}
     assert len(compared["scores"]["one"]) == len(compared["steps"])
@@ -231,7 +215,7 @@ def test_what_cannot_be_done_is_refused_in_a_sentence_and_training_goes_on(one: 
         assert (got, out) == (code, ""), words
         assert sentence in err, words
     before = steps(one, "one")
-    wait_for(lambda: steps(one, "one") > before)
+    wait_until(lambda: steps(one, "one") > before)
 
 
 def test_a_sweep_is_told_from_a_run(workplace: Path, shell: Shell) -> None:
@@ -309,7 +293,27 @@ def test_ctrl_c_leaves_the_run_training(one: Path) -> None:
     assert watcher.returncode == 130
     assert "Traceback" not in err
     before = steps(one, "one")
-    wait_for(lambda: steps(one, "one") > before)
+    wait_until(lambda: steps(one, "one") > before)
+
+
+def test_a_run_begun_in_a_shell_trains_in_a_process_of_its_own_and_speaks_into_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: Shell
+) -> None:
+    (tmp_path / "my_training.py").write_text(TRAINING)
+    monkeypatch.chdir(tmp_path)
+    words = ("--set", "learning_rate=0.01", "--name", "one", "--detach")
+    try:
+        code, out, err = shell("babysit", "my_training:speaks", *LOCAL, *words)
+        assert (code, err) == (0, "")
+        assert "training speaks" not in out
+        wait_until(lambda: steps(tmp_path / "results", "one") > 0)
+        with contextlib.closing(tuner.open("one", results=tmp_path / "results")) as study:
+            holder = study.coordinator(time.time())
+        assert holder is not None
+        assert holder[1] != os.getpid()
+        assert "training speaks" in (tmp_path / "results" / "one" / "coordinator.log").read_text()
+    finally:
+        end_all(tmp_path / "results")
 
 
 def test_watch_once_says_how_it_stands(one: Path, shell: Shell) -> None:

@@ -3,18 +3,18 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from bedside import at_home
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -537,28 +537,16 @@ def trainer(step_s: float) -> Callable[[tuner.Run], None]:
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[RunHandle]:
     """A babysat run; whatever it began is over afterwards."""
-    handle = tuner.babysit(
-        trainer(0.005), SETTINGS, name="one", objective="score", executor="local", results=tmp_path,
-        checkpoint_every_s=0.2, level="off",
-    )  # fmt: skip
-    yield handle
-    handle.close()
-    for name in [path.parent.name for path in tmp_path.glob("*/study.db")]:
-        end(tmp_path, name)
-
-
-def end(results: Path, name: str) -> None:
-    with closing(tuner.open(name, results=results)) as study:
-        holder = study.coordinator(time.time())
-    if holder is None:
-        return
-    with suppress(StudyError):
-        tuner.attach(name, results=results).stop()
-    deadline = time.monotonic() + 10.0
-    while Path(f"/proc/{holder[1]}").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    with suppress(ProcessLookupError):
-        os.kill(holder[1], signal.SIGKILL)
+    with (
+        at_home(tmp_path),
+        closing(
+            tuner.babysit(
+                trainer(0.005), SETTINGS, name="one", objective="score", executor="local", results=tmp_path,
+                checkpoint_every_s=0.2, level="off",
+            )
+        ) as handle,
+    ):  # fmt: skip
+        yield handle
 
 
 def test_a_person_steers_a_run_in_its_room(run: RunHandle) -> None:
