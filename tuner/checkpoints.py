@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol, cast
 
 from tuner.atomic import sync_folder
-from tuner.errors import CheckpointError, TrainingError
+from tuner.errors import CheckpointError, TrainingError, told
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -87,7 +87,7 @@ class ObjectState:
             return {OBJECTS: pickle.dumps(content, protocol=5)}
         except Exception as error:
             raise TrainingError(
-                f"run.state: the state of {', '.join(self.names)} cannot be pickled: {_told(error)}. "
+                f"run.state: the state of {', '.join(self.names)} cannot be pickled: {told(error)}. "
                 "state_dict() should hold arrays, tensors and plain values."
             ) from error
 
@@ -112,7 +112,7 @@ class ObjectState:
             except Exception as error:
                 raise TrainingError(
                     f"run.state: {type(each).__name__}.load_state_dict() failed on the state of {name} in checkpoint "
-                    f"{folder.parent}: {_told(error)}. Register the same objects, in the same order and shapes."
+                    f"{folder.parent}: {told(error)}. Register the same objects, in the same order and shapes."
                 ) from error
 
 
@@ -135,7 +135,7 @@ class FolderState:
         except Exception as error:
             if isinstance(error, OSError) and error.errno in _DISK_IS_FULL:
                 raise  # told as a checkpoint that was not saved
-            raise TrainingError(f"run.state: save({str(folder)!r}) failed: {_told(error)}.") from error
+            raise TrainingError(f"run.state: save({str(folder)!r}) failed: {told(error)}.") from error
         if not any(folder.iterdir()):
             raise TrainingError("run.state: save(folder) wrote nothing into its folder: there is nothing to return to.")
         return {}
@@ -145,7 +145,7 @@ class FolderState:
         try:
             self.load(folder)
         except Exception as error:
-            raise TrainingError(f"run.state: load({str(folder)!r}) failed: {_told(error)}.") from error
+            raise TrainingError(f"run.state: load({str(folder)!r}) failed: {told(error)}.") from error
 
 
 # ── global generators ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -175,7 +175,7 @@ def restore_generators(generators: Mapping[str, Any]) -> None:
         torch: Any = importlib.import_module("torch")
     except ImportError as error:
         raise CheckpointError(
-            f"the checkpoint was saved with torch, which cannot be imported here: {_told(error)}. Install it."
+            f"the checkpoint was saved with torch, which cannot be imported here: {told(error)}. Install it."
         ) from error
 
     def tensor(content: bytes) -> Any:
@@ -257,7 +257,7 @@ class Snapshot:
                 written_settings = json.dumps(settings).encode()
             except (TypeError, ValueError) as error:
                 raise CheckpointError(
-                    f"checkpoint {folder} was not saved: its settings cannot be written as JSON: {_told(error)}."
+                    f"checkpoint {folder} was not saved: its settings cannot be written as JSON: {told(error)}."
                 ) from error
             _remove(workplace)
             _make_folder(folder.parent)
@@ -334,7 +334,7 @@ def verify(path: Path, *, sha256: str | None = None) -> Manifest:
                     "Use an earlier one."
                 )
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"checkpoint {path} cannot be read: {_told(error)}. Use an earlier one.") from error
+        raise CheckpointError(f"checkpoint {path} cannot be read: {told(error)}. Use an earlier one.") from error
     if sha256 is not None and manifest.sha256 != sha256:
         raise CheckpointError(
             f"checkpoint {path} is not the one recorded: its sha256 is {manifest.sha256}, the record says {sha256}."
@@ -353,7 +353,7 @@ def restore(path: Path, state: State) -> dict[str, Any]:
     try:
         settings = json.loads((path / SETTINGS).read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"checkpoint {path}: {SETTINGS} cannot be read: {_told(error)}.") from error
+        raise CheckpointError(f"checkpoint {path}: {SETTINGS} cannot be read: {told(error)}.") from error
     if not isinstance(settings, dict):
         raise CheckpointError(f"checkpoint {path}: {SETTINGS} holds a {type(settings).__name__}, not settings by name.")
     generators = _unpickled(path / GENERATORS)
@@ -408,7 +408,7 @@ def delete(path: Path, *, root: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise CheckpointError(f"checkpoint {path} could not be deleted: {_told(error)}.") from error
+        raise CheckpointError(f"checkpoint {path} could not be deleted: {told(error)}.") from error
 
 
 def sweep_leftovers(root: Path, *, untouched_s: float = 3600.0) -> list[Path]:
@@ -467,7 +467,7 @@ def _leaving_nothing_half_saved(folder: Path, workplace: Path) -> Iterator[None]
         reason = f"the disk refuses the write with {free} bytes free" if full else "it could not be written"
         remedy = "Free space, or lower the disk budget" if full else "Check that the folder can be written to"
         raise CheckpointError(
-            f"checkpoint {folder} was not saved: {reason}: {_told(error)}. Earlier checkpoints are untouched. {remedy}."
+            f"checkpoint {folder} was not saved: {reason}: {told(error)}. Earlier checkpoints are untouched. {remedy}."
         ) from error
     except BaseException:
         _remove(workplace)
@@ -515,7 +515,7 @@ def _read_manifest(path: Path) -> Manifest:
             refuse("holds a step or a size that is not a count")
         actual = manifest.sha256
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        refuse(f"is torn or not a manifest ({_told(error)})")
+        refuse(f"is torn or not a manifest ({told(error)})")
     if actual != claimed:
         refuse(f"is torn or changed: its content has sha256 {actual}, it says {str(claimed)[:64]}")
     return manifest
@@ -591,10 +591,6 @@ def _unpickled(path: Path) -> Any:
         return pickle.loads(path.read_bytes())
     except Exception as error:
         raise CheckpointError(
-            f"checkpoint file {path} is whole but cannot be unpickled here: {_told(error)}. "
+            f"checkpoint file {path} is whole but cannot be unpickled here: {told(error)}. "
             "Use the packages and the code that saved it."
         ) from error
-
-
-def _told(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"

@@ -262,8 +262,9 @@ class Coordinator:
 
     def warn(self, text: str, trial: int | None, step: int | None) -> None:
         """Writes down, and shows once, what went wrong without ending a trial."""
-        self._note = text
-        self.record(Noted(trial=trial, step=step, by="tuner", text=text, at=self.executor.now()))
+        noted = Noted(trial=trial, step=step, by="tuner", text=text, at=self.executor.now())
+        self._note = noted.text
+        self.record(noted)
 
     def _tell_to_end(self, desk: Desk, trial: int) -> None:
         why = self._ending or ""

@@ -97,7 +97,7 @@ class TrialDesk:
         self._listens = order.trial == 0  # what holds for the first trial's reports holds for all
         self._heed = Heed(order.trial, self.done) if job.heeds else None
         self._saver = Saver(
-            order, emit=channel.emit, warn=self._warn, now=channel.now, in_background=channel.background_writes
+            order, emit=channel.emit, warn=self.warn, now=channel.now, in_background=channel.background_writes
         )
         self.run = self._sit_down()
 
@@ -185,6 +185,10 @@ class TrialDesk:
     def settle(self) -> None:
         """Waits for what is being written."""
         self._saver.finish()
+
+    def warn(self, text: str) -> None:
+        """Says that something went wrong which does not end the trial."""
+        self._channel.emit(Warned(trial=self.order.trial, step=self.done, text=text))
 
     def start_again(self) -> Run:
         """A fresh `Run` for a function that is called again after a revert."""
@@ -406,10 +410,7 @@ class TrialDesk:
 
     def _ask_for_the_objective(self) -> None:
         if self._first and (objective := self._job.objective) not in self._first:
-            self._warn(
+            self.warn(
                 f"no {objective!r} was reported in {_HEARD_BY} steps, and a trial that ends without it has failed; "
                 f"reported: {', '.join(self._first)}. {did_you_mean(objective, self._first)}"
             )
-
-    def _warn(self, text: str) -> None:
-        self._channel.emit(Warned(trial=self.order.trial, step=self.done, text=text))

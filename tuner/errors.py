@@ -85,3 +85,38 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     if close:
         return f"Did you mean {close[0]}?"
     return f"Known: {', '.join(names)}." if names else "There are none."
+
+
+def shown(value: object, most: int = 80) -> str:
+    """A value as an error quotes it: in short, whatever it is.
+
+    >>> shown(10**5000), shown("x" * 100, most=10)
+    ('a number of 16610 bits', "'xxxxxxxxx…")
+    """
+    if isinstance(value, int) and value.bit_length() > 1000:  # Python refuses to write those of 4300 digits
+        return f"a number of {value.bit_length()} bits"
+    try:
+        text = repr(value)
+    except BaseException:  # whoever wrote its class may have erred, in any way
+        text = f"an object of class {kind_of(value)}"
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+def told(failure: BaseException) -> str:
+    """An exception's class and words; its class alone where it fails to say what it is."""
+    try:
+        text = str(failure).strip()
+    except BaseException:  # it may do so in any way
+        text = ""
+    return f"{kind_of(failure)}: {text}" if text else kind_of(failure)
+
+
+def kind_of(value: object) -> str:
+    """The name of a value's class; a metaclass cannot make it anything else."""
+    return name_of(type(value))
+
+
+def name_of(kind: type) -> str:
+    """The name of a class, as it was written."""
+    name: str = type.__dict__["__name__"].__get__(kind)
+    return name

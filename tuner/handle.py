@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tuner.errors import StudyError
+from tuner.arguments import amount, checked, index, name, optional, settings, text
+from tuner.errors import SettingsError, StudyError, shown
 from tuner.places import Place
 from tuner.reading import Study
 from tuner.records import RequestState
+from tuner.requests import understood
 from tuner.store import Store
 
 if TYPE_CHECKING:
@@ -66,22 +68,27 @@ class Handle:
         """The study as it is now."""
         return Study(self._place, Store.open(self._place.existing()))
 
+    @checked()
     def pause(self, why: str = "") -> Reply:
         """Starts nothing further; what trains stands still between two steps."""
         return self._ask("pause", {}, why)
 
+    @checked()
     def resume(self, why: str = "") -> Reply:
         """Goes on after `pause`."""
         return self._ask("resume", {}, why)
 
+    @checked()
     def stop(self, why: str = "") -> Reply:
         """Ends what trains after its present step; everything is kept."""
         return self._ask("stop", {}, why)
 
+    @checked()
     def note(self, text: str, trial: int | None = None) -> Reply:
         """Writes a note into the study's record."""
         return self._ask("note", {"text": text, "trial": trial}, "")
 
+    @checked()
     def close(self) -> None:
         """Lets go of the database."""
         self._store.close()
@@ -90,6 +97,7 @@ class Handle:
         self, verb: str, arguments: dict[str, Any], why: str, *, until_accepted: bool = False, request: str = ""
     ) -> Reply:
         """Inserts a request and waits until it has taken effect, or at least been accepted."""
+        arguments, why = understood(verb, arguments), text("why", why)
         attended = self._store.holder(time.time()) is not None
         if not attended:
             self._refuse_unattended(verb)
@@ -133,21 +141,33 @@ class Handle:
 class SweepHandle(Handle):
     """Steers a running sweep."""
 
+    @checked()
     def stop_trial(self, trial: int, why: str = "") -> Reply:
         """Ends one trial; its worker takes the next."""
         return self._ask("stop_trial", {"trial": trial}, why)
 
+    @checked()
     def add(self, settings: Mapping[str, Any], why: str = "") -> Reply:
         """Trains these settings next."""
-        return self._ask("add", {"settings": dict(settings)}, why)
+        return self._ask("add", {"settings": settings}, why)
 
-    def set_box(self, why: str = "", **ranges: tuple[float, float]) -> Reply:
+    @checked()
+    def set_box(
+        self,
+        bounds: Mapping[str, tuple[float, float]] | None = None,
+        /,
+        *,
+        why: str = "",
+        **ranges: tuple[float, float],
+    ) -> Reply:
         """Searches between these bounds from the next trial on, for one round: `set_box(learning_rate=(0.01, 0.1))`.
 
-        A few draws still come from the whole space, so that no box is final.
+        A few draws still come from the whole space, so that no box is final. A parameter called `why` is named in a
+        mapping: `set_box({"why": (0, 1)})`.
         """
-        return self._ask("set_box", {"ranges": {name: list(bounds) for name, bounds in ranges.items()}}, why)
+        return self._ask("set_box", {"ranges": _together(bounds, ranges)}, why)
 
+    @checked()
     def set_parallel(self, parallel: int, why: str = "") -> Reply:
         """Changes how many trials train at a time."""
         return self._ask("set_parallel", {"parallel": parallel}, why)
@@ -156,6 +176,7 @@ class SweepHandle(Handle):
 class RunHandle(Handle):
     """Steers a babysat run. Each verb takes effect between two steps, all fields of one request at the same step."""
 
+    @checked()
     def set(
         self,
         changes: Mapping[str, Any] | None = None,
@@ -171,12 +192,15 @@ class RunHandle(Handle):
         """Sets effective values now, or `at` a step: `set(learning_rate=3e-4, why="loss spikes")`.
 
         `expect` is the number of the segment you last saw: somebody else's change since then refuses yours.
-        `request` is an id of your own: the same id twice is one request.
+        `request` is an id of your own: the same id twice is one request. A setting that is called as one of these
+        words is named in a mapping: `set({"at": 3})`.
         """
-        wanted = {**(changes or {}), **values}
-        arguments = {"values": wanted, "at": at, "expect": expect, "evidence": evidence}
+        if request:
+            request = name("request", request)
+        arguments = {"values": _together(changes, values), "at": at, "expect": expect, "evidence": evidence}
         return self._ask("set", arguments, why, until_accepted=at is not None, request=request)
 
+    @checked()
     def schedule(
         self,
         parameter: str,
@@ -194,18 +218,22 @@ class RunHandle(Handle):
         arguments = {"parameter": parameter, "shape": shape, "shape_settings": settings, "at": at, "expect": expect}
         return self._ask("schedule", arguments, why, until_accepted=at is not None)
 
+    @checked()
     def pause(self, why: str = "", *, release: bool = False) -> Reply:
         """Stands still between two steps; with `release`, saves a checkpoint and frees the worker."""
         return self._ask("pause", {"release": release}, why)
 
+    @checked()
     def step(self, steps: int = 1, why: str = "") -> Reply:
         """Trains this many steps, then stands still."""
         return self._ask("step", {"steps": steps}, why)
 
+    @checked()
     def checkpoint(self, why: str = "") -> Reply:
         """Writes a checkpoint now, and keeps it."""
         return self._ask("checkpoint", {}, why)
 
+    @checked()
     def revert(
         self,
         *,
@@ -223,27 +251,45 @@ class RunHandle(Handle):
         arguments = {"step": step, "checkpoint": checkpoint, "keep_settings": keep_settings, "expect": expect}
         return self._ask("revert", arguments, why)
 
+    @checked()
     def undo(self, why: str = "", *, expect: int | None = None) -> Reply:
         """Takes the last adjustment or revert back; that is a change of its own, nothing is erased."""
         return self._ask("undo", {"expect": expect}, why)
 
+    @checked()
     def extend(self, steps: int, why: str = "") -> Reply:
         """Trains longer than the function asks for; also a finished run."""
         return self._ask("extend", {"steps": steps}, why)
 
-    def fork(self, *, name: str | None = None, step: int | None = None, why: str = "", **values: Any) -> RunHandle:
-        """Starts another run from a checkpoint of this one, with other values: `fork(learning_rate=0.03)`."""
+    @checked(step=optional(index), why=text)
+    def fork(
+        self,
+        changes: Mapping[str, Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        step: int | None = None,
+        why: str = "",
+        **values: Any,
+    ) -> RunHandle:
+        """Starts another run from a checkpoint of this one, with other values: `fork(learning_rate=0.03)`.
+
+        A setting called `name`, `step` or `why` is named in a mapping: `fork({"step": 0.1})`.
+        """
         from tuner.forking import fork
 
-        place = fork(self._place, values=values, by=self.by, name=name, step=step, why=why)
+        changed = settings("what a fork changes", _together(changes, values))
+        place = fork(self._place, values=changed, by=self.by, name=name, step=step, why=why)
         return RunHandle(place, Store.open(place.existing()), by=self.by)
 
+    @checked()
     def compare(self, other: str) -> pd.DataFrame:
         """This run and another side by side: one row a step, one column a run."""
         from tuner.forking import compare
 
         return compare(self._place, other)
 
+    @checked(timeout_s=optional(amount(least=0, unit="seconds")))
     def wait(self, timeout_s: float | None = None) -> Study:
         """Waits until the run is over, and returns its study; a coordinator that died is started again."""
         from tuner import nurse
@@ -274,3 +320,13 @@ class RunHandle(Handle):
         from tuner import nurse
 
         nurse.start(self._place)
+
+
+def _together(mapping: Any, by_name: Mapping[str, Any]) -> dict[str, Any]:
+    """What a verb is given in a mapping and by name: every name can be said in one of the two ways."""
+    if not isinstance(mapping, Mapping | None):
+        raise SettingsError(
+            f"settings are given by name, as in learning_rate=0.003, or in a mapping of names to values, got "
+            f"{shown(mapping)}."
+        )
+    return {**(mapping or {}), **by_name}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
+from tuner.plain import Recordable
 from tuner.recipe import Recipe, Schedule
 from tuner.records import Reported, Settings, TrialState
 
@@ -217,7 +218,7 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
+class Planned(Recordable):
     """The function is about to take its first step of a trial that will be weighed: see `records.TrialPlanned`."""
 
     trial: int
@@ -237,7 +238,7 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class Held(Recordable):
     """A pause or its end took effect."""
 
     trial: int
@@ -297,7 +298,7 @@ class Reverted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Did:
+class Did(Recordable):
     """A command was carried out between two steps, could not be, or gave way to a later one."""
 
     trial: int
@@ -309,7 +310,7 @@ class Did:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Warned:
+class Warned(Recordable):
     """Something went wrong that did not end the trial."""
 
     trial: int
@@ -335,7 +336,7 @@ class Unread:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class Ended(Recordable):
     """The function returned, raised, or was stopped. `error` is the exception's class and those it inherits from.
 
     A trial with `released` is not over: it was paused and gave its worker back.

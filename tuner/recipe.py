@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, cast, get_args
 
-from tuner.errors import SettingsError, did_you_mean
+from tuner.errors import SettingsError, did_you_mean, shown
 
 Shape: TypeAlias = Literal["time_based", "exponential", "square_root", "staircase", "cosine"]
 
@@ -80,7 +80,13 @@ class Schedule:
 
 
 def schedule(
-    parameter: str, shape: str, *, bounds: tuple[float | None, float | None] = (None, None), **given: float
+    parameter: str,
+    shape: str,
+    settings: Mapping[str, Any] | None = None,
+    /,
+    *,
+    bounds: tuple[float | None, float | None] = (None, None),
+    **others: float,
 ) -> Schedule:
     """Checks what was asked for; where it begins, and at which value, is settled when it takes effect.
 
@@ -90,20 +96,20 @@ def schedule(
     """
     if shape not in get_args(Shape):
         raise SettingsError(f"{parameter}: there is no schedule {shape!r}. {did_you_mean(shape, get_args(Shape))}")
-    needs = _NEEDS[shape]
+    needs, given = _NEEDS[shape], {**(settings or {}), **others}
     for word, number in given.items():
         if word not in needs:
-            raise SettingsError(f"{parameter}: {shape} takes {', '.join(needs)}, got {word}={number!r}.")
+            raise SettingsError(f"{parameter}: {shape} takes {', '.join(needs)}, got {word}={shown(number)}.")
         least, said = _LEAST[word]
         plain = isinstance(number, int | float) and not isinstance(number, bool)
         if not plain or not least <= number < math.inf:
-            raise SettingsError(f"{parameter}: {word} must be {said}, got {number!r}.")
+            raise SettingsError(f"{parameter}: {word} must be {said}, got {shown(number)}.")
     settled = {**needs, **given}
     for word, number in settled.items():
         if math.isnan(number):
             raise SettingsError(f"{parameter}: {shape} needs {word}=STEPS, the number of steps it takes.")
     whole = {word: int(number) for word, number in settled.items() if word in ("over", "every")}
-    drawn = Schedule(shape=cast(Shape, shape), value=math.nan, since=0, **{**settled, **whole})  # type: ignore[arg-type]
+    drawn = Schedule(shape=cast(Shape, shape), value=math.nan, since=0, **{**settled, **whole})
     return replace(drawn, least=bounds[0], most=bounds[1])
 
 

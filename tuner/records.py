@@ -1,7 +1,8 @@
 """What can happen to a study: frozen dataclasses, append-only, one database table each.
 
-Times are Unix seconds. A field annotated `Json` holds what `json` can write. Nothing here knows a database: `store.py`
-derives its tables from these fields, `study.py` folds them into what is true now.
+Times are Unix seconds. A field annotated `Json` holds what `json` can write; whatever was said, a record is made of
+what can be written down (`plain.py`). Nothing here knows a database: `store.py` derives its tables from these fields,
+`study.py` folds them into what is true now.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
+
+from tuner.plain import Recordable
 
 Json: TypeAlias = Any
 Settings: TypeAlias = Mapping[str, Any]
@@ -28,7 +31,7 @@ Goal: TypeAlias = Literal["maximize", "minimize"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StudyOpened:
+class StudyOpened(Recordable):
     """A study begins; `identity` (space, objective, goal, seed, sampler) never changes afterwards."""
 
     name: str
@@ -41,7 +44,7 @@ class StudyOpened:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Configured:
+class Configured(Recordable):
     """Options that may change between sessions (trials, budgets, parallel, address, …) as they are from now on."""
 
     options: Json
@@ -51,7 +54,7 @@ class Configured:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RoundOpened:
+class RoundOpened(Recordable):
     """A stage of coarse-to-fine begins: `box` maps each parameter to its interval of the unit cube.
 
     `memo` is what the sampler keeps with it, or None.
@@ -67,7 +70,7 @@ class RoundOpened:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrialCreated:
+class TrialCreated(Recordable):
     """A model to train; settings once issued never change. `seen` counts the ended trials its sampler knew.
 
     `memo` is what an Optuna sampler keeps with the trial (CMA-ES: its whole state), or None.
@@ -86,7 +89,7 @@ class TrialCreated:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SegmentOpened:
+class SegmentOpened(Recordable):
     """A stretch of training under one recipe begins at `from_step`.
 
     `params` are the values in force, None where they are the trial's own; `schedules` those that change with the step,
@@ -108,7 +111,7 @@ class SegmentOpened:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrialStarted:
+class TrialStarted(Recordable):
     """A worker took the trial's newest segment up."""
 
     trial: int
@@ -120,7 +123,7 @@ class TrialStarted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrialPlanned:
+class TrialPlanned(Recordable):
     """What a training function means to do, known once it is about to take its first step.
 
     `steps` is how many it asked `run.steps` for, None where it takes them one by one; `resumable` says whether it has
@@ -135,7 +138,7 @@ class TrialPlanned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrialHeld:
+class TrialHeld(Recordable):
     """A trial stands still without having ended: paused by someone, or lost with its worker.
 
     `frozen` says that the stopping rule paused it, and alone decides whether it goes on.
@@ -150,7 +153,7 @@ class TrialHeld:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrialEnded:
+class TrialEnded(Recordable):
     """A trial is over, with the reason in words; `seconds` is the time spent training, all segments together."""
 
     trial: int
@@ -169,7 +172,7 @@ class TrialEnded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reported:
+class Reported(Recordable):
     """A flush of scores from one segment, packed: `names[i]` is what the rows of `data` call i."""
 
     trial: int
@@ -180,7 +183,7 @@ class Reported:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheckpointSaved:
+class CheckpointSaved(Recordable):
     """A checkpoint is whole on disk, under `path` relative to the study's folder."""
 
     checkpoint: int
@@ -195,7 +198,7 @@ class CheckpointSaved:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheckpointDropped:
+class CheckpointDropped(Recordable):
     """A checkpoint was deleted, or found torn, and why."""
 
     checkpoint: int
@@ -204,7 +207,7 @@ class CheckpointDropped:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Received:
+class Received(Recordable):
     """Everything that a worker which may outlive its coordinator has said, up to this batch, is on record."""
 
     worker: str
@@ -213,7 +216,7 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Noted:
+class Noted(Recordable):
     """Something worth remembering, by a person or by tuner itself."""
 
     trial: int | None
@@ -224,7 +227,7 @@ class Noted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Requested:
+class Requested(Recordable):
     """Someone asks for something: the one table that others than the coordinator write to."""
 
     request: str
@@ -236,7 +239,7 @@ class Requested:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
+class Answered(Recordable):
     """What became of a request."""
 
     request: str
@@ -247,7 +250,7 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Adjusted:
+class Adjusted(Recordable):
     """A change took effect in a running trial, read back from the training function's own view."""
 
     request: str
@@ -269,7 +272,7 @@ READ = "read since"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class Judged(Recordable):
     """The verdict on an adjustment; `UNREAD` where the training function has not read what was changed."""
 
     request: str

@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from tuner.checkpoints import FolderState, ObjectState, State
-from tuner.errors import TrainingError
+from tuner.errors import TrainingError, kind_of, shown
+from tuner.plain import COUNTABLE, clean, number, whole
+
+_LONGEST_NAME, _MOST_NAMES = 200, 10_000
 
 
 class Report(NamedTuple):
@@ -64,6 +67,8 @@ class Run:
     """
 
     def __init__(self, params: Mapping[str, Any], *, seed: int = 0, desk: Desk | None = None) -> None:
+        if not isinstance(params, Mapping):
+            raise TrainingError(f'Run takes settings by name, as in Run({{"rate": 0.1}}), got {shown(params)}.')
         self.params: Mapping[str, Any] = params
         """The settings in force now; read them at every step, since a person may change them."""
         self.seed = seed
@@ -76,8 +81,9 @@ class Run:
         self._in_step = False
         self._loops = False
         self._extra = 0
+        self._names: set[str] = set()
         self.planned: int | None = None
-        """How many steps the loop is to take, once it has begun; None where a framework owns it."""
+        """How many steps the loop is to take, once it has begun; None where a framework owns it, or no end is meant."""
 
     @property
     def done(self) -> int:
@@ -116,7 +122,13 @@ class Run:
         What is reported inside the step that begins at k counts for step k+1, the steps then done, so that a report and
         the checkpoint of the same moment carry the same number.
         """
-        self.planned = count + self._extra
+        if type(count) is not int or count < 0:
+            count = _steps(count)
+        return self._steps(count)
+
+    def _steps(self, count: int) -> Iterator[int]:
+        planned = count + self._extra
+        self.planned = planned if planned <= COUNTABLE else None
         while self._done + self._in_step < count + self._extra and self.step():
             yield self._done
             if self._in_step and self._done + 1 >= count + self._extra:
@@ -147,31 +159,75 @@ class Run:
         """Says that the registered state was set back to `done` steps; for whoever sits at the desk."""
         self._done = done
 
-    def report(self, **scores: Any) -> None:
+    def report(self, /, *misplaced: Any, **scores: Any) -> None:
         """Records scores of the present step by name: numbers, NumPy or torch scalars.
 
         Without a loop every report is a step. One before the first step takes none away: what the step itself reports
         replaces it.
         """
-        if not scores:
-            raise TrainingError("run.report needs scores by name, for example run.report(dev_accuracy=0.9).")
-        numbers: dict[str, float] = {}
+        if misplaced or not scores:
+            raise TrainingError(_UNNAMED if not misplaced else f"{_UNNAMED} Got {shown(misplaced[0])} without a name.")
+        if not self._names.issuperset(scores):
+            scores = self._named(scores)
         for name, value in scores.items():
-            try:
-                numbers[name] = float(value)
-            except (TypeError, ValueError) as error:
-                raise TrainingError(
-                    f"run.report: {name} must be one number, got {type(value).__name__} {value!r:.80}. "
-                    "Report its mean, or one score a name."
-                ) from error
+            if type(value) is not float:
+                scores[name] = _score(name, value)
         if self._loops:
             step = self._done + self._in_step
         else:
             self._reported += 1  # an objective without steps: every report is one
             step = self.done
-        self._desk.report(step, numbers)
+        self._desk.report(step, scores)
+
+    def _named(self, scores: Mapping[str, Any]) -> dict[str, Any]:
+        """The scores under names that can be written down; those that are so already are remembered."""
+        named: dict[str, Any] = {}
+        for name, value in scores.items():
+            if name == "step":
+                raise TrainingError(
+                    "run.report counts the steps itself: leave step= out. What is reported between two steps of "
+                    "run.steps(…) belongs to the one that is being trained."
+                )
+            if not 0 < len(name) <= _LONGEST_NAME:
+                raise TrainingError(
+                    f"the name of a score has 1 to {_LONGEST_NAME} characters, got {len(name):,}: {shown(name)}."
+                )
+            named[clean(name)] = value
+        self._names.update(named)
+        if len(self._names) > _MOST_NAMES:
+            raise TrainingError(
+                f"this trial has reported scores under more than {_MOST_NAMES:,} names, the last {shown(name)}. A name "
+                "says what is measured; when, is the step's to say."
+            )
+        return named
 
     def _close_step(self) -> None:
         self._in_step = False
         self._done += 1
         self.ended = self._desk.between(self._done)
+
+
+_UNNAMED = "run.report needs scores by name: run.report(dev_accuracy=0.9), or run.report(**scores)."
+
+
+def _steps(count: Any) -> int:
+    """How many steps were asked for, from anything that is a whole number."""
+    steps = whole(count)
+    if steps is None or steps < 0:
+        raise TrainingError(
+            f"run.steps takes a whole number of steps, 0 or more, got {shown(count)}. For a loop without an end, write "
+            "while run.step():"
+        )
+    return steps
+
+
+def _score(name: str, value: Any) -> float:
+    if isinstance(value, float):  # a NumPy scalar, most of the time
+        return float(value)
+    score = number(value)
+    if score is None:
+        raise TrainingError(
+            f"run.report: {name} must be one number, got {kind_of(value)} {shown(value)}. "
+            "Report its mean, or one score a name."
+        )
+    return score

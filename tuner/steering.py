@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tuner.errors import TunerError, did_you_mean
 from tuner.messages import Effect, Forget, Pause, Resume, Stop
 from tuner.records import Answered, Configured, Noted, Reported, Requested, RequestState, RoundOpened, TrialEnded
+from tuner.requests import understood
 from tuner.study import Trial
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class SweepSteering:
         try:
             if request.verb not in self.verbs:
                 raise Refused(f"a sweep knows no {request.verb!r}. {did_you_mean(request.verb, self.verbs)}")
+            understood(request.verb, request.arguments)
             detail: str = getattr(self, f"_{request.verb}")(coordinator, request)
         except TunerError as error:
             record_answer(coordinator, request.request, "rejected", str(error))
@@ -155,10 +157,7 @@ class SweepSteering:
         return f"round {number} begins with trial {len(study.trials)}"
 
     def _set_parallel(self, coordinator: Coordinator, request: Requested) -> str:
-        wanted = int(request.arguments["parallel"])
-        if wanted < 1:
-            raise Refused(f"parallel must be at least 1, got {wanted}. To stop for a while, pause.")
-        now = coordinator.executor.resize(wanted)
+        now = coordinator.executor.resize(request.arguments["parallel"])
         coordinator.record(
             Configured(options={"parallel": now}, by=request.by, why=request.why, at=coordinator.executor.now())
         )
@@ -166,7 +165,7 @@ class SweepSteering:
 
     def _note(self, coordinator: Coordinator, request: Requested) -> str:
         trial = request.arguments.get("trial")
-        if trial is not None and not 0 <= int(trial) < len(coordinator.study.trials):
+        if trial is not None and trial >= len(coordinator.study.trials):
             raise Refused(f"there is no trial {trial}: the study has {len(coordinator.study.trials)}.")
         coordinator.record(
             Noted(
@@ -186,10 +185,11 @@ class RepeatSteering(SweepSteering):
 
 
 def _live_trial(coordinator: Coordinator, arguments: Mapping[str, Any]) -> Trial:
-    number, study = int(arguments["trial"]), coordinator.study
-    if not 0 <= number < len(study.trials):
+    number: int = arguments["trial"]
+    study = coordinator.study
+    if number >= len(study.trials):
         raise Refused(f"there is no trial {number}: the study has {len(study.trials)}.")
-    trial = study.trials[number]
+    trial: Trial = study.trials[number]
     if trial.ended:
         raise Refused(f"trial {number} is over already: {trial.state}, {trial.why}.")
     return trial

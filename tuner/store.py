@@ -27,7 +27,8 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from tuner.errors import StudyBusy, StudyError, StudyNotFound
+from tuner.errors import SettingsError, StudyBusy, StudyError, StudyNotFound
+from tuner.plain import clean
 from tuner.records import (
     REPEATING,
     TABLES,
@@ -39,6 +40,7 @@ from tuner.records import (
     TrialCreated,
     TrialEnded,
 )
+from tuner.requests import understood
 
 SCHEMA_VERSION = 1
 HEARTBEAT_S = 2.0
@@ -84,6 +86,11 @@ class _Shape:
     json_places: tuple[int, ...]
     setters: tuple[Callable[[Any, Any], None], ...]
 
+    @property
+    def columns(self) -> list[sa.Column[Any]]:
+        """Its columns, in the order of the record's fields."""
+        return [self.table.c[name] for name in self.names]
+
     def row(self, sequence: int, record: Record) -> dict[str, Any]:
         """A record as a row."""
         row = {name: getattr(record, name) for name in self.names}
@@ -112,13 +119,22 @@ class _Shape:
 
 def _read_request(values: dict[str, Any]) -> Requested:
     """A row that anybody may have written: what makes no sense in it is kept as text, for its refusal to show."""
+    texts = {name: values[name] for name in ("request", "verb", "by", "why", "arguments")}
+    texts = {name: (text or b"").decode("utf-8", "replace") for name, text in texts.items()}
+    written = texts.pop("arguments") or "{}"
+    arguments: Any
     try:
-        arguments = json.loads(values["arguments"] or "{}")
-    except (TypeError, ValueError, RecursionError):
-        arguments = {"unreadable": str(values["arguments"])}
+        if len(written) > _LONGEST_ARGUMENTS:
+            raise ValueError
+        arguments = json.loads(written)
+        arguments = understood(texts["verb"], arguments)
+    except SettingsError:
+        arguments = arguments if isinstance(arguments, dict) else {"unreadable": written[:_SHOWN]}
+    except (ValueError, RecursionError):
+        arguments = {"unreadable": written[:_SHOWN]}
     at = values["at"] if isinstance(values["at"], int | float) and 0 <= values["at"] < 1e11 else 0.0
-    texts = {name: str(values[name]) for name in ("request", "verb", "by", "why")}
-    return Requested(arguments=arguments, at=float(at), **texts)
+    short = {name: clean(text, _LONGEST_WORD) for name, text in texts.items() if name != "why"}
+    return Requested(arguments=arguments, at=float(at), why=texts["why"], **short)
 
 
 def _shape(name: str, record: type[Any]) -> _Shape:
@@ -141,8 +157,16 @@ def _shape(name: str, record: type[Any]) -> _Shape:
 
 
 _SHAPES: dict[type[Any], _Shape] = {record: _shape(name, record) for name, record in TABLES.items()}
+_LONGEST_ARGUMENTS, _LONGEST_WORD, _SHOWN = 1_000_000, 200, 200
 _REPORTS = _SHAPES[Reported].table
 _REQUESTS = _SHAPES[Requested].table
+# Anybody may have written anything into any column: texts are read as the bytes they are, a time if it is a number.
+_AS_WRITTEN = [
+    sa.case((sa.func.typeof(each).in_(("real", "integer")), each))
+    if each.name == "at"
+    else sa.cast(each, sa.LargeBinary)
+    for each in _SHAPES[Requested].columns
+]
 _LEASE = sa.Table(
     "lease",
     _METADATA,
@@ -311,10 +335,10 @@ class Store:
 
     def request(self, verb: str, arguments: dict[str, Any], by: str, why: str, request: str = "") -> str:
         """Inserts a request for the coordinator; the answer's id. The same id twice is one request."""
-        name = request or uuid.uuid4().hex[:12]
-        row = _SHAPES[Requested].row(
-            0, Requested(request=name, verb=verb, arguments=arguments, by=by, why=why, at=time.time())
+        asked = Requested(
+            request=request or uuid.uuid4().hex[:12], verb=verb, arguments=arguments, by=by, why=why, at=time.time()
         )
+        name, row = asked.request, _SHAPES[Requested].row(0, asked)
         del row["sequence"]
 
         def write() -> None:
@@ -434,7 +458,7 @@ class Store:
 
     def _rows(self, kind: type[Any], condition: Any = None) -> Sequence[Any]:
         shape = _SHAPES[kind]
-        query = sa.select(shape.table.c.sequence, *[shape.table.c[name] for name in shape.names])
+        query = sa.select(shape.table.c.sequence, *(_AS_WRITTEN if kind is Requested else shape.columns))
         if condition is not None:
             query = query.where(condition)
         rows: Sequence[Any] = self._guard(

@@ -373,6 +373,9 @@ def _declared(dimension: Parameter | Choice) -> str:
 
 def _dtype(values: Iterable[Any]) -> str:
     """The narrowest dtype that holds the values as they are."""
+    values = list(values)
+    if any(type(value) is int and not -(2**63) <= value < 2**63 for value in values):
+        return "object"
     found = set(map(type, values))
     kinds = frozenset(next((kind for kind in _DTYPES if issubclass(each, kind)), object) for each in found)
     if len(kinds) == 1:

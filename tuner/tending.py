@@ -31,6 +31,7 @@ from tuner.messages import (
 )
 from tuner.recipe import schedule
 from tuner.records import READ, UNREAD, Adjusted, Cause, Judged, Noted, Reported, Requested, SegmentOpened
+from tuner.requests import understood
 from tuner.revival import again, ancestry, go_on, newest_whole, open_segment, outstanding
 from tuner.space import Choice, Parameter, Space
 from tuner.steering import Refused, record_answer
@@ -77,6 +78,7 @@ class RunSteering:
         try:
             if request.verb not in self.verbs:
                 raise Refused(f"a babysat run knows no {request.verb!r}. {did_you_mean(request.verb, self.verbs)}")
+            understood(request.verb, request.arguments)
             if request.verb == "note":
                 self._note(coordinator, request)
                 return
@@ -209,13 +211,13 @@ class RunSteering:
             case "resume":
                 return Resume(trial=number, request=name)
             case "step":
-                return Advance(trial=number, request=name, steps=_whole(given["steps"], "steps"))
+                return Advance(trial=number, request=name, steps=given["steps"])
             case "checkpoint":
                 return Save(trial=number, kind="pinned", request=name)
             case "revert" | "undo":
                 return self._going_back(coordinator, trial, request)
             case "extend":
-                return Extend(trial=number, request=name, steps=_whole(given["steps"], "steps"))
+                return Extend(trial=number, request=name, steps=given["steps"])
             case "stop":
                 return Stop(trial=number, state="stopped", why=why)
         raise Refused(f"{request.verb!r} is not for the worker")
@@ -261,7 +263,7 @@ class RunSteering:
             )
         why = request.why or f"{request.verb} by {request.by}"
         if request.verb == "extend":
-            steps = _whole(request.arguments["steps"], "steps")
+            steps = request.arguments["steps"]
             checkpoint = newest_whole(coordinator, trial)
             if checkpoint is None:
                 raise Refused(_NO_CHECKPOINT)
@@ -414,20 +416,20 @@ class RunSteering:
             raise SettingsError(f"{name} is {value!r}: only a number that need not be whole can follow a schedule.")
         if shape == "constant":
             return {name: None}
-        asked: Mapping[str, Any] = given.get("shape_settings", {})
+        asked: Mapping[str, Any] = given.get("shape_settings") or {}
         bounds: tuple[float | None, float | None] = (None, None)
         if isinstance(dimension, Parameter):
             bounds = dimension.low, dimension.high
             if "floor" in asked:
                 dimension.check(asked["floor"])
-        return {name: schedule(name, shape, bounds=bounds, **asked)}
+        return {name: schedule(name, shape, asked, bounds=bounds)}
 
     def _expected(self, coordinator: Coordinator, trial: Trial, given: Mapping[str, Any]) -> None:
         """Two people cannot overwrite one another unknowingly: whoever says what they saw must have seen the latest."""
         seen = given.get("expect")
         if seen is None:
             return
-        if isinstance(seen, bool) or not isinstance(seen, int) or not 0 <= seen <= trial.head.segment:
+        if seen > trial.head.segment:
             raise Refused(f"expect must be the number of a segment, 0 to {trial.head.segment}, got {seen!r}.")
         known = {each.request for each in trial.segments if each.segment <= seen}
         for each in reversed(trial.segments[seen + 1 :]):
@@ -480,18 +482,10 @@ def _instead(asked: Request | Requested, step: int) -> str:
     return "" if wanted is None or int(wanted) == step else f", the newest checkpoint kept at or before step {wanted}"
 
 
-def _whole(number: Any, word: str) -> int:
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        raise SettingsError(f"{word} must be a whole number above 0, got {number!r}.")
-    return number
-
-
 def _check_step(trial: Trial, given: Mapping[str, Any]) -> None:
     at = given.get("at")
     if at is None:
         return
-    if isinstance(at, bool) or not isinstance(at, int):
-        raise SettingsError(f"at must be a step, a whole number, got {at!r}.")
     if at < trial.steps:
         raise SettingsError(f"step {at} is over: the run has come to step {trial.steps}. Leave `at` out for now.")
 
@@ -530,17 +524,15 @@ def _chosen(coordinator: Coordinator, trial: Trial, given: Mapping[str, Any]) ->
     steps = ", ".join(str(each.step) for each in kept[-8:])
     if given.get("checkpoint") is not None:
         for each in kept:
-            if each.checkpoint == int(given["checkpoint"]):
+            if each.checkpoint == given["checkpoint"]:
                 return each
         raise Refused(f"checkpoint {given['checkpoint']} is not kept. Kept are those of steps {steps}.")
     limits = trial.head_limits()
     on_head = [each for each in kept if each.segment in limits and _counts(each.step, limits[each.segment])]
     step = given.get("step")
-    if step is not None and (isinstance(step, bool) or not isinstance(step, int)):
-        raise SettingsError(f"step must be a whole number, got {step!r}.")
     if given.get("before") == "adjustment" or (given.get("before") is None and step is None):
         step = _last_change(trial).from_step
-    eligible = [each for each in on_head if step is None or each.step <= int(step)]
+    eligible = [each for each in on_head if step is None or each.step <= step]
     if not eligible:
         where = ", ".join(str(each.step) for each in on_head[-8:])
         kept_there = (

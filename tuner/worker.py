@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from tuner.desk import Channel, TrialDesk
-from tuner.errors import TrainingError, TunerError, UnknownSetting, did_you_mean
-from tuner.messages import Ended, Job, Order, Started, Warned
+from tuner.errors import TrainingError, TunerError, UnknownSetting, did_you_mean, kind_of, name_of, told
+from tuner.messages import Ended, Job, Order, Started
+from tuner.plain import clean
 from tuner.records import TrialState
 from tuner.run import Run
 
@@ -78,9 +79,9 @@ def train(function: TrainingFunction, order: Order, job: Job, channel: Channel) 
         state, why = "failed", _first_line(failure)
         if desk.verdict is not None and desk.verdict[0] != "running":  # it was over before it raised
             state, why = desk.verdict[0], f"{desk.verdict[1]}; then it raised {why}"
-        error = tuple(kind.__name__ for kind in type(failure).__mro__[:-2]) or (type(failure).__name__,)
+        error = tuple(map(name_of, type(failure).__mro__[:-2])) or (kind_of(failure),)
         trace = _users_traceback(raised)
-        _finish(desk, channel)
+        _settle(desk)
     return Ended(
         trial=order.trial, segment=desk.segment, state=state, why=why, step=desk.done, started=started,
         at=channel.now(), error=error, traceback=trace, released=desk.released,
@@ -90,17 +91,17 @@ def train(function: TrainingFunction, order: Order, job: Job, channel: Channel) 
 def _take_result(run: Run, result: Any, objective: str) -> None:
     """A function may return its score instead of reporting it."""
     if isinstance(result, Mapping):
-        run.report(**result)
+        run.report(**{name if isinstance(name, str) else repr(name): score for name, score in result.items()})
     elif result is not None and (isinstance(result, int | float) or hasattr(result, "__float__")):
         run.report(**{objective: result})
 
 
-def _finish(desk: TrialDesk, channel: Channel) -> None:
+def _settle(desk: TrialDesk) -> None:
     """What was being written when the function failed is still a checkpoint."""
     try:
         desk.settle()
-    except TunerError as failure:
-        channel.emit(Warned(trial=desk.order.trial, step=desk.done, text=str(failure)))
+    except Exception as failure:  # the trial has failed already: how, is what has to be heard
+        desk.warn(str(failure) if isinstance(failure, TunerError) else f"a checkpoint was not written: {told(failure)}")
 
 
 def check_results_are_shared(job: Job) -> None:
@@ -121,20 +122,17 @@ def check_results_are_shared(job: Job) -> None:
 def _explained(failure: BaseException, run: Run) -> BaseException:
     """A KeyError raised where a line reads `params` names the settings there are."""
     name = failure.args[0] if type(failure) is KeyError and failure.args else None
-    if not isinstance(name, str) or name in run.params:
+    known = run.params if isinstance(run.params, dict) else {}  # the function may have put anything there
+    if type(name) is not str or name in known:
         return failure
     *_, (frame, line) = traceback.walk_tb(failure.__traceback__)
     if "params" not in linecache.getline(frame.f_code.co_filename, line):
         return failure
-    return UnknownSetting(f"{name!r} is no setting of this run. {did_you_mean(name, run.params)}")
+    return UnknownSetting(f"{name!r} is no setting of this run. {did_you_mean(name, map(str, known))}")
 
 
 def _first_line(failure: BaseException) -> str:
-    try:
-        text = str(failure).strip().splitlines()
-    except Exception:  # an exception of the user's own may fail to say what it is
-        text = []
-    return f"{type(failure).__name__}: {text[0][:_LINE]}" if text else type(failure).__name__
+    return told(failure).splitlines()[0][:_LINE]
 
 
 def _users_traceback(failure: BaseException) -> str:
@@ -142,11 +140,13 @@ def _users_traceback(failure: BaseException) -> str:
     frames = failure.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
         frames = frames.tb_next
-    text = "".join(traceback.format_exception(type(failure), failure, frames or failure.__traceback__))
-    if len(text) <= _TRACEBACK:
-        return text
-    half = _TRACEBACK // 2
-    return f"{text[:half]}\n… {len(text) - 2 * half:,} characters left out …\n{text[-half:]}"
+    frames = frames or failure.__traceback__
+    try:
+        text = "".join(traceback.format_exception(type(failure), failure, frames))
+    except BaseException as another:  # its notes, its cause or its own words may raise when they are read
+        where = "".join(traceback.format_tb(frames))
+        text = f"{where}{_first_line(failure)}\n(it cannot be told in full: {_first_line(another)})\n"
+    return clean(text, _TRACEBACK)
 
 
 # What is kept of an exception's first line and of its traceback, in characters.

@@ -229,7 +229,7 @@ def fork(
     Both train on, and can be compared.
     """
     values = read_changes(sets, _space(name, results), "--set")
-    with closing(_run(name, results)) as run, closing(run.fork(name=new_name, step=step, why=why, **values)) as forked:
+    with closing(_run(name, results)) as run, closing(run.fork(values, name=new_name, step=step, why=why)) as forked:
         _introduce(forked, as_json)
 
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, get_args
 
-from tuner.errors import SettingsError, did_you_mean
+from tuner.errors import SettingsError, did_you_mean, shown
 from tuner.recipe import Shape
+from tuner.requests import understood
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,6 +161,10 @@ def said(verb: str, arguments: Mapping[str, Any], why: str = "") -> str:
     >>> said("set", {"values": {"learning_rate": 0.03}, "at": None}, "it is slow")
     'set learning_rate=0.03 why: it is slow'
     """
+    try:
+        arguments = understood(verb, arguments)
+    except SettingsError:  # somebody wrote what makes no sense: it was refused, and is told as it is
+        return f"{verb} {shown(dict(arguments))}"
     if verb == "note":
         return f"note {arguments['text']}"
     plain = {word: value for word, value in arguments.items() if word not in ("expect", "evidence", "before")}
@@ -303,7 +308,7 @@ def carry_out(command: Command, handle: RunHandle, expect: int) -> str:
             handle.note(str(values["text"]))
         case "fork":
             name, step = values.pop("name", None), values.pop("step", None)
-            child = handle.fork(name=None if name is None else str(name), step=step, why=why, **values)
+            child = handle.fork(values, name=None if name is None else str(name), step=step, why=why)
             with closing(child), closing(child.study) as study:
                 began = study.state.trials[0].segments[0].from_step
             return f"{child.name} trains beside this run, from step {began} on. Its room: tuner watch {child.name}"

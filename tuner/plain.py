@@ -1,0 +1,130 @@
+"""What a record can hold: text that any file and terminal takes, whole numbers of 64 bits, values that JSON gives back.
+
+Whatever a training function or a person says passes here on its way into a record or a message, so that nothing said
+can stop who writes it down, or who reads it.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any, TypeAlias
+
+LONGEST_TEXT = 100_000
+"""Characters of one text; what is longer loses its middle."""
+COUNTABLE = 2**53
+"""Up to here a float tells neighbouring whole numbers apart."""
+_DEEPEST = 32
+_LEAST, _MOST = -(2**63), 2**63 - 1
+# Halves of pairs stand for bytes that are no UTF-8 (PEP 383); NUL ends a text for whatever is written in C.
+_NO_CHARACTER = re.compile("[\x00\ud800-\udfff]")
+
+
+def clean(text: object, most: int = LONGEST_TEXT) -> str:
+    """The text with a � for whatever is no character, and without its middle where it is too long.
+
+    >>> clean("caf\\udce9")
+    'caf�'
+    """
+    plain = str.__str__(text) if isinstance(text, str) else str(text)
+    if len(plain) > most:
+        half = most // 2
+        plain = f"{plain[:half]}\n… {len(plain) - 2 * half:,} characters left out …\n{plain[-half:]}"
+    return plain if plain.isascii() and "\x00" not in plain else _NO_CHARACTER.sub("�", plain)
+
+
+def bounded(number: Any) -> Any:
+    """A whole number as 64 bits hold it; None stays."""
+    return number if number is None or _LEAST <= number <= _MOST else _LEAST if number < 0 else _MOST
+
+
+def tidy(value: Any, depth: int = _DEEPEST) -> Any:
+    """What `json` writes, with every text in it clean; what is nested too deeply is cut off."""
+    kind = type(value)
+    if kind is float or kind is int or value is None or kind is bool:
+        return value
+    if isinstance(value, str):
+        return clean(value)
+    if depth == 0:
+        return "…"
+    if isinstance(value, Mapping):
+        return {clean(name) if isinstance(name, str) else name: tidy(each, depth - 1) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [tidy(each, depth - 1) for each in value]
+    return value
+
+
+def counted(value: Any) -> int | None:
+    """The whole number that a value is by its class, Python's, NumPy's or another; None for all others."""
+    if is_flag(value):
+        return None
+    try:
+        return operator.index(value)
+    except Exception:  # whatever its class thinks of being a number
+        return None
+
+
+def whole(value: Any) -> int | None:
+    """The whole number that a value is, by its class or by its value, as 64.0 is; None where it is none."""
+    found = counted(value)
+    if found is None and (number := real(value)) is not None and math.isfinite(number) and number == int(number):
+        return int(number)
+    return found
+
+
+def real(value: Any) -> float | None:
+    """The number that a value is, of whatever class but true and false; None where it is none."""
+    return None if is_flag(value) else number(value)
+
+
+def number(value: Any) -> float | None:
+    """What a value is as a float, true being 1; infinite beyond what a float holds, None where it is no number."""
+    if isinstance(value, str | bytes | bytearray):
+        return None
+    try:
+        try:
+            return float(value if hasattr(value, "__float__") or not hasattr(value, "item") else value.item())
+        except OverflowError:
+            return math.inf if value > 0 else -math.inf
+    except Exception:  # whatever its class thinks of being a number
+        return None
+
+
+def is_flag(value: Any) -> bool:
+    """Whether a value is true or false, by Python's class or by NumPy's."""
+    return isinstance(value, bool) or (type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_"))
+
+
+class Recordable:
+    """A record or message whose fields, when it is made, become what can be written down; read back, they are so."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        """By each field's annotation: texts clean, whole numbers bounded, JSON tidy."""
+        kind = type(self)
+        for name, made in _MADE.get(kind) or _MADE.setdefault(kind, _makers(kind)):
+            given = getattr(self, name)
+            if given is not None and (fit := made(given)) is not given:
+                object.__setattr__(self, name, fit)
+
+
+_Makers: TypeAlias = tuple[tuple[str, Callable[[Any], Any]], ...]
+_MADE: dict[type[Any], _Makers] = {}
+
+
+def _makers(kind: type[Any]) -> _Makers:
+    return tuple((each.name, _MAKERS[str(each.type)]) for each in fields(kind) if str(each.type) in _MAKERS)
+
+
+_MAKERS: Mapping[str, Callable[[Any], Any]] = {
+    "str": clean,
+    "str | None": clean,
+    "int": bounded,
+    "int | None": bounded,
+    "Json": tidy,
+    "tuple[str, ...]": lambda texts: tuple(map(clean, texts)),
+}
