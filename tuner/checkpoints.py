@@ -35,6 +35,7 @@ from tuner.atomic import sync_folder
 from tuner.errors import CheckpointError, TrainingError, told
 
 FORMAT = 1
+FOLDER = "checkpoints"
 MANIFEST = "manifest.json"
 SETTINGS = "settings.json"
 GENERATORS = "generators.pickle"
@@ -43,6 +44,7 @@ OBJECTS = "state.pickle"
 
 _MANIFEST_LIMIT_BYTES = 16 * 2**20
 _HOST = re.sub(r"[^\w-]", "-", platform.node()) or "host"
+_TRIAL, _PLACE = re.compile(r"(0|[1-9][0-9]{0,17})"), re.compile(r"(0|[1-9][0-9]{0,17})-(0|[1-9][0-9]{0,17})")
 _LEFTOVER = re.compile(r"\.(?P<name>.+)\.(?P<host>[\w-]+)\.(?P<pid>\d{1,9})\.(?P<kind>tmp|old)")
 _DISK_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -384,6 +386,40 @@ def newest_whole(paths: Sequence[Path]) -> tuple[Path, list[Skipped]]:
     raise CheckpointError(f"no checkpoint to go on from: none of {len(paths)} is whole:{reasons}")
 
 
+def lying_below(root: Path) -> Iterator[Path]:
+    """Whatever lies where a study's checkpoints lie, `<trial>/<segment>-<step>`, and has a manifest; no links."""
+    for trial in root.iterdir():
+        if not _TRIAL.fullmatch(trial.name) or trial.is_symlink() or not trial.is_dir():
+            continue
+        for path in trial.iterdir():
+            if _PLACE.fullmatch(path.name) and not path.is_symlink() and os.path.lexists(path / MANIFEST):
+                yield path
+
+
+def claimed_sha256(path: Path) -> str | None:
+    """The hash that a checkpoint's own manifest gives; None where that cannot be read."""
+    try:
+        return _read_manifest(path).sha256
+    except (CheckpointError, OSError):
+        return None
+
+
+def copy(path: Path, to: Path, *, sha256: str | None = None) -> Manifest:
+    """A copy of a checkpoint in another place, durable and verified, or nothing there."""
+    workplace = _hidden_beside(to, "tmp")
+    with _leaving_nothing_half_saved(to, workplace):
+        _remove(workplace)
+        shutil.copytree(path, workplace, symlinks=True)
+        manifest = verify(workplace, sha256=sha256)
+        for each in workplace.rglob("*"):
+            if each.is_file():
+                _sync(each)
+        for folder in [*(each for each in workplace.rglob("*") if each.is_dir()), workplace]:
+            sync_folder(folder)
+        _move_into_place(workplace, to)
+    return manifest
+
+
 # ── removing ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -547,9 +583,13 @@ def _facts(path: Path) -> FileFacts:
 
 
 def _facts_after_sync(path: Path) -> FileFacts:
+    _sync(path)
+    return _facts(path)
+
+
+def _sync(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
-    return _facts(path)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -142,7 +142,8 @@ class Coordinator:
         try:
             self.policy.restore(self.study)
             if self.shelf is not None:
-                self.shelf.sweep(self.study)
+                for remark in self.shelf.sweep(self.study, self.store.left_at):
+                    self.warn(remark, None, None)
             recover(self, failed_too=self._rerun == "failed")
             self._take_requests()
             self.commit()
@@ -529,13 +530,15 @@ class Coordinator:
 
     def _order(self, trial: Trial) -> Order:
         segment, shelf = trial.head, self.shelf
-        start = None
+        start = sha256 = None
         if segment.checkpoint is not None and shelf is not None:
-            start = shelf.path(self.study.checkpoints[segment.checkpoint])
+            checkpoint = self.study.checkpoints[segment.checkpoint]
+            start, sha256 = shelf.path(checkpoint), self.study.sha256_of(checkpoint)
         return Order(
             trial=trial.trial, segment=segment.segment, recipe=trial.recipe, seed=trial.seed,
             changes=outstanding(trial), extra_steps=self.study.extension, paused=trial.stands_still,
-            from_step=segment.from_step, checkpoint=start, folder=None if shelf is None else shelf.root,
+            from_step=segment.from_step, checkpoint=start, sha256=sha256,
+            folder=None if shelf is None else shelf.root,
             checkpoint_every_s=self._care.checkpoint_every_s,
             ask_at=self.policy.first_ask(trial.trial, segment.from_step),
         )  # fmt: skip

@@ -348,7 +348,7 @@ class TrialDesk:
             self._did(command.request, why, state="rejected")
             return
         try:
-            verify(command.path)
+            verify(command.path, sha256=command.sha256)
         except CheckpointError as error:
             self._did(command.request, str(error), state="rejected")
             return
@@ -381,7 +381,7 @@ class TrialDesk:
             )
         )  # fmt: skip
         if self._job.revert == "reenter":
-            self.order = replace(self.order, checkpoint=command.path, from_step=command.step)
+            self.order = replace(self.order, checkpoint=command.path, sha256=command.sha256, from_step=command.step)
             self.reenter = True
             self.verdict = ("running", "called again after a revert")
 
@@ -389,7 +389,7 @@ class TrialDesk:
 
     def _load(self, state: State) -> None:
         if self.order.checkpoint is not None:
-            settings = load(self.order.checkpoint, state)
+            settings = load(self.order.checkpoint, state, sha256=self.order.sha256)
             self._first = {name: float(value) for name, value in settings.get("first", {}).items()}
 
     def _held(self, state: Literal["paused", "running"], why: str) -> None:

@@ -150,9 +150,8 @@ def _branch(
     place.folder.mkdir(mode=0o700, parents=True)
     beginning = place.folder / "beginning"
     try:
-        shutil.copytree(study.place.folder / checkpoint.path, beginning)
-        checkpoints.verify(beginning)
-    except (OSError, CheckpointError) as error:
+        checkpoints.copy(study.place.folder / checkpoint.path, beginning, sha256=study.state.sha256_of(checkpoint))
+    except CheckpointError as error:
         shutil.rmtree(place.folder, ignore_errors=True)
         raise StudyError(
             f"{parent.name}/{trial.trial} cannot be branched at step {checkpoint.step}: its checkpoint is gone or "

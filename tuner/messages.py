@@ -33,7 +33,8 @@ class Change:
 class Order:
     """One segment to train, and those that follow it from the record.
 
-    `ask_at` is the step at which the worker waits for a verdict; `checkpoint` the folder to start from (`from_step`);
+    `ask_at` is the step at which the worker waits for a verdict; `checkpoint` the folder to start from (`from_step`),
+    `sha256` what the record says of it;
     `folder` where new ones go (None: none are written); `checkpoint_every_s` 0 saves at every step. `changes` are
     adjustments to repeat; `extra_steps` is what the run was extended by.
     """
@@ -47,6 +48,7 @@ class Order:
     paused: bool = False
     from_step: int = 0
     checkpoint: Path | None = None
+    sha256: str | None = None
     folder: Path | None = None
     checkpoint_every_s: float = 10.0
     ask_at: int | None = None
@@ -139,7 +141,10 @@ class Adjust:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revert:
-    """Go back to a checkpoint, and to `recipe`, or keep the present settings (None)."""
+    """Go back to a checkpoint, and to `recipe`, or keep the present settings (None).
+
+    `sha256` is what the record says of the checkpoint.
+    """
 
     trial: int
     request: str
@@ -147,6 +152,7 @@ class Revert:
     path: Path
     step: int
     recipe: Recipe | None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

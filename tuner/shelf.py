@@ -12,6 +12,8 @@ from tuner.retention import CheckpointFacts, evict, retain
 from tuner.study import Checkpoint, StudyState, Trial
 
 _BUDGET_BYTES = 10 * 2**30
+# After a coordinator was last heard of, a worker that dies with it may still finish a save: large ones take a minute.
+_UNHEARD_S = 120.0
 
 
 def disk_budget(folder: Path, gigabytes: float | None) -> int:
@@ -26,7 +28,7 @@ class Shelf:
     """A study's checkpoints under `folder`, within `budget_bytes` (None: no budget)."""
 
     def __init__(self, folder: Path, budget_bytes: int | None) -> None:
-        self.root = folder / "checkpoints"
+        self.root = folder / checkpoints.FOLDER
         self.folder, self._budget = folder, budget_bytes
 
     def path(self, checkpoint: Checkpoint) -> Path:
@@ -47,7 +49,13 @@ class Shelf:
 
     def delete(self, study: StudyState, drops: list[CheckpointDropped]) -> list[str]:
         """Removes the files of checkpoints whose drop is on record; returns what the disk refused, in words."""
-        return self._remove([self.path(study.checkpoints[drop.checkpoint]) for drop in drops], study)
+        complaints = []
+        for drop in drops:
+            dropped = study.checkpoints[drop.checkpoint]
+            if any(each.path == dropped.path for each in study.kept(study.trials[dropped.trial])):
+                continue  # saved twice at one step: the later one stays
+            complaints += self._delete(self.path(dropped))
+        return complaints
 
     def newest_whole(
         self, study: StudyState, trial: Trial, now: float
@@ -60,33 +68,64 @@ class Shelf:
             if limit is not None and each.step > limit:
                 continue  # on an abandoned tail
             try:
-                checkpoints.verify(self.path(each))
+                checkpoints.verify(self.path(each), sha256=study.sha256_of(each))
             except CheckpointError as error:
                 torn.append(CheckpointDropped(checkpoint=each.checkpoint, why=str(error), at=now))
             else:
                 return each, torn
         return None, torn
 
-    def sweep(self, study: StudyState) -> None:
-        """After a crash: removes half-written folders, and whole ones that the record drops or never heard of."""
-        if not self.root.is_dir():
-            return
-        checkpoints.sweep_leftovers(self.root)
-        kept = {self.path(each) for each in study.checkpoints.values() if each.kept}
-        found = [manifest.parent for manifest in self.root.glob(f"*/*/{checkpoints.MANIFEST}")]
-        self._remove([path for path in found if path not in kept and not path.name.startswith(".")], study)
+    def sweep(self, study: StudyState, left_at: float) -> list[str]:
+        """After a crash: removes half-written folders, and checkpoints that the record drops or cannot have heard of.
 
-    def _remove(self, paths: list[Path], study: StudyState) -> list[str]:
-        complaints = []
-        for path in paths:
-            trial = study.trials[int(path.parent.name)]
-            if any(self.path(each) == path for each in study.kept(trial)):
-                continue  # saved twice at one step: the later one stays
-            try:
-                checkpoints.delete(path, root=self.root)
-            except CheckpointError as error:
-                complaints.append(str(error))
-        return complaints
+        `left_at` is when the record was last written to, in Unix seconds. A checkpoint of which it says nothing though
+        it is younger, or of a trial that it does not know, belongs to a record that is gone: it is set aside, and
+        what is no checkpoint of tuner's is left alone. Returns what there is to say of all this.
+        """
+        if not self.root.is_dir():
+            return []
+        said: list[str] = []
+        try:
+            checkpoints.sweep_leftovers(self.root)
+            known = {each.path: each for each in study.checkpoints.values()}
+            kept = {each.path for each in study.checkpoints.values() if each.kept}
+            found = {str(path.relative_to(self.folder)): path for path in sorted(checkpoints.lying_below(self.root))}
+            lost: list[Path] = []
+            for name, path in found.items():
+                if name in kept:
+                    continue
+                if _is_dropped(path, known[name]) if name in known else _is_leftover(path, study, left_at):
+                    said += self._delete(path)
+                else:
+                    lost.append(path)
+            if lost:
+                said.append(self._set_aside(lost))
+        except OSError as error:
+            said.append(f"{self.root} could not be looked through for leftovers: {error}. Nothing more was removed.")
+        return said
+
+    def _delete(self, path: Path) -> list[str]:
+        try:
+            checkpoints.delete(path, root=self.root)
+        except CheckpointError as error:
+            return [str(error)]
+        return []
+
+    def _set_aside(self, lost: list[Path]) -> str:
+        """Moves checkpoints of a record that is gone to where no trial writes; the sentence that says so."""
+        number = 1
+        while (aside := self.root / f"set-aside-{number}").exists():
+            number += 1
+        for path in lost:
+            target = aside / path.relative_to(self.root)
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.rename(target)
+        what = "1 checkpoint" if len(lost) == 1 else f"{len(lost)} checkpoints"
+        return (
+            f"{what} of which the record knows nothing, the first {lost[0].relative_to(self.root)}: it is older than "
+            f"they are, or another one was begun in its place. They were set aside in {aside}, count towards no "
+            "budget, and are yours to delete; where the record was lost, restore it from a copy and move them back."
+        )
 
     def _facts(self, study: StudyState, each: Checkpoint) -> CheckpointFacts:
         trial = study.trials[each.trial]
@@ -105,6 +144,20 @@ class Shelf:
             pinned=each.kind in ("pinned", "beginning")
             or (not trial.frozen and not _over(study, trial) and _needed(trial, each)),
         )
+
+
+def _is_dropped(path: Path, known: Checkpoint) -> bool:
+    """Whether this is what the record has let go: a torn one is, another in its place is not."""
+    found = checkpoints.claimed_sha256(path)
+    return found is None or not known.sha256 or found == known.sha256
+
+
+def _is_leftover(path: Path, study: StudyState, left_at: float) -> bool:
+    """Whether a crash alone explains that the record has not heard of a checkpoint of a segment that it knows."""
+    trial, segment = int(path.parent.name), int(path.name.partition("-")[0])
+    if trial >= len(study.trials) or segment >= len(study.trials[trial].segments):
+        return False
+    return (path / checkpoints.MANIFEST).lstat().st_mtime <= left_at + _UNHEARD_S
 
 
 def _over(study: StudyState, trial: Trial) -> bool:

@@ -45,7 +45,6 @@ from tuner.requests import understood
 SCHEMA_VERSION = 1
 HEARTBEAT_S = 2.0
 FOREIGN_LEASE_S = 15.0
-_LEFT_IN_DISORDER = -1.0
 NETWORK_FILESYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "fuse.sshfs", "beegfs"}
 )
@@ -203,6 +202,8 @@ class Store:
 
         Once the lease is held it says how the coordinator before left; who holds the lease says with it how they leave.
         """
+        self.left_at = 0.0
+        """Once the lease is held: when the coordinator before was last heard of, in Unix seconds; 0: there was none."""
 
     # ── opening and closing ─────────────────────────────────────────────────────────────────────
 
@@ -255,7 +256,7 @@ class Store:
         try:
             self._connection.rollback()  # an interrupt may have come in the middle of a commit
             if self._epoch is not None:
-                heartbeat = 0.0 if self.left_clean else _LEFT_IN_DISORDER
+                heartbeat = time.time() if self.left_clean else -time.time()
                 self._connection.execute(
                     _LEASE.update().where(_LEASE.c.epoch == self._epoch).values(pid=0, heartbeat=heartbeat)
                 )
@@ -284,7 +285,8 @@ class Store:
                 f"{self.where} is in the hands of another coordinator: pid {row['pid']} on {row['host']}, last heard "
                 f"{max(0.0, now - row['heartbeat']):.0f} s ago. Watch it with `tuner watch`, or stop it first."
             )
-        self.left_clean = row is None or (row["pid"] == 0 and row["heartbeat"] != _LEFT_IN_DISORDER)
+        self.left_clean = row is None or (row["pid"] == 0 and row["heartbeat"] >= 0)
+        self.left_at = 0.0 if row is None else abs(row["heartbeat"])
         epoch = (row["epoch"] if row else 0) + 1
         values = dict(
             id=1, epoch=epoch, host=host, pid=pid, born=_born(pid), heartbeat=now, schema_version=SCHEMA_VERSION

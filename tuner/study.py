@@ -112,6 +112,7 @@ class Checkpoint:
     kind: str
     bytes: int
     path: str
+    sha256: str
     kept: bool = True
 
 
@@ -318,6 +319,12 @@ class StudyState:
         """The trial's checkpoints that still lie on disk, oldest first, in the order written."""
         return [self.checkpoints[number] for number in trial.checkpoints if self.checkpoints[number].kept]
 
+    def sha256_of(self, checkpoint: Checkpoint) -> str | None:
+        """What the files of a checkpoint must hash to: of two saved at one place the later is there."""
+        numbers = self.trials[checkpoint.trial].checkpoints
+        here = [each for number in numbers if (each := self.checkpoints[number]).path == checkpoint.path]
+        return here[-1].sha256 or None
+
     def settle(self) -> None:
         """Ends a replay without reports: reads the curves of the trials that have not ended."""
         self.replaying = False
@@ -433,7 +440,14 @@ class StudyState:
 
     def _checkpoint_saved(self, record: rec.CheckpointSaved) -> None:
         self.checkpoints[record.checkpoint] = Checkpoint(
-            record.checkpoint, record.trial, record.segment, record.step, record.kind, record.bytes, record.path
+            record.checkpoint,
+            record.trial,
+            record.segment,
+            record.step,
+            record.kind,
+            record.bytes,
+            record.path,
+            record.sha256,
         )
         self.trials[record.trial].checkpoints += (record.checkpoint,)
 

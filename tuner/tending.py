@@ -251,6 +251,7 @@ class RunSteering:
         return Revert(
             trial=trial.trial, request=request.request, checkpoint=checkpoint.checkpoint,
             path=coordinator.shelf.path(checkpoint), step=checkpoint.step,
+            sha256=coordinator.study.sha256_of(checkpoint),
             recipe=None if given.get("keep_settings") else trial.recipe_of(segment),
         )  # fmt: skip
 
@@ -272,7 +273,7 @@ class RunSteering:
         else:
             going = self._revert_command(coordinator, trial, coordinator.study.requests[request.request])
             try:
-                checkpoints.verify(going.path)
+                checkpoints.verify(going.path, sha256=going.sha256)
             except CheckpointError as error:
                 raise Refused(str(error)) from error
             checkpoint = coordinator.study.checkpoints[going.checkpoint]
