@@ -10,6 +10,7 @@ from measures import space
 from peers import trivial_score
 
 from tuner.caviar import Caviar, Limits
+from tuner.policy import Draft
 from tuner.records import RoundOpened, TrialCreated, TrialEnded
 from tuner.samplers import by_name
 from tuner.samplers.optuna import OptunaProposer
@@ -47,7 +48,7 @@ def timed_asks(study: StudyState, policy: Caviar, count: int) -> list[tuple[floa
         began, began_cpu = time.perf_counter(), time.thread_time()
         draft = policy.propose(study)
         taken.append((time.perf_counter() - began, time.thread_time() - began_cpu))
-        if draft is None:
+        if not isinstance(draft, Draft):
             raise RuntimeError(f"nothing was proposed for trial {number}")
         if (opened := draft.opened) is not None:
             study.apply(

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from measures import unix_seconds
@@ -90,7 +90,7 @@ class Bench:
     """Where, through what, and how often."""
 
     folder: Path
-    executor: str
+    executor: Literal["ray", "local"]
     times: int
     seed: int
 

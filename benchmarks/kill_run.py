@@ -27,7 +27,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -182,7 +182,7 @@ class Asked:
 class Patient:
     """A babysat run, and everything that is done to it."""
 
-    def __init__(self, folder: Path, name: str, executor: str, moments: random.Random) -> None:
+    def __init__(self, folder: Path, name: str, executor: Literal["ray", "local"], moments: random.Random) -> None:
         self.folder, self.name, self.executor, self.moments = folder, name, executor, moments
         self.asked = Asked()
         self.turn = 0

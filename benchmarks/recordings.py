@@ -19,7 +19,8 @@ import numpy as np
 
 from tuner import Space, choice, integer, linear, log, log_one_minus
 from tuner.space import Choice, Parameter
-from tuner.workloads.network import Array, Labels, Network, normalised
+from tuner.workloads.network import Labels, Network, normalised
+from tuner.workloads.optimizers import Array
 
 Curve = Sequence[float]
 
@@ -331,8 +332,9 @@ def _trained(settings: Mapping[str, Any], epochs: int) -> Iterator[float]:
     network = Network([64, settings["hidden_units"], 10], optimizer="momentum", seed=0)
     held = {name: settings[name] for name in ("learning_rate", "beta", "l2", "batch_size")}
     others = {name: digits.DEFAULTS[name] for name in ("beta2", "epsilon", "dropout")}
+    x, y = data.train
     for _ in range(epochs):
         with np.errstate(all="ignore"):  # never across a yield: whoever trains on may be another thread
-            network.train_epoch(*data.train, **others, **held)
+            network.train_epoch(x, y, **others, **held)
             accuracy = float(network.evaluate(*data.dev)[1])
         yield accuracy

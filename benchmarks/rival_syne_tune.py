@@ -50,4 +50,4 @@ class SyneTune:
         if training.done == training.until:
             self._scheduler.on_trial_complete(training.trial, result)
             return False
-        return self._scheduler.on_trial_result(training.trial, result) == SchedulerDecision.CONTINUE
+        return bool(self._scheduler.on_trial_result(training.trial, result) == SchedulerDecision.CONTINUE)

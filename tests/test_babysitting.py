@@ -245,7 +245,8 @@ def test_a_function_that_cannot_be_found_is_refused_before_anything_starts(babys
 @pytest.mark.parametrize("shape", ["time_based", "exponential", "square_root", "staircase", "cosine"])
 def test_every_shape_of_schedule_is_followed_step_by_step(babysit: Babysit, patience: Patience, shape: str) -> None:
     handle = babysit(patience)
-    reply = handle.schedule("rate", shape, **({"over": 50} if shape == "cosine" else {}))
+    settings: dict[str, Any] = {"over": 50} if shape == "cosine" else {}
+    reply = handle.schedule("rate", shape, **settings)
     patience.over()
     study = handle.wait(30)
     trial = study.state.trials[0]
@@ -583,7 +584,8 @@ def test_a_fork_goes_on_beside_its_parent_and_both_are_compared(
     assert (trial.head.by, trial.head.why) == (handle.by, "faster?")
     assert study.curve(0).scores[-1] == saved + 3.0 * (100 - saved)
     frame = handle.compare("one-2")
-    assert frame.loc[100].tolist() == [100.0, saved + 3.0 * (100 - saved)]
+    assert frame.index[-1] == 100
+    assert frame.tail(1).to_numpy().tolist() == [[100.0, saved + 3.0 * (100 - saved)]]
     assert frame.attrs["settings"] == {"one": {"rate": 1.0}, "one-2": {"rate": 3.0}}
     other.close()
 

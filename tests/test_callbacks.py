@@ -208,10 +208,10 @@ def lightning(tmp_path: Path) -> Callable[..., Train]:
                 accelerator="auto", devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
                 enable_model_summary=False, default_root_dir=tmp_path, log_every_n_steps=1,
                 callbacks=[
-                    lightning_callback(run, every=every),
+                    lightning_callback(run, every=every),  # type: ignore[arg-type]
                     pytorch.callbacks.EarlyStopping("dev_loss", patience=4, min_delta=least_gain),
                 ],
-                **{"max_epochs": 6, **options},  # type: ignore[arg-type]
+                **{"max_epochs": 6, **options},
             )  # fmt: skip
             trainer.fit(
                 module,

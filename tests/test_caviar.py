@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tuner import records as rec
 from tuner.caviar import PROGRAMMING_ERRORS, Caviar, Limits, StepBudget, outcome
 from tuner.errors import TunerError
+from tuner.policy import Draft
 from tuner.proposals import Outcome, Proposal, RoundPlan
 from tuner.seeds import trial_seed
 from tuner.space import Space, choice, integer, linear, log
@@ -104,12 +105,12 @@ def test_a_draft_holds_the_settings_of_the_proposed_point_its_reason_and_a_seed_
     policy = caviar(proposer=Script([(0.5, 0.0), (1.0, 1.0)]), trials=9)
     study = study_of()
     first = policy.propose(study)
-    assert first is not None
+    assert isinstance(first, Draft)
     assert first.params == {"rate": pytest.approx(0.01), "units": 50}
     assert (first.why, first.seed, first.purpose) == ("line 0", trial_seed(0, 0), "search")
     add(study, "waiting")
     second = policy.propose(study)
-    assert second is not None
+    assert isinstance(second, Draft)
     assert second.params == {"rate": 1.0, "units": 100}
     assert second.seed != first.seed
 
@@ -121,7 +122,7 @@ def test_starting_points_come_first_and_what_they_leave_open_is_drawn() -> None:
     for _ in range(3):
         drafts.append(policy.propose(study))
         add(study, "waiting")
-    assert [draft.params for draft in drafts if draft] == [
+    assert [draft.params for draft in drafts if isinstance(draft, Draft)] == [
         {"rate": 0.1, "units": 50}, {"rate": 0.2, "units": 60}, {"rate": pytest.approx(0.01), "units": 50}
     ]  # fmt: skip
     assert drafts[0] is not None
@@ -142,7 +143,7 @@ def test_a_conditional_starting_point_is_completed_to_valid_settings(
     point = CONDITIONAL.to_unit({"rate": 0.01, "decay": "none", "momentum": 0.25})
     policy = caviar(space=CONDITIONAL, proposer=Script([point]), start=[given], trials=9)
     draft = policy.propose(study_of(CONDITIONAL))
-    assert draft is not None
+    assert isinstance(draft, Draft)
     assert dict(draft.params) == {"rate": pytest.approx(0.01), **expected}
 
 

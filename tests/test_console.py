@@ -13,7 +13,8 @@ from rich.console import Console
 
 import tuner
 from tuner import Run, Space, Study, console, log, log_one_minus
-from tuner.console import Progress, chart, duration, leaders, near_one, number, summary
+from tuner.console import Progress, chart, duration, near_one, number, summary
+from tuner.insight.leaders import leaders
 from tuner.workloads import bowl
 
 SPACE = Space(learning_rate=log(1e-4, 10.0), beta=log_one_minus(0.9, 0.999))
@@ -150,7 +151,7 @@ def test_the_summary_keeps_within_the_terminal(width: int) -> None:
 def test_leaders_are_in_order_and_none_of_them_diverged() -> None:
     study = swept(None).state
     best = leaders(study, 10)
-    scores = [trial.best_score for trial in best]
+    scores = [trial.best_score or -math.inf for trial in best]
     assert scores == sorted(scores, reverse=True)
     assert best[0].trial == study.winner
     assert all(trial.state != "diverged" for trial in best)

@@ -242,7 +242,7 @@ def test_a_pause_stands_still_until_it_is_told_to_go_on() -> None:
 
 
 def test_steps_are_taken_one_by_one_while_it_stands_still() -> None:
-    script = {4: [pause()], -1: [Advance(trial=0, request="s", steps=2), resume()]}
+    script: Script = {4: [pause()], -1: [Advance(trial=0, request="s", steps=2), resume()]}
     channel, _ = trained(script)
     assert [(each.state, each.step) for each in channel.said(Held)] == [
         ("paused", 4), ("running", 4), ("paused", 6), ("running", 6)
@@ -251,7 +251,7 @@ def test_steps_are_taken_one_by_one_while_it_stands_still() -> None:
 
 
 def test_steps_that_are_overtaken_say_so() -> None:
-    overtaken = {
+    overtaken: dict[str, Script] = {
         "by a pause": {2: [Advance(trial=0, request="s", steps=6)], 4: [pause()], -1: [resume()]},
         "by steps": {
             2: [Advance(trial=0, request="s", steps=6)], 4: [Advance(trial=0, request="t", steps=1)], -1: [resume()],
@@ -506,7 +506,7 @@ def test_settings_kept_from_before_the_change_are_not_those_in_force() -> None:
 
 
 def test_of_two_settings_changed_together_the_one_that_is_not_read_is_named() -> None:
-    both = {10: [adjust(rate=2.0, beta=0.5)]}
+    both: Script = {10: [adjust(rate=2.0, beta=0.5)]}
     channel, _ = trained(both, None, reads(lambda run, step: run.params["rate"]), heeds=True)
     (found,) = channel.said(Unread)
     assert (found.names, found.heeded) == (("beta",), True)

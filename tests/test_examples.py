@@ -82,9 +82,9 @@ def test_the_three_days_follow_the_advice_and_leave_a_logbook_and_a_picture(tmp_
     assert done.returncode == 0, done.stderr
     assert "day 1: train_loss falls slowly" in done.stdout
     study = tuner.open("panda-demo", results=tmp_path)
-    (raised,) = study.adjustments.query("step == 30").itertuples()
-    assert raised.parameter == "learning_rate"
-    assert raised.after > raised.before
+    (raised,) = study.adjustments.query("step == 30").to_dict("records")
+    assert raised["parameter"] == "learning_rate"
+    assert raised["after"] > raised["before"]
     assert (tmp_path / "panda-demo" / "plots" / "lineage.png").is_file()
     study.close()
 

@@ -266,6 +266,6 @@ def test_through_ray_a_pause_frees_the_worker_and_any_worker_takes_the_run_up_fr
     assert pids.max() == 2  # and at least one run has been with both
     scores = study.reports.query("name == 'score' and head")
     assert not scores.duplicated(["trial", "step"]).any()
-    for row in scores.itertuples():
-        settings = study.state.trials[row.trial].params
-        assert row.value == pytest.approx(curve(settings["rate"], settings["width"], row.step))
+    for row in scores.to_dict("records"):
+        settings = study.state.trials[row["trial"]].params
+        assert row["value"] == pytest.approx(curve(settings["rate"], settings["width"], row["step"]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tuner.errors import SettingsError
@@ -9,8 +11,9 @@ from tuner.samplers import GridSampler
 from tuner.space import Space, choice, integer, linear, log
 
 
-def everything(space: Space, points: int, seed: int = 0) -> list[dict[str, object]]:
-    sampler, found = GridSampler(points=points), []
+def everything(space: Space, points: int, seed: int = 0) -> list[dict[str, Any]]:
+    sampler = GridSampler(points=points)
+    found: list[dict[str, Any]] = []
     while (proposal := sampler.propose(space, seed, len(found), [], [])) is not None:
         found.append(space.from_unit(proposal.point))
     return found
@@ -50,6 +53,6 @@ def test_a_grid_too_large_to_train_is_refused() -> None:
 
 
 @pytest.mark.parametrize("points", [1, 2.5, True])
-def test_points_is_a_whole_number_from_two(points: object) -> None:
+def test_points_is_a_whole_number_from_two(points: Any) -> None:
     with pytest.raises(SettingsError, match="points must be a whole number from 2 up"):
         GridSampler(points=points)

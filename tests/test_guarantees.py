@@ -414,7 +414,8 @@ def test_g4_rows_written_by_hand_are_refused_whatever_they_hold(bedside: Bedside
 
 def test_g4_a_revert_without_a_state_is_refused_with_the_reason(bedside: Bedside) -> None:
     handle = bedside.run(walks_without_a_state)
-    for ask in (handle.revert, handle.checkpoint, lambda: handle.pause(release=True)):
+    asked: list[Callable[[], object]] = [handle.revert, handle.checkpoint, lambda: handle.pause(release=True)]
+    for ask in asked:
         with pytest.raises(StudyError, match=r"run\.state|no checkpoint"):
             ask()
     assert handle.set(learning_rate=0.5).state == "applied"
@@ -565,9 +566,10 @@ def test_g6_what_is_trained_again_after_a_revert_is_the_same_bit_for_bit(bedside
     wait_until(lambda: steps_of(handle) > step + 40)
     handle.stop()
     study = handle.wait(PATIENCE_S)
-    frame = study.reports
-    tail = {(row.step, row.name): row.value for row in frame[~frame["head"]].itertuples(index=False)}
-    again = {(row.step, row.name): row.value for row in frame[frame["head"]].itertuples(index=False)}
+    tail, again = (
+        {(row["step"], row["name"]): row["value"] for row in study.reports.query(which).to_dict("records")}
+        for which in ("not head", "head")
+    )
     assert len(tail) > 60
     assert all(again[key] == value for key, value in tail.items() if key in again)
 

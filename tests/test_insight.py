@@ -76,7 +76,7 @@ def searched(
 
 def hill(params: Mapping[str, Any]) -> float:
     """Best at learning rate 0.01; dropout hardly matters."""
-    return -((math.log10(params["learning_rate"]) + 2) ** 2) - 0.01 * params["dropout"]
+    return float(-((math.log10(params["learning_rate"]) + 2) ** 2) - 0.01 * params["dropout"])
 
 
 # ── importance ──────────────────────────────────────────────────────────────────────────────────

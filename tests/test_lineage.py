@@ -5,9 +5,11 @@ import itertools
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.lines import Line2D
 from stories import Part, story
 
 from tuner.errors import StudyError
@@ -38,13 +40,17 @@ def went_back(folder: Path) -> Study:
     )
 
 
+def steps_of(line: Line2D) -> list[float]:
+    return [float(step) for step in np.asarray(line.get_xdata())]
+
+
 def test_the_head_is_coloured_the_tail_grey_and_going_back_an_arrow(tmp_path: Path) -> None:
     with contextlib.closing(went_back(tmp_path)) as study:
         figure = lineage.lineage(study)
     _, objective, loss = figure.axes
-    curves = {to_hex(line.get_color()): line for line in objective.lines if len(line.get_xdata()) > 2}
-    assert max(curves[lineage._HEAD].get_xdata()) == 120
-    assert list(curves[lineage._TAIL].get_xdata())[0::20] == [50, 70]
+    curves = {to_hex(line.get_color()): steps_of(line) for line in objective.lines if len(steps_of(line)) > 2}
+    assert max(curves[lineage._HEAD]) == 120
+    assert curves[lineage._TAIL][0::20] == [50, 70]
     assert [sum(isinstance(each, FancyArrowPatch) for each in axes.patches) for axes in (objective, loss)] == [1, 1]
     assert loss.get_ylabel() == "train_loss"
     assert loss.get_xlabel() == "step"
@@ -54,14 +60,16 @@ def test_a_tail_hangs_on_the_curve_it_left(tmp_path: Path) -> None:
     with contextlib.closing(went_back(tmp_path)) as study:
         objective = lineage.lineage(study).axes[1]
     tail = next(line for line in objective.lines if to_hex(line.get_color()) == lineage._TAIL)
-    assert tail.get_ydata()[0] == pytest.approx(scores(50)["score"])
+    assert np.asarray(tail.get_ydata())[0] == pytest.approx(scores(50)["score"])
 
 
 def test_changes_are_labelled_and_what_the_marks_mean_is_said(tmp_path: Path) -> None:
     with contextlib.closing(went_back(tmp_path)) as study:
         above, _, loss = lineage.lineage(study).axes
     assert "learning_rate 0.1 → 0.5" in [text.get_text() for text in above.texts]
-    legend = [text.get_text() for text in loss.get_legend().get_texts()]
+    box = loss.get_legend()
+    assert box is not None
+    legend = [text.get_text() for text in box.get_texts()]
     assert legend == ["head", "training loss", "given up", "change", "went back", "checkpoint kept", "best"]
 
 
@@ -129,7 +137,7 @@ def test_a_long_run_shows_its_changes_apart_from_one_another(tmp_path: Path) -> 
     ]  # fmt: skip
     with contextlib.closing(story(tmp_path / "one", *parts)) as study:
         _, objective = lineage.lineage(study).axes
-    lines = sorted({line.get_xdata()[0] for line in objective.lines if len(set(line.get_xdata())) == 1})
+    lines = sorted({steps_of(line)[0] for line in objective.lines if len(set(steps_of(line))) == 1})
     places = [objective.transData.transform((step, 0.0))[0] for step in lines]
     wide = objective.bbox.width
     assert lines == [300, 340, 390, 420]

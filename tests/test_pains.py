@@ -723,7 +723,7 @@ def test_the_box_of_a_running_study_can_be_changed(tmp_path: Path) -> None:
 
 def test_every_verb_is_carried_out_or_refused_with_a_sentence(tmp_path: Path) -> None:
     with running(tmp_path, endless, trials=4) as handle:
-        for act, sentence in [
+        refusals: list[tuple[Callable[[], object], str]] = [
             (lambda: handle.stop_trial(99), "there is no trial 99"),
             (lambda: handle.add({"learning_rat": 0.1}), "learning_rat"),
             (lambda: handle.add({"learning_rate": 7.0}), "learning_rate"),
@@ -732,17 +732,19 @@ def test_every_verb_is_carried_out_or_refused_with_a_sentence(tmp_path: Path) ->
             (lambda: handle.set_box(learning_rate=(0.1, 0.01)), "low must be below high"),
             (lambda: handle.set_parallel(0), "parallel must be at least 1"),
             (lambda: handle.note("where?", trial=77), "there is no trial 77"),
-        ]:
+        ]
+        for act, sentence in refusals:
             with pytest.raises((StudyError, SettingsError)) as refused:
                 act()
             assert sentence in str(refused.value)
         with contextlib.closing(Store.open(tmp_path / "s" / "study.db")) as store:
-            for verb, arguments in [
+            nonsense: list[tuple[str, dict[str, Any]]] = [
                 ("no_such", {}),
                 ("add", {}),
                 ("stop_trial", {"trial": {}}),
                 ("set_box", {"ranges": 3}),
-            ]:
+            ]
+            for verb, arguments in nonsense:
                 request = store.request(verb, arguments, by="a stranger", why="")
                 deadline = time.monotonic() + 10
                 while (answer := store.answer(request)) is None and time.monotonic() < deadline:

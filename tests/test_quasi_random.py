@@ -9,24 +9,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuner.samplers import RandomSampler, SobolSampler
+from tuner.samplers.base import UnitCubeSampler
 from tuner.samplers.quasi_random import sobol_point
 from tuner.space import Space, linear
 
 SQUARE = Space(x=linear(0.0, 1.0), y=linear(0.0, 1.0))
 
 
+def point_of(sampler: UnitCubeSampler, seed: int, trial: int) -> tuple[float, ...]:
+    proposal = sampler.propose(SQUARE, seed, trial, [], [])
+    assert proposal is not None
+    return tuple(proposal.point)
+
+
 def test_random_draws_try_as_many_values_of_each_parameter_as_there_are_trials() -> None:
-    points = [RandomSampler().propose(SQUARE, 0, trial, [], []).point for trial in range(25)]
+    points = [point_of(RandomSampler(), 0, trial) for trial in range(25)]
     assert [len({point[axis] for point in points}) for axis in (0, 1)] == [25, 25]
 
 
 def test_random_draws_are_keyed_by_seed_and_trial() -> None:
     expected = np.random.default_rng([7, 3]).random(2).tolist()
-    assert list(RandomSampler(seed=1).propose(SQUARE, 7, 3, [], []).point) == expected
+    assert list(point_of(RandomSampler(seed=1), 7, 3)) == expected
 
 
 def test_sobol_points_put_one_in_every_cell_of_an_even_grid() -> None:
-    points = [SobolSampler().propose(SQUARE, 5, trial, [], []).point for trial in range(16)]
+    points = [point_of(SobolSampler(), 5, trial) for trial in range(16)]
     assert {(math.floor(4 * x), math.floor(4 * y)) for x, y in points} == {(i, j) for i in range(4) for j in range(4)}
 
 

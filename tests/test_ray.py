@@ -266,6 +266,7 @@ def test_a_running_sweep_is_paused_resumed_resized_and_added_to(start: Start, cl
     process = start("sweep('long')", cluster=cluster)
     wait_until(tmp_path, lambda study: study.state.counts.get("running", 0) == 2 and steps_of(study) > 10)
     handle = tuner.attach("s", results=tmp_path / "results")
+    assert isinstance(handle, tuner.SweepHandle)
     handle.pause("lunch")
     wait_until(tmp_path, lambda study: study.state.counts.get("paused", 0) == 2)
     stood = steps_of(opened(tmp_path))
@@ -431,6 +432,7 @@ def test_a_terminals_interrupt_pauses_the_trials_and_the_next_start_thaws_them(s
     assert len(study.reports) == 300
 
 
+@pytest.mark.long
 def test_coordinators_killed_on_ray_lose_nothing_and_come_to_the_same_study() -> None:
     command = [
         sys.executable, str(KILL_STUDY), "--executor", "ray", "--kills", "2", "--trials", "8", "--samplers",

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tuner.errors import SettingsError
 from tuner.recipe import Recipe, Schedule, Shape, schedule
 
-SETTINGS: dict[str, dict[str, float]] = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "time_based": {"rate": 1.0},
     "exponential": {"rate": 0.95},
     "square_root": {"rate": 0.5},

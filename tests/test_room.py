@@ -18,6 +18,8 @@ from bedside import at_home
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tuner.records import Record
+
 pytest.importorskip("textual", reason="the room needs Textual: pip install 'tuner[room]'")
 pytest.importorskip("plotext", reason="the room needs plotext: pip install 'tuner[room]'")
 
@@ -32,7 +34,6 @@ from tuner.records import (
     Answered,
     CheckpointSaved,
     Noted,
-    Record,
     SegmentOpened,
     StudyOpened,
     TrialCreated,
@@ -228,7 +229,8 @@ def test_what_completion_offers_a_schedule_is_what_it_takes(view: View) -> None:
     for shape in offered("schedule beta ", view):
         words = [word for word in offered(f"schedule beta {shape} ", view) if word.endswith("=") and word != "at="]
         if shape != "constant":
-            schedule("beta", shape, **{word[:-1]: 1.0 for word in words})
+            settings: dict[str, Any] = {word[:-1]: 1.0 for word in words}
+            schedule("beta", shape, **settings)
 
 
 def test_completion_knows_the_other_runs(tmp_path: Path) -> None:
@@ -339,8 +341,13 @@ def test_a_score_is_told_in_fewer_words_where_there_is_no_room_for_more(view: Vi
 
 
 def test_a_run_that_went_far_back_takes_half_of_the_axis_at_least(tmp_path: Path) -> None:
-    far = [*BEGINNING, pack_reports(0, 0, rows(1, 10)), saved(0, 0, 10), pack_reports(0, 0, rows(11, 9000))]
-    back = [opened(1, 0, 10, "revert", 0.1, checkpoint=0), pack_reports(0, 1, rows(11, 50))]
+    far: list[Record] = [
+        *BEGINNING,
+        pack_reports(0, 0, rows(1, 10)),
+        saved(0, 0, 10),
+        pack_reports(0, 0, rows(11, 9000)),
+    ]
+    back: list[Record] = [opened(1, 0, 10, "revert", 0.1, checkpoint=0), pack_reports(0, 1, rows(11, 50))]
     view = seen(on_record(tmp_path, *far, *back))
     ticks = drawing.chart(view.scores[0], view, 76, 12).plain.split("\n")[-1].split()
     assert ticks == ["0", "20", "40", "60", "80", "100"]
@@ -686,7 +693,7 @@ def test_a_person_in_a_terminal_of_80_by_24(run: RunHandle, tmp_path: Path) -> N
 
 
 def test_a_drawing_that_fails_costs_no_more_than_the_drawing(view: View, tmp_path: Path) -> None:
-    broken = replace(view.scores[0], lines=[replace(line, lows=(), highs=()) for line in view.scores[0].lines])
+    broken = replace(view.scores[0], lines=tuple(replace(line, lows=(), highs=()) for line in view.scores[0].lines))
 
     async def look(room: Room, pilot: Pilot[None]) -> None:
         room.query_one("#first", Chart).show(broken, view)

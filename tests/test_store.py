@@ -98,7 +98,7 @@ def values_of(annotation: Any) -> st.SearchStrategy[Any]:
     if typing.get_origin(annotation) is typing.Literal:
         return st.sampled_from(typing.get_args(annotation))
     return st.one_of(
-        st.none() if each is type(None) else values_of(each) for each in typing.get_args(annotation)
+        [st.none() if each is type(None) else values_of(each) for each in typing.get_args(annotation)]
     )  # fmt: skip
 
 
@@ -158,7 +158,7 @@ def test_the_rows_of_one_score_are_those_of_all_that_bear_its_name(rows: list[re
 
 
 def test_records_of_many_types_are_read_in_the_order_written(store: Store) -> None:
-    written = [opened(), created(0), note("one"), created(1), note("two"), ended(0)]
+    written: list[rec.Record] = [opened(), created(0), note("one"), created(1), note("two"), ended(0)]
     store.append(written[:3], NOW)
     store.append(written[3:], NOW)
     assert list(store.read()) == written

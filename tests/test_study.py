@@ -346,11 +346,12 @@ def test_a_step_reported_again_takes_the_best_with_it(history: History) -> None:
 def test_the_time_spent_counts_training_alone(history: History) -> None:
     trial = history.create()
     history.start(trial)
-    for at, act in (
+    turns: list[tuple[float, Callable[[], object]]] = [
         (10.0, lambda: history.hold(trial, "paused")),
         (50.0, lambda: history.hold(trial, "running")),
         (55.0, lambda: history.hold(trial, "lost")),
-    ):
+    ]
+    for at, act in turns:
         history.at = at
         act()
     assert history.live.trials[trial].seconds == 15.0

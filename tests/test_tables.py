@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import pytest
 from tuner import records as rec
 from tuner import tables
 from tuner.errors import StudyError
+from tuner.records import RequestState
 from tuner.space import Space, choice, integer, linear, log, log_one_minus
 from tuner.store import Store
 from tuner.study import StudyState
@@ -75,10 +77,10 @@ def ended(trial: int, state: str, step: int, best: tuple[int, float] | None = No
     )  # fmt: skip
 
 
-def whole(trial: int, scores: dict[int, float], state: str = "completed", **changes: object) -> list[rec.Record]:
+def whole(trial: int, scores: dict[int, float], state: str = "completed", **changes: Any) -> list[rec.Record]:
     best = max(scores.items(), key=lambda pair: pair[1]) if scores else None
     flush = [reported(trial, scores)] if scores else []
-    life = [created(trial, **changes), segment(trial), started(trial)]
+    life: list[rec.Record] = [created(trial, **changes), segment(trial), started(trial)]
     return [*life, *flush, ended(trial, state, max(scores, default=0), best)]
 
 
@@ -267,9 +269,9 @@ def test_rounds_give_each_box_in_values_with_what_came_of_it(store: Store, goal:
     )  # fmt: skip
     frame = tables.rounds(study, SPACE).set_index("parameter")
     assert frame["round"].tolist() == [3] * 6
-    assert frame.loc["learning_rate", ["low", "high"]].tolist() == pytest.approx([1e-3, 1e-2], rel=1e-12)
-    assert frame.loc["beta", ["low", "high"]].tolist() == pytest.approx([0.99, 0.999], rel=1e-12)
-    assert frame.loc["hidden_units", ["low", "high"]].tolist() == [50, 100]
+    assert frame[["low", "high"]].T["learning_rate"].tolist() == pytest.approx([1e-3, 1e-2], rel=1e-12)
+    assert frame[["low", "high"]].T["beta"].tolist() == pytest.approx([0.99, 0.999], rel=1e-12)
+    assert frame[["low", "high"]].T["hidden_units"].tolist() == [50, 100]
     assert frame.loc["optimizer", ["low", "high"]].isna().all()
     assert frame.loc["beta", "scale"] == "log_one_minus"
     assert frame["best"].tolist() == [best] * 6
@@ -299,10 +301,8 @@ def test_a_checkpoint_that_was_let_go_stays_in_the_table(store: Store) -> None:
 def test_a_request_shows_its_last_answer_and_is_received_until_then(store: Store) -> None:
     store.request("set", {"learning_rate": 0.1}, "ada", "slow", request="r1")
     store.request("pause", {}, "ada", "lunch", request="r2")
-    answers = [
-        rec.Answered(request="r1", state=state, step=4, detail=detail, at=NOON)
-        for state, detail in (("accepted", "at the next step"), ("applied", "at step 4"))
-    ]
+    told: tuple[tuple[RequestState, str], ...] = (("accepted", "at the next step"), ("applied", "at step 4"))
+    answers = [rec.Answered(request="r1", state=state, step=4, detail=detail, at=NOON) for state, detail in told]
     fold(store, opened())
     store.append(answers, time.time())
     frame = tables.requests(store)

@@ -176,6 +176,7 @@ def small_study(folder: Path, name: str = "s", trials: int = 3) -> None:
 # ── SIGKILL ─────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.long
 def test_a_coordinator_killed_at_random_moments_loses_nothing_shown_and_comes_to_the_same_study() -> None:
     # ray#30861, ray#14667: resuming after a crash loses trials
     command = [sys.executable, str(KILL_STUDY), "--kills", "4", "--trials", "10", "--samplers", "random,coarse_to_fine"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import optuna
 import pytest
@@ -17,6 +18,7 @@ from optuna.testing.pytest_samplers import (
 from tuner import samplers
 from tuner.errors import SettingsError
 from tuner.proposals import Outcome, Proposal, RoundPlan
+from tuner.records import TrialState
 from tuner.samplers.base import UnitCubeSampler
 from tuner.space import Space, choice, integer, linear, log, log_one_minus
 
@@ -63,8 +65,14 @@ def play(
 def ended(space: Space, trial: int, proposal: Proposal, score: Callable[[dict[str, float]], float | None]) -> Outcome:
     params = space.from_unit(proposal.point)
     value = score(params)
-    state = "diverged" if value is None else "completed"
+    state: TrialState = "diverged" if value is None else "completed"
     return Outcome(trial=trial, point=space.to_unit(params), state=state, score=value, steps=1, round=proposal.round)
+
+
+def proposed(sampler: UnitCubeSampler, space: Space, seed: int, trial: int) -> Proposal:
+    proposal = sampler.propose(space, seed, trial, [], [])
+    assert proposal is not None
+    return proposal
 
 
 def test_the_same_arguments_give_the_same_proposal(sampler: UnitCubeSampler) -> None:
@@ -76,7 +84,7 @@ def test_the_same_arguments_give_the_same_proposal(sampler: UnitCubeSampler) -> 
 
 
 def test_seeds_differ(sampler: UnitCubeSampler) -> None:
-    drawn = {tuple(sampler.propose(NUMBERS, seed, trial, [], []).point for trial in range(3)) for seed in range(4)}
+    drawn = {tuple(proposed(sampler, NUMBERS, seed, trial).point for trial in range(3)) for seed in range(4)}
     assert len(drawn) == 4
 
 
@@ -111,7 +119,7 @@ def test_draws_that_look_at_no_outcome_do_not_depend_on_the_order_of_completion(
 @pytest.mark.parametrize("name", ["random", "sobol", "coarse_to_fine"])
 def test_half_of_the_draws_of_beta_lie_above_its_middle_decade(name: str) -> None:
     space = Space(beta=log_one_minus(0.9, 0.999))
-    points = [samplers.by_name(name).propose(space, 0, trial, [], []) for trial in range(1000)]
+    points = [proposed(samplers.by_name(name), space, 0, trial) for trial in range(1000)]
     share = sum(space.from_unit(proposal.point)["beta"] > 0.99 for proposal in points) / 1000
     assert share == pytest.approx(0.5, abs=0.05)
 
@@ -122,7 +130,7 @@ def test_an_unknown_name_is_answered_with_the_nearest_one() -> None:
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, True, None])
-def test_a_seed_is_a_whole_number(seed: object) -> None:
+def test_a_seed_is_a_whole_number(seed: Any) -> None:
     with pytest.raises(SettingsError, match="seed must be a whole number"):
         samplers.RandomSampler(seed)
 
@@ -199,7 +207,7 @@ class Onlooker(UnitCubeSampler):
         return Proposal(point=(0.5,) * len(space), why="the middle", opened=opened)
 
 
-def study_of(sampler: UnitCubeSampler, direction: str = "minimize") -> optuna.Study:
+def study_of(sampler: UnitCubeSampler, direction: Literal["minimize", "maximize"] = "minimize") -> optuna.Study:
     study = optuna.create_study(sampler=sampler, direction=direction)
     study.tell(study.ask({"x": optuna.distributions.FloatDistribution(0, 10)}), 1.0)
     return study
