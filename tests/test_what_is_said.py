@@ -67,14 +67,14 @@ class WithBadNotes(Exception):
     """Its notes cannot be read."""
 
     @property
-    def __notes__(self) -> list[str]:
+    def __notes__(self) -> list[str]:  # type: ignore[override]
         raise ValueError("no notes")
 
 
 class Meta(type):
     """Its classes have no name worth the word."""
 
-    __name__ = property(lambda self: 5)  # type: ignore[assignment]
+    __name__ = property(lambda self: 5)
 
 
 class Nameless(Exception, metaclass=Meta):
@@ -233,7 +233,7 @@ def test_a_name_with_a_stray_byte_is_kept_readable(tmp_path: Path) -> None:
         (lambda run: run.state(), "nothing to save"),
         (lambda run: run.state(5), "state_dict"),
         (lambda run: run.state(save=1, load=2), "function"),
-        (lambda run: tuner.Run(5), "settings by name"),
+        (lambda run: tuner.Run(5), "settings by name"),  # type: ignore[arg-type]
     ],
 )
 def test_what_a_run_cannot_take_is_said_where_it_is_written(report: Callable[[tuner.Run], Any], word: str) -> None:
@@ -324,7 +324,7 @@ def test_a_sweep_refuses_or_does_whatever_stands_in_the_table_of_requests(rows: 
     with TemporaryDirectory() as folder:
         sweep(folder, train, trials=1).close()
         megabytes = json.dumps({"text": "x" * 2_000_000})
-        insert(Path(folder) / "s" / "study.db", [*rows, ("note", megabytes, "me", 0.0), ("resume", "{}", "me", 0.0)])  # type: ignore[list-item]
+        insert(Path(folder) / "s" / "study.db", [*rows, ("note", megabytes, "me", 0.0), ("resume", "{}", "me", 0.0)])
         sweep(folder, train, trials=3, parallel=1).close()
         study = everything_reads("s", folder)
         assert len(study.state.ended_order) >= 3
