@@ -56,6 +56,7 @@ LONGER = {
     "checkpoints.py": "one format, written and read: its two halves prove each other",
     "desk.py": "every command to a worker, one function each",
     "coordinator.py": "the one loop, with an answer to everything a worker may say",
+    "desk.py": "every command to a worker, one function each",
     "messages.py": "every word between coordinator and worker, one dataclass each",
     "plots.py": "three pictures that share their axes",
     "samplers/optuna.py": "one Optuna study rebuilt from the fold, for samplers and pruners alike",

@@ -141,6 +141,7 @@ class Progress:
         self._first_pace: tuple[float, int, int] | None = None
         self._next_plain = 0.0
         self._last = ""
+        self._waited_for: str | None = None
 
     def show(self, study: StudyState, status: Status) -> None:
         """Shows the study as it is now; cheap enough for ten times a second."""
@@ -182,6 +183,9 @@ class Progress:
         self._rounds_shown = len(rounds)
         if status.note is not None and self._live is None:
             yield status.note
+        if status.waiting_because not in (None, self._waited_for) and self._live is None:
+            yield f"{study.name}: {status.waiting_because}"
+        self._waited_for = status.waiting_because
 
     def _pace(self, status: Status, done: int) -> tuple[float | None, float | None]:
         """Seconds left, and steps a second, by the last half minute or all that was seen; None where that is little."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Literal, Protocol
 
+from tuner import faults
 from tuner.crew import Crew, Desk
 from tuner.errors import SweepFailed
 from tuner.messages import (
@@ -64,12 +65,15 @@ from tuner.shelf import Shelf
 from tuner.steering import Steering
 from tuner.stopping import Thaw
 from tuner.store import Store
-from tuner.study import StudyState, Trial
+from tuner.study import StudyState, Trial, unfinished
 from tuner.watchdog import Alert, Care, look
 
 _SHOW_EVERY_S = 0.1
-# After Ctrl-C, training that has no checkpoint gets this long to finish.
-_GRACE_S = 5.0
+# A step that ends within a moment is waited for without a word.
+_MOMENT_S = 1.0
+_NAMED = 5  # trials in one sentence
+# The first waits for the step, the second leaves it and puts that on record, any further ends the loop wherever it is.
+_PATIENT_INTERRUPTS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +89,10 @@ class Status:
 
 
 class Face(Protocol):
-    """Whoever watches a running study: a terminal, a notebook, a test."""
+    """Whoever watches a running study: a terminal, a notebook, a test.
+
+    One that raises an `Exception` is asked no more, and the study goes on: a note says so.
+    """
 
     def show(self, study: StudyState, status: Status) -> None:
         """Called at most ten times a second, always after the commit."""
@@ -109,7 +116,8 @@ class Coordinator:
         self.steering = steering
         self.paused = False
         self.orphans: set[int] = set()
-        self._care, self._faces, self._rerun = care, tuple(faces), rerun
+        self._care, self._faces, self._rerun = care, list(faces), rerun
+        self._swept = shelf is None
         self._pending: list[Record] = []
         self._outgoing: list[tuple[str, Command]] = []
         self._orders: dict[str, list[Order]] = {}
@@ -141,23 +149,24 @@ class Coordinator:
         handlers = self._catch_signals()
         try:
             self.policy.restore(self.study)
-            if self.shelf is not None:
-                for remark in self.shelf.sweep(self.study, self.store.left_at):
-                    self.warn(remark, None, None)
+            if self.shelf is not None and self.executor.outlives:
+                self.shelf.mend()
+            self._sweep()
             recover(self, failed_too=self._rerun == "failed")
             self._take_requests()
             self.commit()
             self.store.left_clean = False
             while (finished := self._finished()) is None:
                 self._turn(self.executor.poll(0.0 if self._outgoing or self._orders else self.steering.attention_s))
+            self._part()
             self._turn([])
             self.store.left_clean = not self.crew.busy()
             self._show(last=True)
+            self.commit()  # a display that has just failed is noted
         finally:
             for number, handler in handlers:
                 signal.signal(number, handler)
-            for face in self._faces:
-                face.close()
+            self._close_faces()
         if self._interrupts:
             raise KeyboardInterrupt
         if self._collapsed is not None:
@@ -180,6 +189,7 @@ class Coordinator:
                     self.record(Received(worker=event.worker, incarnation=event.incarnation, batch=event.batch))
                 case (worker, said) if worker in self.crew.desks:
                     self._take(self.crew.desks[worker], said, over)
+        self._sweep()
         self._take_requests()
         self._judge()
         self._watch(now)
@@ -245,15 +255,20 @@ class Coordinator:
             )  # fmt: skip
 
     def stop(self, trial: Trial, why: str, state: Literal["stopped", "pruned"] = "stopped") -> None:
-        """Ends a trial that no worker has."""
+        """Ends a trial that no worker has, or that is left in its midst."""
+        now = self.executor.now()
         self._close(
-            trial, state, why, step=trial.steps, started=trial.started, seconds=trial.seconds, node=trial.node,
-            at=self.executor.now(),
+            trial, state, why, step=trial.steps, started=trial.started, node=trial.node, at=now,
+            seconds=trial.seconds + (0.0 if trial.resumed_at is None else now - trial.resumed_at),
         )  # fmt: skip
 
     def wind_down(self, why: str, *, keep: bool = False) -> None:
-        """Starts nothing more. Running trials end as `stopped`, or with `keep` go on at the next start of the study."""
-        if self._ending is not None:
+        """Starts nothing more; what trains comes to the end of its step.
+
+        Then it ends as `stopped`, or with `keep` goes on at the next start of the study. Whoever stops a study that is
+        being interrupted has it stopped.
+        """
+        if self._ending is not None and (keep or not self._ending_keeps):
             return
         self._ending, self._ending_since, self._ending_keeps = why, time.monotonic(), keep
         for desk in self.crew.busy():
@@ -267,10 +282,16 @@ class Coordinator:
         self._note = noted.text
         self.record(noted)
 
+    def fault(self, error: BaseException, during: str) -> str:
+        """Keeps the traceback of what went wrong inside tuner; the sentence to tell of it."""
+        kept = faults.keep(None if self.shelf is None else self.shelf.folder, error, during)
+        return f"a bug in tuner, not a mistake of yours: {faults.brief(error)} ({kept})"
+
     def _tell_to_end(self, desk: Desk, trial: int) -> None:
         why = self._ending or ""
+        self._freezing.discard(trial)
         if self._ending_keeps:
-            self.tell(desk.name, Pause(trial=trial, why=why, release=True))
+            self.tell(desk.name, Pause(trial=trial, why=why, release=True, must=True))
         else:
             self.tell(desk.name, Stop(trial=trial, state="stopped", why=why))
 
@@ -337,15 +358,18 @@ class Coordinator:
     def _end(self, desk: Desk, trial: Trial, event: Ended) -> None:
         self.crew.release(trial.trial)
         state, why = event.state, event.why
-        if event.released:
+        frozen = trial.trial in self._freezing
+        self._freezing.discard(trial.trial)
+        if event.released and self._ending is not None and not self._ending_keeps:
+            state, why = "stopped", self._ending  # it was interrupted, and then stopped
+        elif event.released:
             interrupted = self._ending_keeps and self.study.kind == "babysitting" and not trial.stands_still
             held: Literal["paused", "lost"] = "lost" if interrupted else "paused"  # nobody asked for it to stand still
-            frozen = trial.trial in self._freezing
-            self._freezing.discard(trial.trial)
             self.record(
                 TrialHeld(trial=trial.trial, state=held, step=event.step, why=why, at=event.at, frozen=frozen)
             )  # fmt: skip
             self._thin(trial)
+            self.steering.released(self, trial)
             return
         if state == "failed":
             tries = self._tries[trial.trial] = self._tries.get(trial.trial, 0) + 1
@@ -419,6 +443,19 @@ class Coordinator:
         if desk is not None and desk.queue and not event.preempted:
             self.warn(f"{event.worker} on {desk.node} was lost: {event.why}; its trials go on", None, None)
 
+    def _sweep(self) -> None:
+        """Clears away checkpoints that the record never heard of, once nobody is left who may have saved them.
+
+        A worker that outlived its coordinator tells only later what it has saved meanwhile.
+        """
+        if self._swept or self.shelf is None:
+            return
+        if self.executor.outlives and (not self.crew.desks or self.orphans or self.crew.busy()):
+            return
+        self._swept = True
+        for remark in self.shelf.sweep(self.study, self.store.left_at):
+            self.warn(remark, None, None)
+
     def _shelve(self, trial: Trial, event: Saved) -> None:
         if self.shelf is None:
             return
@@ -454,8 +491,8 @@ class Coordinator:
         for event in waiting:
             trial = self.study.trials[event.trial]
             desk = self.crew.desk_of(event.trial)
-            if trial.ended or desk is None or event.segment != trial.head.segment:
-                continue
+            if trial.ended or desk is None or event.segment != trial.head.segment or self._ending is not None:
+                continue  # whoever is to end has been told so
             verdict = self.policy.judge(self.study, trial, event.step)
             self._open_round(verdict.opened)
             match verdict.action:
@@ -548,9 +585,40 @@ class Coordinator:
     def _finished(self) -> str | None:
         idle = not self.crew.ready and not self.crew.busy() and not self.orphans
         if self._ending is not None:
-            late = time.monotonic() - self._ending_since > _GRACE_S
-            return self._ending if late or not self.crew.busy() else None
+            return self._ending if self._interrupts > 1 or not self.crew.busy() else None
         return self.policy.spent(self.study) if idle and not self._orders else None
+
+    def _part(self) -> None:
+        """What was begun and has not come to an end gets one on record, unless its worker outlives this process."""
+        if self._ending is None or self.executor.outlives:
+            return
+        for trial in unfinished(self.study):
+            left = self.crew.desk_of(trial.trial) is not None
+            if trial.started is None or (trial.state == "paused" and not left) or not self.policy.trains(trial):
+                continue
+            why = f"{self._ending}; it was left in the midst of a step" if left else self._ending
+            if not self._ending_keeps:
+                self.crew.release(trial.trial)
+                self.stop(trial, why)
+            elif trial.state == "running":
+                self.crew.release(trial.trial)
+                self.record(
+                    TrialHeld(trial=trial.trial, state="lost", step=trial.steps, why=why, at=self.executor.now())
+                )
+
+    def _awaited(self) -> str | None:
+        """Whose steps the end waits for, once that takes more than a moment."""
+        trials = [desk.queue[0] for desk in self.crew.busy()]
+        if self._ending is None or not trials or time.monotonic() - self._ending_since < _MOMENT_S:
+            return None
+        if len(trials) == 1:
+            whose, left = f"trial {trials[0]} to finish its step", "it"
+        else:
+            named = f"trials {', '.join(map(str, trials))}" if len(trials) <= _NAMED else f"{len(trials)} trials"
+            whose, left = f"{named} to finish their steps", "them"
+        if threading.current_thread() is not threading.main_thread():
+            return f"waiting for {whose}"  # no Ctrl-C comes here
+        return f"waiting for {whose} (Ctrl-C {'again' if self._interrupts else 'twice'} to leave {left})"
 
     def _catch_signals(self) -> list[tuple[int, Any]]:
         if threading.current_thread() is not threading.main_thread():
@@ -559,7 +627,7 @@ class Coordinator:
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's signature
         self._interrupts += 1
-        if self._interrupts > 1:
+        if self._interrupts > _PATIENT_INTERRUPTS:
             raise KeyboardInterrupt
 
     # ── requests and faces ──────────────────────────────────────────────────────────────────────
@@ -581,11 +649,28 @@ class Coordinator:
         status = Status(
             workers=len(self.crew.desks), busy=len(self.crew.busy()),
             elapsed_s=time.monotonic() - self._started_at, trials_wanted=self.policy.wanted,
-            waiting_because=None if self.crew.desks else self.executor.obstacle(), note=self._note,
+            waiting_because=self._awaited() if self.crew.desks else self.executor.obstacle(), note=self._note,
         )  # fmt: skip
-        for face in self._faces:
-            face.show(self.study, status)
         self._note = None
+        for face in list(self._faces):
+            try:
+                face.show(self.study, status)
+            except Exception as error:  # a terminal that went away, a full disk under a log: training goes on
+                self._faces.remove(face)
+                kept = faults.keep(None if self.shelf is None else self.shelf.folder, error, "while showing the study")
+                told = f"{faults.brief(error)} ({kept})"
+                self.warn(f"the display failed and shows nothing more: {told}", None, None)
+                self._close_face(face)
+
+    def _close_faces(self) -> None:
+        for face in self._faces:
+            self._close_face(face)
+
+    def _close_face(self, face: Face) -> None:
+        try:
+            face.close()
+        except Exception as error:
+            faults.keep(None if self.shelf is None else self.shelf.folder, error, "while closing the display")
 
 
 def _of_workers(events: Sequence[Any]) -> Iterator[tuple[str, WorkerEvent]]:

@@ -240,7 +240,7 @@ class TrialDesk:
             case Revert():
                 self._revert(command)
             case Advance():
-                self._did(self._pause_request, "another request to step or pause came after it", state="superseded")
+                self._give_way(command.request)
                 self._pause_at, self._pause_request = self.done + command.steps, command.request
             case Extend():
                 self._extra_steps += command.steps
@@ -257,9 +257,7 @@ class TrialDesk:
                 pass
 
     def _stand_still(self, why: str, request: str) -> None:
-        if self._pause_request != request:
-            self._did(self._pause_request, "another request to step or pause came after it", state="superseded")
-        self._pause_at, self._pause_request = None, ""
+        self._give_way(request)
         self._held("paused", why)
         self._did(request, "stands still")
         while self.verdict is None and self._pause_at is None:
@@ -276,15 +274,22 @@ class TrialDesk:
         elif self.verdict is None:
             self._held("running", "resumed")
 
+    def _give_way(self, request: str) -> None:
+        if self._pause_request != request:
+            self._did(self._pause_request, "another request to step or pause came after it", state="superseded")
+        self._pause_at, self._pause_request = None, ""
+
     def _release(self, command: Pause) -> None:
         """Gives the worker back once the state is safe on disk; where it cannot be, a person's request is refused."""
-        if not self._saver.possible:
+        if not self._saver.possible and not command.must:
             why = "the function never called run.state(...), so it could not be taken up again: it trains on"
             self._did(command.request, why, state="rejected")
         elif not self.save("pause", wait=True) and command.request:
             self._did(command.request, "the disk refused the checkpoint: it trains on", state="rejected")
         else:
-            self.verdict, self.released = ("paused", command.why), True
+            self._give_way(command.request)
+            lost = "" if self._saver.possible else "; it begins anew, for the function never called run.state(...)"
+            self.verdict, self.released = ("paused", f"{command.why}{lost}"), True
             self._did(command.request, f"step {self.done} is saved, its worker is free")
 
     def _save_as_asked(self, command: Save) -> None:

@@ -99,11 +99,15 @@ class Stop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
-    """Stand still between two steps; with `release`, save a checkpoint and free the worker."""
+    """Stand still between two steps; with `release`, save a checkpoint and free the worker.
+
+    Where nothing can be saved it trains on, unless the worker `must` be freed.
+    """
 
     trial: int
     why: str
     release: bool = False
+    must: bool = False
     request: str = ""
 
 
@@ -444,6 +448,10 @@ class Executor(Protocol):
 
     def now(self) -> float:
         """Unix seconds by this executor's clock."""
+        ...
+
+    def leave(self) -> None:
+        """Goes without ending the workers that outlive their coordinator; what they train goes on. Else `close`."""
         ...
 
     def close(self) -> None:

@@ -220,6 +220,7 @@ def nurse(folder: Path, hands: Executor | None = None) -> None:
     place = Place.of(folder.name, folder.parent, None)
     records = Store.create(place.existing_or_new())
     hands = hands or _hands(assignment, folder)
+    part = hands.leave  # whatever goes wrong here: what trains on a cluster goes on, and the next coordinator finds it
     try:
         records.acquire(time.time())
         state, _ = fold(records)
@@ -260,10 +261,16 @@ def nurse(folder: Path, hands: Executor | None = None) -> None:
             coordinator.create(draft, next_up=False)  # recovery takes it up
             coordinator.commit()
         hands.open(job, 1, state.received)
-        coordinator.run()
+        try:
+            coordinator.run()
+        finally:
+            if records.left_clean:
+                part = hands.close
     finally:
-        hands.close()
-        records.close()
+        try:
+            part()
+        finally:
+            records.close()
 
 
 def _hands(assignment: Assignment, folder: Path) -> Executor:

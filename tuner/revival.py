@@ -170,7 +170,9 @@ def adopt(coordinator: Coordinator, event: WorkerReady, now: float) -> None:
             coordinator.crew.assign(desk, number, now)
             desk.started_at = now
             coordinator.steering.started(coordinator, coordinator.study.trials[number])
-        elif coordinator.study.trials[number].state != "paused":
+        elif coordinator.study.trials[number].state == "paused":
+            coordinator.steering.released(coordinator, coordinator.study.trials[number])
+        else:
             _take_up(coordinator, coordinator.study.trials[number])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from tuner import checkpoints
@@ -74,6 +75,11 @@ class Shelf:
             else:
                 return each, torn
         return None, torn
+
+    def mend(self) -> None:
+        """After a crash: removes folders that a dead process left half-written; whoever writes still is let be."""
+        with suppress(OSError):  # the sweep says what the disk refuses
+            checkpoints.sweep_leftovers(self.root)
 
     def sweep(self, study: StudyState, left_at: float) -> list[str]:
         """After a crash: removes half-written folders, and checkpoints that the record drops or cannot have heard of.

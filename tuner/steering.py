@@ -43,6 +43,10 @@ class Steering(Protocol):
         """A worker took the trial up: what was accepted before reaches it now."""
         ...
 
+    def released(self, coordinator: Coordinator, trial: Trial) -> None:
+        """A trial stands still and has given its worker back: what was asked of it meanwhile needs none."""
+        ...
+
     def took_effect(self, coordinator: Coordinator, trial: Trial, event: Effect) -> None:
         """A worker did something that somebody had asked for."""
         ...
@@ -73,8 +77,8 @@ class SweepSteering:
             detail: str = getattr(self, f"_{request.verb}")(coordinator, request)
         except TunerError as error:
             record_answer(coordinator, request.request, "rejected", str(error))
-        except Exception as error:  # anybody may write a request: whatever it holds, the sweep goes on
-            told = f"its arguments make no sense: {type(error).__name__}: {error}"
+        except Exception as error:  # whatever is wrong with tuner, the sweep goes on
+            told = coordinator.fault(error, f"while answering {request.verb!r}")
             record_answer(coordinator, request.request, "rejected", told)
         else:
             record_answer(coordinator, request.request, "applied", detail)
@@ -89,6 +93,9 @@ class SweepSteering:
         """The stopping rule looks at them."""
 
     def ended(self, coordinator: Coordinator, trial: Trial) -> None:
+        """Every answer has been given."""
+
+    def released(self, coordinator: Coordinator, trial: Trial) -> None:
         """Every answer has been given."""
 
     def took_effect(self, coordinator: Coordinator, trial: Trial, event: Effect) -> None:

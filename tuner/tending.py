@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -93,12 +91,13 @@ class RunSteering:
         except TunerError as error:
             record_answer(coordinator, request.request, "rejected", str(error))
             return
-        except Exception as error:  # anybody may write a request: whatever it holds, training goes on
-            told = f"its arguments make no sense: {type(error).__name__}: {error}"
+        except Exception as error:  # whatever is wrong with tuner, training goes on
+            told = coordinator.fault(error, f"while answering {request.verb!r}")
             record_answer(coordinator, request.request, "rejected", told)
             return
         desk = coordinator.crew.desk_of(trial.trial)
-        if desk is None and trial.state == "paused":
+        if desk is None and trial.state == "paused" and trial.trial not in coordinator.orphans:
+            record_answer(coordinator, request.request, "accepted", _unmanned_detail(request), trial.steps)
             self._unmanned(coordinator, trial, request)
             return
         record_answer(coordinator, request.request, "accepted", _when(trial, request), trial.steps)
@@ -112,8 +111,17 @@ class RunSteering:
             if request.state == "accepted" and desk is not None:
                 try:
                     coordinator.tell(desk.name, self._command(coordinator, trial, request))
-                except Exception as error:  # what could be done when it was accepted may be possible no longer
+                except TunerError as error:  # what could be done when it was accepted may be possible no longer
                     record_answer(coordinator, request.request, "rejected", str(error), trial.steps)
+                except Exception as error:
+                    told = coordinator.fault(error, f"while carrying out {request.verb!r}")
+                    record_answer(coordinator, request.request, "rejected", told, trial.steps)
+
+    def released(self, coordinator: Coordinator, trial: Trial) -> None:
+        """What was accepted and has not reached the worker is carried out without it, in the order it was asked."""
+        for request in list(coordinator.study.requests.values()):
+            if request.state == "accepted" and trial.state in ("paused", "lost"):
+                self._unmanned(coordinator, trial, request)
 
     def reported(self, coordinator: Coordinator, trial: Trial, record: Reported) -> None:
         """Shows the scores to the supervisor, and writes down what it advises."""
@@ -144,16 +152,14 @@ class RunSteering:
             coordinator.record(Judged(request=changed[-1], verdict="worse", evidence=evidence, at=at))
 
     def _failed(self, coordinator: Coordinator, trial: Trial, error: Exception) -> None:
-        """Notes a fault of the supervisor, each kind once; its traceback goes to the coordinator's log."""
-        what = f"{type(error).__name__}: {error}"
+        """Notes a fault of the supervisor, each kind once."""
         where = traceback.extract_tb(error.__traceback__)[-1]
         if (kind := (type(error), where.filename, where.lineno)) in self._faults:
             return
         self._faults.add(kind)
-        with contextlib.suppress(OSError, ValueError):  # a log that went away
-            print("".join(traceback.format_exception(error)), file=sys.stderr)
-        told = f"the supervisor failed at this look, which is a bug of tuner, and looks again in {_LOOK_AGAIN_S:.0f} s"
-        coordinator.warn(f"{told}: {what} (traceback: coordinator.log)", trial.trial, trial.steps)
+        told = f"the supervisor failed at this look, and looks again in {_LOOK_AGAIN_S:.0f} s"
+        bug = coordinator.fault(error, "while the supervisor looked at the curves")
+        coordinator.warn(f"{told}: {bug}", trial.trial, trial.steps)
 
     def ended(self, coordinator: Coordinator, trial: Trial) -> None:
         """What was accepted and can no longer happen says so."""
@@ -185,7 +191,7 @@ class RunSteering:
                     f"checkpoint {len(coordinator.study.checkpoints) - 1}",
                     event.step,
                 )
-            case Did():
+            case Did() if coordinator.study.requests[event.request].state in ("received", "accepted"):
                 record_answer(coordinator, event.request, event.state, event.detail, event.step)
 
     # ── what the worker is told ─────────────────────────────────────────────────────────────────
@@ -285,26 +291,20 @@ class RunSteering:
             detail = f"goes on from step {checkpoint.step}{_instead(request, checkpoint.step)}"
         record_answer(coordinator, request.request, "applied", detail, checkpoint.step)
 
-    def _unmanned(self, coordinator: Coordinator, trial: Trial, request: Requested) -> None:
-        """A paused run without a worker: it was released, or its coordinator died while it stood still."""
+    def _unmanned(self, coordinator: Coordinator, trial: Trial, request: Request | Requested) -> None:
+        """A run without a worker that stands still: it was released, or its coordinator died while it stood."""
         why = request.why or f"{request.verb} by {request.by}"
         match request.verb:
             case "resume":
-                record_answer(coordinator, request.request, "accepted", "", trial.steps)
                 again(coordinator, trial, "thaw", why)
                 record_answer(coordinator, request.request, "applied", "it goes on from its checkpoint", trial.steps)
             case "pause":
-                record_answer(coordinator, request.request, "accepted", "", trial.steps)
                 record_answer(coordinator, request.request, "applied", "it stood still already", trial.steps)
             case "stop":
-                record_answer(coordinator, request.request, "accepted", "", trial.steps)
                 coordinator.stop(trial, why)
             case "set" | "schedule" | "extend":
-                record_answer(
-                    coordinator, request.request, "accepted", "takes effect when the run is resumed", trial.steps
-                )
+                pass  # it takes effect when the run is resumed
             case _:  # a worker is needed: it stands still until told otherwise
-                record_answer(coordinator, request.request, "accepted", "", trial.steps)
                 again(coordinator, trial, "retry", why)
 
     # ── what the worker did ─────────────────────────────────────────────────────────────────────
@@ -489,6 +489,11 @@ def _check_step(trial: Trial, given: Mapping[str, Any]) -> None:
         return
     if at < trial.steps:
         raise SettingsError(f"step {at} is over: the run has come to step {trial.steps}. Leave `at` out for now.")
+
+
+def _unmanned_detail(request: Requested) -> str:
+    """When a change of a run that stands still without a worker takes effect; empty: now."""
+    return "takes effect when the run is resumed" if request.verb in ("set", "schedule", "extend") else ""
 
 
 def _when(trial: Trial, request: Requested) -> str:

@@ -50,7 +50,8 @@ class _LocalWorker:
         self.background_writes = executor.clock == "wall"  # virtual time would not pass meanwhile
         self.time = executor.now()
         self.queue: deque[Order] = deque()
-        self.inbox: deque[Command] = deque()
+        self.inbox: deque[tuple[int, Command]] = deque()
+        self._given = self._taken = 0  # orders
         self.busy = False
         self.blocked = False
         self.killed = False
@@ -75,6 +76,22 @@ class _LocalWorker:
         """Who has the least of these goes first."""
         return self.time, self.name
 
+    def give(self, orders: tuple[Order, ...]) -> None:
+        """Queues orders."""
+        self._given += len(orders)
+        self.queue.extend(orders)
+
+    def forget(self, trial: int) -> list[Order]:
+        """Drops the orders for a trial that have not been taken up; they are handed back."""
+        forgotten = [order for order in self.queue if order.trial == trial]
+        for order in forgotten:
+            self.queue.remove(order)
+        return forgotten
+
+    def tell(self, command: Command) -> None:
+        """Leaves a command for the order in training or, where there is none, the next."""
+        self.inbox.append((self._given, command))
+
     def run(self) -> None:
         """Lets the worker go on; called by the executor, which then waits for its turn to come back."""
         self._turn = self._executor.turn
@@ -85,6 +102,7 @@ class _LocalWorker:
         while not self.killed:
             if self.queue:
                 order = self.queue.popleft()
+                self._taken = self._given - len(self.queue)
                 self.busy, self._stepped = True, False
                 os.chdir(self._executor.home)  # the trial before may have gone elsewhere
                 self.time = max(self.time, self._executor.now())
@@ -140,12 +158,16 @@ class _LocalWorker:
             self._hand_over()
 
     def receive(self, *, wait: bool) -> Command | None:
-        """The next command."""
-        while wait and not self.inbox:
-            self.blocked = True
-            self._hand_over()
-            self.blocked = False
-        return self.inbox.popleft() if self.inbox else None
+        """The next command; what was meant for an order before, which ended without taking it, is passed over."""
+        while wait or self.inbox:
+            while not self.inbox:
+                self.blocked = True
+                self._hand_over()
+                self.blocked = False
+            given, command = self.inbox.popleft()
+            if given >= self._taken:
+                return command
+        return None
 
     def now(self) -> float:
         """Unix seconds, or this worker's virtual time."""
@@ -191,7 +213,7 @@ class LocalExecutor:
     def submit(self, worker: str, orders: tuple[Order, ...]) -> None:
         """Queues orders."""
         if worker in self._workers:  # else it was dismissed meanwhile, which the next poll says
-            self._workers[worker].queue.extend(orders)
+            self._workers[worker].give(orders)
 
     def send(self, worker: str, command: Command) -> None:
         """Leaves a command; one that forgets an order takes effect at once."""
@@ -199,11 +221,10 @@ class LocalExecutor:
         if found is None:
             return  # dismissed meanwhile, which the next poll says
         if isinstance(command, Forget):
-            for order in [order for order in list(found.queue) if order.trial == command.trial]:
-                found.queue.remove(order)
+            for order in found.forget(command.trial):
                 self.deliver(worker, Forgot(trial=order.trial, segment=order.segment), urgent=False)
         else:
-            found.inbox.append(command)
+            found.tell(command)
 
     def poll(self, timeout_s: float) -> list[Event]:
         """Trains until something needs an answer, or the turn is over."""
@@ -243,6 +264,10 @@ class LocalExecutor:
     def now(self) -> float:
         """Unix seconds, or the virtual time reached."""
         return self._time if self.clock == "virtual" else time.time()
+
+    def leave(self) -> None:
+        """Lets every worker go: none lives longer than this process."""
+        self.close()
 
     def close(self) -> None:
         """Lets every worker go."""

@@ -63,10 +63,10 @@ class _RayWorker:
         except BaseException as error:  # the user's module may do anything when it is imported, also exit
             self._problem = f"{job.function!r:.200} cannot be imported on this worker: {type(error).__name__}: {error}"
 
-    def hello(self) -> _Hello:
+    def hello(self, delivered: dict[str, int]) -> _Hello:
         incarnation = "" if self._problem else self._thread.incarnation
         node = f"{os.uname().nodename}:{ray.get_runtime_context().get_node_id()[:6]}"
-        training = None if self._problem else self._thread.training
+        training = None if self._problem else self._thread.training(delivered.get(incarnation, 0))
         return _Hello(incarnation=incarnation, node=node, pid=os.getpid(), problem=self._problem, training=training)
 
     def tell(self, incarnation: str, orders: tuple[Order, ...], command: Command | None) -> None:
@@ -137,23 +137,19 @@ class RayExecutor:
         self._connect(parallel)
         self._opened_at = time.monotonic()
         fitting = self._fitting()
-        count = parallel or fitting
         if fitting < 1 and (parallel is None or self._address == "local"):  # a cluster may still grow
             raise ExecutorError(f"no trial can be placed: {self._lack()}. Ask for less (cpus=, gpus=) or add a node.")
-        return self.resize(count)
+        return self.resize(parallel or fitting)
 
     def submit(self, worker: str, orders: tuple[Order, ...]) -> None:
         """Queues orders on a worker."""
-        seat = self._seats.get(worker)
-        if seat is None:
-            return  # dismissed meanwhile, which the next poll says
-        seat.busy = True
-        seat.actor.tell.options(concurrency_group="control").remote(seat.incarnation, orders, None)
+        if (seat := self._seats.get(worker)) is not None:  # else it was dismissed meanwhile, which the next poll says
+            seat.busy = True
+            seat.actor.tell.options(concurrency_group="control").remote(seat.incarnation, orders, None)
 
     def send(self, worker: str, command: Command) -> None:
         """Sends a command."""
-        seat = self._seats.get(worker)
-        if seat is not None:
+        if (seat := self._seats.get(worker)) is not None:
             seat.actor.tell.options(concurrency_group="control").remote(seat.incarnation, (), command)
 
     def poll(self, timeout_s: float) -> list[Event]:
@@ -201,6 +197,12 @@ class RayExecutor:
         """Unix seconds."""
         return time.time()
 
+    def leave(self) -> None:
+        """Goes without ending the workers that outlive this process."""
+        if self.outlives:
+            self._seats.clear()
+        self.close()
+
     def close(self) -> None:
         """Ends the workers, and Ray where this executor started it."""
         for seat in self._seats.values():
@@ -239,7 +241,7 @@ class RayExecutor:
         return {"name": name, "namespace": "tuner", "lifetime": "detached", "get_if_exists": True}
 
     def _greet(self, seat: _Seat) -> None:
-        self._listen(seat, "hello", seat.actor.hello.options(concurrency_group="control").remote())
+        self._listen(seat, "hello", seat.actor.hello.options(concurrency_group="control").remote(self._delivered))
 
     def _ask(self, seat: _Seat, acknowledged: int) -> None:
         call = seat.actor.poll.options(concurrency_group="poll")
@@ -256,12 +258,14 @@ class RayExecutor:
         match outcome:
             case ray.exceptions.RayActorError() if "creation task" in str(outcome):
                 last = str(outcome).strip().splitlines()[-1].strip()
+                ray.kill(seat.actor)  # one that is to outlive this process would be found again, as it is
                 raise ExecutorError(f"workers cannot start: {last}. Is the same tuner installed on every node?")
             case ray.exceptions.RayActorError():
                 self._mourn(seat, outcome)
             case BaseException():
                 raise ExecutorError(f"{seat.name} answered with an error of its own: {outcome}") from outcome
             case _Hello(problem=str(problem)):
+                ray.kill(seat.actor)
                 raise ExecutorError(problem)
             case _Hello():
                 seat.incarnation = outcome.incarnation
@@ -315,9 +319,8 @@ class RayExecutor:
         ray.kill(seat.actor)
 
     def _retry_lost(self) -> None:
-        now = time.monotonic()
         for seat in self._seats.values():
-            if seat.retry_at is not None and now >= seat.retry_at:
+            if seat.retry_at is not None and time.monotonic() >= seat.retry_at:
                 seat.retry_at = None
                 self._greet(seat)
 

@@ -63,34 +63,44 @@ class WorkerThread:
         self.incarnation = uuid.uuid4().hex
         self._function, self._job, self._log = function, job, log
         self._home = Path.cwd()
-        self._orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
-        self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[tuple[int, Order]] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[tuple[int, Command]] = queue.SimpleQueue()
+        self._given = self._taken = 0  # orders
         self._changed = threading.Condition()
         self._outbox: deque[WorkerEvent | _Rows] = deque()
         self._leaves_at = 0.0
         self._sent: Batch = (0, [])
         self._progress: tuple[int, int] | None = None
-        self.training: int | None = None
-        """The trial that an order was taken or queued for and that has not been heard to end."""
+        self._unheard: list[int] = []  # the trials whose orders have not been heard to end, in their order
         threading.Thread(target=self._work, name="tuner-training", daemon=True).start()
 
     # ── what the coordinator calls ──────────────────────────────────────────────────────────────
 
+    def training(self, acknowledged: int) -> int | None:
+        """The trial whose order has not been heard to end by whoever has on record what was said up to a batch."""
+        with self._changed:
+            self._acknowledge(acknowledged)
+            return self._unheard[0] if self._unheard else None
+
     def submit(self, orders: tuple[Order, ...]) -> None:
         """Queues orders."""
         for order in orders:
-            self.training = order.trial
-            self._orders.put(order)
+            self._given += 1
+            with self._changed:
+                self._unheard.append(order.trial)
+            self._orders.put((self._given, order))
 
     def send(self, command: Command) -> None:
         """Leaves a command for the next control point."""
         if isinstance(command, Forget):
             self._forget(command.trial)
         else:
-            self._commands.put(command)
+            self._commands.put((self._given, command))
 
     def poll(self, acknowledged: int, wait_s: float) -> Batch:
         """The next batch of events; the one before again where it was not acknowledged."""
+        with self._changed:
+            self._acknowledge(acknowledged)
         if acknowledged < self._sent[0]:
             return self._sent
         deadline = time.monotonic() + wait_s
@@ -141,13 +151,12 @@ class WorkerThread:
         self._progress = trial, step  # a Beat made at every step would double its cost
 
     def receive(self, *, wait: bool) -> Command | None:
-        """The next command."""
-        if wait:
-            return self._commands.get()
-        try:
-            return None if self._commands.empty() else self._commands.get_nowait()
-        except queue.Empty:
-            return None
+        """The next command; what was meant for an order before, which ended without taking it, is passed over."""
+        while wait or not self._commands.empty():
+            given, command = self._commands.get()
+            if given >= self._taken:
+                return command
+        return None
 
     def now(self) -> float:
         """Unix seconds."""
@@ -162,21 +171,30 @@ class WorkerThread:
             self._leaves_at = leaves_at
             self._changed.notify()
 
+    def _acknowledge(self, batch: int) -> None:
+        """What was said up to a batch has been heard: of orders that ended in it nothing is left to hear."""
+        if batch < self._sent[0]:
+            return
+        over = [event.trial for event in self._sent[1] if isinstance(event, Ended | Forgot)]
+        self._sent = (self._sent[0], [])
+        for trial in over:
+            self._unheard.remove(trial)
+
     def _forget(self, trial: int) -> None:
         """Drops an order that has not been taken up; one that has is trained."""
-        queued: list[Order] = []
+        queued: list[tuple[int, Order]] = []
         while not self._orders.empty():
             with suppress(queue.Empty):  # the training thread may be quicker
                 queued.append(self._orders.get_nowait())
-        for order in queued:
+        for given, order in queued:
             if order.trial == trial:
                 self.emit(Forgot(trial=trial, segment=order.segment))
             else:
-                self._orders.put(order)
+                self._orders.put((given, order))
 
     def _work(self) -> None:
         while True:
-            order = self._orders.get()
+            self._taken, order = self._orders.get()
             os.chdir(self._home)  # the trial before may have gone elsewhere
             with self._log.of(order.trial) if self._log is not None else nullcontext():
                 ended = train(self._function, order, self._job, self)
