@@ -70,7 +70,7 @@ from tuner.watchdog import Alert, Care, look
 
 _SHOW_EVERY_S = 0.1
 # A step that ends within a moment is waited for without a word.
-_MOMENT_S = 1.0
+_MOMENT_S = 0.5
 _NAMED = 5  # trials in one sentence
 # The first waits for the step, the second leaves it and puts that on record, any further ends the loop wherever it is.
 _PATIENT_INTERRUPTS = 2
