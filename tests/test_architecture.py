@@ -54,7 +54,6 @@ IMPURE = {
 LINES = 400
 LONGER = {
     "checkpoints.py": "one format, written and read: its two halves prove each other",
-    "desk.py": "every command to a worker, one function each",
     "coordinator.py": "the one loop, with an answer to everything a worker may say",
     "desk.py": "every command to a worker, one function each",
     "messages.py": "every word between coordinator and worker, one dataclass each",

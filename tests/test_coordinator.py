@@ -489,6 +489,9 @@ class Person:
             store.close()
 
     def close(self) -> None:
+        pass
+
+    def has_asked(self) -> None:
         assert not self._asks, f"never asked: {self._asks}"
 
 
@@ -502,7 +505,10 @@ def answers(results: Path) -> list[tuple[str, str]]:
 
 def steered(results: Path, *asks: tuple[Callable[[StudyState], bool], str, dict[str, Any]], **more: Any) -> tuner.Study:
     options: dict[str, Any] = {"sampler": "random", "stopping": "off", "trials": 25, **more}
-    return sweep(results, amble, progress=Person(results, *asks), **options)
+    person = Person(results, *asks)
+    study = sweep(results, amble, progress=person, **options)
+    person.has_asked()
+    return study
 
 
 def test_settings_that_a_person_adds_are_trained_next(tmp_path: Path) -> None:
@@ -533,6 +539,7 @@ def test_a_trial_that_a_person_stops_ends_and_the_next_is_trained(tmp_path: Path
 
     person = Person(tmp_path, (lambda study: study.steps_done > 0, "stop_trial", {"trial": 0}))
     study = sweep(tmp_path, endless_at_first, start={"units": 99}, trials=3, stopping="off", progress=person)
+    person.has_asked()
     first, second, third = study.state.trials
     assert (first.state, first.why) == ("stopped", "ann wants to stop_trial")
     assert second.state == third.state == "completed"

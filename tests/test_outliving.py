@@ -1,4 +1,4 @@
-"""A worker that outlives its coordinator: the thread that lives in each Ray actor, and coordinators that come and go."""
+"""A worker that outlives its coordinator: the thread that lives in a Ray actor, and coordinators that come and go."""
 
 from __future__ import annotations
 
@@ -140,9 +140,7 @@ class Hands:
         events: list[Event] = []
         if not self.greeted:
             self.greeted = True
-            events.append(
-                WorkerReady(worker="w", node="n", pid=os.getpid(), training=self.worker.training(self.heard))
-            )
+            events.append(WorkerReady(worker="w", node="n", pid=os.getpid(), training=self.worker.training(self.heard)))
             return events
         self.heard, said = self.worker.poll(self.heard, timeout_s)
         events += [("w", each) for each in said]
