@@ -357,7 +357,8 @@ class TrialDesk:
         except CheckpointError as error:
             self._did(command.request, str(error), state="rejected")
             return
-        saved = self.save("before revert", must=True)  # so that the tail which is given up can be taken up again
+        # on record before the revert is: whoever undoes it at once takes the tail up again where it was given up
+        saved = self.save("before revert", wait=True)
         try:
             settings = restore(command.path, state)
         except TunerError as error:
