@@ -132,6 +132,9 @@ class Crowd:
     def now(self) -> float:
         return time.time()
 
+    def leave(self) -> None:
+        """Nobody outlives the benchmark."""
+
     def close(self) -> None:
         self._members.clear()
 
