@@ -11,6 +11,7 @@ from typing import Any
 import optuna
 import pytest
 from conftest import facts
+from sweeping import usually
 
 import tuner
 from tuner import Space, choice, integer, linear, log
@@ -44,11 +45,7 @@ def amble(run: tuner.Run) -> None:
         run.report(score=height(run.params) * (step + 1) / 8)
 
 
-def sweep(results: Path, train: Callable[[tuner.Run], Any] = climb, **more: Any) -> tuner.Study:
-    options: dict[str, Any] = {
-        "name": "night", "objective": "score", "trials": 12, "executor": "local", "progress": "off", **more
-    }  # fmt: skip
-    return tuner.sweep(train, options.pop("space", SPACE), results=results, **options)
+sweep = usually(climb, SPACE, trials=12)
 
 
 def drawn(study: tuner.Study) -> list[Mapping[str, Any]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from sweeping import usually
 
 import tuner
 from tuner.caviar import Caviar, Limits
@@ -151,11 +152,7 @@ def rounds(run: tuner.Run) -> None:
         run.report(score=(1 - (rate - 0.7) ** 2) * (1 - math.exp(-count.steps / (3 + rate))))
 
 
-def sweep(results: Path, trials: int) -> tuner.Study:
-    return tuner.sweep(
-        rounds, _SPACE, name="night", objective="score", results=results, progress="off", trials=trials,
-        executor="local", clock="virtual", parallel=1,
-    )  # fmt: skip
+sweep = usually(rounds, _SPACE, clock="virtual", parallel=1)
 
 
 def restored(state: StudyState) -> Caviar:
@@ -168,7 +165,7 @@ def restored(state: StudyState) -> Caviar:
 
 
 def test_where_a_function_rounds_its_settings_hardly_a_training_is_done_twice(tmp_path: Path) -> None:
-    study = sweep(tmp_path, 60)
+    study = sweep(tmp_path, trials=60)
     trials = study.trials
     copied = trials[trials["why"].str.contains("to the last digit its curve so far is that of trial")]
     assert len(copied) >= 20
@@ -199,7 +196,7 @@ def test_settings_that_act_late_are_not_taken_for_copies(tmp_path: Path) -> None
 
 
 def test_a_sweep_taken_up_again_knows_the_copies_it_had(tmp_path: Path) -> None:
-    study = sweep(tmp_path, 60)
+    study = sweep(tmp_path, trials=60)
     policy = restored(study.state)
     said = {
         trial.trial: int(found.group(1))
@@ -232,7 +229,7 @@ def test_a_trial_that_failed_says_nothing_of_those_like_it(tmp_path: Path) -> No
 
 
 def test_a_sweep_taken_up_again_knows_a_copy_of_a_later_trial(tmp_path: Path) -> None:
-    study = sweep(tmp_path, 60)
+    study = sweep(tmp_path, trials=60)
     policy = restored(study.state)
     copy = next(outcome for outcome in policy.ledger if outcome.like is not None)
     assert copy.like is not None

@@ -7,9 +7,9 @@ import os
 import pickle
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
+from sweeping import usually
 
 import tuner
 from tuner.records import TrialHeld
@@ -62,11 +62,7 @@ def half_flat(run: tuner.Run) -> None:
         run.report(score=curve(run.params["rate"], run.params["width"], len(memory.steps)) if learns else 0.01)
 
 
-def sweep(results: Path, train: Any = climb, **more: Any) -> tuner.Study:
-    options: dict[str, Any] = {"trials": 30, "executor": "local", "clock": "virtual", "parallel": 1, **more}
-    return tuner.sweep(
-        train, SPACE, name="night", objective="score", results=results, progress="off", **options
-    )  # fmt: skip
+sweep = usually(climb, SPACE, trials=30, clock="virtual", parallel=1)
 
 
 def whys(study: tuner.Study, cause: str) -> list[str]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sweeping import usually
 
 import tuner
 from tuner import Run, Space, Study, choice, linear, log, log_one_minus
@@ -41,12 +42,7 @@ SPACE = Space(learning_rate=log(1e-4, 0.5))
 WIDE = Space(learning_rate=log(1e-4, 100.0), beta=log_one_minus(0.9, 0.999))
 
 
-def sweep(results: Path, train: Callable[[Run], Any] | str = bowl.train, **given: Any) -> Study:
-    options: dict[str, Any] = dict(
-        space=SPACE, name="s", objective="score", trials=6, sampler="random", stopping="off", executor="local",
-        progress="off",
-    )  # fmt: skip
-    return tuner.sweep(train, results=results, **{**options, **given})
+sweep = usually(space=SPACE, name="s", trials=6, sampler="random", stopping="off")
 
 
 def states(study: Study) -> list[str]:
@@ -444,7 +440,7 @@ def hangs(run: Run) -> None:
         ({"silence_limit_s": 0.4}, "failed", "no sign of life for 0.4 s: no step ended, no report came"),
     ],
 )
-def test_a_hung_trial_is_given_up(tmp_path: Path, limit: dict[str, float], state: str, why: str) -> None:
+def test_a_hung_trial_is_given_up(tmp_path: Path, limit: dict[str, Any], state: str, why: str) -> None:
     # ray#47475: no hard timeout, a hung trial blocks ten minutes
     study = sweep(tmp_path, hangs, trials=3, **limit)
     hung = study.trials["params.learning_rate"] > 0.1

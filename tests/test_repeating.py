@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sweeping import usually
 
 import tuner
 from tuner.cli import main
@@ -19,15 +20,10 @@ from tuner.space import Space, linear
 from tuner.stopping import Asha
 from tuner.workloads import bowl
 
-MOMENTUM = Space.load("sgd_momentum")
 LINE = Space(x=linear(0.0, 1.0))
 
 
-def sweep(folder: Path, train: Any = bowl.train, space: Space = MOMENTUM, **options: Any) -> tuner.Study:
-    settings: dict[str, Any] = dict(
-        name="night", objective="score", trials=8, executor="local", progress="off", stopping="off", sampler="random"
-    )
-    return tuner.sweep(train, space, results=folder, **(settings | options))
+sweep = usually(stopping="off", sampler="random")
 
 
 def confirm(folder: Path, **options: Any) -> tuner.Confirmation:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sweeping import usually
 
 import tuner
 from tuner import Run, Space, checkpoints, linear
@@ -48,11 +49,11 @@ def fails_once(run: Run) -> None:
         run.report(score=-step, steps=weights.steps)
 
 
-def sweep(results: Path, function: Any = train, *, trials: int = 2, **options: Any) -> Study:
-    found = tuner.sweep(
-        function, Space(x=linear(0.0, 1.0)), name="s", objective="score", trials=trials, executor="local",
-        stopping="off", checkpoint_every_s=0, results=results, progress="off", **options,
-    )  # fmt: skip
+_sweep = usually(train, Space(x=linear(0.0, 1.0)), name="s", trials=2, stopping="off", checkpoint_every_s=0)
+
+
+def sweep(results: Path, function: Any = train, **options: Any) -> Study:
+    found = _sweep(results, function, **options)
     found.close()
     return found
 

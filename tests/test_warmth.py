@@ -4,20 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sweeping import usually
 
-import tuner
 from tuner.errors import SettingsError, StudyNotFound
 from tuner.space import Space, choice, integer, linear, log, log_one_minus
 from tuner.study import StudyState
 from tuner.warmth import WINNERS, winners_of
-from tuner.workloads import bowl
 
-MOMENTUM = Space.load("sgd_momentum")
-
-
-def sweep(folder: Path, name: str, space: Space = MOMENTUM, **options: Any) -> tuner.Study:
-    settings: dict[str, Any] = dict(objective="score", trials=8, executor="local", progress="off", stopping="off")
-    return tuner.sweep(bowl.train, space, name=name, results=folder, **(settings | options))
+sweep = usually(stopping="off")
 
 
 def lender(*trials: tuple[dict[str, Any], float | None]) -> StudyState:
@@ -40,9 +34,9 @@ def lender(*trials: tuple[dict[str, Any], float | None]) -> StudyState:
 
 
 def test_a_sweep_begins_with_the_best_settings_of_another_and_says_so(tmp_path: Path) -> None:
-    other = sweep(tmp_path, "other", trials=12)
+    other = sweep(tmp_path, name="other", trials=12)
     best = sorted(other.state.trials, key=lambda trial: -(trial.best_score or 0.0))[:WINNERS]
-    night = sweep(tmp_path, "night", seed=7, warm_start="other")
+    night = sweep(tmp_path, name="night", seed=7, warm_start="other")
 
     first = night.state.trials[:WINNERS]
     assert [trial.params for trial in first] == [trial.params for trial in best]
@@ -53,8 +47,8 @@ def test_a_sweep_begins_with_the_best_settings_of_another_and_says_so(tmp_path: 
 
 
 def test_what_a_person_asked_for_comes_before_what_another_study_lends(tmp_path: Path) -> None:
-    sweep(tmp_path, "other").close()
-    night = sweep(tmp_path, "night", start={"learning_rate": 0.05}, warm_start="other", trials=3)
+    sweep(tmp_path, name="other").close()
+    night = sweep(tmp_path, name="night", start={"learning_rate": 0.05}, warm_start="other", trials=3)
 
     whys = [trial.segments[0].why for trial in night.state.trials]
     assert whys[0] == "a known-good starting point"
@@ -63,8 +57,8 @@ def test_what_a_person_asked_for_comes_before_what_another_study_lends(tmp_path:
 
 
 def test_a_warm_start_trains_first_also_where_runs_stand_still(tmp_path: Path) -> None:
-    sweep(tmp_path, "other", trials=12).close()
-    night = sweep(tmp_path, "night", stopping="auto", warm_start="other", trials=16)
+    sweep(tmp_path, name="other", trials=12).close()
+    night = sweep(tmp_path, name="night", stopping="auto", warm_start="other", trials=16)
 
     assert all("a winner of other" in trial.segments[0].why for trial in night.state.trials[:WINNERS])
     night.close()
@@ -85,11 +79,11 @@ def test_what_was_asked_for_is_tried_at_once_and_never_weighed_against_runs_that
 
 
 def test_a_study_that_goes_on_keeps_what_it_was_lent_whatever_the_lender_has_become(tmp_path: Path) -> None:
-    sweep(tmp_path, "other").close()
-    sweep(tmp_path, "night", warm_start="other", trials=2).close()
-    lent = sweep(tmp_path, "whole", warm_start="other", trials=5)
-    sweep(tmp_path, "other", trials=30).close()  # better winners by now
-    night = sweep(tmp_path, "night", warm_start="other", trials=5)
+    sweep(tmp_path, name="other").close()
+    sweep(tmp_path, name="night", warm_start="other", trials=2).close()
+    lent = sweep(tmp_path, name="whole", warm_start="other", trials=5)
+    sweep(tmp_path, name="other", trials=30).close()  # better winners by now
+    night = sweep(tmp_path, name="night", warm_start="other", trials=5)
 
     assert [trial.params for trial in night.state.trials] == [trial.params for trial in lent.state.trials]
     lent.close()
@@ -97,15 +91,15 @@ def test_a_study_that_goes_on_keeps_what_it_was_lent_whatever_the_lender_has_bec
 
 
 def test_a_study_that_has_begun_says_that_a_warm_start_comes_too_late(tmp_path: Path) -> None:
-    sweep(tmp_path, "other").close()
-    sweep(tmp_path, "night", trials=2).close()
+    sweep(tmp_path, name="other").close()
+    sweep(tmp_path, name="night", trials=2).close()
     with pytest.warns(UserWarning, match="night has begun already: warm_start='other' changes nothing"):
-        sweep(tmp_path, "night", warm_start="other", trials=3).close()
+        sweep(tmp_path, name="night", warm_start="other", trials=3).close()
 
 
 def test_settings_are_matched_by_name_and_the_missing_are_drawn(tmp_path: Path) -> None:
-    sweep(tmp_path, "other", Space(learning_rate=log(1e-3, 1.0), width=integer(1, 9)), trials=3).close()
-    night = sweep(tmp_path, "night", warm_start="other", trials=3)
+    sweep(tmp_path, name="other", space=Space(learning_rate=log(1e-3, 1.0), width=integer(1, 9)), trials=3).close()
+    night = sweep(tmp_path, name="night", warm_start="other", trials=3)
 
     assert all(set(trial.params) == {"learning_rate", "beta"} for trial in night.state.trials)
     assert len({trial.params["beta"] for trial in night.state.trials}) == 3
@@ -153,8 +147,8 @@ def test_a_study_without_a_score_or_a_setting_in_common_has_nothing_to_lend() ->
 
 
 def test_a_lender_that_is_not_there_or_is_the_study_itself_is_refused(tmp_path: Path) -> None:
-    sweep(tmp_path, "other").close()
+    sweep(tmp_path, name="other").close()
     with pytest.raises(StudyNotFound, match="Did you mean other"):
-        sweep(tmp_path, "night", warm_start="othr")
+        sweep(tmp_path, name="night", warm_start="othr")
     with pytest.raises(SettingsError, match="is the study itself"):
-        sweep(tmp_path, "other", warm_start="other")
+        sweep(tmp_path, name="other", warm_start="other")

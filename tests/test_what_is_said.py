@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from sweeping import usually
 
 import tuner
 from tuner import Space, integer, linear
@@ -34,13 +35,8 @@ FEW = settings(
 STRAY = os.fsdecode(b"caf\xe9")  # as a shell hands over a byte that is no UTF-8
 
 
-def sweep(folder: Path | str, train: Callable[[tuner.Run], Any], **given_: Any) -> tuner.Study:
-    """A small sweep in this process; each trial's number is its `n`."""
-    options: dict[str, Any] = {
-        "name": "s", "objective": "score", "trials": 2, "sampler": "grid", "stopping": "off", "executor": "local",
-        "progress": "off", "failures_in_a_row": 99, "results": folder,
-    }  # fmt: skip
-    return tuner.sweep(train, given_.pop("space", SPACE), **{**options, **given_})
+# Each trial's number is its `n`.
+sweep = usually(space=SPACE, name="s", trials=2, sampler="grid", stopping="off", failures_in_a_row=99)
 
 
 # ── what a trial says ───────────────────────────────────────────────────────────────────────────
