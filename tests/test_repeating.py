@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import json
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from sweeping import usually
 import tuner
 from tuner.cli import main
 from tuner.errors import SettingsError, StudyError
+from tuner.functions import KEPT
 from tuner.insight.leaders import leaders
 from tuner.repetition import Plan
 from tuner.space import Space, linear
@@ -465,3 +467,48 @@ def test_what_lists_and_draws_a_search_leaves_repeats_out(tmp_path: Path) -> Non
     assert len(study.trials) == 41
     assert study.trials["objective"].max() > (before.best or 0.0)
     study.close()
+
+
+# ── which code ──────────────────────────────────────────────────────────────────────────────────
+
+MODULE = """
+def train(run):
+    for _ in run.steps(2):
+        run.report(score={score})
+"""
+
+
+def module_of_today(folder: Path, name: str, score: str) -> None:
+    """A module as somebody has just written it, not imported yet."""
+    sys.modules.pop(name, None)
+    (folder / f"{name}.py").write_text(MODULE.format(score=score))
+    importlib.invalidate_caches()
+
+
+def test_a_stale_pickle_never_wins_over_the_code_of_today(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    names: dict[str, Any] = {"__name__": "unimportable"}
+    module_of_today(tmp_path, "code_of_today", "run.params['x']")
+    exec(compile(MODULE.format(score="run.params['x']"), str(tmp_path / "code_of_today.py"), "exec"), names)
+    sweep(tmp_path, names["train"], LINE).close()
+    kept = tmp_path / "night" / KEPT
+    stale = kept.read_bytes()
+    sweep(tmp_path, "code_of_today:train", LINE).close()  # the same source, by import path now
+    assert not kept.exists()
+    kept.write_bytes(stale)
+    module_of_today(tmp_path, "code_of_today", "-run.params['x']")
+    assert all(each.now is not None and each.now < 0 < each.then for each in recheck(tmp_path).leaders)
+
+
+def test_a_script_that_was_edited_since_is_refused_rather_than_trained_as_it_was(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    names: dict[str, Any] = {"__name__": "unimportable"}
+    script.write_text(MODULE.format(score="run.params['x']"))
+    exec(compile(script.read_text(), str(script), "exec"), names)
+    sweep(tmp_path, names["train"], LINE).close()
+    script.write_text(MODULE.format(score="-run.params['x']"))
+    for verb in (confirm, recheck):
+        with pytest.raises(StudyError, match=r"changed in .*script\.py"):
+            verb(tmp_path)
+    script.write_text(MODULE.format(score="run.params['x']"))
+    recheck(tmp_path)

@@ -124,17 +124,18 @@ def sweep(
         "gpus": gpus, "parallel": parallel, "address": address, "time_budget_s": time_budget_s, "start": starts,
         "warm_start": {"study": warm_start, "winners": warm} if warm_start else None,
         "max_failures": max_failures, "rerun": rerun, "search_path": list(function.search_path),
+        "function": function.name, "by_value": isinstance(function.payload, bytes),
     }  # fmt: skip
 
     on_disk = place.database is not None
-    if on_disk:
-        keep_function(function, place.folder)
     records = Store.create(place.database) if place.database is not None else Store.in_memory()
     hands = executor_of(executor, clock, address, cpus, gpus, function)
     try:
         records.acquire(time.time())
         state, _ = fold(records)
         begin(state, records, opened, options)
+        if on_disk:
+            keep_function(function, place.folder)  # once it is known to be the study's
         job = Job(
             study=name, function=function.payload, search_path=function.search_path, objective=objective,
             alarm=Divergence(objective=objective, goal=goal), log_folder=place.folder / "logs" if on_disk else None,

@@ -17,6 +17,7 @@ from tuner.places import Place, names
 from tuner.reading import Study
 from tuner.recipe import Recipe
 from tuner.records import Purpose, Settings
+from tuner.sources import travels_by_value
 from tuner.space import Space
 from tuner.store import Store
 from tuner.study import Checkpoint, Trial
@@ -57,7 +58,7 @@ def continuation(sweep: Place, trial_number: int, *, by: str, name: str | None =
     options = study.state.options
     pickled = sweep.folder / KEPT
     assignment = Assignment(
-        name="", function=study.state.function, source_sha256=study.state.source_sha256,
+        name="", function=options.get("function") or study.state.function, source_sha256=study.state.source_sha256,
         search_path=tuple(options.get("search_path", ())), params={}, objective=study.state.objective,
         goal=study.state.goal, space=study.state.identity["space"], seed=study.state.identity["seed"],
         trial_seed=trial.seed, executor=options.get("executor", "ray"), cpus=options.get("cpus", 1),
@@ -65,8 +66,7 @@ def continuation(sweep: Place, trial_number: int, *, by: str, name: str | None =
         revert="in place", purpose="promote", parent=None, why="", checkpoint=None, from_step=0, extra_steps=0,
         level="advise",
     )  # fmt: skip
-    by_value = assignment.function.startswith("__main__:") or "<" in assignment.function
-    if by_value and not pickled.is_file():
+    if travels_by_value(assignment.function) and not pickled.is_file():
         raise StudyError(f"the training function of {sweep.name} was not kept, so trial {trial_number} cannot go on.")
     return _branch(
         assignment, sweep, study, trial, checkpoint, trial.recipe, purpose="promote",
@@ -158,7 +158,8 @@ def _branch(
             f"torn ({error}). Choose another step."
         ) from error
     pickled = parent.folder / KEPT
-    payload: str | bytes = pickled.read_bytes() if pickled.is_file() else assignment.function
+    by_value = study.state.options.get("by_value", pickled.is_file())
+    payload: str | bytes = pickled.read_bytes() if by_value and pickled.is_file() else assignment.function
     replace(
         assignment, name=name, params=recipe.at(checkpoint.step), schedules=recipe.to_json()["schedules"] or None,
         purpose=purpose, by=by, why=why, checkpoint=str(beginning),

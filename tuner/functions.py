@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
+import io
+import linecache
+import pickle
 import site
 import sys
 import sysconfig
-from dataclasses import dataclass
+import types
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,9 +18,13 @@ import cloudpickle
 
 from tuner.atomic import write_whole
 from tuner.errors import StudyError, TrainingError
-from tuner.worker import TrainingFunction, resolve
+from tuner.sources import file_of, has_changed, name_of, refuse_what_never_trains, source_sha256, travels_by_value
+from tuner.study import StudyState
+from tuner.worker import TrainingFunction, WithSources, resolve, sources_of
 
 KEPT = "function.pickle"
+_NOWHERE = "<dynamic-code>"
+_TEXT = 2_000_000  # characters of a file that travel with a function
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,17 +63,18 @@ def portable(train: TrainingFunction | str, *, travels: bool = True) -> Portable
         name = payload = train
     elif callable(train):
         function = train
-        name = f"{getattr(train, '__module__', '?')}:{getattr(train, '__qualname__', type(train).__qualname__)}"
+        name = name_of(train)
         payload = name if _importable(train, name) else _pickled(train, name, travels=travels)
     else:
         raise TrainingError(
             f"train must be a function of a Run, or its import path package.module:function, got {train!r:.80}."
         )
+    refuse_what_never_trains(function, name)
     return Portable(
         function=function,
         name=name,
         payload=payload,
-        source_sha256=_source_sha256(function),
+        source_sha256=source_sha256(function),
         module_folder=_own_folder(function),
         search_path=_search_path(),
     )
@@ -79,7 +87,7 @@ def is_same(known: Known, name: str, source_sha256: str) -> bool:
 
 def _pickled(train: Any, name: str, *, travels: bool) -> str | bytes:
     try:
-        pickled: bytes = cloudpickle.dumps(train)
+        return pickled_with_sources(train)
     except Exception as error:  # whatever the function holds may refuse in its own way
         if not travels:
             return name
@@ -87,25 +95,44 @@ def _pickled(train: Any, name: str, *, travels: bool) -> str | bytes:
             f"{name} cannot be sent to workers: {type(error).__name__}: {error}. Make what it holds inside the "
             "function, or put the function into a module and pass its import path."
         ) from error
-    return pickled
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Keeps the file of every piece of code that travels by value, whatever cloudpickle makes of it."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file, protocol=5)
+        self.files: set[str] = set()
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Cloudpickle 3.1.3 calls all code `<dynamic-code>`, so that a traceback would show neither file nor line."""
+        if not isinstance(obj, types.CodeType):
+            return super().reducer_override(obj)
+        self.files.add(obj.co_filename)
+        make, given = self.dispatch_table[types.CodeType](obj)
+        return make, tuple(obj.co_filename if isinstance(each, str) and each == _NOWHERE else each for each in given)
+
+
+def pickled_with_sources(train: Any) -> bytes:
+    """A function by value, with the text of the files that it was written in: tracebacks show their lines anywhere."""
+    file = io.BytesIO()
+    pickler = _Pickler(file)
+    pickler.dump(train)
+    texts = {name: linecache.getlines(name) for name in sorted(pickler.files)}
+    short = {name: lines for name, lines in texts.items() if lines and sum(map(len, lines)) <= _TEXT}
+    return pickle.dumps(WithSources(file.getvalue(), short), protocol=5)
 
 
 def _importable(train: Any, name: str) -> bool:
     module, _, qualified = name.partition(":")
-    if module in ("__main__", "__mp_main__", "?") or "<" in qualified or module not in sys.modules:
+    if travels_by_value(name) or module not in sys.modules:
         return False
     found: Any = sys.modules[module]
     for part in qualified.split("."):
         found = getattr(found, part, None)
+    if isinstance(found, types.MethodType) and isinstance(train, types.MethodType):  # of a class: made at each access
+        return found.__self__ is train.__self__ and found.__func__ is train.__func__
     return found is train
-
-
-def _source_sha256(function: Any) -> str:
-    try:
-        source = inspect.getsource(inspect.unwrap(function))
-    except (OSError, TypeError):
-        return ""  # typed at a prompt, or not written in Python
-    return hashlib.sha256(source.encode()).hexdigest()
 
 
 def _installed_folders() -> tuple[str, ...]:
@@ -147,3 +174,47 @@ def keep(payload: str | bytes, folder: Path) -> None:
             f"the training function cannot be kept in {folder}: {error}. Free space, or choose a folder you may write "
             "to: --results."
         ) from error
+
+
+def as_of_today(state: StudyState, folder: Path) -> Portable:
+    """The function of a study as its latest call named it, with the code of today.
+
+    What can be imported is. A function of a script or notebook is today's where this very process runs it; one that was
+    kept is what it was then, and refused where its file has changed since.
+    """
+    name: str = state.options.get("function") or state.function
+    search_path = tuple(state.options.get("search_path", ()))
+    kept = folder / KEPT
+    if not state.options.get("by_value", kept.is_file()) and not travels_by_value(name):
+        found = resolve(name, search_path)
+        return replace(portable(found, travels=False), name=name, payload=name, search_path=search_path)
+    function = resolve(kept.read_bytes(), search_path) if kept.is_file() else None
+    lines = sources_of(kept.read_bytes()) if kept.is_file() else {}
+    if (today := _of_this_program(name, function)) is not None:
+        return portable(today, travels=False)
+    if function is None:
+        raise StudyError(
+            f"the training function of {state.name} was not kept, so nothing of it can be trained again. Put it into a "
+            "module and sweep with its import path."
+        )
+    if has_changed(function, lines):
+        raise StudyError(
+            f"{name} has changed in {file_of(function)} since {state.name} was trained, and what was kept is the code "
+            "of then. Call this verb in Python from that script, or put the function into a module and begin a study "
+            "with its import path."
+        )
+    return replace(
+        portable(function, travels=False), name=name, payload=kept.read_bytes(), search_path=search_path,
+        source_sha256="",
+    )  # fmt: skip
+
+
+def _of_this_program(name: str, kept: TrainingFunction | None) -> Any:
+    """The function of that name in the script or notebook that is running, where it is the one it was kept from."""
+    module, _, qualified = name.partition(":")
+    main = sys.modules.get("__main__")
+    found = getattr(main, qualified, None) if module == "__main__" else None
+    if not isinstance(found, types.FunctionType) or found.__module__ != "__main__":
+        return None
+    script = getattr(main, "__file__", None)
+    return found if script is None or kept is None or file_of(kept) == file_of(found) else None

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tuner.errors import SettingsError, StudyError
-from tuner.functions import KEPT, Portable, portable
+from tuner.functions import Portable, as_of_today
 from tuner.insight.confirmation import Confirmation, confirmation_of
 from tuner.insight.leaders import leaders
 from tuner.insight.ranking import FEWEST, Recheck, planned_recheck, recheck_of
@@ -207,16 +206,4 @@ class _Session:
 
     def _function(self) -> Portable:
         """The training function, as it is today."""
-        from tuner.worker import resolve
-
-        kept, name = self.place.folder / KEPT, self.state.function
-        by_value = name.startswith("__main__:") or "<" in name
-        if by_value and not kept.is_file():
-            raise StudyError(
-                f"the training function of {self.place.name} was not kept, so nothing of it can be trained again. Put "
-                "it into a module and sweep with its import path."
-            )
-        payload: str | bytes = kept.read_bytes() if kept.is_file() else name
-        search_path = tuple(self.state.options.get("search_path", ()))
-        found = resolve(payload, search_path)
-        return replace(portable(found, travels=False), name=name, payload=payload, search_path=search_path)
+        return as_of_today(self.state, self.place.folder)

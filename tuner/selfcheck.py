@@ -19,6 +19,7 @@ from tuner.checkpoints import State, load, save
 from tuner.errors import TrainingError
 from tuner.records import Settings
 from tuner.run import Run
+from tuner.sources import name_of, refuse_what_never_trains
 from tuner.space import Space
 from tuner.worker import resolve
 
@@ -105,6 +106,7 @@ def check(
     if steps < 2:
         raise TrainingError(f"check needs at least 2 steps, to save between them, got steps={steps}.")
     function = resolve(train, (str(Path.cwd()),)) if isinstance(train, str) else train
+    refuse_what_never_trains(function, train if isinstance(train, str) else name_of(train))
     if params is None:
         found = space if isinstance(space, Space) else Space.load(space) if space is not None else None
         params = found.from_unit([0.5] * len(found)) if found is not None else {}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import linecache
 import os
+import pickle
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -29,8 +32,9 @@ def resolve(function: str | bytes, search_path: tuple[str, ...] = ()) -> Trainin
     if isinstance(function, bytes):
         import cloudpickle
 
-        found: TrainingFunction = cloudpickle.loads(function)
-        return found
+        found = cloudpickle.loads(function)
+        trained: TrainingFunction = found.function() if isinstance(found, WithSources) else found
+        return trained
     module_name, colon, name = function.partition(":")
     if module_name.endswith(".py"):
         path = module_name.removesuffix(".py").removeprefix("./").replace("/", ".")
@@ -55,8 +59,33 @@ def resolve(function: str | bytes, search_path: tuple[str, ...] = ()) -> Trainin
         target = getattr(target, part)
     if not callable(target):
         raise TrainingError(f"{function} is a {type(target).__name__}, not a function of a Run.")
-    trained: TrainingFunction = target
-    return trained
+    resolved: TrainingFunction = target
+    return resolved
+
+
+def sources_of(pickled: bytes) -> Mapping[str, list[str]]:
+    """The lines that were kept with a function, by the name of their file."""
+    found = pickle.loads(pickled)
+    return found.sources if isinstance(found, WithSources) else {}
+
+
+@dataclass(frozen=True)
+class WithSources:
+    """A pickled function, and the lines of the files that it was written in, by name."""
+
+    pickled: bytes
+    sources: Mapping[str, list[str]]
+
+    def function(self) -> TrainingFunction:
+        """The function, whose tracebacks show its lines though its file is elsewhere, or has changed since."""
+        import cloudpickle
+
+        running = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+        for name, lines in self.sources.items():
+            if name not in running and name not in linecache.cache:
+                linecache.cache[name] = (sum(map(len, lines)), None, lines, name)
+        found: TrainingFunction = cloudpickle.loads(self.pickled)
+        return found
 
 
 def train(function: TrainingFunction, order: Order, job: Job, channel: Channel) -> Ended:
@@ -89,7 +118,14 @@ def train(function: TrainingFunction, order: Order, job: Job, channel: Channel) 
 
 
 def _take_result(run: Run, result: Any, objective: str) -> None:
-    """A function may return its score instead of reporting it."""
+    """A function may return its score instead of reporting it; what was only made and never ran is refused."""
+    if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
+        if not inspect.isasyncgen(result) and hasattr(result, "close"):
+            result.close()
+        raise TrainingError(
+            f"the function returned a {type(result).__name__} that never ran, so nothing was trained. tuner calls a "
+            "plain function: run what is asynchronous with asyncio.run(...), and exhaust a generator, inside it."
+        )
     if isinstance(result, Mapping):
         run.report(**{name if isinstance(name, str) else repr(name): score for name, score in result.items()})
     elif result is not None and (isinstance(result, int | float) or hasattr(result, "__float__")):
