@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -439,6 +440,27 @@ def test_three_leaders_in_order_may_be_so_by_luck() -> None:
     found = rank_correlation(np.arange(3.0), np.arange(3.0))
     assert found.chance == pytest.approx(1 / 6)
     assert found.verdict == "cannot be told"
+
+
+@pytest.mark.parametrize("now", itertools.permutations(range(3)))
+def test_of_three_leaders_nothing_can_be_told(now: tuple[int, ...]) -> None:
+    """A resampling of three has but one order to resample, and called any other one broken."""
+    found = rank_correlation(np.arange(3.0), np.array(now, dtype=float))
+    assert (found.low, found.high, found.verdict) == (-1.0, 1.0, "cannot be told")
+
+
+@pytest.mark.parametrize("count", [4, 8, 16])
+def test_bounds_of_a_rank_correlation_hold_what_is_true_and_no_order_is_called_broken_that_holds(count: int) -> None:
+    rng, true = np.random.default_rng(count), 0.7
+    along = 2 * math.sin(math.pi * true / 6)  # Pearson's of normal pairs with that ρ
+    missed = broken = 0
+    for _ in range(200):
+        then, luck = rng.standard_normal((2, count))
+        found = rank_correlation(then, along * then + math.sqrt(1 - along**2) * luck)
+        missed += not found.low <= true <= found.high
+        broken += found.verdict == "does not hold"
+    assert missed <= 20
+    assert broken <= 4
 
 
 def test_shuffled_orders_seldom_hold() -> None:

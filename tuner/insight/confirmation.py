@@ -12,14 +12,18 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import chi2
+from scipy.stats import t as student
 
 from tuner.records import Goal, Settings
 from tuner.repetition import Plan
 from tuner.study import StudyState, Trial
 
-SURE = 0.9
-"""From this chance on a winner counts as confirmed."""
+SURE, SURE_OF_TWO = 0.95, 0.975
+"""From this chance on a winner counts as confirmed, of three or more, and of two: equal ones meet it 1 time in 20."""
 _DRAWS = 20_000
+_COARSE = 10
+"""So many equal reports are not equal for want of digits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +59,10 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Confirmation:
-    """The leaders of a study trained again with new seeds, best first; `noise` is what a seed alone changes."""
+    """The leaders of a study trained again with new seeds, best first; `noise` is what a seed alone changes.
+
+    It lies between `noise_bounds`, 95 % sure. `alike` counts the reports of the repeats where all of them are equal.
+    """
 
     study: str
     objective: str
@@ -63,6 +70,8 @@ class Confirmation:
     repeats: int
     candidates: tuple[Candidate, ...]
     noise: float | None
+    noise_bounds: tuple[float, float] | None = None
+    alike: int = 0
 
     @property
     def best(self) -> Candidate | None:
@@ -71,8 +80,10 @@ class Confirmation:
 
     @property
     def confirmed(self) -> bool:
-        """Whether the best is so with a chance of nine in ten."""
-        return self.best is not None and self.best.chance is not None and self.best.chance >= SURE
+        """Whether the best is so with a chance of nineteen in twenty, or more of two."""
+        compared = sum(each.chance is not None for each in self.candidates)
+        sure = SURE_OF_TWO if compared == 2 else SURE
+        return self.best is not None and self.best.chance is not None and self.best.chance >= sure
 
     @property
     def sentence(self) -> str:
@@ -94,7 +105,7 @@ def confirmation_of(study: StudyState, top: int | None = None, repeats: int | No
     runs = {number: [found.get((number, repeat)) for repeat in range(plan.repeats)] for number in plan.trials}
     scores = {number: [_score(run) for run in each] for number, each in runs.items()}
     diverged = {number: sum(_diverged(run) for run in each) for number, each in runs.items()}
-    chances, noise = _chances(study, {number: each for number, each in scores.items() if not diverged[number]})
+    chances, noise, bounds = _chances(study, {number: each for number, each in scores.items() if not diverged[number]})
     candidates = [
         Candidate(
             trial=number, params=dict(study.trials[number].settings), searched=study.trials[number].best_score or 0.0,
@@ -108,6 +119,7 @@ def confirmation_of(study: StudyState, top: int | None = None, repeats: int | No
 
     return Confirmation(
         study=study.name, objective=study.objective, goal=study.goal, repeats=plan.repeats, noise=noise,
+        noise_bounds=bounds, alike=_alike(study, [[run for run in each if run is not None] for each in runs.values()]),
         candidates=tuple(sorted(candidates, key=rank)),
     )  # fmt: skip
 
@@ -125,15 +137,41 @@ def _diverged(run: Trial | None) -> bool:
     return run is not None and run.state == "diverged"
 
 
-def _chances(study: StudyState, scores: dict[int, list[float | None]]) -> tuple[dict[int, float], float | None]:
-    """The chance of each candidate to be the best, and what a seed alone changes once the blocks are taken off."""
+def _alike(study: StudyState, runs: list[list[Trial]]) -> int:
+    """How many reports the repeats have in all, where each has those of the first of the same settings; else 0."""
+    reports = 0
+    for repeats in runs:
+        curves = [study.curve(run) for run in repeats]
+        if any((each.steps, each.scores) != (curves[0].steps, curves[0].scores) for each in curves[1:]):
+            return 0
+        reports += sum(len(each.steps) for each in curves[1:])
+    return reports
+
+
+def _bounds(table: NDArray[np.float64], residual: float) -> tuple[float, float]:
+    """Between what a seed's change lies, 95 % sure: by χ², its freedom after Satterthwaite since seeds are shared."""
+    repeats, count = table.shape
+    between = count * float(table.mean(axis=1).var(ddof=1))
+    parts = ((between / count, repeats - 1), ((count - 1) * residual / count, (repeats - 1) * max(1, count - 1)))
+    variance = sum(part for part, _ in parts)
+    if variance <= 0:
+        return 0.0, 0.0
+    freedom = variance**2 / sum(part**2 / each for part, each in parts)
+    low, high = (math.sqrt(variance * freedom / float(chi2.ppf(share, freedom))) for share in (0.975, 0.025))
+    return low, high
+
+
+def _chances(
+    study: StudyState, scores: dict[int, list[float | None]]
+) -> tuple[dict[int, float], float | None, tuple[float, float] | None]:
+    """The chance of each candidate to be the best, and what a seed alone changes, with its bounds."""
     blocks = [row for row in zip(*scores.values(), strict=True) if all(score is not None for score in row)]
     if len(blocks) < 2:
-        return {}, None
+        return {}, None, None
     table: NDArray[np.float64] = np.array(blocks, dtype=float)
     repeats, count = table.shape
     if count == 1:
-        return {}, float(table.std(ddof=1))
+        return {}, float(table.std(ddof=1)), _bounds(table, 0.0)
     means = table.mean(axis=0)
     left = table - means - table.mean(axis=1, keepdims=True) + table.mean()
     freedom = (repeats - 1) * (count - 1)
@@ -144,7 +182,7 @@ def _chances(study: StudyState, scores: dict[int, list[float | None]]) -> tuple[
     best = drawn == drawn.max(axis=1, keepdims=True)
     shares = (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
     within = float(np.sqrt(table.var(axis=0, ddof=1).mean()))
-    return dict(zip(scores, shares.tolist(), strict=True)), within
+    return dict(zip(scores, shares.tolist(), strict=True)), within, _bounds(table, variance)
 
 
 def _sentences(found: Confirmation) -> list[str]:
@@ -173,15 +211,20 @@ def _sentences(found: Confirmation) -> list[str]:
     if searched is not best:
         sentences.append(f"The search had trial {searched.trial} first, with {searched.searched:.4g}.")
     luck = (best.searched - (best.mean or 0.0)) * (1.0 if found.goal == "maximize" else -1.0)
-    if luck > 2 * (best.error or math.inf):
+    if luck > float(student.ppf(0.95, max(count - 1, 1))) * (best.error or math.inf):
         sentences.append(f"Its {best.searched:.4g} in the search was partly luck.")
     if found.noise == 0:
+        why = (
+            "training seems to draw nothing from run.seed, and then they"
+            if found.alike >= _COARSE
+            else f"{found.objective} is too coarse to show what a seed changes, and they"
+        )
         sentences.append(
-            "Repeats of the same settings came to the very same score: training seems to draw nothing from run.seed, "
-            "and then they cannot tell luck from merit."
+            f"Repeats of the same settings came to the very same score: {why} cannot tell luck from merit."
         )
     elif found.noise is not None:
-        sentences.append(f"Another seed alone changes {found.objective} by ±{found.noise:.2g}.")
+        bounds = "" if found.noise_bounds is None else " (95 %: {:.2g} to {:.2g})".format(*found.noise_bounds)
+        sentences.append(f"Another seed alone changes {found.objective} by ±{found.noise:.2g}{bounds}.")
     sentences += [
         f"Trial {each.trial} diverged in {each.diverged} of {len(each.scores)} repeats."
         for each in found.candidates

@@ -1,8 +1,8 @@
 """Knows whether an order still holds: the rank correlation of what leaders scored then and score now, with its doubt.
 
 Spearman's ρ, and three things beside it: how often shuffled leaders agree as well (a permutation test, exact up to
-seven leaders), between what bounds ρ lies (90 %, by resampling the leaders), and whether noise alone could have
-reordered them.
+seven leaders), between what bounds ρ lies (95 %, by Fisher's transform with the variance of Bonett & Wright 2000), and
+whether noise alone could have reordered them.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ _CHANCE = 0.05  # so rarely shuffled leaders may agree as well
 _WEAK = 0.5  # an upper bound below this is no order any more
 _EXACT = 7
 _DRAWS = 5000
+_STANDARD_95 = 1.96
+_ALMOST = 1 - 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +46,7 @@ class Rechecked:
 
 @dataclass(frozen=True, kw_only=True)
 class RankCorrelation:
-    """Spearman's ρ of two rankings, its 90 % interval, and how often chance alone agrees as well."""
+    """Spearman's ρ of two rankings, its 95 % interval, and how often chance alone agrees as well."""
 
     rho: float
     low: float
@@ -61,7 +63,10 @@ class RankCorrelation:
 
 @dataclass(frozen=True, kw_only=True)
 class Recheck:
-    """The leaders of a study trained again today, in their order of then; `began` is when, in Unix seconds."""
+    """The leaders of a study trained again today, in their order of then; `began` is when, in Unix seconds.
+
+    `noise` is what a seed alone changes; None with one repeat each.
+    """
 
     study: str
     objective: str
@@ -129,10 +134,25 @@ def rank_correlation(then: Floats, now: Floats, seed: int = 0) -> RankCorrelatio
         orders = rng.permuted(np.tile(np.arange(count), (_DRAWS, 1)), axis=1)
     agree = other[orders] @ (one - one.mean())
     chance = float(np.mean(agree >= float(other @ (one - one.mean())) - 1e-9))
-    picks = rng.integers(count, size=(_DRAWS // 5, count))
-    several = np.count_nonzero(np.diff(np.sort(picks, axis=1), axis=1), axis=1) + 1 >= FEWEST
-    low, high = np.quantile(_spearman(then[picks[several]], now[picks[several]]), (0.05, 0.95))
-    return RankCorrelation(rho=rho, low=float(min(low, rho)), high=float(max(high, rho)), chance=chance)
+    low, high = interval(rho, count)
+    return RankCorrelation(rho=rho, low=low, high=high, chance=chance)
+
+
+def interval(rho: float, count: int) -> tuple[float, float]:
+    """Between what Spearman's ρ of so many pairs lies, 95 % sure; of three pairs nothing is known.
+
+    tanh(artanh ρ ± 1.96 √((1 + ρ²/2)/(n−3))), with a perfect order taken for one that is nearly so.
+
+    >>> interval(1.0, 3), [round(bound, 2) for bound in interval(0.8, 8)]
+    ((-1.0, 1.0), [0.12, 0.97])
+    """
+    if count <= FEWEST:
+        return -1.0, 1.0
+    nearly = 1 - 1 / count
+    reach = _STANDARD_95 * math.sqrt((1 + rho**2 / 2) / (count - 3))
+    low = math.tanh(math.atanh(max(min(rho, nearly), -_ALMOST)) - reach)
+    high = math.tanh(math.atanh(min(max(rho, -nearly), _ALMOST)) + reach)
+    return min(low, rho), max(high, rho)
 
 
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────────
@@ -165,19 +185,22 @@ def _scores(runs: list[Trial]) -> list[float]:
 def _noise(runs: list[list[Trial | None]]) -> float | None:
     """What a seed alone changes: the pooled deviation between repeats; None with one repeat each."""
     scores = [_scores([run for run in each if run is not None]) for each in runs]
-    variances = [float(np.var(each, ddof=1)) for each in scores if len(each) > 1]
-    return math.sqrt(float(np.mean(variances))) if variances else None
+    repeated = [each for each in scores if len(each) > 1]
+    freedom = sum(len(each) - 1 for each in repeated)
+    if not freedom:
+        return None
+    return math.sqrt(sum((len(each) - 1) * float(np.var(each, ddof=1)) for each in repeated) / freedom)
 
 
 def _sentences(found: Recheck) -> list[str]:
     if found.correlation is None:
         return [f"Fewer than {FEWEST} leaders of {found.study} have a score today: there is no order to compare."]
     of = found.correlation
-    told = f"rank correlation {of.rho:.2f} (90 %: {of.low:.2f} to {of.high:.2f}) over {len(found.leaders)} leaders"
+    told = f"rank correlation {of.rho:.2f} (95 %: {of.low:.2f} to {of.high:.2f}) over {len(found.leaders)} leaders"
     by_chance = f"shuffled leaders agree as well {of.chance:.1%} of the time"
     verdicts = {
         "holds": "The order of the leaders still holds",
-        "does not hold": "The order of the leaders does not hold any more",
+        "does not hold": "The order of the leaders does not hold today",
         "cannot be told": "Whether the order of the leaders still holds cannot be told",
     }
     sentences = [f"{verdicts[of.verdict]}: {told}; {by_chance}."]
@@ -189,7 +212,12 @@ def _sentences(found: Recheck) -> list[str]:
         sentences.append(f"Trial {best.trial} is the best today with {best.now:.4g}, {was}, with {first.then:.4g}.")
     sentences += [f"Trial {each.trial} diverges today." for each in found.leaders if each.diverged]
     apart = float(np.std([each.then for each in found.leaders], ddof=1))
-    if of.verdict != "holds" and found.noise is not None and apart < found.noise:
+    if of.verdict == "does not hold" and found.noise is None:
+        sentences.append(
+            "With one repeat each, a seed alone may have reordered them: "
+            f"tuner recheck {found.study} --top {len(found.leaders)} --repeats 3 tells."
+        )
+    elif of.verdict != "holds" and found.noise is not None and apart < found.noise:
         sentences.append(
             f"Then they differed by ±{apart:.2g}, and a seed alone changes {found.objective} by ±{found.noise:.2g}: no "
             "order among them could be expected to hold."
