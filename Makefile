@@ -17,16 +17,17 @@ SIDE_BY_SIDE := --numprocesses $(WORKERS) --dist loadgroup
 
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 TUNER := $(VENV)/bin/tuner
+UV := $(VENV)/bin/uv
 DEMO := tuner.workloads.digits:train --space sgd_momentum --objective dev_accuracy
 DAYS_OF_A_PANDA := $(VENV)/bin/python examples/three_days.py --executor ray
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo panda-demo test test-all long lint fast picture benchmarks constraints clean
+.PHONY: help demo panda-demo test test-all long lint fast bounds picture benchmarks constraints clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
-	@echo 'make lint | fast | long | picture | benchmarks | constraints | clean'
+	@echo 'make lint | fast | long | bounds | picture | benchmarks | constraints | clean'
 
 # ── what people run ─────────────────────────────────────────────────────────────────────────────
 
@@ -65,6 +66,17 @@ lint: $(VENV)/.test
 fast: $(VENV)/.test
 	$(PYTEST) -m "not ray and not long" $(SIDE_BY_SIDE)
 
+# The bounds of pyproject.toml tell the truth: these tests and a sweep on Ray pass with the newest and with the lowest
+# versions that they admit, each in an environment of its own.
+bounds: bound-highest bound-lowest-direct
+
+bound-%: $(VENV)/.uv
+	@rm -rf build/$*
+	$(UV) venv --quiet --python $(VENV)/bin/python build/$*
+	$(UV) pip install --quiet --python build/$*/bin/python --resolution $* --editable '.[test]'
+	build/$*/bin/python -m pytest -m "not ray and not long" $(SIDE_BY_SIDE)
+	build/$*/bin/tuner sweep $(DEMO) --trials 4 --name demo --results build/$*/results --plot
+
 # The pictures of the README: the sweep of the demo, with a few more trials to see it zoom in, and the babysat run.
 picture: $(VENV)/.demo
 	@rm -rf build/digits build/one
@@ -91,6 +103,10 @@ $(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo 'installing tuner and its tests into $(VENV): about a minute the first time'
 	@$(PIP) install --quiet --editable '.[test]' --constraint constraints.txt
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.uv: | $(VENV)/bin/python
+	@$(PIP) install --quiet 'uv>=0.5'
+	@touch $@
 
 $(VENV)/bin/python:
 	@command -v $(PYTHON) >/dev/null || { \
