@@ -442,7 +442,7 @@ def test_three_leaders_in_order_may_be_so_by_luck() -> None:
     assert found.verdict == "cannot be told"
 
 
-@pytest.mark.parametrize("now", itertools.permutations(range(3)))
+@pytest.mark.parametrize("now", [*itertools.permutations(range(3))])
 def test_of_three_leaders_nothing_can_be_told(now: tuple[int, ...]) -> None:
     """A resampling of three has but one order to resample, and called any other one broken."""
     found = rank_correlation(np.arange(3.0), np.array(now, dtype=float))
