@@ -7,6 +7,7 @@ imported. What goes wrong before there is a record to write to is the last line 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import subprocess
@@ -296,6 +297,9 @@ def main() -> int:
     os.setsid()
     log = os.dup(sys.stderr.fileno())
     os.dup2(log, sys.stdout.fileno())
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # its last words may hold what the terminal's encoding lacks
     try:
         nurse(Path(sys.argv[1]))
     except TunerError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -46,7 +47,7 @@ def shared_file(place: Place, address: str | None) -> dict[str, Any]:
 
 def faces_of(progress: Any) -> list[Face]:
     """Who watches: the terminal for "auto", nobody for "off", else the one given."""
-    if progress == "off":
+    if progress == "off" or (progress == "auto" and sys.stderr is None):  # a process without a terminal may lack it
         return []
     if progress == "auto":
         from tuner.console import Progress

@@ -5,6 +5,7 @@ Nothing heavy is imported before a verb needs it: `tuner --help` answers at once
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import warnings
@@ -29,6 +30,7 @@ from tuner.cli.learning import confirm, explain, recheck
 from tuner.cli.reading import export, ls, plot, show, spaces, watch
 from tuner.cli.starting import check, sweep
 from tuner.cli.steering import note, pause, resume, stop
+from tuner.cli.streams import Unanswered, refusal, remark, steady
 from tuner.errors import TunerError
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
@@ -64,23 +66,33 @@ for _verb in (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command line and exits: 0 done, 1 failed, 2 usage, 130 interrupted."""
-    sys.exit(_run(arguments))
+    steady()
+    code = _run(arguments)
+    if (refused := refusal()) is not None:
+        remark(str(Unanswered(refused)), "red")
+        code = code or FAILED
+    sys.exit(code)
 
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_: click.secho(f"note: {message}", fg="yellow", err=True)
+            warnings.showwarning = lambda message, *_: remark(f"note: {message}", "yellow")
             code = cli.main(args=arguments, prog_name="tuner", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except click.ClickException as error:
-        error.show()
+        with contextlib.suppress(OSError):
+            error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.secho("interrupted", fg="yellow", err=True)
+        remark("interrupted", "yellow")
         return INTERRUPTED
     except TunerError as error:
         if os.environ.get("TUNER_DEBUG"):
             raise
-        click.secho(str(error), fg="red", err=True)
+        remark(str(error), "red")
+        return FAILED
+    except Unanswered as error:
+        if not error.unread:
+            remark(str(error), "red")
         return FAILED

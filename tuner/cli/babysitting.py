@@ -20,6 +20,7 @@ from tuner.cli.options import (
     why_option,
 )
 from tuner.cli.output import answer, say, say_json, stdout_kept, study_as_json
+from tuner.cli.streams import remark
 from tuner.errors import StudyError
 from tuner.recipe import Shape
 
@@ -85,14 +86,14 @@ def babysit(
         handle = tuner.babysit(function, params or None, name=name, space=searched, results=results, **options)
     with closing(handle):
         if was_there:
-            click.echo(f"{name} was there already: this is how it stands", err=True)
+            remark(f"{name} was there already: this is how it stands")
         if not detach and not as_json:
             from tuner.cli.following import follow
 
             try:
                 ctx.exit(follow(handle))
             except KeyboardInterrupt:
-                click.echo(f"{name} trains on. Come back: tuner watch {name}; end it: tuner stop {name}", err=True)
+                remark(f"{name} trains on. Come back: tuner watch {name}; end it: tuner stop {name}")
                 raise
         if not detach:
             handle.wait().close()

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-import click
-
+from tuner.cli.streams import remark, tell
 from tuner.errors import MissingExtra
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ def follow(handle: RunHandle, *, once: bool = False) -> int:
         try:
             return open_room(handle)
         except MissingExtra as error:
-            click.secho(f"note: {error}", fg="yellow", err=True)
+            remark(f"note: {error}", "yellow")
     with closing(handle.study) as study:
         return _follow(study, once=once)
 
@@ -46,11 +45,11 @@ def _follow(study: Study, *, once: bool) -> int:
         if study.refresh() or not segments:
             trial = study.state.trials[0]
             for text in [*_changes(study, segments), *_notes(study, noted)]:
-                click.echo(text)
+                tell(text)
             segments, noted = len(trial.segments), len(list(study.records(Noted)))
         over = once or not running
         if over or time.monotonic() >= line_at:
-            click.echo(f"{study.name}: {_standing(study)}; {activity(study.state, running=running)}")
+            tell(f"{study.name}: {_standing(study)}; {activity(study.state, running=running)}")
             line_at = time.monotonic() + _LINE_EVERY_S
         if over:
             return 1 if study.state.trials[0].state in _BAD_ENDS else 0

@@ -11,6 +11,7 @@ import click
 
 from tuner.cli.options import AnyCallable, study_options, verb
 from tuner.cli.output import say, say_json, stdout_kept
+from tuner.cli.streams import remark, tell
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -63,7 +64,7 @@ def explain(
     if as_json:
         say_json({**explanation_as_value(found), "file": written})
     elif written is not None:
-        click.echo(str(written))
+        tell(str(written))
     else:
         from tuner.cli.pages import explanation
 
@@ -128,7 +129,7 @@ def _train(act: Callable[[], Any], page: Callable[[Any], RenderableType], name: 
         try:
             found = act()
         except KeyboardInterrupt:
-            click.echo(f"everything so far is kept: the same command goes on with {name}", err=True)
+            remark(f"everything so far is kept: the same command goes on with {name}")
             raise
     if as_json:
         say_json(as_value(found))

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-import click
+from tuner.cli.streams import answering, tell
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -25,12 +25,13 @@ def say(text: RenderableType) -> None:
     """Prints for people on stdout."""
     from rich.console import Console
 
-    Console(highlight=False, markup=False, emoji=False).print(text)
+    with answering():
+        Console(highlight=False, markup=False, emoji=False).print(text)
 
 
 def say_json(value: Any) -> None:
     """Prints one JSON value on stdout."""
-    click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))
+    tell(json.dumps(plain(value), indent=2, ensure_ascii=False))
 
 
 def plain(value: Any) -> Any:

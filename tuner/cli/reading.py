@@ -11,6 +11,7 @@ import click
 
 from tuner.cli.options import results_option, study_and_trial, study_options, verb
 from tuner.cli.output import plain, say, say_json, study_as_json, trial_as_json
+from tuner.cli.streams import remark, tell
 
 if TYPE_CHECKING:
     from tuner.coordinator import Status
@@ -127,7 +128,7 @@ def _follow(study: Study, once: bool) -> None:
     finally:
         progress.close()
     if not running:
-        click.echo(f"{study.name} is not running; what came out: tuner show {study.name}", err=True)
+        remark(f"{study.name} is not running; what came out: tuner show {study.name}")
 
 
 def _status(study: StudyState, seen: int, *, running: bool) -> Status:
@@ -188,7 +189,7 @@ def _list_files(files: list[Path], as_json: bool) -> None:
     if as_json:
         say_json({"files": files})
     else:
-        click.echo("\n".join(str(path) for path in files))
+        tell("\n".join(str(path) for path in files))
 
 
 @verb("tuner spaces sgd_momentum")

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tuner.cli.options import read_settings, seconds, study_options, verb
 from tuner.cli.output import say, say_json, stdout_kept, study_as_json
-from tuner.errors import MissingExtra
+from tuner.cli.streams import Unanswered, remark
+from tuner.errors import MissingExtra, TunerError
+
+if TYPE_CHECKING:
+    from tuner.reading import Study
 
 SAMPLERS = ("coarse_to_fine", "random", "sobol", "grid")
 STOPPING = ("auto", "asha", "median", "off")
@@ -88,13 +94,14 @@ def sweep(
                 **options,
             )
         except KeyboardInterrupt:
-            click.echo(f"everything so far is kept: the same command with --name {name} goes on", err=True)
+            remark(f"everything so far is kept: the same command with --name {name} goes on")
             raise
-        files = [*study.export("csv"), *_plots(study, plots)]
+        files = [*_written(study, "export", study.export), *_written(study, "plot", lambda: _plots(study, plots))]
         if not as_json:
             from tuner import console
 
-            say(console.summary(study))
+            with suppress(Unanswered):  # nobody is there to be told, and all is done
+                say(console.summary(study))
     if as_json:
         say_json({**study_as_json(study), "files": files})
     in_vain = study.best is None and bool(study.state.ended_order)
@@ -110,6 +117,22 @@ def _fresh_name(function: str, results: Path) -> str:
         number += 1
         name = f"{base}-{number}"
     return name
+
+
+def _written(study: Study, again: str, write: Callable[[], list[Path]]) -> list[Path]:
+    """The files that a verb writes once all is trained; one that fails costs its files alone."""
+    try:
+        return write()
+    except MissingExtra:
+        raise
+    except (TunerError, OSError) as error:
+        told = str(error)
+    except Exception as error:
+        from tuner import faults
+
+        told = f"a bug in tuner: {faults.brief(error)}; {faults.keep(study.place.folder, error, f'in {again}')}"
+    remark(f"note: {told}. Once that is mended: tuner {again} {study.name}", "yellow")
+    return []
 
 
 def _plots(study: Any, wanted: bool | None) -> list[Path]:
