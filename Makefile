@@ -11,9 +11,9 @@ VENV ?= .venv
 TRIALS ?= 48
 DAYS ?= 14
 PYTEST ?= $(VENV)/bin/pytest
-# Tests run side by side, but for those that share a Ray cluster: these run one after another.
+# Tests run side by side; tests/side_by_side.py says which of them one after another.
 WORKERS ?= 2
-SIDE_BY_SIDE := --numprocesses $(WORKERS) --dist loadgroup
+SIDE_BY_SIDE := --numprocesses $(WORKERS)
 
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 TUNER := $(VENV)/bin/tuner

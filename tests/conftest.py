@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from tuner.study import StudyState
 
-pytest_plugins = ["processes"]
+pytest_plugins = ["processes", "side_by_side"]
 
 # A shell starts what runs in its background deaf to Ctrl-C, and so would be all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -25,14 +25,6 @@ settings.register_profile(
 )
 settings.register_profile("thorough", parent=settings.get_profile("quick"), max_examples=400, derandomize=False)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All that starts Ray runs in one process, one after another: side by side they would wait for one another."""
-    for item in items:
-        if item.get_closest_marker("ray") is not None:
-            item.add_marker(pytest.mark.xdist_group("ray"))
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""No test leaves a process behind, however it ends."""
+"""Tests run side by side, and none leaves a process behind, however it ends."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+
+from side_by_side import group_of
 
 from tuner.store import alive
 
@@ -47,3 +49,24 @@ def test_a_failing_test_leaves_no_process_behind_not_even_one_that_has_detached_
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     assert len(pids) == 2
     assert [pid for pid in pids if alive(pid)] == []
+
+
+def test_all_that_starts_ray_runs_in_one_process_and_a_file_that_shares_fixtures_stays_together(tmp_path: Path) -> None:
+    (tmp_path / "test_a.py").write_text(
+        "import pytest\n"
+        "@pytest.mark.ray\ndef test_one(): ...\n"
+        "@pytest.mark.parametrize('x', [pytest.param('ray', marks=pytest.mark.ray), 'local'])\ndef test_two(x): ...\n"
+        "def test_three(): ...\n"
+    )
+    (tmp_path / "test_b.py").write_text("import pytest\npytestmark = pytest.mark.ray\ndef test_one(): ...\n")
+    (tmp_path / "test_c.py").write_text('import pytest\n@pytest.fixture(scope="module")\ndef shared(): ...\n')
+    groups = {
+        test: group_of(test, tmp_path)
+        for test in (
+            "test_a.py::test_one", "test_a.py::test_two[ray]", "test_a.py::test_two[local]", "test_a.py::test_three",
+            "test_b.py::test_one", "test_c.py::test_one",
+        )
+    }  # fmt: skip
+    assert list(groups.values()) == [
+        "ray", "ray", "ray", "test_a.py::test_three", "ray", "test_c.py",
+    ]  # fmt: skip

@@ -1,0 +1,65 @@
+"""How tests are dealt out to processes: all that starts Ray to one, a file that shares fixtures as a whole.
+
+Only tests are named to whoever deals them out, so their files are read for the marks. (`--dist loadgroup` of xdist 3.8
+does not see its groups under pytest 9.2.)
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """What matters of a file of tests here."""
+
+    starts_ray: bool
+    tests_that_start_ray: frozenset[str]
+    shares_fixtures: bool
+
+
+class Groups(LoadScopeScheduling):  # type: ignore[misc] # xdist says nothing of its types
+    """Side by side, clusters would wait for one another; a fixture of a file would be made twice."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid, Path(self.config.rootpath))
+
+
+def group_of(test: str, root: Path) -> str:
+    """What is to run in one process with this test, one after another."""
+    path, _, rest = test.partition("::")
+    file = read(root / path)
+    name, _, parameters = rest.partition("[")
+    if file.starts_ray or name in file.tests_that_start_ray or parameters.startswith("ray"):
+        return "ray"
+    return path if file.shares_fixtures else test
+
+
+@cache
+def read(path: Path) -> File:
+    """Reads a file of tests."""
+    text = path.read_text()
+    body = ast.parse(text).body
+    return File(
+        starts_ray=any(isinstance(each, ast.Assign) and "mark.ray" in ast.unparse(each) for each in body),
+        tests_that_start_ray=frozenset(
+            each.name
+            for each in body
+            if isinstance(each, ast.FunctionDef)
+            and any("mark.ray" in ast.unparse(mark) for mark in each.decorator_list)
+        ),
+        shares_fixtures='scope="module"' in text,
+    )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
+    """Called where tests run side by side."""
+    return Groups(config, log)
