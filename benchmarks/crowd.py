@@ -54,7 +54,7 @@ class Member:
     orders: deque[Order] = field(default_factory=deque)
     started: float | None = None
     step: int = 0
-    ask_at: int | None = None
+    rung: int | None = None
     asked: float | None = None
     level: float = 0.0
 
@@ -103,7 +103,7 @@ class Crowd:
             if isinstance(command, Stop):
                 self._end(member, command.state, command.why, now)
             else:
-                member.ask_at = command.ask_at
+                member.rung = command.rung
                 heapq.heappush(self._due, (max(now, (member.asked or now) + 1.0), worker))
             member.asked = None
         self.own_s += time.thread_time() - began
@@ -142,7 +142,7 @@ class Crowd:
 
     def _start(self, member: Member, now: float) -> None:
         order = member.orders[0]
-        member.started, member.step, member.ask_at, member.asked = now, 0, order.ask_at, None
+        member.started, member.step, member.rung, member.asked = now, 0, order.rung, None
         member.level = trivial_score(float(order.recipe.values["learning_rate"]))
         self._said.append((member.name, Started(trial=order.trial, segment=order.segment, at=now)))
         heapq.heappush(self._due, (now + float(self._noise.uniform(0.5, 1.5)), member.name))
@@ -159,7 +159,7 @@ class Crowd:
         self.sent += 1
         if member.step >= STEPS:
             self._end(member, "completed", "the function returned", at)
-        elif member.ask_at is not None and member.step >= member.ask_at:
+        elif member.rung is not None and member.step >= member.rung:
             member.asked = at
             self._said.append((member.name, Waiting(trial=order.trial, segment=order.segment, step=member.step)))
         else:

@@ -98,6 +98,10 @@ def add(study: StudyState, state: rec.TrialState = "completed", *, score: float 
     return study.trials[number]
 
 
+def report(study: StudyState, trial: Trial, step: int, score: float = 0.5) -> None:
+    study.apply(rec.pack_reports(trial.trial, 0, [(step, "score", score, 0.0)]))
+
+
 # ── what to start ───────────────────────────────────────────────────────────────────────────────
 
 
@@ -240,8 +244,11 @@ def test_the_rules_verdict_is_passed_on_with_its_reason() -> None:
     trial = add(study, "waiting")
     assert policy.first_ask(0, 0) == 3
     assert policy.first_ask(0, 4) == 9  # a trial that goes on from a checkpoint
+    assert policy.first_ask(0, 0) == 3
+    report(study, trial, 3)
     verdict = policy.judge(study, trial, 3)
     assert (verdict.action, verdict.ask_at) == ("continue", 9)
+    report(study, trial, 9)
     verdict = policy.judge(study, trial, 9)
     assert (verdict.action, verdict.why) == ("prune", "pruned at 9")
 
@@ -250,20 +257,22 @@ def test_a_budget_question_between_rungs_does_not_reach_the_rule() -> None:
     policy = caviar(stopping=Rungs(100, prune=lambda trial, step: True), budget_steps=40)
     study = study_of()
     trial = add(study, "waiting")
-    ask = policy.first_ask(0, 0)
-    assert ask == 20
-    assert policy.judge(study, trial, ask).action == "continue"
+    assert policy.first_ask(0, 0) == 100
+    assert policy.allowance(study, trial, 0) == 0
+    verdict = policy.judge(study, trial, 0)
+    assert (verdict.action, verdict.limit, verdict.ask_at) == ("continue", 20, 100)
 
 
 def test_a_budget_that_is_spent_stops_the_trial_that_asks_and_every_new_one() -> None:
     policy = caviar(budget_steps=1)
     study = study_of()
     trial = add(study, "waiting")
-    assert policy.first_ask(0, 0) == 1
+    assert policy.judge(study, trial, 0).limit == 1
+    report(study, trial, 1)
     verdict = policy.judge(study, trial, 1)
     assert (verdict.action, verdict.why) == ("stop", "the budget of 1 steps is spent")
     assert policy.spent(study) == "the budget of 1 steps is spent"
-    assert policy.first_ask(1, 0) == 0  # asks before its first step
+    assert policy.allowance(study, add(study, "waiting"), 0) == 0  # asks before its first step
 
 
 def test_a_restart_counts_the_steps_already_taken() -> None:

@@ -148,18 +148,18 @@ def test_a_nan_among_the_others_counts_as_the_worst() -> None:
     assert judge(Asha(), study, train(study, [0, 0, -1e9])).action == "continue"
 
 
-def test_a_trial_that_skips_the_rung_is_judged_by_its_last_score_before_it() -> None:
+def test_a_trial_that_skips_the_rung_is_judged_by_its_first_score_beyond_it() -> None:
     study = a_study()
     for score in (5, 6, 7):
-        ended(study, {2: score, 4: 0})
-    verdict = judge(Asha(), study, train(study, {2: 1, 5: 100}))
+        ended(study, {2: 100, 4: score, 6: 100})
+    verdict = judge(Asha(), study, train(study, {2: 200, 5: 1}))
     assert verdict.action == "prune"
     assert verdict.why.startswith("stopped at step 5: 4th of 4")
 
 
-def test_a_trial_without_a_score_by_the_rung_goes_on() -> None:
+def test_a_trial_without_a_score_from_the_rung_on_goes_on() -> None:
     study = a_study()
-    number = train(study, {5: 1.0})
+    number = train(study, {2: 1.0})
     assert Asha().judge(study, study.trials[number], 3) == Verdict(
         action="continue", why="goes on at step 3: it has no score to compare yet", ask_at=9
     )

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from tuner.cadence import Cadence
 from tuner.copies import Copies
 from tuner.freezing import Thawing
 from tuner.policy import Draft
@@ -45,28 +46,38 @@ class StepBudget:
     def __init__(self, total: int, parallel: int) -> None:
         self._parallel = max(1, parallel)
         self._granted: dict[int, int] = {}
+        self.total = total
         self.left = total
         """Steps not granted yet."""
+
+    @property
+    def portion(self) -> int:
+        """How many steps to grant at a time, so that all workers keep busy to the end; at least 1."""
+        return max(1, self.left // (2 * self._parallel))
 
     def note(self, trial: int, step: int) -> None:
         """A trial has `step` steps, and no more: what it was granted beyond returns."""
         self.left += self._granted.get(trial, 0) - step
         self._granted[trial] = step
 
-    def grant(self, trial: int, step: int, ask_at: int | None) -> int | None:
-        """The step up to which the trial may train now, at most `ask_at`; None when nothing is left."""
+    def held(self, trial: int, step: int) -> int:
+        """How far a trial that stands at `step` may train."""
         if trial not in self._granted:
             self.note(trial, step)
-        held = self._granted[trial]
-        wanted = None if ask_at is None else ask_at - held
-        if wanted is not None and wanted <= 0:
-            return ask_at
-        portion = max(1, self.left // (2 * self._parallel))
-        more = min(self.left, portion if wanted is None else min(wanted, portion))
-        if more <= 0:
-            return None if held <= step else held
-        self.note(trial, held + more)
-        return held + more
+        return self._granted[trial]
+
+    def grant(self, trial: int, step: int, up_to: int | None) -> int | None:
+        """The step up to which a trial that stands at `step` may train now: `up_to`, or a portion where that is None.
+
+        None when so much is not left.
+        """
+        held = self.held(trial, step)
+        more = min(self.left, self.portion) if up_to is None else up_to - held
+        if more > self.left or (more <= 0 and held <= step):
+            return None
+        if more > 0:
+            self.note(trial, held + more)
+        return self._granted[trial]
 
 
 class Caviar:
@@ -98,6 +109,8 @@ class Caviar:
         if self._thawing is not None:
             self._thawing.join(self)
         self._budget = None if limits.budget_steps is None else StepBudget(limits.budget_steps, parallel)
+        self._cadence = Cadence()
+        self._kept_waiting: set[int] = set()
         self._rule_asks: dict[int, int | None] = {}
         self._rounds: list[RoundPlan] = []
         self._opened: RoundPlan | None = None
@@ -141,12 +154,13 @@ class Caviar:
         trials = [trial for trial in study.trials if not trial.repeats]
         if self._thawing is not None:  # a trial may be a copy of a later one
             for trial in trials:
-                self._look_for_copies(study, trial, self._as_last_weighed(trial)[1])
+                self._look_for_copies(study, trial, self._as_last_weighed(study, trial)[1])
         for trial in trials:
             if self._budget is not None:
                 self._budget.note(trial.trial, trial.steps)
+                self._cadence.look(study, trial)
             if self._learns:
-                self.know(study, trial, *self._as_last_weighed(trial))
+                self.know(study, trial, *self._as_last_weighed(study, trial))
 
     # ── what to start ───────────────────────────────────────────────────────────────────────────
 
@@ -179,11 +193,17 @@ class Caviar:
         return draft
 
     def first_ask(self, trial: int, step: int) -> int | None:
-        """The step at which a trial that starts at `step` first waits for a verdict; None: never."""
+        """The step from which on a trial that starts at `step` waits for a verdict at its next score; None: never."""
         ask = self._rule_asks[trial] = self._stopping.first_ask(step)
+        return ask
+
+    def allowance(self, study: StudyState, trial: Trial, step: int) -> int | None:
+        """The step at which a trial that starts at `step` has to ask for more steps; None: never."""
         if self._budget is None:
-            return ask
-        granted = self._budget.grant(trial, step, ask)
+            return None
+        if not self._cadence.knows(study):
+            return self._budget.held(trial.trial, step)  # it asks once its function has said how long it trains
+        granted = self._grant(self._budget, study, trial, step)
         return step if granted is None else granted  # where nothing is left it asks before its first step
 
     def spent(self, study: StudyState) -> str | None:
@@ -192,16 +212,24 @@ class Caviar:
             return "every point of the grid has been tried"
         if self.limits.trials is not None and len(study.trials) - study.repeating >= self.limits.trials:
             return f"all {self.limits.trials} trials were tried"
-        if self._budget is not None and self._budget.left <= 0:
+        if self._budget is None:
+            return None
+        left, due = self._budget.left, self._cadence.due(study, None)
+        if left <= 0:
             return f"the budget of {self.limits.budget_steps} steps is spent"
+        if due is not None and due > left:
+            return f"the budget of {self.limits.budget_steps} steps is spent: {left} steps more reach no score"
         return None
 
     # ── what to answer ──────────────────────────────────────────────────────────────────────────
 
     def judge(self, study: StudyState, trial: Trial, step: int) -> Verdict:
-        """What a trial that waits at `step` is told."""
+        """What a trial that waits at `step` is told. Only where it was just scored is it judged."""
         ask = self._rule_asks.get(trial.trial)
-        if ask is not None and step >= ask:
+        verdict = Verdict(action="continue", why="", ask_at=ask)
+        if self._budget is not None:
+            self._cadence.look(study, trial)
+        if ask is not None and step >= ask and self._is_scored(study, trial, step):
             if self._learns and self._thawing is None:
                 self.know(study, trial, "running")
             verdict = replace(self._stopping.judge(study, trial, step), opened=self._take_opened())
@@ -209,16 +237,18 @@ class Caviar:
                 self._budget.note(trial.trial, step)
             if verdict.action != "continue":
                 return verdict
-            ask = self._rule_asks[trial.trial] = verdict.ask_at
-        else:
-            verdict = Verdict(action="continue", why="", ask_at=ask)
+            self._rule_asks[trial.trial] = verdict.ask_at
         if self._budget is None:
             return verdict
-        granted = self._budget.grant(trial.trial, step, ask)
-        if granted is None:
-            why = f"the budget of {self.limits.budget_steps} steps is spent"
-            return Verdict(action="stop", why=why, ask_at=None, opened=verdict.opened)
-        return replace(verdict, ask_at=granted)
+        self._kept_waiting.discard(trial.trial)
+        granted = self._grant(self._budget, study, trial, step)
+        if granted is not None:
+            return replace(verdict, limit=granted)
+        if not _is_over(trial, step) and self._steps_may_return(self._budget, study, trial):
+            self._kept_waiting.add(trial.trial)
+            return replace(verdict, action="wait", why="others may leave it some of their steps")
+        why = f"the budget of {self.limits.budget_steps} steps is spent"
+        return Verdict(action="stop", why=why, ask_at=None, opened=verdict.opened)
 
     def planned(self, trial: Trial) -> str | None:
         """Remarks once where no trial can be paused."""
@@ -237,6 +267,8 @@ class Caviar:
             self.know(study, trial, trial.state)
         if self._budget is not None:
             self._budget.note(trial.trial, trial.steps)
+            self._kept_waiting.discard(trial.trial)
+            self._cadence.look(study, trial)
 
     def may_retry(self, error: Sequence[str], tries: int) -> bool:
         """Whether a trial that failed with an exception of these classes for the `tries`-th time is tried again."""
@@ -306,7 +338,61 @@ class Caviar:
             known = replace(known, like=self._original(study, trial.trial))
         self.ledger.put(known)
 
+    def affordable(self, study: StudyState, trials: list[int]) -> list[int]:
+        """Which of these trials the budget still brings to their next score."""
+        budget = self._budget
+        if budget is None or budget.left >= self.ledger.horizon:
+            return trials
+        steps = {number: study.trials[number].steps for number in trials}
+        due = {number: self._cadence.due(study, study.trials[number], steps[number]) for number in trials}
+        return [number for number in trials if (due[number] or 0) - steps[number] <= budget.left]
+
+    # ── the budget ──────────────────────────────────────────────────────────────────────────────
+
+    def _grant(self, budget: StepBudget, study: StudyState, trial: Trial, step: int) -> int | None:
+        """The step up to which a trial may train now, a score if it can be; None where that is too much.
+
+        Steps that lead to no score are of no use to anybody.
+        """
+        if not self._cadence.knows(study):
+            for other in study.live.values():
+                self._cadence.look(study, other)
+        if not self._cadence.knows(study):
+            return self._grant_unscored(budget, study, trial, step)
+        number, rung = trial.trial, self._rule_asks.get(trial.trial)
+        due = self._cadence.due(study, trial, step)
+        if due is None or _is_over(trial, step):  # it is overdue, or goes on beyond what it said: who knows
+            return budget.grant(number, step, None)
+        goal = self._cadence.due(study, trial, step, budget.held(number, step) + budget.portion) or due
+        if rung is not None:
+            goal = min(goal, self._cadence.due(study, trial, step, rung) or due)
+        end = trial.planned or goal
+        return budget.grant(number, step, min(goal, end)) or budget.grant(number, step, min(due, end))
+
+    def _grant_unscored(self, budget: StepBudget, study: StudyState, trial: Trial, step: int) -> int | None:
+        """The same while nobody knows when scores come: to the end, where that is known, else one after the other."""
+        if trial.planned is not None and not _is_over(trial, step):
+            whole = budget.grant(trial.trial, step, trial.planned)
+            if whole is not None:
+                return whole
+        if 2 * budget.left < budget.total and self._steps_may_return(budget, study, trial):
+            return None
+        return budget.grant(trial.trial, step, None)
+
+    def _steps_may_return(self, budget: StepBudget, study: StudyState, trial: Trial) -> bool:
+        """Whether another trial that trains holds steps, which it may not need."""
+        return any(
+            other.state == "running" and other.trial not in self._kept_waiting and other is not trial
+            and not other.repeats and budget.held(other.trial, other.steps) > other.steps
+            for other in study.live.values()
+        )  # fmt: skip
+
     # ── inside ──────────────────────────────────────────────────────────────────────────────────
+
+    def _is_scored(self, study: StudyState, trial: Trial, step: int) -> bool:
+        """Whether the objective was reported at this very step, and training goes on beyond it."""
+        curve = study.curve(trial)
+        return not _is_over(trial, step) and len(curve) > 0 and curve.steps[-1] == step
 
     def _look_for_copies(self, study: StudyState, trial: Trial, up_to: int | None) -> None:
         """Takes in a trial's curve up to a step; two that are whole tell whether copies stay copies."""
@@ -333,13 +419,13 @@ class Caviar:
             point = self.space.to_unit(draft.params)
             self.ledger.put(Outcome(trial=number, point=point, state="waiting", score=None, steps=0, round=draft.round))
 
-    def _as_last_weighed(self, trial: Trial) -> tuple[TrialState, int | None]:
+    def _as_last_weighed(self, study: StudyState, trial: Trial) -> tuple[TrialState, int | None]:
         """State and step at which a trial last waited for a verdict; of one that stands still or is over, the last."""
         if trial.ended or trial.frozen:
             return trial.state, None
-        weighed = 0
-        while (ask := self._stopping.first_ask(weighed)) is not None and ask <= trial.steps:
-            weighed = ask
+        curve, weighed = study.curve(trial), 0
+        while (ask := self._stopping.first_ask(weighed)) is not None and (place := curve.place(ask)) < len(curve):
+            weighed = int(curve.steps[place])
         return "running", weighed
 
     def _open_due(self, study: StudyState) -> None:
@@ -392,6 +478,11 @@ def outcome(
         steps=trial.steps if up_to is None else min(trial.steps, up_to), planned=trial.planned,
         marks=() if state == "diverged" else marks,
     )  # fmt: skip
+
+
+def _is_over(trial: Trial, step: int) -> bool:
+    """Whether the trial has trained as long as its function meant to."""
+    return trial.planned is not None and step >= trial.planned
 
 
 def plan(each: Round) -> RoundPlan:

@@ -497,7 +497,11 @@ class Coordinator:
             self._open_round(verdict.opened)
             match verdict.action:
                 case "continue":
-                    self.tell(desk.name, Continue(trial=trial.trial, ask_at=verdict.ask_at))
+                    answer = Continue(trial=trial.trial, ask_at=verdict.limit, rung=verdict.ask_at)
+                    self.tell(desk.name, answer)
+                case "wait":
+                    desk.last_sign = self.executor.now()  # it is we who keep it
+                    self._waiting.append(event)
                 case "pause":
                     self._freezing.add(trial.trial)
                     self.tell(desk.name, Pause(trial=trial.trial, why=verdict.why, release=True))
@@ -577,7 +581,8 @@ class Coordinator:
             from_step=segment.from_step, checkpoint=start, sha256=sha256,
             folder=None if shelf is None else shelf.root,
             checkpoint_every_s=self._care.checkpoint_every_s,
-            ask_at=self.policy.first_ask(trial.trial, segment.from_step),
+            rung=self.policy.first_ask(trial.trial, segment.from_step),
+            ask_at=self.policy.allowance(self.study, trial, segment.from_step),
         )  # fmt: skip
 
     # ── ending ──────────────────────────────────────────────────────────────────────────────────

@@ -87,9 +87,10 @@ class TrialDesk:
         self._changes = deque(order.changes)
         self._later: list[Adjust] = []
         self._seen: set[str] = set()
-        self._ask_at = order.ask_at
-        self._asking = False
-        self._to_tell = order.ask_at is not None or job.asks_length
+        self._ask_at, self._rung = order.ask_at, order.rung
+        self._scored = -1
+        self._asking = self._stopped_at_its_end = False
+        self._to_tell = order.ask_at is not None or order.rung is not None or job.asks_length
         self._pause_at: int | None = order.from_step if order.paused else None
         self._pause_request = ""
         self._extra_steps = order.extra_steps
@@ -115,6 +116,8 @@ class TrialDesk:
             self.order.trial, self.segment, [(step, name, value, at) for name, value in scores.items()]
         )
         self.done = max(self.done, step)
+        if objective in scores:
+            self._scored = step
         alarm = self._job.alarm
         if alarm is not None and self.verdict is None:
             reason = alarm(self._first, scores)
@@ -158,7 +161,7 @@ class TrialDesk:
             self._change_what_is_due()
             while self.verdict is None and (command := self._channel.receive(wait=False)) is not None:
                 self._obey(command)
-        if self.verdict is None and self._ask_at is not None and self.done >= self._ask_at:
+        if self.verdict is None and self._is_to_ask():
             self._ask()
         if self.verdict is None and self._pause_at is not None and self.done >= self._pause_at:
             self._stand_still("it has come as far as asked", self._pause_request)
@@ -169,6 +172,13 @@ class TrialDesk:
         return None if self.verdict is None else self.verdict[1]
 
     # ── what the worker asks ────────────────────────────────────────────────────────────────────
+
+    @property
+    def outcome(self) -> tuple[TrialState, str]:
+        """How the trial ends; one that may not go on beyond its last step has trained all of them."""
+        if self.verdict is None or (self._stopped_at_its_end and self._is_at_its_end):
+            return "completed", f"trained all {self.done} steps"
+        return self.verdict
 
     def save(self, kind: str, *, wait: bool = False, must: bool = False, request: str = "") -> bool:
         """Writes a checkpoint of this moment."""
@@ -208,8 +218,20 @@ class TrialDesk:
 
     # ── commands ────────────────────────────────────────────────────────────────────────────────
 
+    def _is_to_ask(self) -> bool:
+        """Whether a verdict is due here. At a rung it is where the objective was just scored, so never in between."""
+        if self._ask_at is not None and self.done >= self._ask_at:
+            return True
+        if self._rung is None or self._scored != self.done or self.done < self._rung:
+            return False
+        return not self._is_at_its_end
+
+    @property
+    def _is_at_its_end(self) -> bool:
+        return self.run.planned is not None and self.done >= self.run.planned
+
     def _ask(self) -> None:
-        self._ask_at, self._asking = None, True
+        self._ask_at, self._rung, self._asking = None, None, True
         self._channel.emit(Waiting(trial=self.order.trial, segment=self.segment, step=self.done))
         while self.verdict is None and self._asking:
             command = self._channel.receive(wait=True)
@@ -226,8 +248,9 @@ class TrialDesk:
             self._seen.add(request)
         match command:
             case Continue():
-                self._ask_at, self._asking = command.ask_at, False
+                self._ask_at, self._rung, self._asking = command.ask_at, command.rung, False
             case Stop():
+                self._stopped_at_its_end = self._asking and self._is_at_its_end
                 self.verdict = (command.state, command.why)
             case Save():
                 self._save_as_asked(command)

@@ -1,10 +1,11 @@
 """Knows which runs to let stand still and which to take up again, from their settings and their curves.
 
-At a rung a run is weighed against every run that stands still and against the settings that would be tried next: it
-goes on if it promises most, else it is paused, saved, and its worker is free. What promises most is what is expected to
-rise furthest above the best there is or is expected, at the end of training (`surrogate/`); so a run that starts slowly
-but may still cross stays in the race, and a good one that cannot get any better gives way. Every third time the run
-that is expected to end best goes on, whatever else might be learned. A run that is a copy of another is stopped.
+At its first score at a rung or beyond, a run is weighed against every run that stands still and against the settings
+that would be tried next: it goes on if it promises most, else it is paused, saved, and its worker is free. What
+promises most is what is expected to rise furthest above the best there is or is expected, at the end of training
+(`surrogate/`); so a run that starts slowly but may still cross stays in the race, and a good one that cannot get any
+better gives way. Every third time the run that is expected to end best goes on, whatever else might be learned. A run
+that is a copy of another is stopped.
 
 (Freeze and thaw: Swersky et al. 2014. A step of whichever run promises most: DyHPO, Wistuba et al. 2022.)
 """
@@ -48,6 +49,10 @@ class Search(Protocol):
 
     def know(self, study: StudyState, trial: Trial, state: TrialState) -> None:
         """Enters into the ledger how far a trial has come."""
+        ...
+
+    def affordable(self, study: StudyState, trials: list[int]) -> list[int]:
+        """Which of these trials may still come to their next score."""
         ...
 
 
@@ -173,7 +178,7 @@ class FreezeThaw:
     def _frozen(self, study: StudyState, but: int | None = None) -> list[int]:
         known = self._joined().ledger
         frozen = [trial.trial for trial in study.live.values() if trial.frozen and trial.trial != but]
-        return [trial for trial in frozen if known.of(trial).like is None]
+        return self._joined().affordable(study, [trial for trial in frozen if known.of(trial).like is None])
 
     def _horizon(self) -> int:
         search = self._joined()

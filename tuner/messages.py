@@ -33,10 +33,10 @@ class Change:
 class Order:
     """One segment to train, and those that follow it from the record.
 
-    `ask_at` is the step at which the worker waits for a verdict; `checkpoint` the folder to start from (`from_step`),
-    `sha256` what the record says of it;
-    `folder` where new ones go (None: none are written); `checkpoint_every_s` 0 saves at every step. `changes` are
-    adjustments to repeat; `extra_steps` is what the run was extended by.
+    The worker waits for a verdict at step `ask_at`, whatever was reported, and at the first score of the objective from
+    step `rung` on, unless training is over with it. `checkpoint` is the folder to start from (`from_step`), `sha256`
+    what the record says of it; `folder` where new ones go (None: none are written); `checkpoint_every_s` 0 saves at
+    every step. `changes` are adjustments to repeat; `extra_steps` is what the run was extended by.
     """
 
     trial: int
@@ -52,6 +52,7 @@ class Order:
     folder: Path | None = None
     checkpoint_every_s: float = 10.0
     ask_at: int | None = None
+    rung: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,10 +83,11 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Continue:
-    """The verdict of a decision point: train on, and ask again at `ask_at` (None: never)."""
+    """The verdict of a decision point: train on, and ask again at `ask_at` or `rung`, see `Order` (None: never)."""
 
     trial: int
     ask_at: int | None
+    rung: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

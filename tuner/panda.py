@@ -43,6 +43,10 @@ class Panda:
         """Nothing waits for a verdict."""
         return None
 
+    def allowance(self, study: StudyState, trial: Trial, step: int) -> int | None:  # noqa: ARG002 - a policy's word
+        """Nothing is rationed."""
+        return None
+
     def judge(self, study: StudyState, trial: Trial, step: int) -> Verdict:  # noqa: ARG002
         """On it goes."""
         return Verdict(action="continue", why="", ask_at=None)

@@ -84,7 +84,11 @@ class Policy(Protocol):
         ...
 
     def first_ask(self, trial: int, step: int) -> int | None:
-        """The step at which a trial that starts at `step` first waits for a verdict; None: never."""
+        """The step from which on a trial that starts at `step` waits for a verdict at its next score; None: never."""
+        ...
+
+    def allowance(self, study: StudyState, trial: Trial, step: int) -> int | None:
+        """The step at which a trial that starts at `step` has to ask whether it may train on; None: never."""
         ...
 
     def judge(self, study: StudyState, trial: Trial, step: int) -> Verdict:

@@ -127,6 +127,10 @@ class Repetition:
         """Nothing waits for a verdict."""
         return None
 
+    def allowance(self, study: StudyState, trial: Trial, step: int) -> int | None:  # noqa: ARG002
+        """Nothing is rationed."""
+        return None
+
     def judge(self, study: StudyState, trial: Trial, step: int) -> Verdict:  # noqa: ARG002
         """On it goes."""
         return Verdict(action="continue", why="a repeat is trained to its end", ask_at=None)

@@ -25,14 +25,16 @@ _Mark = Callable[[StudyState, Curve, int], float | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What a trial that waits at a decision point is told; `ask_at` is the next step at which to ask (None: never).
+    """What a trial that waits at a decision point is told.
 
-    `opened` is a round that begins with it, if one does.
+    It asks again at the first score from step `ask_at` on, and at step `limit` whatever was scored (None: never); told
+    to wait, it is answered later. `opened` is a round that begins with it, if one does.
     """
 
-    action: Literal["continue", "pause", "prune", "stop"]
+    action: Literal["continue", "pause", "prune", "stop", "wait"]
     why: str
     ask_at: int | None
+    limit: int | None = None
     opened: RoundPlan | None = None
 
 
@@ -51,11 +53,11 @@ class StoppingRule(Protocol):
     name: str
 
     def first_ask(self, after: int = 0) -> int | None:
-        """The first step beyond `after` at which to ask; None: never."""
+        """The first step beyond `after` from which on to ask, at the next score; None: never."""
         ...
 
     def judge(self, study: StudyState, trial: Trial, step: int) -> Verdict:
-        """Whether `trial`, which has reached `step`, goes on."""
+        """Whether `trial`, which has been scored at `step`, goes on."""
         ...
 
 
@@ -76,6 +78,7 @@ class Off:
 class _RungRule:
     """Compares trials at rungs. Scores are signed here: higher is better, and one that is not finite is worst of all.
 
+    A trial has reached a rung with its first score there or beyond; between two scores nothing is known of it.
     Only search trials are compared with; a confirmation of the winner would raise the bar five times over.
     """
 
@@ -110,7 +113,7 @@ class _RungRule:
         raise NotImplementedError
 
     def _own(self, study: StudyState, curve: Curve, rung: int) -> float | None:
-        """What the trial in question is judged by; None where it has no score by then."""
+        """What the trial in question is judged by; None where it has not been scored from there on."""
         raise NotImplementedError
 
     def _mark(self, study: StudyState, curve: Curve, rung: int) -> float | None:
@@ -236,8 +239,8 @@ class Asha(_RungRule):
         return rung * self.reduction
 
     def _own(self, study: StudyState, curve: Curve, rung: int) -> float | None:
-        score = curve.at(rung)
-        return None if score is None else _worth(study, score)
+        place = curve.place(rung)
+        return _worth(study, curve.scores[place]) if place < len(curve) else None
 
     _mark = _own
 
@@ -279,7 +282,7 @@ class Median(_RungRule):
 
     def _mark(self, study: StudyState, curve: Curve, rung: int) -> float | None:
         scores = _scores_to(curve, rung)
-        return _worth(study, sum(scores) / len(scores)) if len(scores) else None
+        return _worth(study, sum(scores) / len(scores)) if scores else None
 
     def _compare(self, study: StudyState, own: float, others: list[float]) -> tuple[bool, str]:
         if len(others) < self.min_trials:
@@ -337,8 +340,10 @@ def _take_out(marks: list[float], mark: float) -> None:
     del marks[bisect.bisect_left(marks, mark)]
 
 
-def _scores_to(curve: Curve, step: int) -> array[float]:
-    return curve.scores[: bisect.bisect_right(curve.steps, step)]
+def _scores_to(curve: Curve, rung: int) -> array[float]:
+    """All up to the one that reached the rung; none where none has."""
+    place = curve.place(rung)
+    return curve.scores[: place + 1] if place < len(curve) else curve.scores[:0]
 
 
 def _ordinal(number: int) -> str:

@@ -71,6 +71,10 @@ class Curve:
         place = bisect.bisect_right(self.steps, step)
         return self.scores[place - 1] if place else None
 
+    def place(self, step: int) -> int:
+        """Where the first score at `step` or beyond stands; the length where there is none."""
+        return bisect.bisect_left(self.steps, step)
+
     def best(self, goal: Goal) -> tuple[int, float] | None:
         """The best (step, score), the earliest where several tie; NaN never wins."""
         pick: tuple[int, float] | None = None

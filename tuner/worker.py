@@ -102,7 +102,7 @@ def train(function: TrainingFunction, order: Order, job: Job, channel: Channel) 
             run = desk.start_again()
             _take_result(run, function(run), job.objective)
         desk.finish()
-        state, why = desk.verdict or ("completed", f"trained all {desk.done} steps")
+        state, why = desk.outcome
     except BaseException as raised:  # a user's SystemExit must not take the worker along
         failure = _explained(raised, desk.run)
         state, why = "failed", _first_line(failure)
