@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuner import records as rec
-from tuner.caviar import PROGRAMMING_ERRORS, Caviar, Limits, StepBudget, outcome
+from tuner.budget import StepBudget
+from tuner.caviar import PROGRAMMING_ERRORS, Caviar, Limits, outcome
 from tuner.errors import TunerError
 from tuner.policy import Draft
 from tuner.proposals import Outcome, Proposal, RoundPlan

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from tuner.cadence import Cadence
+from tuner.budget import Shares, is_over
 from tuner.copies import Copies
 from tuner.freezing import Thawing
 from tuner.policy import Draft
@@ -40,46 +40,6 @@ class Limits:
     losses: int = 3
 
 
-class StepBudget:
-    """Total training steps over all trials, granted in portions so that it is never exceeded."""
-
-    def __init__(self, total: int, parallel: int) -> None:
-        self._parallel = max(1, parallel)
-        self._granted: dict[int, int] = {}
-        self.total = total
-        self.left = total
-        """Steps not granted yet."""
-
-    @property
-    def portion(self) -> int:
-        """How many steps to grant at a time, so that all workers keep busy to the end; at least 1."""
-        return max(1, self.left // (2 * self._parallel))
-
-    def note(self, trial: int, step: int) -> None:
-        """A trial has `step` steps, and no more: what it was granted beyond returns."""
-        self.left += self._granted.get(trial, 0) - step
-        self._granted[trial] = step
-
-    def held(self, trial: int, step: int) -> int:
-        """How far a trial that stands at `step` may train."""
-        if trial not in self._granted:
-            self.note(trial, step)
-        return self._granted[trial]
-
-    def grant(self, trial: int, step: int, up_to: int | None) -> int | None:
-        """The step up to which a trial that stands at `step` may train now: `up_to`, or a portion where that is None.
-
-        None when so much is not left.
-        """
-        held = self.held(trial, step)
-        more = min(self.left, self.portion) if up_to is None else up_to - held
-        if more > self.left or (more <= 0 and held <= step):
-            return None
-        if more > 0:
-            self.note(trial, held + more)
-        return self._granted[trial]
-
-
 class Caviar:
     """Many models in parallel: samples, stops or pauses those that fall behind, keeps count.
 
@@ -108,9 +68,7 @@ class Caviar:
         self._learns = proposer.adaptive or self._thawing is not None
         if self._thawing is not None:
             self._thawing.join(self)
-        self._budget = None if limits.budget_steps is None else StepBudget(limits.budget_steps, parallel)
-        self._cadence = Cadence()
-        self._kept_waiting: set[int] = set()
+        self._budget = None if limits.budget_steps is None else Shares(limits.budget_steps, parallel)
         self._rule_asks: dict[int, int | None] = {}
         self._rounds: list[RoundPlan] = []
         self._opened: RoundPlan | None = None
@@ -157,8 +115,7 @@ class Caviar:
                 self._look_for_copies(study, trial, self._as_last_weighed(study, trial)[1])
         for trial in trials:
             if self._budget is not None:
-                self._budget.note(trial.trial, trial.steps)
-                self._cadence.look(study, trial)
+                self._budget.note(study, trial)
             if self._learns:
                 self.know(study, trial, *self._as_last_weighed(study, trial))
 
@@ -201,10 +158,7 @@ class Caviar:
         """The step at which a trial that starts at `step` has to ask for more steps; None: never."""
         if self._budget is None:
             return None
-        if not self._cadence.knows(study):
-            return self._budget.held(trial.trial, step)  # it asks once its function has said how long it trains
-        granted = self._grant(self._budget, study, trial, step)
-        return step if granted is None else granted  # where nothing is left it asks before its first step
+        return self._budget.at_first(study, trial, step, self._rule_asks.get(trial.trial))
 
     def spent(self, study: StudyState) -> str | None:
         """Why no further trial starts, or None."""
@@ -212,43 +166,34 @@ class Caviar:
             return "every point of the grid has been tried"
         if self.limits.trials is not None and len(study.trials) - study.repeating >= self.limits.trials:
             return f"all {self.limits.trials} trials were tried"
-        if self._budget is None:
+        return None if self._budget is None else self._budget.spent(study)
+
+    def parting(self, study: StudyState) -> str | None:
+        """How many trials were given up before they had a score, which says nothing of their settings."""
+        searched = study.searched()
+        unscored = [trial for trial in searched if trial.best_score is None and trial.state in ("paused", "stopped")]
+        if not unscored:
             return None
-        left, due = self._budget.left, self._cadence.due(study, None)
-        if left <= 0:
-            return f"the budget of {self.limits.budget_steps} steps is spent"
-        if due is not None and due > left:
-            return f"the budget of {self.limits.budget_steps} steps is spent: {left} steps more reach no score"
-        return None
+        never = sum(not trial.steps for trial in unscored)
+        which = f"{never} of them before their first step" if never else "nothing is known of their settings"
+        return f"{len(unscored)} of {len(searched)} trials ended without a score of {study.objective!r}, {which}"
 
     # ── what to answer ──────────────────────────────────────────────────────────────────────────
 
     def judge(self, study: StudyState, trial: Trial, step: int) -> Verdict:
         """What a trial that waits at `step` is told. Only where it was just scored is it judged."""
-        ask = self._rule_asks.get(trial.trial)
+        ask, budget = self._rule_asks.get(trial.trial), self._budget
         verdict = Verdict(action="continue", why="", ask_at=ask)
-        if self._budget is not None:
-            self._cadence.look(study, trial)
-        if ask is not None and step >= ask and self._is_scored(study, trial, step):
+        if ask is not None and step >= ask and _is_scored(study, trial, step):
             if self._learns and self._thawing is None:
                 self.know(study, trial, "running")
             verdict = replace(self._stopping.judge(study, trial, step), opened=self._take_opened())
-            if verdict.action == "pause" and self._budget is not None:
-                self._budget.note(trial.trial, step)
+            if verdict.action == "pause" and budget is not None:
+                budget.note(study, trial, step)
             if verdict.action != "continue":
                 return verdict
             self._rule_asks[trial.trial] = verdict.ask_at
-        if self._budget is None:
-            return verdict
-        self._kept_waiting.discard(trial.trial)
-        granted = self._grant(self._budget, study, trial, step)
-        if granted is not None:
-            return replace(verdict, limit=granted)
-        if not _is_over(trial, step) and self._steps_may_return(self._budget, study, trial):
-            self._kept_waiting.add(trial.trial)
-            return replace(verdict, action="wait", why="others may leave it some of their steps")
-        why = f"the budget of {self.limits.budget_steps} steps is spent"
-        return Verdict(action="stop", why=why, ask_at=None, opened=verdict.opened)
+        return verdict if budget is None else budget.allowed(study, trial, step, verdict)
 
     def planned(self, trial: Trial) -> str | None:
         """Remarks once where no trial can be paused."""
@@ -266,9 +211,7 @@ class Caviar:
         if self._learns:
             self.know(study, trial, trial.state)
         if self._budget is not None:
-            self._budget.note(trial.trial, trial.steps)
-            self._kept_waiting.discard(trial.trial)
-            self._cadence.look(study, trial)
+            self._budget.note(study, trial)
 
     def may_retry(self, error: Sequence[str], tries: int) -> bool:
         """Whether a trial that failed with an exception of these classes for the `tries`-th time is tried again."""
@@ -343,56 +286,9 @@ class Caviar:
         budget = self._budget
         if budget is None or budget.left >= self.ledger.horizon:
             return trials
-        steps = {number: study.trials[number].steps for number in trials}
-        due = {number: self._cadence.due(study, study.trials[number], steps[number]) for number in trials}
-        return [number for number in trials if (due[number] or 0) - steps[number] <= budget.left]
-
-    # ── the budget ──────────────────────────────────────────────────────────────────────────────
-
-    def _grant(self, budget: StepBudget, study: StudyState, trial: Trial, step: int) -> int | None:
-        """The step up to which a trial may train now, a score if it can be; None where that is too much.
-
-        Steps that lead to no score are of no use to anybody.
-        """
-        if not self._cadence.knows(study):
-            for other in study.live.values():
-                self._cadence.look(study, other)
-        if not self._cadence.knows(study):
-            return self._grant_unscored(budget, study, trial, step)
-        number, rung = trial.trial, self._rule_asks.get(trial.trial)
-        due = self._cadence.due(study, trial, step)
-        if due is None or _is_over(trial, step):  # it is overdue, or goes on beyond what it said: who knows
-            return budget.grant(number, step, None)
-        goal = self._cadence.due(study, trial, step, budget.held(number, step) + budget.portion) or due
-        if rung is not None:
-            goal = min(goal, self._cadence.due(study, trial, step, rung) or due)
-        end = trial.planned or goal
-        return budget.grant(number, step, min(goal, end)) or budget.grant(number, step, min(due, end))
-
-    def _grant_unscored(self, budget: StepBudget, study: StudyState, trial: Trial, step: int) -> int | None:
-        """The same while nobody knows when scores come: to the end, where that is known, else one after the other."""
-        if trial.planned is not None and not _is_over(trial, step):
-            whole = budget.grant(trial.trial, step, trial.planned)
-            if whole is not None:
-                return whole
-        if 2 * budget.left < budget.total and self._steps_may_return(budget, study, trial):
-            return None
-        return budget.grant(trial.trial, step, None)
-
-    def _steps_may_return(self, budget: StepBudget, study: StudyState, trial: Trial) -> bool:
-        """Whether another trial that trains holds steps, which it may not need."""
-        return any(
-            other.state == "running" and other.trial not in self._kept_waiting and other is not trial
-            and not other.repeats and budget.held(other.trial, other.steps) > other.steps
-            for other in study.live.values()
-        )  # fmt: skip
+        return [number for number in trials if budget.affords(study, study.trials[number])]
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────
-
-    def _is_scored(self, study: StudyState, trial: Trial, step: int) -> bool:
-        """Whether the objective was reported at this very step, and training goes on beyond it."""
-        curve = study.curve(trial)
-        return not _is_over(trial, step) and len(curve) > 0 and curve.steps[-1] == step
 
     def _look_for_copies(self, study: StudyState, trial: Trial, up_to: int | None) -> None:
         """Takes in a trial's curve up to a step; two that are whole tell whether copies stay copies."""
@@ -480,9 +376,10 @@ def outcome(
     )  # fmt: skip
 
 
-def _is_over(trial: Trial, step: int) -> bool:
-    """Whether the trial has trained as long as its function meant to."""
-    return trial.planned is not None and step >= trial.planned
+def _is_scored(study: StudyState, trial: Trial, step: int) -> bool:
+    """Whether the objective was reported at this very step, and training goes on beyond it."""
+    curve = study.curve(trial)
+    return not is_over(trial, step) and len(curve) > 0 and curve.steps[-1] == step
 
 
 def plan(each: Round) -> RoundPlan:

@@ -159,6 +159,8 @@ class Coordinator:
             while (finished := self._finished()) is None:
                 self._turn(self.executor.poll(0.0 if self._outgoing or self._orders else self.steering.attention_s))
             self._part()
+            if not self._ending_keeps and (remark := self.policy.parting(self.study)) is not None:
+                self.warn(f"{finished}: {remark}", None, None)
             self._turn([])
             self.store.left_clean = not self.crew.busy()
             self._show(last=True)

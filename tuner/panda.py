@@ -39,6 +39,10 @@ class Panda:
             return None
         return f"the run is over: {study.trials[0].state}, {study.trials[0].why}"
 
+    def parting(self, study: StudyState) -> str | None:  # noqa: ARG002 - a policy's word
+        """Nothing is remarked."""
+        return None
+
     def first_ask(self, trial: int, step: int) -> int | None:  # noqa: ARG002 - a policy's word
         """Nothing waits for a verdict."""
         return None

@@ -83,6 +83,10 @@ class Policy(Protocol):
         """Why no further trial starts, or None."""
         ...
 
+    def parting(self, study: StudyState) -> str | None:
+        """What to remark once nothing more is trained, or None."""
+        ...
+
     def first_ask(self, trial: int, step: int) -> int | None:
         """The step from which on a trial that starts at `step` waits for a verdict at its next score; None: never."""
         ...

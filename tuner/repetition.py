@@ -123,6 +123,10 @@ class Repetition:
         """However long it means to train."""
         return None
 
+    def parting(self, study: StudyState) -> str | None:  # noqa: ARG002
+        """Nothing is remarked."""
+        return None
+
     def first_ask(self, trial: int, step: int) -> int | None:  # noqa: ARG002
         """Nothing waits for a verdict."""
         return None
