@@ -6,6 +6,7 @@ import json
 import math
 import pickle
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -259,68 +260,76 @@ def test_a_condition_may_hold_on_a_number() -> None:
     assert space.check({"layers": 2}) == {"layers": 2}
 
 
-BAD_SPACES: list[tuple[dict[str, Any], str]] = [
-    ({}, "a space needs a parameter, got none. Try Space("),
+BAD_SPACES: list[tuple[Callable[[], dict[str, Any]], str]] = [
+    (dict, "a space needs a parameter, got none. Try Space("),
     (
-        {"learning_rate": log(0, 1)},
-        'learning_rate: low must be above 0 on a log scale, got low=0. Try low=1e-6, or scale="linear".',
+        lambda: {"learning_rate": log(0, 1)},
+        'low must be above 0 on a log scale, got low=0. Try low=1e-6, or scale="linear".',
     ),
-    ({"x": log(-2, -1)}, 'x: low must be above 0 on a log scale, got low=-2. Try scale="linear".'),
-    ({"n": integer(0, 8, scale="log")}, "n: low must be above 0 on a log scale, got low=0. Try low=1,"),
-    ({"beta": log_one_minus(0.9, 1)}, "beta: high must be below 1, as 1-high is put on a log scale, got high=1. Try"),
-    ({"beta": log_one_minus(-0.1, 0.9)}, "beta: low must be at least 0 on a 1-β scale, got low=-0.1. Try low=0"),
-    ({"x": linear(2, 1)}, "x: low must be below high, got low=2.0, high=1.0. Try low=1.0, high=2.0."),
-    ({"x": linear(1, 1)}, "x: low and high are both 1.0, so there is nothing to search. Try choice(1.0)"),
-    ({"x": linear(0, math.inf)}, "x: high must be finite, got high=inf. Try the highest value worth training."),
-    ({"x": linear(math.nan, 1)}, "x: low must be finite, got low=nan. Try the lowest value worth training."),
-    ({"x": linear(False, True)}, "x: low must be a number, got low=False."),
-    ({"x": log("1e-4", 1)}, "x: low must be a number, got low='1e-4'."),  # type: ignore[arg-type]
-    ({"x": linear(-1e308, 1e308)}, "x: low=-1e+308 and high=1e+308 are too far apart"),
-    ({"x": log(1e300, math.nextafter(1e300, math.inf))}, "are too near to place values between"),
-    ({"n": integer(1.5, 8)}, "n: low must be a whole number, got low=1.5. Try low=2"),  # type: ignore[arg-type]
-    ({"n": integer(0, 2**60)}, "n: high must lie within ±2**40, got high=1152921504606846976. Try log"),
-    ({"n": integer(1, 9, scale="log_one_minus")}, "n: a whole number is never between 0 and 1"),  # type: ignore[arg-type]
-    ({"x": Parameter(low=0, high=1, scale="logg")}, "x: scale='logg' is unknown. Did you mean log?"),  # type: ignore[arg-type]
-    ({"x": linear(0, 1, changes="often")}, 'x: changes must be "live" or "never"'),  # type: ignore[arg-type]
-    ({"x": linear(0, 1, priority="last")}, 'x: priority must be "first"'),  # type: ignore[arg-type]
-    ({"x": linear(0, 1, when="adam")}, "x: when must be a mapping, got when='adam'"),  # type: ignore[arg-type]
-    ({"x": choice()}, 'x: choice has no options, got (). Try choice("relu", "tanh").'),
-    ({"x": choice("a", "b", "a")}, "x: options must differ, got 'a' twice. Leave one out."),
-    ({"x": choice(1, True)}, "x: options must differ"),
-    ({"x": choice(max)}, "x: options are texts, numbers, true, false or None, so that they can be recorded, got <bu"),
-    ({"x": choice(math.nan)}, "x: options must be finite, got nan."),
+    (lambda: {"x": log(-2, -1)}, 'low must be above 0 on a log scale, got low=-2. Try scale="linear".'),
+    (lambda: {"n": integer(0, 8, scale="log")}, "low must be above 0 on a log scale, got low=0. Try low=1,"),
+    (lambda: {"beta": log_one_minus(0.9, 1)}, "high must be below 1, as 1-high is put on a log scale, got high=1. Try"),
+    (lambda: {"beta": log_one_minus(-0.1, 0.9)}, "low must be at least 0 on a 1-β scale, got low=-0.1. Try low=0"),
+    (lambda: {"x": linear(2, 1)}, "low must be below high, got low=2.0, high=1.0. Try low=1.0, high=2.0."),
+    (lambda: {"x": linear(1, 1)}, "low and high are both 1.0, so there is nothing to search. Try choice(1.0)"),
+    (lambda: {"x": linear(0, math.inf)}, "high must be finite, got high=inf. Try the highest value worth training."),
+    (lambda: {"x": linear(math.nan, 1)}, "low must be finite, got low=nan. Try the lowest value worth training."),
+    (lambda: {"x": linear(False, True)}, "low must be a number, got low=False."),
+    (lambda: {"x": log("1e-4", 1)}, "low must be a number, got low='1e-4'."),  # type: ignore[arg-type]
+    (lambda: {"x": linear(-1e308, 1e308)}, "low=-1e+308 and high=1e+308 are too far apart"),
+    (lambda: {"x": log(1e300, math.nextafter(1e300, math.inf))}, "are too near to place values between"),
+    (lambda: {"n": integer(1.5, 8)}, "low must be a whole number, got low=1.5. Try low=2"),  # type: ignore[arg-type]
+    (lambda: {"n": integer(0, 2**60)}, "high must lie within ±2**40, got high=1152921504606846976. Try log"),
+    (lambda: {"n": integer(1, 9, scale="log_one_minus")}, "a whole number is never between 0 and 1"),  # type: ignore[arg-type]
+    (lambda: {"x": Parameter(low=0, high=1, scale="logg")}, "x: scale='logg' is unknown. Did you mean log?"),  # type: ignore[arg-type]
+    (lambda: {"x": linear(0, 1, changes="often")}, 'changes must be "live" or "never"'),  # type: ignore[arg-type]
+    (lambda: {"x": linear(0, 1, priority="last")}, 'priority must be "first"'),  # type: ignore[arg-type]
+    (lambda: {"x": linear(0, 1, when="adam")}, "when must be a mapping, got when='adam'"),  # type: ignore[arg-type]
+    (lambda: {"x": choice()}, 'choice has no options, got (). Try choice("relu", "tanh").'),
+    (lambda: {"x": choice("a", "b", "a")}, "options must differ, got 'a' twice. Leave one out."),
+    (lambda: {"x": choice(1, True)}, "options must differ"),
     (
-        {"x": [32, 64]},
+        lambda: {"x": choice(max)},
+        "options are texts, numbers, true, false or None, so that they can be recorded, got <bu",
+    ),
+    (lambda: {"x": choice(math.nan)}, "options must be finite, got nan."),
+    (
+        lambda: {"x": [32, 64]},
         "x: a parameter is made with linear, log, log_one_minus, integer or choice, got [32, 64]. Try ch",
     ),
-    ({"x-y": linear(0, 1)}, "'x-y' cannot name a parameter"),
-    ({"_x": linear(0, 1)}, "'_x' cannot name a parameter"),
-    ({"lambda": linear(0, 1)}, "'lambda' cannot name a parameter"),
+    (lambda: {"x-y": linear(0, 1)}, "'x-y' cannot name a parameter"),
+    (lambda: {"_x": linear(0, 1)}, "'_x' cannot name a parameter"),
+    (lambda: {"lambda": linear(0, 1)}, "'lambda' cannot name a parameter"),
     (
-        {"optimizer": choice("sgd", "adam"), "x": linear(0, 1, when={"optimiser": "adam"})},
+        lambda: {"optimizer": choice("sgd", "adam"), "x": linear(0, 1, when={"optimiser": "adam"})},
         "x: when speaks of optimiser, which is not in the space. Did you mean optimizer?",
     ),
     (
-        {"optimizer": choice("sgd", "adam"), "x": linear(0, 1, when={"optimizer": "adamw"})},
+        lambda: {"optimizer": choice("sgd", "adam"), "x": linear(0, 1, when={"optimizer": "adamw"})},
         "x: when can never hold: optimizer: must be one of 'sgd', 'adam', got 'adamw'.",
     ),
-    ({"n": integer(1, 3), "x": linear(0, 1, when={"n": 4})}, "x: when can never hold: n: must lie from 1 to 3, got 4."),
-    ({"n": integer(1, 3), "x": linear(0, 1, when={"n": ()})}, "x: when n has no value to hold."),
-    ({"x": choice(1, 2, when={"x": 1})}, "x: when runs in a circle: x → x."),
-    ({"x": choice(1, 2, when={"y": 1}), "y": choice(1, 2, when={"x": 1})}, "when runs in a circle: x → y → x."),
+    (
+        lambda: {"n": integer(1, 3), "x": linear(0, 1, when={"n": 4})},
+        "x: when can never hold: n: must lie from 1 to 3, got 4.",
+    ),
+    (lambda: {"n": integer(1, 3), "x": linear(0, 1, when={"n": ()})}, "when n has no value to hold."),
+    (lambda: {"x": choice(1, 2, when={"x": 1})}, "x: when runs in a circle: x → x."),
+    (lambda: {"x": choice(1, 2, when={"y": 1}), "y": choice(1, 2, when={"x": 1})}, "when runs in a circle: x → y → x."),
 ]
 
 
 @pytest.mark.parametrize(("parameters", "sentence"), BAD_SPACES, ids=[sentence[:40] for _, sentence in BAD_SPACES])
-def test_a_space_that_cannot_be_searched_is_refused_in_a_sentence(parameters: dict[str, Any], sentence: str) -> None:
+def test_a_space_that_cannot_be_searched_is_refused_in_a_sentence(
+    parameters: Callable[[], dict[str, Any]], sentence: str
+) -> None:
     with pytest.raises(SpaceError) as refused:
-        Space(**parameters)
+        Space(**parameters())
     assert sentence in str(refused.value)
 
 
 def test_a_bad_range_is_refused_without_a_space_too() -> None:
     with pytest.raises(SpaceError, match=r"^low must be above 0"):
-        log(0, 1).from_unit(0.5)
+        Parameter(low=0, high=1, scale="log").from_unit(0.5)
 
 
 def test_the_description_of_a_space_goes_through_json_and_is_its_identity() -> None:

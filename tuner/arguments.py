@@ -19,12 +19,12 @@ import inspect
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, TypeAlias, TypeVar
 
 from tuner.errors import SettingsError, TunerError, did_you_mean, kind_of, shown
-from tuner.plain import COUNTABLE, LONGEST_TEXT, clean, counted, is_flag, real, whole
+from tuner.plain import COUNTABLE, LONGEST_TEXT, clean, counted, is_flag, real, whole, writable
 
 Check: TypeAlias = Callable[[str, Any], Any]
 P = ParamSpec("P")
@@ -76,7 +76,8 @@ def checked(error: type[TunerError] = SettingsError, /, **checks: Check) -> Call
             try:
                 bound = signature.bind(*args, **kwargs)
             except TypeError:
-                raise error(_misused(function.__name__, signature, args, kwargs)) from None
+                name = function.__name__ if function.__name__ != "__init__" else function.__qualname__.split(".")[0]
+                raise error(_misused(name, signature, args, kwargs)) from None
             given = bound.arguments
             for word, check in checks.items():
                 if word in given:
@@ -94,10 +95,7 @@ def _misused(name: str, signature: inspect.Signature, args: tuple[Any, ...], kwa
     by_name = [word for word, each in known.items() if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
     for word in kwargs:
         if word not in by_name:
-            meant = _MEANT.get(f"{name}.{word}") or _MEANT.get(word, "")
-            if f"{name}.{word}" in _MEANT or meant.partition("=")[0] in by_name:
-                return f"{name} takes no {word}. Write {meant}."
-            return f"{name} takes no {word}. {did_you_mean(word, by_name)}"
+            return unknown(name, word, by_name)
     places = [word for word, each in known.items() if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
     given = len(args) - (len(signature.parameters) - len(known))
     if given > len(places):
@@ -114,6 +112,15 @@ def _misused(name: str, signature: inspect.Signature, args: tuple[Any, ...], kwa
         and word not in kwargs and word not in places[:max(0, given)]
     ]  # fmt: skip
     return f"{name} needs {' and '.join(missing) or 'other arguments'}: {name}{_usage(signature)}."
+
+
+def unknown(name: str, word: str, known: Iterable[str]) -> str:
+    """That a call takes no argument of that name, and what is probably meant."""
+    known = tuple(known)
+    meant = _MEANT.get(f"{name}.{word}") or _MEANT.get(word, "")
+    if f"{name}.{word}" in _MEANT or meant.partition("=")[0] in known:
+        return f"{name} takes no {shown(word)[1:-1]}. Write {meant}."
+    return f"{name} takes no {shown(word)[1:-1]}. {did_you_mean(word, known)}"
 
 
 def _usage(signature: inspect.Signature) -> str:
@@ -227,7 +234,7 @@ def plain_value(word: str, given: Any, depth: int = _DEEPEST) -> Any:
     if given is None or kind is bool:
         return given
     if isinstance(given, str):
-        if clean(given) != given:
+        if not writable(given):
             refuse(word, f"a text of at most {LONGEST_TEXT:,} characters that can be written down", given)
         return str.__str__(given)
     if is_flag(given):

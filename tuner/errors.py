@@ -81,7 +81,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     'Did you mean learning_rate?'
     """
     names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1)
+    close = difflib.get_close_matches(str(word)[:200], names, n=1)
     if close:
         return f"Did you mean {close[0]}?"
     return f"Known: {', '.join(names)}." if names else "There are none."

@@ -21,6 +21,7 @@ _DEEPEST = 32
 _LEAST, _MOST = -(2**63), 2**63 - 1
 # Halves of pairs stand for bytes that are no UTF-8 (PEP 383); NUL ends a text for whatever is written in C.
 _NO_CHARACTER = re.compile("[\x00\ud800-\udfff]")
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 def clean(text: object, most: int = LONGEST_TEXT) -> str:
@@ -36,6 +37,11 @@ def clean(text: object, most: int = LONGEST_TEXT) -> str:
     return plain if plain.isascii() and "\x00" not in plain else _NO_CHARACTER.sub("�", plain)
 
 
+def writable(text: str) -> bool:
+    """Whether JSON gives a text back as it is, in any file."""
+    return len(text) <= LONGEST_TEXT and (text.isascii() or _HALF.search(text) is None)
+
+
 def bounded(number: Any) -> Any:
     """A whole number as 64 bits hold it; None stays."""
     return number if number is None or _LEAST <= number <= _MOST else _LEAST if number < 0 else _MOST
@@ -46,12 +52,12 @@ def tidy(value: Any, depth: int = _DEEPEST) -> Any:
     kind = type(value)
     if kind is float or kind is int or value is None or kind is bool:
         return value
-    if isinstance(value, str):
-        return clean(value)
+    if isinstance(value, str):  # JSON has a way to write NUL
+        return str.__str__(value) if writable(value) else clean(value)
     if depth == 0:
         return "…"
     if isinstance(value, Mapping):
-        return {clean(name) if isinstance(name, str) else name: tidy(each, depth - 1) for name, each in value.items()}
+        return {tidy(name) if isinstance(name, str) else name: tidy(each, depth - 1) for name, each in value.items()}
     if isinstance(value, list | tuple):
         return [tidy(each, depth - 1) for each in value]
     return value

@@ -19,9 +19,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Never, TypedDict, TypeVar, Unpack
 
-from tuner.errors import SettingsError, SpaceError, did_you_mean
+from tuner.arguments import checked, plain_value, unknown
+from tuner.errors import SettingsError, SpaceError, did_you_mean, shown
+from tuner.plain import clean, real, writable
 
 if TYPE_CHECKING:
     from typing import Self
@@ -52,6 +54,7 @@ _SCALES: dict[str, tuple[Callable[[float], float], Callable[[float], float]]] = 
 }
 # Beyond this the cells of neighbouring whole numbers are finer than the unit interval's floats can tell apart.
 _LARGEST_INTEGER = 2**40
+_MOST_BITS = 1000  # Python writes no whole number of more than 4300 digits
 
 
 class Declared(TypedDict, total=False):
@@ -88,13 +91,13 @@ class Dimension:
     def problem(self) -> str | None:
         """Why this cannot be searched, and what to write in its place; None when it can."""
         if self.changes not in ("live", "never"):
-            return f'changes must be "live" or "never", got changes={self.changes!r}.'
+            return f'changes must be "live" or "never", got changes={shown(self.changes)}.'
         if self.priority not in (None, "first", "second", "third"):
-            return f'priority must be "first", "second" or "third", got priority={self.priority!r}.'
+            return f'priority must be "first", "second" or "third", got priority={shown(self.priority)}.'
         if not isinstance(self.when, Mapping):
-            return f'when must be a mapping, got when={self.when!r}. Try when={{"optimizer": "adam"}}.'
+            return f'when must be a mapping, got when={shown(self.when)}. Try when={{"optimizer": "adam"}}.'
         if self.why is not None and not isinstance(self.why, str):
-            return f"why must be a text, got why={self.why!r}."
+            return f"why must be a text, got why={shown(self.why)}."
         return next((f"when {name} has no value to hold. Name one." for name, v in self.when.items() if not v), None)
 
     def to_unit(self, value: Any) -> float:
@@ -113,6 +116,9 @@ class Dimension:
         """What decides what is searched, as JSON can hold it."""
         when = {name: list(values) for name, values in (self.when or {}).items()}
         return {"changes": self.changes, **({"when": when} if when else {})}
+
+    def _nowhere(self, u: object) -> SettingsError:
+        return self._refuse(f"has no place in the unit interval, got {shown(u)}. Give a number from 0 to 1.")
 
     def _refuse(self, reason: str) -> SettingsError:
         return SettingsError(f"{self.name}: {reason}" if self.name else reason)
@@ -171,7 +177,11 @@ class Parameter(Dimension):
         beyond an end gives that end.
         """
         _, unbend, start, span = self._line
-        if not 0.0 < u < 1.0:
+        try:
+            inside = 0.0 < u < 1.0
+        except TypeError:
+            raise self._nowhere(u) from None
+        if not inside:
             return self._end(u)
         value = unbend(start + span * u)
         if self.type == "integer":
@@ -179,22 +189,22 @@ class Parameter(Dimension):
         return min(max(value, self.low), self.high)
 
     def _end(self, u: float) -> float:
-        if math.isnan(u):
-            raise self._refuse("has no place in the unit interval, got nan. Give a number from 0 to 1.")
+        if u != u:
+            raise self._nowhere(u)
         return self.low if u <= 0 else self.high
 
     def check(self, value: Any) -> Any:
         """The value as int or float, or a `SettingsError`: not a number, not whole, outside the range."""
         number = _number(value, self.type)
         if number is None:
-            raise self._refuse(f"must be a number from {self.low:g} to {self.high:g}, got {value!r}.")
+            raise self._refuse(f"must be a number from {self.low:g} to {self.high:g}, got {shown(value)}.")
         if not self.low <= number <= self.high:
             raise self._refuse(
-                f"must lie from {self.low:g} to {self.high:g}, got {number!r}. "
+                f"must lie from {self.low:g} to {self.high:g}, got {shown(number)}. "
                 "Choose a value in that range, or widen the space."
             )
         if self.type == "integer" and not isinstance(number, int):
-            raise self._refuse(f"must be a whole number, got {number!r}. Try {round(number)}.")
+            raise self._refuse(f"must be a whole number, got {shown(number)}. Try {round(number)}.")
         return number
 
     def to_dict(self) -> dict[str, Any]:
@@ -211,7 +221,7 @@ class Choice(Dimension):
     changes: Changes = "never"
 
     def __post_init__(self) -> None:
-        """Takes numbers out of their numpy boxes, so that the options can be recorded."""
+        """Takes values out of what NumPy or an enumeration wraps them in, so that a resumed trial is given the same."""
         super().__post_init__()
         if isinstance(self.options, list | tuple):
             object.__setattr__(self, "options", tuple(_unboxed(option) for option in self.options))
@@ -221,18 +231,25 @@ class Choice(Dimension):
 
     def problem(self) -> str | None:
         """Why these options cannot be searched, and what to write in their place; None when they can."""
+        if isinstance(self.options, tuple) and len(self.options) == 1 and isinstance(self.options[0], list | tuple):
+            inside = ", ".join(map(shown, self.options[0][:9]))
+            return f"the options of a choice stand in a row, without brackets. Try choice({inside})."
         if not isinstance(self.options, tuple) or not self.options:
-            return f'choice has no options, got {self.options!r}. Try choice("relu", "tanh").'
+            return f'choice has no options, got {shown(self.options)}. Try choice("relu", "tanh").'
         for index, option in enumerate(self.options):
             if not isinstance(option, str | int | float | None):
                 return (
-                    f"options are texts, numbers, true, false or None, so that they can be recorded, got {option!r}. "
-                    "Try a name, and look the rest up in the training function."
+                    "options are texts, numbers, true, false or None, so that they can be recorded, got "
+                    f"{shown(option)}. Try a name, and look the rest up in the training function."
                 )
             if isinstance(option, float) and not math.isfinite(option):
-                return f"options must be finite, got {option!r}. Leave it out."
+                return f"options must be finite, got {shown(option)}. Leave it out."
+            if isinstance(option, int) and option.bit_length() > _MOST_BITS:
+                return f"options have at most {_MOST_BITS} bits, got {shown(option)}. Try its logarithm, or a text."
+            if isinstance(option, str) and not writable(option):
+                return f"options must be texts that can be written down, got {shown(option)}. Try a name for it."
             if option in self.options[:index]:
-                return f"options must differ, got {option!r} twice. Leave one out."
+                return f"options must differ, got {shown(option)} twice. Leave one out."
         return super().problem()
 
     def to_unit(self, value: Any) -> float:
@@ -241,8 +258,8 @@ class Choice(Dimension):
 
     def from_unit(self, u: float) -> Any:
         """The option whose cell holds the place; a place beyond an end gives the option at that end."""
-        if math.isnan(u):
-            raise self._refuse("has no place in the unit interval, got nan. Give a number from 0 to 1.")
+        if (place := real(u)) is None or math.isnan(place):
+            raise self._nowhere(u)
         return self.options[int(min(max(u, 0.0), 1.0) * len(self.options)) if u < 1 else -1]
 
     def check(self, value: Any) -> Any:
@@ -252,27 +269,30 @@ class Choice(Dimension):
             if option == plain and isinstance(option, bool) == isinstance(plain, bool):
                 return option
         known = ", ".join(map(repr, self.options))
-        raise self._refuse(f"must be one of {known}, got {value!r}. Choose one of them, or add it to the space.")
+        raise self._refuse(f"must be one of {known}, got {shown(value)}. Choose one of them, or add it to the space.")
 
     def to_dict(self) -> dict[str, Any]:
         """What decides what is searched, as JSON can hold it."""
         return {"choice": list(self.options), **super().to_dict()}
 
 
+@checked(SpaceError)
 def linear(low: float, high: float, **declared: Unpack[Declared]) -> Parameter:
     """A number drawn evenly from low to high.  `when`, `changes`, `priority`, `why`: see `Parameter`."""
-    return Parameter(low=low, high=high, scale="linear", **declared)
+    return _declared("linear", Parameter, declared, low=low, high=high, scale="linear")
 
 
+@checked(SpaceError)
 def log(low: float, high: float, **declared: Unpack[Declared]) -> Parameter:
     """A positive number whose every decade is as likely as the others: value = 10^r, r even.
 
     >>> round(log(1e-4, 1.0).from_unit(0.5), 12)
     0.01
     """
-    return Parameter(low=low, high=high, scale="log", **declared)
+    return _declared("log", Parameter, declared, low=low, high=high, scale="log")
 
 
+@checked(SpaceError)
 def log_one_minus(low: float, high: float, **declared: Unpack[Declared]) -> Parameter:
     """A number β below 1 whose 1−β is drawn on a log scale: β = 1 − 10^r, r even; bounds are given in β.
 
@@ -281,17 +301,36 @@ def log_one_minus(low: float, high: float, **declared: Unpack[Declared]) -> Para
     >>> round(log_one_minus(0.9, 0.999).from_unit(0.5), 12)
     0.99
     """
-    return Parameter(low=low, high=high, scale="log_one_minus", **declared)
+    return _declared("log_one_minus", Parameter, declared, low=low, high=high, scale="log_one_minus")
 
 
+@checked(SpaceError)
 def integer(low: int, high: int, scale: Literal["linear", "log"] = "linear", **declared: Unpack[Declared]) -> Parameter:
     """A whole number from low to high; on a log scale each covers its own stretch from n − ½ to n + ½."""
-    return Parameter(low=low, high=high, scale=scale, type="integer", **(Declared(changes="never") | declared))
+    built_in = Declared(changes="never") | declared
+    return _declared("integer", Parameter, built_in, low=low, high=high, scale=scale, type="integer")
 
 
+@checked(SpaceError)
 def choice(*options: Any, **declared: Unpack[Declared]) -> Choice:
     """One of the options, each as likely as the others."""
-    return Choice(options=options, **declared)
+    return _declared("choice", Choice, declared, options=options)
+
+
+_Made = TypeVar("_Made", Parameter, Choice)
+
+
+def _declared(maker: str, kind: type[_Made], declared: Declared, **values: Any) -> _Made:
+    """What a call has declared, or a `SpaceError` where it cannot be searched."""
+    known = Declared.__annotations__
+    for word in declared:
+        if word not in known:
+            raise SpaceError(unknown(maker, word, known))
+    made = kind(**values, **declared)
+    problem = made.problem()
+    if problem:
+        raise SpaceError(problem)
+    return made
 
 
 class Space(Mapping[str, Parameter | Choice]):
@@ -302,7 +341,12 @@ class Space(Mapping[str, Parameter | Choice]):
     (0.0, 1.0)
     """
 
-    def __init__(self, /, **parameters: Parameter | Choice) -> None:
+    def __init__(self, /, *misplaced: Never, **parameters: Parameter | Choice) -> None:
+        if misplaced:
+            raise SpaceError(
+                f"Space takes its parameters by name, got {shown(misplaced[0])}. "
+                "Try Space(learning_rate=log(1e-4, 1.0)), or Space(**that)."
+            )
         if not parameters:
             raise SpaceError("a space needs a parameter, got none. Try Space(learning_rate=log(1e-4, 1.0)).")
         named = {name: _named(name, parameter) for name, parameter in parameters.items()}
@@ -339,6 +383,7 @@ class Space(Mapping[str, Parameter | Choice]):
 
     def active(self, params: Mapping[str, Any]) -> tuple[str, ...]:
         """The names that exist under these settings; a child of an inactive parameter does not."""
+        _by_name(params)
         if not self._conditional:
             return self.names
         exists: set[str] = set()
@@ -349,16 +394,19 @@ class Space(Mapping[str, Parameter | Choice]):
 
     def check(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The settings in the space's order and types, or a `SettingsError` that says which one does not fit."""
+        _by_name(params)
         for name in params:
             if name not in self._parameters:
-                raise SettingsError(f"{name} is not a parameter of this space. {did_you_mean(str(name), self)}")
+                told = clean(name, 80) if isinstance(name, str) else shown(name)
+                raise SettingsError(f"{told} is not a parameter of this space. {did_you_mean(told, self)}")
         checked: dict[str, Any] = {}
         for name in self._order:
             parameter = self._parameters[name]
             if not self._holds(name, checked, checked):
                 if name in params:
                     raise SettingsError(
-                        f"{name} exists only when {_condition(parameter)}, got {name}={params[name]!r}. Leave it out."
+                        f"{name} exists only when {_condition(parameter)}, got {name}={shown(params[name])}. "
+                        "Leave it out."
                     )
             elif name not in params:
                 raise SettingsError(f"{name} is missing. Add {name}, {_range(parameter)}.")
@@ -375,6 +423,12 @@ class Space(Mapping[str, Parameter | Choice]):
 
     def from_unit(self, point: Sequence[float] | NDArray[float64]) -> dict[str, Any]:
         """The settings at a point, one coordinate per parameter; inactive parameters are left out."""
+        try:
+            point = [float(place) for place in point]
+        except (TypeError, ValueError, OverflowError):
+            raise SettingsError(
+                f"a point of this space has a number from 0 to 1 for each of {', '.join(self)}, got {shown(point)}."
+            ) from None
         if len(point) != len(self._parameters):
             raise SettingsError(
                 f"a point of this space has {len(self)} coordinates ({', '.join(self)}), got {len(point)}."
@@ -393,6 +447,10 @@ class Space(Mapping[str, Parameter | Choice]):
 
     def sample(self, rng: Generator) -> dict[str, Any]:
         """Settings drawn at random, evenly on every parameter's own scale."""
+        if not hasattr(rng, "bit_generator"):
+            raise SettingsError(
+                f"a draw takes a generator of NumPy, got {shown(rng)}. Try numpy.random.default_rng(0)."
+            )
         return self.from_unit(rng.random(len(self)))
 
     def _holds(self, name: str, params: Mapping[str, Any], exists: Mapping[str, Any] | set[str]) -> bool:
@@ -406,7 +464,7 @@ class Space(Mapping[str, Parameter | Choice]):
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> Self:
         """The space that `to_dict` described."""
-        tables = description.get("parameters")
+        tables = description.get("parameters") if isinstance(description, Mapping) else None
         if not isinstance(tables, list) or not all(
             isinstance(table, Mapping) and isinstance(table.get("name"), str) for table in tables
         ):
@@ -420,7 +478,7 @@ class Space(Mapping[str, Parameter | Choice]):
         """The space that a TOML text declares, one table per parameter; `source` is what errors call it."""
         try:
             tables = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, TypeError, RecursionError) as error:
             raise SpaceError(f"{source} is not TOML: {error}. Mend that line.") from None
         try:
             return cls(**{name: _read(name, table) for name, table in tables.items()})
@@ -430,10 +488,15 @@ class Space(Mapping[str, Parameter | Choice]):
     @classmethod
     def load(cls, name_or_path: str | Path) -> Self:
         """The space of that name among `available_spaces`, or the one in a TOML file."""
+        if not isinstance(name_or_path, str | Path):
+            written = (
+                "Write Space(**that)." if isinstance(name_or_path, Mapping) else 'Write Space.load("sgd_momentum").'
+            )
+            raise SpaceError(f"a space is named, or lies in a TOML file, got {shown(name_or_path)}. {written}")
         path = _find(name_or_path)
         try:
             text = path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise SpaceError(f"{path} cannot be read: {error}.") from None
         return cls.from_toml(text, source=str(path))
 
@@ -460,20 +523,23 @@ def preview(parameter: Parameter | Choice) -> list[tuple[str, float]]:
 
 def _number(value: Any, type_: str) -> float | None:
     """The value as int or float; None when it is no number."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        return None
-    if type_ == "integer" and isinstance(value, numbers.Integral):
+    if type_ == "integer" and isinstance(value, numbers.Integral) and not isinstance(value, bool):
         return int(value)
-    try:
-        number = float(value)
-    except OverflowError:
-        return math.inf  # either way it is outside every range
-    return int(number) if type_ == "integer" and number.is_integer() else number
+    number = real(value)
+    return int(number) if number is not None and type_ == "integer" and number.is_integer() else number
 
 
 def _unboxed(value: Any) -> Any:
-    """A numpy scalar as the Python value it holds."""
-    return value.item() if type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0 else value
+    """What NumPy or an enumeration wraps, as the Python value that a record gives back; what it cannot, as it is."""
+    try:
+        return plain_value("", value)
+    except SettingsError:
+        return value
+
+
+def _by_name(params: object) -> None:
+    if not isinstance(params, Mapping):
+        raise SettingsError(f"settings are a mapping of names to values, got {shown(params)}.")
 
 
 def _ends(parameter: Parameter) -> tuple[float, float]:
@@ -488,11 +554,11 @@ def _text(number: float) -> str:
 
 def _problem_of_words(parameter: Parameter) -> str | None:
     if str(parameter.scale).startswith("int"):
-        return f'a whole number is a type and not a scale, got scale={parameter.scale!r}. Try type="integer".'
+        return f'a whole number is a type and not a scale, got scale={shown(parameter.scale)}. Try type="integer".'
     if parameter.scale not in _SCALES:
-        return f"scale={parameter.scale!r} is unknown. {did_you_mean(str(parameter.scale), _SCALES)}"
+        return f"scale={shown(parameter.scale)} is unknown. {did_you_mean(str(parameter.scale), _SCALES)}"
     if parameter.type not in ("float", "integer"):
-        return f"type={parameter.type!r} is unknown. {did_you_mean(str(parameter.type), ['float', 'integer'])}"
+        return f"type={shown(parameter.type)} is unknown. {did_you_mean(str(parameter.type), ['float', 'integer'])}"
     if parameter.type == "integer" and parameter.scale == "log_one_minus":
         return 'a whole number is never between 0 and 1, got scale="log_one_minus". Try scale="linear".'
     return None
@@ -501,14 +567,15 @@ def _problem_of_words(parameter: Parameter) -> str | None:
 def _problem_of_bounds(parameter: Parameter) -> str | None:
     for bound, value in (("low", parameter.low), ("high", parameter.high)):
         if isinstance(value, bool) or not isinstance(value, int | float):
-            return f"{bound} must be a number, got {bound}={value!r}."
+            return f"{bound} must be a number, got {bound}={shown(value)}."
         if not math.isfinite(value):
             return f"{bound} must be finite, got {bound}={value}. Try the {bound}est value worth training."
         if parameter.type == "integer":
             if not isinstance(value, int):
-                return f"{bound} must be a whole number, got {bound}={value!r}. Try {bound}={round(value)}, or a float."
+                near = f"Try {bound}={round(value)}, or a float."
+                return f"{bound} must be a whole number, got {bound}={shown(value)}. {near}"
             if abs(value) > _LARGEST_INTEGER:
-                return f"{bound} must lie within ±2**40, got {bound}={value}. Try log(…), and round."
+                return f"{bound} must lie within ±2**40, got {bound}={shown(value)}. Try log(…), and round."
     return None
 
 
@@ -557,13 +624,13 @@ def _condition(parameter: Dimension) -> str:
 def _named(name: str, parameter: Parameter | Choice) -> Parameter | Choice:
     if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
         raise SpaceError(
-            f"{name!r} cannot name a parameter: it must be a word that Python takes as a name, "
+            f"{shown(name)} cannot name a parameter: it must be a word that Python takes as a name, "
             "without an underscore in front. Try learning_rate."
         )
     if not isinstance(parameter, Parameter | Choice):
-        options = ", ".join(map(repr, parameter)) if isinstance(parameter, list | tuple) else repr(parameter)
+        options = ", ".join(map(shown, parameter[:9])) if isinstance(parameter, list | tuple) else shown(parameter)
         raise SpaceError(
-            f"{name}: a parameter is made with linear, log, log_one_minus, integer or choice, got {parameter!r}. "
+            f"{name}: a parameter is made with linear, log, log_one_minus, integer or choice, got {shown(parameter)}. "
             f"Try choice({options})."
         )
     problem = parameter.problem()
@@ -609,7 +676,7 @@ _CHOICE_KEYS = ("choice", *_SAID)
 def _read(name: str, table: Any) -> Parameter | Choice:
     """A parameter from its TOML table or its dict."""
     if not isinstance(table, Mapping):
-        raise SpaceError(f"{name}: a parameter is a table, got {table!r}. Try [{name}] with scale, low and high.")
+        raise SpaceError(f"{name}: a parameter is a table, got {shown(table)}. Try [{name}] with scale, low and high.")
     known = _CHOICE_KEYS if "choice" in table else _NUMBER_KEYS
     for key in table:
         if key not in known:
