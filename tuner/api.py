@@ -10,12 +10,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from tuner import arguments
+from tuner.arguments import (
+    amount,
+    checked,
+    count,
+    gpus,
+    index,
+    object_with,
+    one_of,
+    optional,
+    path,
+    retries,
+    seconds,
+    seed,
+    starts,
+    text,
+    training_function,
+)
 from tuner.begin import begin
 from tuner.errors import SettingsError, TunerError, did_you_mean
 from tuner.handle import Handle, RunHandle, SweepHandle
 from tuner.places import Place, names
 from tuner.reading import Study, fold
 from tuner.records import Goal, Settings, StudyOpened
+from tuner.requests import parallel as parallels
 from tuner.run import Run
 from tuner.space import Space
 from tuner.staffing import executor_of, faces_of, shared_file
@@ -35,6 +54,26 @@ if TYPE_CHECKING:
 DEFAULT_TRIALS = 64
 
 
+_sampler = object_with("sample_relative", "sample_independent", like="the name of a sampler")
+_pruner = object_with("prune", like="the name of a stopping rule")
+_face = object_with("show", "close", like='"auto", "off"')
+
+
+def _watched_by(word: str, given: Any) -> Any:
+    return one_of("auto", "off")(word, given) if isinstance(given, str) else _face(word, given)
+
+
+@checked(
+    train=training_function, objective=arguments.name, goal=one_of("maximize", "minimize"), trials=optional(count),
+    sampler=lambda word, given: given if hasattr(given, "propose") else _sampler(word, given), stopping=_pruner,
+    budget_steps=optional(count), executor=one_of("ray", "local"), clock=one_of("wall", "virtual"), seed=seed,
+    cpus=amount(above=0, most=10_000), gpus=gpus, parallel=optional(parallels),
+    address=optional(arguments.name), time_budget_s=optional(seconds), start=optional(starts),
+    warm_start=optional(arguments.name), max_failures=optional(count), failures_in_a_row=count, retries=retries,
+    time_limit_s=optional(seconds), silence_limit_s=optional(seconds),
+    checkpoint_every_s=amount(least=0, unit="seconds"), disk_budget_gb=optional(amount(above=0)),
+    rerun=one_of("nothing", "failed"), results=path, progress=_watched_by,
+)  # fmt: skip
 def sweep(
     train: Callable[[Run], Any] | str,
     space: Space | str | Path,
@@ -58,7 +97,7 @@ def sweep(
     warm_start: str | None = None,
     max_failures: int | None = None,
     failures_in_a_row: int = 5,
-    retries: int | Mapping[str, int] = 0,
+    retries: int | Mapping[str | type[BaseException], int] = 0,
     time_limit_s: float | None = None,
     silence_limit_s: float | None = None,
     checkpoint_every_s: float = 10.0,
@@ -82,12 +121,8 @@ def sweep(
     Raises `TunerError` for what the caller can mend, `SweepFailed` when trials keep failing, `KeyboardInterrupt` on
     Ctrl-C after everything is kept.
     """
-    _check_choices(objective=objective, goal=goal, executor=executor, clock=clock, progress=progress, rerun=rerun)
-    _check_numbers(
-        trials=trials, budget_steps=budget_steps, parallel=parallel, time_budget_s=time_budget_s, cpus=cpus,
-        max_failures=max_failures, time_limit_s=time_limit_s, silence_limit_s=silence_limit_s,
-        disk_budget_gb=disk_budget_gb,
-    )  # fmt: skip
+    if clock == "virtual" and executor != "local":
+        raise SettingsError('clock="virtual" needs executor="local": real workers keep real time.')
     from tuner.functions import keep_function, portable
     from tuner.messages import Job
 
@@ -96,9 +131,7 @@ def sweep(
     function = portable(train, travels=executor != "local")
     if trials is None and budget_steps is None and time_budget_s is None:
         trials = DEFAULT_TRIALS
-    starts = [start] if isinstance(start, Mapping) else list(start or ())
-    for settings in starts:
-        _check_start(space, settings)
+    tried = [_in_space(space, settings) for settings in cast("list[Settings]", start or [])]
 
     from tuner.caviar import Caviar, Limits
     from tuner.coordinator import Coordinator
@@ -108,8 +141,8 @@ def sweep(
     from tuner.watchdog import Care
 
     warm = _warm(warm_start, place, space)
-    reasons = [*["a known-good starting point"] * len(starts), *(each["why"] for each in warm)]
-    beginnings = [*starts, *(each["settings"] for each in warm)]
+    reasons = [*["a known-good starting point"] * len(tried), *(each["why"] for each in warm)]
+    beginnings = [*tried, *(each["settings"] for each in warm)]
     proposer, sampler_name = _proposer(sampler)
     rule = _stopping(stopping, sampler)
     opened = StudyOpened(
@@ -121,7 +154,7 @@ def sweep(
     )  # fmt: skip
     options = {
         "trials": trials, "budget_steps": budget_steps, "stopping": repr(rule), "executor": executor, "cpus": cpus,
-        "gpus": gpus, "parallel": parallel, "address": address, "time_budget_s": time_budget_s, "start": starts,
+        "gpus": gpus, "parallel": parallel, "address": address, "time_budget_s": time_budget_s, "start": tried,
         "warm_start": {"study": warm_start, "winners": warm} if warm_start else None,
         "max_failures": max_failures, "rerun": rerun, "search_path": list(function.search_path),
         "function": function.name, "by_value": isinstance(function.payload, bytes),
@@ -148,7 +181,7 @@ def sweep(
             limits=Limits(
                 trials=trials, budget_steps=budget_steps, max_failures=max_failures,
                 failures_in_a_row=failures_in_a_row,
-                retries={"Exception": retries} if isinstance(retries, int) else dict(retries),
+                retries=cast("Mapping[str, int]", retries),
             ),
         )  # fmt: skip
         Coordinator(
@@ -175,12 +208,14 @@ def sweep(
     return Study(place, readable, (state, after))
 
 
+@checked(results=path)
 def open(name: str, *, results: str | Path = "results", store: str | None = None) -> Study:  # noqa: A001 - the verb
     """A study to read, also while it runs."""
     place = Place.of(name, results, store)
     return Study(place, Store.open(place.existing()))
 
 
+@checked(results=path)
 def explain(
     name: str,
     *,
@@ -194,6 +229,7 @@ def explain(
         return study.explain(target_error=target_error, more=more)
 
 
+@checked(results=path, by=text)
 def attach(name: str, *, results: str | Path = "results", store: str | None = None, by: str = "") -> Handle:
     """A handle to steer a study, from any process that may write to its folder: `RunHandle` or `SweepHandle`."""
     place = Place.of(name, results, store)
@@ -202,6 +238,7 @@ def attach(name: str, *, results: str | Path = "results", store: str | None = No
     return (RunHandle if kind == "babysitting" else SweepHandle)(place, records, by=by)
 
 
+@checked(trial=index, why=text, results=path)
 def promote(
     study: str,
     trial: int,
@@ -233,6 +270,7 @@ class Summary:
     """Unix seconds."""
 
 
+@checked(results=path)
 def studies(results: str | Path = "results") -> list[Summary]:
     """The studies in a results folder, the latest first; what cannot be read says so in `activity`."""
     found = [_summary(name, Path(results)) for name in names(Path(results))]
@@ -261,36 +299,12 @@ def _summary(name: str, results: Path) -> Summary:
     return Summary(name=name, activity=activity, updated=updated, **brief)
 
 
-def _check_choices(**given: Any) -> None:
-    if not isinstance(given["objective"], str) or not given["objective"]:
-        raise SettingsError(f"objective must name a score that train reports, got {given['objective']!r}.")
-    for word, allowed in (
-        ("goal", ("maximize", "minimize")),
-        ("executor", ("ray", "local")),
-        ("clock", ("wall", "virtual")),
-        ("rerun", ("nothing", "failed")),
-    ):
-        if given[word] not in allowed:
-            raise SettingsError(f"{word} must be {' or '.join(allowed)}, got {given[word]!r}.")
-    if given["clock"] == "virtual" and given["executor"] != "local":
-        raise SettingsError('clock="virtual" needs executor="local": real workers keep real time.')
-    if isinstance(given["progress"], str) and given["progress"] not in ("auto", "off"):
-        raise SettingsError(
-            f'progress must be "auto", "off" or an object with show and close, got {given["progress"]!r}.'
-        )
-
-
-def _check_numbers(**given: float | None) -> None:
-    for word, number in given.items():
-        if number is not None and not number > 0:
-            raise SettingsError(f"{word} must be above 0, got {number!r}. Leave it out for no limit.")
-
-
-def _check_start(space: Space, settings: Settings) -> None:
-    for parameter, value in settings.items():
+def _in_space(space: Space, settings: Settings) -> dict[str, Any]:
+    """Settings to start with, in the parameters' own types."""
+    for parameter in settings:
         if parameter not in space:
             raise SettingsError(f"start: {parameter} is no parameter. {did_you_mean(parameter, space.names)}")
-        space[parameter].check(value)
+    return {parameter: space[parameter].check(value) for parameter, value in settings.items()}
 
 
 def _warm(other: str | None, place: Place, space: Space) -> list[dict[str, Any]]:
@@ -310,7 +324,7 @@ def _warm(other: str | None, place: Place, space: Space) -> list[dict[str, Any]]
             winners: list[dict[str, Any]] = lent["winners"]
             return winners
         if state.trials:
-            warnings.warn(f"{place.name} has begun already: warm_start={other!r} changes nothing", stacklevel=3)
+            warnings.warn(f"{place.name} has begun already: warm_start={other!r} changes nothing", stacklevel=4)
             return []
     from tuner.warmth import winners_of
 

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, TypeAlias, TypeVar
 
-from tuner.errors import SettingsError, TunerError, did_you_mean, kind_of, shown
+from tuner.errors import SettingsError, TunerError, did_you_mean, kind_of, name_of, shown
 from tuner.plain import COUNTABLE, LONGEST_TEXT, clean, counted, is_flag, real, whole, writable
 
 Check: TypeAlias = Callable[[str, Any], Any]
@@ -76,12 +76,11 @@ def checked(error: type[TunerError] = SettingsError, /, **checks: Check) -> Call
             try:
                 bound = signature.bind(*args, **kwargs)
             except TypeError:
-                name = function.__name__ if function.__name__ != "__init__" else function.__qualname__.split(".")[0]
+                name = function.__name__ if function.__name__ != "__init__" else kind_of(args[0])
                 raise error(_misused(name, signature, args, kwargs)) from None
-            given = bound.arguments
+            bound.apply_defaults()
             for word, check in checks.items():
-                if word in given:
-                    given[word] = check(word, given[word])
+                bound.arguments[word] = check(word, bound.arguments[word])
             return function(*bound.args, **bound.kwargs)
 
         return call
@@ -150,10 +149,8 @@ def whole_number(least: int, most: int = COUNTABLE, instead: str = "") -> Check:
 
     def check(word: str, given: Any) -> int:
         found = whole(given)
-        if found is None:
+        if found is None or found < least:
             refuse(word, f"a whole number from {least} up", given, instead or _unquoted(word, given))
-        if found < least:
-            refuse(word, f"at least {least}", given, instead)
         if found > most:
             refuse(word, f"at most {most:,}", given, instead)
         return found
@@ -161,14 +158,18 @@ def whole_number(least: int, most: int = COUNTABLE, instead: str = "") -> Check:
     return check
 
 
-def amount(*, above: float | None = None, least: float = -math.inf, instead: str = "", unit: str = "") -> Check:
-    """A number in a range, of whatever class; infinite only where nothing bounds it from above."""
+def amount(
+    *, above: float | None = None, least: float = -math.inf, most: float = math.inf, instead: str = "", unit: str = ""
+) -> Check:
+    """A number in a range, of whatever class; without `most` it may be infinite."""
 
     def check(word: str, given: Any) -> float | int:
         exact, found = counted(given), real(given)
         if found is None or math.isnan(found) or found < least or (above is not None and found <= above):
             bound = f" above {above:g}" if above is not None else f", at least {least:g}" if least > -math.inf else ""
             refuse(word, f"a number{unit and f' of {unit}'}{bound}", given, instead or _unquoted(word, given))
+        if found > most:
+            refuse(word, f"at most {most:g}", given, instead)
         return found if exact is None else exact
 
     return check
@@ -264,6 +265,59 @@ def settings(word: str, given: Any) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         refuse(word, "a mapping of names to values", given, f'Write {word}={{"learning_rate": 0.1}}.')
     return {name(f"a name in {word}", key): plain_value(str(key), each) for key, each in given.items()}
+
+
+def starts(word: str, given: Any) -> list[dict[str, Any]]:
+    """Settings by name, or several of them."""
+    if isinstance(given, Mapping):
+        return [settings(word, given)]
+    if not isinstance(given, list | tuple):
+        table = f"Write {word}=frame.to_dict('records')." if hasattr(given, "to_dict") else ""
+        refuse(word, "settings by name, or a list of such", given, table or f'Write {word}={{"learning_rate": 0.1}}.')
+    return [settings(f"{word}[{place}]", each) for place, each in enumerate(given)]
+
+
+def retries(word: str, given: Any) -> dict[str, int]:
+    """How often to try again, by the name of an error's class or of one that it inherits from."""
+    if not isinstance(given, Mapping):
+        if whole(given) is None:
+            refuse(word, "a whole number, or one for each class of error", given, 'Write retries=2, or {"OSError": 2}.')
+        return {"Exception": index(word, given)}
+    found: dict[str, int] = {}
+    for kind, times in given.items():
+        raised = isinstance(kind, type) and issubclass(kind, BaseException)
+        if not raised and not (isinstance(kind, str) and all(part.isidentifier() for part in kind.split("."))):
+            refuse(f"a class of error in {word}", "an exception's class or its name", kind, 'Write {"OSError": 2}.')
+        found[name_of(kind) if raised else kind.rpartition(".")[2]] = index(f"{word} of {shown(kind)}", times)
+    return found
+
+
+def gpus(word: str, given: Any) -> float | int:
+    """How many GPUs: a share of one, or whole ones, as Ray gives them out."""
+    found: float | int = amount(least=0, most=10_000)(word, given)
+    if found > 1 and found != int(found):
+        refuse(word, "a share of one GPU or a whole number of them", given, f"Write {word}={math.ceil(found)}.")
+    return found
+
+
+def training_function(word: str, given: Any) -> Any:
+    """A function of a Run, or where to import it from."""
+    if not callable(given) and not isinstance(given, str):
+        refuse(word, "a function of a Run, or its import path package.module:function", given)
+    return given
+
+
+def object_with(*methods: str, like: str) -> Check:
+    """A word, which whoever reads it knows, or an object with these methods."""
+
+    def check(word: str, given: Any) -> Any:
+        if isinstance(given, type):
+            refuse(word, "an object, not its class", given, f"Write {word}={name_of(given)}().")
+        if not isinstance(given, str) and not all(callable(getattr(given, each, None)) for each in methods):
+            refuse(word, f"{like}, or an object with {' and '.join(methods)}", given)
+        return given
+
+    return check
 
 
 count = whole_number(1)

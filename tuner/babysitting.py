@@ -10,7 +10,18 @@ from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
-from tuner import nurse
+from tuner import arguments, nurse
+from tuner.arguments import (
+    amount,
+    checked,
+    gpus,
+    one_of,
+    optional,
+    path,
+    seed,
+    settings,
+    training_function,
+)
 from tuner.errors import IdentityMismatch, SettingsError
 from tuner.forking import complete, continuation
 from tuner.functions import Portable, is_same, portable
@@ -24,6 +35,13 @@ from tuner.space import Space
 from tuner.store import Store
 
 
+@checked(
+    train=training_function, params=optional(settings), objective=arguments.name, goal=one_of("maximize", "minimize"),
+    seed=seed, executor=one_of("ray", "local"), cpus=amount(least=0, most=10_000), gpus=gpus,
+    address=optional(arguments.name), checkpoint_every_s=amount(least=0, unit="seconds"),
+    disk_budget_gb=optional(amount(above=0)), revert=one_of("in place", "reenter"), level=one_of("advise", "off"),
+    smallest_gain=optional(amount()), results=path,
+)  # fmt: skip
 def babysit(
     train: Callable[[Run], Any] | str,
     params: Settings | None = None,
@@ -51,12 +69,6 @@ def babysit(
     functions that carry values across steps outside `run.state`. Where the supervisor is sure that the objective gains
     less than `smallest_gain` until the end of the function's loop, it says that the run is flat.
     """
-    for word, given, known in (
-        ("executor", executor, ("ray", "local")), ("goal", goal, ("maximize", "minimize")),
-        ("revert", revert, ("in place", "reenter")), ("level", level, ("advise", "off")),
-    ):  # fmt: skip
-        if given not in known:
-            raise SettingsError(f"{word} must be {' or '.join(map(repr, known))}, got {given!r}.")
     place = Place.of(name, results, None)
     found = space if isinstance(space, Space) or space is None else Space.load(space)
     if place.database is not None and place.database.is_file():
@@ -68,9 +80,9 @@ def babysit(
         return attach_run(place)
     if smallest_gain is not None and not 0 < smallest_gain < inf:
         raise SettingsError(f"smallest_gain must be above 0, in units of {objective!r}, got {smallest_gain!r}.")
-    settings = complete(found, params, seed)
+    begins_with = complete(found, params, seed)
     nurse.assign(
-        portable(train), place.folder, name=name, params=settings, objective=objective, goal=goal,
+        portable(train), place.folder, name=name, params=begins_with, objective=objective, goal=goal,
         space=None if found is None else found.to_dict(), seed=seed, trial_seed=trial_seed(seed, 0), executor=executor,
         cpus=cpus, gpus=gpus, address=address, checkpoint_every_s=checkpoint_every_s, disk_budget_gb=disk_budget_gb,
         revert=revert, purpose="search", parent=None, checkpoint=None, from_step=0, extra_steps=0, level=level,

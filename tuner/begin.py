@@ -35,7 +35,7 @@ def begin(state: StudyState, records: Store, opened: StudyOpened, options: dict[
             text = (
                 f"the source of {opened.function} has changed since {state.name!r} began: its trials are not all alike"
             )
-            warnings.warn(text, stacklevel=4)
+            warnings.warn(text, stacklevel=5)
             news.append(Noted(trial=None, step=None, by="tuner", text=text, at=opened.at))
     changed = {word: value for word, value in options.items() if state.options.get(word, _UNSET) != value}
     if changed:

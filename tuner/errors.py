@@ -99,6 +99,7 @@ def shown(value: object, most: int = 80) -> str:
         text = repr(value)
     except BaseException:  # whoever wrote its class may have erred, in any way
         text = f"an object of class {kind_of(value)}"
+    text = " ".join(text.split()) if "\n" in text else text
     return text if len(text) <= most else f"{text[:most]}…"
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tuner.arguments import checked
+from tuner.arguments import path as path_of
 from tuner.atomic import write_whole
 from tuner.errors import SettingsError, StudyError
 from tuner.insight.confirmation import Confirmation, confirmation_of
@@ -94,12 +96,14 @@ class Explanation:
 
         return page(self)
 
+    @checked(to=path_of)
     def plot(self, to: str | Path) -> list[Path]:
         """Its pictures as PNG files in a folder."""
         from tuner.portraits import write_portraits
 
         return write_portraits(self, Path(to))
 
+    @checked(path=path_of)
     def save(self, path: str | Path) -> Path:
         """Writes it as the ending says: `.md` or `.html`."""
         target = Path(path)

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuner.errors import SettingsError, StudyError, TunerError
+from tuner import arguments
+from tuner.arguments import amount, checked, count, index, optional, path
+from tuner.errors import SettingsError, StudyError, TunerError, shown
 from tuner.places import Place, names
-from tuner.records import Reported, Requested, Settings, TrialCreated, TrialEnded
+from tuner.records import TABLES, Reported, Requested, Settings, TrialCreated, TrialEnded
 from tuner.space import Space
 from tuner.store import Store
 from tuner.study import Curve, StudyState, Trial
@@ -135,6 +137,7 @@ class Study:
         """One row a request, with what became of it."""
         return self._table("requests")
 
+    @checked(format=arguments.name, to=optional(path))
     def export(self, format: str = "csv", to: str | Path | None = None) -> list[Path]:  # noqa: A002 - the shell's word
         """Writes every table as csv, parquet or jsonl, into the study's `tables` folder unless told.
 
@@ -150,6 +153,7 @@ class Study:
         folder = Path(to) if to is not None else self.place.folder / "tables"
         return export(tables.build_all(self.state, self._store, self.space), folder, format)
 
+    @checked(to=optional(path), x=optional(arguments.name), y=optional(arguments.name))
     def plot(self, to: str | Path | None = None, *, x: str | None = None, y: str | None = None) -> list[Path]:
         """Draws curves, scatter and progress as PNG, of a babysat run its lineage; into its `plots` unless told.
 
@@ -167,6 +171,7 @@ class Study:
 
         return plot_all(self.state, self.space, folder, x=x, y=y)
 
+    @checked(target_error=amount(least=0.0), more=optional(count))
     def explain(self, *, target_error: float = 0.0, more: int | None = None) -> Explanation:
         """What a sweep has learned, in words, numbers and pictures.
 
@@ -179,28 +184,38 @@ class Study:
 
     def records(self, *kinds: type[Any]) -> Iterator[Any]:
         """The records themselves, of these types, in the order written."""
+        for kind in kinds:
+            if kind not in TABLES.values():
+                raise SettingsError(
+                    f"records are asked for by their class, such as tuner.records.Noted, got {shown(kind)}."
+                )
         return self._store.read(*kinds)
 
+    @checked(trial=index)
     def reported(self, trial: int) -> Iterator[Reported]:
         """Everything a trial has reported, in the order recorded, steps given up included."""
         return self._store.reports(trial)
 
+    @checked(trial=index)
     def traceback(self, trial: int) -> str:
         """The traceback of a trial that failed, or nothing."""
         self.trial(trial)
         ends = [each for each in self._store.read(TrialEnded) if each.trial == trial]
         return ends[-1].traceback if ends else ""
 
+    @checked(trial=index)
     def printed(self, trial: int) -> str:
         """What the training function printed, as far as it was kept."""
         self.trial(trial)
         path = self.place.folder / "logs" / f"{trial}.log"
         return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
+    @checked(trial=index)
     def curve(self, trial: int) -> Curve:
         """The head curve of the objective."""
         return self.state.curve(self.trial(trial))
 
+    @checked(now=amount())
     def coordinator(self, now: float) -> tuple[str, int] | None:
         """Host and pid of the coordinator that runs the study now, or None."""
         return self._store.holder(now)
@@ -243,6 +258,7 @@ class Study:
         """Lets go of the database."""
         self._store.close()
 
+    @checked(number=index)
     def trial(self, number: int) -> Trial:
         """One trial of the fold, by number."""
         if not 0 <= number < len(self.state.trials):

@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tuner.errors import SettingsError, StudyError
+from tuner.arguments import amount, checked, count, gpus, one_of, optional, path, text
+from tuner.errors import StudyError
 from tuner.functions import Portable, as_of_today
 from tuner.insight.confirmation import Confirmation, confirmation_of
 from tuner.insight.leaders import leaders
@@ -15,6 +16,7 @@ from tuner.places import Place
 from tuner.reading import fold
 from tuner.records import Configured, Noted
 from tuner.repetition import Plan, Repetition
+from tuner.requests import parallel as parallels
 from tuner.staffing import executor_of, faces_of, shared_file
 from tuner.store import Store
 
@@ -22,6 +24,14 @@ if TYPE_CHECKING:
     from tuner.coordinator import Face
 
 
+_TRAINED = {
+    "top": count, "repeats": count, "executor": optional(one_of("ray", "local")),
+    "cpus": optional(amount(least=0, most=10_000)), "gpus": optional(gpus),
+    "parallel": optional(parallels), "address": optional(text), "results": path,
+}  # fmt: skip
+
+
+@checked(**_TRAINED)
 def confirm(
     name: str,
     *,
@@ -42,7 +52,6 @@ def confirm(
     record already counts, so the same call goes on after a crash, and with more `repeats` it adds to them. Where and
     with what to train is as it was in the sweep, unless told.
     """
-    _check(top=top, repeats=repeats)
     place = Place.of(name, results, store)
     with _Session(place, executor, cpus, gpus, parallel, address) as session:
         plan = Plan.to_confirm(session.state, top, repeats)
@@ -55,6 +64,7 @@ def confirm(
     return found
 
 
+@checked(**_TRAINED)
 def recheck(
     name: str,
     *,
@@ -74,7 +84,6 @@ def recheck(
     Only trials that had completed take part: what was stopped early cannot be compared. A recheck that was interrupted
     goes on as it was begun; once it is done, the next call is another one, with other seeds.
     """
-    _check(top=top, repeats=repeats)
     place = Place.of(name, results, store)
     with _Session(place, executor, cpus, gpus, parallel, address) as session:
         state = session.state
@@ -114,12 +123,6 @@ def _recheck_plan(session: _Session, top: int, repeats: int) -> Plan:
 
 
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _check(**given: int) -> None:
-    for word, number in given.items():
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise SettingsError(f"{word} must be a whole number from 1 up, got {number!r}.")
 
 
 class _Session:

@@ -24,8 +24,9 @@ from tuner.arguments import (
     whole_number,
 )
 from tuner.errors import SettingsError, did_you_mean
+from tuner.plain import whole
 
-MOST_PARALLEL = 10_000
+parallel = whole_number(1, 10_000)
 
 
 def _ranges(word: str, given: Any) -> dict[str, list[Any]]:
@@ -37,6 +38,13 @@ def _ranges(word: str, given: Any) -> dict[str, list[Any]]:
         if not isinstance(bounds, list | tuple) or len(bounds) != 2:
             refuse(str(parameter), "two bounds", bounds, f"Write {parameter}=(0.01, 0.1).")
         found[name(f"a name in {word}", parameter)] = [plain_value(str(parameter), bound) for bound in bounds]
+    return found
+
+
+def _parallel(word: str, given: Any) -> int:
+    if whole(given) == 0:
+        refuse(word, "at least 1", given, "To stop for a while, pause.")
+    found: int = parallel(word, given)
     return found
 
 
@@ -56,7 +64,7 @@ _TAKES: Mapping[str, Mapping[str, Check]] = {
     "stop_trial": {"trial": index},
     "add": {"settings": settings},
     "set_box": {"ranges": _ranges},
-    "set_parallel": {"parallel": whole_number(1, MOST_PARALLEL, "To stop for a while, pause.")},
+    "set_parallel": {"parallel": _parallel},
     "set": {"values": settings, **_WHEN, "evidence": optional(text)},
     "schedule": {"parameter": name, "shape": name, "shape_settings": optional(_shape_settings), **_WHEN},
     "step": {"steps": count},

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tuner.arguments import checked, optional, seed, settings, training_function, whole_number
 from tuner.checkpoints import State, load, save
 from tuner.errors import TrainingError
 from tuner.records import Settings
@@ -91,6 +92,7 @@ class _Desk:
         return "checked"
 
 
+@checked(train=training_function, params=optional(settings), steps=whole_number(2), seed=seed)
 def check(
     train: Callable[[Run], Any] | str,
     params: Settings | None = None,
@@ -103,8 +105,6 @@ def check(
 
     `params`, or the middle of `space`, are the settings; `steps` (at least 2) is how far it trains.
     """
-    if steps < 2:
-        raise TrainingError(f"check needs at least 2 steps, to save between them, got steps={steps}.")
     function = resolve(train, (str(Path.cwd()),)) if isinstance(train, str) else train
     refuse_what_never_trains(function, train if isinstance(train, str) else name_of(train))
     if params is None:

@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from tuner.arguments import checked
 from tuner.callbacks.stepping import Every, Stepping, imported
+from tuner.errors import TrainingError
 from tuner.run import Run
 
 _WEIGHTS, _SEEDS, _EFFECTIVE = "model.weights.h5", "seeds.npz", "learning_rate.txt"
 
 
+@checked(TrainingError)
 def keras_callback(run: Run, *, every: Every = "epoch") -> Any:
     """A Keras `Callback` that takes a step of the run every epoch, or every batch, and reports all logs.
 

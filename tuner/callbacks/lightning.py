@@ -8,13 +8,16 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from tuner.arguments import checked
 from tuner.callbacks.stepping import Every, Stepping, follow_in_torch, imported, torch_rate
+from tuner.errors import TrainingError
 from tuner.run import Run
 
 _CHECKPOINT = "lightning.ckpt"
 _OPTIMIZED = ("epoch_loop.automatic_optimization.optim_progress", "epoch_loop.manual_optimization.optim_step_progress")
 
 
+@checked(TrainingError)
 def lightning_callback(run: Run, *, every: Every = "epoch") -> Any:
     """A Lightning `Callback` that takes a step of the run every epoch, or every update of the weights.
 

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from tuner.errors import MissingExtra, TrainingError, did_you_mean
+from tuner.errors import MissingExtra, TrainingError, did_you_mean, shown
 from tuner.run import Run
 
 Every: TypeAlias = Literal["epoch", "step"]
@@ -28,8 +28,12 @@ class Stepping:
 
     def __init__(self, run: Run, every: Every) -> None:
         super().__init__()
+        if not isinstance(run, Run):
+            raise TrainingError(f"a callback steps the Run that the training function is given, got {shown(run)}.")
         if every not in ("epoch", "step"):
-            raise TrainingError(f"every={every!r} is no step of a run. {did_you_mean(str(every), ('epoch', 'step'))}")
+            raise TrainingError(
+                f"every={shown(every)} is no step of a run. {did_you_mean(str(every), ('epoch', 'step'))}"
+            )
         self._run, self._every = run, every
         self._stepping = False
         self._followed: Any = run.params.get(RATE)
@@ -86,6 +90,7 @@ class Stepping:
 
     def _report(self, scores: Mapping[str, Any]) -> None:
         """Reports scores, and beside them the effective learning rate that the step began with."""
+        scores = {str(name): score for name, score in scores.items() if name != "step"}  # some move an axis by it
         if scores:
             rate = {} if self._rate is None else {RATE: self._rate}
             self._run.report(**{**rate, **scores})

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tuner.arguments import checked
 from tuner.callbacks.stepping import Every, Stepping, follow_in_torch, imported, torch_rate
 from tuner.errors import TrainingError
 from tuner.run import Run
@@ -23,6 +24,7 @@ _MODEL, _OPTIMIZER, _SCHEDULER, _GENERATORS = "pytorch_model.bin", "optimizer.pt
 _PROGRESS = "trainer_state.json"
 
 
+@checked(TrainingError)
 def transformers_callback(run: Run, *, every: Every = "step") -> Any:
     """A `TrainerCallback` that takes a step of the run every optimizer step, or every epoch, and reports all logs.
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from tuner.errors import SettingsError, did_you_mean, shown
 from tuner.recipe import Shape
-from tuner.requests import understood
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -162,9 +161,12 @@ def said(verb: str, arguments: Mapping[str, Any], why: str = "") -> str:
     'set learning_rate=0.03 why: it is slow'
     """
     try:
-        arguments = understood(verb, arguments)
-    except SettingsError:  # somebody wrote what makes no sense: it was refused, and is told as it is
-        return f"{verb} {shown(dict(arguments))}"
+        return _said(verb, arguments, why)
+    except (AttributeError, KeyError, TypeError, ValueError):  # a stranger wrote what makes no sense: it was refused
+        return f"{verb} {shown(arguments)}"
+
+
+def _said(verb: str, arguments: Mapping[str, Any], why: str) -> str:
     if verb == "note":
         return f"note {arguments['text']}"
     plain = {word: value for word, value in arguments.items() if word not in ("expect", "evidence", "before")}

@@ -18,6 +18,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.study import StudyDirection
 from optuna.trial import TrialState as OptunaState
 
+from tuner.arguments import checked
+from tuner.arguments import seed as seed_of
 from tuner.errors import SettingsError
 from tuner.proposals import Outcome, Point, Proposal, RoundPlan, marks_of
 from tuner.records import TrialState
@@ -40,9 +42,8 @@ class UnitCubeSampler(optuna.samplers.BaseSampler):
     adaptive = True
     _ROUND = "tuner:round"
 
+    @checked(seed=seed_of)
     def __init__(self, seed: int = 0) -> None:
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise SettingsError(f"seed must be a whole number from 0 up, got {seed!r}. Try seed=0.")
         self.seed = seed
         self._known: dict[tuple[str, int], _Known] = {}
 

@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from tuner.arguments import checked, whole_number
 from tuner.errors import SettingsError
 from tuner.proposals import Point, Proposal
 from tuner.samplers.base import NonAdaptiveSampler
@@ -25,10 +26,9 @@ class GridSampler(NonAdaptiveSampler):
     values each, where random draws try 25: prefer those.
     """
 
+    @checked(points=whole_number(2, instead="Try points=5."))
     def __init__(self, seed: int = 0, *, points: int = 5) -> None:
         super().__init__(seed)
-        if isinstance(points, bool) or not isinstance(points, int) or points < 2:
-            raise SettingsError(f"points must be a whole number from 2 up, got {points!r}. Try points=5.")
         self.points = points
 
     def draw(self, space: Space, seed: int, trial: int) -> Proposal | None:
