@@ -31,7 +31,7 @@ from tuner.arguments import (
 from tuner.begin import begin
 from tuner.errors import SettingsError, TunerError, did_you_mean
 from tuner.handle import Handle, RunHandle, SweepHandle
-from tuner.places import Place, names
+from tuner.places import ASSIGNMENT, Place, names
 from tuner.reading import Study, fold
 from tuner.records import Goal, Settings, StudyOpened
 from tuner.requests import parallel as parallels
@@ -161,8 +161,8 @@ def sweep(
     }  # fmt: skip
 
     on_disk = place.database is not None
+    hands = executor_of(executor, clock, address, cpus, gpus, function)  # loads Ray: before there is a study to see
     records = Store.create(place.database) if place.database is not None else Store.in_memory()
-    hands = executor_of(executor, clock, address, cpus, gpus, function)
     try:
         records.acquire(time.time())
         state, _ = fold(records)
@@ -204,7 +204,7 @@ def sweep(
     if place.database is None:
         return Study(place, records, (state, after))
     records.close()
-    readable = Store.open(place.database)
+    readable = Store.open(place.database, idle="closed")
     return Study(place, readable, (state, after))
 
 
@@ -212,7 +212,7 @@ def sweep(
 def open(name: str, *, results: str | Path = "results", store: str | None = None) -> Study:  # noqa: A001 - the verb
     """A study to read, also while it runs."""
     place = Place.of(name, results, store)
-    return Study(place, Store.open(place.existing()))
+    return Study(place, Store.open(place.existing(), idle="closed"))
 
 
 @checked(results=path)
@@ -295,7 +295,13 @@ def _summary(name: str, results: Path) -> Summary:
             name=name, kind="", activity=str(error), trials=0, ended=0, objective="", best=None, best_trial=None,
             updated=updated,
         )  # fmt: skip
-    activity = "idle" if holder is None else f"running (pid {holder[1]} on {holder[0]})"
+    begun = bool(brief["kind"])
+    if holder is None:
+        activity = "idle" if begun else "never began"
+    else:
+        activity = f"{'running' if begun else 'starting'} (pid {holder[1]} on {holder[0]})"
+    if not begun:
+        brief["kind"] = "babysitting" if (database.parent / ASSIGNMENT).is_file() else "sweep"
     return Summary(name=name, activity=activity, updated=updated, **brief)
 
 

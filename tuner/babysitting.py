@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -25,7 +24,7 @@ from tuner.arguments import (
 from tuner.errors import IdentityMismatch, SettingsError
 from tuner.forking import complete, continuation
 from tuner.functions import Portable, is_same, portable
-from tuner.handle import RunHandle
+from tuner.handle import RunHandle, person
 from tuner.nurse import Assignment
 from tuner.places import Place
 from tuner.records import Goal, Settings
@@ -99,7 +98,7 @@ def attach_run(place: Place, by: str = "") -> RunHandle:
 
 def promote(sweep: Place, trial: int, *, name: str | None = None, why: str = "") -> RunHandle:
     """A trial of a sweep, continued from its checkpoint as a babysat run."""
-    return attach_run(continuation(sweep, trial, by=getpass.getuser(), name=name, why=why))
+    return attach_run(continuation(sweep, trial, by=person(), name=name, why=why))
 
 
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────────

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import getpass
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from tuner.arguments import amount, checked, index, name, optional, settings, text
 from tuner.errors import SettingsError, StudyError, shown
 from tuner.places import Place
 from tuner.reading import Study
-from tuner.records import RequestState
+from tuner.records import NOT_A_PERSON, RequestState
 from tuner.requests import understood
 from tuner.store import Store
 
@@ -45,17 +46,39 @@ class Reply:
         printer.text(str(self))
 
 
+def person(by: str = "") -> str:
+    """Who asks: as told, else the user's name; what acts on record beside people is nobody's name."""
+    if by.strip().casefold() in NOT_A_PERSON:
+        raise SettingsError(
+            f"by={by!r} is how the record tells what {by.strip()!r} itself did, so nobody can ask under that name. "
+            "Give your own, or leave it out for the user's."
+        )
+    if by:
+        return by
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        user = f"user {os.getuid()}"
+    return f"user {user}" if user.strip().casefold() in NOT_A_PERSON else user
+
+
 class Handle:
     """A running study, from any process that may write to its folder."""
 
     def __init__(self, place: Place, store: Store, *, by: str = "") -> None:
         """Use `tuner.attach`, or what `tuner.babysit` returns. `by` is who asks, the user's name unless told."""
         self._place, self._store = place, store
-        self.by = by or getpass.getuser()
+        self.by = person(by)
         self.name = place.name
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _repr_html_(self) -> str:
         """The study as a notebook shows it, with how to steer it."""
@@ -65,8 +88,8 @@ class Handle:
 
     @property
     def study(self) -> Study:
-        """The study as it is now."""
-        return Study(self._place, Store.open(self._place.existing()))
+        """The study as it is now; holds no file between two looks at it."""
+        return Study(self._place, Store.open(self._place.existing(), idle="closed"))
 
     @checked()
     def pause(self, why: str = "") -> Reply:

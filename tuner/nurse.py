@@ -24,11 +24,10 @@ from tuner.atomic import write_whole
 from tuner.errors import StudyError, TunerError
 from tuner.functions import KEPT, Portable, keep
 from tuner.messages import Executor, Job
-from tuner.places import Place
+from tuner.places import ASSIGNMENT, Place
 from tuner.records import Goal, Purpose
 from tuner.store import Store, alive
 
-_FILE = "run.json"
 _LOG = "coordinator.log"
 _STARTS_WITHIN_S = 60.0
 
@@ -74,10 +73,10 @@ class Assignment:
         keep(payload, folder)
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_whole(folder / _FILE, json.dumps(asdict(self), indent=1).encode(), mode=0o600)
+            write_whole(folder / ASSIGNMENT, json.dumps(asdict(self), indent=1).encode(), mode=0o600)
         except OSError as error:
             raise StudyError(
-                f"{folder / _FILE} cannot be written: {error}. Free space, or choose a folder you may write to: "
+                f"{folder / ASSIGNMENT} cannot be written: {error}. Free space, or choose a folder you may write to: "
                 "--results."
             ) from error
 
@@ -85,9 +84,9 @@ class Assignment:
     def read(cls, folder: Path) -> Assignment:
         """The assignment of a folder."""
         try:
-            found = json.loads((folder / _FILE).read_text())
+            found = json.loads((folder / ASSIGNMENT).read_text())
         except FileNotFoundError as error:
-            raise StudyError(f"{folder} holds no babysat run: {_FILE} is missing.") from error
+            raise StudyError(f"{folder} holds no babysat run: {ASSIGNMENT} is missing.") from error
         return cls(**{**found, "search_path": tuple(found["search_path"])})
 
     def payload(self, folder: Path) -> str | bytes:
@@ -219,8 +218,8 @@ def nurse(folder: Path, hands: Executor | None = None) -> None:
 
     assignment = Assignment.read(folder)
     place = Place.of(folder.name, folder.parent, None)
+    hands = hands or _hands(assignment, folder)  # loads Ray: before there is a study to see
     records = Store.create(place.existing_or_new())
-    hands = hands or _hands(assignment, folder)
     part = hands.leave  # whatever goes wrong here: what trains on a cluster goes on, and the next coordinator finds it
     try:
         records.acquire(time.time())

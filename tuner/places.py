@@ -11,6 +11,8 @@ from tuner.errors import StudyError, StudyNotFound, did_you_mean
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SQLITE = "sqlite:///"
 MEMORY = "memory"
+ASSIGNMENT = "run.json"
+"""What a babysat run is made of, in its folder from before it begins."""
 
 
 @dataclass(frozen=True, kw_only=True)

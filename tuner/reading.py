@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from tuner import arguments
 from tuner.arguments import amount, checked, count, index, optional, path
@@ -50,6 +51,12 @@ class Study:
             raise StudyError(f"{place.database} holds no study yet: its coordinator has not begun.")
         described = self.state.identity["space"]
         self.space = None if described is None else Space.from_dict(described)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def __repr__(self) -> str:
         best, state = self.best, self.state
@@ -226,7 +233,7 @@ class Study:
         for name in names(self.place.folder.parent):
             place = Place.of(name, self.place.folder.parent, None)
             try:
-                store = Store.open(place.existing())
+                store = Store.open(place.existing(), idle="closed")
             except TunerError:
                 continue  # being made, or of a newer tuner
             babysat = store.brief()["kind"] == "babysitting"
@@ -301,7 +308,13 @@ def _without_garbage_collection() -> Iterator[None]:
 
 def curves_of(store: Store, state: StudyState) -> Callable[[Trial], Curve]:
     """Reads a trial's head curve from the store."""
-    return lambda trial: Curve.of(trial, store.reports(trial.trial), state.objective)
+    known = weakref.ref(state)  # no circle, so that who drops a study closes its files
+
+    def read(trial: Trial) -> Curve:
+        study = known()
+        return Curve.of(trial, store.reports(trial.trial), "" if study is None else study.objective)
+
+    return read
 
 
 def head_curves(store: Store, state: StudyState) -> dict[str, Curve]:

@@ -28,6 +28,8 @@ REPEATING: frozenset[Purpose] = frozenset({"confirm", "recheck"})
 """Purposes of trials that train the settings of an earlier one again: they are measured with, never searched with."""
 RequestState: TypeAlias = Literal["received", "accepted", "applied", "rejected", "expired", "superseded"]
 Goal: TypeAlias = Literal["maximize", "minimize"]
+NOT_A_PERSON = frozenset({"tuner", "supervisor", "caller"})
+"""Who acts on record beside people; nobody who asks may go by these names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

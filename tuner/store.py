@@ -15,21 +15,24 @@ import time
 import types
 import typing
 import uuid
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self, TypeAlias
 from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, OperationalError
 
+from tuner.atomic import sync_folder
 from tuner.errors import SettingsError, StudyBusy, StudyError, StudyNotFound
 from tuner.plain import clean
 from tuner.records import (
+    NOT_A_PERSON,
     REPEATING,
     TABLES,
     Answered,
@@ -49,6 +52,8 @@ NETWORK_FILESYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "fuse.sshfs", "beegfs"}
 )
 DATABASE = "study.db"
+
+Idle: TypeAlias = Literal["open", "closed"]
 
 _METADATA = sa.MetaData()
 _scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # `json.loads` without looking for spaces
@@ -133,6 +138,8 @@ def _read_request(values: dict[str, Any]) -> Requested:
         arguments = {"unreadable": written[:_SHOWN]}
     at = values["at"] if isinstance(values["at"], int | float) and 0 <= values["at"] < 1e11 else 0.0
     short = {name: clean(text, _LONGEST_WORD) for name, text in texts.items() if name != "why"}
+    if short["by"].strip().casefold() in NOT_A_PERSON:
+        short["by"] = f"{short['by'].strip()} (so called)"  # only people ask
     return Requested(arguments=arguments, at=float(at), why=texts["why"], **short)
 
 
@@ -180,17 +187,23 @@ _LEASE = sa.Table(
 
 
 class Store:
-    """A study's records. Opened by `Store.create`, `Store.open` or `Store.in_memory`; closed by `close`."""
+    """A study's records. Opened by `Store.create`, `Store.open` or `Store.in_memory`.
 
-    def __init__(self, engine: sa.Engine, where: str) -> None:
+    Closed by `close`, by the end of a `with`, or once nobody refers to it any more.
+    """
+
+    def __init__(self, engine: sa.Engine, where: str, idle: Idle = "open") -> None:
         """`where` is what error messages call the place."""
-        self._engine = engine
+        self._engine, self._idle, self._closed = engine, idle, False
         self.where = where
+        self._connected: list[sa.Connection] = []  # one, or none
+        # an engine is full of circles, which would keep its files open until garbage is next looked for
+        weakref.finalize(self, _let_go, self._connected, engine).atexit = False
         try:
-            self._connection = engine.connect()
-        except DatabaseError as error:
+            _ = self._connection
+        except StudyError:
             engine.dispose()
-            raise _refusal(where, error) from error
+            raise
         self._epoch: int | None = None
         self._sequence = 0
         self._requests_seen = 0
@@ -204,6 +217,12 @@ class Store:
         """
         self.left_at = 0.0
         """Once the lease is held: when the coordinator before was last heard of, in Unix seconds; 0: there was none."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     # ── opening and closing ─────────────────────────────────────────────────────────────────────
 
@@ -230,16 +249,19 @@ class Store:
         return store
 
     @classmethod
-    def open(cls, path: Path) -> Store:
-        """An existing study's store, for reading and for requests."""
+    def open(cls, path: Path, *, idle: Idle = "open") -> Store:
+        """An existing study's store, for reading and for requests.
+
+        With `idle="closed"` it holds no file between two reads, so that there may be any number of them.
+        """
         if not path.is_file():
             raise StudyNotFound(
                 f"no study lies in {path.parent}: {path.name} is missing. `tuner ls` shows what there is."
             )
         writable = os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
-        store = cls(_sqlite(path, "write" if writable else "read"), str(path))
+        store = cls(_sqlite(path, "write" if writable else "read"), str(path), idle)
         store._guard(lambda: store._quick(_HELD).fetchall())
-        store._connection.rollback()
+        store._release()
         return store
 
     @classmethod
@@ -253,8 +275,10 @@ class Store:
 
     def close(self) -> None:
         """Gives the lease back and folds SQLite's write-ahead log into the one database file."""
+        if self._closed:
+            return
         try:
-            self._connection.rollback()  # an interrupt may have come in the middle of a commit
+            self._rollback()  # an interrupt may have come in the middle of a commit
             if self._epoch is not None:
                 heartbeat = time.time() if self.left_clean else -time.time()
                 self._connection.execute(
@@ -263,11 +287,11 @@ class Store:
                 self._connection.commit()
                 self._connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
         except DatabaseError:
-            self._connection.rollback()  # a full or vanished disk: the lease falls to the next by our dead pid
+            self._rollback()  # a full or vanished disk: the lease falls to the next by our dead pid
         finally:
             self._epoch = None
-            self._connection.close()
-            self._engine.dispose()
+            self._closed = True
+            _let_go(self._connected, self._engine)
 
     # ── the lease ───────────────────────────────────────────────────────────────────────────────
 
@@ -300,7 +324,7 @@ class Store:
     def holder(self, now: float) -> tuple[str, int] | None:
         """Host and pid of the living coordinator, or None."""
         row = self._quick(_HELD).mappings().first()
-        self._connection.rollback()
+        self._release()
         if row is None or not row["pid"] or not _alive(dict(row), socket.gethostname(), now):
             return None
         return row["host"], row["pid"]
@@ -351,6 +375,7 @@ class Store:
             self._connection.commit()
 
         self._guard(write)
+        self._release()
         self._requests_read_at = None  # what this connection writes, SQLite does not count
         return name
 
@@ -359,7 +384,7 @@ class Store:
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """Everything read inside is of one moment."""
-        self._connection.rollback()
+        self._rollback()
         if self._engine.dialect.name == "sqlite":  # whose driver would begin a transaction with the first write only
             self._guard(lambda: self._connection.exec_driver_sql("BEGIN"))
         self._snapshot = True
@@ -367,7 +392,7 @@ class Store:
             yield
         finally:
             self._snapshot = False
-            self._connection.rollback()
+            self._release()
 
     def read(self, *kinds: type[Any]) -> Iterator[Any]:
         """Records of the given types in the order written; without types, all but `Reported` and `Requested`."""
@@ -404,9 +429,10 @@ class Store:
         """Flushes of reports in the order recorded, of one trial or of all."""
         condition = None if trial is None else _REPORTS.c.trial == trial
         shape = _SHAPES[Reported]
-        for row in self._rows(Reported, condition):
-            yield shape.record_of(row[1:])
+        rows = self._rows(Reported, condition)
         self._release()
+        for row in rows:
+            yield shape.record_of(row[1:])
 
     def new_requests(self) -> list[Requested]:
         """Requests inserted since the last call; the first call returns all."""
@@ -448,6 +474,8 @@ class Store:
 
     def _data_version(self) -> int | None:
         """A number that changes when another connection commits: far cheaper to ask for than to look. None: unknown."""
+        if self._idle == "closed":
+            return None  # each connection counts for itself
         driver = self._connection.connection.dbapi_connection
         if not isinstance(driver, sqlite3.Connection):
             return None
@@ -456,7 +484,24 @@ class Store:
     def _release(self) -> None:
         """Ends the read transaction, unless a snapshot holds it."""
         if not self._snapshot:
-            self._connection.rollback()
+            self._rollback()
+            if self._idle == "closed":
+                _let_go(self._connected)
+
+    @property
+    def _connection(self) -> sa.Connection:
+        if not self._connected:
+            if self._closed:
+                raise StudyError(f"{self.where} was closed. Open it again to go on: tuner.open or tuner.attach.")
+            try:
+                self._connected.append(self._engine.connect())
+            except DatabaseError as error:
+                raise _refusal(self.where, error) from error
+        return self._connected[0]
+
+    def _rollback(self) -> None:
+        for connection in self._connected:
+            connection.rollback()
 
     def _rows(self, kind: type[Any], condition: Any = None) -> Sequence[Any]:
         shape = _SHAPES[kind]
@@ -478,7 +523,7 @@ class Store:
         return self._connection.exec_driver_sql(_compiled(statement, self._engine.dialect.name))
 
     def _begin_immediate(self) -> None:
-        self._connection.rollback()
+        self._rollback()
         if self._engine.dialect.name == "sqlite":
             self._connection.exec_driver_sql("BEGIN IMMEDIATE")
 
@@ -487,10 +532,10 @@ class Store:
         try:
             return act()
         except DatabaseError as error:
-            self._connection.rollback()
+            self._rollback()
             raise _refusal(self.where, error) from error
         except BaseException:
-            self._connection.rollback()  # half a transaction must not leave with the next
+            self._rollback()  # half a transaction must not leave with the next
             raise
 
 
@@ -535,9 +580,11 @@ def _make(path: Path) -> None:
     """
     aside = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
     try:
+        _make_private(aside)
         Store._completed(aside, str(path)).close()
         try:
             os.link(aside, path)
+            sync_folder(path.parent)
         except FileExistsError:
             pass  # another process was faster
         except OSError:  # a filesystem without links
@@ -547,14 +594,39 @@ def _make(path: Path) -> None:
             leftover.unlink()
 
 
+def _make_private(path: Path) -> None:
+    """An empty file that only its owner may read, whatever the umask; SQLite gives its log the same rights."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise StudyError(
+            f"{path.parent} cannot be written to: {error.strerror or error}. Choose a folder you may write to: "
+            "--results, or --store for the record alone."
+        ) from error
+    try:
+        os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
+
+
+def _let_go(connected: list[sa.Connection], engine: sa.Engine | None = None) -> None:
+    while connected:
+        connected.pop().close()
+    if engine is not None:
+        engine.dispose()
+
+
 def _sqlite(path: Path, access: Literal["create", "write", "read"]) -> sa.Engine:
+    mode: dict[str, str] = {}
     if access == "read":
         # A read-only folder cannot hold SQLite's shared memory file; without a log beside it the file alone is whole.
         mode = {"mode": "ro"} if path.with_name(path.name + "-wal").exists() else {"immutable": "1"}
-        url = sa.URL.create("sqlite", database=f"file:{quote(str(path))}", query={**mode, "uri": "true"})
-    else:
-        url = sa.URL.create("sqlite", database=str(path))
-    engine = sa.create_engine(url, connect_args={"timeout": 30.0, "check_same_thread": False})
+    elif access == "write":
+        mode = {"mode": "rw"}  # one that is gone meanwhile is not made anew
+    url = sa.URL.create("sqlite", database=f"file:{quote(os.fsencode(path))}", query={**mode, "uri": "true"})
+    engine = sa.create_engine(
+        url, connect_args={"timeout": 30.0, "check_same_thread": False}, poolclass=sa.pool.NullPool
+    )
 
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: Any, _: Any) -> None:

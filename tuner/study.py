@@ -236,7 +236,7 @@ class Request:
     accepted_at: float = 0.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class StudyState:
     """One goal, one objective, all its trials: the fold of the records applied so far.
 
