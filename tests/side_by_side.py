@@ -59,6 +59,12 @@ def read(path: Path) -> File:
     )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Each process names the tests for itself, so that no name may hold an address of one of them."""
+    if wrong := [item.nodeid for item in items if " at 0x" in item.nodeid]:
+        raise pytest.UsageError(f"{wrong[0]} is called otherwise in every process: name its parameters with ids=[…]")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
     """Called where tests run side by side."""

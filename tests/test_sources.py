@@ -109,7 +109,18 @@ def scaling(factor: float) -> Callable[[Run], None]:
         (AsyncTrainer, "object"),
         ("test_sources:coroutine", "coroutine"),
     ],
-    ids=str,
+    ids=[
+        "coroutine",
+        "generator",
+        "async generator",
+        "partial of a coroutine",
+        "partial of partials",
+        "object",
+        "partial of an object",
+        "method",
+        "class",
+        "import path",
+    ],
 )
 def test_what_is_called_and_never_trains_is_refused_before_anything_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, train: Any, word: str
