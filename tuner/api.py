@@ -158,6 +158,7 @@ def sweep(
         "warm_start": {"study": warm_start, "winners": warm} if warm_start else None,
         "max_failures": max_failures, "rerun": rerun, "search_path": list(function.search_path),
         "function": function.name, "by_value": isinstance(function.payload, bytes),
+        "home": str(Path.cwd()),
     }  # fmt: skip
 
     on_disk = place.database is not None

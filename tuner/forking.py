@@ -64,7 +64,7 @@ def continuation(sweep: Place, trial_number: int, *, by: str, name: str | None =
         trial_seed=trial.seed, executor=options.get("executor", "ray"), cpus=options.get("cpus", 1),
         gpus=options.get("gpus", 0), address=options.get("address"), checkpoint_every_s=10.0, disk_budget_gb=None,
         revert="in place", purpose="promote", parent=None, why="", checkpoint=None, from_step=0, extra_steps=0,
-        level="advise",
+        level="advise", home=options.get("home", ""),
     )  # fmt: skip
     if travels_by_value(assignment.function) and not pickled.is_file():
         raise StudyError(f"the training function of {sweep.name} was not kept, so trial {trial_number} cannot go on.")
@@ -162,7 +162,7 @@ def _branch(
     payload: str | bytes = pickled.read_bytes() if by_value and pickled.is_file() else assignment.function
     replace(
         assignment, name=name, params=recipe.at(checkpoint.step), schedules=recipe.to_json()["schedules"] or None,
-        purpose=purpose, by=by, why=why, checkpoint=str(beginning),
+        purpose=purpose, by=by, why=why, checkpoint=beginning.name,
         from_step=checkpoint.step, parent=f"{parent.name}/{trial.trial}@{checkpoint.step}", trial_seed=trial.seed,
         extra_steps=study.state.extension,
     ).write(place.folder, payload)  # fmt: skip

@@ -142,7 +142,8 @@ def _installed_folders() -> tuple[str, ...]:
 def _search_path() -> tuple[str, ...]:
     """The working directory and what else is not installed: where workers look for the user's code."""
     installed = _installed_folders()
-    own = [each for each in sys.path if each and Path(each).is_dir() and not each.startswith(installed)]
+    paths = [str(Path(each).absolute()) for each in sys.path if each]
+    own = [each for each in paths if Path(each).is_dir() and not each.startswith(installed)]
     return tuple(dict.fromkeys([str(Path.cwd()), *own]))
 
 

@@ -37,7 +37,8 @@ class Assignment:
     """Everything that makes a babysat run, as its folder keeps it; `space` is `Space.to_dict()` or None.
 
     `checkpoint` names a folder to begin from, at step `from_step`, for a fork or a promoted trial; `by` says whose idea
-    that was.
+    that was. `home` is the directory that the run was begun in: relative paths of the function start there, from
+    wherever it is woken.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Assignment:
     schedules: dict[str, Any] | None = None
     by: str = "tuner"
     smallest_gain: float | None = None
+    home: str = ""
 
     def write(self, folder: Path, payload: str | bytes) -> None:
         """Leaves the assignment in a study's folder."""
@@ -98,8 +100,9 @@ class Assignment:
 def assign(function: Portable, folder: Path, **given: Any) -> Assignment:
     """Writes the assignment of a new run."""
     assignment = Assignment(
-        function=function.name, source_sha256=function.source_sha256, search_path=function.search_path, **given
-    )
+        function=function.name, source_sha256=function.source_sha256, search_path=function.search_path,
+        home=str(Path.cwd()), **given,
+    )  # fmt: skip
     assignment.write(folder, function.payload)
     return assignment
 
@@ -154,9 +157,13 @@ def _on_a_thread(place: Place, threads: list[threading.Thread]) -> tuple[int, Ca
 
 
 def _in_a_process(place: Place) -> tuple[int, Callable[[], bool]]:
+    home = Path(Assignment.read(place.folder).home)  # of none is told where it was begun: it stays here
     with (place.folder / _LOG).open("ab") as log:
+        if not home.is_dir():
+            log.write(f"the directory {home} that the run was begun in is gone; it goes on in {Path.cwd()}\n".encode())
         parting = subprocess.run(
             [sys.executable, "-m", "tuner.nurse", str(place.folder)],
+            cwd=home if home.is_dir() else None,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -246,7 +253,7 @@ def nurse(folder: Path, hands: Executor | None = None) -> None:
         draft = Draft(
             params=assignment.params, seed=assignment.trial_seed, why=assignment.why, purpose=assignment.purpose,
             parent=assignment.parent,
-            beginning=None if assignment.checkpoint is None else Path(assignment.checkpoint),
+            beginning=None if assignment.checkpoint is None else folder / assignment.checkpoint,
             from_step=assignment.from_step, schedules=assignment.schedules, by=assignment.by,
         )  # fmt: skip
         space = None if assignment.space is None else Space.from_dict(assignment.space)

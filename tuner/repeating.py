@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import chdir, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -170,6 +171,11 @@ class _Session:
         left = any(trial.purpose == plan.purpose for trial in self.state.live.values())
         if not plan.missing(self.state) and not left:
             return
+        home = Path(self.state.options.get("home", ""))  # where relative paths of the function start
+        with chdir(home) if home.is_dir() else nullcontext():
+            self._train(plan, progress)
+
+    def _train(self, plan: Plan, progress: Literal["auto", "off"] | Face) -> None:
         from tuner.coordinator import Coordinator
         from tuner.messages import Job
         from tuner.shelf import Shelf, disk_budget
