@@ -25,7 +25,7 @@ PACKAGE = Path(tuner.__file__).parent
 # Files that a checkpoint's hidden folder holds until the folder as a whole is flushed and renamed.
 IN_A_HIDDEN_FOLDER = {"checkpoints.py", "callbacks/keras.py", "callbacks/stepping.py", "callbacks/transformers.py"}
 WRITERS = {"write_text", "write_bytes", "touch"}
-INTO_A_FILE = {"savefig", "to_csv", "to_parquet", "to_json", "to_html", "write_table", "savez", "dump"}
+INTO_A_FILE = {"savefig", "to_csv", "to_parquet", "to_json", "to_html", "write_table", "savez"}
 
 
 @contextmanager
@@ -123,11 +123,8 @@ def in_place(call: ast.Call) -> bool:
     if name == "open":
         return bool(set(modes(call, 0 if isinstance(call.func, ast.Attribute) else 1)) & set("wx+"))
     if name in INTO_A_FILE:  # to a file that is open, which `write_whole` or memory gave
-        return (
-            bool(call.args)
-            and not (isinstance(call.args[-1], ast.Name) and call.args[-1].id == "file")
-            and not (isinstance(call.args[0], ast.Name) and call.args[0].id == "file")
-        )
+        given = {each.id for each in call.args if isinstance(each, ast.Name)}
+        return bool(call.args) and "file" not in given
     return name in WRITERS
 
 
