@@ -9,6 +9,7 @@ from bedside import end_all
 
 import tuner
 from tuner import Run, Space, linear
+from tuner.errors import StudyError
 from tuner.functions import portable
 from tuner.nurse import Assignment
 
@@ -94,3 +95,10 @@ def test_workers_look_for_code_in_whole_paths(home: Path) -> None:
     sys.path.insert(0, "src")
     assert str(home / "src") in portable(train).search_path
     assert all(Path(each).is_absolute() for each in portable(train).search_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"search_path": 1}', "\udcff"])
+def test_an_assignment_that_makes_no_sense_is_told_of_in_a_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(StudyError, match=r"run\.json"):
+        Assignment.read(tmp_path)

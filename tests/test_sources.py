@@ -295,3 +295,11 @@ def test_a_script_that_has_changed_since_is_told_from_one_that_has_not(tmp_path:
         path.write_text("")
         assert not has_changed(kept, lines)  # there is no other that it could be
         linecache.clearcache()
+
+
+@pytest.mark.parametrize(
+    "kept", [b"", b"no pickle", b"cno_such_module\ntrain\n."], ids=["empty", "text", "a module that is gone"]
+)
+def test_a_kept_function_that_cannot_be_read_is_told_of_in_a_sentence(kept: bytes) -> None:
+    with pytest.raises(TrainingError, match="cannot be read here"):
+        resolve(kept)

@@ -89,7 +89,14 @@ class Assignment:
             found = json.loads((folder / ASSIGNMENT).read_text())
         except FileNotFoundError as error:
             raise StudyError(f"{folder} holds no babysat run: {ASSIGNMENT} is missing.") from error
-        return cls(**{**found, "search_path": tuple(found["search_path"])})
+        except (OSError, ValueError) as error:
+            raise StudyError(f"{folder / ASSIGNMENT} cannot be read: {error}. Restore it from a copy.") from error
+        try:
+            return cls(**{**found, "search_path": tuple(found["search_path"])})
+        except (KeyError, TypeError) as error:
+            raise StudyError(
+                f"{folder / ASSIGNMENT} is not what this tuner writes: {error}. Restore it from a copy."
+            ) from error
 
     def payload(self, folder: Path) -> str | bytes:
         """How the function travels."""

@@ -30,11 +30,7 @@ def resolve(function: str | bytes, search_path: tuple[str, ...] = ()) -> Trainin
         if folder not in sys.path:
             sys.path.insert(0, folder)
     if isinstance(function, bytes):
-        import cloudpickle
-
-        found = cloudpickle.loads(function)
-        trained: TrainingFunction = found.function() if isinstance(found, WithSources) else found
-        return trained
+        return _unpickled(function)
     module_name, colon, name = function.partition(":")
     if module_name.endswith(".py"):
         path = module_name.removesuffix(".py").removeprefix("./").replace("/", ".")
@@ -63,6 +59,18 @@ def resolve(function: str | bytes, search_path: tuple[str, ...] = ()) -> Trainin
     return resolved
 
 
+def _unpickled(pickled: bytes) -> TrainingFunction:
+    try:
+        found = pickle.loads(pickled)
+        trained: TrainingFunction = found.function() if isinstance(found, WithSources) else found
+    except Exception as error:  # whatever the function holds may refuse in its own way
+        raise TrainingError(
+            f"the training function that was kept cannot be read here: {type(error).__name__}: {error}. It needs the "
+            "packages, and the Python, that it was kept with; or give the function itself again."
+        ) from error
+    return trained
+
+
 def sources_of(pickled: bytes) -> Mapping[str, list[str]]:
     """The lines that were kept with a function, by the name of their file."""
     found = pickle.loads(pickled)
@@ -78,13 +86,11 @@ class WithSources:
 
     def function(self) -> TrainingFunction:
         """The function, whose tracebacks show its lines though its file is elsewhere, or has changed since."""
-        import cloudpickle
-
         running = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
         for name, lines in self.sources.items():
             if name not in running and name not in linecache.cache:
                 linecache.cache[name] = (sum(map(len, lines)), None, lines, name)
-        found: TrainingFunction = cloudpickle.loads(self.pickled)
+        found: TrainingFunction = pickle.loads(self.pickled)
         return found
 
 
