@@ -501,10 +501,10 @@ def test_a_stopped_run_is_extended_from_the_step_it_was_stopped_at(babysit: Baby
     handle.stop()
     patience.over()
     stopped = handle.wait(30).state.trials[0].steps
-    assert handle.extend(5).step == stopped
+    assert handle.extend(5).detail == f"goes on from step {stopped} to step {stopped + 5}"
     study = handle.wait(30)
-    assert study.state.trials[0].steps == 105
-    assert curve(handle) == {step: float(step) for step in range(1, 106)}
+    assert study.state.trials[0].steps == stopped + 5
+    assert curve(handle) == {step: float(step) for step in range(1, stopped + 6)}
 
 
 def test_a_run_is_extended_while_it_trains(babysit: Babysit, patience: Patience) -> None:
@@ -541,7 +541,7 @@ def test_a_run_that_cannot_go_back_to_the_very_step_says_why(babysit: Babysit, p
         handle.revert(step=0)
     patience.over()
     handle.wait(30)
-    assert handle.revert(step=saved + 3).detail == f"goes on from step {saved}, {told}"
+    assert handle.revert(step=saved + 3).detail == f"goes on from step {saved} to step 100, {told}"
 
 
 def test_undo_of_a_revert_after_the_end_takes_the_tail_up_again(babysit: Babysit, patience: Patience) -> None:

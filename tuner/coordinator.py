@@ -380,7 +380,7 @@ class Coordinator:
                 again(self, trial, "retry", f"tried again after {why}")
                 return
         elif state in ("completed", "stopped") and trial.best_score is None:
-            state, why = self._scoreless(event)
+            state, why = self._scoreless(trial, event)
         seconds = trial.seconds + event.at - (trial.resumed_at or event.started)
         self.crew.took(seconds)
         self._close(
@@ -388,9 +388,11 @@ class Coordinator:
             error=event.error[0] if event.error else "", traceback=event.traceback, at=event.at, node=desk.node,
         )  # fmt: skip
 
-    def _scoreless(self, event: Ended) -> tuple[TrialState, str]:
+    def _scoreless(self, trial: Trial, event: Ended) -> tuple[TrialState, str]:
         if event.state == "stopped":
             return "stopped", event.why
+        if trial.parent is not None and 0 < event.step == trial.segments[0].from_step:  # it began where it was to end
+            return "completed", f"trained all {event.step} steps before: tuner extend {self.study.name} STEPS goes on"
         seen = ", ".join(sorted(self._names_reported)) or "nothing"
         return "failed", f"the function ended without reporting {self.study.objective!r}; reported: {seen}"
 

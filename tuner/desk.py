@@ -266,10 +266,7 @@ class TrialDesk:
                 self._give_way(command.request)
                 self._pause_at, self._pause_request = self.done + command.steps, command.request
             case Extend():
-                self._extra_steps += command.steps
-                self.run.extend(command.steps)
-                self._to_tell = self._job.asks_length
-                self._did(command.request, f"{command.steps} steps more than the function asks for")
+                self._extend(command)
             case Pause(release=True):
                 self._release(command)
             case Pause():
@@ -278,6 +275,16 @@ class TrialDesk:
                 self._did(command.request, "it was training already")
             case Forget():
                 pass
+
+    def _extend(self, command: Extend) -> None:
+        if self.run.planned is None:
+            why = "only a loop over run.steps(...) can be told how long it is, and this one takes its steps one by one"
+            self._did(command.request, why, state="rejected")
+            return
+        self._extra_steps += command.steps
+        self.run.extend(command.steps)
+        self._to_tell = self._job.asks_length
+        self._did(command.request, f"{command.steps} steps longer: to step {self.run.planned}")
 
     def _stand_still(self, why: str, request: str) -> None:
         self._give_way(request)
@@ -390,6 +397,7 @@ class TrialDesk:
             load(here, state)
             self._did(command.request, str(error), state="rejected")
             return
+        self.settle()  # what is given up is on record before the way back is: an undo that follows at once finds it
         gone, before = self.done, self._recipe.at(self.done)
         self.done = command.step
         self._first = {name: float(value) for name, value in settings.get("first", {}).items()}

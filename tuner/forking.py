@@ -186,18 +186,20 @@ def _check_changes(space: Space | None, settings: Settings, values: Settings) ->
 
 
 def _checkpoint(study: Study, trial: Trial, step: int | None) -> Checkpoint:
-    """The newest kept checkpoint on the head, or the newest at or before a step."""
-    limits = trial.head_limits()
-    kept = [
-        each
-        for each in study.state.kept(trial)
-        if each.segment in limits
-        and ((limit := limits[each.segment]) is None or each.step <= limit)
-        and (step is None or each.step <= step)
-    ]
+    """The newest kept checkpoint on the head, or the newest at or before a step that the trial has come to."""
+    there = trial.on_head(study.state.kept(trial))
+    steps = ", ".join(str(each.step) for each in there[-8:])
+    furthest = max([trial.steps, *(each.step for each in there)])
+    if step is not None and step > furthest:
+        raise StudyError(
+            f"step {step} lies ahead: {study.name}/{trial.trial} has come to step {furthest}. "
+            + (f"Checkpoints are kept of steps {steps}." if there else "No checkpoint of it is kept.")
+        )
+    kept = [each for each in there if step is None or each.step <= step]
     if not kept:
         where = "" if step is None else f" at or before step {step}"
-        raise StudyError(f"{study.name}/{trial.trial} has no checkpoint{where} to begin from.")
+        kept_there = f" Kept are those of steps {steps}." if there else ""
+        raise StudyError(f"{study.name}/{trial.trial} has no checkpoint{where} to begin from.{kept_there}")
     return max(kept, key=lambda each: (each.step, each.checkpoint))
 
 

@@ -5,37 +5,49 @@ from __future__ import annotations
 import getpass
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from tuner.arguments import amount, checked, index, name, optional, settings, text
-from tuner.errors import SettingsError, StudyError, shown
+from tuner.errors import SettingsError, StudyBusy, StudyError, TunerError, shown
 from tuner.places import Place
 from tuner.reading import Study
-from tuner.records import NOT_A_PERSON, RequestState
+from tuner.records import NOT_A_PERSON, Answered, Noted, RequestState
 from tuner.requests import understood
 from tuner.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_ANSWER_WITHIN_S = 15.0
-_LOOKS_AGAIN_S = 0.5
+# How long a verb waits: while somebody could carry it out, and with the time in which a coordinator starts or a worker
+# is sought. An answer is polled for at once, then less and less often; what is in its way is looked at now and then.
+_ANSWER_WITHIN_S, _PATIENCE_S = 15.0, 300.0
+_POLLS_FROM_S, _POLLS_UP_TO_S = 0.002, 0.1
+_LOOKS_AGAIN_S, _LOOKS_UP_TO_S = 0.5, 4.0
+_SAYS_AFTER_S = 1.0
 # A coordinator that dies this often without the run getting any further is not started again.
 _DEATHS = 5
-_FINAL: frozenset[RequestState] = frozenset({"applied", "rejected", "expired", "superseded"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """What became of a request: `accepted` is on record, `applied` has taken effect at `step`."""
+    """What became of a request: `applied` has taken effect at `step`; `received` and `accepted` are on record alone.
+
+    What is on record is carried out later, when its step comes or the run can.
+    """
 
     request: str
     verb: str
     state: RequestState
     step: int | None
     detail: str
+
+    @property
+    def pending(self) -> bool:
+        """Whether it is on record and has yet to take effect."""
+        return self.state in ("received", "accepted")
 
     def __str__(self) -> str:
         where = "" if self.step is None else f" at step {self.step}"
@@ -62,6 +74,14 @@ def person(by: str = "") -> str:
     return f"user {user}" if user.strip().casefold() in NOT_A_PERSON else user
 
 
+def pauses_between_polls() -> Iterator[float]:
+    """The seconds between one look at an answer and the next: most come at once, the others are not needed so soon."""
+    pause = _POLLS_FROM_S
+    while True:
+        yield pause
+        pause = min(1.3 * pause, _POLLS_UP_TO_S)
+
+
 class Handle:
     """A running study, from any process that may write to its folder."""
 
@@ -70,6 +90,10 @@ class Handle:
         self._place, self._store = place, store
         self.by = person(by)
         self.name = place.name
+        self._started: Callable[[], bool] | None = None  # whether the coordinator lives that this wait has started
+        self._gone = False
+        self.on_wait: Callable[[str], None] | None = None
+        """Told in a sentence what a verb waits for, where it has to wait."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
@@ -92,24 +116,24 @@ class Handle:
         return Study(self._place, Store.open(self._place.existing(), idle="closed"))
 
     @checked()
-    def pause(self, why: str = "") -> Reply:
+    def pause(self, why: str = "", *, timeout_s: float | None = None) -> Reply:
         """Starts nothing further; what trains stands still between two steps."""
-        return self._ask("pause", {}, why)
+        return self._ask("pause", {}, why, timeout_s=timeout_s)
 
     @checked()
-    def resume(self, why: str = "") -> Reply:
+    def resume(self, why: str = "", *, timeout_s: float | None = None) -> Reply:
         """Goes on after `pause`."""
-        return self._ask("resume", {}, why)
+        return self._ask("resume", {}, why, timeout_s=timeout_s)
 
     @checked()
-    def stop(self, why: str = "") -> Reply:
+    def stop(self, why: str = "", *, timeout_s: float | None = None) -> Reply:
         """Ends what trains after its present step; everything is kept."""
-        return self._ask("stop", {}, why)
+        return self._ask("stop", {}, why, timeout_s=timeout_s)
 
     @checked()
-    def note(self, text: str, trial: int | None = None) -> Reply:
+    def note(self, text: str, trial: int | None = None, *, timeout_s: float | None = None) -> Reply:
         """Writes a note into the study's record."""
-        return self._ask("note", {"text": text, "trial": trial}, "")
+        return self._ask("note", {"text": text, "trial": trial}, "", timeout_s=timeout_s)
 
     @checked()
     def close(self) -> None:
@@ -117,57 +141,78 @@ class Handle:
         self._store.close()
 
     def _ask(
-        self, verb: str, arguments: dict[str, Any], why: str, *, until_accepted: bool = False, request: str = ""
-    ) -> Reply:
+        self, verb: str, arguments: dict[str, Any], why: str, *, until_accepted: bool = False, request: str = "",
+        timeout_s: float | None = None,
+    ) -> Reply:  # fmt: skip
         """Inserts a request and waits until it has taken effect, or at least been accepted."""
         arguments, why = understood(verb, arguments), text("why", why)
-        attended = self._store.holder(time.time()) is not None
-        if not attended:
-            self._refuse_unattended(verb)
+        timeout_s = optional(amount(least=0, unit="seconds", instead="Leave it out to wait."))("timeout_s", timeout_s)
+        asked_before = bool(request) and self._reply(request, verb) is not None
+        if not asked_before and self._store.holder(time.time()) is None:
+            done = self._unattended(verb, arguments, why)
+            if done is not None:
+                return done
         name = self._store.request(verb, arguments, by=self.by, why=why, request=request)
-        if not attended:
-            self._wake()  # after the request is there, or it might find nothing to do and leave
-        accepted: Reply | None = None
-        now = time.monotonic()
-        deadline, looks_again = now + _ANSWER_WITHIN_S, now + _LOOKS_AGAIN_S
-        while (now := time.monotonic()) < deadline:
-            answer = self._store.answer(name)
-            if answer is not None and answer.state == "rejected":
-                raise StudyError(f"{self.name} refused to {verb.replace('_', ' ')}: {answer.detail}")
-            if answer is not None:
-                accepted = Reply(request=name, verb=verb, state=answer.state, step=answer.step, detail=answer.detail)
-                if until_accepted or answer.state in _FINAL or answer.detail:  # its detail says when it takes effect
-                    return accepted
-            if now > looks_again:  # whoever was there may have been about to leave
-                looks_again = now + _LOOKS_AGAIN_S
-                if self._store.holder(time.time()) is None:
-                    self._wake()
-            time.sleep(0.002)
-        if accepted is not None:
-            return accepted
-        raise StudyError(
-            f"{self.name} has not answered {verb!r} for {_ANSWER_WITHIN_S:g} s. The request {name} stays on record and "
-            "is carried out when its coordinator gets to it."
-        )
+        try:
+            return self._awaited(name, verb, until_accepted=until_accepted, timeout_s=timeout_s)
+        except KeyboardInterrupt:
+            told = f"the request to {verb} is on record ({name}), and is carried out all the same"
+            raise KeyboardInterrupt(told) from None
 
-    def _refuse_unattended(self, verb: str) -> None:
-        """Nobody coordinates the study: a sweep is refused, a babysat run is taken up again."""
-        raise StudyError(
-            f"{self.name} is not running, so nobody would carry out {verb!r}. Start its command again first, with more "
-            "trials if all were tried."
-        )
+    def _awaited(self, name: str, verb: str, *, until_accepted: bool, timeout_s: float | None) -> Reply:
+        """What became of a request: final, or what there is to say of it when patience ends."""
+        self._started, self._gone = None, False
+        last = began = time.monotonic()
+        looks_at, looks_every, pauses = began, _LOOKS_AGAIN_S, pauses_between_polls()
+        spent, obstacle, told = 0.0, "", ""
+        on_record = Reply(request=name, verb=verb, state="received", step=None, detail="")
+        while True:
+            reply = self._reply(name, verb)
+            if reply is not None and reply.state == "rejected":
+                raise StudyError(f"{self.name} refused to {verb.replace('_', ' ')}: {reply.detail}")
+            # a detail of what is merely accepted says when it takes effect
+            if reply is not None and (until_accepted or not reply.pending or reply.detail):
+                return reply
+            now = time.monotonic()
+            spent += 0.0 if obstacle else now - last
+            last = now
+            if now >= looks_at:  # whoever was there may have been about to leave
+                found = self._obstacle(answered=reply is not None, waited_s=now - began)
+                if found is None:
+                    return replace(on_record, detail=f"{self.name} is not running any more")
+                obstacle = found
+                if obstacle and obstacle != told and self.on_wait is not None:
+                    self.on_wait(f"waiting: {obstacle}")
+                    told = obstacle
+                looks_at, looks_every = time.monotonic() + looks_every, min(2 * looks_every, _LOOKS_UP_TO_S)
+            enough = spent >= _ANSWER_WITHIN_S or now - began >= _PATIENCE_S
+            if enough if timeout_s is None else now - began >= timeout_s:
+                detail = obstacle or ("it takes effect between two steps" if reply else "nobody has looked at it yet")
+                return replace(reply or on_record, detail=detail)
+            time.sleep(next(pauses))
 
-    def _wake(self) -> None:
-        """Starts a coordinator where that is this handle's to do."""
+    def _reply(self, name: str, verb: str) -> Reply | None:
+        answer = self._store.answer(name)
+        if answer is None:
+            return None
+        return Reply(request=name, verb=verb, state=answer.state, step=answer.step, detail=answer.detail)
+
+    def _unattended(self, verb: str, arguments: Mapping[str, Any], why: str) -> Reply | None:
+        """Nobody coordinates the study: what there is to say at once; None where a coordinator is to be started."""
+        raise NotImplementedError
+
+    def _obstacle(self, *, answered: bool, waited_s: float) -> str | None:
+        """What keeps a request from being carried out; empty where nothing does, None where nobody will see to it."""
+        raise NotImplementedError
 
 
 class SweepHandle(Handle):
     """Steers a running sweep."""
 
     @checked()
-    def stop_trial(self, trial: int, why: str = "") -> Reply:
+    def stop_trial(self, trial: int, why: str = "", *, timeout_s: float | None = None) -> Reply:
         """Ends one trial; its worker takes the next."""
-        return self._ask("stop_trial", {"trial": trial}, why)
+        return self._ask("stop_trial", {"trial": trial}, why, timeout_s=timeout_s)
 
     @checked()
     def add(self, settings: Mapping[str, Any], why: str = "") -> Reply:
@@ -195,9 +240,40 @@ class SweepHandle(Handle):
         """Changes how many trials train at a time."""
         return self._ask("set_parallel", {"parallel": parallel}, why)
 
+    def _unattended(self, verb: str, arguments: Mapping[str, Any], why: str) -> Reply | None:  # noqa: ARG002
+        """A sweep is started by its own command; one that is not running need not be stopped."""
+        with closing(self.study) as study:
+            trials = study.state.trials
+        over = [each for each in trials if each.ended]
+        count = f"{len(over)} of its {len(trials)} trials {'is' if len(over) == 1 else 'are'} over"
+        stands = f"{self.name} is not running: {count}"
+        if verb == "stop":
+            return Reply(request="", verb=verb, state="applied", step=None, detail=stands)
+        if verb == "stop_trial":
+            number = arguments["trial"]
+            for trial in over:
+                if trial.trial == number:
+                    raise StudyError(f"{stands}, and trial {number} is: {trial.state}, {trial.why}.")
+        raise StudyError(
+            f"{stands}, so nobody would carry out {verb!r}. Start its command again first, with more trials if "
+            "all were tried."
+        )
+
+    def _obstacle(self, *, answered: bool, waited_s: float) -> str | None:
+        """It answers as soon as it runs."""
+        if self._store.holder(time.time()) is None:
+            return None
+        if answered or waited_s < _SAYS_AFTER_S:
+            return ""
+        return "the coordinator is busy" if self._store.brief()["trials"] else "the coordinator is starting"
+
 
 class RunHandle(Handle):
-    """Steers a babysat run. Each verb takes effect between two steps, all fields of one request at the same step."""
+    """Steers a babysat run. Each verb takes effect between two steps, all fields of one request at the same step.
+
+    A verb waits while a coordinator starts or a worker is sought, then 15 s, or `timeout_s` in all. What has not taken
+    effect by then is on record, and `pending`.
+    """
 
     @checked()
     def set(
@@ -210,6 +286,7 @@ class RunHandle(Handle):
         expect: int | None = None,
         evidence: str = "",
         request: str = "",
+        timeout_s: float | None = None,
         **values: Any,
     ) -> Reply:
         """Sets effective values now, or `at` a step: `set(learning_rate=3e-4, why="loss spikes")`.
@@ -221,7 +298,7 @@ class RunHandle(Handle):
         if request:
             request = name("request", request)
         arguments = {"values": _together(changes, values), "at": at, "expect": expect, "evidence": evidence}
-        return self._ask("set", arguments, why, until_accepted=at is not None, request=request)
+        return self._ask("set", arguments, why, until_accepted=at is not None, request=request, timeout_s=timeout_s)
 
     @checked()
     def schedule(
@@ -232,6 +309,7 @@ class RunHandle(Handle):
         why: str = "",
         at: int | None = None,
         expect: int | None = None,
+        timeout_s: float | None = None,
         **settings: float,
     ) -> Reply:
         """Lets a value follow a schedule from its present value on: time_based, exponential, square_root, staircase,
@@ -239,22 +317,22 @@ class RunHandle(Handle):
         cosine (needs `over=STEPS`), or constant for none: `schedule("learning_rate", "cosine", over=2000)`.
         """
         arguments = {"parameter": parameter, "shape": shape, "shape_settings": settings, "at": at, "expect": expect}
-        return self._ask("schedule", arguments, why, until_accepted=at is not None)
+        return self._ask("schedule", arguments, why, until_accepted=at is not None, timeout_s=timeout_s)
 
     @checked()
-    def pause(self, why: str = "", *, release: bool = False) -> Reply:
+    def pause(self, why: str = "", *, release: bool = False, timeout_s: float | None = None) -> Reply:
         """Stands still between two steps; with `release`, saves a checkpoint and frees the worker."""
-        return self._ask("pause", {"release": release}, why)
+        return self._ask("pause", {"release": release}, why, timeout_s=timeout_s)
 
     @checked()
-    def step(self, steps: int = 1, why: str = "") -> Reply:
+    def step(self, steps: int = 1, why: str = "", *, timeout_s: float | None = None) -> Reply:
         """Trains this many steps, then stands still."""
-        return self._ask("step", {"steps": steps}, why)
+        return self._ask("step", {"steps": steps}, why, timeout_s=timeout_s)
 
     @checked()
-    def checkpoint(self, why: str = "") -> Reply:
+    def checkpoint(self, why: str = "", *, timeout_s: float | None = None) -> Reply:
         """Writes a checkpoint now, and keeps it."""
-        return self._ask("checkpoint", {}, why)
+        return self._ask("checkpoint", {}, why, timeout_s=timeout_s)
 
     @checked()
     def revert(
@@ -265,6 +343,7 @@ class RunHandle(Handle):
         keep_settings: bool = False,
         why: str = "",
         expect: int | None = None,
+        timeout_s: float | None = None,
     ) -> Reply:
         """Goes back to the newest checkpoint at or before `step`, or to a `checkpoint` by number.
 
@@ -272,17 +351,17 @@ class RunHandle(Handle):
         `keep_settings`.
         """
         arguments = {"step": step, "checkpoint": checkpoint, "keep_settings": keep_settings, "expect": expect}
-        return self._ask("revert", arguments, why)
+        return self._ask("revert", arguments, why, timeout_s=timeout_s)
 
     @checked()
-    def undo(self, why: str = "", *, expect: int | None = None) -> Reply:
+    def undo(self, why: str = "", *, expect: int | None = None, timeout_s: float | None = None) -> Reply:
         """Takes the last adjustment or revert back; that is a change of its own, nothing is erased."""
-        return self._ask("undo", {"expect": expect}, why)
+        return self._ask("undo", {"expect": expect}, why, timeout_s=timeout_s)
 
     @checked()
-    def extend(self, steps: int, why: str = "") -> Reply:
-        """Trains longer than the function asks for; also a finished run."""
-        return self._ask("extend", {"steps": steps}, why)
+    def extend(self, steps: int, why: str = "", *, timeout_s: float | None = None) -> Reply:
+        """Trains this many steps longer than the function asks for; a run that is over, from where it stands."""
+        return self._ask("extend", {"steps": steps}, why, timeout_s=timeout_s)
 
     @checked(step=optional(index), why=text)
     def fork(
@@ -315,6 +394,13 @@ class RunHandle(Handle):
     @checked(timeout_s=optional(amount(least=0, unit="seconds")))
     def wait(self, timeout_s: float | None = None) -> Study:
         """Waits until the run is over, and returns its study; a coordinator that died is started again."""
+        try:
+            return self._wait(timeout_s)
+        except KeyboardInterrupt:
+            told = f"{self.name} trains on: tuner.attach({self.name!r}) comes back to it, and its stop() ends it"
+            raise KeyboardInterrupt(told) from None
+
+    def _wait(self, timeout_s: float | None) -> Study:
         from tuner import nurse
 
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
@@ -336,13 +422,67 @@ class RunHandle(Handle):
                 raise StudyError(f"{self.name} is still training after {timeout_s:g} s.")
             time.sleep(0.05)
 
-    def _refuse_unattended(self, verb: str) -> None:
-        """A run whose coordinator died, or that is over and is to go on, gets another."""
+    def _unattended(self, verb: str, arguments: Mapping[str, Any], why: str) -> Reply | None:
+        """A run that goes on, or is to go on, gets another coordinator; one that is over answers the rest at once."""
+        from tuner.tending import check_revival, settled
+
+        try:
+            with closing(self.study) as study:
+                state = study.state
+        except StudyError:
+            return None  # it has not begun
+        if not state.trials or not state.trials[0].ended:
+            return None
+        if verb == "note":
+            return self._write_down(arguments, why)
+        trial = state.trials[0]
+        if (done := settled(trial, verb)) is not None:
+            return Reply(request="", verb=verb, state="applied", step=trial.steps, detail=done)
+        try:
+            check_revival(state, trial, verb, arguments)
+        except TunerError as error:
+            raise StudyError(f"{self.name} refused to {verb}: {error}") from error
+        return None
+
+    def _write_down(self, arguments: Mapping[str, Any], why: str) -> Reply | None:
+        """A note needs no worker: whoever writes it coordinates for that moment; None where somebody else does."""
+        with closing(self.study) as study:
+            steps = study.state.trials[0].steps
+        with closing(Store.open(self._place.existing())) as record, suppress(StudyBusy):
+            record.acquire(time.time())
+            name = record.request("note", dict(arguments), by=self.by, why=why)
+            at, text = time.time(), str(arguments["text"])
+            noted = Noted(trial=0, step=steps, by=self.by, text=text, at=at)
+            answer = Answered(request=name, state="applied", step=None, detail="noted", at=at)
+            record.append([noted, answer], at)
+            return Reply(request=name, verb="note", state="applied", step=None, detail="noted")
+        return None
+
+    def _obstacle(self, *, answered: bool, waited_s: float) -> str | None:
+        """Starts a coordinator where there is none; without a worker nothing can be done between two steps."""
+        if self._store.holder(time.time()) is None:
+            self._wake()
+            return "the coordinator is starting"
+        self._started = None
+        if waited_s < _SAYS_AFTER_S:
+            return ""
+        if not answered:
+            return "the coordinator is starting"
+        with closing(self.study) as study:
+            trials = study.state.trials
+        return "" if trials and trials[0].state not in ("waiting", "lost") else "there is no worker yet"
 
     def _wake(self) -> None:
+        """Starts a coordinator, unless one that was started is on its way; raises what one that failed said last."""
         from tuner import nurse
 
-        nurse.start(self._place)
+        if self._started is None:
+            (_, self._started), self._gone = nurse.launch(self._place), False
+        elif self._gone:
+            self._started = None
+            raise StudyError(f"no coordinator could be started for {self.name}: {nurse.last_words(self._place)}")
+        else:
+            self._gone = not self._started()  # it may have answered before it left: that is looked at first
 
 
 def _together(mapping: Any, by_name: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from tuner.records import Goal, Purpose
 from tuner.store import Store, alive
 
 _LOG = "coordinator.log"
-_STARTS_WITHIN_S = 60.0
+_STARTS_WITHIN_S = 300.0  # a busy machine takes its time; one that died says so at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,12 +114,16 @@ def assign(function: Portable, folder: Path, **given: Any) -> Assignment:
     return assignment
 
 
-def start(place: Place) -> int:
-    """Starts the coordinator of the study in a process of its own; returns its pid once it holds the lease."""
-    database = place.database
-    if database is None:
+def launch(place: Place) -> tuple[int, Callable[[], bool]]:
+    """Starts the coordinator of the study in a process of its own; its pid, and whether it lives, before it begins."""
+    if place.database is None:
         raise StudyError("a babysat run needs a folder: it outlives the process that started it.")
-    pid, lives = _in_a_process(place) if _threads is None else _on_a_thread(place, _threads)
+    return _in_a_process(place) if _threads is None else _on_a_thread(place, _threads)
+
+
+def start(place: Place) -> int:
+    """Starts the coordinator of the study; returns its pid once it holds the lease."""
+    (pid, lives), database = launch(place), place.existing_or_new()
     deadline = time.monotonic() + _STARTS_WITHIN_S
     while time.monotonic() < deadline:
         if (holder := _holder(database)) is not None:
@@ -210,7 +214,8 @@ def _holder(database: Path) -> tuple[str, int] | None:
 def last_words(place: Place) -> str:
     """What the coordinator said last."""
     log = place.folder / _LOG
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    told = log.read_text(errors="replace") if log.is_file() else ""
+    lines = [line for line in told.splitlines() if line.strip()]
     return lines[-1] if lines else f"the coordinator ended without a word ({log})."
 
 
@@ -249,7 +254,8 @@ def nurse(folder: Path, hands: Executor | None = None) -> None:
         )  # fmt: skip
         options = {
             "cpus": assignment.cpus, "gpus": assignment.gpus, "address": assignment.address,
-            "extra_steps": assignment.extra_steps, "smallest_gain": assignment.smallest_gain,
+            "extra_steps": state.options.get("extra_steps", assignment.extra_steps),  # an extension may have changed it
+            "smallest_gain": assignment.smallest_gain,
         }  # fmt: skip
         begin(state, records, opened, options)
         job = Job(

@@ -208,6 +208,15 @@ class Trial:
             segment = None if segment.parent is None else by_number.get(segment.parent)
         return limits
 
+    def on_head(self, checkpoints: Iterable[Checkpoint]) -> list[Checkpoint]:
+        """Those of its checkpoints that lie on the head, in their order."""
+        limits = self.head_limits()
+        return [
+            each
+            for each in checkpoints
+            if each.segment in limits and ((limit := limits[each.segment]) is None or each.step <= limit)
+        ]
+
 
 @dataclass(slots=True)
 class Round:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tuner import checkpoints
@@ -28,12 +30,23 @@ from tuner.messages import (
     Unread,
 )
 from tuner.recipe import schedule
-from tuner.records import READ, UNREAD, Adjusted, Cause, Judged, Noted, Reported, Requested, SegmentOpened
+from tuner.records import (
+    READ,
+    UNREAD,
+    Adjusted,
+    Cause,
+    Configured,
+    Judged,
+    Noted,
+    Reported,
+    Requested,
+    SegmentOpened,
+)
 from tuner.requests import understood
 from tuner.revival import again, ancestry, go_on, newest_whole, open_segment, outstanding
 from tuner.space import Choice, Parameter, Space
 from tuner.steering import Refused, record_answer
-from tuner.study import Checkpoint, Request, Segment, Trial
+from tuner.study import Checkpoint, Request, Segment, StudyState, Trial
 from tuner.watching import Watch
 
 if TYPE_CHECKING:
@@ -46,6 +59,7 @@ _LOOK_AGAIN_S = 30.0  # after a fault of its own
 # Legal once the run has ended: wherever a checkpoint is, it can go on.
 _REVIVES = ("revert", "extend", "undo")
 _CHANGES = ("set", "schedule", "revert", "undo")
+_TAKEN_BACK, _BROUGHT_BACK = "taken back", "brought back"
 _NO_CHECKPOINT = (
     "it has no checkpoint to go back to: the function never called run.state(...), or none has been saved yet"
 )
@@ -82,7 +96,7 @@ class RunSteering:
                 return
             if trial is None:
                 raise Refused("the run has not begun yet")
-            self._expected(coordinator, trial, request.arguments)
+            _expected(coordinator.study, trial, request.arguments)
             if trial.ended:
                 self._revive(coordinator, trial, request)
                 return
@@ -237,20 +251,10 @@ class RunSteering:
 
     def _revert_command(self, coordinator: Coordinator, trial: Trial, request: Request) -> Revert:
         given = request.arguments
-        if request.verb == "undo":
-            last = _last_change(trial)
-            before = last.segment - 1 if last.cause == "revert" else _parent(trial, last).segment
-            checkpoint = _newest_of(coordinator, trial, before)
-            if (
-                last.cause == "revert"
-                and checkpoint.segment in trial.head_limits()
-                and checkpoint.step <= last.from_step
-            ):
-                raise Refused(
-                    f"nothing that was given up after step {last.from_step} is kept, so there is nothing to return to"
-                )
-        else:
-            checkpoint = _chosen(coordinator, trial, given)
+        desk = coordinator.crew.desk_of(trial.trial)
+        checkpoint = _destination(
+            coordinator.study, trial, request.verb, given, trial.steps if desk is None else desk.last_step
+        )
         if coordinator.shelf is None:
             raise Refused("nothing of this run is kept on disk, so there is nothing to go back to")
         segment = trial.segment(checkpoint.segment)
@@ -263,19 +267,19 @@ class RunSteering:
 
     def _revive(self, coordinator: Coordinator, trial: Trial, request: Requested) -> None:
         """A run that is over goes on from a checkpoint: extended from its newest, or set back."""
-        if request.verb not in _REVIVES:
-            raise Refused(
-                f"the run is over ({trial.state}: {trial.why}), so it cannot {request.verb}. What it can: "
-                f"{', '.join(_REVIVES)}, fork."
-            )
+        if (done := settled(trial, request.verb)) is not None:
+            record_answer(coordinator, request.request, "applied", done, trial.steps)
+            return
+        check_revival(coordinator.study, trial, request.verb, request.arguments)
         why = request.why or f"{request.verb} by {request.by}"
         if request.verb == "extend":
             steps = request.arguments["steps"]
             checkpoint = newest_whole(coordinator, trial)
             if checkpoint is None:
                 raise Refused(_NO_CHECKPOINT)
+            ends = self._shorten(coordinator, trial, request, steps)
             go_on(coordinator, trial, "thaw", why, checkpoint, by=request.by, request=request.request)
-            detail = f"goes on from step {checkpoint.step} for {steps} steps more"
+            detail = f"goes on from step {checkpoint.step}{_until(ends)}"
         else:
             going = self._revert_command(coordinator, trial, coordinator.study.requests[request.request])
             try:
@@ -283,13 +287,34 @@ class RunSteering:
             except CheckpointError as error:
                 raise Refused(str(error)) from error
             checkpoint = coordinator.study.checkpoints[going.checkpoint]
+            before, left_at = _requests_of(trial, "adjust"), trial.steps
             open_segment(
                 coordinator, trial, cause="revert", why=why, start=checkpoint, recipe=going.recipe or trial.recipe,
                 by=request.by, request=request.request,
             )  # fmt: skip
             coordinator.crew.ready.append(trial.trial)
-            detail = f"goes on from step {checkpoint.step}{_instead(request, checkpoint.step)}"
+            _judge_by_the_head(
+                coordinator, trial, before, f"step {left_at} went back to step {checkpoint.step}",
+                coordinator.executor.now(),
+            )  # fmt: skip
+            detail = f"goes on from step {checkpoint.step}{_until(trial.planned)}{_instead(request, checkpoint.step)}"
         record_answer(coordinator, request.request, "applied", detail, checkpoint.step)
+
+    def _shorten(self, coordinator: Coordinator, trial: Trial, request: Requested, steps: int) -> int | None:
+        """The step at which a run that is over will end once it is extended; None where its loop does not say.
+
+        A run that came to all its steps goes on beyond them. One that ended before trains that many more from where it
+        stood, and no longer all that its function asks for.
+        """
+        planned, stood = trial.planned, trial.steps
+        if planned is None:
+            return None
+        if stood < planned:
+            study, why = coordinator.study, f"the run ended at step {stood} of {planned}"
+            extra = int(study.options.get("extra_steps", 0)) + stood - planned
+            at = coordinator.executor.now()
+            coordinator.record(Configured(options={"extra_steps": extra}, by=request.by, why=why, at=at))
+        return min(stood, planned) + steps
 
     def _unmanned(self, coordinator: Coordinator, trial: Trial, request: Request | Requested) -> None:
         """A run without a worker that stands still: it was released, or its coordinator died while it stood."""
@@ -349,10 +374,9 @@ class RunSteering:
                 at=event.at,
             )
         )  # fmt: skip
-        after = _requests_of(trial, "adjust")
-        for name in before[len(after) :]:
-            evidence = f"step {event.from_step} went back to step {event.step}"
-            coordinator.record(Judged(request=name, verdict="taken back", evidence=evidence, at=event.at))
+        _judge_by_the_head(
+            coordinator, trial, before, f"step {event.from_step} went back to step {event.step}", event.at
+        )
         detail = f"from step {event.from_step} back to step {event.step}{_instead(asked, event.step)}"
         record_answer(coordinator, event.request, "applied", detail, event.step)
 
@@ -425,27 +449,6 @@ class RunSteering:
                 dimension.check(asked["floor"])
         return {name: schedule(name, shape, asked, bounds=bounds)}
 
-    def _expected(self, coordinator: Coordinator, trial: Trial, given: Mapping[str, Any]) -> None:
-        """Two people cannot overwrite one another unknowingly: whoever says what they saw must have seen the latest."""
-        seen = given.get("expect")
-        if seen is None:
-            return
-        if seen > trial.head.segment:
-            raise Refused(f"expect must be the number of a segment, 0 to {trial.head.segment}, got {seen!r}.")
-        known = {each.request for each in trial.segments if each.segment <= seen}
-        for each in reversed(trial.segments[seen + 1 :]):
-            if each.cause in ("adjust", "revert") and each.request not in known:  # else a retry repeated it
-                raise Refused(
-                    f"the run has changed since you looked: segment {each.segment} began at step {each.from_step} "
-                    f"({each.cause} by {each.by}: {each.why or 'no reason given'}). Look again, then ask again."
-                )
-        for request in coordinator.study.requests.values():
-            if request.state == "accepted" and request.verb in _CHANGES and request.arguments.get("at") is None:
-                raise Refused(
-                    f"the run is about to change: {request.verb} by {request.by} ({request.why or 'no reason given'}). "
-                    "Look again, then ask again."
-                )
-
     def _note(self, coordinator: Coordinator, request: Requested) -> None:
         trial = coordinator.study.trials[0] if coordinator.study.trials else None
         coordinator.record(
@@ -455,6 +458,76 @@ class RunSteering:
             )
         )  # fmt: skip
         record_answer(coordinator, request.request, "applied", "noted")
+
+
+def settled(trial: Trial, verb: str) -> str | None:
+    """What there is to say to a request that a run which is over has fulfilled already; None for any other."""
+    return f"the run is over already: {_over(trial)}" if verb == "stop" else None
+
+
+def check_revival(study: StudyState, trial: Trial, verb: str, given: Mapping[str, Any]) -> None:
+    """Raises what speaks against a request of a run that is over, as far as the record tells."""
+    if verb not in _REVIVES:
+        can = f"{', '.join(_REVIVES)}, fork"
+        raise Refused(f"the run is over ({_over(trial)}), so it cannot {verb}. What it can: {can}.")
+    _expected(study, trial, given)
+    if verb != "extend":
+        _destination(study, trial, verb, given)
+        return
+    if not study.kept(trial):
+        raise Refused(_NO_CHECKPOINT)
+
+
+def _over(trial: Trial) -> str:
+    since = (
+        "" if trial.ended_at is None else f", since {datetime.fromtimestamp(trial.ended_at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    )
+    return f"{trial.state}: {trial.why}{since}"
+
+
+def _until(ends: int | None) -> str:
+    """How far a run goes on that was over."""
+    return " until its own loop ends, which only run.steps(...) can be told" if ends is None else f" to step {ends}"
+
+
+def _judge_by_the_head(
+    coordinator: Coordinator, trial: Trial, before: Sequence[str], evidence: str, at: float
+) -> None:  # fmt: skip
+    """After a revert: what left the head was taken back; what lies there again is judged as it had been."""
+    after = _requests_of(trial, "adjust")
+    for name in before:
+        if name not in after:
+            coordinator.record(Judged(request=name, verdict=_TAKEN_BACK, evidence=evidence, at=at))
+    back = [name for name in after if name not in before]
+    earlier = list(coordinator.store.read(Judged)) if back else []
+    for name in back:
+        known = [each for each in earlier if each.request == name and each.verdict not in (_TAKEN_BACK, _BROUGHT_BACK)]
+        if known:
+            coordinator.record(replace(known[-1], at=at))
+        else:
+            coordinator.record(Judged(request=name, verdict=_BROUGHT_BACK, evidence=evidence, at=at))
+
+
+def _expected(study: StudyState, trial: Trial, given: Mapping[str, Any]) -> None:
+    """Two people cannot overwrite one another unknowingly: whoever says what they saw must have seen the latest."""
+    seen = given.get("expect")
+    if seen is None:
+        return
+    if seen > trial.head.segment:
+        raise Refused(f"expect must be the number of a segment, 0 to {trial.head.segment}, got {seen!r}.")
+    known = {each.request for each in trial.segments if each.segment <= seen}
+    for each in reversed(trial.segments[seen + 1 :]):
+        if each.cause in ("adjust", "revert") and each.request not in known:  # else a retry repeated it
+            raise Refused(
+                f"the run has changed since you looked: segment {each.segment} began at step {each.from_step} "
+                f"({each.cause} by {each.by}: {each.why or 'no reason given'}). Look again, then ask again."
+            )
+    for request in study.requests.values():
+        if request.state == "accepted" and request.verb in _CHANGES and request.arguments.get("at") is None:
+            raise Refused(
+                f"the run is about to change: {request.verb} by {request.by} ({request.why or 'no reason given'}). "
+                "Look again, then ask again."
+            )
 
 
 def _requests_of(trial: Trial, cause: Cause) -> list[str]:
@@ -522,9 +595,25 @@ def _last_change(trial: Trial) -> Segment:
     raise Refused("there is nothing to undo or to go back before: no adjustment and no revert lies on the head")
 
 
-def _chosen(coordinator: Coordinator, trial: Trial, given: Mapping[str, Any]) -> Checkpoint:
+def _destination(
+    study: StudyState, trial: Trial, verb: str, given: Mapping[str, Any], beaten: int = 0
+) -> Checkpoint:  # fmt: skip
+    """The checkpoint that a revert or an undo goes back to; `beaten` is the step last heard of beside the reports."""
+    if verb != "undo":
+        return _chosen(study, trial, given, beaten)
+    last = _last_change(trial)
+    before = last.segment - 1 if last.cause == "revert" else _parent(trial, last).segment
+    checkpoint = _newest_of(study, trial, before)
+    if last.cause == "revert" and checkpoint.segment in trial.head_limits() and checkpoint.step <= last.from_step:
+        raise Refused(
+            f"nothing that was given up after step {last.from_step} is kept, so there is nothing to return to"
+        )
+    return checkpoint
+
+
+def _chosen(study: StudyState, trial: Trial, given: Mapping[str, Any], beaten: int) -> Checkpoint:
     """The checkpoint that was asked for: by number, by step, before the last adjustment, else the newest."""
-    kept = coordinator.study.kept(trial)
+    kept = study.kept(trial)
     if not kept:
         raise Refused(_NO_CHECKPOINT)
     steps = ", ".join(str(each.step) for each in kept[-8:])
@@ -533,29 +622,28 @@ def _chosen(coordinator: Coordinator, trial: Trial, given: Mapping[str, Any]) ->
             if each.checkpoint == given["checkpoint"]:
                 return each
         raise Refused(f"checkpoint {given['checkpoint']} is not kept. Kept are those of steps {steps}.")
-    limits = trial.head_limits()
-    on_head = [each for each in kept if each.segment in limits and _counts(each.step, limits[each.segment])]
+    on_head = trial.on_head(kept)
     step = given.get("step")
     if given.get("before") == "adjustment" or (given.get("before") is None and step is None):
         step = _last_change(trial).from_step
+    where = ", ".join(str(each.step) for each in on_head[-8:])
+    kept_there = f"Kept on it are those of steps {where}." if where else f"Kept beside it are those of steps {steps}."
+    furthest = max([trial.steps, beaten, *(each.step for each in on_head)])
+    if step is not None and step > furthest:
+        raise Refused(
+            f"step {step} lies ahead: the run has come to step {furthest}, and goes back to a checkpoint of its head. "
+            f"{kept_there}"
+        )
     eligible = [each for each in on_head if step is None or each.step <= step]
     if not eligible:
-        where = ", ".join(str(each.step) for each in on_head[-8:])
-        kept_there = (
-            f"Kept on it are those of steps {where}." if where else f"Kept beside it are those of steps {steps}."
-        )
         raise Refused(f"no checkpoint lies at or before step {step} on the head. {kept_there}")
     return max(eligible, key=lambda each: (each.step, each.checkpoint))
 
 
-def _counts(step: int, limit: int | None) -> bool:
-    return limit is None or step <= limit
-
-
-def _newest_of(coordinator: Coordinator, trial: Trial, segment: int) -> Checkpoint:
+def _newest_of(study: StudyState, trial: Trial, segment: int) -> Checkpoint:
     """The newest checkpoint on the branch that ends with a segment."""
     branch = {each.segment for each in ancestry(trial, segment)}
-    kept = [each for each in coordinator.study.kept(trial) if each.segment in branch]
+    kept = [each for each in study.kept(trial) if each.segment in branch]
     if not kept:
         raise Refused("no checkpoint of that branch is kept any more")
     return max(kept, key=lambda each: each.checkpoint)

@@ -65,7 +65,7 @@ for _verb in (
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs one command line and exits: 0 done, 1 failed, 2 usage, 130 interrupted."""
+    """Runs one command line and exits: 0 done, 1 failed, 2 usage, 3 on record and not yet applied, 130 interrupted."""
     steady()
     code = _run(arguments)
     if (refused := refusal()) is not None:

@@ -16,10 +16,11 @@ from tuner.cli.options import (
     seconds,
     study_and_trial,
     study_options,
+    timeout_option,
     verb,
     why_option,
 )
-from tuner.cli.output import answer, say, say_json, stdout_kept, study_as_json
+from tuner.cli.output import answer, say, say_json, stdout_kept, study_as_json, waits
 from tuner.cli.streams import remark
 from tuner.errors import StudyError
 from tuner.recipe import Shape
@@ -108,16 +109,30 @@ def babysit(
 @_at_option
 @_expect_option
 @why_option
+@timeout_option
 @results_option
 def set(  # noqa: A001 - the verb
-    name: str, values: tuple[str, ...], at: int | None, expect: int | None, why: str, results: Path, as_json: bool
+    name: str,
+    values: tuple[str, ...],
+    at: int | None,
+    expect: int | None,
+    why: str,
+    timeout_s: float | None,
+    results: Path,
+    as_json: bool,
 ) -> None:
     """Change settings of a babysat run, all at the same step.
 
     A value is the effective one from then on: a schedule is rescaled to it.
     """
     changes = read_changes(values, _space(name, results), "NAME=VALUE")
-    _ask(name, results, as_json, lambda run: run.set(changes, why=why, at=at, expect=expect))
+    _ask(
+        name,
+        results,
+        as_json,
+        lambda run: run.set(changes, why=why, at=at, expect=expect, timeout_s=timeout_s),
+        later=at is not None,
+    )
 
 
 @verb("tuner schedule one learning_rate cosine --over 2000")
@@ -130,6 +145,7 @@ def set(  # noqa: A001 - the verb
 @click.option("--every", type=float, metavar="STEPS", help="How long a stair of the staircase is.")
 @_at_option
 @why_option
+@timeout_option
 @results_option
 def schedule(
     name: str,
@@ -137,6 +153,7 @@ def schedule(
     shape: str,
     at: int | None,
     why: str,
+    timeout_s: float | None,
     results: Path,
     as_json: bool,
     **settings: float | None,
@@ -146,26 +163,34 @@ def schedule(
     It begins at the present value; constant ends it.
     """
     given: dict[str, Any] = {word: number for word, number in settings.items() if number is not None}
-    _ask(name, results, as_json, lambda run: run.schedule(parameter, shape, why=why, at=at, **given))
+    _ask(
+        name,
+        results,
+        as_json,
+        lambda run: run.schedule(parameter, shape, why=why, at=at, timeout_s=timeout_s, **given),
+        later=at is not None,
+    )
 
 
 @verb("tuner step one 10")
 @click.argument("name")
 @click.argument("steps", type=click.IntRange(min=1))
 @why_option
+@timeout_option
 @results_option
-def step(name: str, steps: int, why: str, results: Path, as_json: bool) -> None:
+def step(name: str, steps: int, why: str, timeout_s: float | None, results: Path, as_json: bool) -> None:
     """Train a babysat run a few steps, then hold it."""
-    _ask(name, results, as_json, lambda run: run.step(steps, why))
+    _ask(name, results, as_json, lambda run: run.step(steps, why, timeout_s=timeout_s))
 
 
 @verb("tuner checkpoint one")
 @click.argument("name")
 @why_option
+@timeout_option
 @results_option
-def checkpoint(name: str, why: str, results: Path, as_json: bool) -> None:
+def checkpoint(name: str, why: str, timeout_s: float | None, results: Path, as_json: bool) -> None:
     """Save a babysat run now, and keep that checkpoint."""
-    _ask(name, results, as_json, lambda run: run.checkpoint(why))
+    _ask(name, results, as_json, lambda run: run.checkpoint(why, timeout_s=timeout_s))
 
 
 @verb('tuner revert one --step 40 --why "it got worse"')
@@ -175,6 +200,7 @@ def checkpoint(name: str, why: str, results: Path, as_json: bool) -> None:
 @click.option("--keep-settings", is_flag=True, help="Go back with the present settings, not those of that time.")
 @_expect_option
 @why_option
+@timeout_option
 @results_option
 def revert(
     name: str,
@@ -183,6 +209,7 @@ def revert(
     keep_settings: bool,
     expect: int | None,
     why: str,
+    timeout_s: float | None,
     results: Path,
     as_json: bool,
 ) -> None:
@@ -193,26 +220,28 @@ def revert(
     if step is not None and checkpoint is not None:
         raise click.UsageError("--step and --checkpoint both say where to go back to: give one of them.")
     where: dict[str, Any] = {"step": step, "checkpoint": checkpoint, "keep_settings": keep_settings, "expect": expect}
-    _ask(name, results, as_json, lambda run: run.revert(why=why, **where))
+    _ask(name, results, as_json, lambda run: run.revert(why=why, timeout_s=timeout_s, **where))
 
 
 @verb('tuner undo one --why "it made no difference"')
 @click.argument("name")
 @why_option
+@timeout_option
 @results_option
-def undo(name: str, why: str, results: Path, as_json: bool) -> None:
+def undo(name: str, why: str, timeout_s: float | None, results: Path, as_json: bool) -> None:
     """Take back the last adjustment or revert of a babysat run."""
-    _ask(name, results, as_json, lambda run: run.undo(why))
+    _ask(name, results, as_json, lambda run: run.undo(why, timeout_s=timeout_s))
 
 
 @verb('tuner extend one 1000 --why "still falling"')
 @click.argument("name")
 @click.argument("steps", type=click.IntRange(min=1))
 @why_option
+@timeout_option
 @results_option
-def extend(name: str, steps: int, why: str, results: Path, as_json: bool) -> None:
+def extend(name: str, steps: int, why: str, timeout_s: float | None, results: Path, as_json: bool) -> None:
     """Train a babysat run longer, also one that is over."""
-    _ask(name, results, as_json, lambda run: run.extend(steps, why))
+    _ask(name, results, as_json, lambda run: run.extend(steps, why, timeout_s=timeout_s))
 
 
 @verb("tuner fork one --set learning_rate=0.03 --step 40 --as bolder")
@@ -272,10 +301,11 @@ def promote(
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def _ask(name: str, results: Path, as_json: bool, act: Callable[[RunHandle], Reply]) -> None:
+def _ask(name: str, results: Path, as_json: bool, act: Callable[[RunHandle], Reply], *, later: bool = False) -> None:
     with closing(_run(name, results)) as run:
+        run.on_wait = waits
         reply = act(run)
-    answer(name, reply, as_json)
+    click.get_current_context().exit(answer(name, reply, as_json, later=later))
 
 
 def _run(name: str, results: Path) -> RunHandle:

@@ -63,6 +63,12 @@ def seconds(ctx: click.Context, param: click.Parameter, word: str | None) -> flo
 _SECONDS: Mapping[str, int] = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
+timeout_option = click.option(
+    "--timeout", "timeout_s", callback=seconds, metavar="TIME",
+    help="How long to wait for it to take effect: 0s, 90s, 10m. What has not by then is on record (exit code 3).",
+)  # fmt: skip
+
+
 # How alike two names are, the one of which is probably the other, misspelt: learning_rte and learning_rate are so by
 # 0.96, batch_size and batch_norm by 0.6.
 _MISSPELT = 0.8

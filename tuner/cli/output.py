@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from tuner.cli.streams import answering, tell
+from tuner.cli.streams import answering, remark, tell
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -64,12 +64,23 @@ def stdout_kept(for_json: bool) -> Iterator[None]:
         os.close(kept)
 
 
-def answer(name: str, reply: Reply, as_json: bool) -> None:
-    """Prints what became of a request."""
+DONE, NOT_DONE, NOT_YET = 0, 1, 3
+
+
+def answer(name: str, reply: Reply, as_json: bool, *, later: bool = False) -> int:
+    """Prints what became of a request; the exit code. `later`: it was not to take effect now."""
     if as_json:
         say_json({"name": name, "answer": told(reply), **plain(reply)})
     else:
         say(f"{name}: {told(reply)}")
+    if reply.pending:
+        return DONE if later and reply.state == "accepted" else NOT_YET
+    return DONE if reply.state == "applied" else NOT_DONE
+
+
+def waits(sentence: str) -> None:
+    """Says on stderr what a verb waits for."""
+    remark(sentence, "yellow")
 
 
 def told(reply: Reply) -> str:
@@ -77,8 +88,9 @@ def told(reply: Reply) -> str:
     where = "" if reply.step is None or f"step {reply.step}" in reply.detail else f" at step {reply.step}"
     if reply.state == "applied":
         return f"{reply.detail or 'done'}{where}"
-    if reply.state == "accepted":
-        return f"{reply.verb} accepted{where}: it is on record, and {reply.detail or 'takes effect between two steps'}"
+    if reply.pending:
+        when = reply.detail or "it takes effect between two steps"
+        return f"{reply.verb} {reply.state}{where}: on record, not yet applied: {when}"
     return f"{reply.verb} {reply.state}{where}" + (f": {reply.detail}" if reply.detail else "")
 
 
