@@ -16,8 +16,9 @@ from sweeping import sweep
 from waiting import wait_until
 
 import tuner
+from tuner.asking import pauses_between_polls
 from tuner.errors import SettingsError, StudyError
-from tuner.handle import Reply, RunHandle, pauses_between_polls
+from tuner.handle import Reply, RunHandle
 from tuner.places import Place
 from tuner.reading import Study
 from tuner.records import Answered, Requested, TrialHeld

@@ -7,11 +7,11 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tuner import checkpoints
 from tuner.errors import CheckpointError, SettingsError, TunerError, did_you_mean
+from tuner.going_back import NO_CHECKPOINT, check_revival, destination, expected, last_change, parent, settled, until
 from tuner.messages import (
     Adjust,
     Advance,
@@ -43,10 +43,10 @@ from tuner.records import (
     SegmentOpened,
 )
 from tuner.requests import understood
-from tuner.revival import again, ancestry, go_on, newest_whole, open_segment, outstanding
+from tuner.revival import again, go_on, newest_whole, open_segment
 from tuner.space import Choice, Parameter, Space
 from tuner.steering import Refused, record_answer
-from tuner.study import Checkpoint, Request, Segment, StudyState, Trial
+from tuner.study import Request, Trial
 from tuner.watching import Watch
 
 if TYPE_CHECKING:
@@ -56,13 +56,7 @@ if TYPE_CHECKING:
 _LOOK_EVERY_S = 0.5
 _LOOK_SHARE = 20.0
 _LOOK_AGAIN_S = 30.0  # after a fault of its own
-# Legal once the run has ended: wherever a checkpoint is, it can go on.
-_REVIVES = ("revert", "extend", "undo")
-_CHANGES = ("set", "schedule", "revert", "undo")
 _TAKEN_BACK, _BROUGHT_BACK = "taken back", "brought back"
-_NO_CHECKPOINT = (
-    "it has no checkpoint to go back to: the function never called run.state(...), or none has been saved yet"
-)
 
 
 class RunSteering:
@@ -96,7 +90,7 @@ class RunSteering:
                 return
             if trial is None:
                 raise Refused("the run has not begun yet")
-            _expected(coordinator.study, trial, request.arguments)
+            expected(coordinator.study, trial, request.arguments)
             if trial.ended:
                 self._revive(coordinator, trial, request)
                 return
@@ -244,15 +238,15 @@ class RunSteering:
 
     def _going_back(self, coordinator: Coordinator, trial: Trial, request: Request) -> Adjust | Revert:
         """Undo of an adjustment changes settings alone; everything else goes back to a checkpoint."""
-        if request.verb == "undo" and (last := _last_change(trial)).cause == "adjust":
-            before = trial.recipe_of(_parent(trial, last))
+        if request.verb == "undo" and (last := last_change(trial)).cause == "adjust":
+            before = trial.recipe_of(parent(trial, last))
             return Adjust(trial=trial.trial, request=request.request, values={}, schedules={}, recipe=before)
         return self._revert_command(coordinator, trial, request)
 
     def _revert_command(self, coordinator: Coordinator, trial: Trial, request: Request) -> Revert:
         given = request.arguments
         desk = coordinator.crew.desk_of(trial.trial)
-        checkpoint = _destination(
+        checkpoint = destination(
             coordinator.study, trial, request.verb, given, trial.steps if desk is None else desk.last_step
         )
         if coordinator.shelf is None:
@@ -276,10 +270,10 @@ class RunSteering:
             steps = request.arguments["steps"]
             checkpoint = newest_whole(coordinator, trial)
             if checkpoint is None:
-                raise Refused(_NO_CHECKPOINT)
+                raise Refused(NO_CHECKPOINT)
             ends = self._shorten(coordinator, trial, request, steps)
             go_on(coordinator, trial, "thaw", why, checkpoint, by=request.by, request=request.request)
-            detail = f"goes on from step {checkpoint.step}{_until(ends)}"
+            detail = f"goes on from step {checkpoint.step}{until(ends)}"
         else:
             going = self._revert_command(coordinator, trial, coordinator.study.requests[request.request])
             try:
@@ -297,7 +291,7 @@ class RunSteering:
                 coordinator, trial, before, f"step {left_at} went back to step {checkpoint.step}",
                 coordinator.executor.now(),
             )  # fmt: skip
-            detail = f"goes on from step {checkpoint.step}{_until(trial.planned)}{_instead(request, checkpoint.step)}"
+            detail = f"goes on from step {checkpoint.step}{until(trial.planned)}{_instead(request, checkpoint.step)}"
         record_answer(coordinator, request.request, "applied", detail, checkpoint.step)
 
     def _shorten(self, coordinator: Coordinator, trial: Trial, request: Requested, steps: int) -> int | None:
@@ -460,36 +454,6 @@ class RunSteering:
         record_answer(coordinator, request.request, "applied", "noted")
 
 
-def settled(trial: Trial, verb: str) -> str | None:
-    """What there is to say to a request that a run which is over has fulfilled already; None for any other."""
-    return f"the run is over already: {_over(trial)}" if verb == "stop" else None
-
-
-def check_revival(study: StudyState, trial: Trial, verb: str, given: Mapping[str, Any]) -> None:
-    """Raises what speaks against a request of a run that is over, as far as the record tells."""
-    if verb not in _REVIVES:
-        can = f"{', '.join(_REVIVES)}, fork"
-        raise Refused(f"the run is over ({_over(trial)}), so it cannot {verb}. What it can: {can}.")
-    _expected(study, trial, given)
-    if verb != "extend":
-        _destination(study, trial, verb, given)
-        return
-    if not study.kept(trial):
-        raise Refused(_NO_CHECKPOINT)
-
-
-def _over(trial: Trial) -> str:
-    since = (
-        "" if trial.ended_at is None else f", since {datetime.fromtimestamp(trial.ended_at, UTC):%Y-%m-%d %H:%M:%S} UTC"
-    )
-    return f"{trial.state}: {trial.why}{since}"
-
-
-def _until(ends: int | None) -> str:
-    """How far a run goes on that was over."""
-    return " until its own loop ends, which only run.steps(...) can be told" if ends is None else f" to step {ends}"
-
-
 def _judge_by_the_head(
     coordinator: Coordinator, trial: Trial, before: Sequence[str], evidence: str, at: float
 ) -> None:  # fmt: skip
@@ -506,28 +470,6 @@ def _judge_by_the_head(
             coordinator.record(replace(known[-1], at=at))
         else:
             coordinator.record(Judged(request=name, verdict=_BROUGHT_BACK, evidence=evidence, at=at))
-
-
-def _expected(study: StudyState, trial: Trial, given: Mapping[str, Any]) -> None:
-    """Two people cannot overwrite one another unknowingly: whoever says what they saw must have seen the latest."""
-    seen = given.get("expect")
-    if seen is None:
-        return
-    if seen > trial.head.segment:
-        raise Refused(f"expect must be the number of a segment, 0 to {trial.head.segment}, got {seen!r}.")
-    known = {each.request for each in trial.segments if each.segment <= seen}
-    for each in reversed(trial.segments[seen + 1 :]):
-        if each.cause in ("adjust", "revert") and each.request not in known:  # else a retry repeated it
-            raise Refused(
-                f"the run has changed since you looked: segment {each.segment} began at step {each.from_step} "
-                f"({each.cause} by {each.by}: {each.why or 'no reason given'}). Look again, then ask again."
-            )
-    for request in study.requests.values():
-        if request.state == "accepted" and request.verb in _CHANGES and request.arguments.get("at") is None:
-            raise Refused(
-                f"the run is about to change: {request.verb} by {request.by} ({request.why or 'no reason given'}). "
-                "Look again, then ask again."
-            )
 
 
 def _requests_of(trial: Trial, cause: Cause) -> list[str]:
@@ -576,74 +518,3 @@ def _when(trial: Trial, request: Requested) -> str:
         return ""
     beyond = trial.planned is not None and at >= trial.planned
     return f"takes effect at step {at}" + (f", which lies beyond the {trial.planned} of the loop" if beyond else "")
-
-
-def _parent(trial: Trial, segment: Segment) -> Segment:
-    return trial.segment(-1 if segment.parent is None else segment.parent)
-
-
-def _last_change(trial: Trial) -> Segment:
-    """The newest adjustment or revert on the head; refused while a retry has some of them to repeat."""
-    if ahead := outstanding(trial):
-        raise Refused(
-            f"it repeats its adjustments after a loss and has yet to come to step {ahead[-1].step}. Ask again "
-            "then, or say where to revert to."
-        )
-    for segment in reversed(trial.path()):
-        if segment.cause in ("adjust", "revert"):
-            return segment
-    raise Refused("there is nothing to undo or to go back before: no adjustment and no revert lies on the head")
-
-
-def _destination(
-    study: StudyState, trial: Trial, verb: str, given: Mapping[str, Any], beaten: int = 0
-) -> Checkpoint:  # fmt: skip
-    """The checkpoint that a revert or an undo goes back to; `beaten` is the step last heard of beside the reports."""
-    if verb != "undo":
-        return _chosen(study, trial, given, beaten)
-    last = _last_change(trial)
-    before = last.segment - 1 if last.cause == "revert" else _parent(trial, last).segment
-    checkpoint = _newest_of(study, trial, before)
-    if last.cause == "revert" and checkpoint.segment in trial.head_limits() and checkpoint.step <= last.from_step:
-        raise Refused(
-            f"nothing that was given up after step {last.from_step} is kept, so there is nothing to return to"
-        )
-    return checkpoint
-
-
-def _chosen(study: StudyState, trial: Trial, given: Mapping[str, Any], beaten: int) -> Checkpoint:
-    """The checkpoint that was asked for: by number, by step, before the last adjustment, else the newest."""
-    kept = study.kept(trial)
-    if not kept:
-        raise Refused(_NO_CHECKPOINT)
-    steps = ", ".join(str(each.step) for each in kept[-8:])
-    if given.get("checkpoint") is not None:
-        for each in kept:
-            if each.checkpoint == given["checkpoint"]:
-                return each
-        raise Refused(f"checkpoint {given['checkpoint']} is not kept. Kept are those of steps {steps}.")
-    on_head = trial.on_head(kept)
-    step = given.get("step")
-    if given.get("before") == "adjustment" or (given.get("before") is None and step is None):
-        step = _last_change(trial).from_step
-    where = ", ".join(str(each.step) for each in on_head[-8:])
-    kept_there = f"Kept on it are those of steps {where}." if where else f"Kept beside it are those of steps {steps}."
-    furthest = max([trial.steps, beaten, *(each.step for each in on_head)])
-    if step is not None and step > furthest:
-        raise Refused(
-            f"step {step} lies ahead: the run has come to step {furthest}, and goes back to a checkpoint of its head. "
-            f"{kept_there}"
-        )
-    eligible = [each for each in on_head if step is None or each.step <= step]
-    if not eligible:
-        raise Refused(f"no checkpoint lies at or before step {step} on the head. {kept_there}")
-    return max(eligible, key=lambda each: (each.step, each.checkpoint))
-
-
-def _newest_of(study: StudyState, trial: Trial, segment: int) -> Checkpoint:
-    """The newest checkpoint on the branch that ends with a segment."""
-    branch = {each.segment for each in ancestry(trial, segment)}
-    kept = [each for each in study.kept(trial) if each.segment in branch]
-    if not kept:
-        raise Refused("no checkpoint of that branch is kept any more")
-    return max(kept, key=lambda each: each.checkpoint)
