@@ -216,6 +216,45 @@ def test_what_a_function_holds_is_part_of_what_it_is(one: Any, other: Any) -> No
     assert source_sha256(one) == source_sha256(one) != ""
 
 
+class Counts(Trainer):
+    """One that remembers what it has done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls, self.seen = 0, [0.0]
+
+    def __call__(self, run: Run) -> None:
+        self.calls += 1
+        self.seen.append(run.params["x"])
+        super().__call__(run)
+
+
+def counting() -> Callable[[Run], None]:
+    calls, seen = 0, {0.0}
+
+    def train(run: Run) -> None:
+        nonlocal calls
+        calls += 1
+        seen.add(run.params["x"])
+        scaled(run, 1.0)
+
+    return train
+
+
+@pytest.mark.parametrize("train", [Counts(), counting()], ids=["object", "closure"])
+def test_what_training_changes_in_a_function_makes_no_other_of_it(tmp_path: Path, train: Callable[[Run], None]) -> None:
+    before = source_sha256(train)
+    sweep(train, tmp_path)
+    assert source_sha256(train) == before
+
+
+def test_what_a_partial_is_given_may_be_anything() -> None:
+    circle: list[Any] = [object(), {1: 2.0}, float("nan"), "\udcff"]
+    circle.append(circle)
+    partial: Any = functools.partial(scaled, factor=circle)  # type: ignore[arg-type]
+    assert source_sha256(partial) != ""
+
+
 def test_the_same_function_with_other_values_is_warned_of_and_noted(tmp_path: Path) -> None:
     sweep(functools.partial(scaled, factor=1.0), tmp_path)
     with pytest.warns(UserWarning, match="has changed"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dis
 import functools
 import hashlib
 import inspect
@@ -15,6 +16,7 @@ from typing import Any
 from tuner.errors import TrainingError
 
 _BY_VALUE = ("__main__:", "__mp_main__:", "?:")
+_MAKES = ("__init__", "__new__", "__post_init__", "__setstate__")
 _PLAIN = (bool, int, float, str, bytes, type(None))
 
 
@@ -135,12 +137,12 @@ def _is_object(function: Any) -> bool:
 
 
 def _held(function: Any) -> dict[str, Any]:
-    """The plain values in a partial's arguments, an object's attributes, a closure."""
+    """The plain values in a partial's arguments, an object's attributes, a closure; not those that training changes."""
     if isinstance(function, functools.partial):
         given = {str(place): value for place, value in enumerate(function.args)} | dict(function.keywords)
         return _plain(given) | {f"of {word}": value for word, value in _held(function.func).items()}
     if isinstance(function, types.MethodType):
-        held = {} if isinstance(function.__self__, type) else _plain(getattr(function.__self__, "__dict__", {}))
+        held = {} if isinstance(function.__self__, type) else _attributes(function.__self__)
         return held | {"the method": function.__func__.__name__}
     if isinstance(function, types.FunctionType):
         cells: dict[str, Any] = {}
@@ -149,24 +151,53 @@ def _held(function: Any) -> dict[str, Any]:
                 cells[word] = cell.cell_contents
             except ValueError:
                 continue  # not bound yet
-        return _plain(cells)
-    return _plain(getattr(function, "__dict__", {})) if _is_object(function) else {}
+        return _plain(_fixed(cells, _set_in(function.__code__)))
+    return _attributes(function) if _is_object(function) else {}
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
+def _attributes(holder: Any) -> dict[str, Any]:
+    """The attributes of an object, but for those that any method sets after it was made."""
+    methods = [
+        member.__code__
+        for each in type(holder).__mro__
+        for name, member in vars(each).items()
+        if isinstance(member, types.FunctionType) and name not in _MAKES
+    ]
+    changing = {word for code in methods for word in _set_in(code)}
+    return _plain(_fixed(getattr(holder, "__dict__", {}), changing))
+
+
+def _fixed(values: Mapping[str, Any], changing: set[str]) -> dict[str, Any]:
+    """What stays as it is while training goes on: lists, sets and mappings may grow."""
+    return {
+        word: value
+        for word, value in values.items()
+        if word not in changing and not isinstance(value, list | dict | set | bytearray)
+    }
+
+
+def _set_in(code: types.CodeType) -> set[str]:
+    """The attributes and the variables of an enclosing function that a piece of code sets."""
+    own = {each.argval for each in dis.get_instructions(code) if each.opname in ("STORE_ATTR", "STORE_DEREF")}
+    inner = [_set_in(each) for each in code.co_consts if isinstance(each, types.CodeType)]
+    return own.union(*inner)
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     return {str(word): found for word, value in values.items() if (found := _plainly(value)) is not None}
 
 
-def _plainly(value: Any) -> Any:
+def _plainly(value: Any, depth: int = 8) -> Any:
+    """A value as JSON can hold it, the same in every process; None where it is not plain."""
     if isinstance(value, _PLAIN):
         return repr(value)
+    if not depth:
+        return None
     if isinstance(value, list | tuple):
-        return [_plainly(each) for each in value]
+        return [_plainly(each, depth - 1) for each in value]
     if isinstance(value, dict):
-        return {str(word): _plainly(each) for word, each in value.items()}
-    if isinstance(value, types.FunctionType):
-        return source_of(value)
-    return None
+        return {str(word): _plainly(each, depth - 1) for word, each in value.items()}
+    return source_of(value) if isinstance(value, types.FunctionType) else None
 
 
 def _definitions(text: str, path: list[str]) -> Iterator[str]:
