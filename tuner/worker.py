@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import linecache
@@ -96,17 +97,17 @@ class WithSources:
 
 def train(function: TrainingFunction, order: Order, job: Job, channel: Channel) -> Ended:
     """Trains one order; whatever the function does, an `Ended` comes back."""
-    started = channel.now()
+    started, process = channel.now(), os.getpid()
     channel.emit(Started(trial=order.trial, segment=order.segment, at=started))
     desk = TrialDesk(order, job, channel)
     state: TrialState
     error: tuple[str, ...] = ()
     trace = ""
     try:
-        _take_result(desk.run, function(desk.run), job.objective)
+        _take_result(desk.run, _called(function, desk.run, process), job.objective)
         while desk.reenter:
             run = desk.start_again()
-            _take_result(run, function(run), job.objective)
+            _take_result(run, _called(function, run, process), job.objective)
         desk.finish()
         state, why = desk.outcome
     except BaseException as raised:  # a user's SystemExit must not take the worker along
@@ -121,6 +122,33 @@ def train(function: TrainingFunction, order: Order, job: Job, channel: Channel) 
         trial=order.trial, segment=desk.segment, state=state, why=why, step=desk.done, started=started,
         at=channel.now(), error=error, traceback=trace, released=desk.released,
     )  # fmt: skip
+
+
+def _called(function: TrainingFunction, run: Run, process: int) -> Any:
+    """What the function returns to this process; a child that it has forked ends where it leaves the function."""
+    try:
+        result = function(run)
+    except BaseException as raised:
+        if os.getpid() != process:
+            _leave(raised)
+        raise
+    if os.getpid() != process:
+        _leave(SystemExit(0))
+    return result
+
+
+def _leave(raised: BaseException) -> None:
+    """Ends a forked child as Python would, but for what is registered to run at the end of its parent."""
+    code: object = 1
+    if isinstance(raised, SystemExit):
+        code = 0 if raised.code is None else raised.code
+    if not isinstance(code, int) or not isinstance(raised, SystemExit):
+        print(code if isinstance(raised, SystemExit) else _users_traceback(raised), file=sys.stderr)
+        code = 1
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code & 0xFF)
 
 
 def _take_result(run: Run, result: Any, objective: str) -> None:

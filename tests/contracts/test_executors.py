@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -77,6 +80,26 @@ def fails(run: Run) -> None:
 
 def exits(run: Run) -> None:
     raise SystemExit(3)
+
+
+def forks(run: Run) -> None:
+    """Children that leave in every way; what is reported is with which code each did."""
+    for step in run.steps(4):
+        child = os.fork()
+        if child == 0:
+            if step == 3:
+                return
+            if step == 2:
+                raise ValueError("in a child")
+            sys.exit(7 * step)
+        deadline = time.monotonic() + PATIENCE_S
+        gone, status = 0, 0
+        while not gone and time.monotonic() < deadline:
+            gone, status = os.waitpid(child, os.WNOHANG)
+            time.sleep(0.001)
+        if not gone:
+            os.kill(child, signal.SIGKILL)
+        run.report(score=os.waitstatus_to_exitcode(status) if gone else -1)
 
 
 def hangs_once(run: Run) -> None:
@@ -320,6 +343,18 @@ def test_an_exit_in_the_function_ends_the_order_not_the_worker(bench: Bench) -> 
     bench.executor.submit(worker, (bench.order(0), bench.order(1)))
     assert (bench.ended(0).state, bench.ended(0).error) == ("failed", ("SystemExit",))
     assert bench.ended(1).why == "SystemExit: 3"
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_that_leaves_the_function_ends_there_and_says_nothing(
+    bench: Bench, capfd: pytest.CaptureFixture[str]
+) -> None:
+    worker = bench.open(forks)[0]
+    bench.executor.submit(worker, (bench.order(0), bench.order(1, steps=2)))
+    assert bench.ended(0).state == "completed"
+    assert bench.scores(0) == [(1, 0.0), (2, 7.0), (3, 1.0), (4, 0.0)]
+    bench.ended(1)
+    assert len(bench.said(0, Started)) == len(bench.said(1, Started)) == 1
 
 
 def test_the_alarm_ends_a_diverged_trial_at_once(bench: Bench) -> None:
