@@ -27,7 +27,7 @@ MAY_IMPORT = {
 
 # Each outside package is known to one room, so that replacing it is one room's work.
 KNOWN_TO = {
-    "ray": ("executors/ray.py",),
+    "ray": ("executors/ray.py", "executors/connection.py"),
     "sqlalchemy": ("store.py",),
     "sqlite3": ("store.py",),
     "optuna": ("samplers/",),
@@ -50,6 +50,9 @@ IMPURE = {
     "asyncio", "concurrent", "datetime", "http", "io", "multiprocessing", "os", "pathlib", "random", "secrets",
     "select", "shutil", "signal", "socket", "ssl", "subprocess", "tempfile", "threading", "time", "urllib", "uuid",
 }  # fmt: skip
+
+# But for what is about one of them.
+MAY_TOUCH = {"surrogate/threads.py": {"threading"}}
 
 LINES = 400
 LONGER = {
@@ -191,6 +194,7 @@ def test_thought_touches_nothing_outside() -> None:
     for module in MODULES:
         if layers().get(place(module)) == "thought":
             roots = {name.split(".")[0] for name in imports(module)}
+            roots -= MAY_TOUCH.get(place(module), set())
             assert not roots & IMPURE, f"{place(module)} imports {sorted(roots & IMPURE)}"
             called = {node.func.id for node in nodes(syntax(module)) if is_call_by_name(node)}  # type: ignore[attr-defined]
             assert not called & {"open", "print", "input"}, f"{place(module)} calls {sorted(called)}"

@@ -1,4 +1,4 @@
-"""The Ray executor: a pool of warm workers, each an actor with a control channel. The only file that imports Ray.
+"""The Ray executor: a pool of warm workers, each an actor with a control channel.
 
 Ray restarts a worker that died (`max_restarts=-1`) but never repeats a call (`max_task_retries=0`): what to train
 again is the coordinator's to decide. Each life of a worker has an incarnation, so that a command meant for a dead one
@@ -16,23 +16,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuner.errors import ExecutorError, TunerError
-from tuner.executors.thread import Batch, WorkerThread
-from tuner.executors.trial_log import take_over_prints
-from tuner.messages import Command, Delivered, Ended, Event, Forgot, Job, Order, Started, WorkerLost, WorkerReady
-from tuner.worker import check_results_are_shared, resolve
-
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # both are read when Ray is imported, here and below
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a FutureWarning
 
 import ray
 import ray.exceptions
 
+from tuner.errors import ExecutorError, TunerError
+from tuner.executors.connection import Connection, attach, detach
+from tuner.executors.thread import Batch, WorkerThread
+from tuner.executors.trial_log import TrialLog
+from tuner.messages import Command, Delivered, Ended, Event, Forgot, Job, Order, Started, WorkerLost, WorkerReady
+from tuner.worker import check_results_are_shared, resolve
+
 _POLL_WAIT_S = 1.0
 _RETRY_S = 0.5
 _GROUPS = {"poll": 1, "control": 1}
-_OBJECT_STORE_BYTES = 128 * 2**20
-_NOT_SHIPPED = [".git", ".venv", "venv", "results", "node_modules", "__pycache__", "*.db", "*.db-wal", "*.db-shm"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +55,8 @@ class _RayWorker:
             os.chdir(home)  # a training function's relative paths mean what they mean to its author
         try:
             check_results_are_shared(job)
-            log = None if job.log_folder is None else take_over_prints(job.log_folder)
-            self._thread = WorkerThread(resolve(job.function, job.search_path), job, log)
+            self._log = None if job.log_folder is None else TrialLog(job.log_folder)
+            self._thread = WorkerThread(resolve(job.function, job.search_path), job, self._log)
         except TunerError as error:
             self._problem = str(error)
         except BaseException as error:  # the user's module may do anything when it is imported, also exit
@@ -80,6 +79,8 @@ class _RayWorker:
     def poll(self, incarnation: str, acknowledged: int) -> Batch | None:
         if incarnation != self._thread.incarnation:
             return None
+        if self._log is not None:
+            self._log.trim()
         return self._thread.poll(acknowledged, _POLL_WAIT_S)
 
 
@@ -88,6 +89,7 @@ class _Seat:
     """What the executor knows of one worker."""
 
     name: str
+    number: int
     actor: Any
     incarnation: str = ""
     killed_because: str = ""
@@ -124,7 +126,7 @@ class RayExecutor:
         self._seats: dict[str, _Seat] = {}
         self._arrived: queue.SimpleQueue[tuple[_Seat, str, Any]] = queue.SimpleQueue()
         self._events: list[Event] = []
-        self._ours = False
+        self._connection: Connection | None = None
         self._names = 0
         self._opened_at = 0.0
 
@@ -134,7 +136,7 @@ class RayExecutor:
         """Connects, or starts Ray, and asks for the workers; they announce themselves in `poll`."""
         self._job = job
         self._delivered = dict(delivered or {})
-        self._connect(parallel)
+        self._connection = attach(self._address, (parallel or 1) * self._cpus, self._ship)
         self._opened_at = time.monotonic()
         fitting = self._fitting()
         if fitting < 1 and (parallel is None or self._address == "local"):  # a cluster may still grow
@@ -211,25 +213,27 @@ class RayExecutor:
                 ray.kill(seat.actor)
             except Exception as error:  # the cluster may be gone already
                 logging.getLogger("tuner").debug("a worker could not be ended: %s", error)
+            self._leave_seat(seat)
         self._seats.clear()
-        if self._ours:
-            ray.shutdown()
-            self._speak_for_ray(True)
-            self._ours = False
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            detach(connection)
 
     # ── workers ─────────────────────────────────────────────────────────────────────────────────
 
     def _hire(self) -> None:
+        if self._connection is None:
+            raise RuntimeError("the executor has not been opened")
         self._names += 1
         remote = ray.remote(concurrency_groups=_GROUPS)(_RayWorker).options(  # type: ignore[call-overload]
-            num_cpus=self._cpus,
+            num_cpus=self._connection.seat((id(self), self._names), self._cpus),
             num_gpus=self._gpus,
             max_restarts=-1,
             max_task_retries=0,
             scheduling_strategy="SPREAD",
             **self._kept(self._names),
         )
-        seat = _Seat(f"worker-{self._names}", remote.remote(self._job))
+        seat = _Seat(f"worker-{self._names}", self._names, remote.remote(self._job))
         self._seats[seat.name] = seat
         self._greet(seat)
 
@@ -316,7 +320,12 @@ class RayExecutor:
     def _remove(self, seat: _Seat) -> None:
         seat.gone = True
         del self._seats[seat.name]
+        self._leave_seat(seat)
         ray.kill(seat.actor)
+
+    def _leave_seat(self, seat: _Seat) -> None:
+        if self._connection is not None:
+            self._connection.leave_seat((id(self), seat.number))
 
     def _retry_lost(self) -> None:
         for seat in self._seats.values():
@@ -325,38 +334,6 @@ class RayExecutor:
                 self._greet(seat)
 
     # ── the cluster ─────────────────────────────────────────────────────────────────────────────
-
-    def _connect(self, parallel: int | None) -> None:
-        if ray.is_initialized():
-            return
-        arguments: dict[str, Any] = {
-            "address": self._address,
-            "log_to_driver": False,
-            "logging_level": logging.ERROR,
-            "configure_logging": False,
-        }
-        if self._address == "local":
-            cores = os.cpu_count() or 1
-            wanted = int(-(-(parallel or 1) * self._cpus // 1))
-            arguments.update(
-                include_dashboard=False, num_cpus=max(cores, wanted), object_store_memory=_OBJECT_STORE_BYTES
-            )
-        elif self._ship is not None:
-            arguments["runtime_env"] = {"working_dir": str(self._ship), "excludes": _NOT_SHIPPED}
-        logging.getLogger("ray").setLevel(logging.ERROR)  # it would announce its token at every start
-        try:
-            ray.init(**arguments)
-        except Exception as error:
-            where = (
-                "Ray could not be started here" if self._address == "local" else f"no Ray cluster at {self._address}"
-            )
-            raise ExecutorError(f"{where}: {type(error).__name__}: {error}") from error
-        self._ours = True
-        self._speak_for_ray(False)
-
-    def _speak_for_ray(self, aloud: bool) -> None:
-        """Ray prints whatever its raylet complains of, unless told not to; tuner says the same in a sentence."""
-        ray._private.worker._worker_logs_enabled = aloud
 
     def _fitting(self) -> int:
         """How many trials the cluster holds at a time."""
