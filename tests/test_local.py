@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
+import tuner
 from tuner.executors.local import Clock, LocalExecutor
 from tuner.messages import Continue, Ended, Event, Job, Order, Pause, Resume, Save, Started, Waiting, WorkerLost
 from tuner.recipe import Recipe
 from tuner.records import Reported, unpack_reports
 from tuner.run import Run
+from tuner.space import Space, linear
 
 Opener = Callable[..., LocalExecutor]
 
@@ -227,3 +229,27 @@ def test_threads_end_with_the_executor() -> None:
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.005)
     assert threading.active_count() <= before
+
+
+# ── the virtual clock ───────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("stopping", ["off", "asha"])
+def test_on_the_virtual_clock_it_makes_no_difference_how_long_a_step_really_takes(
+    tmp_path: Path, stopping: str
+) -> None:
+    def trained(slow_s: float) -> tuner.Study:
+        def training(run: Run) -> None:
+            for step in run.steps(80):
+                if slow_s and step == 5 + run.seed % 3:  # longer than a turn, or than the coordinator looks away
+                    time.sleep(slow_s)
+                run.report(score=-((run.params["x"] - 0.3) ** 2), loss=1.0 / (step + 1))
+
+        return tuner.sweep(
+            training, Space(x=linear(0.0, 1.0)), name="s", objective="score", trials=12, parallel=8, stopping=stopping,
+            executor="local", clock="virtual", store="memory", progress="off", results=tmp_path / str(slow_s),
+        )  # fmt: skip
+
+    quick, *slow = trained(0.0), trained(0.03), trained(0.06)
+    for table in ("trials", "reports", "segments", "rounds", "notes"):
+        assert [getattr(other, table).equals(getattr(quick, table)) for other in slow] == [True, True], table

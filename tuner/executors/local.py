@@ -24,18 +24,26 @@ from tuner.messages import (
     Forgot,
     Job,
     Order,
+    Saved,
     Waiting,
     WorkerEvent,
     WorkerLost,
     WorkerReady,
 )
-from tuner.records import Row, pack_reports
+from tuner.records import Reported, Row, pack_reports
 from tuner.worker import TrainingFunction, resolve, train
 
 Clock = Literal["wall", "virtual"]
 
-# On the wall clock a lone worker trains this long before it lets the coordinator look in.
+# A lone worker trains this long before it lets the coordinator look in.
 _TURN_S = 0.02
+# On the virtual clock what was said is heard after so many virtual seconds, or where an answer is needed: never where
+# the machine happens to be by then.
+_VIRTUAL_TURN_S = 64.0
+
+
+def _decides(event: WorkerEvent) -> bool:
+    return isinstance(event, Reported | Saved | Waiting | Ended)
 
 
 class _Abandoned(BaseException):
@@ -48,7 +56,7 @@ class _LocalWorker:
     def __init__(self, name: str, executor: LocalExecutor, function: TrainingFunction, job: Job) -> None:
         self.name = name
         self.background_writes = executor.clock == "wall"  # virtual time would not pass meanwhile
-        self.time = executor.now()
+        self.time = executor.reached
         self.queue: deque[Order] = deque()
         self.inbox: deque[tuple[int, Command]] = deque()
         self._given = self._taken = 0  # orders
@@ -105,7 +113,7 @@ class _LocalWorker:
                 self._taken = self._given - len(self.queue)
                 self.busy, self._stepped = True, False
                 os.chdir(self._executor.home)  # the trial before may have gone elsewhere
-                self.time = max(self.time, self._executor.now())
+                self.time = max(self.time, self._executor.reached)
                 ended = train(self._function, order, self._job, self)
                 self.busy, self._progress = False, None
                 if self.killed:
@@ -165,7 +173,7 @@ class _LocalWorker:
                 self._hand_over()
                 self.blocked = False
                 if self._executor.clock == "virtual":  # an answer may have been long in coming
-                    self.time = max(self.time, self._executor.now())
+                    self.time = max(self.time, self._executor.reached)
             given, command = self.inbox.popleft()
             if given >= self._taken:
                 return command
@@ -192,8 +200,8 @@ class LocalExecutor:
         self._function = function
         self._workers: dict[str, _LocalWorker] = {}
         self._events: deque[Event] = deque()
-        self._urgent = False
-        self._time = 0.0
+        self._urgent = self._midway = False
+        self._time = self._heard_at = 0.0
         self._turn_ends = 0.0
         self._away: _LocalWorker | None = None
         self._names = 0
@@ -232,9 +240,15 @@ class LocalExecutor:
         """Trains until something needs an answer, or the turn is over."""
         deadline = time.monotonic() + timeout_s
         self._turn_ends = min(deadline, time.monotonic() + _TURN_S)
-        self._urgent = bool(self._events)
-        while not self._urgent and self._advance(deadline) and time.monotonic() < self._turn_ends:
+        if not self._midway:
+            self._urgent = bool(self._events)
+        goes_on = True
+        while not self._is_due and (goes_on := self._advance(deadline)) and time.monotonic() < self._turn_ends:
             pass
+        self._midway = self.clock == "virtual" and not self._is_due and (goes_on or self._away is not None)
+        if self._midway:  # what is decided from is kept for the end of the turn, wherever the machine is by now
+            return [self._events.popleft() for _ in range(self._harmless())]
+        self._heard_at = self._time
         for worker in self._workers.values():
             worker.flush()
         self._dismiss()
@@ -264,7 +278,12 @@ class LocalExecutor:
         return None
 
     def now(self) -> float:
-        """Unix seconds, or the virtual time reached."""
+        """Unix seconds, or the virtual time reached when events were last heard."""
+        return self._heard_at if self.clock == "virtual" else time.time()
+
+    @property
+    def reached(self) -> float:
+        """Unix seconds, or the virtual time reached by the workers."""
         return self._time if self.clock == "virtual" else time.time()
 
     def leave(self) -> None:
@@ -296,6 +315,18 @@ class LocalExecutor:
         return self._urgent or time.monotonic() >= self._turn_ends
 
     # ── taking turns ────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def _is_due(self) -> bool:
+        """Whether what was said is to be heard now."""
+        if self.clock == "wall":
+            return self._urgent
+        return self._away is None and (self._urgent or self._time - self._heard_at >= _VIRTUAL_TURN_S)
+
+    def _harmless(self) -> int:
+        """How many events may be heard before those that decisions follow from."""
+        kept = (place for place, event in enumerate(self._events) if isinstance(event, tuple) and _decides(event[1]))
+        return next(kept, len(self._events))
 
     def _advance(self, deadline: float) -> bool:
         """Lets the worker that is furthest behind go on until it hands over; False when nobody can."""
