@@ -513,3 +513,35 @@ def test_a_script_that_was_edited_since_is_refused_rather_than_trained_as_it_was
             verb(tmp_path)
     script.write_text(MODULE.format(score="run.params['x']"))
     recheck(tmp_path)
+
+
+SCRIPT = """
+import sys
+import tuner
+from tuner import Space, linear
+
+
+def train(run):
+    for _ in run.steps(2):
+        run.report(score={score})
+
+
+if sys.argv[1] == "sweep":
+    tuner.sweep(
+        train, Space(x=linear(0.0, 1.0)), name="night", objective="score", trials=4, executor="local", stopping="off",
+        results=sys.argv[2], progress="off",
+    )
+else:
+    found = tuner.recheck("night", results=sys.argv[2], progress="off")
+    print([each.now for each in found.leaders])
+"""
+
+
+def test_a_script_that_calls_recheck_itself_trains_its_function_of_today(tmp_path: Path) -> None:
+    def run_script(verb: str, score: str) -> str:
+        (tmp_path / "script.py").write_text(SCRIPT.format(score=score))
+        command = [sys.executable, str(tmp_path / "script.py"), verb, str(tmp_path)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    run_script("sweep", "run.params['x']")
+    assert all(score < 0 for score in json.loads(run_script("recheck", "-run.params['x']")))
