@@ -332,7 +332,7 @@ def test_notes_and_reasons_are_kept(babysit: Babysit) -> None:
     handle.set(rate=2.0, why="slow")
     handle.stop(why="done")
     study = handle.wait(10)
-    assert study.notes["text"].tolist() == ["day 2"]
+    assert study.notes.query("by != 'tuner'")["text"].tolist() == ["day 2"]
     assert study.segments["why"].tolist() == ["the settings given", "slow"]
     assert study.state.trials[0].why == "done"
 

@@ -54,9 +54,13 @@ if TYPE_CHECKING:
 DEFAULT_TRIALS = 64
 
 
-_sampler = object_with("sample_relative", "sample_independent", like="the name of a sampler")
+_optunas = object_with("sample_relative", "sample_independent", like="the name of a sampler")
 _pruner = object_with("prune", like="the name of a stopping rule")
 _face = object_with("show", "close", like='"auto", "off"')
+
+
+def _sampler(word: str, given: Any) -> Any:
+    return given if hasattr(given, "propose") and not isinstance(given, type) else _optunas(word, given)
 
 
 def _watched_by(word: str, given: Any) -> Any:
@@ -65,7 +69,7 @@ def _watched_by(word: str, given: Any) -> Any:
 
 @checked(
     train=training_function, objective=arguments.name, goal=one_of("maximize", "minimize"), trials=optional(count),
-    sampler=lambda word, given: given if hasattr(given, "propose") else _sampler(word, given), stopping=_pruner,
+    sampler=_sampler, stopping=_pruner,
     budget_steps=optional(count), executor=one_of("ray", "local"), clock=one_of("wall", "virtual"), seed=seed,
     cpus=amount(above=0, most=10_000), gpus=gpus, parallel=optional(parallels),
     address=optional(arguments.name), time_budget_s=optional(seconds), start=optional(starts),

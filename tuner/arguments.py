@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, TypeAlias, TypeVar
 
-from tuner.errors import SettingsError, TunerError, did_you_mean, kind_of, name_of, shown
+from tuner.errors import SettingsError, TrainingError, TunerError, did_you_mean, kind_of, name_of, shown
 from tuner.plain import COUNTABLE, LONGEST_TEXT, clean, counted, is_flag, real, whole, writable
 
 Check: TypeAlias = Callable[[str, Any], Any]
@@ -223,6 +223,10 @@ def path(word: str, given: Any) -> Path:
         refuse(word, "a path that the file system takes", given)
     if b"\x00" in encoded or len(encoded) > _LONGEST_PATH or max(map(len, encoded.split(b"/"))) > _LONGEST_PART:
         refuse(word, f"a path of at most {_LONGEST_PART} bytes between slashes, without NUL", given)
+    try:
+        Path(os.fsdecode(encoded)).expanduser()
+    except RuntimeError:
+        refuse(word, "a path in the home of somebody there is", given)
     return Path(os.fsdecode(encoded))
 
 
@@ -303,7 +307,9 @@ def gpus(word: str, given: Any) -> float | int:
 def training_function(word: str, given: Any) -> Any:
     """A function of a Run, or where to import it from."""
     if not callable(given) and not isinstance(given, str):
-        refuse(word, "a function of a Run, or its import path package.module:function", given)
+        raise TrainingError(
+            f"{word} must be a function of a Run, or its import path package.module:function, got {shown(given)}."
+        )
     return given
 
 

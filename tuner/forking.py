@@ -15,7 +15,7 @@ from tuner.functions import KEPT
 from tuner.nurse import Assignment
 from tuner.places import Place, names
 from tuner.reading import Study
-from tuner.recipe import Recipe
+from tuner.recipe import Recipe, possible
 from tuner.records import Purpose, Settings
 from tuner.sources import travels_by_value
 from tuner.space import Space
@@ -124,7 +124,7 @@ def complete(space: Space | None, params: Settings | None, seed: int) -> dict[st
     if space is None:
         if not params:
             raise SettingsError("babysit needs settings to begin with, or a space to draw them from.")
-        return dict(params)
+        return {word: possible(word, value) for word, value in params.items()}
     import numpy as np
 
     given = dict(params or {})
@@ -133,7 +133,7 @@ def complete(space: Space | None, params: Settings | None, seed: int) -> dict[st
     active = set(space.active(drawn))
     middle = space.from_unit([0.5] * len(space))
     checked = space.check({word: drawn.get(word, middle.get(word)) for word in space.names if word in active})
-    return {**checked, **{word: value for word, value in given.items() if word not in space}}
+    return {**checked, **{word: possible(word, value) for word, value in given.items() if word not in space}}
 
 
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────────
@@ -176,7 +176,9 @@ def _check_changes(space: Space | None, settings: Settings, values: Settings) ->
     for name, value in values.items():
         if name not in settings:
             raise SettingsError(f"{name} is no setting of this run. {did_you_mean(name, settings)}")
-        if space is not None and name in space:
+        if space is None or name not in space:
+            possible(name, value)
+        else:
             space[name].check(value)
             if space[name].changes == "never" and value != settings[name]:
                 raise SettingsError(

@@ -226,6 +226,7 @@ def nurse(folder: Path, hands: Executor | None = None) -> None:
     from tuner.panda import Panda
     from tuner.policy import Draft
     from tuner.reading import fold, head_curves
+    from tuner.recipe import UNBOUNDED
     from tuner.records import StudyOpened
     from tuner.shelf import Shelf, disk_budget
     from tuner.space import Space
@@ -279,6 +280,8 @@ def nurse(folder: Path, hands: Executor | None = None) -> None:
         )  # fmt: skip
         if not state.trials:
             coordinator.create(draft, next_up=False)  # recovery takes it up
+            if space is None:
+                coordinator.warn(UNBOUNDED, 0, assignment.from_step)
             coordinator.commit()
         hands.open(job, 1, state.received)
         try:

@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuner.errors import StudyError, StudyNotFound, did_you_mean
+from tuner.arguments import path
+from tuner.errors import StudyError, StudyNotFound, did_you_mean, shown
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SQLITE = "sqlite:///"
@@ -28,19 +29,19 @@ class Place:
         """The place of a study; a name that is no plain folder name is refused."""
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise StudyError(
-                f"a study cannot be called {name!r}: names are letters, digits, '.', '_' and '-', beginning with "
+                f"a study cannot be called {shown(name)}: names are letters, digits, '.', '_' and '-', beginning with "
                 "a letter or digit, at most 100 of them, since they name a folder."
             )
-        folder = Path(results).expanduser().absolute() / name
+        folder = path("results", results).expanduser().absolute() / name
         if store is None:
             return cls(name=name, folder=folder, database=folder / "study.db")
         if store == MEMORY:
             return cls(name=name, folder=folder, database=None)
-        if store.startswith(_SQLITE) and len(store) > len(_SQLITE):
-            database = Path(store.removeprefix(_SQLITE)).expanduser().absolute()
+        if isinstance(store, str) and store.startswith(_SQLITE) and len(store) > len(_SQLITE):
+            database = path("store", store.removeprefix(_SQLITE)).expanduser().absolute()
             return cls(name=name, folder=folder, database=database)
         raise StudyError(
-            f"store={store!r} is no place for records. Use sqlite:////absolute/path/{name}.db, or leave it out "
+            f"store={shown(store)} is no place for records. Use sqlite:////absolute/path/{name}.db, or leave it out "
             "for the study's own folder."
         )
 

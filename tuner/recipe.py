@@ -13,6 +13,16 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 
 from tuner.errors import SettingsError, did_you_mean, shown
 
+# What people call them, the first the name that is meant where none is there.
+RATES = ("learning_rate", "lr", "alpha", "eta")
+BETAS = ("beta", "momentum", "beta1", "beta_1")
+_AVERAGING = (*BETAS, "beta2", "beta_2")
+_BELOW_1 = math.nextafter(1.0, 0.0)
+UNBOUNDED = (
+    "no space bounds the settings of this run: a learning rate below 0 is refused, a momentum below 0 or from 1 up, "
+    "and anything else may be set. With space= (--space) each stays within its range."
+)
+
 Shape: TypeAlias = Literal["time_based", "exponential", "square_root", "staircase", "cosine"]
 
 # What each shape needs beside the value it starts from, with its default; `over` has none.
@@ -77,6 +87,22 @@ class Schedule:
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
         return {name: getattr(self, name) for name in self.__slots__}
+
+
+def limits(name: str) -> tuple[float | None, float | None]:
+    """What a setting of that name cannot leave in any space: a rate is 0 or above, a momentum from 0 to below 1."""
+    return (0.0, None) if name in RATES else (0.0, _BELOW_1) if name in _AVERAGING else (None, None)
+
+
+def possible(name: str, value: Any) -> Any:
+    """The value, a rate or momentum as a float that can be one; else a `SettingsError`."""
+    least, most = limits(name)
+    if least is None or isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    if not value >= least or (most is not None and value > most):
+        must = "0 or above, since below it a loss is climbed" if most is None else "from 0 to below 1, to forget at all"
+        raise SettingsError(f"{name} must be {must}, got {shown(value)}.")
+    return float(value)
 
 
 def schedule(

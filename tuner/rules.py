@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tuner.errors import SettingsError, did_you_mean
+from tuner.errors import SettingsError, did_you_mean, shown
 from tuner.freezing import FreezeThaw
 from tuner.stopping import Asha, Median, Off, StoppingRule
 
@@ -14,5 +14,5 @@ _RULES: dict[str, type[FreezeThaw | Asha | Median | Off]] = {
 def rule_by_name(name: str) -> StoppingRule:
     """The rule of that name with its defaults: auto, asha, median or off; else a `SettingsError`."""
     if name not in _RULES:
-        raise SettingsError(f"stopping={name!r} is unknown. {did_you_mean(name, _RULES)}")
+        raise SettingsError(f"stopping={shown(name)} is unknown. {did_you_mean(name, _RULES)}")
     return _RULES[name]()

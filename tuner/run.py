@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Never, Protocol
 
+from tuner.arguments import checked
 from tuner.checkpoints import FolderState, ObjectState, State
 from tuner.errors import TrainingError, kind_of, shown
 from tuner.plain import COUNTABLE, clean, number, whole
@@ -66,6 +67,7 @@ class Run:
     [Report(step=1, scores={'loss': 1.0}), Report(step=2, scores={'loss': 0.5})]
     """
 
+    @checked(TrainingError)
     def __init__(self, params: Mapping[str, Any], *, seed: int = 0, desk: Desk | None = None) -> None:
         if not isinstance(params, Mapping):
             raise TrainingError(f'Run takes settings by name, as in Run({{"rate": 0.1}}), got {shown(params)}.')
@@ -95,6 +97,7 @@ class Run:
         """What a bare run has reported; a run that belongs to a study keeps its reports in the study's tables."""
         return self._desk.reports if isinstance(self._desk, _Notebook) else []
 
+    @checked(TrainingError)
     def state(
         self,
         *objects: Any,
@@ -116,6 +119,7 @@ class Run:
         state = FolderState(save, load) if save is not None and load is not None else ObjectState(*objects)
         self._done = self._desk.register(state)
 
+    @checked(TrainingError)
     def steps(self, count: int) -> Iterator[int]:
         """Yields how many steps are done: 0 … count−1, like `range`, later ones only after a resume.
 
@@ -134,11 +138,15 @@ class Run:
             if self._in_step and self._done + 1 >= count + self._extra:
                 self._close_step()  # a person may still set the run back, or extend it
 
-    def step(self) -> bool:
+    def step(self, /, *misplaced: Never, **unknown: Never) -> bool:
         """Ends the step before, lets whatever waits take effect, and says whether to take another.
 
         For loops that a framework owns; `steps` is the loop around it.
         """
+        if misplaced or unknown:
+            raise TrainingError(
+                "run.step takes no arguments: it takes one step. For a loop of many, write run.steps(50)."
+            )
         if self.ended is not None:
             return False
         if not self._loops:
@@ -149,17 +157,19 @@ class Run:
         self._in_step = self.ended is None
         return self._in_step
 
+    @checked(TrainingError)
     def extend(self, steps: int) -> None:
         """Lets `steps` go on for longer than the function asks; for whoever sits at the desk."""
         self._extra += steps
         if self.planned is not None:
             self.planned += steps
 
+    @checked(TrainingError)
     def rewind(self, done: int) -> None:
         """Says that the registered state was set back to `done` steps; for whoever sits at the desk."""
         self._done = done
 
-    def report(self, /, *misplaced: Any, **scores: Any) -> None:
+    def report(self, /, *misplaced: Never, **scores: Any) -> None:
         """Records scores of the present step by name: numbers, NumPy or torch scalars.
 
         Without a loop every report is a step. One before the first step takes none away: what the step itself reports

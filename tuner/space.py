@@ -381,6 +381,7 @@ class Space(Mapping[str, Parameter | Choice]):
         """The parameters whose 1−value is what matters: tables show it beside them."""
         return tuple(name for name, parameter in self.items() if parameter.scale == "log_one_minus")
 
+    @checked()
     def active(self, params: Mapping[str, Any]) -> tuple[str, ...]:
         """The names that exist under these settings; a child of an inactive parameter does not."""
         _by_name(params)
@@ -392,6 +393,7 @@ class Space(Mapping[str, Parameter | Choice]):
                 exists.add(name)
         return tuple(name for name in self if name in exists)
 
+    @checked()
     def check(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The settings in the space's order and types, or a `SettingsError` that says which one does not fit."""
         _by_name(params)
@@ -414,6 +416,7 @@ class Space(Mapping[str, Parameter | Choice]):
                 checked[name] = parameter.check(params[name])
         return {name: checked[name] for name in self if name in checked}
 
+    @checked()
     def to_unit(self, params: Mapping[str, Any]) -> tuple[float, ...]:
         """One place in [0, 1] per parameter, in order; nan for a parameter that these settings leave inactive."""
         checked = self.check(params)
@@ -421,6 +424,7 @@ class Space(Mapping[str, Parameter | Choice]):
             parameter.to_unit(checked[name]) if name in checked else math.nan for name, parameter in self.items()
         )
 
+    @checked()
     def from_unit(self, point: Sequence[float] | NDArray[float64]) -> dict[str, Any]:
         """The settings at a point, one coordinate per parameter; inactive parameters are left out."""
         try:
@@ -445,6 +449,7 @@ class Space(Mapping[str, Parameter | Choice]):
                 params[name] = self._parameters[name].from_unit(places[name])
         return {name: params[name] for name in self._parameters if name in params}
 
+    @checked()
     def sample(self, rng: Generator) -> dict[str, Any]:
         """Settings drawn at random, evenly on every parameter's own scale."""
         if not hasattr(rng, "bit_generator"):
@@ -462,6 +467,7 @@ class Space(Mapping[str, Parameter | Choice]):
         return {"parameters": [{"name": name, **parameter.to_dict()} for name, parameter in self.items()]}
 
     @classmethod
+    @checked(SpaceError)
     def from_dict(cls, description: Mapping[str, Any]) -> Self:
         """The space that `to_dict` described."""
         tables = description.get("parameters") if isinstance(description, Mapping) else None
@@ -474,11 +480,14 @@ class Space(Mapping[str, Parameter | Choice]):
         )
 
     @classmethod
+    @checked(SpaceError)
     def from_toml(cls, text: str, source: str = "the text") -> Self:
         """The space that a TOML text declares, one table per parameter; `source` is what errors call it."""
+        if not isinstance(text, str):
+            raise SpaceError(f"{source} is not TOML: it is no text, got {shown(text)}.")
         try:
             tables = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, TypeError, RecursionError) as error:
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise SpaceError(f"{source} is not TOML: {error}. Mend that line.") from None
         try:
             return cls(**{name: _read(name, table) for name, table in tables.items()})
@@ -486,6 +495,7 @@ class Space(Mapping[str, Parameter | Choice]):
             raise SpaceError(f"{source}: {error}") from None
 
     @classmethod
+    @checked(SpaceError)
     def load(cls, name_or_path: str | Path) -> Self:
         """The space of that name among `available_spaces`, or the one in a TOML file."""
         if not isinstance(name_or_path, str | Path):
@@ -493,7 +503,10 @@ class Space(Mapping[str, Parameter | Choice]):
                 "Write Space(**that)." if isinstance(name_or_path, Mapping) else 'Write Space.load("sgd_momentum").'
             )
             raise SpaceError(f"a space is named, or lies in a TOML file, got {shown(name_or_path)}. {written}")
-        path = _find(name_or_path)
+        try:
+            path = _find(name_or_path)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise SpaceError(f"{shown(name_or_path)} is no file of a space: {error}.") from None
         try:
             text = path.read_text(encoding="utf-8-sig")
         except (OSError, ValueError) as error:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tuner import checkpoints
-from tuner.errors import CheckpointError, SettingsError, TunerError, did_you_mean
+from tuner.errors import CheckpointError, SettingsError, TunerError, did_you_mean, shown
 from tuner.going_back import NO_CHECKPOINT, check_revival, destination, expected, last_change, parent, settled, until
 from tuner.messages import (
     Adjust,
@@ -29,7 +29,7 @@ from tuner.messages import (
     Stop,
     Unread,
 )
-from tuner.recipe import schedule
+from tuner.recipe import limits, possible, schedule
 from tuner.records import (
     READ,
     UNREAD,
@@ -421,10 +421,9 @@ class RunSteering:
         if number != (isinstance(value, int | float) and not isinstance(value, bool)) or (
             not number and type(value) is not type(old)
         ):
-            raise SettingsError(f"{name} is {old!r}, so it must stay a {type(old).__name__}, got {value!r}.")
-        if number and not math.isfinite(value):
-            raise SettingsError(f"{name} must be a finite number, got {value!r}.")
-        return value
+            kind = "number" if number else type(old).__name__
+            raise SettingsError(f"{name} is {shown(old)}, so it must stay a {kind}, got {shown(value)}.")
+        return possible(name, value)
 
     def _schedules(self, trial: Trial, given: Mapping[str, Any]) -> dict[str, Any]:
         name, shape = given["parameter"], given["shape"]
@@ -436,7 +435,9 @@ class RunSteering:
         if shape == "constant":
             return {name: None}
         asked: Mapping[str, Any] = given.get("shape_settings") or {}
-        bounds: tuple[float | None, float | None] = (None, None)
+        bounds = limits(name)
+        if "floor" in asked:
+            possible(name, asked["floor"])
         if isinstance(dimension, Parameter):
             bounds = dimension.low, dimension.high
             if "floor" in asked:

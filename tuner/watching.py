@@ -6,14 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from tuner.recipe import BETAS, RATES
 from tuner.records import Reported, Settings, unpack_reports
 from tuner.space import Parameter, Space
 from tuner.study import Curve, Segment, StudyState, Trial
 from tuner.supervisor import SPIKE, Advice, Facts, Series, diagnose
-
-# What people call them, the first the name that is meant where none is there.
-_RATES = ("learning_rate", "lr", "alpha", "eta")
-_BETAS = ("beta", "momentum", "beta1", "beta_1")
 
 
 class Watch:
@@ -80,7 +77,7 @@ def facts(study: StudyState, trial: Trial, curves: Mapping[str, Curve], space: S
     gain = study.options.get("smallest_gain")
     planned = trial.planned if gain is not None else None
     settings = trial.recipe.at(trial.steps)
-    beta = _first_of(_BETAS, settings)
+    beta = _first_of(BETAS, settings)
     return Facts(
         study=study.name,
         scores={name: Series(steps=np.array(c.steps), values=np.array(c.scores)) for name, c in curves.items()},
@@ -96,7 +93,7 @@ def facts(study: StudyState, trial: Trial, curves: Mapping[str, Curve], space: S
         bounds={
             name: (each.low, each.high) for name, each in (space or {}).items() if isinstance(each, Parameter)
         },
-        rate_name=_first_of(_RATES, settings),
+        rate_name=_first_of(RATES, settings),
         beta_name=beta,
         momentum="heavy_ball" if beta == "momentum" else "averaged",  # as torch.optim.SGD has it
     )  # fmt: skip

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from tuner.desk import Channel, TrialDesk
-from tuner.errors import TrainingError, TunerError, UnknownSetting, did_you_mean, kind_of, name_of, told
+from tuner.errors import TrainingError, TunerError, UnknownSetting, did_you_mean, kind_of, name_of, shown, told
 from tuner.messages import Ended, Job, Order, Started
 from tuner.plain import clean
 from tuner.records import TrialState
@@ -36,9 +36,9 @@ def resolve(function: str | bytes, search_path: tuple[str, ...] = ()) -> Trainin
     if module_name.endswith(".py"):
         path = module_name.removesuffix(".py").removeprefix("./").replace("/", ".")
         raise TrainingError(f"{function} names a file: write its module, {path}:{name or 'train'}.")
-    if not colon or not name:
+    if not colon or not all(part.isidentifier() for part in (*module_name.split("."), *name.split("."))):
         raise TrainingError(
-            f"{function!r} names no function: write package.module:function, for example my_code:train."
+            f"{shown(function)} names no function: write package.module:function, for example my_code:train."
         )
     try:
         module = importlib.import_module(module_name)

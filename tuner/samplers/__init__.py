@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from tuner.errors import SettingsError, did_you_mean
+from tuner.errors import SettingsError, did_you_mean, shown
 
 if TYPE_CHECKING:
     from tuner.samplers.base import UnitCubeSampler
@@ -33,7 +33,7 @@ def by_name(name: str) -> UnitCubeSampler:
     """The sampler of that name: coarse_to_fine, random, sobol or grid; else a `SettingsError`."""
     if name not in _NAMES:
         raise SettingsError(
-            f"there is no sampler {name!r}. {did_you_mean(str(name), _NAMES)} An Optuna sampler is given as an object."
+            f"there is no sampler {shown(name)}. {did_you_mean(name, _NAMES)} An Optuna sampler is given as an object."
         )
     sampler: UnitCubeSampler = __getattr__(_NAMES[name])()
     return sampler
