@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
@@ -12,8 +13,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from waiting import wait_until
 
-from tuner import checkpoints
+from tuner import checkpoints, saving
 from tuner.messages import (
     Adjust,
     Advance,
@@ -525,3 +527,37 @@ def test_settings_are_the_dict_they_were_also_where_they_are_copied_and_sent() -
     assert given == {"rate": 1.0, "beta": 0.9}
     assert [type(each) for each in (pickle.loads(pickle.dumps(given)), copy.copy(given), given | {})] == [dict] * 3
     assert ("rate" in given, len(given), given.pop("rate"), given.setdefault("more", 2)) == (True, 2, 1.0, 2)
+
+
+class SlowDisk(Lectern):
+    """A channel whose checkpoints are written meanwhile, by a writer that is busy until a revert has been told of."""
+
+    background_writes = True
+
+    def __init__(self, script: Script, saved: Path, at_step: int) -> None:
+        super().__init__(script)
+        self.saved, self.at_step = saved, at_step
+        self.told = threading.Event()
+
+    def emit(self, event: WorkerEvent) -> None:
+        super().emit(event)
+        if isinstance(event, Reverted):
+            self.told.set()
+
+    def passed(self, trial: int, step: int) -> None:
+        super().passed(trial, step)
+        if step == self.at_step and not self.told.is_set():
+            wait_until((self.saved / "manifest.json").exists)
+            saving._WRITER.submit(self.told.wait, 10.0)
+
+
+def test_what_a_revert_gives_up_is_saved_before_anybody_hears_of_the_revert(tmp_path: Path) -> None:
+    saved = tmp_path / "0" / "0-2"
+    script: Script = {2: [Save(trial=0, kind="asked")], 5: [back(saved, 2)]}
+    channel, _ = trained(script, tmp_path, lectern=SlowDisk(script, saved, 5))
+    told = [
+        each.kind if isinstance(each, Saved) else "reverted"
+        for each in channel.events
+        if isinstance(each, Saved | Reverted)
+    ]
+    assert told[:3] == ["asked", "before revert", "reverted"]
