@@ -1,6 +1,7 @@
 """Scoreboard row B4: how often the supervisor's rules speak when nothing happens, beside the tests people use.
 
     python benchmarks/calibration.py [--seed 1] [--runs 1000]
+    python benchmarks/calibration.py --part sentences [--seed 1] [--runs 1000]
 
 Runs are stationary AR(1) noise without any trend, x_t = φ x_t-1 + ε_t, drawn from default_rng([seed, 100 φ, length]).
 A false alarm is "improving" at one-sided 5 %; "too short" is the share of runs with fewer than ten blocks of 2τ, on
@@ -15,6 +16,7 @@ import time
 from typing import Any
 
 import numpy as np
+from sentences import LIMIT, table
 
 from tuner.supervisor import Facts, Series, anytime_bound, diagnose, trend, window_length
 from tuner.supervisor.alarms import divergence, spike
@@ -88,12 +90,34 @@ def peeking(seed: int, runs: int, blocks: int, first: int = 10) -> tuple[float, 
     return 100 * naive / runs, 100 * anytime / runs
 
 
+def of_sentences(seed: int, runs: int, only: str) -> None:
+    """A row for each sentence of explain, confirm and recheck: how often it is said falsely, and where true."""
+    print(f"What is said of searches whose truth is known, %, seed {seed}\n")
+    print("| says | sentence | where it would be false | simulated | said falsely | said where true |")
+    print("|---|---|---|---:|---:|---:|")
+    above = []
+    for kind, falsely, truly in table(seed, runs, only):
+        told = "" if truly is None else f"{100 * truly.share:.0f}"
+        share = f"{100 * falsely.share:.1f}"
+        print(f"| {kind.who} | {kind.sentence} | {kind.truth} | {falsely.asked} | {share} | {told} |", flush=True)
+        # More than chance makes of a true 5 %: two standard errors.
+        if falsely.share > LIMIT + 2 * np.sqrt(LIMIT * (1 - LIMIT) / max(1, falsely.asked)):
+            above.append(kind.sentence)
+    print(f"\nLimit {LIMIT:.0%}: {'above it: ' + ', '.join(above) if above else 'kept by all'}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--part", choices=["supervisor", "sentences"], default="supervisor")
+    parser.add_argument("--only", default="", help="sentences whose row holds this")
     options = parser.parse_args()
     started = time.perf_counter()
+    if options.part == "sentences":
+        of_sentences(options.seed, options.runs, options.only)
+        print(f"\n{time.perf_counter() - started:.0f} s")
+        return
     within: list[tuple[float, float]] = []
     print(f"False alarms on AR(1) noise, %, seed {options.seed}, {options.runs} runs a row\n")
     for phi in PHIS:

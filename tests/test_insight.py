@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from tuner.insight.edges import edges_of, widened
 from tuner.insight.fit import fit_of, pairs_of
 from tuner.insight.importance import importance_of
 from tuner.insight.isolation import buckets_of
-from tuner.insight.leaders import distinct, leaders
+from tuner.insight.leaders import distinct, is_plateau, leaders, sharing
 from tuner.insight.model import FEWEST, Model
 from tuner.insight.ranking import rank_correlation
 from tuner.insight.winner import winner_of
@@ -114,11 +115,14 @@ def test_what_matters_only_together_has_a_share_in_all_but_none_alone() -> None:
     assert all(each.total > 0.8 and each.alone < 0.15 for each in shares)
 
 
-def test_where_luck_rules_importance_is_to_be_taken_lightly() -> None:
+def test_where_luck_rules_nothing_is_said_to_matter() -> None:
     luck = np.random.default_rng(5)
     study = searched(TWO, lambda _: float(luck.standard_normal()), 24)
 
-    assert "Take it lightly" in importance_of(Model.of_ranks(study, TWO), "score", 24).sentence
+    found = importance_of(Model.of_ranks(study, TWO), "score", 24)
+    assert "cannot be told" in found.sentence
+    assert found.foretold < 0.1
+    assert found.at_least() == {"learning_rate": 0.0, "dropout": 0.0}
 
 
 def test_too_few_trials_say_how_many_are_needed() -> None:
@@ -393,16 +397,17 @@ def test_a_hill_that_was_climbed_promises_less_than_one_that_was_not() -> None:
     assert early.gain is not None
     assert late.gain is not None
     assert late.gain < early.gain
-    assert late.high < 0.05
+    assert late.by_model is not None
+    assert late.by_model < 0.05
 
 
 def test_the_gain_told_of_even_draws_is_what_comes_of_them_within_a_factor_of_three() -> None:
     """Uniform scores: the best of n + m lies above that of n by 1/(n+1) − 1/(n+m+1) on average."""
     gains = []
-    for seed in range(30):
+    for seed in range(20):
         luck = np.random.default_rng(seed)
         study = searched(TWO, lambda _, luck=luck: float(luck.random()), 30)  # type: ignore[misc]
-        gains.append(worth_of(Model.of(study, TWO), study, 30).gain)
+        gains.append(worth_of(Model.of(study, TWO), study, 30, noise=0.1).gain)
     assert 1 / 3 < float(np.mean(gains)) / (1 / 31 - 1 / 61) < 3  # type: ignore[arg-type]
 
 
@@ -504,3 +509,74 @@ def test_the_winner_is_told_with_its_lead_and_how_to_make_sure() -> None:
     told = " ".join(found.sentences)
     assert "It leads trial 1 by 0.01, less than two seeds may differ" in told
     assert told.endswith("tuner confirm night --top 3 --repeats 5")
+
+
+# ── what is claimed ─────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("value", [0.1, 0.0, -3.0])
+@pytest.mark.parametrize("goal", ["maximize", "minimize"])
+def test_a_constant_score_is_said_to_be_one_and_nothing_to_matter(value: float, goal: rec.Goal) -> None:
+    study = study_of(TWO, goal)
+    for number in range(20):
+        add(study, TWO.from_unit(sobol_point(2, 3, number)), value)
+    winner, alike = winner_of(study, None, None), sharing(study)[0]
+    importance, worth = importance_of(None, "score", 20, alike), worth_of(None, study)
+
+    assert is_plateau(study)
+    assert winner is not None
+    assert "20 of 20 trials share that score" in " ".join(winner.sentences)
+    assert "It leads" not in " ".join(winner.sentences)
+    assert importance.sentence.startswith("Nothing matters")
+    assert edges_of(study, TWO, importance.at_least()) == ()
+    assert "20 trials share one score" in worth.sentence
+    assert "seed" not in worth.sentence
+
+
+def test_a_few_that_share_the_best_score_are_counted_and_no_plateau() -> None:
+    study = searched(TWO, lambda params: min(0.9, params["learning_rate"] * 3), 24)
+    winner, (alike, scored) = winner_of(study, None, None), sharing(study)
+    assert not is_plateau(study)
+    assert winner is not None
+    assert f"{alike} of {scored} trials share that score" in " ".join(winner.sentences)
+
+
+def test_what_a_model_is_tested_by_it_has_not_learned_its_numbers_from() -> None:
+    model = Model.of_ranks(searched(TWO, hill, 24), TWO)
+    assert model is not None
+    numbers = [tuple(posterior.process.numbers) for posterior, _ in model.without_each_fold()]
+    assert len(set(numbers)) == len(numbers) == 10
+    assert tuple(model.process.numbers) not in numbers
+
+
+def test_a_gain_below_what_two_seeds_may_differ_is_not_called_more_than_luck() -> None:
+    study = searched(TWO, hill, 10)
+    found = worth_of(Model.of(study, TWO), study, 16)
+    assert found.gain is not None
+    for noise, worthwhile in ((found.gain / 4, True), (found.gain / 1.5, None), (found.gain * 4, False)):
+        told = replace(found, noise=noise, measured=True)
+        assert told.worthwhile is worthwhile
+        assert ("more than two seeds may differ" in told.sentence) is (worthwhile is True)
+
+
+def test_after_trials_of_a_few_steps_a_setting_is_not_said_to_hardly_matter() -> None:
+    """Of thirty, nineteen had four steps of forty, and the other eleven say little of it."""
+    rng, study = np.random.default_rng(4), study_of(TWO)
+    for number in range(30):
+        params = TWO.from_unit(sobol_point(2, 3, number))
+        score = math.log10(params["learning_rate"]) / 4 - params["dropout"] + 0.1 * rng.standard_normal()
+        add(study, params, score, "pruned" if number % 3 else "completed", 4 if number % 3 else 40)
+    found = importance_of(Model.of_ranks(study, TWO), "score", 30)
+    assert "hardly" not in found.sentence
+
+
+@pytest.mark.parametrize("goal", ["maximize", "minimize"])
+def test_the_gain_is_told_in_the_direction_of_the_goal(goal: rec.Goal) -> None:
+    study, sign = study_of(TWO, goal), 1.0 if goal == "maximize" else -1.0
+    for number in range(20):
+        params = TWO.from_unit(sobol_point(2, 3, number))
+        add(study, params, sign * hill(params))
+    found = worth_of(Model.of(study, TWO), study, 8)
+    assert found.gain is not None
+    assert found.gain >= 0.0
+    assert ("expected to add" if goal == "maximize" else "expected to take off") in found.sentence

@@ -16,7 +16,7 @@ from tuner.insight.divergence import Divergences, divergences_of
 from tuner.insight.edges import Edge, edges_of
 from tuner.insight.fit import Fit, fit_of
 from tuner.insight.importance import Importance, importance_of
-from tuner.insight.leaders import distinct, leaders, why_no_winner
+from tuner.insight.leaders import distinct, is_plateau, leaders, sharing, why_no_winner
 from tuner.insight.model import Model
 from tuner.insight.ranking import Recheck, recheck_of
 from tuner.insight.winner import Winner, winner_of
@@ -128,18 +128,20 @@ def explanation_of(study: Study, *, target_error: float = 0.0, more: int | None 
         )
     if not target_error >= 0.0:
         raise SettingsError(f"target_error must be 0 or above, got {target_error!r}. It is the error one could reach.")
-    model = Model.of(state, space)
+    alike = sharing(state)[0] if is_plateau(state) else 0
+    model = None if alike else Model.of(state, space)
     confirmation = confirmation_of(state)
     measured = None if confirmation is None else confirmation.noise
-    importance = importance_of(Model.of_ranks(state, space), state.objective, len(leaders(state)))
+    ranks = None if alike else Model.of_ranks(state, space)
+    importance = importance_of(ranks, state.objective, len(leaders(state)), alike)
     few = distinct(leaders(state), FEW)
     curves = {trial.trial: _curves(study, trial.trial) for trial in few}
     fits = [fit_of(trial, curves[trial.trial], target_error) for trial in few]
     return Explanation(
         study=study.name, objective=state.objective, goal=state.goal, trials=len(state.searched()),
-        winner=winner_of(state, confirmation, measured if model is None else measured or model.noise),
+        winner=winner_of(state, confirmation, measured if model is None else measured or model.noise_at_most),
         confirmation=confirmation, importance=importance, divergences=divergences_of(state, space),
-        edges=edges_of(state, space, {each.parameter: each.total for each in importance.shares}),
+        edges=edges_of(state, space, importance.at_least()),
         fits=tuple(fit for fit in fits if fit is not None), worth=worth_of(model, state, more, measured),
         recheck=recheck_of(state), state=state, space=space, curves=curves,
     )  # fmt: skip
@@ -173,7 +175,7 @@ def _sections(found: Explanation) -> Iterator[Section]:
         title="What matters", sentences=(found.importance.sentence,), pictures=("importance", "isolation"),
         table=(("parameter", "in all", "s.e.", "alone"), *rows) if rows else (),
     )  # fmt: skip
-    inside = "The best trial lies well inside the space." if found.winner is not None else "It takes a score to tell."
+    inside = "Nothing says to widen the space." if found.winner is not None else "It takes a score to tell."
     yield Section(title="Where to look next", sentences=tuple(each.sentence for each in found.edges) or (inside,))
     yield Section(title="What diverged", sentences=(found.divergences.sentence,))
     yield Section(

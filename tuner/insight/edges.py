@@ -64,7 +64,7 @@ def edges_of(study: StudyState, space: Space, shares: Mapping[str, float] | None
         for parameter in space.values()
         if isinstance(parameter, Parameter)
         and parameter.name in best[0].settings
-        and (shares or {}).get(parameter.name, 1.0) >= _MATTERS
+        and (shares is None or shares.get(parameter.name, 0.0) >= _MATTERS)
         for edge in _edges(study, parameter, best)
     ]
     return tuple(found)

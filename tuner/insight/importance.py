@@ -17,11 +17,14 @@ import numpy as np
 from scipy.stats import qmc
 
 from tuner.insight.model import FEWEST, Model
-from tuner.surrogate.gaussian_process import Floats, Posterior
+from tuner.surrogate.gaussian_process import Floats, Posterior, Rows
 
 _POINTS = 512
 _POOR = 0.3  # a model that foretells less of unseen trials is to be taken lightly
-_LITTLE = 0.05
+_NOTHING = 0.1  # and one that foretells less than this tells nothing
+_LITTLE = 0.1
+_SURE, _SURER = 2.0, 3.0  # standard errors: of one share, and that one is larger than another
+_ABOUT_AS_FAR = 0.05  # of a training, on its logarithmic scale
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,36 +41,59 @@ class Share:
 class Importance:
     """The shares, the largest first; `foretold` is R² on trials that the model had not seen, NaN where none is there.
 
-    `scored` counts the trials with a score; with fewer than `FEWEST` there are no shares.
+    Not even its numbers were learned from them, and knowing how far each was trained counts for nothing. `scored`
+    counts the trials with a score; with fewer than `FEWEST` there are no shares. `alike` counts those that share one
+    score, where nearly all do.
     """
 
     objective: str
     shares: tuple[Share, ...]
     foretold: float
     scored: int
+    alike: int = 0
+
+    def at_least(self) -> dict[str, float]:
+        """What each parameter accounts for at the least, as far as can be told; nothing where nothing is foretold."""
+        tells = self.foretold >= _NOTHING
+        return {each.parameter: max(0.0, each.total - _SURE * each.error) * tells for each in self.shares}
 
     @property
     def sentence(self) -> str:
         """Which parameters matter, and how far to trust that."""
+        if self.alike:
+            return (
+                f"Nothing matters, as far as can be told: {self.alike} of {self.scored} trials share one "
+                f"{self.objective} to the last digit."
+            )
         if not self.shares:
             return (
                 f"Importance takes {FEWEST} trials with a score, and there are {self.scored}: "
                 f"{FEWEST - self.scored} more are needed."
             )
         first, *others = self.shares
-        sure = not others or first.total - others[0].total > math.hypot(first.error, others[0].error)
+        if self.foretold < _NOTHING:
+            return (
+                f"What matters cannot be told: of trials it has not seen, a model of these {self.scored} foretells "
+                f"{max(0.0, self.foretold):.0%}."
+            )
+        trusted = self.foretold >= _POOR
+        sure = trusted and (
+            not others or first.total - others[0].total > _SURER * math.hypot(first.error, others[0].error)
+        )
         matters = "matters most" if sure else "seems to matter most"
         told = f"{first.parameter} {matters}: {_told(first)} of how {self.objective} varies over the space, by rank"
-        some = [f"{each.parameter} {_told(each)}" for each in others if each.total >= _LITTLE]
-        little = [each.parameter for each in others if each.total < _LITTLE]
+        little = [each.parameter for each in others if trusted and each.total + _SURE * each.error < _LITTLE]
+        some = [f"{each.parameter} {_told(each)}" for each in others if each.parameter not in little]
         rest = f"; then {', '.join(some)}" if some else ""
         rest += f"; {' and '.join(little)} hardly matter{'s' if len(little) == 1 else ''}" if little else ""
         light = f" Take it lightly: of trials it has not seen, the model foretells {max(0.0, self.foretold):.0%}."
         return f"{told}{rest}." + (light if self.foretold < _POOR else "")
 
 
-def importance_of(model: Model | None, objective: str, scored: int) -> Importance:
-    """The shares of every parameter under a model of ranks; none without one."""
+def importance_of(model: Model | None, objective: str, scored: int, alike: int = 0) -> Importance:
+    """The shares of every parameter under a model of ranks; none without one, or where so many are `alike`."""
+    if alike:
+        return Importance(objective=objective, shares=(), foretold=math.nan, scored=scored, alike=alike)
     if model is None:
         return Importance(objective=objective, shares=(), foretold=math.nan, scored=scored)
     count = len(model.space)
@@ -81,12 +107,21 @@ def importance_of(model: Model | None, objective: str, scored: int) -> Importanc
         Share(parameter=name, total=float(total[place]), alone=float(alone[place]), error=float(error[place]))
         for place, name in enumerate(model.space)
     ]
-    missed = np.concatenate([held.value - posterior.at(held)[0] for posterior, held in folds])
-    variance = float(np.var(model.rows.value))
+    missed = sum(float(np.square(held.value - posterior.at(held)[0]).sum()) for posterior, held in folds)
+    # Whoever knows how long each was trained and nothing of its settings misses as much.
+    blind = sum(float(np.square(held.value - _by_progress(posterior.rows, held)).sum()) for posterior, held in folds)
     return Importance(
         objective=objective, shares=tuple(sorted(shares, key=lambda each: -each.total)), scored=scored,
-        foretold=1.0 - float(np.mean(np.square(missed))) / variance if variance else math.nan,
+        foretold=1.0 - missed / blind if blind else math.nan,
     )  # fmt: skip
+
+
+def _by_progress(known: Rows, held: Rows) -> Floats:
+    """The mean score of the known rows that were trained about as far as each of those held out."""
+    near = np.abs(held.progress[:, None] - known.progress[None, :]) <= _ABOUT_AS_FAR
+    near[~near.any(axis=1)] = True
+    means: Floats = (near @ known.value) / near.sum(axis=1)
+    return means
 
 
 def _shares(model: Model, drawn: Floats, posterior: Posterior) -> tuple[Floats, Floats]:
@@ -106,4 +141,4 @@ def _shares(model: Model, drawn: Floats, posterior: Posterior) -> tuple[Floats, 
 
 
 def _told(each: Share) -> str:
-    return f"{each.total:.0%} ± {100 * each.error:.0f}"
+    return f"{each.total:.0%} ± {100 * _SURE * each.error:.0f}"

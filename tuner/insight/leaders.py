@@ -6,6 +6,8 @@ import math
 
 from tuner.study import StudyState, Trial
 
+_PLATEAU = 0.9
+
 
 def leaders(study: StudyState, count: int | None = None, *, whole: bool = False) -> list[Trial]:
     """The best trials of the search, best first, without those that diverged; with `whole`, those that completed."""
@@ -19,6 +21,18 @@ def leaders(study: StudyState, count: int | None = None, *, whole: bool = False)
         and (not whole or trial.state == "completed")
     ]
     return sorted(scored, key=lambda trial: (-study.signed(trial.best_score or 0.0), trial.trial))[:count]
+
+
+def sharing(study: StudyState) -> tuple[int, int]:
+    """How many trials of the search share the best score to the last digit, and how many have a score."""
+    best = leaders(study)
+    return sum(trial.best_score == best[0].best_score for trial in best), len(best)
+
+
+def is_plateau(study: StudyState) -> bool:
+    """Whether nine in ten trials with a score share the best one: then nothing distinguishes them, not even luck."""
+    sharing_, scored = sharing(study)
+    return sharing_ > 1 and sharing_ >= _PLATEAU * scored
 
 
 def distinct(trials: list[Trial], count: int) -> list[Trial]:

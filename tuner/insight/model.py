@@ -5,14 +5,17 @@ from __future__ import annotations
 import bisect
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
+from scipy.stats import chi2
 
 from tuner.caviar import outcome
 from tuner.proposals import Outcome
 from tuner.space import Space
 from tuner.study import StudyState
+from tuner.supervisor.series import MAD_TO_SD
 from tuner.surrogate.evidence import Embedding, Spread, bad, rows_of
 from tuner.surrogate.gaussian_process import NOBODY, Floats, Posterior, Process, Rows, learned
 from tuner.surrogate.ledger import Ledger
@@ -21,6 +24,8 @@ FEWEST = 8
 """So many trials with a score it takes to learn a function from."""
 _ROUNDS = 3
 _FOLDS = 10
+_PARTS = 5
+_OF_A_MEDIAN = 0.37  # of n values tell as much of a deviation as the median of n (Rousseeuw & Croux 1993)
 _JITTER = 1e-7
 
 
@@ -98,21 +103,42 @@ class Model:
         features = self.embedding.features(points)
         return Rows(features, np.ones(count), np.full(count, NOBODY, dtype=np.int64), np.empty(count))
 
-    def without_each_fold(self) -> list[tuple[Posterior, Rows]]:
-        """The posterior that has not seen a tenth of the trials, with what it has not seen; a pair for each tenth."""
+    def without_each_fold(self, parts: int = _FOLDS) -> list[tuple[Posterior, Rows]]:
+        """What is known without a tenth of the trials, its numbers learned without them too, and what was left out.
+
+        A pair for each tenth, or for each of fewer `parts`.
+        """
         trials = np.unique(self.rows.run)
         folds = np.random.default_rng(len(trials)).permutation(trials)
         pairs = []
-        for group in np.array_split(folds, min(_FOLDS, len(trials))):
+        for group in np.array_split(folds, min(parts, len(trials))):
             held = np.isin(self.rows.run, group)
-            pairs.append((self.process.given(_part(self.rows, ~held)), _part(self.rows, held)))
+            known = _part(self.rows, ~held)
+            process = Process(learned(known, self.embedding.groups), self.embedding.groups)
+            pairs.append((process.given(known), _part(self.rows, held)))
         return pairs
 
     @property
     def noise(self) -> float:
-        """What another seed changes, as the process has it, in the unit of the scores."""
+        """What another seed changes, as the process has it, in the unit of the scores: its best guess."""
         own = float(np.exp(self.process.numbers[len(self.space) + 3]))
         return self.spread.unit * float(np.sqrt(own))
+
+    @cached_property
+    def noise_at_most(self) -> float:
+        """What another seed changes at most, 95 % sure, in the unit of the scores.
+
+        How far the ends of trainings lie from what was foretold without them: that is luck, and what a model misses.
+        """
+        missed = []
+        for posterior, held in self.without_each_fold(_PARTS):
+            last = np.append(held.run[1:] != held.run[:-1], True)
+            held = _part(held, last)
+            missed.append(held.value - posterior.at(held)[0])
+        off = np.concatenate(missed)
+        # A median, since one that did much better or worse than all others is no luck of theirs.
+        scale, worth = MAD_TO_SD * float(np.median(np.abs(off))), _OF_A_MEDIAN * len(off)
+        return max(self.noise, self.spread.unit * scale * float(np.sqrt(worth / chi2.ppf(0.05, worth))))
 
 
 def _part(rows: Rows, kept: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Rows:

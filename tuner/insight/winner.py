@@ -5,14 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tuner.insight.confirmation import Confirmation
-from tuner.insight.leaders import distinct, leaders
+from tuner.insight.leaders import distinct, leaders, sharing
 from tuner.records import Goal, Settings
 from tuner.study import StudyState
+
+_TWO_SEEDS = 2.0 * 2.0**0.5  # two standard deviations of the difference of two runs
 
 
 @dataclass(frozen=True, kw_only=True)
 class Winner:
-    """The best trial of the search, the next with other settings, what a seed changes, and its repeats, if any."""
+    """The best trial of the search, the next with other settings, and its repeats, if any.
+
+    `noise` is what a seed changes at most, as far as can be told; `sharing` of the `scored` trials have the best score.
+    """
 
     study: str
     objective: str
@@ -25,6 +30,8 @@ class Winner:
     next_score: float | None
     noise: float | None
     confirmation: Confirmation | None
+    sharing: int = 1
+    scored: int = 1
 
     @property
     def lead(self) -> float | None:
@@ -37,20 +44,25 @@ class Winner:
         settings = ", ".join(f"{name} {_text(value)}" for name, value in self.params.items())
         told = [f"Trial {self.trial} is the best of the search: {self.objective} {self.score:.6g} at step {self.step}."]
         told.append(f"Its settings: {settings}.")
+        if self.sharing > 1:
+            told.append(f"{self.sharing} of {self.scored} trials share that score to the last digit.")
         if self.confirmation is not None:
             return (*told, self.confirmation.sentence)
-        if self.lead is not None:
+        if self.lead:
             luck = ""
             if self.noise is not None:
-                less = "less" if self.lead < 2 * self.noise else "more"
-                luck = f", {less} than two seeds may differ (a seed alone changes it by about ±{self.noise:.2g})"
+                less = "less" if self.lead < _TWO_SEEDS * self.noise else "more"
+                luck = (
+                    f", {less} than two seeds may differ (a seed alone changes it by at most ±{self.noise:.2g}, as far"
+                )
+                luck += " as can be told)"
             told.append(f"It leads trial {self.next_trial} by {self.lead:.2g}{luck}.")
         told.append(f"That is one run of one seed. How sure it is: tuner confirm {self.study} --top 3 --repeats 5")
         return tuple(told)
 
 
 def winner_of(study: StudyState, confirmation: Confirmation | None, noise: float | None) -> Winner | None:
-    """The winner of a study, None while there is none; `noise` is what a model makes of the seed."""
+    """The winner of a study, None while there is none; `noise` is what a model makes of the seed, at most."""
     best = study.best
     if best is None or best.best_score is None or best.best_step is None:
         return None
@@ -60,6 +72,7 @@ def winner_of(study: StudyState, confirmation: Confirmation | None, noise: float
         study=study.name, objective=study.objective, goal=study.goal, trial=best.trial, score=best.best_score,
         step=best.best_step, params=dict(best.settings), next_trial=None if after is None else after.trial,
         next_score=None if after is None else after.best_score, noise=noise, confirmation=confirmation,
+        sharing=sharing(study)[0], scored=sharing(study)[1],
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import qmc
 
-from tuner.insight.leaders import leaders
+from tuner.insight.leaders import is_plateau, leaders, sharing
 from tuner.insight.model import FEWEST, Model
 from tuner.records import ENDED, Goal
 from tuner.study import StudyState
@@ -29,15 +29,17 @@ _MOST = 64
 _REACH = 0.05
 _TAIL = 8
 _FLAT = 1e-3
+_TWO_SEEDS = 2.0 * 2.0**0.5  # two standard deviations of the difference of two runs
 
 
 @dataclass(frozen=True, kw_only=True)
 class Worth:
-    """What `trials` more are expected to gain, with bounds that hold nine times in ten, and what they cost.
+    """What `trials` more are expected to gain, with bounds that hold nineteen times in twenty, and what they cost.
 
     `gain` is None where too few trials have a score to tell, else the smaller of what the model and what the tail of
-    the scores say (`by_model`, `by_tail`); `noise` is what another seed changes, `measured` where
-    repeats have shown it and otherwise as the model has it.
+    the scores say (`by_model`, `by_tail`); the bounds hold both. `noise` is what another seed changes: `measured` where
+    repeats have shown it, otherwise at most, and `guess` as the model has it. `alike` trials share one score, where
+    nearly all do.
     """
 
     objective: str
@@ -53,23 +55,39 @@ class Worth:
     seconds: float
     noise: float
     measured: bool
+    guess: float = 0.0
+    alike: int = 0
 
     @property
     def worthwhile(self) -> bool | None:
-        """Whether the gain to expect is more than half of what another seed changes; None where it cannot be told."""
-        return None if self.gain is None else self.gain > 0.5 * self.noise
+        """Whether the gain to expect is more than two seeds may differ, or less than half of what one changes.
+
+        None where it lies between, or cannot be told.
+        """
+        if self.gain is None:
+            return None
+        if self.gain > _TWO_SEEDS * self.noise:
+            return True
+        return False if self.gain < 0.5 * (self.noise if self.measured else self.guess) else None
 
     @property
     def sentence(self) -> str:
         """The gain, the cost, and what to make of them."""
+        if self.alike:
+            return f"{self.alike} trials share one {self.objective} to the last digit: more of them promise nothing."
         if self.gain is None:
             return f"Whether more trials are worth it can be told from {FEWEST} trials with a score on."
         adds = f"add {self._amount(self.gain)}" if self.goal == "maximize" else f"take off {self._amount(self.gain)}"
-        bounds = f"nine times in ten {self._amount(self.low).partition(' ')[0]} to {self._amount(self.high)}"
+        bounds = f"nineteen times in twenty {self._amount(self.low).partition(' ')[0]} to {self._amount(self.high)}"
         cost = f"about {self.steps:,.0f} steps" + (f", {_duration(self.seconds)} of training" if self.seconds else "")
-        seed = f"a seed alone changes {self._amount(self.noise)}" + ("" if self.measured else ", as far as can be told")
-        verdict = "That is more than luck: they are worth it" if self.worthwhile else "Little but luck is to be gained"
-        return f"{self.trials} more trials are expected to {adds} ({bounds}), for {cost}. {verdict}, since {seed}."
+        amount, most = self._amount(self.noise), "" if self.measured else "at most "
+        seed = f"a seed alone changes {most}{amount}" + ("" if self.measured else ", as far as can be told")
+        verdict = {
+            True: f"That is more than two seeds may differ: they are worth it, since {seed}.",
+            False: f"Little but luck is to be gained, since {seed}.",
+            None: f"Whether that is more than luck cannot be told, since {seed}.",
+        }[self.worthwhile]
+        return f"{self.trials} more trials are expected to {adds} ({bounds}), for {cost}. {verdict}"
 
     def _amount(self, number: float) -> str:
         """A difference of scores; of a share, in points of a hundred."""
@@ -88,15 +106,21 @@ def worth_of(model: Model | None, study: StudyState, trials: int | None = None, 
     steps = count * (sum(trial.steps for trial in searched) / len(searched) if searched else 0.0)
     seconds = count * (sum(trial.seconds for trial in ended) / len(ended) if ended else 0.0)
     found: list[tuple[float, float, float]] = []
-    if model is not None and score is not None:
+    alike = sharing(study)[0] if is_plateau(study) else 0
+    if model is not None and score is not None and not alike:
         found.append(_by_model(model, study.signed(score), count))
         found.append(_by_tail([study.signed(each.best_score or 0.0) for each in leaders(study)], len(searched), count))
-    gain, low, high = min(found, default=(None, 0.0, 0.0))
+    gain = min((each[0] for each in found), default=None)
+    low, high = min((each[1] for each in found), default=0.0), max((each[2] for each in found), default=0.0)
+    if measured := noise is not None:
+        at_most = noise or 0.0
+    else:
+        at_most = 0.0 if model is None or alike else model.noise_at_most
     return Worth(
         objective=study.objective, goal=study.goal, best=score, trials=count, gain=gain, low=low, high=high,
         by_model=found[0][0] if found else None, by_tail=found[1][0] if found else None,
-        steps=steps, seconds=seconds, noise=noise if noise is not None else (0.0 if model is None else model.noise),
-        measured=noise is not None,
+        steps=steps, seconds=seconds, noise=at_most, measured=measured,
+        guess=0.0 if model is None or alike else model.noise, alike=alike,
     )  # fmt: skip
 
 
@@ -109,7 +133,7 @@ def _by_model(model: Model, best: float, count: int) -> tuple[float, float, floa
     factor = np.linalg.cholesky(part + 1e-7 * np.eye(len(chosen)))
     luck = np.random.default_rng(count).standard_normal((_DRAWS, len(chosen)))
     gains = model.spread.unit * np.maximum(0.0, (mean[chosen] + luck @ factor.T).max(axis=1) - bar)
-    low, high = np.quantile(gains, (0.05, 0.95))
+    low, high = np.quantile(gains, (0.025, 0.975))
     return float(gains.mean()), float(low), float(high)
 
 
@@ -129,7 +153,7 @@ def _by_tail(scores: Sequence[float], tried: int, count: int) -> tuple[float, fl
     tail = np.exp(-past) if shape < _FLAT else np.maximum(0.0, 1.0 - shape * past) ** (1.0 / shape)
     each = beyond / tried * tail  # that one draw gains more than so much
     some = 1.0 - (1.0 - np.minimum(each, 1.0)) ** count
-    low, high = (float(gains[int(np.sum(some > share))]) for share in (0.95, 0.05))
+    low, high = (float(gains[int(np.sum(some > share))]) for share in (0.975, 0.025))
     return float(np.sum(some) * (gains[1] - gains[0])), low, high
 
 
