@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import ast
-import dis
 import functools
 import hashlib
 import inspect
 import json
 import types
+import weakref
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from tuner.errors import TrainingError
 
 _BY_VALUE = ("__main__:", "__mp_main__:", "?:")
-_MAKES = ("__init__", "__new__", "__post_init__", "__setstate__")
 _PLAIN = (bool, int, float, str, bytes, type(None))
 
 
@@ -73,13 +73,25 @@ def source_of(function: Any) -> str:
 
 
 def source_sha256(function: Any) -> str:
-    """The hash of the source and, for what travels by value, of the plain values it holds; empty without a source."""
+    """The hash of the source and, for what travels by value, of the plain values it holds; empty without a source.
+
+    An object is what it was when it was first asked for: what training has changed in it since makes no other of it.
+    """
+    holder = function.__self__ if isinstance(function, types.MethodType) else function
+    place = id(holder), name_of(function)
+    seen = _SEEN.get(place)
+    if seen is not None and seen[0]() is holder:
+        return seen[1]
     source = source_of(function)
-    if not source:
-        return ""
-    held = _held(function)
+    held = _held(function) if source else {}
     text = source + (json.dumps(held, sort_keys=True) if held else "")
-    return hashlib.sha256(text.encode(errors="replace")).hexdigest()
+    found = hashlib.sha256(text.encode(errors="replace")).hexdigest() if source else ""
+    with suppress(TypeError):  # what cannot be referred to weakly is asked anew
+        _SEEN[place] = weakref.ref(holder, lambda _: _SEEN.pop(place, None)), found
+    return found
+
+
+_SEEN: dict[tuple[int, str], tuple[weakref.ref[Any], str]] = {}
 
 
 def file_of(function: Any) -> Path | None:
@@ -137,12 +149,12 @@ def _is_object(function: Any) -> bool:
 
 
 def _held(function: Any) -> dict[str, Any]:
-    """The plain values in a partial's arguments, an object's attributes, a closure; not those that training changes."""
+    """The plain values in a partial's arguments, an object's attributes, a closure."""
     if isinstance(function, functools.partial):
         given = {str(place): value for place, value in enumerate(function.args)} | dict(function.keywords)
-        return _plain(given) | {f"of {word}": value for word, value in _held(function.func).items()}
+        return _plain(given) | {"the function": source_sha256(function.func)}
     if isinstance(function, types.MethodType):
-        held = {} if isinstance(function.__self__, type) else _attributes(function.__self__)
+        held = {} if isinstance(function.__self__, type) else _plain(getattr(function.__self__, "__dict__", {}))
         return held | {"the method": function.__func__.__name__}
     if isinstance(function, types.FunctionType):
         cells: dict[str, Any] = {}
@@ -151,36 +163,8 @@ def _held(function: Any) -> dict[str, Any]:
                 cells[word] = cell.cell_contents
             except ValueError:
                 continue  # not bound yet
-        return _plain(_fixed(cells, _set_in(function.__code__)))
-    return _attributes(function) if _is_object(function) else {}
-
-
-def _attributes(holder: Any) -> dict[str, Any]:
-    """The attributes of an object, but for those that any method sets after it was made."""
-    methods = [
-        member.__code__
-        for each in type(holder).__mro__
-        for name, member in vars(each).items()
-        if isinstance(member, types.FunctionType) and name not in _MAKES
-    ]
-    changing = {word for code in methods for word in _set_in(code)}
-    return _plain(_fixed(getattr(holder, "__dict__", {}), changing))
-
-
-def _fixed(values: Mapping[str, Any], changing: set[str]) -> dict[str, Any]:
-    """What stays as it is while training goes on: lists, sets and mappings may grow."""
-    return {
-        word: value
-        for word, value in values.items()
-        if word not in changing and not isinstance(value, list | dict | set | bytearray)
-    }
-
-
-def _set_in(code: types.CodeType) -> set[str]:
-    """The attributes and the variables of an enclosing function that a piece of code sets."""
-    own = {each.argval for each in dis.get_instructions(code) if each.opname in ("STORE_ATTR", "STORE_DEREF")}
-    inner = [_set_in(each) for each in code.co_consts if isinstance(each, types.CodeType)]
-    return own.union(*inner)
+        return _plain(cells)
+    return _plain(getattr(function, "__dict__", {})) if _is_object(function) else {}
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
