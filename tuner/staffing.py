@@ -47,8 +47,8 @@ def shared_file(place: Place, address: str | None) -> dict[str, Any]:
 
 def faces_of(progress: Any) -> list[Face]:
     """Who watches: the terminal for "auto", nobody for "off", else the one given."""
-    if progress == "off" or (progress == "auto" and sys.stderr is None):  # a process without a terminal may lack it
-        return []
+    if progress == "off" or (progress == "auto" and (sys.stderr is None or sys.stderr.closed)):
+        return []  # a process without a terminal may lack it
     if progress == "auto":
         from tuner.console import Progress
 

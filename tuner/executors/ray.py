@@ -201,16 +201,18 @@ class RayExecutor:
 
     def leave(self) -> None:
         """Goes without ending the workers that outlive this process."""
-        if self.outlives:
-            self._seats.clear()
-        self.close()
+        self._close(ends=not self.outlives)
 
     def close(self) -> None:
         """Ends the workers, and Ray where this executor started it."""
+        self._close(ends=True)
+
+    def _close(self, *, ends: bool) -> None:
         for seat in self._seats.values():
             seat.gone = True
             try:
-                ray.kill(seat.actor)
+                if ends:
+                    ray.kill(seat.actor)
             except Exception as error:  # the cluster may be gone already
                 logging.getLogger("tuner").debug("a worker could not be ended: %s", error)
             self._leave_seat(seat)
