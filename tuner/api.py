@@ -15,6 +15,7 @@ from tuner.arguments import (
     amount,
     checked,
     count,
+    gigabytes,
     gpus,
     index,
     object_with,
@@ -75,7 +76,7 @@ def _watched_by(word: str, given: Any) -> Any:
     address=optional(arguments.name), time_budget_s=optional(seconds), start=optional(starts),
     warm_start=optional(arguments.name), max_failures=optional(count), failures_in_a_row=count, retries=retries,
     time_limit_s=optional(seconds), silence_limit_s=optional(seconds),
-    checkpoint_every_s=amount(least=0, unit="seconds"), disk_budget_gb=optional(amount(above=0)),
+    checkpoint_every_s=amount(least=0, unit="seconds"), disk_budget_gb=optional(gigabytes),
     rerun=one_of("nothing", "failed"), results=path, progress=_watched_by,
 )  # fmt: skip
 def sweep(

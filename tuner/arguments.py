@@ -71,13 +71,22 @@ def checked(error: type[TunerError] = SettingsError, /, **checks: Check) -> Call
             if word not in signature.parameters:
                 raise ValueError(f"{function.__qualname__} has no {word} to check")
 
-        @functools.wraps(function)
-        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        def bind(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> inspect.BoundArguments:
             try:
-                bound = signature.bind(*args, **kwargs)
+                return signature.bind(*args, **kwargs)
             except TypeError:
                 name = function.__name__ if function.__name__ != "__init__" else kind_of(args[0])
                 raise error(_misused(name, signature, args, kwargs)) from None
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            if not checks:
+                try:
+                    return function(*args, **kwargs)
+                except TypeError:
+                    bind(args, kwargs)  # where they fit, the error is none of the caller's
+                    raise
+            bound = bind(args, kwargs)
             bound.apply_defaults()
             for word, check in checks.items():
                 bound.arguments[word] = check(word, bound.arguments[word])
@@ -170,7 +179,7 @@ def amount(
             refuse(word, f"a number{unit and f' of {unit}'}{bound}", given, instead or _unquoted(word, given))
         if found > most:
             refuse(word, f"at most {most:g}", given, instead)
-        return found if exact is None else exact
+        return exact if exact is not None and found == exact else found
 
     return check
 
@@ -330,6 +339,7 @@ count = whole_number(1)
 index = whole_number(0)
 seed = whole_number(0, 2**63 - 1, "Try seed=0.")
 seconds = amount(above=0, unit="seconds")
+gigabytes = amount(above=0, most=1e9, unit="GB")
 
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -13,6 +13,7 @@ from tuner import arguments, nurse
 from tuner.arguments import (
     amount,
     checked,
+    gigabytes,
     gpus,
     one_of,
     optional,
@@ -38,7 +39,7 @@ from tuner.store import Store
     train=training_function, params=optional(settings), objective=arguments.name, goal=one_of("maximize", "minimize"),
     seed=seed, executor=one_of("ray", "local"), cpus=amount(least=0, most=10_000), gpus=gpus,
     address=optional(arguments.name), checkpoint_every_s=amount(least=0, unit="seconds"),
-    disk_budget_gb=optional(amount(above=0)), revert=one_of("in place", "reenter"), level=one_of("advise", "off"),
+    disk_budget_gb=optional(gigabytes), revert=one_of("in place", "reenter"), level=one_of("advise", "off"),
     smallest_gain=optional(amount()), results=path,
 )  # fmt: skip
 def babysit(
