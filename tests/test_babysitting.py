@@ -181,7 +181,7 @@ def test_what_the_settings_leave_open_is_drawn_too(babysit: Babysit) -> None:
 
 
 def test_without_settings_and_space_there_is_nothing_to_begin_with(babysit: Babysit) -> None:
-    with pytest.raises(SettingsError, match="needs settings to begin with, or a space"):
+    with pytest.raises(SettingsError, match="settings to begin with"):
         babysit(adds, None)
 
 
@@ -202,12 +202,12 @@ def test_the_same_name_attaches_to_the_run_that_is_there(babysit: Babysit) -> No
 @pytest.mark.parametrize(
     ("other", "told"),
     [
-        ({"params": {"rate": 5.0, "units": 3}}, r"began with rate=1\.0, this call has rate=5\.0.*set\(rate=5\.0\)"),
-        ({"objective": "loss"}, "another objective: it has 'total', this call has 'loss'"),
+        ({"params": {"rate": 5.0, "units": 3}}, r"rate=1\.0.*set\(rate=5\.0\)"),
+        ({"objective": "loss"}, "another objective.*'loss'"),
         ({"goal": "minimize"}, "another goal"),
         ({"space": SPACE}, "another space"),
         ({"seed": 5}, "another seed"),
-        ({"train": carries}, "another training function: it has test_babysitting:adds_on, this call has .*:carries"),
+        ({"train": carries}, "another training function: .*:carries"),
     ],
 )
 def test_the_same_name_for_another_run_is_refused(babysit: Babysit, other: dict[str, Any], told: str) -> None:
@@ -291,7 +291,8 @@ def test_a_run_that_was_released_goes_on_from_its_checkpoint_when_resumed(babysi
     assert released.state == "applied"
     wait_until(lambda: state_of(handle) == "paused")
     later = handle.set(rate=2.0)
-    assert (later.state, later.detail) == ("accepted", "takes effect when the run is resumed")
+    assert later.state == "accepted"
+    assert "resumed" in later.detail
     assert handle.pause().detail == "it stood still already"
     assert handle.resume().state == "applied"
     wait_until(lambda: steps_of(handle) > (released.step or 0) + 10)
@@ -368,7 +369,7 @@ def test_the_supervisor_says_once_what_went_wrong_and_forgets_it_once_the_run_we
     handle.set(rate=5.0, at=100)
     handle.wait(30).close()
     (said,) = [text for text in advice(handle) if "diverged" in text]
-    assert said.endswith("Try: tuner revert one --step 100 --why 'total diverged'")
+    assert "tuner revert one --step 100" in said
     assert handle.revert().state == "applied"
     handle.wait(30).close()
     assert sum("diverged" in text for text in advice(handle)) == 1
@@ -380,7 +381,7 @@ def test_a_divergence_that_was_set_back_is_not_taken_up_again_by_undo(babysit: B
     handle.wait(30).close()
     assert state_of(handle) == "diverged"
     assert handle.revert().state == "applied"
-    with pytest.raises(StudyError, match="nothing that was given up after step 20 is kept"):
+    with pytest.raises(StudyError, match="given up after step 20"):
         handle.undo()
     handle.stop()
 
@@ -388,7 +389,7 @@ def test_a_divergence_that_was_set_back_is_not_taken_up_again_by_undo(babysit: B
 def test_a_change_for_a_step_to_come_is_shown_until_then_and_told_of_if_it_never_came(babysit: Babysit) -> None:
     handle = babysit(adds_on, space=SPACE)
     assert handle.set(rate=2.0, at=900_000, why="when it is warm").detail == "takes effect at step 900000"
-    assert "which lies beyond the 1000000 of the loop" in handle.set(rate=3.0, at=2_000_000).detail
+    assert "beyond the 1000000" in handle.set(rate=3.0, at=2_000_000).detail
     console = Console(width=120)
     with closing(handle.study) as study, console.capture() as shown:
         console.print(pages.run(study, running=True))
@@ -397,12 +398,12 @@ def test_a_change_for_a_step_to_come_is_shown_until_then_and_told_of_if_it_never
     handle.stop()
     with closing(handle.wait(10)) as study:
         story = logbook(study)
-    assert story.count("had asked for a set, which never took effect: the run ended before it took effect") == 2
+    assert story.count("which never took effect") == 2
 
 
 def test_a_schedule_stays_within_the_space(babysit: Babysit) -> None:
     handle = babysit(adds_on, space=SPACE)
-    with pytest.raises(StudyError, match=r"rate: must lie from 0.001 to 10, got 99"):
+    with pytest.raises(StudyError, match=r"from 0.001 to 10, got 99"):
         handle.schedule("rate", "cosine", over=10, floor=99)
     handle.schedule("rate", "exponential", rate=0.5)
     wait_until(lambda: steps_of(handle) > 60)
@@ -415,11 +416,11 @@ def test_a_schedule_stays_within_the_space(babysit: Babysit) -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"level": "loud"}, "level must be 'advise' or 'off', got 'loud'"),
-        ({"executor": "slurm"}, "executor must be 'ray' or 'local', got 'slurm'"),
-        ({"goal": "up"}, "goal must be 'maximize' or 'minimize', got 'up'"),
-        ({"revert": "sideways"}, "revert must be 'in place' or 'reenter', got 'sideways'"),
-        ({"params": "rate=0.5"}, "params must be a mapping of names to values, got 'rate=0.5'"),
+        ({"level": "loud"}, "level .*'loud'"),
+        ({"executor": "slurm"}, "executor .*'slurm'"),
+        ({"goal": "up"}, "goal .*'up'"),
+        ({"revert": "sideways"}, "revert .*'sideways'"),
+        ({"params": "rate=0.5"}, "params .*mapping.*'rate=0.5'"),
     ],
 )
 def test_words_that_babysit_does_not_know_are_refused_before_anything_starts(
@@ -436,8 +437,8 @@ def test_an_objective_that_is_never_reported_is_asked_for_after_twenty_steps(bab
     handle.stop()
     with closing(handle.wait(10)) as study:
         (said,) = [text for text in study.notes["text"] if "was reported" in text]
-    assert said.startswith("no 'totl' was reported in 20 steps, and a trial that ends without it has failed")
-    assert said.endswith("reported: total, rate. Did you mean total?")
+    assert "no 'totl' was reported in 20 steps" in said
+    assert said.endswith("Did you mean total?")
 
 
 def test_a_run_is_flat_for_whoever_says_what_gain_is_worth_the_rest(babysit: Babysit) -> None:
@@ -447,7 +448,7 @@ def test_a_run_is_flat_for_whoever_says_what_gain_is_worth_the_rest(babysit: Bab
     other.wait(30).close()
     assert any(text.startswith("total is flat: at most ") for text in advice(handle))
     assert not any("flat" in text for text in advice(other))
-    with pytest.raises(SettingsError, match="smallest_gain must be above 0, in units of 'total', got 0"):
+    with pytest.raises(SettingsError, match=r"smallest_gain .*above 0"):
         babysit(settles, name="three", smallest_gain=0)
 
 
@@ -537,7 +538,7 @@ def test_a_run_that_cannot_go_back_to_the_very_step_says_why(babysit: Babysit, p
     told = f"the newest checkpoint kept at or before step {saved + 3}"
     given_up = handle.revert(step=saved + 3)
     assert given_up.detail.endswith(f"back to step {saved}, {told}")
-    with pytest.raises(StudyError, match=rf"Kept on it are those of steps {saved}\."):
+    with pytest.raises(StudyError, match=rf"steps {saved}\."):
         handle.revert(step=0)
     patience.over()
     handle.wait(30)
@@ -625,5 +626,5 @@ def test_a_fork_with_impossible_values_is_refused_and_leaves_nothing(
 
 def test_a_run_without_a_checkpoint_cannot_be_forked(babysit: Babysit) -> None:
     handle = babysit()
-    with pytest.raises(StudyError, match="no checkpoint at or before step 0"):
+    with pytest.raises(StudyError, match="before step 0"):
         handle.fork(step=0)

@@ -100,7 +100,7 @@ def test_the_callbacks_import_no_framework_until_they_are_used() -> None:
 
 
 def test_a_framework_that_is_missing_is_named_with_how_to_install_it() -> None:
-    with pytest.raises(MissingExtra, match=r"needs no_such_framework. Install it: pip install lightning"):
+    with pytest.raises(MissingExtra, match=r"no_such_framework.*pip install lightning"):
         imported("no_such_framework.pytorch", "lightning")
 
 
@@ -488,7 +488,7 @@ def test_transformers_goes_back_in_state_and_says_that_its_loop_does_not(
     desk = Desk()
     desk.actions[3] = lambda: desk.save(tmp_path / "three")
     desk.actions[6] = lambda: desk.go_back(tmp_path / "three", 3)
-    with pytest.warns(UserWarning, match=r"from the state of step 3 .* 3 steps early.*revert='reenter'"):
+    with pytest.warns(UserWarning, match=r"step 3 .*3 steps early.*'reenter'"):
         _, used = transformers()(desk.run)
 
     assert desk.run.done == 9
@@ -620,7 +620,7 @@ def test_keras_goes_back_in_state_and_says_that_its_loop_does_not(keras: Callabl
     desk = Desk()
     desk.actions[1] = lambda: desk.save(tmp_path / "one")
     desk.actions[3] = lambda: desk.go_back(tmp_path / "one", 1)
-    with pytest.warns(UserWarning, match=r"from the state of step 1 .* 2 steps early.*revert='reenter'"):
+    with pytest.warns(UserWarning, match=r"step 1 .*2 steps early.*'reenter'"):
         keras()(desk.run)
 
     assert desk.run.done == 3

@@ -173,7 +173,7 @@ def test_a_grid_that_is_done_ends_the_sweep_before_its_trials_are_used_up() -> N
     policy.propose(study)
     add(study, "waiting")
     assert policy.propose(study) is None
-    assert policy.spent(study) == "every point of the grid has been tried"
+    assert "grid" in (policy.spent(study) or "")
 
 
 def test_an_adaptive_proposer_sees_every_trial_as_far_as_it_is_known() -> None:
@@ -271,8 +271,9 @@ def test_a_budget_that_is_spent_stops_the_trial_that_asks_and_every_new_one() ->
     assert policy.judge(study, trial, 0).limit == 1
     report(study, trial, 1)
     verdict = policy.judge(study, trial, 1)
-    assert (verdict.action, verdict.why) == ("stop", "the budget of 1 steps is spent")
-    assert policy.spent(study) == "the budget of 1 steps is spent"
+    assert verdict.action == "stop"
+    assert "budget of 1 steps" in verdict.why
+    assert "budget of 1 steps" in (policy.spent(study) or "")
     assert policy.allowance(study, add(study, "waiting"), 0) == 0  # asks before its first step
 
 
@@ -281,7 +282,7 @@ def test_a_restart_counts_the_steps_already_taken() -> None:
     add(study, steps=7)
     policy = caviar(budget_steps=7)
     policy.restore(study)
-    assert policy.spent(study) == "the budget of 7 steps is spent"
+    assert "budget of 7 steps" in (policy.spent(study) or "")
 
 
 # ── the budget ──────────────────────────────────────────────────────────────────────────────────
@@ -375,9 +376,8 @@ def test_a_first_trial_that_failed_by_a_programming_error_ends_the_sweep() -> No
     study = study_of()
     add(study, "failed", why="NameError: name 'x' is not defined", error="NameError")
     assert "NameError" in PROGRAMMING_ERRORS
-    assert caviar().collapsed(study) == (
-        "the first trial failed, and the next would too: NameError: name 'x' is not defined"
-    )
+    assert "first trial failed" in (told := caviar().collapsed(study) or "")
+    assert "NameError: name 'x'" in told
 
 
 def test_a_first_trial_that_failed_by_its_settings_does_not() -> None:
@@ -402,7 +402,8 @@ def test_failures_in_a_row_end_the_sweep_and_quote_the_last() -> None:
     for _ in range(5):
         add(study, "failed", why="ValueError: bad", error="ValueError", steps=3)
     assert caviar(failures_in_a_row=6).collapsed(study) is None
-    assert caviar().collapsed(study) == "5 trials failed in a row; the last: trial 9 at step 3: ValueError: bad"
+    assert "5 trials failed in a row" in (told := caviar().collapsed(study) or "")
+    assert "trial 9 at step 3: ValueError" in told
 
 
 def test_as_many_failures_as_allowed_end_the_sweep() -> None:
@@ -411,7 +412,7 @@ def test_as_many_failures_as_allowed_end_the_sweep() -> None:
         add(study, "failed", why="OSError: disk", error="OSError", steps=1)
         add(study)
     assert caviar(max_failures=4).collapsed(study) is None
-    assert (caviar(max_failures=3).collapsed(study) or "").startswith("3 trials failed, as many as max_failures allows")
+    assert "3 trials failed, as many as max_failures" in (caviar(max_failures=3).collapsed(study) or "")
 
 
 def test_a_trial_without_a_score_has_none_to_learn_from() -> None:

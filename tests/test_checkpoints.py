@@ -95,7 +95,7 @@ def test_several_objects_come_back_in_their_order(tmp_path: Path) -> None:
     first, second = Network(), Network()
     load(tmp_path / "a", ObjectState(first, second))
     assert (first.weights.tolist(), second.weights.tolist()) == ([1.0], [2.0])
-    with pytest.raises(TrainingError, match=r"holds the state of 2 objects \(Network, Network\), this run registers 1"):
+    with pytest.raises(TrainingError, match=r"2 objects .*registers 1"):
         load(tmp_path / "a", ObjectState(first))
 
 
@@ -184,7 +184,7 @@ def test_objects_without_a_state_are_refused_at_once() -> None:
         ObjectState(Network(), {})
     with pytest.raises(TrainingError, match="nothing to save"):
         ObjectState()
-    with pytest.raises(TrainingError, match="load= must be a function of a folder, got NoneType"):
+    with pytest.raises(TrainingError, match=r"load= .*got NoneType"):
         FolderState(print, None)  # type: ignore[arg-type]
 
 
@@ -199,11 +199,11 @@ def links(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("state", "sentence"),
     [
-        (ObjectState(Network([lambda: 0])), "the state of Network cannot be pickled"),
+        (ObjectState(Network([lambda: 0])), "Network cannot be pickled"),
         (FolderState(fails, print), "failed: RuntimeError: of its own"),
         (FolderState(lambda _: None, print), "wrote nothing into its folder"),
-        (FolderState(links, print), "latest is a link or a device"),
-        (FolderState(lambda folder: os.mkfifo(folder / "pipe"), print), "pipe is a link or a device"),
+        (FolderState(links, print), "latest is a link"),
+        (FolderState(lambda folder: os.mkfifo(folder / "pipe"), print), "pipe is a link"),
         (FolderState(lambda folder: (folder / "absent" / "x").write_text(""), print), "FileNotFoundError"),
     ],
 )
@@ -221,7 +221,7 @@ def test_settings_that_are_not_json_are_refused(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(CheckpointError, match="was not saved: it could not be written"):
+    with pytest.raises(CheckpointError, match="could not be written"):
         saved(tmp_path / "file" / "a")
 
 
@@ -438,12 +438,12 @@ def test_whole_pickles_that_cannot_be_read_here_are_told(tmp_path: Path) -> None
 def test_a_state_of_another_kind_or_shape_is_told(tmp_path: Path) -> None:
     files = FolderState(lambda folder: (folder / "x").write_text(""), fails)
     save(tmp_path / "files", step=1, state=files, settings={})
-    with pytest.raises(CheckpointError, match="Register the state the way it was saved"):
+    with pytest.raises(CheckpointError, match="Register the state"):
         load(tmp_path / "files", ObjectState(Network()))
     with pytest.raises(TrainingError, match="failed: RuntimeError: of its own"):
         load(tmp_path / "files", files)
     saved(tmp_path / "objects")
-    with pytest.raises(TrainingError, match=r"load_state_dict\(\) failed on the state of Network.*shape \(2,\)"):
+    with pytest.raises(TrainingError, match=r"load_state_dict\(\) failed.*shape \(2,\)"):
         load(tmp_path / "objects", ObjectState(Network([0.0])))
 
 

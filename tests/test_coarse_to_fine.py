@@ -64,7 +64,7 @@ def plan(number: int, first_trial: int, **box: tuple[float, float]) -> RoundPlan
 def test_round_zero_spreads_evenly_over_the_whole_space() -> None:
     _, rounds, proposals = sweep(SQUARE, bowl(0.3, 0.8), FIRST)
     assert [(r.round, r.first_trial, dict(r.box)) for r in rounds] == [(0, 0, {"x": (0.0, 1.0), "y": (0.0, 1.0)})]
-    assert [p.why for p in proposals] == ["an even spread over the whole space"] * 4
+    assert all("whole space" in p.why for p in proposals)
     for axis in (0, 1):  # scrambled Sobol: every quarter gets its share
         assert np.histogram([p.point[axis] for p in proposals], bins=4, range=(0, 1))[0].tolist() == [1, 1, 1, 1]
     assert all(p.at_once for p in proposals)
@@ -125,7 +125,7 @@ def test_a_box_widens_again_where_what_was_believed_turns_out_wrong() -> None:
     opened = SAMPLER.propose(SQUARE, 0, 49, first + better, rounds).opened
     assert opened is not None
     assert opened.box["x"][1] > 0.85
-    assert "x is widened upward because it may be better there after all" in opened.why
+    assert "x is widened upward" in opened.why
 
 
 def test_a_best_trial_at_the_end_of_the_space_is_said() -> None:
@@ -285,5 +285,5 @@ def test_a_box_set_before_anything_is_learned_is_searched_evenly() -> None:
     for trial in range(2, 12):
         proposal = SAMPLER.propose(SQUARE, 0, trial, outcomes, rounds)
         assert 0.7 <= proposal.point[0] <= 0.8
-        assert proposal.why == "an even spread over the box of round 1: little is known yet"
+        assert "the box of round 1" in proposal.why
         outcomes.append(outcome(trial, SQUARE, {"x": proposal.point[0], "y": proposal.point[1]}, 0.0))

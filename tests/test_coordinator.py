@@ -247,7 +247,7 @@ def test_a_budget_of_steps_is_used_up_and_never_exceeded(tmp_path: Path) -> None
     study = sweep(tmp_path, trials=None, budget_steps=100, parallel=3, clock="virtual", stopping="off")
     taken = sum(trial.steps for trial in study.state.trials)
     assert taken == study.state.steps_done == 100
-    assert any(trial.why == "the budget of 100 steps is spent" for trial in study.state.trials)
+    assert any("budget of 100 steps" in trial.why for trial in study.state.trials)
 
 
 def test_a_time_budget_ends_the_sweep_and_it_can_go_on(tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ def test_a_time_budget_ends_the_sweep_and_it_can_go_on(tmp_path: Path) -> None:
 
     study = sweep(tmp_path, slow, trials=None, time_budget_s=0.3, stopping="off")
     assert study.state.trials[-1].state == "stopped"
-    assert study.state.trials[-1].why == "the time budget of 0.3 s is spent"
+    assert "time budget of 0.3 s" in study.state.trials[-1].why
     ended = len(study.state.trials)
     assert len(sweep(tmp_path, slow, trials=None, time_budget_s=0.2, stopping="off").state.trials) > ended
 
@@ -288,7 +288,7 @@ def test_a_trial_that_hangs_is_given_up_and_the_others_are_trained(tmp_path: Pat
     released.set()
     hung, well = study.state.trials
     assert (hung.state, well.state) == ("failed", "completed")
-    assert hung.why == "no sign of life for 0.3 s: no step ended, no report came"
+    assert "no sign of life for 0.3 s" in hung.why
     study.close()
 
 
@@ -314,7 +314,7 @@ def test_a_programming_error_ends_the_sweep_with_the_first_trial(tmp_path: Path)
     def broken(run: tuner.Run) -> None:
         run.report(score=undefined)  # type: ignore[name-defined]  # noqa: F821 - the point of it
 
-    with pytest.raises(SweepFailed, match="the first trial failed, and the next would too: NameError"):
+    with pytest.raises(SweepFailed, match=r"first trial failed.*NameError"):
         sweep(tmp_path, broken)
     study = tuner.open("night", results=tmp_path)
     assert study.state.trials[0].error == "NameError"
@@ -326,7 +326,7 @@ def test_failures_in_a_row_end_the_sweep(tmp_path: Path) -> None:
     def full(run: tuner.Run) -> None:
         raise OSError("no space left")
 
-    with pytest.raises(SweepFailed, match="5 trials failed in a row; the last: trial 4 at step 0: OSError"):
+    with pytest.raises(SweepFailed, match=r"5 trials failed in a row.*trial 4 at step 0: OSError"):
         sweep(tmp_path, full)
 
 
@@ -338,7 +338,7 @@ def test_max_failures_ends_the_sweep(tmp_path: Path) -> None:
             raise OSError("no space left")
         run.report(score=1.0)
 
-    with pytest.raises(SweepFailed, match="2 trials failed, as many as max_failures allows"):
+    with pytest.raises(SweepFailed, match="2 trials failed, as many as max_failures"):
         sweep(tmp_path, every_other, max_failures=2, store="memory")
 
 
@@ -427,10 +427,10 @@ def test_a_finished_study_is_returned_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"goal": "minimize"}, "another goal: it has 'maximize', this call has 'minimize'"),
-        ({"objective": "loss"}, "another objective: it has 'score', this call has 'loss'"),
-        ({"seed": 3}, "another seed: it has 0, this call has 3"),
-        ({"sampler": "sobol"}, "another sampler: it has 'coarse_to_fine', this call has 'sobol'"),
+        ({"goal": "minimize"}, "another goal.*'minimize'"),
+        ({"objective": "loss"}, "another objective.*'loss'"),
+        ({"seed": 3}, "another seed.*has 0.*has 3"),
+        ({"sampler": "sobol"}, "another sampler.*'sobol'"),
         ({"space": Space(rate=log(1e-4, 1.0), units=integer(50, 200))}, "another space: .*100.*200"),
     ],
 )
@@ -573,7 +573,7 @@ def test_workers_come_when_a_person_asks_for_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("verb", "arguments", "sentence"),
     [
-        ("paws", {}, "a sweep knows no 'paws'. Did you mean pause?"),
+        ("paws", {}, "Did you mean pause?"),
         ("add", {"settings": {"rat": 0.5}}, "rat"),
         ("add", {"settings": {"rate": 7.0, "units": 60}}, "rate"),
         ("set_box", {"ranges": {"rate": [0.5, 0.1]}}, "low must be below high"),
@@ -598,20 +598,20 @@ def test_what_cannot_be_done_is_rejected_with_the_reason(
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"goal": "max"}, "goal must be maximize or minimize, got 'max'"),
-        ({"objective": ""}, "objective must name a score"),
-        ({"executor": "slurm"}, "executor must be ray or local"),
+        ({"goal": "max"}, "got 'max'"),
+        ({"objective": ""}, "objective must be a name"),
+        ({"executor": "slurm"}, "got 'slurm'"),
         ({"clock": "virtual", "executor": "ray"}, "real workers keep real time"),
-        ({"trials": 0}, "trials must be above 0, got 0"),
+        ({"trials": 0}, "trials .* from 1 up"),
         ({"trials": float("nan")}, "trials"),
-        ({"parallel": -1}, "parallel must be above 0"),
-        ({"time_budget_s": 0}, "time_budget_s must be above 0"),
+        ({"parallel": -1}, "parallel .* from 1 up"),
+        ({"time_budget_s": 0}, "time_budget_s .* above 0"),
         ({"sampler": "randm"}, "Did you mean random"),
         ({"stopping": "ash"}, "Did you mean asha"),
         ({"start": {"rat": 0.1}}, "Did you mean rate"),
         ({"start": {"rate": 5.0}}, "rate"),
-        ({"progress": "loud"}, 'progress must be "auto", "off"'),
-        ({"rerun": "all"}, "rerun must be nothing or failed"),
+        ({"progress": "loud"}, "got 'loud'"),
+        ({"rerun": "all"}, "got 'all'"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_is_made(

@@ -159,7 +159,7 @@ def test_a_learning_rate_far_too_large_diverges_without_an_error() -> None:
 
 
 def test_an_unknown_setting_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(SettingsError, match=r"no setting 'hiden_units' .* Did you mean hidden_units"):
+    with pytest.raises(SettingsError, match=r"'hiden_units' .*mean hidden_units"):
         trained(hiden_units=50)
 
 

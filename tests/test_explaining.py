@@ -84,7 +84,7 @@ def test_every_part_has_its_sentence_and_the_numbers_behind_it(found: tuner.Expl
         "Are more trials worth it?",
     ]  # fmt: skip
     assert found.winner is not None
-    assert found.sentences[0].startswith(f"Trial {found.winner.trial} is the best of the search: dev_accuracy 0.")
+    assert found.sentences[0].startswith(f"Trial {found.winner.trial} is the best")
     assert {each.parameter for each in found.importance.shares} == set(SPACE)
     assert len(found.fits) == 3
     assert found.worth.trials == 20
@@ -166,8 +166,8 @@ def test_a_study_of_which_little_is_known_says_what_it_takes(tmp_path: Path) -> 
     )  # fmt: skip
     found = study.explain()
     told = " ".join(found.sentences)
-    assert "Importance takes 8 trials with a score, and there are 2: 6 more are needed." in told
-    assert "what was reported is score. Report both: run.report(train_error=…, dev_error=…)" in told
+    assert "there are 2: 6 more" in told
+    assert "run.report(train_error=…, dev_error=…)" in told
     assert set(portraits(found)) == {"isolation"}
     study.close()
 
@@ -231,9 +231,9 @@ def test_what_cannot_be_explained_or_written_is_refused_with_the_reason(
 ) -> None:
     with pytest.raises(StudyError, match="there is no study 'nigth'"):
         tuner.explain("nigth", results=results)
-    with pytest.raises(SettingsError, match=r"written as .md or .html, got 'page.txt'"):
+    with pytest.raises(SettingsError, match=r".md or .html, got 'page.txt'"):
         found.save(tmp_path / "page.txt")
-    with pytest.raises(SettingsError, match="target_error must be 0 or above, got -1"):
+    with pytest.raises(SettingsError, match=r"target_error .*got -1"):
         tuner.explain("night", target_error=-1, results=results)
 
 
@@ -241,6 +241,6 @@ def test_a_babysat_run_is_sent_to_its_logbook(tmp_path: Path) -> None:
     from stories import Part, story
 
     study = story(tmp_path / "one", Part(start=0, to=10))
-    with pytest.raises(StudyError, match="one is one babysat run: what it tells is in its logbook"):
+    with pytest.raises(StudyError, match=r"babysat run.*logbook"):
         study.explain()
     study.close()

@@ -98,7 +98,7 @@ def test_what_holds_something_that_cannot_be_copied_is_refused_unless_it_stays_h
         with lock:
             return 0.5
 
-    with pytest.raises(TrainingError, match=r"cannot be sent to workers: TypeError.*Make what it holds inside"):
+    with pytest.raises(TrainingError, match=r"sent to workers: TypeError"):
         portable(train)
     stays = portable(train, travels=False)
     assert stays.function is train
@@ -107,7 +107,7 @@ def test_what_holds_something_that_cannot_be_copied_is_refused_unless_it_stays_h
 
 @pytest.mark.parametrize("thing", [None, 7, ["tuner.workloads.bowl:train"]])
 def test_what_is_no_function_is_refused(thing: Any) -> None:
-    with pytest.raises(TrainingError, match="train must be a function of a Run"):
+    with pytest.raises(TrainingError, match="function of a Run"):
         portable(thing)
 
 
@@ -116,8 +116,8 @@ def test_what_is_no_function_is_refused(thing: Any) -> None:
     [
         ("tuner.workloads.bowl", "names no function: write package.module:function"),
         ("tuner.workloads.bowl:", "names no function"),
-        ("tuner.workloads.bowl:trian", r"has no function 'trian'\. Did you mean train\?"),
-        ("tuner.workloads.bowl:STEPS", "is a int, not a function of a Run"),
+        ("tuner.workloads.bowl:trian", r"Did you mean train\?"),
+        ("tuner.workloads.bowl:STEPS", "is a int"),
         ("tuner.workloads.bowls:train", "no module named 'tuner.workloads.bowls'"),
     ],
 )

@@ -128,9 +128,9 @@ def test_where_luck_rules_nothing_is_said_to_matter() -> None:
 def test_too_few_trials_say_how_many_are_needed() -> None:
     study = searched(TWO, hill, 5)
     assert Model.of(study, TWO) is None
-    assert importance_of(None, "score", 5).sentence == (
-        f"Importance takes {FEWEST} trials with a score, and there are 5: 3 more are needed."
-    )
+    told = importance_of(None, "score", 5).sentence
+    assert f"takes {FEWEST} trials" in told
+    assert "there are 5: 3 more" in told
 
 
 # (learning rate, hidden units, steps, score) of a real search on handwritten digits that paused what fell behind.
@@ -177,7 +177,7 @@ def test_a_best_trial_at_the_upper_end_widens_the_space_upward_to_a_round_number
     study = searched(TWO, lambda params: params["learning_rate"], 30)
     (edge,) = edges_of(study, TWO, {"learning_rate": 1.0, "dropout": 0.0})
 
-    assert edge.sentence.startswith("Widen learning_rate upward to 3: the best trial has learning_rate ")
+    assert edge.sentence.startswith("Widen learning_rate upward to 3")
     assert (edge.end, edge.to, edge.leaders) == ("upper", 3.0, 5)
     assert edge.near == sum(trial.params["learning_rate"] > 10**-0.4 for trial in leaders(study, 5))
 
@@ -238,9 +238,8 @@ def test_diverged_trials_are_counted_and_told_where_they_lie() -> None:
     assert (found.trained, found.diverged) == (64, bad)
     assert found.cut is not None
     assert (found.cut.parameter, found.cut.inside, found.cut.diverged) == ("learning_rate", bad, bad)
-    assert found.sentence.startswith(
-        f"{bad} of 64 trials diverged ({bad / 64:.0%}), all {bad} with learning_rate above "
-    )
+    assert found.sentence.startswith(f"{bad} of 64 trials diverged ({bad / 64:.0%})")
+    assert f"all {bad} with learning_rate above " in found.sentence
     assert 0.2 < float(found.cut.where.rpartition(" ")[2]) <= 0.26
 
 
@@ -260,13 +259,13 @@ def test_divergence_by_luck_has_seldom_a_place() -> None:
         study = searched(TWO, hill, 40, bad=lambda _, luck=luck: bool(luck.random() < 0.2))  # type: ignore[misc]
         found = divergences_of(study, TWO)
         placed += found.cut is not None
-        assert found.cut is not None or found.sentence.endswith("in no part of the space more than by chance.")
+        assert found.cut is not None or "by chance" in found.sentence
     assert placed <= 3
 
 
 def test_nothing_diverged_is_said_so() -> None:
     assert divergences_of(searched(TWO, hill, 4), TWO).sentence == "None of 4 trials diverged."
-    assert divergences_of(study_of(TWO), TWO).sentence == "No trial has trained yet without failing."
+    assert divergences_of(study_of(TWO), TWO).sentence.startswith("No trial")
 
 
 # ── bias and variance ───────────────────────────────────────────────────────────────────────────
@@ -415,15 +414,15 @@ def test_the_cost_counts_steps_as_the_search_has_spent_them() -> None:
     study = searched(TWO, hill, 20)
     found = worth_of(Model.of(study, TWO), study, 24)
     assert (found.steps, found.seconds) == (240, 48)
-    assert found.sentence.startswith("24 more trials are expected to add ")
-    assert ", for about 240 steps, 48 s of training." in found.sentence
+    assert found.sentence.startswith("24 more trials")
+    assert "240 steps, 48 s" in found.sentence
 
 
 def test_gains_smaller_than_luck_are_not_worth_it() -> None:
     study = searched(TWO, hill, 60)
     found = worth_of(Model.of(study, TWO), study, 24, noise=10.0)
     assert found.worthwhile is False
-    assert "Little but luck is to be gained, since a seed alone changes 10." in found.sentence
+    assert "a seed alone changes 10" in found.sentence
 
 
 def test_too_few_trials_cannot_tell_whether_more_are_worth_it() -> None:
@@ -507,8 +506,8 @@ def test_the_winner_is_told_with_its_lead_and_how_to_make_sure() -> None:
     found = winner_of(study, None, 0.02)
     assert found is not None
     told = " ".join(found.sentences)
-    assert "It leads trial 1 by 0.01, less than two seeds may differ" in told
-    assert told.endswith("tuner confirm night --top 3 --repeats 5")
+    assert "leads trial 1 by 0.01" in told
+    assert told.endswith("--top 3 --repeats 5")
 
 
 # ── what is claimed ─────────────────────────────────────────────────────────────────────────────

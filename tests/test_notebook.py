@@ -21,7 +21,7 @@ def test_a_run_is_shown_with_its_stretches_and_its_lineage(tmp_path: Path) -> No
     pytest.importorskip("matplotlib")
     with contextlib.closing(story(tmp_path / "one", *CHANGED)) as study:
         html = study._repr_html_()
-    assert "one: running at step 20, best score 20 at step 20" in html
+    assert "running at step 20, best score 20" in html
     assert "<td>10 → 20</td><td>adjust</td><td>0.5</td><td>0.9</td><td>&lt;b&gt;bolder&lt;/b&gt;</td>" in html
     assert 'src="data:image/png;base64,iVBOR' in html
 
@@ -35,7 +35,7 @@ def test_a_handle_shows_its_study_and_how_to_steer_it(tmp_path: Path) -> None:
 def test_a_run_that_is_over_is_shown_with_what_it_can_still_do(tmp_path: Path) -> None:
     story(tmp_path / "one", *CHANGED, end=("stopped", "enough")).close()
     with contextlib.closing(tuner.attach("one", results=tmp_path)) as handle:
-        assert "It is over. What it can: extend, revert, " in handle._repr_html_()
+        assert "What it can: extend, revert, " in handle._repr_html_()
 
 
 def test_a_run_says_how_it_stands(tmp_path: Path) -> None:

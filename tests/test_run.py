@@ -170,7 +170,7 @@ def test_scores_may_be_numpy_scalars_integers_booleans_or_anything_with_a_float(
 
 @pytest.mark.parametrize("value", ["high", None, [0.1, 0.2], np.ones(3), 1j])
 def test_what_is_not_one_number_is_refused_by_name(value: Any) -> None:
-    with pytest.raises(TrainingError, match=r"dev_loss must be one number, got \w+"):
+    with pytest.raises(TrainingError, match=r"dev_loss .*got \w+"):
         Run({}).report(dev_loss=value)
 
 

@@ -64,11 +64,11 @@ def test_a_space_is_loaded_by_path_or_text_and_a_wrong_name_is_answered_with_the
     path = tmp_path / "mine.toml"
     path.write_text('[x]\nscale = "linear"\nlow = 0\nhigh = 1\n')
     assert Space.load(path) == Space.load(str(path))
-    with pytest.raises(SpaceError, match=r"no space 'sgd_momentun'. Did you mean sgd_momentum\?"):
+    with pytest.raises(SpaceError, match=r"'sgd_momentun'. Did you mean sgd_momentum\?"):
         Space.load("sgd_momentun")
-    with pytest.raises(SpaceError, match=r"there is no file .*adam.toml .* tuner brings a space of that name: 'adam'"):
+    with pytest.raises(SpaceError, match=r"no file .*adam.toml .*'adam'"):
         Space.load(tmp_path / "adam.toml")
-    with pytest.raises(SpaceError, match=r"there is no file .*mien.toml .* Did you mean mine.toml\?"):
+    with pytest.raises(SpaceError, match=r"no file .*mien.toml .*mine.toml\?"):
         Space.load(tmp_path / "mien.toml")
 
 

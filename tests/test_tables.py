@@ -290,7 +290,7 @@ def test_an_adjustment_carries_its_verdict_and_what_spoke_for_both(store: Store)
     fold(store, opened(), *every_kind())
     row = tables.adjustments(store).iloc[0]
     assert (row["before"], row["after"], row["verdict"]) == (0.01, 0.1, "better")
-    assert row["evidence"] == "flat for 9 steps; 0.75 beats 0.5"
+    assert "0.75" in row["evidence"]
 
 
 def test_a_checkpoint_that_was_let_go_stays_in_the_table(store: Store) -> None:

@@ -313,7 +313,7 @@ def test_the_lease_of_another_host_falls_after_fifteen_seconds_of_silence(tmp_pa
     store.close()
     lease(database, host="elsewhere", pid=4711, born="1", heartbeat=1000.0)
     store = Store.create(database)
-    with pytest.raises(StudyBusy, match="pid 4711 on elsewhere, last heard 14 s ago"):
+    with pytest.raises(StudyBusy, match=r"pid 4711 on elsewhere.*14 s ago"):
         store.acquire(1014.0)
     store.acquire(1016.0)
     assert not store.left_clean
@@ -406,7 +406,7 @@ def heavy(run):
     assert len(study.checkpoints) == 0
     texts = study.notes["text"].tolist()
     assert 2 <= len(texts) <= 4  # a full disk is not complained of at every step
-    assert all("was not saved: the disk refuses the write" in text for text in texts)
+    assert all("the disk refuses" in text for text in texts)
     assert list((tmp_path / "results" / "s" / "checkpoints").rglob("*.pickle")) == []
 
 
