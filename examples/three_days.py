@@ -10,7 +10,11 @@ change is nobody's advice but a person's hunch, so that there is something to go
 from __future__ import annotations
 
 import argparse
+import os
+import signal
+import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import tuner
@@ -23,12 +27,17 @@ SPACE = tuner.Space(learning_rate=tuner.log(1e-4, 100.0), beta=tuner.log_one_min
 
 def live(handle: tuner.RunHandle, epochs: int) -> None:
     """Trains for a day, however long it takes, and stands still."""
-    reply = handle.step(epochs)
-    study = handle.study
-    while study.state.requests[reply.request].state == "accepted":
-        time.sleep(0.1)
-        study.refresh()
-    study.close()
+    done(handle, handle.step(epochs, timeout_s=0))
+
+
+def done(handle: tuner.RunHandle, reply: tuner.Reply) -> None:
+    """Waits until what is on record has taken effect; on a busy machine that may take a while."""
+    with handle.study as study:
+        while study.state.requests[reply.request].state in ("received", "accepted"):
+            time.sleep(0.1)
+            study.refresh()
+            if study.state.trials[0].ended:
+                break
 
 
 def follow(handle: tuner.RunHandle, advice: Advice) -> str:
@@ -54,34 +63,56 @@ def main() -> None:
     parser.add_argument("--name", default="panda-demo")
     asked = parser.parse_args()
 
-    handle = tuner.babysit(
-        "tuner.workloads.digits:train",
-        START,
-        name=asked.name,
-        objective="dev_accuracy",
-        space=SPACE,
-        executor=asked.executor,
-        checkpoint_every_s=0.1,
-        results=asked.results,
-    )
-    for day in range(1, asked.days + 1):
-        live(handle, asked.epochs_a_day)
-        study = handle.study
-        advice = study.advice()[0]
-        best = study.best
-        print(f"day {day}: {advice.sentence}")
-        print(f"       {follow(handle, advice)}" + (f"; best so far {best.score:.4f}" if best else ""), flush=True)
-        study.close()
-        if day == asked.hunch_after:
-            print(f"       {handle.set(HUNCH, why='a hunch: it would learn faster still')}")
-    handle.stop(why="the days are over")
-    study = handle.wait()
-    logbook = study.export("markdown")
-    pictures = study.plot()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # either way the run ends with this script
+    try:
+        handle = tuner.babysit(
+            "tuner.workloads.digits:train",
+            START,
+            name=asked.name,
+            objective="dev_accuracy",
+            space=SPACE,
+            executor=asked.executor,
+            checkpoint_every_s=0.1,
+            results=asked.results,
+        )
+        handle.on_wait = lambda sentence: print(sentence, file=sys.stderr)
+        train(handle, asked.days, asked.hunch_after, asked.epochs_a_day)
+    finally:
+        end(asked.name, asked.results)
+    with handle, handle.study as study:
+        logbook = study.export("markdown")
+        pictures = study.plot()
     print()
     print(logbook[0].read_text())
     print("the run as a picture:", ", ".join(str(picture) for picture in pictures))
-    handle.close()
+
+
+def train(handle: tuner.RunHandle, days: int, hunch_after: int, epochs_a_day: int) -> None:
+    """A day after another: trains, looks, follows; then stops the run."""
+    for day in range(1, days + 1):
+        live(handle, epochs_a_day)
+        with handle.study as study:
+            advice, best = study.advice()[0], study.best
+            print(f"day {day}: {advice.sentence}")
+            print(f"       {follow(handle, advice)}" + (f"; best so far {best.score:.4f}" if best else ""), flush=True)
+        if day == hunch_after:
+            print(f"       {handle.set(HUNCH, why='a hunch: it would learn faster still')}")
+    handle.stop(why="the days are over")
+    handle.wait().close()
+
+
+def end(name: str, results: Path, within_s: float = 30.0) -> None:
+    """Nothing that this script has started outlives it: a coordinator that will not stop is ended by its own pid."""
+    with suppress(tuner.TunerError), tuner.attach(name, results=results) as handle, handle.study as study:
+        deadline = time.monotonic() + within_s
+        try:
+            if study.coordinator(time.time()) is not None:
+                handle.stop(why="the script that began it has ended", timeout_s=within_s)
+            while study.coordinator(time.time()) is not None and time.monotonic() < deadline:
+                time.sleep(0.1)
+        finally:
+            if (holder := study.coordinator(time.time())) is not None:
+                os.kill(holder[1], signal.SIGKILL)
 
 
 if __name__ == "__main__":
