@@ -205,7 +205,7 @@ def test_what_cannot_be_done_is_refused_in_a_sentence_and_training_goes_on(one: 
         (("set", "one", "learning_rate=7"), 1, "must lie from 0.0001 to 1"),
         (("set", "one", "learning_rate"), 2, "Write name=value"),
         (("set", "one", "learning_rate=0.2", "--expect", 0), 1, "has changed since you looked"),
-        (("schedule", "one", "learning_rate", "cosine"), 1, "over=STEPS"),
+        (("schedule", "one", "learning_rate", "cosine"), 2, "--over STEPS"),
         (("schedule", "one", "learning_rate", "cosinus", "--over", 9), 2, "cosine"),
         (("revert", "one", "--step", 1, "--checkpoint", 0), 2, "give one of them"),
         (("step", "one", 0), 2, "not in the range"),

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
+from sweeping import sweep
 
 import tuner
 from tuner import Run, Space, Study, console, log, log_one_minus
@@ -167,3 +168,23 @@ def test_the_summary_of_a_study_without_a_score_says_so(tmp_path: Path) -> None:
     text = " ".join(rendered(study).split())
     assert "trial 4, failed: ValueError: not today" in text
     study.close()
+
+
+def test_a_round_is_one_short_line_and_an_end_of_the_space_is_named_once_in_the_summary(tmp_path: Path) -> None:
+    space = tuner.Space(rate=tuner.linear(0.5, 0.9))
+
+    def rises(run: tuner.Run) -> None:
+        for _ in run.steps(3):
+            run.report(score=run.params["rate"])
+
+    file = io.StringIO()
+    study = sweep(tmp_path, rises, space, trials=14, stopping="off", progress=Progress(file))
+    rounds = [line for line in file.getvalue().splitlines() if line.startswith("round ")]
+    assert rounds
+    assert not [line for line in rounds if "wider" in line or "widened" in line]
+    console = Console(width=200)
+    with study, console.capture() as shown:
+        console.print(summary(study))
+    (told,) = [line for line in shown.get().splitlines() if "end of its range" in line]
+    assert "rate 0.9 (upper)" in told
+    assert "tuner explain night" in told

@@ -17,6 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from tuner.insight.edges import edges_of
 from tuner.insight.leaders import leaders, why_no_winner
 from tuner.records import ENDED
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from tuner.study import Round, StudyState, Trial
 
 _PLAIN_EVERY_S = 5.0
+# What a round says of the ends of the space: the table `rounds` has it, and the summary names the ends, once.
+_OF_AN_END = ("because it may be better there after all", "a wider space may hold a better value")
 _NOTES_SHOWN = 3
 _ROUNDS = 6  # beside the first one
 _BAR_WIDTH = 24
@@ -170,7 +173,7 @@ class Progress:
     def _say(self, lines: Iterable[str]) -> None:
         for line in lines:
             if self._live is not None:
-                self._live.console.print(Text(line))
+                self._live.console.print(Text(line), no_wrap=True, overflow="ellipsis")
             else:
                 print(line, file=self._file, flush=True)
 
@@ -249,7 +252,9 @@ def best_of(study: StudyState) -> str:
 def reason_of(opened: Round) -> tuple[str, str]:
     """A round of the search, and since which trial and why it looks where it does."""
     name = f"round {opened.round}"
-    return name, f"from trial {opened.first_trial}: {opened.why.removeprefix(name).removeprefix(': ')}"
+    why = opened.why.removeprefix(name).removeprefix(": ")
+    brief = "; ".join(part for part in why.split("; ") if not part.endswith(_OF_AN_END)) or why
+    return name, f"from trial {opened.first_trial}: {brief}"
 
 
 def _of(done: int, wanted: int | None) -> str:
@@ -280,6 +285,10 @@ def summary(study: Study, top: int = 8) -> RenderableType:
         parts += [Text(), _Roomy(_leaders_table(state, ranked), _leaders_list(state, ranked))]
     if rounds := state.rounds_with_trials():
         parts += [Text(), Text("where it looked", style="bold"), _pairs(_looked(rounds))]
+    if study.space is not None and (ends := edges_of(state, study.space)):
+        at = ", ".join(f"{each.parameter} {number(each.value)} ({each.end})" for each in ends)
+        told = f"the best lies at an end of its range: {at}; whether to widen it: tuner explain {state.name}"
+        parts += [Text(), Text(told, style="yellow")]
     folder = study.place.folder
     inside = sorted(each.name for each in folder.iterdir() if each.is_dir()) if folder.is_dir() else []
     files = f"files: {folder}" + (f" with {', '.join(inside)}" if inside else "")

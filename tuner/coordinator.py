@@ -170,7 +170,7 @@ class Coordinator:
                 signal.signal(number, handler)
             self._close_faces()
         if self._interrupts:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(f"everything so far is kept: the same call goes on with {self.study.name}")
         if self._collapsed is not None:
             raise SweepFailed(self._collapsed)
         return finished
@@ -637,7 +637,7 @@ class Coordinator:
     def _interrupt(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's signature
         self._interrupts += 1
         if self._interrupts > _PATIENT_INTERRUPTS:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(f"everything so far is kept: the same call goes on with {self.study.name}")
 
     # ── requests and faces ──────────────────────────────────────────────────────────────────────
 

@@ -5,6 +5,9 @@ TunerError
 ├── SettingsError         settings that do not fit their space
 ├── StudyError            a study that is missing, busy, of another identity, or damaged
 │   ├── StudyNotFound
+│   ├── StudyNotBegun     its coordinator has yet to write its first record
+│   ├── TrialNotFound     a study without a trial of that number; also a SettingsError
+│   ├── NameRefused       a name or a place that no study can have; also a SettingsError
 │   ├── StudyBusy         another coordinator holds it
 │   └── IdentityMismatch  the name exists with another space, objective, goal, seed or sampler
 ├── CheckpointError       a checkpoint that is missing, torn, or fails its hash
@@ -38,6 +41,18 @@ class StudyError(TunerError):
 
 class StudyNotFound(StudyError):
     """No study of that name lies where it was looked for."""
+
+
+class StudyNotBegun(StudyError):
+    """The study is there, and its coordinator has yet to write its first record."""
+
+
+class TrialNotFound(StudyError, SettingsError):
+    """The study has no trial of that number."""
+
+
+class NameRefused(StudyError, SettingsError):
+    """A name or a place that no study can have."""
 
 
 class StudyBusy(StudyError):

@@ -34,6 +34,21 @@ def is_loss(name: str) -> bool:
     return _OTHERS.isdisjoint(words) and all(word in _AFTER or word.isdigit() or len(word) == 1 for word in after)
 
 
+_LOWER = frozenset(
+    {"error", "err", "mse", "rmse", "mae", "mape", "perplexity", "ppl", "nll", "wer", "cer", "fid", "regret", "cost"}
+)
+
+
+def is_better_lower(name: str) -> bool:
+    """Whether less of a score is better by its name: a loss, an error.
+
+    >>> [name for name in ("val_loss", "dev_error", "testRMSE", "dev_accuracy", "error_free") if is_better_lower(name)]
+    ['val_loss', 'dev_error', 'testRMSE']
+    """
+    words = _words(name)
+    return is_loss(name) or bool(words and (words[-1] in _LOWER or words[0] in _LOWER - {"error", "err", "cost"}))
+
+
 def training_loss(names: Iterable[str]) -> str | None:
     """The name that says how well the training set is fitted, or the nearest to it; None where no score is a loss.
 

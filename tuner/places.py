@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuner.arguments import path
-from tuner.errors import StudyError, StudyNotFound, did_you_mean, shown
+from tuner.errors import NameRefused, StudyError, StudyNotFound, did_you_mean, shown
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SQLITE = "sqlite:///"
@@ -28,7 +28,7 @@ class Place:
     def of(cls, name: str, results: str | Path, store: str | None) -> Place:
         """The place of a study; a name that is no plain folder name is refused."""
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise StudyError(
+            raise NameRefused(
                 f"a study cannot be called {shown(name)}: names are letters, digits, '.', '_' and '-', beginning with "
                 "a letter or digit, at most 100 of them, since they name a folder."
             )
@@ -40,7 +40,7 @@ class Place:
         if isinstance(store, str) and store.startswith(_SQLITE) and len(store) > len(_SQLITE):
             database = path("store", store.removeprefix(_SQLITE)).expanduser().absolute()
             return cls(name=name, folder=folder, database=database)
-        raise StudyError(
+        raise NameRefused(
             f"store={shown(store)} is no place for records. Use sqlite:////absolute/path/{name}.db, or leave it out "
             "for the study's own folder."
         )

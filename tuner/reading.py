@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tuner import arguments
 from tuner.arguments import amount, checked, count, index, optional, path
-from tuner.errors import SettingsError, StudyError, TunerError, shown
+from tuner.errors import SettingsError, StudyError, StudyNotBegun, TrialNotFound, TunerError, shown
 from tuner.places import Place, names
 from tuner.records import TABLES, Reported, Requested, Settings, TrialCreated, TrialEnded
 from tuner.space import Space
@@ -48,7 +48,7 @@ class Study:
         self.state, self._after = folded if folded is not None else fold(store)
         self.state.load_curve = curves_of(store, self.state)
         if not self.state.identity:
-            raise StudyError(f"{place.database} holds no study yet: its coordinator has not begun.")
+            raise StudyNotBegun(f"{place.database} holds no study yet: its coordinator has not begun.")
         described = self.state.identity["space"]
         self.space = None if described is None else Space.from_dict(described)
 
@@ -269,7 +269,7 @@ class Study:
     def trial(self, number: int) -> Trial:
         """One trial of the fold, by number."""
         if not 0 <= number < len(self.state.trials):
-            raise SettingsError(
+            raise TrialNotFound(
                 f"{self.name} has no trial {number}: it has {len(self.state.trials)} trials, counted from 0."
             )
         return self.state.trials[number]

@@ -31,7 +31,7 @@ from tuner.cli.reading import export, ls, plot, show, spaces, watch
 from tuner.cli.starting import check, sweep
 from tuner.cli.steering import note, pause, resume, stop
 from tuner.cli.streams import Unanswered, refusal, remark, steady
-from tuner.errors import TunerError
+from tuner.errors import SettingsError, SpaceError, TrialNotFound, TunerError
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
@@ -91,7 +91,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         if os.environ.get("TUNER_DEBUG"):
             raise
         remark(str(error), "red")
-        return FAILED
+        mistyped = isinstance(error, SettingsError | SpaceError) and not isinstance(error, TrialNotFound)
+        return USAGE if mistyped else FAILED
     except Unanswered as error:
         if not error.unread:
             remark(str(error), "red")

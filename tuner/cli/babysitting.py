@@ -13,10 +13,12 @@ from tuner.cli.options import (
     read_changes,
     read_settings,
     results_option,
+    say_which_way,
     seconds,
     study_and_trial,
     study_options,
     timeout_option,
+    training_function,
     verb,
     why_option,
 )
@@ -36,7 +38,7 @@ _expect_option = click.option(
 
 
 @verb("tuner babysit tuner.workloads.digits:train --set learning_rate=0.002,beta=0.9,epochs=10000 --name one")
-@click.argument("function", metavar="PACKAGE.MODULE:FUNCTION")
+@click.argument("function", metavar="PACKAGE.MODULE:FUNCTION", callback=training_function)
 @click.option("--set", "sets", multiple=True, metavar="NAME=VALUE,…", help="Settings to begin with.")
 @click.option("--space", metavar="NAME|FILE", help="Bounds what may be set, and draws what --set leaves open.")
 @click.option("--name", required=True, metavar="NAME", help="One that exists is attached to.")
@@ -80,6 +82,7 @@ def babysit(
     from tuner.space import Space
 
     searched = None if space is None else Space.load(space)
+    say_which_way(ctx)
     read = (read_settings(text, searched, "--set", others="kept") for text in sets)
     params = {word: value for settings in read for word, value in settings.items()}
     was_there = (results / name / "study.db").is_file()
@@ -163,6 +166,8 @@ def schedule(
     It begins at the present value; constant ends it.
     """
     given: dict[str, Any] = {word: number for word, number in settings.items() if number is not None}
+    if shape == "cosine" and "over" not in given:
+        raise click.UsageError("how long does the cosine take? Add --over STEPS.")
     _ask(
         name,
         results,

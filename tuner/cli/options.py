@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
+from click.core import ParameterSource
 
+from tuner.cli.streams import remark
 from tuner.errors import SettingsError, did_you_mean
 
 if TYPE_CHECKING:
@@ -61,6 +63,26 @@ def seconds(ctx: click.Context, param: click.Parameter, word: str | None) -> flo
 
 
 _SECONDS: Mapping[str, int] = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def training_function(ctx: click.Context, param: click.Parameter, word: str) -> str:  # noqa: ARG001
+    """The import path of a training function; whether it is there is seen when it is looked for."""
+    module, colon, function = word.partition(":")
+    if module.endswith(".py"):
+        path = module.removesuffix(".py").removeprefix("./").replace("/", ".")
+        raise click.BadParameter(f"{word} names a file: write its module, {path}:{function or 'train'}.")
+    if not (module and colon and function):
+        raise click.BadParameter(f"{word!r} names no function. Write package.module:function, as in my_code:train.")
+    return word
+
+
+def say_which_way(ctx: click.Context) -> None:
+    """Says that a score is maximized which by its name is the better the lower, where nobody said so."""
+    from tuner.losses import is_better_lower
+
+    objective = ctx.params["objective"]
+    if ctx.get_parameter_source("goal") is ParameterSource.DEFAULT and is_better_lower(objective):
+        remark(f"note: the highest {objective} is taken for the best. For the lowest: --goal minimize", "yellow")
 
 
 timeout_option = click.option(

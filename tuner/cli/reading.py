@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tuner.study import StudyState
 
 _LOOK_EVERY_S = 0.25
+_BEGINS_WITHIN_S = 30.0
 FORMATS = ("csv", "parquet", "jsonl", "markdown")
 
 
@@ -94,6 +95,8 @@ def watch(ctx: click.Context, name: str, once: bool, results: Path, store: str |
     import tuner
     from tuner.handle import RunHandle
 
+    if not once:
+        _await(name, results, store)
     if not as_json:
         with closing(tuner.attach(name, results=results, store=store)) as handle:
             if isinstance(handle, RunHandle):
@@ -109,6 +112,24 @@ def watch(ctx: click.Context, name: str, once: bool, results: Path, store: str |
             study.refresh()
         if as_json:
             say_json({**study_as_json(study), "running": study.coordinator(time.time()) is not None})
+
+
+def _await(name: str, results: Path, store: str | None) -> None:
+    """Waits for a study that is about to begin; one that does not is told of by whatever reads it next."""
+    import tuner
+    from tuner.errors import StudyNotBegun, StudyNotFound
+
+    gives_up, told = time.monotonic() + _BEGINS_WITHIN_S, False
+    while time.monotonic() < gives_up:
+        try:
+            with closing(tuner.open(name, results=results, store=store)) as study:
+                if study.state.kind == "sweep" or study.state.trials:
+                    return
+        except (StudyNotFound, StudyNotBegun) as error:
+            if not told:
+                remark(f"waiting up to {_BEGINS_WITHIN_S:g} s for {name} to begin: {error}", "yellow")
+                told = True
+        time.sleep(_LOOK_EVERY_S)
 
 
 def _follow(study: Study, once: bool) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuner.cli.options import read_settings, seconds, study_options, verb
+from tuner.cli.options import read_settings, say_which_way, seconds, study_options, training_function, verb
 from tuner.cli.output import say, say_json, stdout_kept, study_as_json
 from tuner.cli.streams import Unanswered, remark
 from tuner.errors import MissingExtra, TunerError
@@ -23,7 +23,7 @@ STOPPING = ("auto", "asha", "median", "off")
 
 
 @verb("tuner sweep tuner.workloads.digits:train --space sgd_momentum --trials 64 --name night")
-@click.argument("function", metavar="PACKAGE.MODULE:FUNCTION")
+@click.argument("function", metavar="PACKAGE.MODULE:FUNCTION", callback=training_function)
 @click.option("--space", required=True, metavar="NAME|FILE", help="What to search: see `tuner spaces`, or a TOML file.")
 @click.option("--name", metavar="NAME", help="One that exists goes on. Default: the function's, numbered.")
 @click.option("--objective", default="dev_accuracy", show_default=True, help="The reported score to select by.")
@@ -76,6 +76,7 @@ def sweep(
     from tuner.space import Space
 
     searched = Space.load(space)
+    say_which_way(ctx)
     start = [read_settings(text, searched, "--try") for text in starts]
     if debug:
         executor, options["parallel"] = "local", 1
@@ -148,7 +149,7 @@ def _plots(study: Any, wanted: bool | None) -> list[Path]:
 
 
 @verb("tuner check tuner.workloads.digits:train --set learning_rate=0.1 --steps 6")
-@click.argument("function", metavar="PACKAGE.MODULE:FUNCTION")
+@click.argument("function", metavar="PACKAGE.MODULE:FUNCTION", callback=training_function)
 @click.option("--set", "sets", multiple=True, metavar="NAME=VALUE,…", help="Settings to train with.")
 @click.option("--space", metavar="NAME|FILE", help="Draw the settings from this space.")
 @click.option("--steps", type=click.IntRange(min=2), help="How many steps to train.")
