@@ -63,7 +63,7 @@ def shell(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest
         (("babysit", BOWL, "--name", "one", "--set", "x"), "Write name=value"),
         (("spaces", "nowhere"), "nowhere"),
         (("show", "night/x"), "night/17"),
-        (("show", "../night"), "letters"),
+        (("watch", "../night"), "letters"),
         (("set", "one", "rate"), "Write name=value"),
         (("set", "one", "rate=1", "--timeout", "soon"), "90s"),
         (("schedule", "one", "rate", "cosine"), "--over"),
