@@ -671,3 +671,12 @@ def test_an_objective_that_never_changes_is_said_so_beside_a_loss_that_tells_not
     scores = {"train_loss": a_series(2.3 + noise(300, size=0.01, seed=3)), "score": a_series(np.full(300, 0.1))}
     facts = Facts(study="one", scores=scores, objective="score", goal="maximize", settings=RATE)
     assert "score does not change" in diagnose(facts)[0].sentence
+
+
+def test_a_rise_is_not_slight_beside_a_value_beyond_all_measure() -> None:
+    values = np.concatenate(
+        [descent(16), [50.0, 1e12, 80.0, 1e30, 90.0, 70.0, 1e20, 60.0, 75.0, 80.0, 90.0, 85.0, math.nan]]
+    )
+    found = divergence(a_series(values), 4)
+    assert found is not None
+    assert found.onset <= 20

@@ -84,11 +84,12 @@ class Series:
         So is what single precision cannot tell apart. Where nothing was gained yet, the level alone counts.
         The level, 5 % of the values below it, guards the curve that began at an absurd height.
         """
-        if rise <= resolution(self.values):
+        level, began = float(np.quantile(self.values, 0.05)), float(np.median(self.values[: self.edge]))
+        same = SINGLE * max(abs(level), abs(began))  # by these two: the largest may lie beyond all measure
+        if rise <= same:
             return True
-        level = float(np.quantile(self.values, 0.05))
-        gained = float(np.median(self.values[: self.edge])) - level
-        of_gain = rise < SLIGHT_OF_GAIN * gained or gained <= resolution(self.values)
+        gained = began - level
+        of_gain = rise < SLIGHT_OF_GAIN * gained or gained <= same
         return of_gain and rise < SLIGHT_OF_LEVEL * abs(level)
 
     def told(self, value: float) -> float:
