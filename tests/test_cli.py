@@ -6,13 +6,13 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+from waiting import wait_until
 
 import tuner
 from tuner.cli import cli, main
@@ -118,13 +118,6 @@ def trial_of(folder: Path, name: str, number: int) -> Trial | None:
 def trains(folder: Path, name: str, number: int) -> bool:
     trial = trial_of(folder, name, number)
     return trial is not None and trial.steps > 0
-
-
-def wait_for(true: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 LOCAL = ("--space", "sgd_momentum", "--objective", "score", "--executor", "local", "--no-plot", "--stopping", "off")
@@ -314,7 +307,7 @@ def test_a_trials_number_is_a_number(shell: Shell) -> None:
 
 def test_an_interrupted_sweep_is_exit_code_130_and_says_how_to_go_on(workplace: Path, start: Start) -> None:
     sweep = start("sweep", "my_training:slow", *LOCAL, "--name", "night", "--trials", "2")
-    wait_for(lambda: trains(workplace / "results", "night", 0))
+    wait_until(lambda: trains(workplace / "results", "night", 0))
     sweep.send_signal(signal.SIGINT)
     _, err = sweep.communicate(timeout=30)
     assert sweep.returncode == 130
@@ -327,7 +320,7 @@ def test_an_interrupted_sweep_is_exit_code_130_and_says_how_to_go_on(workplace: 
 
 def test_a_running_sweep_is_steered_and_watched_from_elsewhere(workplace: Path, start: Start, shell: Shell) -> None:
     sweep = start("sweep", "my_training:slow", *LOCAL, "--name", "night", "--trials", "2")
-    wait_for(lambda: trains(workplace / "results", "night", 0))
+    wait_until(lambda: trains(workplace / "results", "night", 0))
     watcher = start("watch", "night")
 
     assert shell("note", "night/0", "looks odd")[:2] == (0, "night: noted\n")
@@ -336,7 +329,7 @@ def test_a_running_sweep_is_steered_and_watched_from_elsewhere(workplace: Path, 
     code, out, _ = shell("stop", "night/0", "--why", "hopeless", "--json")
     assert code == 0
     assert json.loads(out)["state"] == "applied"
-    wait_for(lambda: trains(workplace / "results", "night", 1))
+    wait_until(lambda: trains(workplace / "results", "night", 1))
     code, out, _ = shell("ls", "--json")
     assert "running" in json.loads(out)[0]["activity"]
     assert shell("stop", "night")[0] == 0

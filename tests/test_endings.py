@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import PATIENCE_S
 
 import tuner
 from tuner import Run, Space, Study, log
@@ -26,7 +27,6 @@ from tuner.store import Store
 from tuner.study import StudyState
 
 SPACE = Space(rate=log(1e-4, 1.0))
-PATIENCE_S = 60.0
 
 
 class Count:

@@ -6,12 +6,13 @@ import contextlib
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+import waiting
 
 import tuner
 from tuner import Space, log
@@ -28,7 +29,6 @@ pytestmark = [
 
 SPACE = Space(learning_rate=log(1e-3, 0.1))
 STEPS = 30
-PATIENCE_S = 90.0
 
 JOB = '''
 import os, signal, time
@@ -155,15 +155,12 @@ def weights_of(study: tuner.Study) -> list[float]:
 
 
 def wait_until(handle: tuner.RunHandle, holds: Callable[[tuner.Study], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        study = handle.study
-        there = bool(study.state.trials) and holds(study)
-        study.close()
-        if there:
-            return
-        time.sleep(0.1)
-    raise AssertionError("what was waited for did not come")
+    waiting.wait_until(lambda: _holds(handle, holds), look_every_s=0.1)
+
+
+def _holds(handle: tuner.RunHandle, holds: Callable[[tuner.Study], bool]) -> bool:
+    with closing(handle.study) as study:
+        return bool(study.state.trials) and holds(study)
 
 
 def test_the_example_in_pytorch_trains_on_the_gpu(tmp_path: Path) -> None:

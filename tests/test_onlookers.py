@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import PATIENCE_S
 
 import tuner
 from tuner import Run, Space, Study, faults, log
@@ -32,7 +33,6 @@ from tuner.tending import RunSteering
 from tuner.watchdog import Care
 
 SPACE = Space(learning_rate=log(1e-4, 0.5))
-PATIENCE_S = 60.0
 
 
 def climb(run: Run) -> None:

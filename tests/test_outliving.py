@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import PATIENCE_S
 
 from tuner.errors import StudyBusy
 from tuner.executors.thread import WorkerThread
@@ -23,8 +24,6 @@ from tuner.places import Place
 from tuner.recipe import Recipe
 from tuner.run import Run
 from tuner.store import Store
-
-PATIENCE_S = 60.0
 
 
 class Count:

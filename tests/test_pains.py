@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 from sweeping import usually
+from waiting import PATIENCE_S, study_once, wait_until
 
 import tuner
 from tuner import Run, Space, Study, choice, linear, log, log_one_minus
@@ -80,25 +81,15 @@ def running(results: Path, train: Callable[[Run], Any], **given: Any) -> Iterato
     """A handle to a sweep that runs meanwhile; it is stopped at the end."""
     thread = threading.Thread(target=lambda: sweep(results, train, **given))
     thread.start()
-    deadline = time.monotonic() + 20
-    handle = None
-    while handle is None and time.monotonic() < deadline:
-        try:
-            study = tuner.open("s", results=results)
-            if study.state.steps_done > 0:
-                handle = tuner.attach("s", results=results)
-            study.close()
-        except StudyError:
-            pass
-        time.sleep(0.02)
-    assert handle is not None
+    study_once(lambda study: study.state.steps_done > 0, results).close()
+    handle = tuner.attach("s", results=results)
     try:
         yield handle
     finally:
         if thread.is_alive():
             with contextlib.suppress(StudyError):
                 handle.stop()
-        thread.join(20)
+        thread.join(PATIENCE_S)
         handle.close()
     assert not thread.is_alive()
 
@@ -742,9 +733,7 @@ def test_every_verb_is_carried_out_or_refused_with_a_sentence(tmp_path: Path) ->
             ]
             for verb, arguments in nonsense:
                 request = store.request(verb, arguments, by="a stranger", why="")
-                deadline = time.monotonic() + 10
-                while (answer := store.answer(request)) is None and time.monotonic() < deadline:
-                    time.sleep(0.02)
+                answer = wait_until(lambda name=request: store.answer(name))  # type: ignore[misc]
                 assert answer is not None
                 assert answer.state == "rejected"
                 assert answer.detail

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import PATIENCE_S, study_once
 
 import tuner
 from tuner import Space, Study, log
-from tuner.errors import ExecutorError, StudyError
+from tuner.errors import ExecutorError
 from tuner.messages import Event, Job
 from tuner.records import TrialStarted
 from tuner.store import Store
@@ -24,7 +25,6 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(120), pytest.mark.filterwarni
 
 SPACE = Space(learning_rate=log(1e-4, 0.5))
 KILL_STUDY = Path(__file__).parents[1] / "benchmarks" / "kill_study.py"
-PATIENCE_S = 90.0
 
 JOB = '''
 import os, signal, sys, time
@@ -149,19 +149,7 @@ def opened(folder: Path) -> Study:
 
 
 def wait_until(folder: Path, holds: Callable[[Study], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        try:
-            study = opened(folder)
-        except StudyError:
-            time.sleep(0.1)
-            continue
-        done = holds(study)
-        study.close()
-        if done:
-            return
-        time.sleep(0.1)
-    raise AssertionError("it never came to hold")
+    study_once(holds, folder / "results").close()
 
 
 def steps_of(study: Study) -> int:

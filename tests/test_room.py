@@ -17,6 +17,7 @@ import pytest
 from bedside import at_home
 from hypothesis import given
 from hypothesis import strategies as st
+from waiting import PATIENCE_S
 
 from tuner.records import Record
 
@@ -48,7 +49,6 @@ from tuner.room.prompt import Prompt
 from tuner.room.scene import Scene, View
 from tuner.store import Store
 
-PATIENCE_S = 60.0
 SETTINGS = {"learning_rate": 0.1, "beta": 0.9, "batch_size": 64}
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import PATIENCE_S, study_once
 
 import tuner
 from tuner import Space, Study, log
@@ -26,7 +27,6 @@ from tuner.store import Store
 
 KILL_STUDY = Path(__file__).parents[1] / "benchmarks" / "kill_study.py"
 SPACE = Space(learning_rate=log(1e-4, 0.5))
-PATIENCE_S = 30.0
 
 JOB = '''
 import os, signal, sys, time
@@ -147,19 +147,7 @@ def opened(folder: Path, name: str = "s") -> Study:
 
 
 def wait_until(folder: Path, holds: Callable[[Study], bool]) -> Study:
-    """Reads the study, also before it is there, until something holds."""
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        try:
-            study = opened(folder)
-        except StudyError:
-            time.sleep(0.05)
-            continue
-        if holds(study):
-            return study
-        study.close()
-        time.sleep(0.05)
-    raise AssertionError("it never came to hold")
+    return study_once(holds, folder / "results")
 
 
 def steps_of(study: Study) -> int:

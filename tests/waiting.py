@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
+
+import tuner
+from tuner.errors import StudyError
 
 Found = TypeVar("Found")
 
@@ -18,4 +22,24 @@ def wait_until(condition: Callable[[], Found], within_s: float = PATIENCE_S, *, 
     while not (found := condition()):
         assert time.monotonic() < deadline, f"it did not come to pass within {within_s:g} s"
         time.sleep(look_every_s)
+    return found
+
+
+def study_once(
+    holds: Callable[[tuner.Study], object], results: Path, name: str = "s", within_s: float = PATIENCE_S
+) -> tuner.Study:
+    """The study, read again and again, also before it is there, until something holds of it."""
+
+    def look() -> tuner.Study | None:
+        try:
+            study = tuner.open(name, results=results)
+        except StudyError:
+            return None
+        if holds(study):
+            return study
+        study.close()
+        return None
+
+    found = wait_until(look, within_s, look_every_s=0.05)
+    assert found is not None
     return found

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from waiting import PATIENCE_S
 
 from tuner import checkpoints
 from tuner.errors import TunerError
@@ -41,7 +42,6 @@ from tuner.records import Reported, unpack_reports
 from tuner.run import Run
 from tuner.stopping import Divergence
 
-PATIENCE_S = 30.0
 FOREVER = 1_000_000
 
 # ── what is trained ─────────────────────────────────────────────────────────────────────────────
