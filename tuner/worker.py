@@ -190,7 +190,13 @@ def check_results_are_shared(job: Job) -> None:
 
 
 def _explained(failure: BaseException, run: Run) -> BaseException:
-    """A KeyError raised where a line reads `params` names the settings there are."""
+    """A KeyError raised where a line reads `params` names the settings there are; a refused signal what to do."""
+    if type(failure) is ValueError and str(failure).startswith("signal only works in main thread"):
+        return TrainingError(
+            "signal.signal works on the main thread alone, and tuner trains on a thread of its own here. Set none in "
+            "a sweep (`if threading.current_thread() is threading.main_thread(): …`): tuner saves by itself, "
+            "time_limit_s bounds a trial, and on Ray (executor='ray') handlers work."
+        )
     name = failure.args[0] if type(failure) is KeyError and failure.args else None
     known = run.params if isinstance(run.params, dict) else {}  # the function may have put anything there
     if type(name) is not str or name in known:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ import ray.exceptions
 
 from tuner.errors import ExecutorError, TunerError
 from tuner.executors.connection import Connection, attach, detach
+from tuner.executors.signals import Signals
 from tuner.executors.thread import Batch, WorkerThread
 from tuner.executors.trial_log import TrialLog
 from tuner.messages import Command, Delivered, Ended, Event, Forgot, Job, Order, Started, WorkerLost, WorkerReady
@@ -56,7 +58,8 @@ class _RayWorker:
         try:
             check_results_are_shared(job)
             self._log = None if job.log_folder is None else TrialLog(job.log_folder)
-            self._thread = WorkerThread(resolve(job.function, job.search_path), job, self._log)
+            signals = Signals() if threading.current_thread() is threading.main_thread() else None
+            self._thread = WorkerThread(resolve(job.function, job.search_path), job, self._log, signals)
         except TunerError as error:
             self._problem = str(error)
         except BaseException as error:  # the user's module may do anything when it is imported, also exit

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from tuner.executors.signals import Signals
 from tuner.executors.trial_log import TrialLog
 from tuner.messages import (
     Beat,
@@ -59,9 +60,11 @@ class WorkerThread:
 
     background_writes = True
 
-    def __init__(self, function: TrainingFunction, job: Job, log: TrialLog | None = None) -> None:
+    def __init__(
+        self, function: TrainingFunction, job: Job, log: TrialLog | None = None, signals: Signals | None = None
+    ) -> None:
         self.incarnation = uuid.uuid4().hex
-        self._function, self._job, self._log = function, job, log
+        self._function, self._job, self._log, self._signals = function, job, log, signals
         self._home = Path.cwd()
         self._orders: queue.SimpleQueue[tuple[int, Order]] = queue.SimpleQueue()
         self._commands: queue.SimpleQueue[tuple[int, Command]] = queue.SimpleQueue()
@@ -196,7 +199,10 @@ class WorkerThread:
         while True:
             self._taken, order = self._orders.get()
             os.chdir(self._home)  # the trial before may have gone elsewhere
-            with self._log.of(order.trial) if self._log is not None else nullcontext():
+            with (
+                self._log.of(order.trial) if self._log is not None else nullcontext(),
+                self._signals.of_this_thread() if self._signals is not None else nullcontext(),
+            ):
                 ended = train(self._function, order, self._job, self)
             self._progress = None
             self.emit(ended)
