@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from waiting import PATIENCE_S
 
+from tuner import saving
 from tuner.errors import StudyBusy
 from tuner.executors.thread import WorkerThread
 from tuner.functions import portable
@@ -311,6 +312,34 @@ def test_whoever_resumes_a_run_before_it_has_given_its_worker_back_is_not_forgot
     study = handle.wait(PATIENCE_S)
     assert study.state.trials[0].why == "enough"
     assert set(study.requests["state"]) == {"applied"}
+
+
+# ── a revert that is quicker than the disk ──────────────────────────────────────────────────────
+
+
+def test_a_revert_waits_for_the_moment_before_the_change_to_be_on_disk(tmp_path: Path) -> None:
+    ward, written = Ward(tmp_path / "results", checkpoint_every_s=1000.0), threading.Event()
+    try:
+        handle = ward.coordinate()
+        wait_until(lambda: steps_of(handle) > 5)
+        saving._WRITER.submit(written.wait, PATIENCE_S)  # the disk is busy
+        changed = handle.set(rate=2.0)
+        handle._store.request("revert", {}, by="ada", why="", request="back")
+        handle._store.request("set", {"values": {"rate": 3.0}}, by="ada", why="", request="then")
+        assert handle.note("a turn of the loop later").state == "applied"
+        assert handle._store.answer("back") is None
+        written.set()
+        wait_until(lambda: (found := handle._store.answer("then")) is not None and found.state == "applied")
+        back = handle._store.answer("back")
+        assert back is not None
+        assert (back.state, back.step) == ("applied", changed.step)
+        handle.stop()
+        study = handle.wait(PATIENCE_S)
+        assert study.segments["cause"].tolist() == ["start", "adjust", "revert", "adjust"]
+        study.close()
+    finally:
+        written.set()
+        ward.close()
 
 
 # ── a coordinator that fails ────────────────────────────────────────────────────────────────────

@@ -347,6 +347,7 @@ class Coordinator:
                 )
             case Warned():
                 self.warn(event.text, trial.trial, event.step)
+                self.steering.took_effect(self, trial, event)
             case Ended():
                 self._end(desk, trial, event)
 

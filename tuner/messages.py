@@ -400,7 +400,7 @@ WorkerEvent: TypeAlias = (
 )
 """What a worker itself says; an executor adds which worker said it."""
 
-Effect: TypeAlias = Saved | Changed | Reverted | Did | Unread
+Effect: TypeAlias = Saved | Changed | Reverted | Did | Unread | Warned
 """What came of something that a person had asked for."""
 
 Event: TypeAlias = WorkerReady | WorkerLost | Delivered | tuple[str, WorkerEvent]

@@ -28,6 +28,7 @@ from tuner.messages import (
     Saved,
     Stop,
     Unread,
+    Warned,
 )
 from tuner.recipe import limits, possible, schedule
 from tuner.records import (
@@ -57,6 +58,8 @@ _LOOK_EVERY_S = 0.5
 _LOOK_SHARE = 20.0
 _LOOK_AGAIN_S = 30.0  # after a fault of its own
 _TAKEN_BACK, _BROUGHT_BACK = "taken back", "brought back"
+# What waits for nothing, not even for a checkpoint that a revert before it may go back to.
+_AT_ONCE = ("stop", "note", "checkpoint")
 
 
 class RunSteering:
@@ -75,11 +78,16 @@ class RunSteering:
         self._space, self._watch, self._clock = space, watch, clock
         self._looks_at = -math.inf
         self._faults: set[tuple[object, ...]] = set()
+        self._saving: tuple[int, int] | None = None  # segment and step of the moment before the last change
+        self._waiting: list[Requested] = []  # a revert that may go back there, and what was asked after it
 
     # ── what the loop calls ─────────────────────────────────────────────────────────────────────
 
     def answer(self, coordinator: Coordinator, request: Requested) -> None:
         """Accepts a request, on record before anything happens, or refuses it with the reason."""
+        if self._saving is not None and (self._waiting or request.verb == "revert") and request.verb not in _AT_ONCE:
+            self._waiting.append(request)
+            return
         trial = coordinator.study.trials[0] if coordinator.study.trials else None
         try:
             if request.verb not in self.verbs:
@@ -114,6 +122,7 @@ class RunSteering:
 
     def started(self, coordinator: Coordinator, trial: Trial) -> None:
         """What was accepted while no worker had the run reaches the worker now, in the order it was asked."""
+        self._saved(coordinator)
         desk = coordinator.crew.desk_of(trial.trial)
         for request in coordinator.study.requests.values():
             if request.state == "accepted" and desk is not None:
@@ -127,6 +136,7 @@ class RunSteering:
 
     def released(self, coordinator: Coordinator, trial: Trial) -> None:
         """What was accepted and has not reached the worker is carried out without it, in the order it was asked."""
+        self._saved(coordinator)
         for request in list(coordinator.study.requests.values()):
             if request.state == "accepted" and trial.state in ("paused", "lost"):
                 self._unmanned(coordinator, trial, request)
@@ -171,8 +181,10 @@ class RunSteering:
 
     def ended(self, coordinator: Coordinator, trial: Trial) -> None:
         """What was accepted and can no longer happen says so."""
+        waiting = {each.request for each in self._waiting}
+        self._saving, self._waiting = None, []
         for request in coordinator.study.requests.values():
-            if request.state != "accepted":
+            if request.state != "accepted" and request.request not in waiting:
                 continue
             if request.verb == "stop":
                 record_answer(coordinator, request.request, "applied", f"the run ended: {trial.why}", trial.steps)
@@ -189,18 +201,22 @@ class RunSteering:
                 self._reverted(coordinator, trial, event)
             case Unread():
                 self._unread(coordinator, trial, event)
-            case Saved(request=""):
-                pass
             case Saved():
-                record_answer(
-                    coordinator,
-                    event.request,
-                    "applied",
-                    f"checkpoint {len(coordinator.study.checkpoints) - 1}",
-                    event.step,
-                )
+                if event.request:
+                    number = len(coordinator.study.checkpoints) - 1
+                    record_answer(coordinator, event.request, "applied", f"checkpoint {number}", event.step)
+                if (event.segment, event.step) == self._saving:
+                    self._saved(coordinator)
+            case Warned():  # the disk may have refused it
+                self._saved(coordinator)
             case Did() if coordinator.study.requests[event.request].state in ("received", "accepted"):
                 record_answer(coordinator, event.request, event.state, event.detail, event.step)
+
+    def _saved(self, coordinator: Coordinator) -> None:
+        """The moment before the last change is on record, or will never be: what waited for it is answered."""
+        waiting, self._saving, self._waiting = self._waiting, None, []
+        for request in waiting:
+            self.answer(coordinator, request)
 
     # ── what the worker is told ─────────────────────────────────────────────────────────────────
 
@@ -332,6 +348,10 @@ class RunSteering:
         asked = coordinator.study.requests.get(event.request)
         by, why = (asked.by, asked.why) if asked is not None else ("tuner", "")
         recipe = event.recipe.to_json()
+        before = (trial.head.segment, event.step)
+        saved = any((each.segment, each.step) == before for each in coordinator.study.kept(trial))
+        if trial.resumable and not event.repeated and not saved:
+            self._saving = before
         coordinator.record(
             SegmentOpened(
                 trial=trial.trial, segment=event.segment, parent_segment=trial.head.segment, from_step=event.step,
