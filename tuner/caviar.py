@@ -108,6 +108,7 @@ class Caviar:
 
     def restore(self, study: StudyState) -> None:
         """Takes in a study that already has trials."""
+        self.ledger.goal = study.goal
         self._remarked = any(trial.resumable is False for trial in study.trials)
         trials = [trial for trial in study.trials if not trial.repeats]
         if self._thawing is not None:  # a trial may be a copy of a later one

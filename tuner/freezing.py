@@ -141,11 +141,9 @@ class FreezeThaw:
             trials = [trial for trial in trials if trial in telling or trial == trials[0]]
         outlook = view.under(self._numbers(study))
         mean, deviation = outlook.of_runs([search.ledger.of(trial) for trial in trials])
-        score, unit = outlook.spread.score, outlook.spread.unit
-        best = f"the best so far being {score(outlook.best):.4g}"
 
         def told(place: int) -> str:
-            return f"{score(float(mean[place])):.4g} ± {unit * float(deviation[place]):.2g} is expected, {best}"
+            return outlook.expected(float(mean[place]), float(deviation[place]))
 
         if new is None and float(ndtr((mean - outlook.best) / deviation).max()) < _HOPELESS:
             leader = outlook.leaders[0].trial
@@ -160,8 +158,8 @@ class FreezeThaw:
         if new is not None:
             ahead, surely = outlook.of_points(np.array([new.point]))
             if float(outlook.promise(ahead, surely)[0]) > float(promise[place]) + _MORE_IF_NEW:
-                expected = f"{score(float(ahead[0])):.4g} ± {unit * float(surely[0]):.2g}"
-                return _Pick(None, f"new settings promise more: {expected} is expected, {best}")
+                expected = outlook.expected(float(ahead[0]), float(surely[0]))
+                return _Pick(None, f"new settings promise more: {expected}")
         return _Pick(trials[place], f"trial {trials[place]} promises most: {told(place)}")
 
     def _numbers(self, study: StudyState) -> list[float]:

@@ -191,6 +191,7 @@ class _Known:
 
     def learn(self, cube: _Cube, trials: Sequence[FrozenTrial], direction: StudyDirection) -> None:
         sign = -1.0 if direction == StudyDirection.MINIMIZE else 1.0
+        self.ledger.goal = "minimize" if direction == StudyDirection.MINIMIZE else "maximize"
         for trial in trials:
             if trial.number in self._over:
                 continue

@@ -139,10 +139,8 @@ def _most_promising(
     expected, surely = outlook.of_points(np.array([point]))
     if float(outlook.promise(expected, surely)[0]) < math.log(_LITTLE):
         return None
-    spread = outlook.spread
-    told = f"{spread.score(float(expected[0])):.4g} ± {spread.unit * float(surely[0]):.2g}"
-    best = f"the best so far being {spread.score(outlook.best):.4g}"
-    return point, f"it promises most in the box of round {plan.round}: {told}, {best}"
+    told = outlook.expected(float(expected[0]), float(surely[0]))
+    return point, f"it promises most in the box of round {plan.round}: {told}"
 
 
 def _elsewhere(space: Space, seed: int, trial: int, plan: RoundPlan, view: View) -> tuple[Point, str]:
@@ -197,8 +195,7 @@ def _box(
         if each not in known:
             name, end = each.rsplit(" ", 1)
             notes.append(f"{name} does best at the {end} end of the space: a wider space may hold a better value")
-    share, best = float(may[:_EVEN].mean()), outlook.spread.score(outlook.bar)
-    why = f"{_percent(share)} of the space may still end above {best:.4g}"
+    why = f"{_percent(float(may[:_EVEN].mean()))} of the space may still end {outlook.still_possible()}"
     why += f", with {' and '.join(told)}" if told else ""
     return box, "; ".join([why, *notes]), ends
 

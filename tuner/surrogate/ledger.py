@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import overload
 
 from tuner.proposals import Outcome, Point
-from tuner.records import ENDED, TrialState
+from tuner.records import ENDED, Goal, TrialState
 from tuner.space import Space
 from tuner.surrogate.evidence import MOST_ROWS, bad
 from tuner.surrogate.outlook import View
@@ -23,7 +23,9 @@ class Ledger(Sequence[Outcome]):
     An entry costs about as much whether there are ten others or ten thousand.
     """
 
-    def __init__(self, outcomes: Iterable[Outcome] = ()) -> None:
+    def __init__(self, outcomes: Iterable[Outcome] = (), goal: Goal = "maximize") -> None:
+        self.goal: Goal = goal
+        """Which way scores were reported: here higher is always better, in words it is the user's own."""
         self.version = 0
         """Grows with every entry."""
         self.looks = 0
@@ -83,7 +85,7 @@ class Ledger(Sequence[Outcome]):
         if self._view is None or self._space is not space:
             told = [self._with_all_known(outcome) for outcome in self._telling()]
             busy = [self._entries[trial] for trial in sorted(self._busy)]
-            self._view, self._space = View(space, told, busy, self.horizon, self.looks), space
+            self._view, self._space = View(space, told, busy, self.horizon, self.looks, self.goal), space
         return self._view
 
     def _telling(self) -> list[Outcome]:

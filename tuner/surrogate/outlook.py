@@ -11,6 +11,7 @@ from scipy.optimize import minimize
 from scipy.special import log_ndtr, ndtr
 
 from tuner.proposals import Outcome
+from tuner.records import Goal
 from tuner.space import Space
 from tuner.surrogate.evidence import Embedding, Spread, progress_of, rows_of
 from tuner.surrogate.gaussian_process import NOBODY, Floats, Posterior, Process, Rows, learned
@@ -30,9 +31,10 @@ class Outlook:
 
     def __init__(
         self, embedding: Embedding, horizon: int, rows: Rows, spread: Spread, numbers: Sequence[float],
-        told: Sequence[Outcome], busy: Sequence[Outcome] = (),
+        told: Sequence[Outcome], busy: Sequence[Outcome] = (), goal: Goal = "maximize",
     ) -> None:  # fmt: skip
         self.embedding, self.horizon, self.spread = embedding, horizon, spread
+        self._goal = goal
         process = Process(numbers, embedding.groups)
         self._posterior = process.given(rows)
         if busy:
@@ -40,6 +42,7 @@ class Outlook:
         scores = [outcome.score for outcome in told if outcome.score is not None]
         self.best = float(spread.of_score(max(scores))) if scores else -math.inf
         """The best score there is."""
+        self._worst = float(spread.of_score(-math.inf))
         going = [outcome for outcome in told if outcome.marks and outcome.like is None]
         mean, _ = self.of_runs(going)
         order = np.argsort(-mean, kind="stable")[:_LEADERS]
@@ -68,6 +71,38 @@ class Outlook:
     def promise(self, mean: Floats, deviation: Floats) -> Floats:
         """The logarithm of the expected improvement over the bar (Ament et al. 2023, eq. 9)."""
         return log_expected_improvement((mean - self.bar) / deviation) + np.log(deviation)
+
+    # ── in words, with the score's own sign, and no number that was never seen ──────────────────
+
+    @property
+    def beyond(self) -> str:
+        """Above or below: where better scores lie."""
+        return "above" if self._goal == "maximize" else "below"
+
+    def said(self, value: float) -> str:
+        """A score on the scale as a person has reported it."""
+        score = self.spread.score(value)
+        return f"{(score if self._goal == 'maximize' else -score) + 0.0:.4g}"
+
+    def expected(self, mean: float, deviation: float) -> str:
+        """What is expected, beside the best so far.
+
+        A process knows no bounds: what it makes of an accuracy may lie above 1. Where that is better than any score so
+        far, or worse, it is said to be that.
+        """
+        best = f"the best so far being {self.said(self.best)}"
+        if mean > self.best:
+            return f"a new best is expected, {best}"
+        if mean < self._worst:
+            return f"nothing better than the worst so far is expected, {best}"
+        return f"{self.said(mean)} ± {self.spread.unit * deviation:.2g} is expected, {best}"
+
+    def still_possible(self) -> str:
+        """What whoever may still win has to reach."""
+        best = self.said(self.best)
+        if self.bar > self.best:
+            return f"{self.beyond} what is expected of the best run, itself {self.beyond} {best}, the best so far"
+        return f"{self.beyond} {best}"
 
     @on_one_thread
     def refined(self, point: Floats, low: Floats, high: Floats, free: NDArray[np.bool_]) -> Floats:
@@ -124,10 +159,11 @@ class View:
     """What a state of a study shows, and the outlook from it under the numbers of a process."""
 
     def __init__(
-        self, space: Space, told: Sequence[Outcome], busy: Sequence[Outcome], horizon: int, looks: int
-    ) -> None:
+        self, space: Space, told: Sequence[Outcome], busy: Sequence[Outcome], horizon: int, looks: int,
+        goal: Goal = "maximize",
+    ) -> None:  # fmt: skip
         self.embedding, self.told, self.horizon, self.looks = Embedding.of(space), told, horizon, looks
-        self._busy = busy
+        self._busy, self._goal = busy, goal
         self._rows = rows_of(told, self.embedding, horizon)
         self._outlooks: dict[tuple[float, ...], Outlook] = {}
 
@@ -151,7 +187,9 @@ class View:
         key = tuple(numbers)
         if key not in self._outlooks:
             rows, spread = self._seen
-            self._outlooks[key] = Outlook(self.embedding, self.horizon, rows, spread, key, self.told, self._busy)
+            self._outlooks[key] = Outlook(
+                self.embedding, self.horizon, rows, spread, key, self.told, self._busy, self._goal
+            )
         return self._outlooks[key]
 
     @property
