@@ -6,6 +6,8 @@ import math
 import os
 import pickle
 import time
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -76,8 +78,16 @@ def held(results: Path) -> list[TrialHeld]:
     return found
 
 
-def test_runs_pause_at_rungs_and_go_on_where_they_promise_most(tmp_path: Path) -> None:
-    study = sweep(tmp_path)
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[tuner.Study, Path]]:
+    """A sweep that several tests look at, and its results folder."""
+    results = tmp_path_factory.mktemp("usual")
+    with closing(sweep(results)) as study:
+        yield study, results
+
+
+def test_runs_pause_at_rungs_and_go_on_where_they_promise_most(usual: tuple[tuner.Study, Path]) -> None:
+    study, _ = usual
     trials = study.trials
     assert set(trials["state"]) == {"completed", "paused"}
     assert trials["steps"].sum() < 0.7 * 30 * WHOLE
@@ -87,9 +97,9 @@ def test_runs_pause_at_rungs_and_go_on_where_they_promise_most(tmp_path: Path) -
     assert study.best.score > 0.8  # 0.86 is the most there is: the best rate is slow, and has not come to its end
 
 
-def test_every_pause_and_return_says_why(tmp_path: Path) -> None:
-    study = sweep(tmp_path)
-    paused = held(tmp_path)
+def test_every_pause_and_return_says_why(usual: tuple[tuner.Study, Path]) -> None:
+    study, results = usual
+    paused = held(results)
     assert paused
     assert all(each.frozen and each.why.startswith(f"paused at step {each.step}: ") for each in paused)
     assert any("new settings promise more" in each.why for each in paused)
@@ -115,8 +125,8 @@ def test_a_run_that_starts_slowly_but_may_still_cross_is_not_given_up(tmp_path: 
     assert study.best.score > asha.best.score
 
 
-def test_scores_are_compared_at_the_end_not_where_runs_happen_to_stand(tmp_path: Path) -> None:
-    study = sweep(tmp_path)
+def test_scores_are_compared_at_the_end_not_where_runs_happen_to_stand(usual: tuple[tuner.Study, Path]) -> None:
+    study, _ = usual
     finished = study.trials.query("state == 'completed'")
     cut_off = study.trials.query("state == 'paused'")
     ends = [curve(row["params.rate"], row["params.width"], WHOLE) for _, row in cut_off.iterrows()]
@@ -136,8 +146,8 @@ def test_a_budget_of_steps_is_spent_to_the_last_by_runs_that_pause_and_go_on(tmp
     assert study.trials["steps"].sum() == 500
 
 
-def test_the_same_seed_gives_the_same_study(tmp_path: Path) -> None:
-    one, other = sweep(tmp_path / "one", seed=3), sweep(tmp_path / "other", seed=3)
+def test_the_same_seed_gives_the_same_study(usual: tuple[tuner.Study, Path], tmp_path: Path) -> None:
+    one, other = usual[0], sweep(tmp_path)
     assert one.reports.equals(other.reports)
     assert whys(one, "thaw") == whys(other, "thaw")
 
