@@ -43,6 +43,7 @@ from tuner.run import Run
 from tuner.stopping import Divergence
 
 FOREVER = 1_000_000
+HERE = (str(Path(__file__).parent), str(Path(__file__).parents[1]))  # what this file imports must be found by workers
 
 # ── what is trained ─────────────────────────────────────────────────────────────────────────────
 
@@ -133,7 +134,7 @@ class Bench:
         """Opens the executor for this function; the names of its workers once all stand."""
         job = Job(
             study="contract", function=f"test_executors:{function.__name__}",
-            search_path=(str(Path(__file__).parent),), objective="score", **options,
+            search_path=HERE, objective="score", **options,
         )  # fmt: skip
         assert self.executor.open(job, self.parallel) == self.parallel
         self.until(lambda: len(self.workers()) == self.parallel)
@@ -366,7 +367,7 @@ def test_the_alarm_ends_a_diverged_trial_at_once(bench: Bench) -> None:
 
 
 def test_a_function_that_cannot_be_found_is_refused_with_a_sentence(bench: Bench) -> None:
-    job = Job(study="contract", function="test_executors:trian", search_path=(str(Path(__file__).parent),),
+    job = Job(study="contract", function="test_executors:trian", search_path=HERE,
               objective="score")  # fmt: skip
     with pytest.raises(TunerError, match="Did you mean train"):  # noqa: PT012 - at once, or when a worker has looked
         bench.executor.open(job, bench.parallel)
