@@ -20,6 +20,7 @@ import tuner.callbacks
 import tuner.cli
 import tuner.tables
 from tuner.cli import FAILED, INTERRUPTED, USAGE
+from tuner.cli.output import NOT_YET
 from tuner.cli.starting import SAMPLERS, STOPPING
 from tuner.records import ENDED, LIVE
 
@@ -271,7 +272,8 @@ def test_every_trial_state_is_named() -> None:
 
 
 def test_every_exit_code_is_the_one_the_shell_gives() -> None:
-    assert f"0 done, {FAILED} failed, {USAGE} wrong usage, {INTERRUPTED} interrupted" in README
+    told = f"0 done, {FAILED} failed, {USAGE} wrong usage, {NOT_YET} on record and not yet applied"
+    assert f"{told}, {INTERRUPTED} interrupted" in README
 
 
 # ── the pages hold together ─────────────────────────────────────────────────────────────────────
