@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from bedside import at_home, end_all, state_of, steps_of
 from rich.console import Console
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 import tuner
 from tuner import Space, integer, log
@@ -161,21 +161,21 @@ def test_a_run_trains_to_its_end_in_a_process_of_its_own(babysit_apart: Babysit)
     holder = handle._store.holder(time.time())
     assert holder is not None
     assert holder[1] != os.getpid()
-    study = handle.wait(30)
+    study = handle.wait(PATIENCE_S)
     trial = study.state.trials[0]
     assert (trial.state, trial.steps, trial.best_score) == ("completed", 100, 100.0)
     assert study.best_params == START
 
 
 def test_a_start_is_drawn_from_the_space_where_none_is_given(babysit: Babysit) -> None:
-    study = babysit(adds, None, space=SPACE, seed=3).wait(30)
-    again = babysit(adds, None, space=SPACE, seed=3, name="two").wait(30)
+    study = babysit(adds, None, space=SPACE, seed=3).wait(PATIENCE_S)
+    again = babysit(adds, None, space=SPACE, seed=3, name="two").wait(PATIENCE_S)
     assert study.state.trials[0].params == again.state.trials[0].params
     assert SPACE.check(dict(study.state.trials[0].params))
 
 
 def test_what_the_settings_leave_open_is_drawn_too(babysit: Babysit) -> None:
-    params = babysit(adds, {"rate": 2.0}, space=SPACE).wait(30).state.trials[0].params
+    params = babysit(adds, {"rate": 2.0}, space=SPACE).wait(PATIENCE_S).state.trials[0].params
     assert params["rate"] == 2.0
     assert 1 <= params["units"] <= 9
 
@@ -229,7 +229,7 @@ def test_a_function_that_fails_at_once_says_why_and_keeps_its_traceback(babysit:
     def breaks(run: Run) -> None:
         raise ZeroDivisionError("by nothing")
 
-    study = babysit(breaks).wait(30)
+    study = babysit(breaks).wait(PATIENCE_S)
     assert (study.state.trials[0].state, study.state.trials[0].why) == ("failed", "ZeroDivisionError: by nothing")
     assert "in breaks" in study.traceback(0)
 
@@ -248,7 +248,7 @@ def test_every_shape_of_schedule_is_followed_step_by_step(babysit: Babysit, pati
     settings: dict[str, Any] = {"over": 50} if shape == "cosine" else {}
     reply = handle.schedule("rate", shape, **settings)
     patience.over()
-    study = handle.wait(30)
+    study = handle.wait(PATIENCE_S)
     trial = study.state.trials[0]
     frame = study.reports
     rates = dict(frame[frame["name"] == "rate"][["step", "value"]].itertuples(index=False, name=None))
@@ -265,7 +265,7 @@ def test_set_under_a_schedule_means_the_value_now_and_its_shape_goes_on(babysit:
     handle.schedule("rate", "exponential", rate=0.9)
     reply = handle.set(rate=4.0)
     patience.over()
-    study = handle.wait(30)
+    study = handle.wait(PATIENCE_S)
     frame = study.reports
     rates = dict(frame[frame["name"] == "rate"][["step", "value"]].itertuples(index=False, name=None))
     assert reply.step is not None
@@ -314,7 +314,7 @@ def test_a_released_run_can_be_set_back_and_stepped_and_stopped(babysit: Babysit
     assert handle.step(2).step == (saved or 0) + 2
     handle.pause(release=True)
     assert handle.stop(why="enough").state == "applied"
-    study = handle.wait(10)
+    study = handle.wait(PATIENCE_S)
     assert (study.state.trials[0].state, study.state.trials[0].why) == ("stopped", "enough")
 
 
@@ -322,7 +322,7 @@ def test_what_is_planned_and_overtaken_says_so(babysit: Babysit) -> None:
     handle = babysit()
     planned = handle.set(rate=5.0, at=500_000)
     handle.stop()
-    study = handle.wait(10)
+    study = handle.wait(PATIENCE_S)
     states = dict(zip(study.requests["request"], study.requests["state"], strict=True))
     assert states[planned.request] == "expired"
 
@@ -332,7 +332,7 @@ def test_notes_and_reasons_are_kept(babysit: Babysit) -> None:
     handle.note("day 2")
     handle.set(rate=2.0, why="slow")
     handle.stop(why="done")
-    study = handle.wait(10)
+    study = handle.wait(PATIENCE_S)
     assert study.notes.query("by != 'tuner'")["text"].tolist() == ["day 2"]
     assert study.segments["why"].tolist() == ["the settings given", "slow"]
     assert study.state.trials[0].why == "done"
@@ -348,7 +348,7 @@ def test_revert_without_a_step_goes_to_the_moment_before_the_last_adjustment(bab
     wait_until(lambda: steps_of(handle) > (second.step or 0) + 5)
     assert handle.revert().step == second.step
     handle.stop()
-    handle.wait(10)
+    handle.wait(PATIENCE_S)
     values = curve(handle)
     assert values[max(values)] - values[max(values) - 1] == 2.0, "the settings of that time come back with it"
 
@@ -359,7 +359,7 @@ def test_revert_may_keep_the_settings_of_now(babysit: Babysit) -> None:
     handle.revert(keep_settings=True)
     wait_until(lambda: steps_of(handle) > (changed.step or 0) + 5)
     handle.stop()
-    handle.wait(10)
+    handle.wait(PATIENCE_S)
     values = curve(handle)
     assert values[max(values)] - values[max(values) - 1] == 3.0
 
@@ -367,18 +367,18 @@ def test_revert_may_keep_the_settings_of_now(babysit: Babysit) -> None:
 def test_the_supervisor_says_once_what_went_wrong_and_forgets_it_once_the_run_went_back(babysit: Babysit) -> None:
     handle = babysit(rises_or_falls)
     handle.set(rate=5.0, at=100)
-    handle.wait(30).close()
+    handle.wait(PATIENCE_S).close()
     (said,) = [text for text in advice(handle) if "diverged" in text]
     assert "tuner revert one --step 100" in said
     assert handle.revert().state == "applied"
-    handle.wait(30).close()
+    handle.wait(PATIENCE_S).close()
     assert sum("diverged" in text for text in advice(handle)) == 1
 
 
 def test_a_divergence_that_was_set_back_is_not_taken_up_again_by_undo(babysit: Babysit) -> None:
     handle = babysit(breaks_above_one)
     handle.set(rate=5.0, at=20)
-    handle.wait(30).close()
+    handle.wait(PATIENCE_S).close()
     assert state_of(handle) == "diverged"
     assert handle.revert().state == "applied"
     with pytest.raises(StudyError, match="given up after step 20"):
@@ -396,7 +396,7 @@ def test_a_change_for_a_step_to_come_is_shown_until_then_and_told_of_if_it_never
     assert "step 900000, to come" in shown.get()
     assert "set by " in shown.get()
     handle.stop()
-    with closing(handle.wait(10)) as study:
+    with closing(handle.wait(PATIENCE_S)) as study:
         story = logbook(study)
     assert story.count("which never took effect") == 2
 
@@ -408,7 +408,7 @@ def test_a_schedule_stays_within_the_space(babysit: Babysit) -> None:
     handle.schedule("rate", "exponential", rate=0.5)
     wait_until(lambda: steps_of(handle) > 60)
     handle.stop()
-    with closing(handle.wait(10)) as study:
+    with closing(handle.wait(PATIENCE_S)) as study:
         rates = study.reports.query("name == 'rate'")["value"]
     assert rates.min() == rates.iloc[-1] == 0.001
 
@@ -435,7 +435,7 @@ def test_an_objective_that_is_never_reported_is_asked_for_after_twenty_steps(bab
     handle = babysit(adds_on, objective="totl")
     wait_until(lambda: steps_of(handle) > 40)
     handle.stop()
-    with closing(handle.wait(10)) as study:
+    with closing(handle.wait(PATIENCE_S)) as study:
         (said,) = [text for text in study.notes["text"] if "was reported" in text]
     assert "no 'totl' was reported in 20 steps" in said
     assert said.endswith("Did you mean total?")
@@ -444,8 +444,8 @@ def test_an_objective_that_is_never_reported_is_asked_for_after_twenty_steps(bab
 def test_a_run_is_flat_for_whoever_says_what_gain_is_worth_the_rest(babysit: Babysit) -> None:
     handle = babysit(settles, smallest_gain=0.01)
     other = babysit(settles, name="two")
-    handle.wait(30).close()
-    other.wait(30).close()
+    handle.wait(PATIENCE_S).close()
+    other.wait(PATIENCE_S).close()
     assert any(text.startswith("total is flat: at most ") for text in advice(handle))
     assert not any("flat" in text for text in advice(other))
     with pytest.raises(SettingsError, match=r"smallest_gain .*above 0"):
@@ -466,7 +466,7 @@ def test_reverts_of_reverts_keep_every_tail(babysit: Babysit) -> None:
     for mark in reversed(marks):
         assert handle.revert(step=mark).step == mark
     handle.stop()
-    study = handle.wait(10)
+    study = handle.wait(PATIENCE_S)
     assert [each.cause for each in segments(handle)] == ["start", *["adjust"] * 3, *["revert"] * 3]
     values = curve(handle)
     assert all(values[step] == step for step in values), "what counts was trained with the first settings alone"
@@ -480,7 +480,7 @@ def test_a_function_that_carries_values_goes_back_by_being_called_again(babysit:
     handle.revert(step=saved)
     wait_until(lambda: steps_of(handle) > saved + 20)
     handle.stop()
-    handle.wait(10)
+    handle.wait(PATIENCE_S)
     values = curve(handle)
     assert all(values[step] == step for step in values)
 
@@ -490,9 +490,9 @@ def test_a_function_that_carries_values_goes_back_by_being_called_again(babysit:
 
 def test_a_finished_run_is_extended_from_its_last_step(babysit: Babysit) -> None:
     handle = babysit(adds)
-    handle.wait(30)
+    handle.wait(PATIENCE_S)
     assert handle.extend(25).step == 100
-    study = handle.wait(30)
+    study = handle.wait(PATIENCE_S)
     assert (study.state.trials[0].state, study.state.trials[0].steps) == ("completed", 125)
     assert curve(handle)[125] == 125.0
 
@@ -501,9 +501,9 @@ def test_a_stopped_run_is_extended_from_the_step_it_was_stopped_at(babysit: Baby
     handle = babysit(patience)
     handle.stop()
     patience.over()
-    stopped = handle.wait(30).state.trials[0].steps
+    stopped = handle.wait(PATIENCE_S).state.trials[0].steps
     assert handle.extend(5).detail == f"goes on from step {stopped} to step {stopped + 5}"
-    study = handle.wait(30)
+    study = handle.wait(PATIENCE_S)
     assert study.state.trials[0].steps == stopped + 5
     assert curve(handle) == {step: float(step) for step in range(1, stopped + 6)}
 
@@ -512,7 +512,7 @@ def test_a_run_is_extended_while_it_trains(babysit: Babysit, patience: Patience)
     handle = babysit(patience)
     handle.extend(20)
     patience.over()
-    assert handle.wait(30).state.trials[0].steps == 120
+    assert handle.wait(PATIENCE_S).state.trials[0].steps == 120
 
 
 @pytest.mark.parametrize("keep", [False, True])
@@ -522,9 +522,9 @@ def test_a_finished_run_is_set_back_and_trains_to_its_end_again(
     handle = babysit(patience)
     changed = handle.set(rate=3.0)
     patience.over()
-    handle.wait(30)
+    handle.wait(PATIENCE_S)
     assert handle.revert(keep_settings=keep).step == changed.step
-    study = handle.wait(30)
+    study = handle.wait(PATIENCE_S)
     assert study.state.trials[0].state == "completed"
     values = curve(handle)
     assert values[100] - values[99] == (3.0 if keep else 1.0)
@@ -541,7 +541,7 @@ def test_a_run_that_cannot_go_back_to_the_very_step_says_why(babysit: Babysit, p
     with pytest.raises(StudyError, match=rf"steps {saved}\."):
         handle.revert(step=0)
     patience.over()
-    handle.wait(30)
+    handle.wait(PATIENCE_S)
     assert handle.revert(step=saved + 3).detail == f"goes on from step {saved} to step 100, {told}"
 
 
@@ -551,9 +551,9 @@ def test_undo_of_a_revert_after_the_end_takes_the_tail_up_again(babysit: Babysit
     wait_until(lambda: steps_of(handle) > saved + 10)
     back = handle.revert(step=saved)
     patience.over()
-    handle.wait(30)
+    handle.wait(PATIENCE_S)
     assert handle.undo().step == int(back.detail.split()[2])
-    assert handle.wait(30).state.trials[0].state == "completed"
+    assert handle.wait(PATIENCE_S).state.trials[0].state == "completed"
 
 
 def test_a_run_that_never_saved_cannot_be_extended_once_it_is_over(babysit: Babysit) -> None:
@@ -562,7 +562,7 @@ def test_a_run_that_never_saved_cannot_be_extended_once_it_is_over(babysit: Baby
             run.report(total=1.0)
 
     handle = babysit(forgets)
-    handle.wait(30)
+    handle.wait(PATIENCE_S)
     with pytest.raises(StudyError, match=r"never called run\.state"):
         handle.extend(5)
 
@@ -578,8 +578,8 @@ def test_a_fork_goes_on_beside_its_parent_and_both_are_compared(
     other = handle.fork(rate=3.0, why="faster?")
     assert other.name == "one-2"
     patience.over()
-    handle.wait(30)
-    study = other.wait(30)
+    handle.wait(PATIENCE_S)
+    study = other.wait(PATIENCE_S)
     trial = study.state.trials[0]
     assert (trial.purpose, trial.parent, trial.head.from_step) == ("fork", f"one/0@{saved}", saved)
     assert (trial.head.by, trial.head.why) == (handle.by, "faster?")
@@ -595,11 +595,11 @@ def test_a_finished_run_is_forked_and_a_schedule_goes_along(babysit: Babysit, pa
     handle = babysit(patience)
     handle.schedule("rate", "exponential", rate=0.99)
     patience.over()
-    study = handle.wait(30)
+    study = handle.wait(PATIENCE_S)
     handle.extend(10)
-    study = handle.wait(30)
+    study = handle.wait(PATIENCE_S)
     other = handle.fork(step=100, name="branch", rate=1.0)
-    branch = other.wait(30)
+    branch = other.wait(PATIENCE_S)
     assert branch.state.trials[0].recipe.at(110)["rate"] == pytest.approx(0.99**10)
     assert branch.state.trials[0].head.from_step == 100
     assert study.state.trials[0].steps == branch.state.trials[0].steps == 110, "it inherits the extension"
@@ -618,7 +618,7 @@ def test_a_fork_with_impossible_values_is_refused_and_leaves_nothing(
     babysit: Babysit, tmp_path: Path, values: dict[str, Any], told: str
 ) -> None:
     handle = babysit(adds, space=SPACE)
-    handle.wait(30)
+    handle.wait(PATIENCE_S)
     with pytest.raises(tuner.TunerError, match=told):
         handle.fork(**values)
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["one"]

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 import pytest
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 import tuner
 from tuner.cli import cli, main
@@ -309,7 +309,7 @@ def test_an_interrupted_sweep_is_exit_code_130_and_says_how_to_go_on(workplace: 
     sweep = start("sweep", "my_training:slow", *LOCAL, "--name", "night", "--trials", "2")
     wait_until(lambda: trains(workplace / "results", "night", 0))
     sweep.send_signal(signal.SIGINT)
-    _, err = sweep.communicate(timeout=30)
+    _, err = sweep.communicate(timeout=PATIENCE_S)
     assert sweep.returncode == 130
     assert "--name night goes on" in err
     assert "Traceback" not in err
@@ -334,10 +334,10 @@ def test_a_running_sweep_is_steered_and_watched_from_elsewhere(workplace: Path, 
     assert "running" in json.loads(out)[0]["activity"]
     assert shell("stop", "night")[0] == 0
 
-    out, _ = sweep.communicate(timeout=30)
+    out, _ = sweep.communicate(timeout=PATIENCE_S)
     assert sweep.returncode == 0
     assert "2 of 2 trials tried" in out
-    _, err = watcher.communicate(timeout=30)
+    _, err = watcher.communicate(timeout=PATIENCE_S)
     assert watcher.returncode == 0
     assert "night is not running" in err
     assert "\x1b" not in err

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from bedside import at_home, end_all
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 import tuner
 from tuner.cli import main
@@ -291,7 +291,7 @@ def test_ctrl_c_leaves_the_run_training(one: Path) -> None:
         assert watcher.stdout is not None
         assert watcher.stdout.readline().startswith("one: start at step 0")
         watcher.send_signal(signal.SIGINT)
-        _, err = watcher.communicate(timeout=20)
+        _, err = watcher.communicate(timeout=PATIENCE_S)
     assert watcher.returncode == 130
     assert "Traceback" not in err
     before = steps(one, "one")

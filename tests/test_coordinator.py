@@ -12,6 +12,7 @@ import optuna
 import pytest
 from conftest import facts
 from sweeping import usually
+from waiting import PATIENCE_S
 
 import tuner
 from tuner import Space, choice, integer, linear, log
@@ -281,7 +282,7 @@ def test_a_trial_that_hangs_is_given_up_and_the_others_are_trained(tmp_path: Pat
     def hangs(run: tuner.Run) -> None:
         for step in run.steps(3):
             if run.params["units"] == 60:
-                released.wait(20)
+                released.wait(PATIENCE_S)
             run.report(score=step)
 
     study = sweep(tmp_path, hangs, start=[{"units": 60}, {"units": 70}], trials=2, silence_limit_s=0.3, store="memory")

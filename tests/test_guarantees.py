@@ -693,7 +693,7 @@ def test_g7_a_worker_process_killed_with_sigkill(babysit: Callable[..., RunHandl
         retries = cause(opened(handle)).count("retry")
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda n=retries: cause(opened(handle)).count("retry") > n, 60)  # type: ignore[misc]
-    study = handle.wait(60)
+    study = handle.wait(PATIENCE_S)
     assert head(study) == as_it_should_be(study, 1500)
     assert [step for step, *_ in changes(study)] == [100, 250]
     assert len(study.adjustments) == 3
@@ -724,7 +724,7 @@ def test_g8_a_dead_coordinator_loses_nothing_acknowledged_and_a_verb_wakes_the_n
     wait_until(lambda: steps_of(handle) > 50)
     kill_coordinator(handle)
     assert handle.note("is anybody there?").state == "applied"
-    study = handle.wait(30)
+    study = handle.wait(PATIENCE_S)
     assert "retry" in cause(study)
     assert head(study) == as_it_should_be(study, 400)
     assert [step for step, *_ in changes(study)][-1] == 300
@@ -737,14 +737,14 @@ def test_g8_babysit_with_the_same_name_goes_on_too(babysit: Callable[..., RunHan
     handle = babysit(walks_far, checkpoint_every_s=0.1)
     wait_until(lambda: steps_of(handle) > 50)
     kill_coordinator(handle)
-    study = babysit(walks_far, checkpoint_every_s=0.1).wait(30)
+    study = babysit(walks_far, checkpoint_every_s=0.1).wait(PATIENCE_S)
     assert head(study) == as_it_should_be(study, 400)
 
 
 def test_g8_whoever_waits_for_a_run_starts_its_coordinator_again(babysit: Callable[..., RunHandle]) -> None:
     handle = babysit(walks_far)
     kill_coordinator(handle)
-    study = handle.wait(30)
+    study = handle.wait(PATIENCE_S)
     assert study.state.trials[0].state == "completed"
 
 
@@ -767,7 +767,7 @@ def test_g8_a_coordinator_that_died_before_its_first_record_is_started_again(
 ) -> None:
     place = bedside.assign(walks, params=START)
     Store.create(place.existing_or_new()).close()
-    study = babysit(walks, space=SPACE).wait(20)
+    study = babysit(walks, space=SPACE).wait(PATIENCE_S)
     assert study.state.trials[0].state == "completed"
 
 

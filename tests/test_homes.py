@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from bedside import end_all
+from waiting import PATIENCE_S
 
 import tuner
 from tuner import Run, Space, linear
@@ -57,15 +58,15 @@ def test_a_run_that_is_woken_from_elsewhere_trains_where_it_was_begun(
         with tuner.babysit(
             "reads_beside_it:train", {"x": 1.0}, name="one", objective="score", executor="local", results="../results"
         ) as run:
-            assert run.wait(60).state.trials[0].state == "completed"
+            assert run.wait(PATIENCE_S).state.trials[0].state == "completed"
         monkeypatch.chdir("/")
         with tuner.attach("one", results=results) as attached:
             assert isinstance(attached, tuner.RunHandle)
             attached.extend(2)
-            trial = attached.wait(60).state.trials[0]
+            trial = attached.wait(PATIENCE_S).state.trials[0]
             assert (trial.state, trial.steps, trial.best_score) == ("completed", 5, 0.25)
             with attached.fork(name="two", step=3) as fork:
-                assert fork.wait(60).state.trials[0].state == "completed"
+                assert fork.wait(PATIENCE_S).state.trials[0].state == "completed"
         assert Assignment.read(results / "two").checkpoint == "beginning"  # the folder may move
         assert Assignment.read(results / "two").home == str(home)
     finally:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import PATIENCE_S
 
 import tuner
 from tuner.executors.local import Clock, LocalExecutor
@@ -166,7 +167,7 @@ def test_a_function_that_was_abandoned_touches_nothing_when_it_wakes(opened: Ope
     def train(run: Run) -> None:
         for step in run.steps(3):
             if step == 1 and run.seed == 0:
-                released.wait(10)
+                released.wait(PATIENCE_S)
                 woke.append(step)
             run.report(score=run.seed)
 
@@ -194,7 +195,7 @@ def test_a_worker_abandoned_in_the_middle_of_a_save_hands_its_turn_to_nobody(ope
 
     def slow_save(folder: Path) -> None:
         saving.set()
-        released.wait(10)
+        released.wait(PATIENCE_S)
         (folder / "weights").write_text("0.5")
 
     def train(run: Run) -> None:

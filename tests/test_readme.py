@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 import pytest
+from waiting import PATIENCE_S
 
 import tuner
 import tuner.callbacks
@@ -115,7 +116,7 @@ def test_a_running_sweep_is_steered_as_written(project: Path) -> None:
     while not (project / "results/night/study.db").exists() or not is_steerable("night"):
         time.sleep(0.02)
     exec(blocks("python", section("Watch and steer"))[0], {"tuner": tuner})
-    running.join(30)
+    running.join(PATIENCE_S)
 
     study = ended[0]
     assert list(study.requests["verb"]) == ["add", "set_box", "set_parallel", "stop"]

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 import tuner
 
@@ -95,7 +95,7 @@ def test_a_run_on_a_cluster_outlives_its_coordinators_and_loses_nothing(
         reached = study.state.trials[0].steps
         wait_until(lambda: has_come(reached + 5))
         handle.stop()
-        study = handle.wait(60)
+        study = handle.wait(PATIENCE_S)
 
         assert study.segments["cause"].tolist() == ["start", "adjust", "adjust", "thaw"], "nothing was trained twice"
         steps = study.reports["step"].tolist()

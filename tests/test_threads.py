@@ -8,6 +8,7 @@ from threading import Barrier, Event
 
 import scipy.linalg  # noqa: F401 - brings the library that is asked
 from threadpoolctl import threadpool_info, threadpool_limits
+from waiting import PATIENCE_S
 
 from tuner.surrogate.threads import on_one_thread
 
@@ -22,12 +23,12 @@ def test_computations_that_overlap_leave_as_many_threads_as_there_were() -> None
 
     @on_one_thread
     def first() -> None:
-        both_compute.wait(10)
+        both_compute.wait(PATIENCE_S)
 
     @on_one_thread
     def second() -> None:
-        both_compute.wait(10)
-        assert first_is_done.wait(10)
+        both_compute.wait(PATIENCE_S)
+        assert first_is_done.wait(PATIENCE_S)
         seen.append(threads_of_linear_algebra())
 
     with threadpool_limits(2, user_api="blas"), ThreadPoolExecutor(2) as threads:

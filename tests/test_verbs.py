@@ -13,7 +13,7 @@ import pytest
 from bedside import at_home, state_of, steps_of
 from stories import NOON, Part, story
 from sweeping import sweep
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 import tuner
 from tuner.asking import pauses_between_polls
@@ -229,12 +229,12 @@ def test_after_the_end_too_a_revert_takes_back_and_an_undo_brings_back(babysit: 
     handle.set(rate=2.0)
     wait_until(lambda: steps_of(handle) > 5)
     handle.stop()
-    handle.wait(60).close()
+    handle.wait(PATIENCE_S).close()
     handle.revert()
     assert verdicts(handle) == ["taken back"]
     wait_until(lambda: state_of(handle) == "running")
     handle.stop()
-    handle.wait(60).close()
+    handle.wait(PATIENCE_S).close()
     handle.undo()
     assert verdicts(handle) == ["brought back"]
 
@@ -246,13 +246,13 @@ def test_a_run_that_was_stopped_early_is_extended_by_as_many_steps_as_one_says(b
     handle = babysit()
     wait_until(lambda: steps_of(handle) > 3)
     handle.stop()
-    stopped = handle.wait(60).state.trials[0].steps
+    stopped = handle.wait(PATIENCE_S).state.trials[0].steps
     for end in (stopped + 10, stopped + 15):
         assert f"to step {end}" in handle.extend(end - steps_of(handle)).detail
-        trial = handle.wait(60).state.trials[0]
+        trial = handle.wait(PATIENCE_S).state.trials[0]
         assert (trial.state, trial.steps, trial.best_score) == ("completed", end, end)
     assert f"to step {stopped + 15}" in handle.revert(step=stopped).detail
-    assert handle.wait(60).state.trials[0].steps == stopped + 15, "set back, it trains to the same end"
+    assert handle.wait(PATIENCE_S).state.trials[0].steps == stopped + 15, "set back, it trains to the same end"
 
 
 def test_a_loop_that_is_not_ours_cannot_be_told_how_long_it_is(babysit: Babysit) -> None:
@@ -260,19 +260,19 @@ def test_a_loop_that_is_not_ours_cannot_be_told_how_long_it_is(babysit: Babysit)
     with pytest.raises(StudyError, match=r"run\.steps"):
         handle.extend(5)
     handle.stop()
-    handle.wait(60).close()
+    handle.wait(PATIENCE_S).close()
     assert "until its own loop ends" in handle.extend(5).detail
 
 
 def test_a_promoted_trial_that_had_trained_to_its_end_is_complete_and_can_be_extended(tmp_path: Path) -> None:
     sweep(tmp_path, adds, tuner.Space(rate=tuner.linear(1.0, 1.5)), objective="total", trials=1).close()
     with at_home(tmp_path), closing(tuner.promote("night", 0, name="one", results=tmp_path)) as run:
-        trial = run.wait(60).state.trials[0]
+        trial = run.wait(PATIENCE_S).state.trials[0]
         assert (trial.state, trial.steps, trial.error) == ("completed", 16, "")
         for words in ("trained all 16 steps", "tuner extend one"):
             assert words in trial.why
         run.extend(4)
-        trial = run.wait(60).state.trials[0]
+        trial = run.wait(PATIENCE_S).state.trials[0]
         assert (trial.state, trial.steps) == ("completed", 20)
         assert trial.best_score == pytest.approx(20 * trial.params["rate"])
 
@@ -301,7 +301,7 @@ def test_a_verb_says_once_that_a_coordinator_starts_and_waits_for_it(babysit: Ba
     handle = babysit()
     wait_until(lambda: steps_of(handle) > 3)
     handle.stop()
-    handle.wait(60).close()
+    handle.wait(PATIENCE_S).close()
     told: list[str] = []
     handle.on_wait = told.append
     assert handle.extend(5).state == "applied"
