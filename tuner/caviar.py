@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from tuner.budget import Shares, is_over
+from tuner.combinations import Combinations
 from tuner.copies import Copies
 from tuner.freezing import Thawing
 from tuner.policy import Draft
@@ -74,7 +75,9 @@ class Caviar:
         self._opened: RoundPlan | None = None
         self._next: tuple[tuple[int, int, int], Proposal] | None = None
         self._copies = Copies()
-        self._exhausted = False
+        self._exhausted = ""
+        # what draws points of the cube may be led elsewhere; an Optuna sampler knows what it has drawn
+        self._combinations = Combinations.of(space) if getattr(proposer, "avoids_repeats", False) else None
         self._remarked = False
 
     @property
@@ -164,7 +167,7 @@ class Caviar:
     def spent(self, study: StudyState) -> str | None:
         """Why no further trial starts, or None."""
         if self._exhausted:
-            return "every point of the grid has been tried"
+            return self._exhausted
         if self.limits.trials is not None and len(study.trials) - study.repeating >= self.limits.trials:
             return f"all {self.limits.trials} trials were tried"
         return None if self._budget is None else self._budget.spent(study)
@@ -259,8 +262,14 @@ class Caviar:
             place = number if self._proposer.adaptive else number - study.repeating
             proposal = self._proposer.propose(self.space, self.seed, place, self.ledger, self._rounds_of(study))
             if proposal is None:
-                self._exhausted = True
+                self._exhausted = "every point of the grid has been tried"
                 return None
+            if self._combinations is not None and number >= len(self._start):
+                fresh = self._combinations.untried(study, proposal)
+                if fresh is None:
+                    self._exhausted = f"all {self._combinations.count} combinations of settings have been tried"
+                    return None
+                proposal = fresh
             # where settings do not follow from what is known, a bad draw would keep all later ones waiting
             waits = self._proposer.adaptive or self.ledger.looks < _LOOKS_A_TRIAL * number
             at_once = proposal.at_once or number < len(self._start) or not waits

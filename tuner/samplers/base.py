@@ -40,6 +40,8 @@ class UnitCubeSampler(optuna.samplers.BaseSampler):
     """
 
     adaptive = True
+    avoids_repeats = True
+    """Whether a sweep over a small finite space takes the nearest settings that were not tried in place of others."""
     _ROUND = "tuner:round"
 
     @checked(seed=seed_of)

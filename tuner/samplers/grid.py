@@ -26,6 +26,8 @@ class GridSampler(NonAdaptiveSampler):
     values each, where random draws try 25: prefer those.
     """
 
+    avoids_repeats = False  # it has an order of its own
+
     @checked(points=whole_number(2, instead="Try points=5."))
     def __init__(self, seed: int = 0, *, points: int = 5) -> None:
         super().__init__(seed)
