@@ -365,7 +365,7 @@ BAD: dict[str, tuple[Callable[[RunHandle], Any], str]] = {
     "extended by a word": (lambda run: run._ask("extend", {"steps": "ten"}, ""), "whole number from 1"),
     "a checkpoint that is not there": (lambda run: run.revert(checkpoint=99), "99 is not kept|no checkpoint"),
     "nothing to undo": (lambda run: run.undo(), "nothing to undo"),
-    "at a word": (lambda run: run._ask("set", {"values": {"beta": 0.8}, "at": "noon"}, ""), "at must be a whole number"),
+    "at a word": (lambda run: run._ask("set", {"values": {"beta": 0.8}, "at": "noon"}, ""), "at must be a whole"),
     "expecting a word": (lambda run: run.set(beta=0.8, expect="latest"), "expect must be a whole number"),  # type: ignore[arg-type]
     "no arguments": (lambda run: run._ask("set", {}, ""), "must be a mapping"),
     "arguments of another kind": (lambda run: run._ask("set", ["learning_rate"], ""), "must be a mapping"),  # type: ignore[arg-type]
