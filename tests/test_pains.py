@@ -229,7 +229,7 @@ def test_a_key_that_is_missing_elsewhere_is_the_users_own_affair(tmp_path: Path)
     def train(run: Run) -> None:
         run.report(score={"a": 1.0}["learning_rat"])
 
-    with pytest.raises(SweepFailed, match=r"trials failed in a row; the last: .* KeyError: 'learning_rat'"):
+    with pytest.raises(SweepFailed, match=r"failed in a row.*KeyError: 'learning_rat'"):
         sweep(tmp_path, train, trials=50)
 
 
@@ -353,10 +353,10 @@ def test_a_taken_machine_is_no_failure_however_often() -> None:
 @pytest.mark.parametrize(
     ("train", "why"),
     [
-        (lambda run: run.report(loss=1.0), "the function ended without reporting 'score'; reported: loss"),
-        (lambda run: None, "the function ended without reporting 'score'; reported: nothing"),
-        (lambda run: run.report(score="high"), "run.report: score must be one number, got str 'high'"),
-        (lambda run: run.report(score=[1, 2]), "run.report: score must be one number, got list [1, 2]"),
+        (lambda run: run.report(loss=1.0), "without reporting 'score'; reported: loss"),
+        (lambda run: None, "without reporting 'score'; reported: nothing"),
+        (lambda run: run.report(score="high"), "got str 'high'"),
+        (lambda run: run.report(score=[1, 2]), "got list [1, 2]"),
         (lambda run: sys.exit("enough"), "SystemExit: enough"),
         (lambda run: run.report(), "run.report needs scores by name"),
     ],
@@ -427,8 +427,8 @@ def hangs(run: Run) -> None:
 @pytest.mark.parametrize(
     ("limit", "state", "why"),
     [
-        ({"time_limit_s": 0.3}, "stopped", "its time limit of 0.3 s is up, and no step came to an end"),
-        ({"silence_limit_s": 0.4}, "failed", "no sign of life for 0.4 s: no step ended, no report came"),
+        ({"time_limit_s": 0.3}, "stopped", "time limit of 0.3 s"),
+        ({"silence_limit_s": 0.4}, "failed", "no sign of life for 0.4 s"),
     ],
 )
 def test_a_hung_trial_is_given_up(tmp_path: Path, limit: dict[str, Any], state: str, why: str) -> None:
@@ -436,7 +436,7 @@ def test_a_hung_trial_is_given_up(tmp_path: Path, limit: dict[str, Any], state: 
     study = sweep(tmp_path, hangs, trials=3, **limit)
     hung = study.trials["params.learning_rate"] > 0.1
     assert hung.sum() == 1
-    assert set(study.trials["why"][hung]) == {why}
+    assert study.trials["why"][hung].str.contains(why).all()
     assert set(study.trials["state"][hung].astype(str)) == {state}
     assert set(study.trials["state"][~hung].astype(str)) == {"completed"}
 
@@ -681,7 +681,7 @@ def test_many_writers_never_find_the_record_locked(tmp_path: Path) -> None:
 
 def test_a_network_filesystem_is_refused(tmp_path: Path) -> None:
     # optuna#6036: SQLite on NFS gets corrupted
-    with pytest.raises(StudyError, match="a network filesystem \\(nfs4\\), where SQLite's locks do not hold"):
+    with pytest.raises(StudyError, match=r"network filesystem \(nfs4\)"):
         refuse_network_filesystem(tmp_path, [f"server:/export {tmp_path} nfs4 rw 0 0"])
 
 

@@ -103,11 +103,10 @@ def test_the_best_third_goes_on_to_the_next_rung() -> None:
     for rank in range(5):
         ended(study, [0, 0, rank])
     rule = Asha()
-    assert judge(rule, study, train(study, [0, 0, 3.5])) == Verdict(
-        action="continue",
-        why="goes on at step 3: 2nd of 6 at that rung with 3.5, the best 2 go on",
-        ask_at=9,
-    )
+    verdict = judge(rule, study, train(study, [0, 0, 3.5]))
+    assert (verdict.action, verdict.ask_at) == ("continue", 9)
+    assert "2nd of 6" in verdict.why
+    assert "3.5, the best 2" in verdict.why
 
 
 def test_the_first_two_of_three_always_go_on() -> None:
@@ -161,9 +160,9 @@ def test_a_trial_that_skips_the_rung_is_judged_by_its_first_score_beyond_it() ->
 def test_a_trial_without_a_score_from_the_rung_on_goes_on() -> None:
     study = a_study()
     number = train(study, {2: 1.0})
-    assert Asha().judge(study, study.trials[number], 3) == Verdict(
-        action="continue", why="goes on at step 3: it has no score to compare yet", ask_at=9
-    )
+    verdict = Asha().judge(study, study.trials[number], 3)
+    assert (verdict.action, verdict.ask_at) == ("continue", 9)
+    assert "no score" in verdict.why
 
 
 def test_a_rival_counts_once_it_has_come_as_far() -> None:
