@@ -457,12 +457,18 @@ def advice(handle: RunHandle) -> list[str]:
         return list(study.notes.query("by == 'supervisor'")["text"])
 
 
+def saved_at(handle: RunHandle, step: int | None) -> bool:
+    """Whether the checkpoint of a step is on record; a slow disk takes its time, and training does not wait for it."""
+    with closing(handle.study) as study:
+        return step in {each.step for each in study.state.checkpoints.values()}
+
+
 def test_reverts_of_reverts_keep_every_tail(babysit: Babysit) -> None:
     handle = babysit()
     marks = []
     for rate in (2.0, 3.0, 4.0):
         marks.append(handle.set(rate=rate).step)
-        wait_until(lambda: steps_of(handle) > (marks[-1] or 0) + 10)
+        wait_until(lambda: steps_of(handle) > (marks[-1] or 0) + 10 and saved_at(handle, marks[-1]))
     for mark in reversed(marks):
         assert handle.revert(step=mark).step == mark
     handle.stop()
