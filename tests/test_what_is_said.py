@@ -29,7 +29,10 @@ from tuner.store import Store
 
 SPACE = Space(x=linear(0.0, 1.0))
 FEW = settings(
-    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow], phases=[Phase.explicit, Phase.generate]
+    max_examples=settings().max_examples // 4,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=[Phase.explicit, Phase.generate],
 )
 
 STRAY = os.fsdecode(b"caf\xe9")  # as a shell hands over a byte that is no UTF-8
