@@ -607,6 +607,21 @@ def test_a_step_that_is_no_number_is_refused_with_what_to_write(run: RunHandle) 
         carry_out(Command(verb="revert", words=("before",), values={}), run, 0)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "set learning_rate=0.3 a hunch", "set learning_rate 0.3", "pause for lunch", "step 5 6", "undo it",
+        "revert 0 it got worse", "fork learning_rate=0.1 bolder",
+    ],
+)  # fmt: skip
+def test_a_word_that_has_no_meaning_is_refused_rather_than_dropped(run: RunHandle, line: str) -> None:
+    before = len(run.study.requests)
+    (command,) = read(line, run.name)
+    with pytest.raises(SettingsError, match="why: the reason"):
+        carry_out(command, run, run.study.state.trials[0].head.segment)
+    assert len(run.study.requests) == before
+
+
 def test_the_room_waits_for_neither_ray_nor_optuna_nor_numpy() -> None:
     look = "import sys, tuner.room.app; print({'ray', 'optuna', 'pandas', 'numpy'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import takewhile
@@ -285,22 +285,25 @@ def carry_out(command: Command, handle: RunHandle, expect: int) -> str:
     at = values.pop("at", None)
     match command.verb:
         case "set":
+            _exactly(command, 0, "name=value words")
             handle.set(values, why=why, at=at, expect=expect)
         case "schedule":
             parameter, shape = _exactly(command, 2, "a parameter and a shape")
             handle.schedule(parameter, shape, why=why, at=at, **values)
         case "pause":
+            _at_most(command, 0, "no more words", but="release")
             handle.pause(why, release="release" in words or bool(values.get("release")))
         case "resume" | "undo" | "checkpoint" | "stop":
             _exactly(command, 0, "no more words")
             ask: Callable[[str], object] = getattr(handle, command.verb)
             ask(why)
         case "step":
+            _at_most(command, 1, "a number of steps")
             handle.step(_number(command, words[0]) if words else values.get("steps", 1), why)
         case "extend":
             handle.extend(_number(command, *_exactly(command, 1, "a number of steps")), why)
         case "revert":
-            numbers = [word for word in words if word != "keep-settings"]
+            numbers = _at_most(command, 1, "a step", but="keep-settings")
             step = _number(command, numbers[0]) if numbers else values.get("step")
             handle.revert(
                 step=step, checkpoint=values.get("checkpoint"), keep_settings="keep-settings" in words, why=why,
@@ -309,6 +312,7 @@ def carry_out(command: Command, handle: RunHandle, expect: int) -> str:
         case "note":
             handle.note(str(values["text"]))
         case "fork":
+            _exactly(command, 0, "name=value words")
             name, step = values.pop("name", None), values.pop("step", None)
             child = handle.fork(values, name=None if name is None else str(name), step=step, why=why)
             with closing(child), closing(child.study) as study:
@@ -342,9 +346,22 @@ def compared(frame: pd.DataFrame, rows: int = 6) -> str:
 
 def _exactly(command: Command, count: int, what: str) -> tuple[str, ...]:
     if len(command.words) != count:
-        got = " ".join(command.words) or "nothing"
-        raise SettingsError(f"{command.verb} takes {what}, got {got}. Write: {VERBS[command.verb][0]}")
+        raise _unfit(command, command.words, what)
     return command.words
+
+
+def _at_most(command: Command, count: int, what: str, but: str = "") -> tuple[str, ...]:
+    """The words beside the one that stands alone; none is passed over, for it may be the reason."""
+    words = tuple(word for word in command.words if word != but)
+    if len(words) > count:
+        raise _unfit(command, words, what)
+    return words
+
+
+def _unfit(command: Command, words: Sequence[str], what: str) -> SettingsError:
+    got, usage = " ".join(words) or "nothing", VERBS[command.verb][0].partition(" why:")[0]
+    reason = " why: the reason" if words and command.verb != "compare" else ""
+    return SettingsError(f"{command.verb} takes {what}, got {got}. Write: {usage}{reason}")
 
 
 def _number(command: Command, word: str) -> int:
