@@ -372,7 +372,7 @@ def test_show_tells_of_one_trial_its_settings_state_and_curve(results: Path, she
 def test_show_of_a_trial_that_is_not_there_says_how_many_there_are(results: Path, shell: Shell) -> None:
     code, _, err = shell("show", "bowl/99", "--results", results)
     assert code == 1
-    assert "it has 12" in err
+    assert "12 began" in err
 
 
 def test_export_writes_where_it_is_told(results: Path, tmp_path: Path, shell: Shell) -> None:

@@ -188,3 +188,28 @@ def test_a_round_is_one_short_line_and_an_end_of_the_space_is_named_once_in_the_
     (told,) = [line for line in shown.get().splitlines() if "end of its range" in line]
     assert "rate 0.9 (upper)" in told
     assert "tuner explain night" in told
+
+
+def test_the_summary_counts_the_trials_that_are_still_to_come(tmp_path: Path) -> None:
+    study = sweep(tmp_path, steady, tuner.Space(rate=tuner.linear(0.1, 0.9)), trials=14, budget_steps=8, stopping="off")
+    with study:
+        assert "4 of 14 trials tried" in rendered(study)
+
+
+def test_the_summary_of_a_sweep_that_is_not_done_asks_for_no_more_trials(tmp_path: Path) -> None:
+    space = tuner.Space(rate=tuner.linear(0.1, 0.9))
+    with sweep(tmp_path, steady, space, trials=40, budget_steps=12, stopping="auto") as study:
+        text = " ".join(rendered(study).split())
+        assert "was overtaken" in text
+        assert "asked for" not in text
+
+
+def steady(run: Run) -> None:
+    weight = [0.0]
+    run.state(
+        save=lambda folder: (folder / "weight").write_text(str(weight[0])),
+        load=lambda folder: weight.__setitem__(0, float((folder / "weight").read_text())),
+    )
+    for step in run.steps(2):
+        weight[0] += run.params["rate"]
+        run.report(score=weight[0] + step)

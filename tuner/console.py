@@ -273,11 +273,13 @@ def _coloured(counts: Mapping[str, int]) -> Text:
 def summary(study: Study, top: int = 8) -> RenderableType:
     """What came out: the winner, the best trials beside one another, where the search looked and why, the files."""
     state = study.state
-    total = len(state.trials)
+    begun, done = len(state.trials), tried(state)
+    total = max(begun, (state.options.get("trials") or 0) + state.repeating)
+    aside = f"{_ASIDE} {_ASKED if done == total else ''}".rstrip()
     parts: list[RenderableType] = [
-        Text.assemble((state.name, "bold"), f": {tried(state)} of {total} trials tried"),
-        Text(f"  {states_of(state.counts, total)}"),
-        *([Text(f"  {_ASIDE}", style="dim")] if any(trial.frozen for trial in state.trials) else []),
+        Text.assemble((state.name, "bold"), f": {done} of {total} trials tried"),
+        *([Text(f"  {states_of(state.counts, begun)}")] if begun else []),
+        *([Text(f"  {aside}", style="dim")] if any(trial.frozen for trial in state.trials) else []),
         Text(),
         *_winner(study),
     ]
@@ -296,7 +298,8 @@ def summary(study: Study, top: int = 8) -> RenderableType:
     return Group(*parts)
 
 
-_ASIDE = "a paused trial was overtaken; it goes on if more trials are asked for and it promises more"
+_ASIDE = "a paused trial was overtaken; it goes on once it promises more than others"
+_ASKED = "and more trials are asked for"
 
 
 def test_scores(study: Study) -> dict[str, float]:

@@ -269,8 +269,9 @@ class Study:
     def trial(self, number: int) -> Trial:
         """One trial of the fold, by number."""
         if not 0 <= number < len(self.state.trials):
+            began = len(self.state.trials)
             raise TrialNotFound(
-                f"{self.name} has no trial {number}: it has {len(self.state.trials)} trials, counted from 0."
+                f"{self.name} has no trial {number}: trials are counted from 0, and {began} began so far."
             )
         return self.state.trials[number]
 
