@@ -142,3 +142,22 @@ def test_a_long_run_shows_its_changes_apart_from_one_another(tmp_path: Path) -> 
     wide = objective.bbox.width
     assert lines == [300, 340, 390, 420]
     assert min(after - before for before, after in itertools.pairwise(places)) > 0.03 * wide
+
+
+def test_a_loss_that_fell_fast_where_the_axis_is_wide_is_drawn_as_it_fell(tmp_path: Path) -> None:
+    def fell(step: int) -> dict[str, float]:
+        return {"score": 1.0 - math.exp(-step / 30), "train_loss": 1e-5 + math.exp(-step / 60)}
+
+    ran = story(
+        tmp_path / "one",
+        Part(start=0, to=100, params=LOW, scores=fell),
+        Part(start=100, to=300, params=HIGH, parent=0, scores=fell),
+        Part(start=300, to=9000, params=LOW, parent=1, scores=fell),
+        end=("completed", "trained all 9000 steps"),
+    )
+    with contextlib.closing(ran) as study:
+        loss = lineage.lineage(study).axes[2]
+    low, high = loss.get_ylim()
+    assert low < 1e-5
+    assert high > 0.3
+    assert loss.get_yscale() == "log"

@@ -130,8 +130,9 @@ def test_two_schedules_live_beside_one_another() -> None:
 
 def test_a_schedule_that_has_come_to_nothing_cannot_be_rescaled() -> None:
     recipe = Recipe.constant({"rate": 0.2}).scheduled("rate", schedule("rate", "cosine", over=10), 0)
-    with pytest.raises(SettingsError, match=r"cannot be rescaled"):
+    with pytest.raises(SettingsError, match=r"cannot be rescaled.*schedule rate constant"):
         recipe.set({"rate": 0.1}, 10)
+    assert recipe.scheduled("rate", None, 10).set({"rate": 0.1}, 10).at(20) == {"rate": 0.1}
 
 
 def test_a_schedule_that_has_all_but_vanished_cannot_be_rescaled_to_infinity() -> None:

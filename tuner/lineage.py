@@ -83,7 +83,7 @@ def lineage(study: Study) -> Figure:
     for axes, (name, direction, colour) in zip(panels, curves, strict=True):
         quiet(axes).set_ylabel(name, parse_math=False)
         if name in tree.names():
-            _draw_branches(axes, tree, name, direction, colour)
+            _draw_branches(axes, tree, name, direction, colour, zoom)
         else:
             _draw_nothing(axes, name)
         _draw_changes(axes, labels)
@@ -180,14 +180,15 @@ def _draw_labels(axes: Axes, labels: Sequence[_Label], places: Sequence[Spot], z
             )  # fmt: skip
 
 
-def _draw_branches(axes: Axes, tree: Tree, name: str, goal: Goal, colour: str) -> None:
+def _draw_branches(axes: Axes, tree: Tree, name: str, goal: Goal, colour: str, zoom: Zoom) -> None:
     """The head over the tails, each tail hanging on where it left; what runs off the scale is held at its edge.
 
     A long curve is drawn faintly, its running median over it.
     """
     head = _joined(tree, tree.path(), name)
     tails = [_joined(tree, turn.given_up, name) for turn in tree.abandoned()]
-    limits = set_score_axis(axes, np.concatenate([each[:, 1] for each in (head, *tails)]), goal, _worst(head, goal))
+    drawn = [_as_wide(curve, zoom) for curve in (head, *tails)]
+    limits = set_score_axis(axes, np.concatenate(drawn), goal, _worst(drawn[0], goal))
     for curve, ink, wide, order in [*((tail, _TAIL, 1.1, 2.0) for tail in tails), (head, colour, 1.6, 3.0)]:
         steps, values = curve[:, 0], np.clip(curve[:, 1], *limits)
         if len(head) > _LONG:
@@ -198,12 +199,21 @@ def _draw_branches(axes: Axes, tree: Tree, name: str, goal: Goal, colour: str) -
         _draw_return(axes, tree, turn, name, limits)
 
 
+def _as_wide(curve: Floats, zoom: Zoom) -> Floats:
+    """The scores of a curve, each as often as its step is wide, with the best and the worst of all."""
+    if not len(curve) or zoom.even:
+        return curve[:, 1]
+    places = zoom.place(curve[:, 0])
+    evenly = np.searchsorted(places, np.linspace(places[0], places[-1], len(curve))).clip(max=len(curve) - 1)
+    return np.concatenate([curve[evenly, 1], [curve[:, 1].min(), curve[:, 1].max()]])
+
+
 def _worst(head: Floats, goal: Goal) -> list[float]:
     """The worst score of the head, which the axis is to hold, unless it would flatten all others."""
     if not len(head):
         return []
-    first, middle, third = np.quantile(head[:, 1], (0.25, 0.5, 0.75))
-    worst = float(head[:, 1].min() if goal == "maximize" else head[:, 1].max())
+    first, middle, third = np.quantile(head, (0.25, 0.5, 0.75))
+    worst = float(head.min() if goal == "maximize" else head.max())
     return [worst] if abs(worst - middle) <= 40 * (third - first) else []
 
 

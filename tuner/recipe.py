@@ -166,8 +166,8 @@ class Recipe:
                 factor = value / now if now else math.inf
                 if not math.isfinite(factor):
                     raise SettingsError(
-                        f"{name}: its schedule has come to {now!r} and cannot be rescaled to {value!r}. Make it "
-                        "constant first, or give a new schedule."
+                        f"{name}: its schedule has come to {now!r} and cannot be rescaled to {value!r}. End it first, "
+                        f"by schedule {name} constant, and ask again; or go back to a step before, or fork from one."
                     )
                 old = schedules[name]
                 schedules[name] = replace(old, value=old.value * factor, floor=old.floor * factor)

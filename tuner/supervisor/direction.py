@@ -52,8 +52,11 @@ def direction(update_cos: Series | None, beta: float, window: int) -> Direction:
         return Direction(word="unknown", share=float("nan"), error=float("nan"), why="the run reports no update_cos")
     share = (beta - float(values.mean())) / (1 + beta)
     error = float(values.std(ddof=1)) * sqrt(autocorrelation_time(values) / len(values)) / (1 + beta)
-    rate = "puts the rate at" if share > 0 else "says that gradients still agree:"
-    said = f"the angle between updates {rate} {share:.2g} ± {error:.1g} of the largest stable one"
+    said = (
+        f"the angle between updates puts the rate at {share:.2g} ± {error:.1g} of the largest stable one"
+        if share > 0
+        else "the angle between updates says that gradients still agree, far below the largest stable rate"
+    )
     word: DirectionWord = "raise" if share + error < TIMID else "lower" if share - error > BOLD else "hold"
     return Direction(word=word, share=share, error=error, why=said)
 
