@@ -140,6 +140,7 @@ def test_a_long_run_shows_its_changes_apart_from_one_another(tmp_path: Path) -> 
     lines = sorted({steps_of(line)[0] for line in objective.lines if len(set(steps_of(line))) == 1})
     places = [objective.transData.transform((step, 0.0))[0] for step in lines]
     wide = objective.bbox.width
+    assert objective.transData.transform((0, 0.0))[0] - objective.bbox.x0 < 0.03 * wide  # no room before the start
     assert lines == [300, 340, 390, 420]
     assert min(after - before for before, after in itertools.pairwise(places)) > 0.03 * wide
 

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 _HEAD, _TAIL, _TRAIN, _BACK, _LINE = "#2a788e", "#b4b4b4", "#7a5195", "#c1702b", "#d9d9d9"
 _STAR: dict[str, Any] = dict(color=RED, marker="*", edgecolors="white", linewidths=0.9)
 _WIDTH, _SCORES_HIGH, _LOSS_HIGH = 8.0, 3.9, 1.7  # inches
+_ENDS = (-0.02, 1.02)  # of the step axis, as shares of the way from the first step to the last: a margin
 _LONG = 150  # points, beyond which a curve is too noisy to read without its running median
 _ROW_HIGH, _LABEL_SIZE = 0.17, 7.5  # inches of one row of labels, points
 
@@ -66,17 +67,17 @@ def lineage(study: Study) -> Figure:
     tree = Tree.of(study)
     objective, goal = study.state.objective, study.state.goal
     loss = _train_loss(tree, objective)
-    labels, limits = _labels(tree), _span(tree)
-    zoom = Zoom.of(limits, [label.step for label in labels])
+    labels = _labels(tree)
+    zoom = Zoom.of(_span(tree), [label.step for label in labels])
     widths = [(float(zoom.place(label.step)), _inches(label.text)) for label in labels]
-    places = stack(widths, (0.0, 1.0), _WIDTH - 1.0)
+    places = stack(widths, _ENDS, _WIDTH - 1.0)
     heights = [0.1 + _ROW_HIGH * (max((place.row for place in places), default=-1) + 1), _SCORES_HIGH]
     heights += [_LOSS_HIGH] if loss else []
     figure.set_size_inches(_WIDTH, 1.5 + sum(heights))
     figure.get_layout_engine().set(hspace=0.0, h_pad=0.04)  # type: ignore[union-attr, call-arg]
     above, *panels = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
     zoom.apply(above)
-    set_limits(above, "x", *limits)
+    set_limits(above, "x", *map(float, zoom.step(np.array(_ENDS))))
     curves: list[tuple[str, Goal, str]] = [(objective, goal, _HEAD)]
     if loss:
         curves.append((loss, "minimize", _TRAIN))
@@ -142,11 +143,10 @@ def _settled(value: Any) -> str:
 
 
 def _span(tree: Tree) -> tuple[float, float]:
-    """From the first step to the last that was ever trained, with a margin."""
+    """From the first step to the last that was ever trained."""
     first = min((stretch.from_step for stretch in tree.stretches), default=0)
     last = max((stretch.to_step for stretch in tree.stretches), default=0)
-    margin = 0.02 * (last - first) or 0.5
-    return first - margin, last + margin
+    return (first, last) if first < last else (first - 0.5, last + 0.5)
 
 
 def _train_loss(tree: Tree, objective: str) -> str | None:
@@ -295,7 +295,7 @@ def _draw_best(axes: Axes, study: Study) -> None:
     low, high = axes.get_ylim()
     left, right = axes.get_xlim()
     near_the_end = trial.best_step > left + 0.8 * (right - left)
-    upper = (trial.best_score - low) / (high - low) > 0.9
+    upper = (trial.best_score - low) / (high - low) > 0.96  # below it lies the curve
     axes.annotate(
         number(trial.best_score), (trial.best_step, trial.best_score),
         xytext=(-7 if near_the_end else 7, -9 if upper else 5), textcoords="offset points",
