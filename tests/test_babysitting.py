@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from bedside import at_home, end_all, state_of, steps_of
 from rich.console import Console
@@ -634,3 +635,32 @@ def test_a_run_without_a_checkpoint_cannot_be_forked(babysit: Babysit) -> None:
     handle = babysit()
     with pytest.raises(StudyError, match="before step 0"):
         handle.fork(step=0)
+
+
+def test_a_fork_at_the_very_end_goes_on_by_exactly_what_it_is_extended_by(babysit: Babysit) -> None:
+    handle = babysit(adds)
+    handle.wait(PATIENCE_S)
+    with handle.fork(step=100, name="again") as other:
+        assert other.wait(PATIENCE_S).state.trials[0].state == "completed"
+        assert "from step 100 to step 103" in str(other.extend(3))
+        assert other.wait(PATIENCE_S).state.trials[0].steps == 103
+
+
+def test_a_revert_to_a_step_and_to_a_checkpoint_at_once_is_refused(babysit: Babysit) -> None:
+    handle = babysit(adds)
+    handle.wait(PATIENCE_S)
+    with pytest.raises(StudyError, match="step 3 and checkpoint 0 both"):
+        handle.revert(step=3, checkpoint=0)
+
+
+def test_what_is_no_name_is_refused_also_where_it_is_an_array(babysit: Babysit) -> None:
+    handle = babysit(adds)
+    two: Any = np.array([1, 2])
+    for asked in (
+        lambda: handle.set(rate=1.0, request=two),
+        lambda: handle.compare(two),
+        lambda: handle.fork(name=two),
+        lambda: list(handle.study.records(two)),
+    ):
+        with pytest.raises(SettingsError, match="got"):
+            asked()

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
+from sweeping import usually
 
+import tuner
 from tuner.errors import StudyError, StudyNotFound
 from tuner.places import Place, names
+
+night = usually()
 
 
 @pytest.mark.parametrize("name", ["night", "a", "7", "Adam-3.1_b", "x" * 100])
@@ -65,3 +70,13 @@ def test_studies_are_the_folders_with_a_database(tmp_path: Path) -> None:
         (tmp_path / name / "study.db").touch()
     (tmp_path / "file").touch()
     assert names(tmp_path) == ["a", "b"]
+
+
+def test_a_copied_study_is_called_what_its_folder_is_called(tmp_path: Path) -> None:
+    night(tmp_path, trials=4).close()
+    shutil.copytree(tmp_path / "night", tmp_path / "copy")
+    with tuner.open("copy", results=tmp_path) as study:
+        assert study.name == "copy"
+        assert "confirm copy" in str(study.explain())
+    with night(tmp_path, name="copy", trials=5) as study:
+        assert (study.name, len(study.trials)) == ("copy", 5)

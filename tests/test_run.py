@@ -168,7 +168,7 @@ def test_scores_may_be_numpy_scalars_integers_booleans_or_anything_with_a_float(
     assert all(type(value) is float for value in scores.values())
 
 
-@pytest.mark.parametrize("value", ["high", None, [0.1, 0.2], np.ones(3), 1j])
+@pytest.mark.parametrize("value", ["high", None, [0.1, 0.2], np.ones(3), 1j, np.complex64(1)])
 def test_what_is_not_one_number_is_refused_by_name(value: Any) -> None:
     with pytest.raises(TrainingError, match=r"dev_loss .*got \w+"):
         Run({}).report(dev_loss=value)

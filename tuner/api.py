@@ -171,7 +171,7 @@ def sweep(
     records = Store.create(place.database) if place.database is not None else Store.in_memory()
     try:
         records.acquire(time.time())
-        state, _ = fold(records)
+        state, _ = fold(records, name)
         begin(state, records, opened, options)
         if on_disk:
             keep_function(function, place.folder)  # once it is known to be the study's

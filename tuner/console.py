@@ -332,7 +332,12 @@ def _looked(rounds: Sequence[Round]) -> Iterator[tuple[str, str]]:
     yield reason_of(rounds[0])
     left_out = len(rounds) - 1 - _ROUNDS
     if left_out > 0:
-        yield "…", f"{left_out} rounds more: the table rounds has them"
+        more = (
+            "1 round more: the table rounds has it"
+            if left_out == 1
+            else f"{left_out} rounds more: the table rounds has them"
+        )
+        yield "…", more
     for each in rounds[max(1, left_out + 1) :]:
         yield reason_of(each)
 

@@ -142,14 +142,7 @@ class TrialDesk:
                 f"this trial continues from its checkpoint of step {self.order.from_step}, but the function took a "
                 "step before it called run.state(...). Register the state before the first step."
             )
-        if self._to_tell:
-            self._to_tell = False
-            self._channel.emit(
-                Planned(
-                    trial=self.order.trial, segment=self.segment, steps=self.run.planned,
-                    resumable=self._saver.possible, at=self._channel.now(),
-                )
-            )  # fmt: skip
+        self._tell_plan()
         if self._listens and done >= self.order.from_step + _HEARD_BY:
             self._listens = False
             self._ask_for_the_objective()
@@ -187,10 +180,24 @@ class TrialDesk:
 
     def finish(self) -> None:
         """Saves the last state of a trial that completed or was stopped, and waits for what is being written."""
+        if self.run.planned is not None:
+            self._tell_plan()  # a loop that had nothing left to train has never come between two steps
         stopped = self.verdict is not None and self.verdict[0] == "stopped"
         if (self.verdict is None or stopped) and self.done > self._saver.step:
             self.save("final", wait=True)
         self.settle()
+
+    def _tell_plan(self) -> None:
+        """Says once how many steps the function asks for, and whether it can be saved."""
+        if not self._to_tell:
+            return
+        self._to_tell = False
+        self._channel.emit(
+            Planned(
+                trial=self.order.trial, segment=self.segment, steps=self.run.planned,
+                resumable=self._saver.possible, at=self._channel.now(),
+            )
+        )  # fmt: skip
 
     def settle(self) -> None:
         """Waits for what is being written."""

@@ -109,6 +109,10 @@ def _chosen(study: StudyState, trial: Trial, given: Mapping[str, Any], beaten: i
     kept = study.kept(trial)
     if not kept:
         raise Refused(NO_CHECKPOINT)
+    if given.get("checkpoint") is not None and given.get("step") is not None:
+        raise Refused(
+            f"step {given['step']} and checkpoint {given['checkpoint']} both say where to go back to. Give one of them."
+        )
     steps = ", ".join(str(each.step) for each in kept[-8:])
     if given.get("checkpoint") is not None:
         for each in kept:

@@ -112,7 +112,7 @@ class RunHandle(Handle):
         `request` is an id of your own: the same id twice is one request. A setting that is called as one of these
         words is named in a mapping: `set({"at": 3})`.
         """
-        if request:
+        if not isinstance(request, str) or request:
             request = name("request", request)
         arguments = {"values": _together(changes, values), "at": at, "expect": expect, "evidence": evidence}
         return self._ask("set", arguments, why, until_accepted=at is not None, request=request, timeout_s=timeout_s)
@@ -180,7 +180,7 @@ class RunHandle(Handle):
         """Trains this many steps longer than the function asks for; a run that is over, from where it stands."""
         return self._ask("extend", {"steps": steps}, why, timeout_s=timeout_s)
 
-    @checked(step=optional(index), why=text)
+    @checked(name=optional(name), step=optional(index), why=text)
     def fork(
         self,
         changes: Mapping[str, Any] | None = None,
@@ -201,7 +201,7 @@ class RunHandle(Handle):
         place = fork(self._place, values=changed, by=self.by, name=name, step=step, why=why)
         return RunHandle(place, Store.open(place.existing()), by=self.by)
 
-    @checked()
+    @checked(other=name)
     def compare(self, other: str) -> pd.DataFrame:
         """This run and another side by side: one row a step, one column a run."""
         from tuner.forking import compare

@@ -243,7 +243,7 @@ def nurse(folder: Path, hands: Executor | None = None) -> None:
     part = hands.leave  # whatever goes wrong here: what trains on a cluster goes on, and the next coordinator finds it
     try:
         records.acquire(time.time())
-        state, _ = fold(records)
+        state, _ = fold(records, place.name)
         opened = StudyOpened(
             name=assignment.name, kind="babysitting", function=assignment.function,
             source_sha256=assignment.source_sha256, version=version(),

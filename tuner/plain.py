@@ -88,7 +88,7 @@ def real(value: Any) -> float | None:
 
 def number(value: Any) -> float | None:
     """What a value is as a float, true being 1; infinite beyond what a float holds, None where it is no number."""
-    if isinstance(value, str | bytes | bytearray):
+    if isinstance(value, str | bytes | bytearray) or _is_complex(value):
         return None
     try:
         try:
@@ -97,6 +97,12 @@ def number(value: Any) -> float | None:
             return math.inf if value > 0 else -math.inf
     except Exception:  # whatever its class thinks of being a number
         return None
+
+
+def _is_complex(value: Any) -> bool:
+    """Whether a value has an imaginary part: `float` of NumPy's drops it with no more than a warning."""
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    return bool(kind == "c")
 
 
 def is_flag(value: Any) -> bool:

@@ -45,7 +45,7 @@ class Study:
         """Use `tuner.open`, or what `tuner.sweep` returns."""
         self.place = place
         self._store = store
-        self.state, self._after = folded if folded is not None else fold(store)
+        self.state, self._after = folded if folded is not None else fold(store, place.name)
         self.state.load_curve = curves_of(store, self.state)
         if not self.state.identity:
             raise StudyNotBegun(f"{place.database} holds no study yet: its coordinator has not begun.")
@@ -192,7 +192,7 @@ class Study:
     def records(self, *kinds: type[Any]) -> Iterator[Any]:
         """The records themselves, of these types, in the order written."""
         for kind in kinds:
-            if kind not in TABLES.values():
+            if not isinstance(kind, type) or kind not in TABLES.values():
                 raise SettingsError(
                     f"records are asked for by their class, such as tuner.records.Noted, got {shown(kind)}."
                 )
@@ -281,8 +281,11 @@ class Study:
         return tables.build(name, self.state, self._store, self.space)
 
 
-def fold(store: Store) -> tuple[StudyState, int]:
-    """What is true now by the record, and the place in it; curves of ended trials are read when asked for."""
+def fold(store: Store, name: str = "") -> tuple[StudyState, int]:
+    """What is true now by the record, and the place in it; curves of ended trials are read when asked for.
+
+    A study is called what it was begun as, unless `name` says how its folder is called today.
+    """
     state = StudyState(replaying=True)
     state.load_curve = curves_of(store, state)
     with store.snapshot(), _without_garbage_collection():
@@ -292,6 +295,7 @@ def fold(store: Store) -> tuple[StudyState, int]:
         for record in store.read():
             state.apply(record)
         state.settle()
+    state.name = name or state.name
     return state, after
 
 

@@ -140,7 +140,7 @@ class _Session:
     def __enter__(self) -> _Session:
         try:
             self._records.acquire(time.time())
-            self.state, _ = fold(self._records)
+            self.state, _ = fold(self._records, self.place.name)
             if self.state.kind != "sweep":
                 raise StudyError(
                     f"{self.place.name} is one babysat run: it has no leaders to train again. To train it a second "
