@@ -32,7 +32,7 @@ from tuner.canvas import (
     spans_decades,
 )
 from tuner.errors import StudyError, did_you_mean
-from tuner.insight.importance import importance_of
+from tuner.insight.importance import by_importance
 from tuner.insight.model import Model
 from tuner.records import Goal
 from tuner.space import Choice, Parameter, Space
@@ -190,8 +190,7 @@ def _by_importance(study: StudyState, space: Space) -> list[str]:
     if len(space) < 3:
         return declared
     model = Model.of_ranks(study, space)
-    shares = importance_of(model, study.objective, len(study.searched())).shares
-    return [each.parameter for each in shares] or declared
+    return declared if model is None else by_importance(model)
 
 
 def _top_band(scores: Floats, goal: Goal, limits: tuple[float, float]) -> tuple[float, float] | None:

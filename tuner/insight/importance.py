@@ -96,8 +96,7 @@ def importance_of(model: Model | None, objective: str, scored: int, alike: int =
         return Importance(objective=objective, shares=(), foretold=math.nan, scored=scored, alike=alike)
     if model is None:
         return Importance(objective=objective, shares=(), foretold=math.nan, scored=scored)
-    count = len(model.space)
-    drawn = qmc.Sobol(2 * count, scramble=True, rng=np.random.default_rng(0)).random(_POINTS)
+    drawn = _drawn(model)
     folds = model.without_each_fold()
     total, alone = _shares(model, drawn, model.posterior)
     without = np.array([_shares(model, drawn, posterior)[0] for posterior, _ in folds])
@@ -116,12 +115,25 @@ def importance_of(model: Model | None, objective: str, scored: int, alike: int =
     )  # fmt: skip
 
 
+def by_importance(model: Model) -> list[str]:
+    """The parameters, those that account for most first; how far to trust the order, `importance_of` tells."""
+    total, _ = _shares(model, _drawn(model), model.posterior)
+    names = list(model.space)
+    return [names[place] for place in np.argsort(-total, kind="stable")]
+
+
 def _by_progress(known: Rows, held: Rows) -> Floats:
     """The mean score of the known rows that were trained about as far as each of those held out."""
     near = np.abs(held.progress[:, None] - known.progress[None, :]) <= _ABOUT_AS_FAR
     near[~near.any(axis=1)] = True
     means: Floats = (near @ known.value) / near.sum(axis=1)
     return means
+
+
+def _drawn(model: Model) -> Floats:
+    """Pairs of points, even over the space, side by side."""
+    drawn: Floats = qmc.Sobol(2 * len(model.space), scramble=True, rng=np.random.default_rng(0)).random(_POINTS)
+    return drawn
 
 
 def _shares(model: Model, drawn: Floats, posterior: Posterior) -> tuple[Floats, Floats]:
