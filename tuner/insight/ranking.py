@@ -26,6 +26,7 @@ Floats: TypeAlias = NDArray[np.float64]
 FEWEST = 3
 """An order of fewer leaders says nothing."""
 _CHANCE = 0.05  # so rarely shuffled leaders may agree as well
+_RARE = 0.001  # in percent with one digit, less would be told as never
 _WEAK = 0.5  # an upper bound below this is no order any more
 _EXACT = 7
 _DRAWS = 5000
@@ -192,12 +193,16 @@ def _noise(runs: list[list[Trial | None]]) -> float | None:
     return math.sqrt(sum((len(each) - 1) * float(np.var(each, ddof=1)) for each in repeated) / freedom)
 
 
+def _often(chance: float) -> str:
+    return f"{chance:.1%} of the time" if chance >= _RARE else f"less than {_RARE:.1%} of the time"
+
+
 def _sentences(found: Recheck) -> list[str]:
     if found.correlation is None:
         return [f"Fewer than {FEWEST} leaders of {found.study} have a score today: there is no order to compare."]
     of = found.correlation
     told = f"rank correlation {of.rho:.2f} (95 %: {of.low:.2f} to {of.high:.2f}) over {len(found.leaders)} leaders"
-    by_chance = f"shuffled leaders agree as well {of.chance:.1%} of the time"
+    by_chance = f"shuffled leaders agree as well {_often(of.chance)}"
     verdicts = {
         "holds": "The order of the leaders still holds",
         "does not hold": "The order of the leaders does not hold today",
