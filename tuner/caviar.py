@@ -65,7 +65,9 @@ class Caviar:
         """What each trial is known by."""
         self._proposer, self._stopping = proposer, stopping
         self._start, self._reasons = tuple(start), tuple(reasons)
+        # asked once: whether an object keeps a protocol takes longer than a draw
         self._thawing = stopping if isinstance(stopping, Thawing) else None
+        self._learner = proposer if isinstance(proposer, Learner) else None
         self._learns = proposer.adaptive or self._thawing is not None
         if self._thawing is not None:
             self._thawing.join(self)
@@ -278,10 +280,10 @@ class Caviar:
 
     def numbers(self, study: StudyState) -> list[float] | None:
         """The process that the sampler has learned, a round that is due included; None where it learns none."""
-        if not isinstance(self._proposer, Learner):
+        if self._learner is None:
             return None
         self._open_due(study)
-        return self._proposer.numbers(self._rounds_of(study))
+        return self._learner.numbers(self._rounds_of(study))
 
     def know(self, study: StudyState, trial: Trial, state: TrialState, up_to: int | None = None) -> None:
         """Enters into the ledger how far a trial has come, or had at step `up_to`."""
@@ -336,9 +338,9 @@ class Caviar:
 
     def _open_due(self, study: StudyState) -> None:
         """Opens the round that is due; it is recorded with whatever is decided next."""
-        if isinstance(self._proposer, Learner):
+        if self._learner is not None:
             rounds = self._rounds_of(study)
-            due = self._proposer.due(self.space, self.seed, len(study.trials), self.ledger, rounds)
+            due = self._learner.due(self.space, self.seed, len(study.trials), self.ledger, rounds)
             if due is not None:
                 self._rounds.append(due)
                 self._opened = due

@@ -120,6 +120,8 @@ class Recordable:
         kind = type(self)
         for name, made in _MADE.get(kind) or _MADE.setdefault(kind, _makers(kind)):
             given = getattr(self, name)
+            if type(given) is str and given.isascii() and len(given) <= LONGEST_TEXT and "\x00" not in given:
+                continue  # nearly all there is, on the way of every report
             if given is not None and (fit := made(given)) is not given:
                 object.__setattr__(self, name, fit)
 

@@ -342,13 +342,14 @@ class Store:
             groups.setdefault(type(record), []).append(_SHAPES[type(record)].row(sequence, record))
 
         def write() -> None:
-            held = self._connection.execute(_BEAT, {"held": self._epoch, "now": now})
+            connection = self._connection
+            held = connection.execute(_BEAT, {"held": self._epoch, "now": now})
             if held.rowcount != 1:
-                self._connection.rollback()
+                connection.rollback()
                 raise StudyBusy(f"{self.where}: another coordinator took the study over; this one stops writing.")
             for kind, rows in groups.items():
-                self._connection.execute(_SHAPES[kind].table.insert(), rows)
-            self._connection.commit()
+                connection.execute(_SHAPES[kind].table.insert(), rows)
+            connection.commit()
 
         self._guard(write)
         self._sequence = sequence
