@@ -61,6 +61,11 @@ class RankCorrelation:
             return "holds"
         return "does not hold" if self.high < _WEAK else "cannot be told"
 
+    @property
+    def often(self) -> str:
+        """How often chance alone agrees as well, in words."""
+        return f"{self.chance:.1%} of the time" if self.chance >= _RARE else f"less than {_RARE:.1%} of the time"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recheck:
@@ -193,16 +198,12 @@ def _noise(runs: list[list[Trial | None]]) -> float | None:
     return math.sqrt(sum((len(each) - 1) * float(np.var(each, ddof=1)) for each in repeated) / freedom)
 
 
-def _often(chance: float) -> str:
-    return f"{chance:.1%} of the time" if chance >= _RARE else f"less than {_RARE:.1%} of the time"
-
-
 def _sentences(found: Recheck) -> list[str]:
     if found.correlation is None:
         return [f"Fewer than {FEWEST} leaders of {found.study} have a score today: there is no order to compare."]
     of = found.correlation
     told = f"rank correlation {of.rho:.2f} (95 %: {of.low:.2f} to {of.high:.2f}) over {len(found.leaders)} leaders"
-    by_chance = f"shuffled leaders agree as well {_often(of.chance)}"
+    by_chance = f"shuffled leaders agree as well {of.often}"
     verdicts = {
         "holds": "The order of the leaders still holds",
         "does not hold": "The order of the leaders does not hold today",
