@@ -16,7 +16,7 @@ from tuner import records as rec
 from tuner.insight.divergence import divergences_of
 from tuner.insight.edges import edges_of, widened
 from tuner.insight.fit import fit_of, pairs_of
-from tuner.insight.importance import importance_of
+from tuner.insight.importance import by_importance, importance_of
 from tuner.insight.isolation import buckets_of
 from tuner.insight.leaders import distinct, is_plateau, leaders, sharing
 from tuner.insight.model import FEWEST, Model
@@ -101,8 +101,11 @@ def test_sobol_indices_agree_with_the_formula() -> None:
     """Of a·u + b·v with even u, v the shares are a² and b² over their sum, alone and in all."""
     space = Space(u=linear(0.0, 1.0), v=linear(0.0, 1.0))
     study = searched(space, lambda params: 2.0 * params["u"] + params["v"], 40)
-    shares = {each.parameter: each for each in importance_of(Model.of(study, space), "score", 40).shares}
+    model = Model.of(study, space)
+    assert model is not None
+    shares = {each.parameter: each for each in importance_of(model, "score", 40).shares}
 
+    assert by_importance(model) == list(shares)
     assert shares["u"].total == pytest.approx(0.8, abs=0.03)
     assert shares["v"].alone == pytest.approx(0.2, abs=0.03)
 
@@ -384,6 +387,16 @@ def test_percentages_are_read_as_such() -> None:
 def test_without_train_and_dev_of_one_measure_there_is_no_diagnosis() -> None:
     assert pairs_of(curves(dev_accuracy=[0.5], train_loss=[0.5])) == []
     assert [each.measure for each in pairs_of(curves(val_acc=[0.5], train_acc=[0.6]))] == ["accuracy"]
+    assert pairs_of(curves(test_loss=[0.5], train_loss=[0.6])) == []
+
+
+@pytest.mark.parametrize(
+    ("train", "dev"), [("train/loss", "val/loss"), ("trainLoss", "valLoss"), ("loss/train", "eval_loss")]
+)
+def test_train_and_dev_are_known_by_the_words_of_a_name_as_losses_are(train: str, dev: str) -> None:
+    assert [(each.train_name, each.dev_name) for each in pairs_of(curves(**{dev: [0.5], train: [0.6]}))] == [
+        (train, dev)
+    ]
 
 
 # ── more trials ─────────────────────────────────────────────────────────────────────────────────
@@ -431,6 +444,12 @@ def test_too_few_trials_cannot_tell_whether_more_are_worth_it() -> None:
 
 
 # ── orders, buckets, winners ────────────────────────────────────────────────────────────────────
+
+
+def test_what_no_shuffle_has_shown_is_told_as_rare_and_not_as_never() -> None:
+    found = rank_correlation(np.arange(20.0), np.arange(20.0))
+    assert found.chance == 0.0
+    assert found.often == "less than 0.1% of the time"
 
 
 def test_rank_correlation_is_one_of_the_same_order_and_minus_one_of_the_reverse() -> None:

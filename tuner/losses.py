@@ -1,4 +1,4 @@
-"""Which scores are losses, by their names: those whose word is loss, as in train_loss, val/loss and lossEpoch."""
+"""What the name of a score says: a loss is what has that word, as in train_loss, val/loss and lossEpoch."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
-_TRAIN = frozenset({"train", "training"})
+TRAIN = frozenset({"train", "training"})
+DEV = frozenset({"dev", "val", "valid", "validation", "eval"})
 _TEST = frozenset({"test", "testing"})
-_SIDES = _TRAIN | _TEST | {"dev", "val", "valid", "validation", "eval"}
+_SIDES = TRAIN | DEV | _TEST
 # What may stand behind the word and leaves it a loss: whose it is, or of what it is the mean.
 _AFTER = _SIDES | {"mean", "avg", "average", "median", "total", "sum", "epoch", "step", "batch", "ema", "raw"}
 # A number of something, or a place in something, is another quantity: tokens_in_loss, num_loss, steps_since_best_loss.
@@ -26,7 +27,7 @@ def is_loss(name: str) -> bool:
     >>> [name for name in ("loss", "trainLoss", "val/loss", "loss_scale", "tokens_in_loss") if is_loss(name)]
     ['loss', 'trainLoss', 'val/loss']
     """
-    words = _words(name)
+    words = words_of(name)
     if "loss" not in words:
         return False
     place = words.index("loss")
@@ -45,7 +46,7 @@ def is_better_lower(name: str) -> bool:
     >>> [name for name in ("val_loss", "dev_error", "testRMSE", "dev_accuracy", "error_free") if is_better_lower(name)]
     ['val_loss', 'dev_error', 'testRMSE']
     """
-    words = _words(name)
+    words = words_of(name)
     return is_loss(name) or bool(words and (words[-1] in _LOWER or words[0] in _LOWER - {"error", "err", "cost"}))
 
 
@@ -54,11 +55,11 @@ def training_loss(names: Iterable[str]) -> str | None:
 
     Test scores are for the end alone.
     """
-    losses = [name for name in names if is_loss(name) and _TEST.isdisjoint(_words(name))]
-    return min(losses, key=lambda name: (name != "train_loss", _TRAIN.isdisjoint(_words(name))), default=None)
+    losses = [name for name in names if is_loss(name) and _TEST.isdisjoint(words_of(name))]
+    return min(losses, key=lambda name: (name != "train_loss", TRAIN.isdisjoint(words_of(name))), default=None)
 
 
-def _words(name: str) -> list[str]:
+def words_of(name: str) -> list[str]:
     """The words of a name in lower case; what is written together, such as trainloss, is parted."""
     words = []
     for word in map(str.lower, _WORDS.findall(name)):

@@ -6,7 +6,6 @@ that is variance: more data, regularisation. Overfitting is dev getting worse wh
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil, inf, sqrt
@@ -16,6 +15,7 @@ import numpy as np
 from scipy.stats import kendalltau
 from scipy.stats import t as student
 
+from tuner.losses import DEV, TRAIN, words_of
 from tuner.study import Curve, Trial
 from tuner.supervisor.series import BLOCKS, Array, Series, autocorrelation_time, block_means, detrended, resolution
 from tuner.supervisor.trend import trend
@@ -33,8 +33,8 @@ _NEIGHBOURS = 3
 _ENOUGH = 40  # reports that the supervisor can tell a trend of
 _STUDENT = 2.306  # one-sided 97.5 % of Student's t with 8 degrees of freedom
 _ONE_SIDED = 1.645
-_NAME = re.compile(r"(train|training|dev|val|valid|validation)_(error|accuracy|acc|loss)")
-_SIDE = {"train": "train", "training": "train", "dev": "dev", "val": "dev", "valid": "dev", "validation": "dev"}
+_SIDES = dict.fromkeys(TRAIN, "train") | dict.fromkeys(DEV, "dev")
+_MEASURES: Mapping[str, Measure] = {"error": "error", "accuracy": "accuracy", "acc": "accuracy", "loss": "loss"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,10 +114,10 @@ class Fit:
 
 def pairs_of(curves: Mapping[str, Curve]) -> list[Pair]:
     """What was reported on train and dev alike: error first, then accuracy, then loss."""
-    named: dict[tuple[str, str], str] = {}
+    named: dict[tuple[str, Measure], str] = {}
     for name in curves:
-        if match := _NAME.fullmatch(name):
-            named.setdefault((_SIDE[match[1]], "accuracy" if match[2] == "acc" else match[2]), name)
+        if (found := _side_and_measure(name)) is not None:
+            named.setdefault(found, name)
     measures: tuple[Measure, ...] = ("error", "accuracy", "loss")
     return [
         pair
@@ -145,6 +145,15 @@ def fit_of(trial: Trial, curves: Mapping[str, Curve], target: float = 0.0) -> Fi
         variance=pair.dev[place] - pair.train[place], least=(least[0] - target, least[1]),
         course=course, tau=tau, reports=reports, worth=worth,
     )  # fmt: skip
+
+
+def _side_and_measure(name: str) -> tuple[str, Measure] | None:
+    """What was scored on which side, by a name of these two words: val/acc, trainLoss, dev_error."""
+    words = words_of(name)
+    for side, measure in (words, words[::-1]) if len(words) == 2 else ():
+        if side in _SIDES and measure in _MEASURES:
+            return _SIDES[side], _MEASURES[measure]
+    return None
 
 
 def _pair(measure: Measure, train: str, dev: str, curves: Mapping[str, Curve]) -> Pair:
