@@ -598,6 +598,23 @@ def test_a_fork_goes_on_beside_its_parent_and_both_are_compared(
     other.close()
 
 
+def test_compare_tells_a_schedule_that_was_rescaled_and_leaves_out_what_trained_nothing(
+    babysit: Babysit, patience: Patience
+) -> None:
+    handle = babysit(patience)
+    handle.pause()
+    handle.schedule("rate", "exponential", rate=0.99)
+    at = handle.set(rate=2.0).step
+    other = handle.fork(rate=3.0)
+    told = handle.compare(other.name).attrs["courses"]["one"]["rate"]
+    assert told.endswith(f"exponential rate=0.99 from 2 at step {at}" if at else "exponential rate=0.99 from 2")
+    assert told.count("exponential") == 1
+    patience.over()
+    handle.stop()
+    other.stop()
+    other.close()
+
+
 def test_a_finished_run_is_forked_and_a_schedule_goes_along(babysit: Babysit, patience: Patience) -> None:
     handle = babysit(patience)
     handle.schedule("rate", "exponential", rate=0.99)

@@ -105,16 +105,20 @@ def compare(one: Place, other: str) -> pd.DataFrame:
 
 
 def _course(trial: Trial, name: str) -> str:
-    """What a setting was on the head: `0.1, 0.3 from step 113`."""
-    told: list[tuple[int, str]] = []
+    """What a setting was on the head: `0.1, cosine over=50 from 0.3 at step 113`."""
+    told: list[tuple[int, Any, str]] = []
     for segment in trial.path():
-        recipe = trial.recipe_of(segment)
-        value = recipe.values.get(name)
+        recipe, step = trial.recipe_of(segment), segment.from_step
+        drawn, value = recipe.schedules.get(name), recipe.at(step).get(name)
         text = near_one(value) if isinstance(value, float) and 0.99 < value < 1 else number(value, 6)
-        text = str(recipe.schedules[name]) if name in recipe.schedules else text
-        if not told or told[-1][1] != text:
-            told.append((segment.from_step, text))
-    return ", ".join(text if not place else f"{text} from step {step}" for place, (step, text) in enumerate(told))
+        if told and told[-1][0] == step:
+            told.pop()  # nothing was trained under it
+        if not told or told[-1][1] != (drawn or value):
+            told.append((step, drawn or value, f"{drawn} from {text}" if drawn else text))
+    return ", ".join(
+        text if not place else f"{text} {'at' if ' from ' in text else 'from'} step {step}"
+        for place, (step, _, text) in enumerate(told)
+    )
 
 
 def complete(space: Space | None, params: Settings | None, seed: int) -> dict[str, Any]:
