@@ -205,7 +205,9 @@ def test_what_a_table_says_can_be_given_back(tmp_path: Path) -> None:
     assert study.state.identity["seed"] == 2
 
 
-@pytest.mark.parametrize("kind", [OSError, "OSError", "builtins.ConnectionError", Exception, "ConnectionResetError"])
+@pytest.mark.parametrize(
+    "kind", [OSError, "OSError", "builtins.ConnectionError", Exception, BaseException, "ConnectionResetError"]
+)
 def test_retries_go_by_the_class_of_an_error_or_of_what_it_inherits_from(kind: Any, tmp_path: Path) -> None:
     failed: set[int] = set()
 

@@ -144,7 +144,7 @@ def test_an_exception_that_cannot_say_what_it_is_is_still_an_end() -> None:
         raise Mute
 
     ended = train(fails, order(), JOB, Script())
-    assert (ended.state, ended.why, ended.error) == ("failed", "Mute", ("Mute", "Exception"))
+    assert (ended.state, ended.why, ended.error) == ("failed", "Mute", ("Mute", "Exception", "BaseException"))
 
 
 def test_the_first_line_of_an_exception_is_the_reason_and_a_long_one_is_cut() -> None:
@@ -166,7 +166,7 @@ def test_nothing_that_a_function_raises_takes_the_worker_along(exit_by: type[Bas
         raise exit_by
 
     ended = train(leaves, order(), JOB, Script())
-    assert (ended.state, ended.error) == ("failed", (exit_by.__name__,))
+    assert (ended.state, ended.error) == ("failed", (exit_by.__name__, "BaseException"))
 
 
 def test_a_traceback_begins_with_the_users_own_line() -> None:

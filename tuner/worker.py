@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from tuner.desk import Channel, TrialDesk
-from tuner.errors import TrainingError, TunerError, UnknownSetting, did_you_mean, kind_of, name_of, shown, told
+from tuner.errors import TrainingError, TunerError, UnknownSetting, did_you_mean, name_of, shown, told
 from tuner.messages import Ended, Job, Order, Started
 from tuner.plain import clean
 from tuner.records import TrialState
@@ -115,7 +115,7 @@ def train(function: TrainingFunction, order: Order, job: Job, channel: Channel) 
         state, why = "failed", _first_line(failure)
         if desk.verdict is not None and desk.verdict[0] != "running":  # it was over before it raised
             state, why = desk.verdict[0], f"{desk.verdict[1]}; then it raised {why}"
-        error = tuple(map(name_of, type(failure).__mro__[:-2])) or (kind_of(failure),)
+        error = tuple(map(name_of, type(failure).__mro__[:-1]))
         trace = _users_traceback(raised)
         _settle(desk)
     return Ended(

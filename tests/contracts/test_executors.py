@@ -332,7 +332,7 @@ def test_an_exception_ends_the_order_with_its_classes_and_the_users_frames_alone
     bench.executor.submit(worker, (bench.order(0), bench.order(1)))
     ended = bench.ended(0)
     assert (ended.state, ended.why, ended.step) == ("failed", "ZeroDivisionError: division by zero", 3)
-    assert ended.error == ("ZeroDivisionError", "ArithmeticError", "Exception")
+    assert ended.error == ("ZeroDivisionError", "ArithmeticError", "Exception", "BaseException")
     assert "run.report(score=1 / (3 - step))" in ended.traceback
     assert "worker.py" not in ended.traceback
     assert bench.scores(0) == [(1, 1 / 3), (2, 1 / 2), (3, 1.0)]
