@@ -552,6 +552,27 @@ def test_a_run_that_cannot_go_back_to_the_very_step_says_why(babysit: Babysit, p
     assert handle.revert(step=saved + 3).detail == f"goes on from step {saved} to step 100, {told}"
 
 
+def test_the_best_of_a_path_that_undo_takes_up_again_is_the_best_of_the_run(babysit: Babysit) -> None:
+    def peaks(run: Run) -> None:
+        run.state(Sum())
+        for step in run.steps(100_000):
+            time.sleep(0.001)
+            run.report(total=9.0 if run.params["rate"] == 2.0 and step % 2 else 0.1)
+
+    handle = babysit(peaks)
+    began = handle.pause().step
+    handle.set(rate=2.0)
+    handle.step(2)
+    handle.set(rate=1.0)
+    handle.step(1)
+    handle.revert(step=began)
+    handle.undo()
+    handle.stop()
+    best = handle.wait(PATIENCE_S).best
+    assert best is not None
+    assert best.score == 9.0
+
+
 def test_undo_of_a_revert_after_the_end_takes_the_tail_up_again(babysit: Babysit, patience: Patience) -> None:
     handle = babysit(patience)
     saved = handle.checkpoint().step or 0

@@ -376,6 +376,7 @@ class StudyState:
 
     def _segment_opened(self, record: rec.SegmentOpened) -> None:
         trial = self.trials[record.trial]
+        left = trial.head_limits()
         trial.segments += (
             Segment(
                 record.segment, record.parent_segment, record.from_step, record.checkpoint,
@@ -395,7 +396,7 @@ class StudyState:
                 self.revivals += 1
                 trial.ended_at, trial.error = None, ""
             if not self.replaying:
-                self.curve(trial).cut(-1 if record.parent_segment is None else record.from_step)
+                self._turn_back(trial, record, left)
                 self._move(trial)
                 self._rescore(trial)
             self._reach(trial, record.from_step)
@@ -513,6 +514,18 @@ class StudyState:
             self.moves += 1
             self.moved.pop(trial.trial, None)
             self.moved[trial.trial] = self.moves
+
+    def _turn_back(self, trial: Trial, record: rec.SegmentOpened, left: Mapping[int, int | None]) -> None:
+        """Brings the curve onto the path of the segment just opened; what had been given up of it, from the record.
+
+        `left` are the limits of the path that was left.
+        """
+        curve, parent = self.curve(trial), record.parent_segment
+        limit = left.get(parent, -1) if parent is not None else None
+        if limit is not None and record.from_step > limit and self.load_curve is not None:
+            taken_up = self.load_curve(trial)
+            curve.steps[:], curve.scores[:] = taken_up.steps, taken_up.scores
+        curve.cut(-1 if parent is None else record.from_step)
 
     def _rescore(self, trial: Trial) -> None:
         best = self.curve(trial).best(self.goal)
