@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 
 from tuner import faults
 from tuner.crew import Crew, Desk
-from tuner.errors import SweepFailed
+from tuner.errors import SweepFailed, first_line
 from tuner.messages import (
     Beat,
     Changed,
@@ -287,7 +287,7 @@ class Coordinator:
     def fault(self, error: BaseException, during: str) -> str:
         """Keeps the traceback of what went wrong inside tuner; the sentence to tell of it."""
         kept = faults.keep(None if self.shelf is None else self.shelf.folder, error, during)
-        return f"a bug in tuner, not a mistake of yours: {faults.brief(error)} ({kept})"
+        return f"a bug in tuner, not a mistake of yours: {first_line(error)} ({kept})"
 
     def _tell_to_end(self, desk: Desk, trial: int) -> None:
         why = self._ending or ""
@@ -668,7 +668,7 @@ class Coordinator:
             except Exception as error:  # a terminal that went away, a full disk under a log: training goes on
                 self._faces.remove(face)
                 kept = faults.keep(None if self.shelf is None else self.shelf.folder, error, "while showing the study")
-                told = f"{faults.brief(error)} ({kept})"
+                told = f"{first_line(error)} ({kept})"
                 self.warn(f"the display failed and shows nothing more: {told}", None, None)
                 self._close_face(face)
 

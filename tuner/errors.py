@@ -127,6 +127,11 @@ def told(failure: BaseException) -> str:
     return f"{kind_of(failure)}: {text}" if text else kind_of(failure)
 
 
+def first_line(failure: BaseException) -> str:
+    """An exception's class and the first line of its words, in short."""
+    return told(failure).splitlines()[0][:_LINE]
+
+
 def kind_of(value: object) -> str:
     """The name of a value's class; a metaclass cannot make it anything else."""
     return name_of(type(value))
@@ -136,3 +141,6 @@ def name_of(kind: type) -> str:
     """The name of a class, as it was written."""
     name: str = type.__dict__["__name__"].__get__(kind)
     return name
+
+
+_LINE = 500  # characters

@@ -26,13 +26,3 @@ def keep(folder: Path | None, error: BaseException, during: str) -> str:
     except OSError as refusal:
         return f"its traceback could not be kept in {path}: {refusal}"
     return f"its traceback is in {path}"
-
-
-def brief(error: BaseException) -> str:
-    """Class and first line of an exception."""
-    try:
-        lines = str(error).strip().splitlines()
-    except Exception:  # an exception may fail to say what it is
-        lines = []
-    text = f"{type(error).__name__}: {lines[0][:500]}" if lines else type(error).__name__
-    return text.encode("utf-8", "backslashreplace").decode()

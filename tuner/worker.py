@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from tuner.desk import Channel, TrialDesk
-from tuner.errors import TrainingError, TunerError, UnknownSetting, did_you_mean, name_of, shown, told
+from tuner.errors import TrainingError, TunerError, UnknownSetting, did_you_mean, first_line, name_of, shown, told
 from tuner.messages import Ended, Job, Order, Started
 from tuner.plain import clean
 from tuner.records import TrialState
@@ -112,7 +112,7 @@ def train(function: TrainingFunction, order: Order, job: Job, channel: Channel) 
         state, why = desk.outcome
     except BaseException as raised:  # a user's SystemExit must not take the worker along
         failure = _explained(raised, desk.run)
-        state, why = "failed", _first_line(failure)
+        state, why = "failed", first_line(failure)
         if desk.verdict is not None and desk.verdict[0] != "running":  # it was over before it raised
             state, why = desk.verdict[0], f"{desk.verdict[1]}; then it raised {why}"
         error = tuple(map(name_of, type(failure).__mro__[:-1]))
@@ -207,10 +207,6 @@ def _explained(failure: BaseException, run: Run) -> BaseException:
     return UnknownSetting(f"{name!r} is no setting of this run. {did_you_mean(name, map(str, known))}")
 
 
-def _first_line(failure: BaseException) -> str:
-    return told(failure).splitlines()[0][:_LINE]
-
-
 def _users_traceback(failure: BaseException) -> str:
     """The traceback without tuner's own frames at its top."""
     frames = failure.__traceback__
@@ -221,9 +217,9 @@ def _users_traceback(failure: BaseException) -> str:
         text = "".join(traceback.format_exception(type(failure), failure, frames))
     except BaseException as another:  # its notes, its cause or its own words may raise when they are read
         where = "".join(traceback.format_tb(frames))
-        text = f"{where}{_first_line(failure)}\n(it cannot be told in full: {_first_line(another)})\n"
+        text = f"{where}{first_line(failure)}\n(it cannot be told in full: {first_line(another)})\n"
     return clean(text, _TRACEBACK)
 
 
-# What is kept of an exception's first line and of its traceback, in characters.
-_LINE, _TRACEBACK = 500, 40_000
+# What is kept of a traceback, in characters.
+_TRACEBACK = 40_000

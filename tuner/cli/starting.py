@@ -13,7 +13,7 @@ import click
 from tuner.cli.options import read_settings, say_which_way, seconds, study_options, training_function, verb
 from tuner.cli.output import say, say_json, stdout_kept, study_as_json
 from tuner.cli.streams import Unanswered, remark
-from tuner.errors import MissingExtra, TunerError
+from tuner.errors import MissingExtra, TunerError, first_line
 
 if TYPE_CHECKING:
     from tuner.reading import Study
@@ -131,7 +131,7 @@ def _written(study: Study, again: str, write: Callable[[], list[Path]]) -> list[
     except Exception as error:
         from tuner import faults
 
-        told = f"a bug in tuner: {faults.brief(error)}; {faults.keep(study.place.folder, error, f'in {again}')}"
+        told = f"a bug in tuner: {first_line(error)}; {faults.keep(study.place.folder, error, f'in {again}')}"
     remark(f"note: {told}. Once that is mended: tuner {again} {study.name}", "yellow")
     return []
 
