@@ -14,7 +14,7 @@ import tuner
 from tuner import Run, Space, linear
 from tuner.errors import IdentityMismatch, SweepFailed, TrainingError
 from tuner.functions import portable
-from tuner.sources import has_changed, name_of, source_sha256
+from tuner.sources import has_changed, import_name, source_sha256
 from tuner.worker import resolve, sources_of
 
 SPACE = Space(x=linear(0.0, 1.0))
@@ -273,10 +273,10 @@ def test_a_function_that_is_refused_leaves_the_one_that_was_kept(tmp_path: Path)
 
 
 def test_names_say_what_stands_around_a_function() -> None:
-    assert name_of(functools.partial(scaled, factor=1.0)) == "functools.partial(test_sources:scaled)"
-    assert name_of(Trainer()) == "test_sources:Trainer()"
-    assert name_of(Trainer().train) == "test_sources:Trainer().train"
-    assert name_of(Trainer.of_class) == "test_sources:Trainer.of_class"
+    assert import_name(functools.partial(scaled, factor=1.0)) == "functools.partial(test_sources:scaled)"
+    assert import_name(Trainer()) == "test_sources:Trainer()"
+    assert import_name(Trainer().train) == "test_sources:Trainer().train"
+    assert import_name(Trainer.of_class) == "test_sources:Trainer.of_class"
 
 
 # ── lines ───────────────────────────────────────────────────────────────────────────────────────

@@ -18,7 +18,7 @@ import cloudpickle
 
 from tuner.atomic import write_whole
 from tuner.errors import StudyError, TrainingError
-from tuner.sources import file_of, has_changed, name_of, refuse_what_never_trains, source_sha256, travels_by_value
+from tuner.sources import file_of, has_changed, import_name, refuse_what_never_trains, source_sha256, travels_by_value
 from tuner.study import StudyState
 from tuner.worker import TrainingFunction, WithSources, resolve, sources_of
 
@@ -63,7 +63,7 @@ def portable(train: TrainingFunction | str, *, travels: bool = True) -> Portable
         name = payload = train
     elif callable(train):
         function = train
-        name = name_of(train)
+        name = import_name(train)
         payload = name if _importable(train, name) else _pickled(train, name, travels=travels)
     else:
         raise TrainingError(

@@ -20,7 +20,7 @@ from tuner.checkpoints import State, load, save
 from tuner.errors import TrainingError
 from tuner.records import Settings
 from tuner.run import Run
-from tuner.sources import name_of, refuse_what_never_trains
+from tuner.sources import import_name, refuse_what_never_trains
 from tuner.space import Space
 from tuner.worker import resolve
 
@@ -106,7 +106,7 @@ def check(
     `params`, or the middle of `space`, are the settings; `steps` (at least 2) is how far it trains.
     """
     function = resolve(train, (str(Path.cwd()),)) if isinstance(train, str) else train
-    refuse_what_never_trains(function, train if isinstance(train, str) else name_of(train))
+    refuse_what_never_trains(function, train if isinstance(train, str) else import_name(train))
     if params is None:
         found = space if isinstance(space, Space) else Space.load(space) if space is not None else None
         params = found.from_unit([0.5] * len(found)) if found is not None else {}

@@ -20,16 +20,16 @@ _BY_VALUE = ("__main__:", "__mp_main__:", "?:")
 _PLAIN = (bool, int, float, str, bytes, type(None))
 
 
-def name_of(function: Any) -> str:
+def import_name(function: Any) -> str:
     """`package.module:function`; with brackets where a partial or an object stands around it.
 
-    >>> name_of(functools.partial(json.dumps, indent=1))
+    >>> import_name(functools.partial(json.dumps, indent=1))
     'functools.partial(json:dumps)'
     """
     if isinstance(function, functools.partial):
-        return f"functools.partial({name_of(function.func)})"
+        return f"functools.partial({import_name(function.func)})"
     if isinstance(function, types.MethodType) and not isinstance(function.__self__, type):
-        return f"{name_of(function.__self__)}.{function.__func__.__name__}"
+        return f"{import_name(function.__self__)}.{function.__func__.__name__}"
     if hasattr(function, "__qualname__"):
         return f"{getattr(function, '__module__', None) or '?'}:{function.__qualname__}"
     return f"{type(function).__module__}:{type(function).__qualname__}()"
@@ -78,7 +78,7 @@ def source_sha256(function: Any) -> str:
     An object is what it was when it was first asked for: what training has changed in it since makes no other of it.
     """
     holder = function.__self__ if isinstance(function, types.MethodType) else function
-    place = id(holder), name_of(function)
+    place = id(holder), import_name(function)
     seen = _SEEN.get(place)
     if seen is not None and seen[0]() is holder:
         return seen[1]
