@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, TypeAlias, TypeVar
 
 from tuner.errors import SettingsError, TrainingError, TunerError, did_you_mean, kind_of, name_of, shown
-from tuner.plain import COUNTABLE, LONGEST_TEXT, clean, counted, is_flag, real, whole, writable
+from tuner.plain import COUNTABLE, LONGEST_TEXT, bounded, clean, counted, is_flag, real, whole, writable
 
 Check: TypeAlias = Callable[[str, Any], Any]
 P = ParamSpec("P")
@@ -259,7 +259,7 @@ def plain_value(word: str, given: Any, depth: int = _DEEPEST) -> Any:
         return [plain_value(word, each, depth - 1) for each in given]
     exact = counted(given)
     if exact is not None:
-        if not -(2**63) <= exact < 2**63:
+        if bounded(exact) != exact:
             refuse(word, "a number of at most 64 bits", given)
         return exact
     number = real(given)

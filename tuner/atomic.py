@@ -1,4 +1,4 @@
-"""Knows how a file is written whole or not at all: under a temporary name, flushed to disk, then renamed."""
+"""How a file is written whole or not at all: under a temporary name, flushed to disk, then renamed."""
 
 from __future__ import annotations
 

@@ -21,9 +21,10 @@ from tuner.arguments import (
     refuse,
     settings,
     text,
+    unknown,
     whole_number,
 )
-from tuner.errors import SettingsError, did_you_mean
+from tuner.errors import SettingsError
 from tuner.plain import whole
 
 parallel = whole_number(1, 10_000)
@@ -90,7 +91,7 @@ def understood(verb: str, arguments: Any) -> dict[str, Any]:
         return dict(arguments)
     for word in arguments:
         if word not in takes:
-            raise SettingsError(f"{verb} takes no {word}. {did_you_mean(str(word), takes)}")
+            raise SettingsError(unknown(verb, str(word), takes))
     return {
         word: check(word, arguments.get(word)) for word, check in takes.items()
         if word in arguments or check(word, None) is not None

@@ -51,7 +51,6 @@ FOREIGN_LEASE_S = 15.0
 NETWORK_FILESYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "fuse.sshfs", "beegfs"}
 )
-DATABASE = "study.db"
 
 Idle: TypeAlias = Literal["open", "closed"]
 

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from tuner.errors import StudyError, did_you_mean
+from tuner.plain import bounded
 from tuner.records import (
     REPORT_FIELDS,
     Adjusted,
@@ -374,7 +375,7 @@ def _declared(dimension: Parameter | Choice) -> str:
 def _dtype(values: Iterable[Any]) -> str:
     """The narrowest dtype that holds the values as they are."""
     values = list(values)
-    if any(type(value) is int and not -(2**63) <= value < 2**63 for value in values):
+    if any(type(value) is int and bounded(value) != value for value in values):
         return "object"
     found = set(map(type, values))
     kinds = frozenset(next((kind for kind in _DTYPES if issubclass(each, kind)), object) for each in found)
