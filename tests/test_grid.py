@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sweeping import usually
 
 from tuner.errors import SettingsError
+from tuner.run import Run
 from tuner.samplers import GridSampler
 from tuner.space import Space, choice, integer, linear, log
 
@@ -56,3 +59,15 @@ def test_a_grid_too_large_to_train_is_refused() -> None:
 def test_points_is_a_whole_number_from_two(points: Any) -> None:
     with pytest.raises(SettingsError, match=r"points .*whole number"):
         GridSampler(points=points)
+
+
+def test_settings_to_start_with_take_no_place_of_the_grid(tmp_path: Path) -> None:
+    space = Space(a=choice("x", "y"), b=choice(1, 2, 3))
+    study = usually(space=space)(tmp_path, bowl_of_nothing, sampler="grid", trials=8, start=[{"a": "x", "b": 1}] * 2)
+    assert len(study.trials) == 8
+    assert len(study.trials[["params.a", "params.b"]].astype(str).drop_duplicates()) == 6
+
+
+def bowl_of_nothing(run: Run) -> None:
+    for _ in run.steps(2):
+        run.report(score=1.0)

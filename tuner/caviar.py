@@ -260,8 +260,9 @@ class Caviar:
         state = number, version, len(study.rounds)
         if self._next is None or self._next[0] != state:
             self._open_due(study)
-            # What learns nothing goes through a list: a trial that repeats another takes no place in it.
-            place = number if self._proposer.adaptive else number - study.repeating
+            # What learns nothing goes through a list: a trial that repeats another, or was given, takes no place.
+            given = len(self._start) * getattr(self._proposer, "in_order", False)
+            place = number if self._proposer.adaptive else max(0, number - study.repeating - given)
             proposal = self._proposer.propose(self.space, self.seed, place, self.ledger, self._rounds_of(study))
             if proposal is None:
                 self._exhausted = "every point of the grid has been tried"

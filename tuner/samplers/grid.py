@@ -27,6 +27,7 @@ class GridSampler(NonAdaptiveSampler):
     """
 
     avoids_repeats = False  # it has an order of its own
+    in_order = True  # a place of it that no trial takes would be left out
 
     @checked(points=whole_number(2, instead="Try points=5."))
     def __init__(self, seed: int = 0, *, points: int = 5) -> None:
