@@ -101,3 +101,8 @@ def looking(scores: list[float], goal: Goal) -> Outlook:
     ]
     view = Ledger(outcomes, goal).view(SPACE)
     return view.under(view.learned(None))
+
+
+def test_what_is_expected_below_the_worst_score_is_named_by_that() -> None:
+    outlook = looking([0.0, 0.0, 1.0], "maximize")
+    assert "nothing better than the worst" in outlook.expected(-1.0, 1.0)

@@ -483,6 +483,7 @@ class Space(Mapping[str, Parameter | Choice]):
     @checked(SpaceError)
     def from_toml(cls, text: str, source: str = "the text") -> Self:
         """The space that a TOML text declares, one table per parameter; `source` is what errors call it."""
+        source = source if isinstance(source, str) else shown(source)
         if not isinstance(text, str):
             raise SpaceError(f"{source} is not TOML: it is no text, got {shown(text)}.")
         try:

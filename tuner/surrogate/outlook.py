@@ -42,7 +42,7 @@ class Outlook:
         scores = [outcome.score for outcome in told if outcome.score is not None]
         self.best = float(spread.of_score(max(scores))) if scores else -math.inf
         """The best score there is."""
-        self._worst = float(spread.of_score(-math.inf))
+        self._worst = float(spread.of_score(min(scores, default=-math.inf)))
         going = [outcome for outcome in told if outcome.marks and outcome.like is None]
         mean, _ = self.of_runs(going)
         order = np.argsort(-mean, kind="stable")[:_LEADERS]
