@@ -14,6 +14,7 @@ import graphlib
 import keyword
 import math
 import numbers
+import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -582,8 +583,8 @@ def _problem_of_bounds(parameter: Parameter) -> str | None:
     for bound, value in (("low", parameter.low), ("high", parameter.high)):
         if isinstance(value, bool) or not isinstance(value, int | float):
             return f"{bound} must be a number, got {bound}={shown(value)}."
-        if not math.isfinite(value):
-            return f"{bound} must be finite, got {bound}={value}. Try the {bound}est value worth training."
+        if not abs(value) <= sys.float_info.max:  # false for nan; a whole number may be larger than any float
+            return f"{bound} must be finite, got {bound}={shown(value)}. Try the {bound}est value worth training."
         if parameter.type == "integer":
             if not isinstance(value, int):
                 near = f"Try {bound}={round(value)}, or a float."
