@@ -57,7 +57,7 @@ def mirrored(why: str) -> str:
     turned = {"above": "below", "below": "above"}
 
     def turn(match: re.Match[str]) -> str:
-        return f"{turned.get(match[1], match[1])} {0.0 - float(match[2]):.4g}"
+        return f"{turned.get(match[1], match[1])} {0.0 - float(match[2]):.12g}"
 
     return _SCORE.sub(turn, why)
 
@@ -106,3 +106,10 @@ def looking(scores: list[float], goal: Goal) -> Outlook:
 def test_what_is_expected_below_the_worst_score_is_named_by_that() -> None:
     outlook = looking([0.0, 0.0, 1.0], "maximize")
     assert "nothing better than the worst" in outlook.expected(-1.0, 1.0)
+
+
+@pytest.mark.parametrize(("goal", "best"), [("maximize", 0.99998), ("minimize", 0.0100049)])
+def test_rounding_makes_no_score_better_than_it_was(goal: Goal, best: float) -> None:
+    outlook = looking([0.5, 0.4, best], goal)
+    told = outlook.said(outlook.best)
+    assert float(told) == best
