@@ -80,14 +80,12 @@ class Outlook:
         return "above" if self._goal == "maximize" else "below"
 
     def said(self, value: float) -> str:
-        """A score on the scale as a person has reported it, in so many digits that it does not pass for a better one.
-
-        Four would make 1 of an accuracy of 0.99998.
-        """
-        sign = 1.0 if self._goal == "maximize" else -1.0
-        score, best = (self.spread.score(each) for each in (value, self.best))
-        texts = [f"{sign * score + 0.0:.{digits}g}" for digits in (4, 6, 9, 17)]
-        return next((text for text in texts if sign * float(text) <= best), texts[-1])
+        """A score on the scale as a person has reported it, with four digits; more, where those make 1 of 0.99998."""
+        score = self.spread.score(value)
+        score = (score if self._goal == "maximize" else -score) + 0.0
+        texts = [f"{score:.{digits}g}" for digits in (4, 6, 8, 10)]
+        whole = abs(score - round(score)) < 1e-10
+        return texts[0] if whole else next((text for text in texts if not float(text).is_integer()), texts[-1])
 
     def expected(self, mean: float, deviation: float) -> str:
         """What is expected, beside the best so far.
