@@ -66,15 +66,19 @@ lint: $(VENV)/.test
 fast: $(VENV)/.test
 	$(PYTEST) -m "not ray and not long" $(SIDE_BY_SIDE)
 
-# The bounds of pyproject.toml tell the truth: these tests and a sweep on Ray pass with the newest and with the lowest
-# versions that they admit, each in an environment of its own.
+# The bounds of pyproject.toml tell the truth: what meets the packages of others, and a sweep on Ray, pass with the newest
+# and with the lowest versions that they admit, each in an environment of its own.
 bounds: bound-highest bound-lowest-direct
+
+# What meets the packages of others: the shell, pictures, tables, the record, samplers, what travels, the loop.
+BOUND_TESTS := $(addprefix tests/test_,$(addsuffix .py,cli console comparing drawing room plots lineage notebook explaining \
+  tables export store optuna space search_spaces functions sources local coordinator babysitting threads atomic))
 
 bound-%: $(VENV)/.uv
 	@rm -rf build/$*
 	$(UV) venv --quiet --python $(VENV)/bin/python build/$*
 	$(UV) pip install --quiet --python build/$*/bin/python --resolution $* --editable '.[test]'
-	build/$*/bin/python -m pytest -m "not ray and not long" $(SIDE_BY_SIDE)
+	build/$*/bin/python -m pytest -m "not ray and not long" $(SIDE_BY_SIDE) $(BOUND_TESTS) tests/contracts
 	build/$*/bin/tuner sweep $(DEMO) --trials 4 --name demo --results build/$*/results --plot
 
 # The pictures of the README: the sweep of the demo, with a few more trials to see it zoom in, and the babysat run.

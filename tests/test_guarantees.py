@@ -682,6 +682,7 @@ def test_g7_a_run_that_stood_still_when_its_worker_died_stands_still_again(bedsi
     wait_until(lambda: steps_of(handle) > reached + 10)
 
 
+@pytest.mark.long
 @pytest.mark.ray
 def test_g7_a_worker_process_killed_with_sigkill(babysit: Callable[..., RunHandle]) -> None:
     handle = babysit(walks_farther, executor="ray", checkpoint_every_s=0.2)

@@ -176,6 +176,7 @@ def test_a_trial_goes_on_from_its_checkpoint_when_its_worker_is_killed_and_nothi
     assert study.notes["text"].str.contains("was lost").sum() == 1
 
 
+@pytest.mark.long
 def test_a_trial_that_kills_every_worker_fails_alone_after_four(start: Start, cluster: str, tmp_path: Path) -> None:
     finish(start("sweep('kills_every_worker')", cluster=cluster))
     study = opened(tmp_path)
@@ -332,6 +333,7 @@ def poll_until(poll: Callable[[float], list[Event]], deadline: float) -> None:
         poll(0.5)
 
 
+@pytest.mark.long
 def test_a_lost_node_takes_no_trial_with_it(start: Start, tmp_path: Path) -> None:
     # code in the user's folder reaches both nodes; one of them dies in the midst of training
     cluster_utils: Any = pytest.importorskip("ray.cluster_utils")
@@ -381,6 +383,7 @@ def command_of(pid: int) -> str:
         return ""
 
 
+@pytest.mark.long
 def test_after_sigkill_ray_leaves_by_itself_and_the_next_start_goes_on(start: Start, tmp_path: Path) -> None:
     process = start("sweep('long', trials=3)")
     wait_until(

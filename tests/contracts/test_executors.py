@@ -342,7 +342,7 @@ def test_an_exception_ends_the_order_with_its_classes_and_the_users_frames_alone
 def test_an_exit_in_the_function_ends_the_order_not_the_worker(bench: Bench) -> None:
     worker = bench.open(exits)[0]
     bench.executor.submit(worker, (bench.order(0), bench.order(1)))
-    assert (bench.ended(0).state, bench.ended(0).error) == ("failed", ("SystemExit",))
+    assert (bench.ended(0).state, bench.ended(0).error) == ("failed", ("SystemExit", "BaseException"))
     assert bench.ended(1).why == "SystemExit: 3"
 
 
