@@ -93,7 +93,7 @@ def test_a_chart_rises_with_its_values_and_leaves_a_gap_for_nan() -> None:
 
 def test_off_a_terminal_progress_is_a_few_plain_lines_and_every_round() -> None:
     file = io.StringIO()
-    study = swept(Progress(file))
+    study = swept(Progress(file, clock=lambda: 0.0))
     lines = file.getvalue().splitlines()
     assert not CONTROL.search(file.getvalue())
     assert sum(line.startswith("round ") for line in lines) == len(study.state.rounds)

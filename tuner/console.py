@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -132,8 +132,9 @@ def one_minus_names(study: StudyState) -> tuple[str, ...]:
 class Progress:
     """Shows a running study: redrawn in place on a terminal, a plain line now and then anywhere else."""
 
-    def __init__(self, file: TextIO | None = None) -> None:
-        """`file` is stderr unless told, so that what a program prints stays its own."""
+    def __init__(self, file: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        """`file` is stderr unless told, so that what a program prints stays its own; `clock` tells seconds."""
+        self._clock = clock
         self._file = sys.stderr if file is None else file
         console = Console(file=self._file, force_terminal=self._file.isatty(), highlight=False)
         on_terminal = console.is_terminal and not console.is_dumb_terminal
@@ -158,9 +159,9 @@ class Progress:
             self._live.update(self._frame(study, status), refresh=True)
             return
         self._last = self._line(study, status)
-        if time.monotonic() >= self._next_plain:
+        if self._clock() >= self._next_plain:
             self._say([self._last])
-            self._next_plain, self._last = time.monotonic() + _PLAIN_EVERY_S, ""
+            self._next_plain, self._last = self._clock() + _PLAIN_EVERY_S, ""
 
     def close(self) -> None:
         """Leaves the last state standing and the terminal as it was found."""
