@@ -11,8 +11,9 @@ VENV ?= .venv
 TRIALS ?= 48
 DAYS ?= 14
 PYTEST ?= $(VENV)/bin/pytest
-# Tests run side by side; tests/side_by_side.py says which of them one after another.
-WORKERS ?= 2
+# Tests run side by side; tests/side_by_side.py says which of them one after another. Three processes, since on two cores
+# one of them mostly waits for Ray.
+WORKERS ?= 3
 SIDE_BY_SIDE := --numprocesses $(WORKERS)
 
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check

@@ -1,4 +1,4 @@
-"""How tests are dealt out to processes: all that starts Ray to one, a file that shares fixtures as a whole.
+"""How tests are dealt out to processes: what shares a Ray cluster, what starts its own, a file that shares fixtures.
 
 Only tests are named to whoever deals them out, so their files are read for the marks. (`--dist loadgroup` of xdist 3.8
 does not see its groups under pytest 9.2.)
@@ -22,11 +22,12 @@ class File:
 
     starts_ray: bool
     tests_that_start_ray: frozenset[str]
+    tests_on_the_shared_cluster: frozenset[str]
     shares_fixtures: bool
 
 
 class Groups(LoadScopeScheduling):  # type: ignore[misc] # xdist says nothing of its types
-    """Side by side, clusters would wait for one another; a fixture of a file would be made twice."""
+    """One cluster is shared, clusters of one's own start one after another, and no fixture of a file is made twice."""
 
     def _split_scope(self, nodeid: str) -> str:
         return group_of(nodeid, Path(self.config.rootpath))
@@ -38,7 +39,8 @@ def group_of(test: str, root: Path) -> str:
     file = read(root / path)
     name, _, parameters = rest.partition("[")
     if file.starts_ray or name in file.tests_that_start_ray or parameters.startswith("ray"):
-        return "ray"
+        shares = name in file.tests_on_the_shared_cluster or parameters.startswith("ray")
+        return "the shared cluster" if shares else "clusters of their own"
     return path if file.shares_fixtures else test
 
 
@@ -47,13 +49,14 @@ def read(path: Path) -> File:
     """Reads a file of tests."""
     text = path.read_text()
     body = ast.parse(text).body
+    tests = [each for each in body if isinstance(each, ast.FunctionDef)]
     return File(
         starts_ray=any(isinstance(each, ast.Assign) and "mark.ray" in ast.unparse(each) for each in body),
         tests_that_start_ray=frozenset(
-            each.name
-            for each in body
-            if isinstance(each, ast.FunctionDef)
-            and any("mark.ray" in ast.unparse(mark) for mark in each.decorator_list)
+            test.name for test in tests if any("mark.ray" in ast.unparse(mark) for mark in test.decorator_list)
+        ),
+        tests_on_the_shared_cluster=frozenset(
+            test.name for test in tests if any(argument.arg == "cluster" for argument in test.args.args)
         ),
         shares_fixtures='scope="module"' in text,
     )

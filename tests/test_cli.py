@@ -13,6 +13,7 @@ from typing import Any
 import click
 import pytest
 from waiting import PATIENCE_S, wait_until
+from workplaces import standing_in
 
 import tuner
 from tuner.cli import cli, main
@@ -79,13 +80,9 @@ def shell(capfd: pytest.CaptureFixture[str]) -> Shell:
 
 
 @pytest.fixture
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    (tmp_path / "my_training.py").write_text(TRAINING)
-    monkeypatch.chdir(tmp_path)
-    yield tmp_path
-    sys.modules.pop("my_training", None)
-    while str(tmp_path) in sys.path:
-        sys.path.remove(str(tmp_path))
+def workplace(tmp_path: Path) -> Iterator[Path]:
+    with standing_in(tmp_path, TRAINING):
+        yield tmp_path
 
 
 Start = Callable[..., "subprocess.Popen[str]"]

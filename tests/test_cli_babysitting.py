@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from bedside import at_home, end_all
 from waiting import PATIENCE_S, wait_until
+from workplaces import standing_in
 
 import tuner
 from tuner.cli import main
@@ -65,15 +66,10 @@ LOCAL = ("--executor", "local", "--objective", "score", "--checkpoint-every", "0
 
 
 @pytest.fixture
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def workplace(tmp_path: Path) -> Iterator[Path]:
     """A folder with training in it; coordinators get threads here, and every run is ended with the test."""
-    (tmp_path / "my_training.py").write_text(TRAINING)
-    monkeypatch.chdir(tmp_path)
-    with at_home(tmp_path / "results"):
+    with standing_in(tmp_path, TRAINING), at_home(tmp_path / "results"):
         yield tmp_path
-    sys.modules.pop("my_training", None)
-    while str(tmp_path) in sys.path:
-        sys.path.remove(str(tmp_path))
 
 
 @pytest.fixture

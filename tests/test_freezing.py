@@ -133,7 +133,7 @@ def test_scores_are_compared_at_the_end_not_where_runs_happen_to_stand(usual: tu
     assert max(ends) < finished["objective"].max() + 0.05  # what was let stand still would hardly have won
 
 
-@pytest.mark.parametrize("parallel", [2, 5])
+@pytest.mark.parametrize("parallel", [2, pytest.param(5, marks=pytest.mark.long)])
 def test_several_workers_freeze_and_thaw_the_same_way(tmp_path: Path, parallel: int) -> None:
     study = sweep(tmp_path, parallel=parallel)
     assert set(study.trials["state"]) == {"completed", "paused"}

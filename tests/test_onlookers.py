@@ -165,7 +165,7 @@ def test_an_answer_that_cannot_be_written_is_said_to_be_so(shell: Shell) -> None
     assert b"Traceback" not in err
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+@pytest.mark.parametrize("encoding", ["ascii", pytest.param("latin-1", marks=pytest.mark.long)])
 def test_what_a_terminal_cannot_show_costs_a_letter_and_not_the_answer(
     shell: Shell, tmp_path: Path, encoding: str
 ) -> None:

@@ -51,10 +51,12 @@ def test_a_failing_test_leaves_no_process_behind_not_even_one_that_has_detached_
     assert [pid for pid in pids if alive(pid)] == []
 
 
-def test_all_that_starts_ray_runs_in_one_process_and_a_file_that_shares_fixtures_stays_together(tmp_path: Path) -> None:
+def test_one_cluster_is_shared_others_start_in_turn_and_a_file_that_shares_fixtures_stays_together(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "test_a.py").write_text(
         "import pytest\n"
-        "@pytest.mark.ray\ndef test_one(): ...\n"
+        "@pytest.mark.ray\ndef test_one(cluster): ...\n"
         "@pytest.mark.parametrize('x', [pytest.param('ray', marks=pytest.mark.ray), 'local'])\ndef test_two(x): ...\n"
         "def test_three(): ...\n"
     )
@@ -68,5 +70,6 @@ def test_all_that_starts_ray_runs_in_one_process_and_a_file_that_shares_fixtures
         )
     }  # fmt: skip
     assert list(groups.values()) == [
-        "ray", "ray", "ray", "test_a.py::test_three", "ray", "test_c.py",
+        "the shared cluster", "the shared cluster", "clusters of their own", "test_a.py::test_three",
+        "clusters of their own", "test_c.py",
     ]  # fmt: skip

@@ -15,6 +15,7 @@ from typing import Any
 import click
 import pytest
 from waiting import PATIENCE_S
+from workplaces import standing_in
 
 import tuner
 import tuner.callbacks
@@ -65,12 +66,11 @@ def parsed(arguments: list[str]) -> click.Context:
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with the README's training function in it, where a reader would stand."""
-    (tmp_path / "my_training.py").write_text(blocks("python", section("Your training function"))[0])
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    return tmp_path
+    with standing_in(tmp_path, blocks("python", section("Your training function"))[0]):
+        monkeypatch.syspath_prepend(tmp_path)
+        yield tmp_path
 
 
 # ── the code runs ───────────────────────────────────────────────────────────────────────────────

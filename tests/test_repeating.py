@@ -355,7 +355,7 @@ def train(run):
 """
 
 
-@pytest.mark.parametrize("command", ["confirm", "recheck"])
+@pytest.mark.parametrize("command", ["confirm", pytest.param("recheck", marks=pytest.mark.long)])
 def test_after_kill_9_the_same_command_goes_on(tmp_path: Path, command: str) -> None:
     (tmp_path / "slow_training.py").write_text(SLOW)
     (tmp_path / "line.toml").write_text(

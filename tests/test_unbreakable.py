@@ -210,7 +210,7 @@ def cli(function: str, *more: str) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_an_interrupt_keeps_everything_and_the_next_start_thaws_it(
     start: Start, tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -127,18 +127,24 @@ class Bench:
 
     executor: Executor
     parallel: int
+    dear: bool  # a worker is a process of its own
     folder: Path
     events: list[Event]
 
-    def open(self, function: Callable[[Run], None], **options: Any) -> list[str]:
+    def open(self, function: Callable[[Run], None], parallel: int | None = None, **options: Any) -> list[str]:
         """Opens the executor for this function; the names of its workers once all stand."""
+        parallel = parallel or self.parallel
         job = Job(
             study="contract", function=f"test_executors:{function.__name__}",
             search_path=HERE, objective="score", **options,
         )  # fmt: skip
-        assert self.executor.open(job, self.parallel) == self.parallel
-        self.until(lambda: len(self.workers()) == self.parallel)
+        assert self.executor.open(job, parallel) == parallel
+        self.until(lambda: len(self.workers()) == parallel)
         return self.workers()
+
+    def worker(self, function: Callable[[Run], None], **options: Any) -> str:
+        """One worker for this function; others may stand idle beside it, where that costs nothing."""
+        return self.open(function, 1 if self.dear else None, **options)[0]
 
     def workers(self) -> list[str]:
         """Those that stand, in the order they came."""
@@ -233,7 +239,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
         request.getfixturevalue("connected")
     make, parallel = EXECUTORS[request.param]
     executor = make()
-    yield Bench(executor=executor, parallel=parallel, folder=tmp_path, events=[])
+    yield Bench(executor=executor, parallel=parallel, dear=request.param.startswith("ray"), folder=tmp_path, events=[])
     executor.close()
 
 
@@ -251,7 +257,7 @@ def test_workers_announce_themselves_with_node_and_pid_before_anything_else(benc
 
 
 def test_an_order_starts_reports_and_ends_in_that_order(bench: Bench) -> None:
-    worker = bench.open(train)[0]
+    worker = bench.worker(train)
     bench.executor.submit(worker, (bench.order(0),))
     ended = bench.ended(0)
     kinds = [type(said) for _, said in bench.told() if said.trial == 0]
@@ -263,7 +269,7 @@ def test_an_order_starts_reports_and_ends_in_that_order(bench: Bench) -> None:
 
 
 def test_no_report_is_lost_or_repeated_and_their_times_ascend(bench: Bench) -> None:
-    worker = bench.open(train)[0]
+    worker = bench.worker(train)
     bench.executor.submit(worker, (bench.order(0, steps=300),))
     bench.ended(0)
     rows = [row for flush in bench.said(0, Reported) for row in unpack_reports(flush)]
@@ -274,7 +280,7 @@ def test_no_report_is_lost_or_repeated_and_their_times_ascend(bench: Bench) -> N
 
 
 def test_several_orders_at_once_are_trained_one_after_another_in_the_order_given(bench: Bench) -> None:
-    worker = bench.open(train)[0]
+    worker = bench.worker(train)
     bench.executor.submit(worker, tuple(bench.order(trial) for trial in (4, 2, 7)))
     bench.executor.submit(worker, (bench.order(1),))
     bench.ended(1)
@@ -305,7 +311,7 @@ def test_workers_train_side_by_side(bench: Bench) -> None:
 
 
 def test_a_checkpoint_brings_the_very_same_continuation(bench: Bench) -> None:
-    worker = bench.open(train)[0]
+    worker = bench.worker(train)
     whole = bench.order(0, steps=12, folder=bench.folder, checkpoint_every_s=0.0)
     bench.executor.submit(worker, (whole,))
     bench.ended(0)
@@ -317,7 +323,7 @@ def test_a_checkpoint_brings_the_very_same_continuation(bench: Bench) -> None:
 
 
 def test_a_torn_checkpoint_fails_the_order_and_says_so(bench: Bench) -> None:
-    worker = bench.open(train)[0]
+    worker = bench.worker(train)
     bench.executor.submit(worker, (bench.order(0, checkpoint=bench.folder / "nothing", from_step=3),))
     ended = bench.ended(0)
     assert ended.state == "failed"
@@ -328,7 +334,7 @@ def test_a_torn_checkpoint_fails_the_order_and_says_so(bench: Bench) -> None:
 
 
 def test_an_exception_ends_the_order_with_its_classes_and_the_users_frames_alone(bench: Bench) -> None:
-    worker = bench.open(fails)[0]
+    worker = bench.worker(fails)
     bench.executor.submit(worker, (bench.order(0), bench.order(1)))
     ended = bench.ended(0)
     assert (ended.state, ended.why, ended.step) == ("failed", "ZeroDivisionError: division by zero", 3)
@@ -340,7 +346,7 @@ def test_an_exception_ends_the_order_with_its_classes_and_the_users_frames_alone
 
 
 def test_an_exit_in_the_function_ends_the_order_not_the_worker(bench: Bench) -> None:
-    worker = bench.open(exits)[0]
+    worker = bench.worker(exits)
     bench.executor.submit(worker, (bench.order(0), bench.order(1)))
     assert (bench.ended(0).state, bench.ended(0).error) == ("failed", ("SystemExit", "BaseException"))
     assert bench.ended(1).why == "SystemExit: 3"
@@ -350,7 +356,7 @@ def test_an_exit_in_the_function_ends_the_order_not_the_worker(bench: Bench) -> 
 def test_a_forked_child_that_leaves_the_function_ends_there_and_says_nothing(
     bench: Bench, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    worker = bench.open(forks)[0]
+    worker = bench.worker(forks)
     bench.executor.submit(worker, (bench.order(0), bench.order(1, steps=2)))
     assert bench.ended(0).state == "completed"
     assert bench.scores(0) == [(1, 0.0), (2, 7.0), (3, 1.0), (4, 0.0)]
@@ -359,7 +365,7 @@ def test_a_forked_child_that_leaves_the_function_ends_there_and_says_nothing(
 
 
 def test_the_alarm_ends_a_diverged_trial_at_once(bench: Bench) -> None:
-    worker = bench.open(explodes, alarm=Divergence(objective="score", goal="maximize"))[0]
+    worker = bench.worker(explodes, alarm=Divergence(objective="score", goal="maximize"))
     bench.executor.submit(worker, (bench.order(0),))
     ended = bench.ended(0)
     assert (ended.state, ended.step) == ("diverged", 6)
@@ -378,7 +384,7 @@ def test_a_function_that_cannot_be_found_is_refused_with_a_sentence(bench: Bench
 
 
 def test_a_worker_waits_for_its_verdict_and_asks_again_where_it_is_told(bench: Bench) -> None:
-    worker = bench.open(train)[0]
+    worker = bench.worker(train)
     bench.executor.submit(worker, (bench.order(0, steps=9, ask_at=2),))
     bench.until(lambda: bench.said(0, Waiting))
     bench.linger()
@@ -391,7 +397,7 @@ def test_a_worker_waits_for_its_verdict_and_asks_again_where_it_is_told(bench: B
 
 
 def test_the_reports_of_a_step_arrive_before_the_question_about_it(bench: Bench) -> None:
-    worker = bench.open(train)[0]
+    worker = bench.worker(train)
     bench.executor.submit(worker, (bench.order(0, ask_at=3),))
     bench.until(lambda: bench.said(0, Waiting))
     place = next(
@@ -404,7 +410,7 @@ def test_the_reports_of_a_step_arrive_before_the_question_about_it(bench: Bench)
 
 
 def test_a_trial_that_asks_before_its_first_step_can_be_stopped_there(bench: Bench) -> None:
-    worker = bench.open(train)[0]
+    worker = bench.worker(train)
     bench.executor.submit(worker, (bench.order(0, ask_at=0),))
     bench.until(lambda: bench.said(0, Waiting))
     bench.executor.send(worker, Stop(trial=0, state="stopped", why="nothing is left"))
@@ -412,7 +418,7 @@ def test_a_trial_that_asks_before_its_first_step_can_be_stopped_there(bench: Ben
 
 
 def test_a_stop_at_a_decision_point_ends_the_trial_in_that_state_for_that_reason(bench: Bench) -> None:
-    worker = bench.open(train)[0]
+    worker = bench.worker(train)
     bench.executor.submit(worker, (bench.order(0, ask_at=2), bench.order(1)))
     bench.until(lambda: bench.said(0, Waiting))
     bench.executor.send(worker, Stop(trial=0, state="pruned", why="in the worst half"))
@@ -422,7 +428,7 @@ def test_a_stop_at_a_decision_point_ends_the_trial_in_that_state_for_that_reason
 
 
 def test_a_stop_takes_effect_between_two_steps(bench: Bench) -> None:
-    worker = bench.open(train)[0]
+    worker = bench.worker(train)
     bench.executor.submit(worker, (bench.order(0, steps=FOREVER, params={"pause_s": 0.001}),))
     bench.until(lambda: bench.said(0, Reported))
     bench.executor.send(worker, Stop(trial=0, state="stopped", why="asked"))
@@ -432,7 +438,7 @@ def test_a_stop_takes_effect_between_two_steps(bench: Bench) -> None:
 
 
 def test_a_command_for_another_trial_changes_nothing(bench: Bench) -> None:
-    worker = bench.open(train)[0]
+    worker = bench.worker(train)
     bench.executor.submit(worker, (bench.order(0, ask_at=2),))
     bench.until(lambda: bench.said(0, Waiting))
     bench.executor.send(worker, Stop(trial=5, state="stopped", why="meant for one long gone"))
@@ -444,7 +450,7 @@ def test_a_command_for_another_trial_changes_nothing(bench: Bench) -> None:
 
 
 def test_a_pause_stands_still_until_resumed(bench: Bench) -> None:
-    worker = bench.open(train)[0]
+    worker = bench.worker(train)
     bench.executor.submit(worker, (bench.order(0, steps=FOREVER, params={"pause_s": 0.002}),))
     bench.until(lambda: bench.said(0, Started))
     bench.executor.send(worker, Pause(trial=0, why="lunch"))
@@ -463,7 +469,7 @@ def test_a_pause_stands_still_until_resumed(bench: Bench) -> None:
 
 
 def test_a_paused_trial_can_be_stopped(bench: Bench) -> None:
-    worker = bench.open(train)[0]
+    worker = bench.worker(train)
     bench.executor.submit(worker, (bench.order(0, steps=FOREVER, params={"pause_s": 0.002}),))
     bench.until(lambda: bench.said(0, Started))
     bench.executor.send(worker, Pause(trial=0, why="lunch"))
@@ -473,7 +479,7 @@ def test_a_paused_trial_can_be_stopped(bench: Bench) -> None:
 
 
 def test_a_releasing_pause_saves_and_frees_the_worker(bench: Bench) -> None:
-    worker = bench.open(train)[0]
+    worker = bench.worker(train)
     slow = bench.order(0, steps=FOREVER, folder=bench.folder, params={"pause_s": 0.002})
     bench.executor.submit(worker, (slow, bench.order(1)))
     bench.until(lambda: bench.said(0, Reported))
@@ -488,7 +494,7 @@ def test_a_releasing_pause_saves_and_frees_the_worker(bench: Bench) -> None:
 
 
 def test_a_releasing_pause_leaves_a_trial_without_state_training(bench: Bench) -> None:
-    worker = bench.open(stateless)[0]
+    worker = bench.worker(stateless)
     bench.executor.submit(worker, (bench.order(0, steps=FOREVER, folder=bench.folder, params={"pause_s": 0.002}),))
     bench.until(lambda: bench.said(0, Reported))
     bench.executor.send(worker, Pause(trial=0, why="Ctrl-C", release=True))
@@ -500,7 +506,7 @@ def test_a_releasing_pause_leaves_a_trial_without_state_training(bench: Bench) -
 
 
 def test_a_save_is_whole_on_disk_when_it_is_announced(bench: Bench) -> None:
-    worker = bench.open(train)[0]
+    worker = bench.worker(train)
     bench.executor.submit(worker, (bench.order(0, ask_at=4, folder=bench.folder),))
     bench.until(lambda: bench.said(0, Waiting))
     bench.executor.send(worker, Save(trial=0, kind="asked"))
@@ -513,7 +519,7 @@ def test_a_save_is_whole_on_disk_when_it_is_announced(bench: Bench) -> None:
 
 
 def test_a_forgotten_order_is_never_started_and_said_to_be_forgotten(bench: Bench) -> None:
-    worker = bench.open(train)[0]
+    worker = bench.worker(train)
     bench.executor.submit(worker, (bench.order(0, ask_at=2), bench.order(1), bench.order(2)))
     bench.until(lambda: bench.said(0, Waiting))
     bench.executor.send(worker, Forget(trial=1))
@@ -523,7 +529,7 @@ def test_a_forgotten_order_is_never_started_and_said_to_be_forgotten(bench: Benc
 
 
 def test_an_order_after_a_forgotten_one_of_the_same_trial_is_trained(bench: Bench) -> None:
-    worker = bench.open(train)[0]
+    worker = bench.worker(train)
     bench.executor.submit(worker, (bench.order(0, ask_at=2), bench.order(1)))
     bench.until(lambda: bench.said(0, Waiting))
     bench.executor.send(worker, Forget(trial=1))
@@ -534,7 +540,7 @@ def test_an_order_after_a_forgotten_one_of_the_same_trial_is_trained(bench: Benc
 
 
 def test_neither_submit_nor_send_waits_for_training(bench: Bench) -> None:
-    worker = bench.open(train)[0]
+    worker = bench.worker(train)
     bench.executor.submit(worker, (bench.order(0, steps=1000, params={"pause_s": 0.05}),))
     bench.until(lambda: bench.said(0, Started))
     bench.executor.submit(worker, (bench.order(1),))
@@ -544,7 +550,7 @@ def test_neither_submit_nor_send_waits_for_training(bench: Bench) -> None:
 
 
 def test_a_poll_returns_though_a_step_has_not_ended(bench: Bench) -> None:
-    worker = bench.open(train)[0]
+    worker = bench.worker(train)
     bench.executor.submit(worker, (bench.order(0, steps=1, params={"pause_s": 2.0}),))
     bench.until(lambda: bench.said(0, Started))
     bench.events.extend(bench.executor.poll(0.05))
@@ -556,7 +562,7 @@ def test_a_poll_returns_though_a_step_has_not_ended(bench: Bench) -> None:
 
 
 def test_a_killed_worker_is_lost_once_comes_back_and_says_nothing_of_its_old_life(bench: Bench) -> None:
-    worker = bench.open(train)[0]
+    worker = bench.worker(train)
     bench.executor.submit(worker, (bench.order(0, steps=FOREVER, params={"pause_s": 0.001}), bench.order(1)))
     bench.until(lambda: bench.said(0, Reported))
     bench.executor.kill(worker, "for the test")
@@ -573,7 +579,7 @@ def test_a_killed_worker_is_lost_once_comes_back_and_says_nothing_of_its_old_lif
 
 
 def test_a_hung_function_is_killed_and_its_worker_comes_back(bench: Bench) -> None:
-    worker = bench.open(hangs_once)[0]
+    worker = bench.worker(hangs_once)
     released = bench.folder / "released"
     params = {"released": str(released)}
     bench.executor.submit(worker, (bench.order(0, params=params),))
@@ -590,7 +596,7 @@ def test_a_hung_function_is_killed_and_its_worker_comes_back(bench: Bench) -> No
 
 
 def test_a_trial_that_waits_can_be_killed(bench: Bench) -> None:
-    worker = bench.open(train)[0]
+    worker = bench.worker(train)
     bench.executor.submit(worker, (bench.order(0, ask_at=1),))
     bench.until(lambda: bench.said(0, Waiting))
     bench.executor.kill(worker, "for the test")
