@@ -19,6 +19,9 @@ pytest_plugins = ["processes", "side_by_side"]
 # A shell starts what runs in its background deaf to Ctrl-C, and so would be all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Ray lets whatever else runs on the machine go before its workers, so that beside a busy loop they would hardly get on.
+os.environ.setdefault("RAY_worker_niceness", "0")
+
 # How long an example takes says how busy the machine is, and nothing about tuner.
 settings.register_profile(
     "quick", max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
