@@ -337,8 +337,9 @@ def test_fewer_than_three_make_no_order(tmp_path: Path) -> None:
 
 # ── what survives ───────────────────────────────────────────────────────────────────────────────
 
-SLOW = """
+HELD = """
 import time
+from pathlib import Path
 
 class Nothing:
     def state_dict(self):
@@ -349,27 +350,32 @@ class Nothing:
 
 def train(run):
     run.state(Nothing())
+    begun = Path("begun")
+    begun.touch()
+    with begun.open("a") as file:
+        file.write(".")
+    while Path("held").exists() and begun.stat().st_size > 2:
+        time.sleep(0.01)
     for step in run.steps(10):
-        time.sleep(run.params["pause"])
         run.report(score=run.params["x"] + 1e-3 * (run.seed % 10))
 """
 
 
 @pytest.mark.parametrize("command", ["confirm", pytest.param("recheck", marks=pytest.mark.long)])
 def test_after_kill_9_the_same_command_goes_on(tmp_path: Path, command: str) -> None:
-    (tmp_path / "slow_training.py").write_text(SLOW)
-    (tmp_path / "line.toml").write_text(
-        '[x]\nscale = "linear"\nlow = 0.0\nhigh = 1.0\n[pause]\nscale = "linear"\nlow = 0.02\nhigh = 0.03\n'
-    )
+    (tmp_path / "held_training.py").write_text(HELD)
+    (tmp_path / "line.toml").write_text('[x]\nscale = "linear"\nlow = 0.0\nhigh = 1.0\n')
     words = "--space line.toml --name night --objective score --trials 4 --executor local --stopping off --no-plot"
-    go(tmp_path, "sweep", "slow_training:train", *words.split())
+    go(tmp_path, "sweep", "held_training:train", *words.split())
     asked = [command, "night", "--top", "4", "--repeats", "2", "--json"]
+    (tmp_path / "begun").unlink()
+    (tmp_path / "held").touch()  # the third repeat waits for the kill
     killed = subprocess.Popen([sys.executable, "-m", "tuner", *asked], cwd=tmp_path, stdout=-3, stderr=-3)
     wait_until(lambda: len([each for each in repeats(tmp_path) if each.ended]) >= 2)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    ended = [each.trial for each in repeats(tmp_path) if each.ended]
-    assert len(ended) < 8
+    (tmp_path / "held").unlink()
+    assert len([each for each in repeats(tmp_path) if each.ended]) == 2
 
     told = json.loads(go(tmp_path, *asked))
     again = repeats(tmp_path)

@@ -67,15 +67,19 @@ class Gate:
     """Training whose first step lasts until the test opens it."""
 
     def __init__(self, folder: Path) -> None:
-        self._open = folder / "open"
+        self._open, self._reached = folder / "open", folder / "reached"
 
     def __call__(self, run: Run) -> None:
         run.state(Sum())
         for _ in run.steps(1_000_000):
+            self._reached.touch()
             while not self._open.exists():
                 time.sleep(0.002)
             run.report(total=1.0)
             time.sleep(0.002)
+
+    def until_reached(self) -> None:
+        wait_until(self._reached.exists)
 
     def open(self) -> None:
         self._open.touch()
@@ -285,6 +289,7 @@ def test_what_has_not_taken_effect_in_time_is_on_record_and_is_carried_out_later
 ) -> None:
     gate = Gate(tmp_path)
     handle = babysit(gate)
+    gate.until_reached()
     began = time.monotonic()
     reply = handle.set(rate=2.0, timeout_s=0.2)
     assert reply.pending
