@@ -9,13 +9,13 @@ import optuna
 from measures import space
 from peers import trivial_score
 
-from tuner.caviar import Caviar, Limits
-from tuner.policy import Draft
-from tuner.records import RoundOpened, TrialCreated, TrialEnded
+from tuner.caviar.policy import Caviar, Limits
+from tuner.caviar.stopping import Off
+from tuner.policy.protocol import Draft
+from tuner.record.events import RoundOpened, TrialCreated, TrialEnded
+from tuner.record.state import StudyState
 from tuner.samplers import by_name
 from tuner.samplers.optuna import OptunaProposer
-from tuner.stopping import Off
-from tuner.study import StudyState
 
 
 def ask_times(*, finished: int, asks: int, seed: int) -> dict[str, float]:

@@ -32,8 +32,8 @@ from rich.console import Console
 from throughput import HEADERS, Figure, Goal, Line, cells, load, machine, printed
 
 import tuner
-from tuner.handle import RunHandle
-from tuner.records import TrialStarted
+from tuner.api.handles import RunHandle
+from tuner.record.events import TrialStarted
 
 STEP_S = 0.01
 FOREVER = 10_000_000

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from sentences import LIMIT, table
 
-from tuner.supervisor import Facts, Series, anytime_bound, diagnose, trend, window_length
-from tuner.supervisor.alarms import divergence, spike
-from tuner.supervisor.direction import alternating, ringing
+from tuner.panda.supervisor import Facts, Series, anytime_bound, diagnose, trend, window_length
+from tuner.panda.supervisor.alarms import divergence, spike
+from tuner.panda.supervisor.direction import alternating, ringing
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 PHIS = (0.0, 0.5, 0.7, 0.9, 0.95, 0.99)

@@ -17,10 +17,17 @@ import measures
 import numpy as np
 from peers import trivial_score
 
-from tuner.begin import begin
-from tuner.caviar import Caviar, Limits
-from tuner.coordinator import Coordinator
-from tuner.messages import (
+from tuner.api.identity import begin
+from tuner.caviar.policy import Caviar, Limits
+from tuner.caviar.requests import SweepSteering
+from tuner.caviar.rules import rule_by_name
+from tuner.coordinator.loop import Coordinator
+from tuner.coordinator.watchdog import Care
+from tuner.record.events import StudyOpened, TrialState, pack_reports
+from tuner.record.state import StudyState
+from tuner.record.store import Store
+from tuner.samplers import by_name
+from tuner.worker.messages import (
     Command,
     Continue,
     Ended,
@@ -34,13 +41,6 @@ from tuner.messages import (
     Waiting,
     WorkerReady,
 )
-from tuner.records import StudyOpened, TrialState, pack_reports
-from tuner.rules import rule_by_name
-from tuner.samplers import by_name
-from tuner.steering import SweepSteering
-from tuner.store import Store
-from tuner.study import StudyState
-from tuner.watchdog import Care
 
 STEPS = 60
 WARM_S = 6.0

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from tuner.supervisor import Advice, Facts, Series, diagnose
+from tuner.panda.supervisor import Advice, Facts, Series, diagnose
 from tuner.workloads import digits
 from tuner.workloads.network import Network
 

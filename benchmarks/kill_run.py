@@ -32,11 +32,11 @@ from typing import Any, Literal
 import numpy as np
 
 import tuner
-from tuner.handle import RunHandle
-from tuner.messages import Change, Command, Job, Order, WorkerEvent
-from tuner.records import Row, TrialStarted
-from tuner.revival import timeline
-from tuner.worker import train
+from tuner.api.handles import RunHandle
+from tuner.coordinator.recovery import timeline
+from tuner.record.events import Row, TrialStarted
+from tuner.worker.messages import Change, Command, Job, Order, WorkerEvent
+from tuner.worker.training import train
 
 STEPS = 500
 STEP_S = {"local": 0.005, "ray": 0.025}

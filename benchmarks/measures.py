@@ -20,7 +20,7 @@ import pandas as pd
 from training import fifty_steps, hundred_reports, one_report, one_second, ten_reports, timed_reports, timed_steps
 
 import tuner
-from tuner.study import StudyState
+from tuner.record.state import StudyState
 
 # ── measurements ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

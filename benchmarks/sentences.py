@@ -13,20 +13,20 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tuner import records as rec
+from tuner.caviar.repeats import Plan
 from tuner.insight.confirmation import Confirmation, confirmation_of
 from tuner.insight.divergence import divergences_of
 from tuner.insight.edges import edges_of
 from tuner.insight.fit import Fit, fit_of
 from tuner.insight.importance import Importance, importance_of
-from tuner.insight.leaders import is_plateau, leaders, sharing
 from tuner.insight.model import Model
 from tuner.insight.ranking import rank_correlation, recheck_of
 from tuner.insight.winner import winner_of
 from tuner.insight.worth import Worth, worth_of
-from tuner.repetition import Plan
-from tuner.space import Space, linear
-from tuner.study import Curve, StudyState
+from tuner.record import events as rec
+from tuner.record.leaders import is_plateau, leaders, sharing
+from tuner.record.state import Curve, StudyState
+from tuner.space.space import Space, linear
 
 LIMIT = 0.05
 SPACE = Space(a=linear(-1.0, 2.0), b=linear(-1.0, 2.0), c=linear(-1.0, 2.0))  # no end is a natural one

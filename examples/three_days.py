@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import tuner
-from tuner.supervisor import Advice
+from tuner.panda.supervisor import Advice
 
 START = {"learning_rate": 0.002, "beta": 0.999, "epochs": 10_000}
 HUNCH = {"learning_rate": 10.0}

@@ -12,10 +12,10 @@ from pathlib import Path
 from waiting import PATIENCE_S
 
 import tuner
+from tuner.api.handles import Handle
+from tuner.api.process import on_threads
 from tuner.errors import TunerError
-from tuner.handle import Handle
-from tuner.nurse import on_threads
-from tuner.places import names
+from tuner.record.location import names
 
 
 @contextmanager

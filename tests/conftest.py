@@ -12,7 +12,7 @@ import clusters
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tuner.study import StudyState
+from tuner.record.state import StudyState
 
 pytest_plugins = ["processes", "side_by_side"]
 

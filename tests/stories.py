@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tuner import records as rec
-from tuner.places import Place
-from tuner.reading import Study
-from tuner.store import Store
+from tuner.api.study import Study
+from tuner.record import events as rec
+from tuner.record.location import Place
+from tuner.record.store import Store
 
 NOON = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC
 A_STRETCH = 100.0  # seconds

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import tuner
-from tuner.space import Space
+from tuner.space.space import Space
 from tuner.workloads import bowl
 
 MOMENTUM = Space.load("sgd_momentum")

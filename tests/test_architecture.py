@@ -1,4 +1,4 @@
-"""The map in ARCHITECTURE.md is the law: what may import what is read from it, and proved from the syntax tree."""
+"""The tree is the law: what may import what is read from the folders' names, and proved from the syntax tree."""
 
 from __future__ import annotations
 
@@ -14,32 +14,50 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "tuner"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-# Each layer may import itself and what is listed; thought and hands stand side by side.
-MAY_IMPORT = {
-    "words": set[str](),
-    "memory": {"words"},
-    "thought": {"words", "memory"},
-    "hands": {"words", "memory"},
-    "loop": {"words", "memory", "thought", "hands"},
-    "doors": {"words", "memory", "thought", "hands", "loop"},
-    "company": {"words"},  # what a user's function would import: errors to raise, and `Run` for its type checker alone
-}
+# From the doors down to the words. A folder imports those below it, for type checkers too; those in one line stand side by
+# side and do not know one another.
+ORDER = (
+    ("cli",),
+    ("room",),
+    ("api",),
+    ("views",),
+    ("insight",),
+    ("caviar", "panda", "samplers"),
+    ("coordinator", "surrogate"),
+    ("executors", "policy", "callbacks", "workloads"),
+    ("worker", "tables"),
+    ("record",),
+    ("space",),
+    ("arguments",),
+    ("plain",),
+    ("errors", "version"),
+)
+RANK = {name: rank for rank, names in enumerate(reversed(ORDER)) for name in names}
+
+# What decides does not know what trains; both speak in messages.
+THOUGHT = ("insight", "caviar", "panda", "samplers", "surrogate", "policy")
+HANDS = ("executors", "worker", "callbacks")
+SPOKEN = "worker/messages.py"
+# These still carry out what they decide.
+CARRIES_OUT = ("caviar/requests.py", "panda/requests.py", "panda/going_back.py")
+# Modules of one folder that name each other's types, to be cut next.
+CIRCLES = 1
 
 # Each outside package is known to one room, so that replacing it is one room's work.
 KNOWN_TO = {
     "ray": ("executors/ray.py", "executors/connection.py"),
-    "sqlalchemy": ("store.py",),
-    "sqlite3": ("store.py",),
+    "sqlalchemy": ("record/store.py",),
+    "sqlite3": ("record/store.py",),
     "optuna": ("samplers/",),
-    "matplotlib": ("canvas.py", "labels.py", "lineage.py", "plots.py", "zoom.py"),
-    "pandas": ("tables.py", "export.py", "plots.py", "forking.py"),  # the last for `compare` alone
-    "pyarrow": ("export.py",),
+    "matplotlib": ("views/plots/",),
+    "pandas": ("tables/", "views/plots/sweep.py", "api/fork.py"),  # the last for `compare` alone
+    "pyarrow": ("tables/files.py",),
     "click": ("cli/",),
-    "rich": ("console.py", "cli/", "room/"),
+    "rich": ("views/terminal.py", "cli/", "room/"),
     "textual": ("room/",),
     "plotext": ("room/drawing.py",),
     "sklearn": ("workloads/digits.py",),
-    "torch": ("checkpoints.py",),
+    "torch": ("worker/checkpoints.py",),
     "keras": ("callbacks/keras.py",),
     "lightning": ("callbacks/lightning.py",),
     "transformers": ("callbacks/transformers.py",),
@@ -52,20 +70,24 @@ IMPURE = {
 }  # fmt: skip
 
 # But for what is about one of them.
-MAY_TOUCH = {"surrogate/threads.py": {"threading"}}
+MAY_TOUCH = {
+    "surrogate/threads.py": {"threading"},
+    "panda/requests.py": {"time"},  # its clock is an argument, and this the default
+    "panda/going_back.py": {"datetime"},  # to write a moment down
+}
 
 LINES = 400
 LONGER = {
-    "checkpoints.py": "one format, written and read: its two halves prove each other",
-    "coordinator.py": "the one loop, with an answer to everything a worker may say",
-    "desk.py": "every command to a worker, one function each",
-    "messages.py": "every word between coordinator and worker, one dataclass each",
-    "plots.py": "three pictures that share their axes",
+    "coordinator/loop.py": "the one loop, with an answer to everything a worker may say",
+    "panda/requests.py": "every verb of a babysat run, one function each",
+    "record/state.py": "the fold, one method a record",
+    "record/store.py": "everything the database is asked",
     "samplers/optuna.py": "one Optuna study rebuilt from the fold, for samplers and pruners alike",
-    "space.py": "three scales, conditions and the file format say the same thing in one place",
-    "store.py": "everything the database is asked",
-    "study.py": "the fold, one method a record",
-    "tending.py": "every verb of a babysat run, one function each",
+    "space/space.py": "three scales, conditions and the file format say the same thing in one place",
+    "views/plots/sweep.py": "three pictures that share their axes",
+    "worker/checkpoints.py": "one format, written and read: its two halves prove each other",
+    "worker/control.py": "every command to a worker, one function each",
+    "worker/messages.py": "every word between coordinator and worker, one dataclass each",
 }
 
 
@@ -73,39 +95,33 @@ def place(module: Path) -> str:
     return str(module.relative_to(PACKAGE))
 
 
+def folder_of(module: Path) -> str:
+    """The folder at the top of the package that a module lies in, or its own name where it lies there itself."""
+    return module.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
 @cache
-def layers() -> dict[str, str]:
-    """The layer of each module, as drawn in the tree of ARCHITECTURE.md."""
+def described() -> dict[str, str]:
+    """What the tree of ARCHITECTURE.md says of each folder and file at the top of the package."""
     tree = (ROOT / "ARCHITECTURE.md").read_text().split("```")[1]
-    found: dict[str, str] = {}
-    layer = folder = ""
-    for line in tree.splitlines():
-        if heading := re.match(r"  ── (\w+)", line):
-            layer = heading[1]
-        elif entry := re.match(r"( +)(\S+)", line):
-            indent, name = entry.groups()
-            if name.endswith("/"):
-                folder = name
-            elif layer:
-                found[f"{folder if len(indent) > 2 else ''}{name}"] = layer
-    return found
+    return {name: text for name, text in re.findall(r"^  ([a-z_.]+)/?  +(\S.*(?:\n {6,}\S.*)*)", tree, re.MULTILINE)}
 
 
 def is_for_type_checkers(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
-def nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """Every node that runs; functions count, `if TYPE_CHECKING` does not."""
+def nodes(tree: ast.AST, *, typing: bool = False) -> Iterator[ast.AST]:
+    """Every node that runs, functions included; with `typing` what is there for type checkers too."""
     for child in ast.iter_child_nodes(tree):
-        if is_for_type_checkers(child):
+        if not typing and is_for_type_checkers(child):
             assert isinstance(child, ast.If)
             for other in child.orelse:
                 yield other
                 yield from nodes(other)
             continue
         yield child
-        yield from nodes(child)
+        yield from nodes(child, typing=typing)
 
 
 @cache
@@ -122,10 +138,10 @@ def file_of(name: str) -> Path | None:
 
 
 @cache
-def imports(module: Path) -> frozenset[str]:
+def imports(module: Path, *, typing: bool = False) -> frozenset[str]:
     """The dotted names of the modules that a module imports, anywhere in it."""
     names: set[str] = set()
-    for node in nodes(syntax(module)):
+    for node in nodes(syntax(module), typing=typing):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -138,48 +154,80 @@ def imports(module: Path) -> frozenset[str]:
 
 def own_imports(module: Path) -> set[Path]:
     """The modules of tuner that a module imports; the front door, which the doors use as anybody would, aside."""
-    files = {file_of(name) for name in imports(module) if name != "tuner"}
+    files = {file_of(name) for name in imports(module, typing=True) if name != "tuner"}
     return {file for file in files if file is not None and file != module}
 
 
-def layer_of(module: Path) -> str:
-    assert place(module) in layers(), f"the tree in ARCHITECTURE.md does not show {place(module)}"
-    return layers()[place(module)]
+def is_above_all(module: Path) -> bool:
+    """`tuner` itself, and `python -m tuner`."""
+    return module in (PACKAGE / "__init__.py", PACKAGE / "__main__.py")
+
+
+def test_every_folder_has_its_place_in_the_order() -> None:
+    assert {folder_of(module) for module in MODULES if not is_above_all(module)} == set(RANK)
 
 
 @pytest.mark.parametrize("module", MODULES, ids=place)
-def test_imports_point_down_the_map(module: Path) -> None:
-    if module in (PACKAGE / "__init__.py", PACKAGE / "__main__.py"):
-        return  # they stand above the layers
-    layer = layer_of(module)
-    for other in own_imports(module):
-        below = layer_of(other)
-        assert below == layer or below in MAY_IMPORT[layer], (
-            f"{place(module)} ({layer}) imports {place(other)} ({below})"
-        )
+def test_imports_point_down(module: Path) -> None:
+    for other in own_imports(module) if not is_above_all(module) else ():
+        here, there = folder_of(module), folder_of(other)
+        assert here == there or RANK[there] < RANK[here], f"{place(module)} imports {place(other)}"
 
 
-def test_the_map_knows_every_layer() -> None:
-    assert set(layers().values()) == set(MAY_IMPORT)
+def test_what_decides_does_not_know_what_trains() -> None:
+    for module in MODULES:
+        if folder_of(module) in THOUGHT and place(module) not in CARRIES_OUT:
+            known = {place(other) for other in own_imports(module) if folder_of(other) in (*HANDS, "coordinator")}
+            assert known <= {SPOKEN}, f"{place(module)} imports {sorted(known - {SPOKEN})}"
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:
-    finished: set[Path] = set()
+    assert len(circles()) == CIRCLES, [sorted(map(place, circle)) for circle in circles()]
+    assert not circles(within_folders=False)
 
-    def visit(module: Path, path: tuple[Path, ...]) -> None:
-        assert module not in path, " → ".join(map(place, (*path[path.index(module) :], module)))
-        if module not in finished:
-            for other in sorted(own_imports(module)):
-                visit(other, (*path, module))
-            finished.add(module)
+
+def circles(*, within_folders: bool = True) -> list[set[Path]]:
+    """The sets of modules that import one another, imports for type checkers included (Tarjan 1972)."""
+    order: dict[Path, int] = {}
+    lowest: dict[Path, int] = {}
+    open_: list[Path] = []
+    found: list[set[Path]] = []
+
+    def visit(module: Path) -> None:
+        order[module] = lowest[module] = len(order)
+        open_.append(module)
+        for other in own_imports(module):
+            if not within_folders and folder_of(other) == folder_of(module):
+                continue
+            if other not in order:
+                visit(other)
+                lowest[module] = min(lowest[module], lowest[other])
+            elif other in open_:
+                lowest[module] = min(lowest[module], order[other])
+        if lowest[module] == order[module]:
+            place_ = open_.index(module)
+            circle = set(open_[place_:])
+            del open_[place_:]
+            if len(circle) > 1:
+                found.append(circle)
 
     for module in MODULES:
-        visit(module, ())
+        if module not in order and not is_above_all(module):
+            visit(module)
+    return found
+
+
+def test_the_map_names_every_folder_and_every_file_in_it() -> None:
+    assert set(described()) == {*RANK, "__init__", "__main__"}
+    for module in MODULES:
+        if module.stem != "__init__" and not is_above_all(module):
+            words = re.findall(r"\w+", described()[folder_of(module)])
+            assert module.stem in words or module.stem == folder_of(module), f"the map does not name {place(module)}"
 
 
 def test_whoever_trains_knows_nothing_of_the_front_door() -> None:
     for module in MODULES:
-        if layers().get(place(module)) not in (None, "doors"):
+        if not is_above_all(module) and folder_of(module) not in ("cli", "room", "api", "views"):
             assert "tuner" not in imports(module), f"{place(module)} imports from the front door"
 
 
@@ -192,7 +240,7 @@ def test_each_outside_package_is_known_to_its_room_alone(package: str) -> None:
 
 def test_thought_touches_nothing_outside() -> None:
     for module in MODULES:
-        if layers().get(place(module)) == "thought":
+        if folder_of(module) in THOUGHT:
             roots = {name.split(".")[0] for name in imports(module)}
             roots -= MAY_TOUCH.get(place(module), set())
             assert not roots & IMPURE, f"{place(module)} imports {sorted(roots & IMPURE)}"

@@ -23,10 +23,10 @@ from sweeping import usually
 
 import tuner
 from tuner import Space, choice, integer, linear, log, log_one_minus
+from tuner.api.handles import Reply, RunHandle, SweepHandle
 from tuner.arguments import checked, count, one_of, plain_value
 from tuner.errors import SettingsError, SpaceError, StudyError, TunerError
-from tuner.handle import Reply, RunHandle, SweepHandle
-from tuner.requests import understood
+from tuner.record.requests import understood
 from tuner.samplers import CoarseToFineSampler, GridSampler, RandomSampler, SobolSampler
 
 

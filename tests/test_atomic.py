@@ -13,12 +13,12 @@ import pytest
 
 import tuner
 from tuner import Space, linear
-from tuner.atomic import write_whole
+from tuner.api.study import Study
+from tuner.api.wiring import shared_file
 from tuner.errors import TunerError
-from tuner.functions import KEPT, keep_function, portable
-from tuner.places import Place
-from tuner.reading import Study
-from tuner.staffing import shared_file
+from tuner.record.atomic import write_whole
+from tuner.record.location import Place
+from tuner.worker.function import KEPT, keep_function, portable
 
 PACKAGE = Path(tuner.__file__).parent
 
@@ -85,7 +85,7 @@ def test_a_file_with_the_longest_name_there_is_can_be_written(tmp_path: Path) ->
 WRITES_FOR_EVER = """
 import itertools, sys
 from pathlib import Path
-from tuner.atomic import write_whole
+from tuner.record.atomic import write_whole
 
 for number in itertools.count():
     write_whole(Path(sys.argv[1]), bytes([number % 256]) * 3_000_000)
@@ -166,7 +166,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
 
 
 def write_the_assignment(run: Study) -> None:
-    from tuner.nurse import Assignment
+    from tuner.api.process import Assignment
 
     Assignment.read(run.place.folder).write(run.place.folder, b"function" * 1000)
 

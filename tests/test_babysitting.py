@@ -19,12 +19,12 @@ from waiting import PATIENCE_S, wait_until
 
 import tuner
 from tuner import Space, integer, log
+from tuner.api.handles import RunHandle
 from tuner.cli import pages
 from tuner.errors import IdentityMismatch, SettingsError, StudyError
-from tuner.handle import RunHandle
-from tuner.logbook import logbook
-from tuner.run import Run
-from tuner.study import Segment
+from tuner.record.state import Segment
+from tuner.views.logbook import logbook
+from tuner.worker.run import Run
 
 SPACE = Space(rate=log(1e-3, 10.0), units=integer(1, 9))
 START = {"rate": 1.0, "units": 3}

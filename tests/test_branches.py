@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stories import Part, story
 
-from tuner.branches import Stretch, Tree
-from tuner.recipe import Recipe
-from tuner.study import Curve, Segment
+from tuner.record.lineage import Stretch, Tree
+from tuner.record.recipe import Recipe
+from tuner.record.state import Curve, Segment
 
 LOW, HIGH = {"learning_rate": 0.1, "beta": 0.9}, {"learning_rate": 0.5, "beta": 0.9}
 

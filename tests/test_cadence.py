@@ -11,8 +11,8 @@ from test_stopping import a_study, ended, train
 
 import tuner
 from tuner import Run, Space, linear
-from tuner.cadence import Cadence
-from tuner.study import StudyState
+from tuner.caviar.cadence import Cadence
+from tuner.record.state import StudyState
 
 STEPS = 60
 When = Callable[[int], bool]

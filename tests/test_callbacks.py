@@ -15,8 +15,8 @@ import pytest
 import tuner
 from tuner.callbacks import keras_callback, lightning_callback, transformers_callback
 from tuner.callbacks.stepping import follow_in_torch, imported
-from tuner.checkpoints import State, load, save
 from tuner.errors import MissingExtra, TrainingError
+from tuner.worker.checkpoints import State, load, save
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 

@@ -7,16 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner import records as rec
-from tuner.budget import StepBudget
-from tuner.caviar import PROGRAMMING_ERRORS, Caviar, Limits, outcome
+from tuner.caviar.budget import StepBudget
+from tuner.caviar.policy import PROGRAMMING_ERRORS, Caviar, Limits, outcome
+from tuner.caviar.seeds import trial_seed
+from tuner.caviar.stopping import Off
 from tuner.errors import TunerError
-from tuner.policy import Draft
-from tuner.proposals import Outcome, Proposal, RoundPlan
-from tuner.seeds import trial_seed
-from tuner.space import Space, choice, integer, linear, log
-from tuner.stopping import Off, Verdict
-from tuner.study import StudyState, Trial
+from tuner.policy.proposals import Outcome, Proposal, RoundPlan
+from tuner.policy.protocol import Draft
+from tuner.policy.verdicts import Verdict
+from tuner.record import events as rec
+from tuner.record.state import StudyState, Trial
+from tuner.space.space import Space, choice, integer, linear, log
 
 SPACE = Space(rate=log(1e-4, 1.0), units=integer(50, 100))
 CONDITIONAL = Space(

@@ -19,7 +19,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.checkpoints import (
+from tuner.errors import CheckpointError, TrainingError
+from tuner.worker.checkpoints import (
     FolderState,
     Manifest,
     ObjectState,
@@ -34,7 +35,6 @@ from tuner.checkpoints import (
     sweep_leftovers,
     verify,
 )
-from tuner.errors import CheckpointError, TrainingError
 
 
 class Network:
@@ -228,7 +228,7 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from tuner.checkpoints import FolderState, ObjectState, save, verify
+from tuner.worker.checkpoints import FolderState, ObjectState, save, verify
 from tuner.errors import CheckpointError
 
 class Network:
@@ -523,7 +523,7 @@ def test_a_checkpoint_whose_replacement_died_returns_to_its_name(tmp_path: Path)
 SAVES_FOREVER = """
 import itertools, sys
 from pathlib import Path
-from tuner.checkpoints import ObjectState, delete, save
+from tuner.worker.checkpoints import ObjectState, delete, save
 
 class Network:
     def state_dict(self): return {"weights": bytes(200_000)}

@@ -16,13 +16,13 @@ from waiting import PATIENCE_S, wait_until
 from workplaces import standing_in
 
 import tuner
+from tuner.caviar.rules import rule_by_name
 from tuner.cli import cli, main
 from tuner.cli.options import read_settings
 from tuner.cli.starting import SAMPLERS, STOPPING
-from tuner.rules import rule_by_name
+from tuner.record.state import Trial
 from tuner.samplers import by_name
-from tuner.space import Space
-from tuner.study import Trial
+from tuner.space.space import Space
 
 TRAINING = """
 import os, sys, time

@@ -21,7 +21,7 @@ from tuner.cli import main
 from tuner.cli.options import read_changes
 from tuner.cli.reading import FORMATS
 from tuner.errors import TunerError
-from tuner.export import _WRITE
+from tuner.tables.files import _WRITE
 
 TRAINING = """
 import time

@@ -13,10 +13,10 @@ import pytest
 
 import tuner
 from tuner import Run, Space, linear
+from tuner.api.handles import person
 from tuner.errors import SettingsError, StudyError
-from tuner.handle import person
-from tuner.records import Requested
-from tuner.store import Store
+from tuner.record.events import Requested
+from tuner.record.store import Store
 
 
 def train(run: Run) -> None:

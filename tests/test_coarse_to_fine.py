@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tuner.proposals import Outcome, Proposal, RoundPlan
-from tuner.records import TrialState
+from tuner.policy.proposals import Outcome, Proposal, RoundPlan
+from tuner.record.events import TrialState
 from tuner.samplers import CoarseToFineSampler
-from tuner.space import Space, choice, integer, linear, log, log_one_minus
+from tuner.space.space import Space, choice, integer, linear, log, log_one_minus
 from tuner.surrogate.evidence import MOST_ROWS
 from tuner.surrogate.ledger import Ledger
 

@@ -10,7 +10,7 @@ from sweeping import usually
 
 import tuner
 from tuner import Run, Space, choice, integer, linear
-from tuner.combinations import Combinations
+from tuner.caviar.combinations import Combinations
 
 SIX = Space(a=choice("x", "y"), b=integer(1, 3))
 CONDITIONAL = Space(kind=choice("plain", "decayed"), every=integer(1, 3, when={"kind": "decayed"}))

@@ -7,10 +7,10 @@ import pytest
 from rich.console import Console
 from stories import Part, story
 
+from tuner.api.fork import compare
 from tuner.cli import pages
 from tuner.errors import StudyError
-from tuner.forking import compare
-from tuner.places import Place
+from tuner.record.location import Place
 from tuner.room.commands import compared
 
 SLOW, FAST = {"learning_rate": 0.1, "beta": 0.9998}, {"learning_rate": 0.3, "beta": 0.9998}

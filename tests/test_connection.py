@@ -19,7 +19,7 @@ import tuner
 from tuner import Run, Space, Study, log
 from tuner.errors import ExecutorError
 from tuner.executors.address import host_and_port, look
-from tuner.messages import Job
+from tuner.worker.messages import Job
 
 JOB = Job(study="s", function="tuner.workloads.bowl:train", search_path=(), objective="score")
 SOON_S = 20.0

@@ -16,11 +16,11 @@ from waiting import PATIENCE_S
 
 import tuner
 from tuner import Space, choice, integer, linear, log
-from tuner.coordinator import Status
+from tuner.coordinator.loop import Status
 from tuner.errors import IdentityMismatch, SettingsError, SweepFailed
-from tuner.records import Answered, Configured
-from tuner.store import Store
-from tuner.study import StudyState
+from tuner.record.events import Answered, Configured
+from tuner.record.state import StudyState
+from tuner.record.store import Store
 from tuner.workloads import bowl
 
 SPACE = Space(rate=log(1e-4, 1.0), units=integer(50, 100))

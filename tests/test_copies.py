@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from sweeping import usually
 
 import tuner
-from tuner.caviar import Caviar, Limits
-from tuner.copies import Copies, Report
-from tuner.freezing import FreezeThaw
-from tuner.proposals import Outcome
+from tuner.caviar.duplicates import Copies, Report
+from tuner.caviar.freeze_thaw import FreezeThaw
+from tuner.caviar.policy import Caviar, Limits
+from tuner.policy.proposals import Outcome
+from tuner.record.state import Curve, StudyState
 from tuner.samplers import CoarseToFineSampler
-from tuner.space import Space, choice, integer, linear
-from tuner.study import Curve, StudyState
+from tuner.space.space import Space, choice, integer, linear
 from tuner.surrogate.ledger import Ledger
 
 

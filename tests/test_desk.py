@@ -15,8 +15,10 @@ from typing import Any, TypeVar
 import pytest
 from waiting import wait_until
 
-from tuner import checkpoints, saving
-from tuner.messages import (
+from tuner.record.events import Row
+from tuner.record.recipe import Recipe, schedule
+from tuner.worker import checkpoints, saving
+from tuner.worker.messages import (
     Adjust,
     Advance,
     Change,
@@ -39,10 +41,8 @@ from tuner.messages import (
     Warned,
     WorkerEvent,
 )
-from tuner.recipe import Recipe, schedule
-from tuner.records import Row
-from tuner.run import Run
-from tuner.worker import train
+from tuner.worker.run import Run
+from tuner.worker.training import train
 
 E = TypeVar("E", bound=WorkerEvent)
 Script = dict[int, list[Command]]

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tuner.checkpoints import State
 from tuner.errors import SettingsError
-from tuner.run import Report, Run
+from tuner.worker.checkpoints import State
+from tuner.worker.run import Report, Run
 from tuner.workloads import digits
 from tuner.workloads.network import Network
 

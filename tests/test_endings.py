@@ -16,15 +16,15 @@ from waiting import PATIENCE_S
 
 import tuner
 from tuner import Run, Space, Study, log
-from tuner.console import Progress
-from tuner.coordinator import Status
+from tuner.api.process import assign, nurse
+from tuner.coordinator.loop import Status
 from tuner.executors.local import LocalExecutor
-from tuner.functions import portable
-from tuner.messages import Event
-from tuner.nurse import assign, nurse
-from tuner.places import Place
-from tuner.store import Store
-from tuner.study import StudyState
+from tuner.record.location import Place
+from tuner.record.state import StudyState
+from tuner.record.store import Store
+from tuner.views.terminal import Progress
+from tuner.worker.function import portable
+from tuner.worker.messages import Event
 
 SPACE = Space(rate=log(1e-4, 1.0))
 

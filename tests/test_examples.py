@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 import tuner
-from tuner.places import names
+from tuner.record.location import names
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SETTINGS = {"learning_rate": 0.1, "beta": 0.9}

@@ -16,8 +16,8 @@ import pytest
 import tuner
 from tuner.cli import main
 from tuner.errors import SettingsError, StudyError
-from tuner.portraits import fits, importance, isolation, portraits
-from tuner.space import Space, choice, integer, linear, log, log_one_minus
+from tuner.space.space import Space, choice, integer, linear, log, log_one_minus
+from tuner.views.plots.explanation import fits, importance, isolation, portraits
 
 SPACE = Space(
     learning_rate=log(1e-4, 0.3), beta=log_one_minus(0.9, 0.999), units=integer(4, 64),

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from tuner.errors import SettingsError, StudyError
-from tuner.export import export
+from tuner.tables.files import export
 
 FRAME = pd.DataFrame(
     {
@@ -99,9 +99,9 @@ from pathlib import Path
 sys.modules["pyarrow"] = sys.modules["matplotlib"] = None
 import pandas as pd
 from tuner.errors import MissingExtra
-from tuner.export import export
-from tuner.plots import plot_all
-from tuner.study import StudyState
+from tuner.tables.files import export
+from tuner.views.plots.sweep import plot_all
+from tuner.record.state import StudyState
 for act in (lambda: export(dict(notes=pd.DataFrame(dict(trial=[1]))), Path({str(tmp_path)!r}), "parquet"),
             lambda: plot_all(StudyState(), None, Path({str(tmp_path)!r}))):
     try:

@@ -14,9 +14,9 @@ import pytest
 from sweeping import usually
 
 import tuner
-from tuner.records import TrialHeld
-from tuner.space import Space, linear
-from tuner.store import Store
+from tuner.record.events import TrialHeld
+from tuner.record.store import Store
+from tuner.space.space import Space, linear
 
 SPACE = Space(rate=linear(0.0, 1.0), width=linear(0.0, 1.0))
 WHOLE = 64

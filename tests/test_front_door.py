@@ -80,8 +80,8 @@ def test_importing_tuner_imports_nothing_heavy(tmp_path: Path) -> None:
 def test_a_worker_of_plain_python_needs_nothing_heavy(tmp_path: Path) -> None:
     code = """
 from tuner.executors.thread import WorkerThread
-from tuner.messages import Job, Order
-from tuner.recipe import Recipe
+from tuner.worker.messages import Job, Order
+from tuner.record.recipe import Recipe
 def train(run):
     for step in run.steps(3):
         run.report(score=step)

@@ -13,9 +13,9 @@ import cloudpickle
 import pytest
 
 from tuner.errors import TrainingError
-from tuner.functions import keep_function, portable
-from tuner.run import Run
-from tuner.worker import resolve
+from tuner.worker.function import keep_function, portable
+from tuner.worker.run import Run
+from tuner.worker.training import resolve
 from tuner.workloads import bowl
 
 

@@ -9,9 +9,9 @@ import pytest
 from sweeping import usually
 
 from tuner.errors import SettingsError
-from tuner.run import Run
 from tuner.samplers import GridSampler
-from tuner.space import Space, choice, integer, linear, log
+from tuner.space.space import Space, choice, integer, linear, log
+from tuner.worker.run import Run
 
 
 def everything(space: Space, points: int, seed: int = 0) -> list[dict[str, Any]]:

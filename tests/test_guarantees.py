@@ -23,19 +23,19 @@ from waiting import PATIENCE_S, wait_until
 
 import tuner
 from tuner import Space, choice, integer, log
+from tuner.api.handles import RunHandle
+from tuner.api.process import nurse
+from tuner.api.study import Study
+from tuner.coordinator.recovery import timeline
 from tuner.errors import SettingsError, StudyBusy, StudyError
 from tuner.executors.local import LocalExecutor
-from tuner.handle import RunHandle
-from tuner.messages import Change, Event, Executor, Job, Order, WorkerEvent
-from tuner.nurse import nurse
-from tuner.places import Place
-from tuner.reading import Study
-from tuner.recipe import Recipe
-from tuner.records import Row
-from tuner.revival import timeline
-from tuner.run import Run
-from tuner.store import Store
-from tuner.worker import train
+from tuner.record.events import Row
+from tuner.record.location import Place
+from tuner.record.recipe import Recipe
+from tuner.record.store import Store
+from tuner.worker.messages import Change, Event, Executor, Job, Order, WorkerEvent
+from tuner.worker.run import Run
+from tuner.worker.training import train
 
 SPACE = Space(
     learning_rate=log(1e-4, 1.0), beta=log(0.5, 0.999), units=integer(4, 64), kind=choice("a", "b", changes="live")
@@ -147,8 +147,8 @@ class Bedside:
         self.handles: list[RunHandle] = []
 
     def assign(self, train: Any = walks_on, *, name: str = "one", **options: Any) -> Place:
-        from tuner.functions import portable
-        from tuner.nurse import assign
+        from tuner.api.process import assign
+        from tuner.worker.function import portable
 
         given: dict[str, Any] = {
             "params": START, "objective": "place", "goal": "maximize", "space": SPACE.to_dict(), "seed": 0,
@@ -703,7 +703,7 @@ def test_g7_a_worker_process_killed_with_sigkill(babysit: Callable[..., RunHandl
 
 
 def worker_pid(handle: RunHandle) -> int:
-    from tuner.records import TrialStarted
+    from tuner.record.events import TrialStarted
 
     return int(list(handle._store.read(TrialStarted))[-1].pid)
 

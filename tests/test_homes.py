@@ -10,9 +10,9 @@ from waiting import PATIENCE_S
 
 import tuner
 from tuner import Run, Space, linear
+from tuner.api.process import Assignment
 from tuner.errors import StudyError
-from tuner.functions import portable
-from tuner.nurse import Assignment
+from tuner.worker.function import portable
 
 READS = """
 from pathlib import Path

@@ -12,20 +12,20 @@ import numpy as np
 import pytest
 from test_caviar import study_of
 
-from tuner import records as rec
 from tuner.insight.divergence import divergences_of
 from tuner.insight.edges import edges_of, widened
 from tuner.insight.fit import fit_of, pairs_of
 from tuner.insight.importance import by_importance, importance_of
 from tuner.insight.isolation import buckets_of
-from tuner.insight.leaders import distinct, is_plateau, leaders, sharing
 from tuner.insight.model import FEWEST, Model
 from tuner.insight.ranking import rank_correlation
 from tuner.insight.winner import winner_of
 from tuner.insight.worth import worth_of
+from tuner.record import events as rec
+from tuner.record.leaders import distinct, is_plateau, leaders, sharing
+from tuner.record.state import Curve, StudyState
 from tuner.samplers.quasi_random import sobol_point
-from tuner.space import Space, choice, integer, linear, log, log_one_minus
-from tuner.study import Curve, StudyState
+from tuner.space.space import Space, choice, integer, linear, log, log_one_minus
 from tuner.surrogate.gaussian_process import Floats
 
 TWO = Space(learning_rate=log(1e-4, 1.0), dropout=linear(0.0, 0.5))

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tuner.space import Space, choice, integer, linear, log
+from tuner.space.space import Space, choice, integer, linear, log
 from tuner.surrogate.lattice import Lattice
 
 SPACE = Space(

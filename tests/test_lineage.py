@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from matplotlib.lines import Line2D
 from stories import Part, story
 
+from tuner.api.study import Study
 from tuner.errors import StudyError
-from tuner.labels import Spot, stack
-from tuner.reading import Study
+from tuner.views.plots.labels import Spot, stack
 
 pytest.importorskip("matplotlib")
 
 from matplotlib.colors import to_hex
 from matplotlib.patches import FancyArrowPatch
 
-from tuner import lineage
+from tuner.views.plots import lineage
 
 LOW, HIGH = {"learning_rate": 0.1, "beta": 0.9}, {"learning_rate": 0.5, "beta": 0.9}
 

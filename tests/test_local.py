@@ -14,11 +14,11 @@ from waiting import PATIENCE_S
 
 import tuner
 from tuner.executors.local import Clock, LocalExecutor
-from tuner.messages import Continue, Ended, Event, Job, Order, Pause, Resume, Save, Started, Waiting, WorkerLost
-from tuner.recipe import Recipe
-from tuner.records import Reported, unpack_reports
-from tuner.run import Run
-from tuner.space import Space, linear
+from tuner.record.events import Reported, unpack_reports
+from tuner.record.recipe import Recipe
+from tuner.space.space import Space, linear
+from tuner.worker.messages import Continue, Ended, Event, Job, Order, Pause, Resume, Save, Started, Waiting, WorkerLost
+from tuner.worker.run import Run
 
 Opener = Callable[..., LocalExecutor]
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from stories import NOON, Part, story
 
 import tuner
-from tuner import prose
-from tuner import records as rec
 from tuner.errors import StudyError
-from tuner.logbook import logbook
+from tuner.record import events as rec
+from tuner.views import text as prose
+from tuner.views.logbook import logbook
 
 LOW, HIGH = {"learning_rate": 0.003, "beta": 0.9}, {"learning_rate": 0.03, "beta": 0.9}
 START = Part(start=0, to=20, params=LOW, scores=lambda step: {"score": 1.0})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tuner.losses import is_loss, training_loss
-from tuner.stopping import Divergence
+from tuner.record.score_names import is_loss, training_loss
+from tuner.worker.divergence import Divergence
 
 LOSSES = (
     "loss", "train_loss", "trainLoss", "val/loss", "loss/train", "LOSS", "Loss_D", "CELoss", "trainloss", "nll_loss",

@@ -9,7 +9,7 @@ import pytest
 from stories import Part, story
 
 import tuner
-from tuner.notebook import study_html
+from tuner.views.notebook import study_html
 
 CHANGED = (
     Part(start=0, to=10),

@@ -16,21 +16,23 @@ import pytest
 from waiting import PATIENCE_S
 
 import tuner
-from tuner import Run, Space, Study, faults, log
-from tuner.caviar import Caviar, Limits
-from tuner.coordinator import Coordinator
+from tuner import Run, Space, Study, log
+from tuner.caviar.policy import Caviar, Limits
+from tuner.caviar.requests import SweepSteering
+from tuner.caviar.rules import rule_by_name
+from tuner.coordinator import faults
+from tuner.coordinator.checkpoint_keeper import Shelf
+from tuner.coordinator.loop import Coordinator
+from tuner.coordinator.requests import Steering
+from tuner.coordinator.watchdog import Care
 from tuner.executors.local import LocalExecutor
-from tuner.panda import Panda
-from tuner.policy import Draft, Policy
-from tuner.records import Requested
-from tuner.rules import rule_by_name
+from tuner.panda.policy import Panda
+from tuner.panda.requests import RunSteering
+from tuner.policy.protocol import Draft, Policy
+from tuner.record.events import Requested
+from tuner.record.state import Request, StudyState
+from tuner.record.store import Store
 from tuner.samplers import by_name
-from tuner.shelf import Shelf
-from tuner.steering import Steering, SweepSteering
-from tuner.store import Store
-from tuner.study import Request, StudyState
-from tuner.tending import RunSteering
-from tuner.watchdog import Care
 
 SPACE = Space(learning_rate=log(1e-4, 0.5))
 

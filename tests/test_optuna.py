@@ -11,13 +11,13 @@ import optuna
 import pytest
 from optuna.trial import TrialState as OptunaState
 
-from tuner import records as rec
 from tuner.errors import MissingExtra, SettingsError, StudyError
-from tuner.proposals import Proposal
-from tuner.records import Goal, Purpose, Record, TrialState
+from tuner.policy.proposals import Proposal
+from tuner.record import events as rec
+from tuner.record.events import Goal, Purpose, Record, TrialState
+from tuner.record.state import StudyState
 from tuner.samplers.optuna import OptunaProposer, OptunaPruning, describe
-from tuner.space import Space, choice, integer, linear, log, log_one_minus
-from tuner.study import StudyState
+from tuner.space.space import Space, choice, integer, linear, log, log_one_minus
 
 samplers = optuna.samplers
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")

@@ -14,17 +14,17 @@ from typing import Any
 import pytest
 from waiting import PATIENCE_S
 
-from tuner import saving
+from tuner.api.handles import RunHandle
+from tuner.api.process import assign, nurse
 from tuner.errors import StudyBusy
 from tuner.executors.thread import WorkerThread
-from tuner.functions import portable
-from tuner.handle import RunHandle
-from tuner.messages import Command, Delivered, Ended, Event, Job, Order, Pause, Resume, Stop, WorkerReady
-from tuner.nurse import assign, nurse
-from tuner.places import Place
-from tuner.recipe import Recipe
-from tuner.run import Run
-from tuner.store import Store
+from tuner.record.location import Place
+from tuner.record.recipe import Recipe
+from tuner.record.store import Store
+from tuner.worker import saving
+from tuner.worker.function import portable
+from tuner.worker.messages import Command, Delivered, Ended, Event, Job, Order, Pause, Resume, Stop, WorkerReady
+from tuner.worker.run import Run
 
 
 class Count:

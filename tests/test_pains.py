@@ -25,18 +25,18 @@ from waiting import PATIENCE_S, study_once, wait_until
 
 import tuner
 from tuner import Run, Space, Study, choice, linear, log, log_one_minus
-from tuner.caviar import Caviar, Limits
-from tuner.coordinator import Coordinator
+from tuner.caviar.policy import Caviar, Limits
+from tuner.caviar.requests import SweepSteering
+from tuner.caviar.stopping import Off
+from tuner.coordinator.loop import Coordinator
+from tuner.coordinator.watchdog import Care
 from tuner.errors import SettingsError, StudyError, SweepFailed, TrainingError
 from tuner.executors.local import LocalExecutor
-from tuner.messages import Event, Job, WorkerLost
-from tuner.records import Reported, StudyOpened
+from tuner.record.events import Reported, StudyOpened
+from tuner.record.state import StudyState
+from tuner.record.store import Store, refuse_network_filesystem
 from tuner.samplers import by_name
-from tuner.steering import SweepSteering
-from tuner.stopping import Off
-from tuner.store import Store, refuse_network_filesystem
-from tuner.study import StudyState
-from tuner.watchdog import Care
+from tuner.worker.messages import Event, Job, WorkerLost
 from tuner.workloads import bowl
 
 SPACE = Space(learning_rate=log(1e-4, 0.5))
@@ -199,7 +199,7 @@ def test_an_exception_fails_its_trial_alone_and_its_traceback_is_kept(tmp_path: 
     assert set(failed["why"]) == {"ValueError: too steep"}
     trace = study.traceback(int(failed["trial"].tolist()[0]))
     assert 'raise ValueError("too steep\\nand more")' in trace
-    assert "tuner/worker.py" not in trace
+    assert "tuner/worker/training.py" not in trace
 
 
 @pytest.mark.parametrize("error", [NameError, ModuleNotFoundError, UnboundLocalError, TypeError, AttributeError])

@@ -8,7 +8,7 @@ from sweeping import usually
 
 import tuner
 from tuner.errors import StudyError, StudyNotFound
-from tuner.places import Place, names
+from tuner.record.location import Place, names
 
 night = usually()
 

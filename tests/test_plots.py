@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from tuner import records as rec
 from tuner.errors import StudyError
-from tuner.space import Space, choice, integer, linear, log, log_one_minus
-from tuner.study import StudyState
+from tuner.record import events as rec
+from tuner.record.state import StudyState
+from tuner.space.space import Space, choice, integer, linear, log, log_one_minus
 
 pytest.importorskip("matplotlib")
 
-from tuner import plots
+from tuner.views.plots import sweep as plots
 
 TWO = Space(learning_rate=log(1e-4, 1.0), beta=log_one_minus(0.9, 0.999), hidden_units=integer(50, 100))
 NOON = 1_700_000_000.0

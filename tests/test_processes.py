@@ -9,7 +9,7 @@ from pathlib import Path
 
 from side_by_side import group_of
 
-from tuner.store import alive
+from tuner.record.store import alive
 
 THOUGHTLESS = """
 import subprocess

@@ -17,9 +17,9 @@ from waiting import PATIENCE_S, study_once
 import tuner
 from tuner import Space, Study, log
 from tuner.errors import ExecutorError
-from tuner.messages import Event, Job
-from tuner.records import TrialStarted
-from tuner.store import Store
+from tuner.record.events import TrialStarted
+from tuner.record.store import Store
+from tuner.worker.messages import Event, Job
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(120), pytest.mark.filterwarnings("default")]
 

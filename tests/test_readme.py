@@ -24,7 +24,7 @@ import tuner.tables
 from tuner.cli import FAILED, INTERRUPTED, USAGE
 from tuner.cli.output import NOT_YET
 from tuner.cli.starting import SAMPLERS, STOPPING
-from tuner.records import ENDED, LIVE
+from tuner.record.events import ENDED, LIVE
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

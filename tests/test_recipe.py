@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuner.errors import SettingsError
-from tuner.recipe import Recipe, Schedule, Shape, schedule
+from tuner.record.recipe import Recipe, Schedule, Shape, schedule
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "time_based": {"rate": 1.0},

@@ -13,13 +13,13 @@ from sweeping import usually
 from waiting import wait_until
 
 import tuner
+from tuner.caviar.repeats import Plan
+from tuner.caviar.stopping import Asha
 from tuner.cli import main
 from tuner.errors import SettingsError, StudyError
-from tuner.functions import KEPT
-from tuner.insight.leaders import leaders
-from tuner.repetition import Plan
-from tuner.space import Space, linear
-from tuner.stopping import Asha
+from tuner.record.leaders import leaders
+from tuner.space.space import Space, linear
+from tuner.worker.function import KEPT
 from tuner.workloads import bowl
 
 LINE = Space(x=linear(0.0, 1.0))
@@ -456,7 +456,7 @@ def test_both_print_a_table_and_a_sentence_and_json_for_programs(
 
 
 def test_what_lists_and_draws_a_search_leaves_repeats_out(tmp_path: Path) -> None:
-    from tuner import plots
+    from tuner.views.plots import sweep as plots
 
     sweep(tmp_path, flat, LINE, trials=1).close()
     (before,) = tuner.studies(tmp_path)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.retention import CheckpointFacts, evict, retain
+from tuner.coordinator.retention import CheckpointFacts, evict, retain
 
 
 def facts(sequence: int, **changes: object) -> CheckpointFacts:

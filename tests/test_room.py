@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from waiting import PATIENCE_S
 
-from tuner.records import Record
+from tuner.record.events import Record
 
 pytest.importorskip("textual", reason="the room needs Textual: pip install 'tuner[room]'")
 pytest.importorskip("plotext", reason="the room needs plotext: pip install 'tuner[room]'")
@@ -27,11 +27,9 @@ pytest.importorskip("plotext", reason="the room needs plotext: pip install 'tune
 from textual.pilot import Pilot
 
 import tuner
+from tuner.api.handles import RunHandle
 from tuner.errors import SettingsError, StudyError
-from tuner.handle import RunHandle
-from tuner.places import Place
-from tuner.recipe import schedule
-from tuner.records import (
+from tuner.record.events import (
     Answered,
     CheckpointSaved,
     Noted,
@@ -42,12 +40,15 @@ from tuner.records import (
     TrialStarted,
     pack_reports,
 )
+from tuner.record.location import Place
+from tuner.record.recipe import schedule
+from tuner.record.store import Store
 from tuner.room import drawing
 from tuner.room.app import Chart, Room
-from tuner.room.commands import VERBS, Command, advised, carry_out, compared, continuations, guide, read, said
+from tuner.room.commands import VERBS, Command, advised, carry_out, compared, continuations, guide, read
+from tuner.room.phrases import said
 from tuner.room.prompt import Prompt
 from tuner.room.scene import Scene, View
-from tuner.store import Store
 
 SETTINGS = {"learning_rate": 0.1, "beta": 0.9, "batch_size": 64}
 

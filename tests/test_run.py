@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tuner.checkpoints import FolderState, State
 from tuner.errors import TrainingError
-from tuner.run import Run
+from tuner.worker.checkpoints import FolderState, State
+from tuner.worker.run import Run
 
 
 class Stage:

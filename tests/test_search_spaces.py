@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tuner.errors import SpaceError
-from tuner.space import Space, available_spaces, log, log_one_minus
+from tuner.space.space import Space, available_spaces, log, log_one_minus
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = sorted(available_spaces())

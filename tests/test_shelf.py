@@ -9,10 +9,11 @@ import pytest
 from sweeping import usually
 
 import tuner
-from tuner import Run, Space, checkpoints, linear
-from tuner.checkpoints import MANIFEST, ObjectState
+from tuner import Run, Space, linear
+from tuner.api.study import Study
 from tuner.errors import CheckpointError
-from tuner.reading import Study
+from tuner.worker import checkpoints
+from tuner.worker.checkpoints import MANIFEST, ObjectState
 
 
 class Weights:

@@ -13,9 +13,9 @@ import pytest
 import tuner
 from tuner import Run, Space, linear
 from tuner.errors import IdentityMismatch, SweepFailed, TrainingError
-from tuner.functions import portable
-from tuner.sources import has_changed, import_name, source_sha256
-from tuner.worker import resolve, sources_of
+from tuner.worker.function import portable
+from tuner.worker.sources import has_changed, import_name, source_sha256
+from tuner.worker.training import resolve, sources_of
 
 SPACE = Space(x=linear(0.0, 1.0))
 

@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tuner.errors import SettingsError, SpaceError
-from tuner.space import Parameter, Space, choice, integer, linear, log, log_one_minus, preview
+from tuner.space.space import Parameter, Space, choice, integer, linear, log, log_one_minus, preview
 
 UNIT = st.floats(0, 1)
 

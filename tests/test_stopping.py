@@ -9,8 +9,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tuner.caviar.rules import rule_by_name
+from tuner.caviar.stopping import Asha, Median, Off
 from tuner.errors import SettingsError
-from tuner.records import (
+from tuner.policy.verdicts import StoppingRule, Verdict
+from tuner.record.events import (
     Goal,
     Purpose,
     SegmentOpened,
@@ -20,9 +23,8 @@ from tuner.records import (
     TrialState,
     pack_reports,
 )
-from tuner.rules import rule_by_name
-from tuner.stopping import Asha, Divergence, Median, Off, StoppingRule, Verdict
-from tuner.study import Curve, StudyState
+from tuner.record.state import Curve, StudyState
+from tuner.worker.divergence import Divergence
 
 
 def a_study(goal: Goal = "maximize") -> StudyState:

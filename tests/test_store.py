@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner import records as rec
 from tuner.errors import StudyBusy, StudyError, StudyNotFound
-from tuner.records import Noted, Reported, Requested, StudyOpened, TrialCreated, TrialEnded
-from tuner.store import FOREIGN_LEASE_S, Store, refuse_network_filesystem
+from tuner.record import events as rec
+from tuner.record.events import Noted, Reported, Requested, StudyOpened, TrialCreated, TrialEnded
+from tuner.record.store import FOREIGN_LEASE_S, Store, refuse_network_filesystem
 
 NOW = 1_800_000_000.0
 

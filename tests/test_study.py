@@ -9,8 +9,8 @@ from conftest import facts
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner import records as rec
-from tuner.study import Curve, StudyState, Trial, better, unfinished
+from tuner.record import events as rec
+from tuner.record.state import Curve, StudyState, Trial, better, unfinished
 
 # ── words for the tests ─────────────────────────────────────────────────────────────────────────
 
@@ -392,7 +392,7 @@ def test_requests_are_received_and_answered(history: History) -> None:
 
 
 def test_every_record_type_can_be_folded() -> None:
-    from tuner.study import _APPLY
+    from tuner.record.state import _APPLY
 
     assert set(_APPLY) == set(rec.TABLES.values())
 

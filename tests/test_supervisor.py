@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuner.cli import cli
-from tuner.supervisor import (
+from tuner.panda.supervisor import (
     Facts,
     Series,
     anytime_bound,
@@ -25,10 +25,10 @@ from tuner.supervisor import (
     verdict,
     window_length,
 )
-from tuner.supervisor.alarms import accepted, divergence, spike
-from tuner.supervisor.direction import alternating, direction, ringing
-from tuner.supervisor.series import Array, kept_correlation
-from tuner.supervisor.trend import bend
+from tuner.panda.supervisor.alarms import accepted, divergence, spike
+from tuner.panda.supervisor.direction import alternating, direction, ringing
+from tuner.panda.supervisor.series import Array, kept_correlation
+from tuner.panda.supervisor.trend import bend
 
 RATE = {"learning_rate": 0.1, "beta": 0.9}
 

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tuner import records as rec
-from tuner import tables
 from tuner.errors import StudyError
-from tuner.records import RequestState
-from tuner.space import Space, choice, integer, linear, log, log_one_minus
-from tuner.store import Store
-from tuner.study import StudyState
+from tuner.record import events as rec
+from tuner.record.events import RequestState
+from tuner.record.state import StudyState
+from tuner.record.store import Store
+from tuner.space.space import Space, choice, integer, linear, log, log_one_minus
+from tuner.tables import frames as tables
 
 NOON = 1_700_000_000.0
 SPACE = Space(

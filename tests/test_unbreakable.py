@@ -22,8 +22,8 @@ from waiting import PATIENCE_S, study_once
 import tuner
 from tuner import Space, Study, log
 from tuner.errors import StudyBusy, StudyError, TunerError
-from tuner.records import Noted
-from tuner.store import Store
+from tuner.record.events import Noted
+from tuner.record.store import Store
 
 KILL_STUDY = Path(__file__).parents[1] / "benchmarks" / "kill_study.py"
 SPACE = Space(learning_rate=log(1e-4, 0.5))
@@ -489,7 +489,7 @@ print(len(study.trials), len(study.reports), study.best.trial)
 study.close()
 tuner.attach("s", results=PUBLIC).close()
 print([each.name for each in tuner.studies(PUBLIC)])
-from tuner.store import Store
+from tuner.record.store import Store
 for act in (
     lambda: Store.open(PUBLIC / "s/study.db").request("note", {}, "me", ""),
     lambda: Store.create(PUBLIC / "s/study.db").acquire(time.time()),

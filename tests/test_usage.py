@@ -19,12 +19,12 @@ from sweeping import sweep
 from waiting import PATIENCE_S, wait_until
 
 import tuner
+from tuner.api.handles import Reply
 from tuner.cli import cli, main
 from tuner.cli.output import answer
-from tuner.handle import Reply
-from tuner.losses import is_better_lower
-from tuner.records import RequestState
-from tuner.store import Store
+from tuner.record.events import RequestState
+from tuner.record.score_names import is_better_lower
+from tuner.record.store import Store
 
 Shell = Callable[..., tuple[int, str, str]]
 BOWL = "tuner.workloads.bowl:train"

@@ -16,14 +16,14 @@ from sweeping import sweep
 from waiting import PATIENCE_S, wait_until
 
 import tuner
-from tuner.asking import pauses_between_polls
+from tuner.api.asking import pauses_between_polls
+from tuner.api.handles import Reply, RunHandle
+from tuner.api.study import Study
 from tuner.errors import SettingsError, StudyError
-from tuner.handle import Reply, RunHandle
-from tuner.places import Place
-from tuner.reading import Study
-from tuner.records import Answered, Requested, TrialHeld
-from tuner.run import Run
-from tuner.store import Store
+from tuner.record.events import Answered, Requested, TrialHeld
+from tuner.record.location import Place
+from tuner.record.store import Store
+from tuner.worker.run import Run
 
 START = {"rate": 1.0}
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from sweeping import usually
 
+from tuner.caviar.warm_start import WINNERS, winners_of
 from tuner.errors import SettingsError, StudyNotFound
-from tuner.space import Space, choice, integer, linear, log, log_one_minus
-from tuner.study import StudyState
-from tuner.warmth import WINNERS, winners_of
+from tuner.record.state import StudyState
+from tuner.space.space import Space, choice, integer, linear, log, log_one_minus
 
 sweep = usually(stopping="off")
 
@@ -18,7 +18,7 @@ def lender(*trials: tuple[dict[str, Any], float | None]) -> StudyState:
     """A study of which only settings and scores matter."""
     from test_caviar import study_of
 
-    from tuner import records as rec
+    from tuner.record import events as rec
 
     study = study_of()
     for number, (params, score) in enumerate(trials):

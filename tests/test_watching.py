@@ -12,13 +12,13 @@ from typing import Any, cast
 import pytest
 from stories import Part, story
 
-from tuner.messages import Unread
-from tuner.reading import Study
-from tuner.records import Judged, Noted
-from tuner.study import StudyState, Trial
-from tuner.supervisor import Advice
-from tuner.tending import RunSteering
-from tuner.watching import Watch, facts
+from tuner.api.study import Study
+from tuner.panda.advisor import Watch, facts
+from tuner.panda.requests import RunSteering
+from tuner.panda.supervisor import Advice
+from tuner.record.events import Judged, Noted
+from tuner.record.state import StudyState, Trial
+from tuner.worker.messages import Unread
 
 SLOW, STEEP = {"lr": 0.01, "momentum": 0.9}, {"lr": 0.1, "momentum": 0.9}
 

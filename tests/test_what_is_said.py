@@ -24,8 +24,8 @@ import tuner
 from tuner import Space, integer, linear
 from tuner.errors import TrainingError, shown, told
 from tuner.plain import clean, tidy
-from tuner.records import Noted
-from tuner.store import Store
+from tuner.record.events import Noted
+from tuner.record.store import Store
 
 SPACE = Space(x=linear(0.0, 1.0))
 FEW = settings(
@@ -296,8 +296,8 @@ def insert(database: Path, rows: list[tuple[Any, Any, Any, Any]]) -> None:
 def everything_reads(name: str, folder: str) -> tuner.Study:
     """Reads a study in every way there is."""
     from tuner.cli import pages
-    from tuner.console import summary
-    from tuner.room.commands import said
+    from tuner.room.phrases import said
+    from tuner.views.terminal import summary
 
     study = tuner.open(name, results=folder)
     study.export("jsonl", to=Path(folder) / "tables")
@@ -333,9 +333,9 @@ def test_a_sweep_refuses_or_does_whatever_stands_in_the_table_of_requests(rows: 
 @FEW
 @given(rows=st.lists(ROWS, min_size=1, max_size=12))
 def test_a_babysat_run_refuses_or_does_whatever_stands_in_the_table_of_requests(rows: list[tuple[Any, ...]]) -> None:
-    from tuner import nurse
+    from tuner.api import process as nurse
     from tuner.executors.local import LocalExecutor
-    from tuner.functions import portable
+    from tuner.worker.function import portable
 
     def train(run: tuner.Run) -> None:
         for step in run.steps(30):

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import tuner
 from tuner import Run, Space, linear
-from tuner.proposals import Outcome
-from tuner.records import Goal
+from tuner.policy.proposals import Outcome
+from tuner.record.events import Goal
 from tuner.surrogate.ledger import Ledger
 from tuner.surrogate.outlook import Outlook
 

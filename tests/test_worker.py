@@ -10,9 +10,12 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 
-from tuner import checkpoints
 from tuner.errors import TunerError
-from tuner.messages import (
+from tuner.record.events import Row
+from tuner.record.recipe import Recipe
+from tuner.worker import checkpoints
+from tuner.worker.divergence import Divergence
+from tuner.worker.messages import (
     Command,
     Continue,
     Ended,
@@ -29,11 +32,8 @@ from tuner.messages import (
     Warned,
     WorkerEvent,
 )
-from tuner.recipe import Recipe
-from tuner.records import Row
-from tuner.run import Run
-from tuner.stopping import Divergence
-from tuner.worker import check_results_are_shared, train
+from tuner.worker.run import Run
+from tuner.worker.training import check_results_are_shared, train
 from tuner.workloads import bowl
 
 T = TypeVar("T", bound=WorkerEvent)
@@ -175,7 +175,7 @@ def test_a_traceback_begins_with_the_users_own_line() -> None:
 
     trace = train(fails, order(), JOB, Script()).traceback
     assert "run.report(score=[1, 2])" in trace
-    assert "tuner/worker.py" not in trace
+    assert "tuner/worker/training.py" not in trace
 
 
 # ── divergence ──────────────────────────────────────────────────────────────────────────────────

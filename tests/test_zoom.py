@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.zoom import Zoom
+from tuner.views.plots.zoom import Zoom
 
 LONG = (0.0, 20_000.0)
 

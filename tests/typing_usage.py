@@ -11,9 +11,9 @@ import pandas as pd
 
 import tuner
 from tuner import Space, choice, integer, linear, log, log_one_minus
-from tuner.coordinator import Status
+from tuner.coordinator.loop import Status
+from tuner.record.state import StudyState
 from tuner.samplers import CoarseToFineSampler
-from tuner.study import StudyState
 from tuner.workloads import bowl
 
 

@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tuner import samplers, workloads
-    from tuner.api import Summary, attach, explain, open, promote, studies, sweep  # noqa: A004 - tuner.open reads like open
-    from tuner.babysitting import babysit
+    from tuner.api.babysit import babysit
+    from tuner.api.check import check
+    from tuner.api.explanation import Explanation
+    from tuner.api.handles import Handle, Reply, RunHandle, SweepHandle
+    from tuner.api.repeats import confirm, recheck
+    from tuner.api.study import Study
+    from tuner.api.sweep import Summary, attach, explain, open, promote, studies, sweep  # noqa: A004 - tuner.open reads like open
     from tuner.errors import TunerError
-    from tuner.explaining import Explanation
-    from tuner.handle import Handle, Reply, RunHandle, SweepHandle
     from tuner.insight.confirmation import Confirmation
     from tuner.insight.ranking import Recheck
-    from tuner.reading import Best, Study
-    from tuner.repeating import confirm, recheck
-    from tuner.run import Run
-    from tuner.selfcheck import check
-    from tuner.space import Space, choice, integer, linear, log, log_one_minus
+    from tuner.record.reader import Best
+    from tuner.space.space import Space, choice, integer, linear, log, log_one_minus
+    from tuner.worker.run import Run
 
 __all__ = [
     "Best",
@@ -55,18 +56,20 @@ __all__ = [
 
 # Imported when first used: the shell must answer at once, and a worker needs `Run` alone.
 _HOMES = {
-    "api": ("Summary", "attach", "explain", "open", "promote", "studies", "sweep"),
+    "api.asking": ("Handle", "Reply"),
+    "api.babysit": ("babysit",),
+    "api.check": ("check",),
+    "api.explanation": ("Explanation",),
+    "api.handles": ("RunHandle", "SweepHandle"),
+    "api.repeats": ("confirm", "recheck"),
+    "api.study": ("Study",),
+    "api.sweep": ("Summary", "attach", "explain", "open", "promote", "studies", "sweep"),
     "errors": ("TunerError",),
-    "babysitting": ("babysit",),
-    "explaining": ("Explanation",),
-    "handle": ("Handle", "Reply", "RunHandle", "SweepHandle"),
     "insight.confirmation": ("Confirmation",),
     "insight.ranking": ("Recheck",),
-    "reading": ("Best", "Study"),
-    "repeating": ("confirm", "recheck"),
-    "run": ("Run",),
-    "selfcheck": ("check",),
+    "record.reader": ("Best",),
     "space": ("Space", "choice", "integer", "linear", "log", "log_one_minus"),
+    "worker.run": ("Run",),
 }
 _HOME_OF = {name: home for home, exported in _HOMES.items() for name in exported}
 

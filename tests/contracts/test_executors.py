@@ -14,9 +14,12 @@ from typing import Any, TypeVar
 import pytest
 from waiting import PATIENCE_S
 
-from tuner import checkpoints
 from tuner.errors import TunerError
-from tuner.messages import (
+from tuner.record.events import Reported, unpack_reports
+from tuner.record.recipe import Recipe
+from tuner.worker import checkpoints
+from tuner.worker.divergence import Divergence
+from tuner.worker.messages import (
     Continue,
     Ended,
     Event,
@@ -37,10 +40,7 @@ from tuner.messages import (
     WorkerLost,
     WorkerReady,
 )
-from tuner.recipe import Recipe
-from tuner.records import Reported, unpack_reports
-from tuner.run import Run
-from tuner.stopping import Divergence
+from tuner.worker.run import Run
 
 FOREVER = 1_000_000
 HERE = (str(Path(__file__).parent), str(Path(__file__).parents[1]))  # what this file imports must be found by workers

@@ -17,10 +17,10 @@ from optuna.testing.pytest_samplers import (
 
 from tuner import samplers
 from tuner.errors import SettingsError
-from tuner.proposals import Outcome, Proposal, RoundPlan
-from tuner.records import TrialState
+from tuner.policy.proposals import Outcome, Proposal, RoundPlan
+from tuner.record.events import TrialState
 from tuner.samplers.base import UnitCubeSampler
-from tuner.space import Space, choice, integer, linear, log, log_one_minus
+from tuner.space.space import Space, choice, integer, linear, log, log_one_minus
 
 NAMES = ("coarse_to_fine", "random", "sobol", "grid")
 NUMBERS = Space(learning_rate=log(1e-4, 1.0), beta=log_one_minus(0.9, 0.999), dropout=linear(0.0, 0.5))

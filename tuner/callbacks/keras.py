@@ -12,7 +12,7 @@ import numpy as np
 from tuner.arguments import checked
 from tuner.callbacks.stepping import Every, Stepping, imported
 from tuner.errors import TrainingError
-from tuner.run import Run
+from tuner.worker.run import Run
 
 _WEIGHTS, _SEEDS, _EFFECTIVE = "model.weights.h5", "seeds.npz", "learning_rate.txt"
 

@@ -11,7 +11,7 @@ from typing import Any
 from tuner.arguments import checked
 from tuner.callbacks.stepping import Every, Stepping, follow_in_torch, imported, torch_rate
 from tuner.errors import TrainingError
-from tuner.run import Run
+from tuner.worker.run import Run
 
 _CHECKPOINT = "lightning.ckpt"
 _OPTIMIZED = ("epoch_loop.automatic_optimization.optim_progress", "epoch_loop.manual_optimization.optim_step_progress")

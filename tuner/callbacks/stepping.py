@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from tuner.errors import MissingExtra, TrainingError, did_you_mean, shown
-from tuner.run import Run
+from tuner.worker.run import Run
 
 Every: TypeAlias = Literal["epoch", "step"]
 RATE = "learning_rate"

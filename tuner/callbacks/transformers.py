@@ -17,7 +17,7 @@ import numpy as np
 from tuner.arguments import checked
 from tuner.callbacks.stepping import Every, Stepping, follow_in_torch, imported, torch_rate
 from tuner.errors import TrainingError
-from tuner.run import Run
+from tuner.worker.run import Run
 
 # The names that Trainer looks for in a checkpoint.
 _MODEL, _OPTIMIZER, _SCHEDULER, _GENERATORS = "pytorch_model.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth"

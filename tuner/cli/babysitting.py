@@ -25,11 +25,11 @@ from tuner.cli.options import (
 from tuner.cli.output import answer, say, say_json, stdout_kept, study_as_json, waits
 from tuner.cli.streams import remark
 from tuner.errors import StudyError
-from tuner.recipe import Shape
+from tuner.record.recipe import Shape
 
 if TYPE_CHECKING:
-    from tuner.handle import Reply, RunHandle
-    from tuner.space import Space
+    from tuner.api.handles import Reply, RunHandle
+    from tuner.space.space import Space
 
 _at_option = click.option("--at", type=click.IntRange(min=0), metavar="STEP", help="The step to take effect at.")
 _expect_option = click.option(
@@ -79,7 +79,7 @@ def babysit(
     It trains in a process of its own, and goes on when you leave; the same --name again comes back to it.
     """
     import tuner
-    from tuner.space import Space
+    from tuner.space.space import Space
 
     searched = None if space is None else Space.load(space)
     say_which_way(ctx)
@@ -316,7 +316,7 @@ def _ask(name: str, results: Path, as_json: bool, act: Callable[[RunHandle], Rep
 def _run(name: str, results: Path) -> RunHandle:
     """The handle of a babysat run; a sweep is refused."""
     import tuner
-    from tuner.handle import RunHandle
+    from tuner.api.handles import RunHandle
 
     handle = tuner.attach(name, results=results)
     if isinstance(handle, RunHandle):
@@ -329,9 +329,9 @@ def _run(name: str, results: Path) -> RunHandle:
 
 def _space(name: str, results: Path) -> Space | None:
     """The space of a run, which knows what type a setting has; whether there is such a run is told elsewhere."""
-    from tuner.nurse import Assignment
-    from tuner.places import Place
-    from tuner.space import Space
+    from tuner.api.process import Assignment
+    from tuner.record.location import Place
+    from tuner.space.space import Space
 
     folder = Place.of(name, results, None).folder
     try:

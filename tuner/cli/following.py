@@ -12,8 +12,8 @@ from tuner.cli.streams import remark, tell
 from tuner.errors import MissingExtra
 
 if TYPE_CHECKING:
-    from tuner.handle import RunHandle
-    from tuner.reading import Study
+    from tuner.api.handles import RunHandle
+    from tuner.api.study import Study
 
 _LOOK_EVERY_S = 0.25
 _LINE_EVERY_S = 5.0
@@ -36,7 +36,7 @@ def follow(handle: RunHandle, *, once: bool = False) -> int:
 def _follow(study: Study, *, once: bool) -> int:
     """A line for what happens, and one now and then for how it stands."""
     from tuner.cli.pages import activity
-    from tuner.records import Noted
+    from tuner.record.events import Noted
 
     segments, noted = (0, 0) if not once else (len(study.state.trials[0].segments), len(list(study.records(Noted))))
     line_at = 0.0
@@ -58,7 +58,7 @@ def _follow(study: Study, *, once: bool) -> int:
 
 def _changes(study: Study, seen: int) -> Iterator[str]:
     """A line for each segment that was not there before."""
-    from tuner.console import settings_of
+    from tuner.views.terminal import settings_of
 
     trial = study.state.trials[0]
     for segment in trial.segments[seen:]:
@@ -70,14 +70,14 @@ def _changes(study: Study, seen: int) -> Iterator[str]:
 
 
 def _notes(study: Study, seen: int) -> Iterator[str]:
-    from tuner.records import Noted
+    from tuner.record.events import Noted
 
     for note in list(study.records(Noted))[seen:]:
         yield f"{study.name}: note at step {note.step} by {note.by}: {note.text}"
 
 
 def _standing(study: Study) -> str:
-    from tuner.console import number
+    from tuner.views.terminal import number
 
     trial, curve = study.state.trials[0], study.curve(0)
     if not len(curve):

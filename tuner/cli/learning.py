@@ -16,7 +16,7 @@ from tuner.cli.streams import remark, tell
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from tuner.explaining import Explanation
+    from tuner.api.explanation import Explanation
     from tuner.insight.confirmation import Confirmation
     from tuner.insight.ranking import Recheck
 

@@ -15,7 +15,7 @@ from tuner.cli.streams import remark
 from tuner.errors import SettingsError, did_you_mean
 
 if TYPE_CHECKING:
-    from tuner.space import Space
+    from tuner.space.space import Space
 
 AnyCallable = TypeVar("AnyCallable", bound=Callable[..., Any])
 
@@ -78,7 +78,7 @@ def training_function(ctx: click.Context, param: click.Parameter, word: str) -> 
 
 def say_which_way(ctx: click.Context) -> None:
     """Says that a score is maximized which by its name is the better the lower, where nobody said so."""
-    from tuner.losses import is_better_lower
+    from tuner.record.score_names import is_better_lower
 
     objective = ctx.params["objective"]
     if ctx.get_parameter_source("goal") is ParameterSource.DEFAULT and is_better_lower(objective):

@@ -17,8 +17,8 @@ from tuner.cli.streams import answering, remark, tell
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from tuner.handle import Reply
-    from tuner.reading import Study
+    from tuner.api.handles import Reply
+    from tuner.api.study import Study
 
 
 def say(text: RenderableType) -> None:
@@ -96,8 +96,8 @@ def told(reply: Reply) -> str:
 
 def study_as_json(study: Study) -> dict[str, Any]:
     """What `tuner show NAME` says, for programs."""
-    from tuner import console
-    from tuner.insight.leaders import leaders
+    from tuner.record.leaders import leaders
+    from tuner.views import terminal as console
 
     state = study.state
     return {

@@ -11,20 +11,20 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from tuner.console import chart, duration, number, one_minus_names, settings_of
-from tuner.prose import count
-from tuner.records import Noted
-from tuner.space import Choice, Parameter, Space, preview
+from tuner.record.events import Noted
+from tuner.space.space import Choice, Parameter, Space, preview
+from tuner.views.terminal import chart, duration, number, one_minus_names, settings_of
+from tuner.views.text import count
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tuner.api import Summary
-    from tuner.explaining import Explanation
+    from tuner.api.explanation import Explanation
+    from tuner.api.study import Study
+    from tuner.api.sweep import Summary
     from tuner.insight.confirmation import Confirmation
     from tuner.insight.ranking import Recheck
-    from tuner.reading import Study
-    from tuner.study import Checkpoint, Segment, StudyState, Trial
+    from tuner.record.state import Checkpoint, Segment, StudyState, Trial
 
 _SHARE_WIDTH = 40
 _NOTES = 8

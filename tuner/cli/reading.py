@@ -14,9 +14,9 @@ from tuner.cli.output import plain, say, say_json, study_as_json, trial_as_json
 from tuner.cli.streams import remark, tell
 
 if TYPE_CHECKING:
-    from tuner.coordinator import Status
-    from tuner.reading import Study
-    from tuner.study import StudyState
+    from tuner.api.study import Study
+    from tuner.coordinator.loop import Status
+    from tuner.record.state import StudyState
 
 _LOOK_EVERY_S = 0.25
 _BEGINS_WITHIN_S = 30.0
@@ -71,8 +71,8 @@ def show(study: tuple[str, int | None], results: Path, store: str | None, as_jso
         if as_json:
             say_json(study_as_json(opened) if trial is None else trial_as_json(opened, trial))
             return
-        from tuner import console
         from tuner.cli import pages
+        from tuner.views import terminal as console
 
         if trial is not None:
             say(pages.trial(opened, trial))
@@ -93,7 +93,7 @@ def watch(ctx: click.Context, name: str, once: bool, results: Path, store: str |
     Until it ends, or Ctrl-C, and then the study goes on. A babysat run is shown, and steered, in its own room.
     """
     import tuner
-    from tuner.handle import RunHandle
+    from tuner.api.handles import RunHandle
 
     if not once:
         _await(name, results, store)
@@ -134,7 +134,7 @@ def _await(name: str, results: Path, store: str | None) -> None:
 
 def _follow(study: Study, once: bool) -> None:
     """Shows the study as its own terminal does, from what is on record."""
-    from tuner.console import Progress
+    from tuner.views.terminal import Progress
 
     progress, seen = Progress(), len(study.state.ended_order)
     try:
@@ -154,7 +154,7 @@ def _follow(study: Study, once: bool) -> None:
 
 def _status(study: StudyState, seen: int, *, running: bool) -> Status:
     """What the coordinator would say, as far as the record tells; `seen` trials had ended at the last look."""
-    from tuner.coordinator import Status
+    from tuner.coordinator.loop import Status
 
     began = study.trials[0].created_at if study.trials else time.time()
     last = max((trial.ended_at for trial in study.trials if trial.ended_at is not None), default=began)
@@ -221,7 +221,7 @@ def spaces(name: str | None, as_json: bool) -> None:
     NAME is one of those that come with tuner, or a TOML file.
     """
     from tuner.cli import pages
-    from tuner.space import Space, available_spaces, preview
+    from tuner.space.space import Space, available_spaces, preview
 
     if name is not None:
         space = Space.load(name)

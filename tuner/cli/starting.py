@@ -16,7 +16,7 @@ from tuner.cli.streams import Unanswered, remark
 from tuner.errors import MissingExtra, TunerError, first_line
 
 if TYPE_CHECKING:
-    from tuner.reading import Study
+    from tuner.api.study import Study
 
 SAMPLERS = ("coarse_to_fine", "random", "sobol", "grid")
 STOPPING = ("auto", "asha", "median", "off")
@@ -73,7 +73,7 @@ def sweep(
     The same --name again goes on where it ended.
     """
     import tuner
-    from tuner.space import Space
+    from tuner.space.space import Space
 
     searched = Space.load(space)
     say_which_way(ctx)
@@ -99,7 +99,7 @@ def sweep(
             raise
         files = [*_written(study, "export", study.export), *_written(study, "plot", lambda: _plots(study, plots))]
         if not as_json:
-            from tuner import console
+            from tuner.views import terminal as console
 
             with suppress(Unanswered):  # nobody is there to be told, and all is done
                 say(console.summary(study))
@@ -129,7 +129,7 @@ def _written(study: Study, again: str, write: Callable[[], list[Path]]) -> list[
     except (TunerError, OSError) as error:
         told = str(error)
     except Exception as error:
-        from tuner import faults
+        from tuner.coordinator import faults
 
         told = f"a bug in tuner: {first_line(error)}; {faults.keep(study.place.folder, error, f'in {again}')}"
     remark(f"note: {told}. Once that is mended: tuner {again} {study.name}", "yellow")
@@ -162,7 +162,7 @@ def check(
     Trains, saves, goes back, trains again, and names what differs.
     """
     import tuner
-    from tuner.space import Space
+    from tuner.space.space import Space
 
     searched = None if space is None else Space.load(space)
     params = {name: value for text in sets for name, value in read_settings(text, searched, "--set").items()}

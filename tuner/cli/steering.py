@@ -13,7 +13,7 @@ from tuner.cli.options import study_and_trial, study_options, timeout_option, ve
 from tuner.cli.output import answer, waits
 
 if TYPE_CHECKING:
-    from tuner.handle import Handle, Reply
+    from tuner.api.handles import Handle, Reply
 
 
 @verb('tuner pause night --why "the machine is needed for an hour"')
@@ -31,7 +31,7 @@ def pause(
     """
 
     def act(handle: Handle) -> Reply:
-        from tuner.handle import RunHandle
+        from tuner.api.handles import RunHandle
 
         if not release:
             return handle.pause(why, timeout_s=timeout_s)
@@ -64,7 +64,7 @@ def stop(
     name, trial = study
 
     def act(handle: Handle) -> Reply:
-        from tuner.handle import SweepHandle
+        from tuner.api.handles import SweepHandle
 
         if trial is None:
             return handle.stop(why, timeout_s=timeout_s)

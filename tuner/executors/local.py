@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from tuner.messages import (
+from tuner.record.events import Reported, Row, pack_reports
+from tuner.worker.messages import (
     Beat,
     Command,
     Ended,
@@ -30,8 +31,7 @@ from tuner.messages import (
     WorkerLost,
     WorkerReady,
 )
-from tuner.records import Reported, Row, pack_reports
-from tuner.worker import TrainingFunction, resolve, train
+from tuner.worker.training import TrainingFunction, resolve, train
 
 Clock = Literal["wall", "virtual"]
 

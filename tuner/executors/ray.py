@@ -28,8 +28,8 @@ from tuner.executors.connection import Connection, attach, detach
 from tuner.executors.signals import Signals
 from tuner.executors.thread import Batch, WorkerThread
 from tuner.executors.trial_log import TrialLog
-from tuner.messages import Command, Delivered, Ended, Event, Forgot, Job, Order, Started, WorkerLost, WorkerReady
-from tuner.worker import check_results_are_shared, resolve
+from tuner.worker.messages import Command, Delivered, Ended, Event, Forgot, Job, Order, Started, WorkerLost, WorkerReady
+from tuner.worker.training import check_results_are_shared, resolve
 
 _POLL_WAIT_S = 1.0
 _RETRY_S = 0.5

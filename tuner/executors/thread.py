@@ -15,7 +15,8 @@ from typing import TypeAlias
 
 from tuner.executors.signals import Signals
 from tuner.executors.trial_log import TrialLog
-from tuner.messages import (
+from tuner.record.events import Row, pack_reports
+from tuner.worker.messages import (
     Beat,
     Changed,
     Command,
@@ -31,8 +32,7 @@ from tuner.messages import (
     Waiting,
     WorkerEvent,
 )
-from tuner.records import Row, pack_reports
-from tuner.worker import TrainingFunction, train
+from tuner.worker.training import TrainingFunction, train
 
 # Ended trials leave at least this often; reports alone may gather a little longer.
 FLUSH_ENDED_S = 0.02

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 from scipy.stats import t as student
 
-from tuner.records import Goal, Settings
-from tuner.repetition import Plan
-from tuner.study import StudyState, Trial
+from tuner.caviar.repeats import Plan
+from tuner.record.events import Goal, Settings
+from tuner.record.state import StudyState, Trial
 
 SURE, SURE_OF_TWO = 0.95, 0.975
 """From this chance on a winner counts as confirmed, of three or more, and of two: equal ones meet it 1 time in 20."""

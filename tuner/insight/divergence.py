@@ -10,8 +10,8 @@ from typing import Any
 from scipy.stats import hypergeom
 
 from tuner.insight.edges import text
-from tuner.space import Choice, Space
-from tuner.study import StudyState, Trial
+from tuner.record.state import StudyState, Trial
+from tuner.space.space import Choice, Space
 
 RARE = 0.05
 """A cut this improbable by chance, all cuts that were looked at allowed for (Bonferroni), counts."""

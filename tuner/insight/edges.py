@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from tuner.insight.leaders import leaders
-from tuner.space import Parameter, Space
-from tuner.study import StudyState, Trial
+from tuner.record.leaders import leaders
+from tuner.record.state import StudyState, Trial
+from tuner.space.space import Parameter, Space
 
 NEAR = 0.05
 """Nearer to an end than this share of the range, on its own scale, is at the edge."""

@@ -15,10 +15,18 @@ import numpy as np
 from scipy.stats import kendalltau
 from scipy.stats import t as student
 
-from tuner.losses import DEV, TRAIN, words_of
-from tuner.study import Curve, Trial
-from tuner.supervisor.series import BLOCKS, Array, Series, autocorrelation_time, block_means, detrended, resolution
-from tuner.supervisor.trend import trend
+from tuner.panda.supervisor.series import (
+    BLOCKS,
+    Array,
+    Series,
+    autocorrelation_time,
+    block_means,
+    detrended,
+    resolution,
+)
+from tuner.panda.supervisor.trend import trend
+from tuner.record.score_names import DEV, TRAIN, words_of
+from tuner.record.state import Curve, Trial
 
 Measure: TypeAlias = Literal["error", "accuracy", "loss"]
 Course: TypeAlias = Literal["overfitting", "still improving", "level", "cannot be told"]

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tuner.insight.leaders import leaders
-from tuner.space import Choice, Space
-from tuner.study import StudyState, Trial
+from tuner.record.leaders import leaders
+from tuner.record.state import StudyState, Trial
+from tuner.space.space import Choice, Space
 
 BUCKETS = 8
 

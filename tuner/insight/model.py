@@ -11,11 +11,11 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.stats import chi2
 
-from tuner.caviar import outcome
-from tuner.proposals import Outcome
-from tuner.space import Space
-from tuner.study import StudyState
-from tuner.supervisor.series import MAD_TO_SD
+from tuner.caviar.policy import outcome
+from tuner.panda.supervisor.series import MAD_TO_SD
+from tuner.policy.proposals import Outcome
+from tuner.record.state import StudyState
+from tuner.space.space import Space
 from tuner.surrogate.evidence import Embedding, Spread, bad, rows_of
 from tuner.surrogate.gaussian_process import NOBODY, Floats, Posterior, Process, Rows, learned
 from tuner.surrogate.ledger import Ledger

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from tuner.records import Goal, Settings
-from tuner.repetition import Plan
-from tuner.study import StudyState, Trial
+from tuner.caviar.repeats import Plan
+from tuner.record.events import Goal, Settings
+from tuner.record.state import StudyState, Trial
 
 Verdict: TypeAlias = Literal["holds", "does not hold", "cannot be told"]
 Floats: TypeAlias = NDArray[np.float64]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tuner.insight.confirmation import Confirmation
-from tuner.insight.leaders import distinct, leaders, sharing
-from tuner.records import Goal, Settings
-from tuner.study import StudyState
+from tuner.record.events import Goal, Settings
+from tuner.record.leaders import distinct, leaders, sharing
+from tuner.record.state import StudyState
 
 _TWO_SEEDS = 2.0 * 2.0**0.5  # two standard deviations of the difference of two runs
 

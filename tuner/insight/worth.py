@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import qmc
 
-from tuner.insight.leaders import is_plateau, leaders, sharing
 from tuner.insight.model import FEWEST, Model
-from tuner.records import ENDED, Goal
-from tuner.study import StudyState
+from tuner.record.events import ENDED, Goal
+from tuner.record.leaders import is_plateau, leaders, sharing
+from tuner.record.state import StudyState
 from tuner.surrogate.gaussian_process import Floats
 from tuner.surrogate.outlook import log_expected_improvement
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tuner.errors import MissingExtra
 
 if TYPE_CHECKING:
-    from tuner.handle import RunHandle
+    from tuner.api.handles import RunHandle
 
 
 def open_room(handle: RunHandle) -> int:

@@ -18,13 +18,13 @@ from textual.geometry import Size
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
+from tuner.api.handles import RunHandle
 from tuner.errors import TunerError
-from tuner.handle import RunHandle
+from tuner.record.store import Store
 from tuner.room import drawing
 from tuner.room.commands import Command, Continuation, advised, carry_out, continuations, guide, read
 from tuner.room.prompt import Prompt
 from tuner.room.scene import Entry, Scene, Score, View
-from tuner.store import Store
 
 Result = TypeVar("Result")
 

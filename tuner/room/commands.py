@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, get_args
 
-from tuner.errors import SettingsError, did_you_mean, shown
-from tuner.recipe import Shape
+from tuner.errors import SettingsError, did_you_mean
+from tuner.record.recipe import Shape
+from tuner.room.phrases import FLAGS, value_as_asked
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tuner.handle import RunHandle
+    from tuner.api.handles import RunHandle
     from tuner.room.scene import View
 
 # Each verb: how it is written, and what it does.
@@ -39,8 +40,6 @@ VERBS: dict[str, tuple[str, str]] = {
 }
 
 # Words that stand alone, with what they mean.
-_FLAGS = {"pause": {"release": "saves, and frees the worker"}, "revert": {"keep-settings": "the present ones stay"}}
-_NUMBERED = ("step", "extend", "revert")
 _OPTIONS = {"set": ("at",), "schedule": ("at",), "fork": ("name", "step"), "revert": ("step", "checkpoint")}
 # What each shape may be told, as `recipe.schedule` takes it.
 _SHAPE_WORDS = {"staircase": ("rate", "every"), "cosine": ("over", "floor")}
@@ -118,7 +117,7 @@ def _command(tokens: list[str], run: str) -> Command:
             rest = rest[1:] if name.startswith("--") and not equals else [] if not equals else rest
         elif equals:
             values[option] = value_of(text)
-        elif name.startswith("--") and option in _FLAGS.get(verb, ()):
+        elif name.startswith("--") and option in FLAGS.get(verb, ()):
             words.append(option)
         elif name.startswith("--") and rest:
             values[option] = value_of(rest.pop(0))
@@ -154,37 +153,6 @@ def _unquoted(text: str) -> str:
 # ── saying ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def said(verb: str, arguments: Mapping[str, Any], why: str = "") -> str:
-    """A request in the words one would ask it by.
-
-    >>> said("set", {"values": {"learning_rate": 0.03}, "at": None}, "it is slow")
-    'set learning_rate=0.03 why: it is slow'
-    """
-    try:
-        return _said(verb, arguments, why)
-    except (AttributeError, KeyError, TypeError, ValueError):  # a stranger wrote what makes no sense: it was refused
-        return f"{verb} {shown(arguments)}"
-
-
-def _said(verb: str, arguments: Mapping[str, Any], why: str) -> str:
-    if verb == "note":
-        return f"note {arguments['text']}"
-    plain = {word: value for word, value in arguments.items() if word not in ("expect", "evidence", "before")}
-    words = [verb]
-    if verb == "schedule":
-        words += [plain.pop("parameter"), plain.pop("shape")]
-    elif verb in _NUMBERED and (number := plain.pop("step" if verb == "revert" else "steps", None)) is not None:
-        words.append(str(number))
-    given = {**plain.pop("values", {}), **plain.pop("shape_settings", {})}
-    words += [flag for flag in _FLAGS.get(verb, ()) if plain.pop(flag.replace("-", "_"), False)]
-    words += [f"{word}={_said_value(value)}" for word, value in {**given, **plain}.items() if value is not None]
-    return " ".join(words) + (f" why: {why}" if why else "")
-
-
-def _said_value(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else shlex.quote(str(value))
-
-
 def advised(note: str, run: str) -> tuple[str, str]:
     """What a note of the supervisor says, and the line that does what it proposes, empty where it proposes nothing.
 
@@ -199,7 +167,7 @@ def advised(note: str, run: str) -> tuple[str, str]:
     except SettingsError:
         return note, ""
     line = " && ".join(
-        " ".join([each.verb, *each.words, *(f"{name}={_said_value(value)}" for name, value in each.values.items())])
+        " ".join([each.verb, *each.words, *(f"{name}={value_as_asked(value)}" for name, value in each.values.items())])
         for each in commands
     )
     return sentence, f"{line} why: {commands[-1].why}" if commands[-1].why else line
@@ -257,7 +225,7 @@ def _offered(before: list[str], view: View) -> list[tuple[str, str]]:
             return [(name, "") for name in view.others] if not rest else []
         case "help" | "detach" | "resume" | "checkpoint" | "undo" | "stop" | "step" | "extend":
             pass
-    offered += [*options, *(flag for flag in _FLAGS.get(verb, {}).items() if flag[0] not in rest)]
+    offered += [*options, *(flag for flag in FLAGS.get(verb, {}).items() if flag[0] not in rest)]
     return [*offered, ("why:", "the reason, for the record")] if verb in VERBS and verb != "help" else offered
 
 
@@ -326,7 +294,7 @@ def carry_out(command: Command, handle: RunHandle, expect: int) -> str:
 
 def compared(frame: pd.DataFrame, rows: int = 6) -> str:
     """Two runs as a person reads them: what they differ in, and their scores at a few steps."""
-    from tuner.console import number
+    from tuner.views.terminal import number
 
     courses: Mapping[str, Mapping[str, str]] = frame.attrs.get("courses", {})
     lines = [["step", *map(str, frame.columns)]]

@@ -13,14 +13,14 @@ from itertools import pairwise
 from threading import Lock
 from typing import Any
 
-from tuner import records as rec
-from tuner.console import near_one, number, settings_of
-from tuner.losses import training_loss
-from tuner.places import Place, names
-from tuner.recipe import Schedule
-from tuner.room.commands import said
-from tuner.store import Store
-from tuner.study import Segment, StudyState, Trial
+from tuner.record import events as rec
+from tuner.record.location import Place, names
+from tuner.record.recipe import Schedule
+from tuner.record.score_names import training_loss
+from tuner.record.state import Segment, StudyState, Trial
+from tuner.record.store import Store
+from tuner.room.phrases import said
+from tuner.views.terminal import near_one, number, settings_of
 
 # A curve is drawn from at most this many bins: two dots a column of any terminal.
 _BINS = 512

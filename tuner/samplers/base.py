@@ -21,9 +21,9 @@ from optuna.trial import TrialState as OptunaState
 from tuner.arguments import checked
 from tuner.arguments import seed as seed_of
 from tuner.errors import SettingsError
-from tuner.proposals import Outcome, Point, Proposal, RoundPlan, marks_of
-from tuner.records import TrialState
-from tuner.space import Choice, Parameter, Space
+from tuner.policy.proposals import Outcome, Point, Proposal, RoundPlan, marks_of
+from tuner.record.events import TrialState
+from tuner.space.space import Choice, Parameter, Space
 from tuner.surrogate.ledger import Ledger
 
 if TYPE_CHECKING:

@@ -21,10 +21,10 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.proposals import Box, Outcome, Point, Proposal, RoundPlan
+from tuner.policy.proposals import Box, Outcome, Point, Proposal, RoundPlan
 from tuner.samplers.base import UnitCubeSampler
 from tuner.samplers.quasi_random import sobol_point
-from tuner.space import Choice, Parameter, Space
+from tuner.space.space import Choice, Parameter, Space
 from tuner.surrogate.evidence import bad
 from tuner.surrogate.gaussian_process import with_lengths
 from tuner.surrogate.lattice import Lattice

@@ -12,9 +12,9 @@ import numpy as np
 
 from tuner.arguments import checked, whole_number
 from tuner.errors import SettingsError
-from tuner.proposals import Point, Proposal
+from tuner.policy.proposals import Point, Proposal
 from tuner.samplers.base import NonAdaptiveSampler
-from tuner.space import Choice, Parameter, Space
+from tuner.space.space import Choice, Parameter, Space
 
 _LARGEST_GRID = 100_000
 

@@ -29,11 +29,11 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from tuner.errors import MissingExtra, SettingsError, StudyError
-from tuner.proposals import Outcome, Proposal, RoundPlan
-from tuner.records import Settings
-from tuner.space import Choice, Parameter, Space
-from tuner.stopping import Verdict
-from tuner.study import StudyState, Trial, better
+from tuner.policy.proposals import Outcome, Proposal, RoundPlan
+from tuner.policy.verdicts import Verdict
+from tuner.record.events import Settings
+from tuner.record.state import StudyState, Trial, better
+from tuner.space.space import Choice, Parameter, Space
 
 _UNIT = FloatDistribution(0.0, 1.0)
 _NEEDS = {"CmaEsSampler": "cmaes", "GPSampler": "torch"}

@@ -6,9 +6,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from tuner.proposals import Point, Proposal
+from tuner.policy.proposals import Point, Proposal
 from tuner.samplers.base import NonAdaptiveSampler
-from tuner.space import Space
+from tuner.space.space import Space
 
 _BLOCK = 1024  # points made at a time
 

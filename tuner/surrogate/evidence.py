@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.proposals import Outcome
-from tuner.space import Choice, Space
+from tuner.policy.proposals import Outcome
+from tuner.space.space import Choice, Space
 from tuner.surrogate.gaussian_process import Floats, Integers, Rows
 
 MOST_ROWS = 250

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.space import Choice, Parameter, Space
+from tuner.space.space import Choice, Parameter, Space
 
 Floats: TypeAlias = NDArray[np.float64]
 

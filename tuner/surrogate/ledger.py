@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import overload
 
-from tuner.proposals import Outcome, Point
-from tuner.records import ENDED, Goal, TrialState
-from tuner.space import Space
+from tuner.policy.proposals import Outcome, Point
+from tuner.record.events import ENDED, Goal, TrialState
+from tuner.space.space import Space
 from tuner.surrogate.evidence import MOST_ROWS, bad
 from tuner.surrogate.outlook import View
 

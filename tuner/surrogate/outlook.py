@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_ndtr, ndtr
 
-from tuner.proposals import Outcome
-from tuner.records import Goal
-from tuner.space import Space
+from tuner.policy.proposals import Outcome
+from tuner.record.events import Goal
+from tuner.space.space import Space
 from tuner.surrogate.evidence import Embedding, Spread, progress_of, rows_of
 from tuner.surrogate.gaussian_process import NOBODY, Floats, Posterior, Process, Rows, learned
 from tuner.surrogate.threads import on_one_thread

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from tuner.run import Run
+    from tuner.worker.run import Run
 
 STEPS = 20
 START = 3.0  # loss before the first step

@@ -15,7 +15,7 @@ from tuner.workloads.network import EarlyStopping, Labels, Network, normalised
 from tuner.workloads.optimizers import Array
 
 if TYPE_CHECKING:
-    from tuner.run import Run
+    from tuner.worker.run import Run
 
 DEFAULTS: Mapping[str, Any] = {
     "epochs": 30,

@@ -1,0 +1,1 @@
+"""The verbs in Python, and what they hand out."""

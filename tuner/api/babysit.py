@@ -1,0 +1,156 @@
+"""The verbs that begin a babysat run: a new one, or the continuation of a sweep's trial."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from math import inf
+from pathlib import Path
+from typing import Any, Literal
+
+from tuner import arguments
+from tuner.api import process as nurse
+from tuner.api.fork import complete, continuation
+from tuner.api.handles import RunHandle, person
+from tuner.api.process import Assignment
+from tuner.arguments import (
+    amount,
+    checked,
+    gigabytes,
+    gpus,
+    one_of,
+    optional,
+    path,
+    seed,
+    settings,
+    training_function,
+)
+from tuner.caviar.seeds import trial_seed
+from tuner.errors import IdentityMismatch, SettingsError
+from tuner.record.events import Goal, Settings
+from tuner.record.location import Place
+from tuner.record.store import Store
+from tuner.space.space import Space
+from tuner.worker.function import Portable, is_same, portable
+from tuner.worker.run import Run
+
+
+@checked(
+    train=training_function, params=optional(settings), objective=arguments.name, goal=one_of("maximize", "minimize"),
+    seed=seed, executor=one_of("ray", "local"), cpus=amount(least=0, most=10_000), gpus=gpus,
+    address=optional(arguments.name), checkpoint_every_s=amount(least=0, unit="seconds"),
+    disk_budget_gb=optional(gigabytes), revert=one_of("in place", "reenter"), level=one_of("advise", "off"),
+    smallest_gain=optional(amount()), results=path,
+)  # fmt: skip
+def babysit(
+    train: Callable[[Run], Any] | str,
+    params: Settings | None = None,
+    *,
+    name: str,
+    objective: str,
+    goal: Goal = "maximize",
+    space: Space | str | Path | None = None,
+    seed: int = 0,
+    executor: Literal["ray", "local"] = "ray",
+    cpus: float = 1,
+    gpus: float = 0,
+    address: str | None = None,
+    checkpoint_every_s: float = 10.0,
+    disk_budget_gb: float | None = None,
+    revert: Literal["in place", "reenter"] = "in place",
+    level: Literal["off", "advise"] = "advise",
+    smallest_gain: float | None = None,
+    results: str | Path = "results",
+) -> RunHandle:
+    """Trains one model under supervision, and returns the handle to steer it; the same `name` again attaches to it.
+
+    Without `params` it draws its start from the `space`; what `params` leave open is drawn too. The run belongs to a
+    process of its own and goes on when this one ends. `revert="reenter"` calls `train` again after a revert, for
+    functions that carry values across steps outside `run.state`. Where the supervisor is sure that the objective gains
+    less than `smallest_gain` until the end of the function's loop, it says that the run is flat.
+    """
+    place = Place.of(name, results, None)
+    found = space if isinstance(space, Space) or space is None else Space.load(space)
+    if place.database is not None and place.database.is_file():
+        identity = {"objective": objective, "goal": goal, "seed": seed, "space": found}
+        function = portable(train)
+        _check_same(place, function, identity, params or {})
+        if not _running(place):
+            _take_up(place, function)
+        return attach_run(place)
+    if smallest_gain is not None and not 0 < smallest_gain < inf:
+        raise SettingsError(f"smallest_gain must be above 0, in units of {objective!r}, got {smallest_gain!r}.")
+    begins_with = complete(found, params, seed)
+    nurse.assign(
+        portable(train), place.folder, name=name, params=begins_with, objective=objective, goal=goal,
+        space=None if found is None else found.to_dict(), seed=seed, trial_seed=trial_seed(seed, 0), executor=executor,
+        cpus=cpus, gpus=gpus, address=address, checkpoint_every_s=checkpoint_every_s, disk_budget_gb=disk_budget_gb,
+        revert=revert, purpose="search", parent=None, checkpoint=None, from_step=0, extra_steps=0, level=level,
+        smallest_gain=smallest_gain, why="the settings given" if params else "a random start from the space",
+    )  # fmt: skip
+    nurse.start(place)
+    return attach_run(place)
+
+
+def attach_run(place: Place, by: str = "") -> RunHandle:
+    """The handle of a babysat run."""
+    return RunHandle(place, Store.open(place.existing()), by=by)
+
+
+def promote(sweep: Place, trial: int, *, name: str | None = None, why: str = "") -> RunHandle:
+    """A trial of a sweep, continued from its checkpoint as a babysat run."""
+    return attach_run(continuation(sweep, trial, by=person(), name=name, why=why))
+
+
+# ── inside ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _check_same(place: Place, function: Portable, identity: Mapping[str, Any], params: Settings) -> None:
+    """What is there already must be the run that is meant."""
+    assignment = Assignment.read(place.folder)
+    if not is_same(assignment, function.name, function.source_sha256):
+        raise IdentityMismatch(
+            f"the run {place.name!r} exists with another training function: it has {assignment.function}, this call "
+            f"has {function.name}. Choose another name, or the same function; tuner.attach({place.name!r}) steers it "
+            "as it is."
+        )
+    there = {word: getattr(assignment, word) for word in identity}
+    there["space"] = None if assignment.space is None else Space.from_dict(assignment.space)
+    for word, given in identity.items():
+        if there[word] != given:
+            raise IdentityMismatch(
+                f"the run {place.name!r} exists with another {word}: it has {there[word]!r}, this call has {given!r}. "
+                f"Choose another name, or the same {word}; tuner.attach({place.name!r}) steers it as it is."
+            )
+    for word, value in params.items():
+        began = assignment.params.get(word)
+        if began != value:
+            raise IdentityMismatch(
+                f"the run {place.name!r} began with {word}={began!r}, this call has {word}={value!r}. Choose another "
+                f"name, or change it as it trains: tuner.attach({place.name!r}).set({word}={value!r})."
+            )
+
+
+def _take_up(place: Place, function: Portable) -> None:
+    """A run whose coordinator is gone goes on, with the function as it is now."""
+    store = Store.open(place.existing())
+    try:
+        brief = store.brief()
+    finally:
+        store.close()
+    if brief["trials"] and brief["ended"] == brief["trials"]:
+        return
+    replace(
+        Assignment.read(place.folder), function=function.name, source_sha256=function.source_sha256,
+        search_path=function.search_path,
+    ).write(place.folder, function.payload)  # fmt: skip
+    nurse.start(place)
+
+
+def _running(place: Place) -> bool:
+    store = Store.open(place.existing())
+    try:
+        return store.holder(time.time()) is not None
+    finally:
+        store.close()

@@ -1,0 +1,218 @@
+"""Runs that begin where another was saved: a fork with other values, a trial of a sweep; and two runs side by side."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from tuner.api import process as nurse
+from tuner.api.process import Assignment
+from tuner.api.study import Study
+from tuner.errors import CheckpointError, SettingsError, StudyError, did_you_mean
+from tuner.record.events import Purpose, Settings
+from tuner.record.location import Place, names
+from tuner.record.recipe import Recipe, possible
+from tuner.record.state import Checkpoint, Trial
+from tuner.record.store import Store
+from tuner.space.space import Space
+from tuner.views.terminal import near_one, number
+from tuner.worker import checkpoints
+from tuner.worker.function import KEPT
+from tuner.worker.sources import travels_by_value
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def fork(
+    parent: Place,
+    *,
+    values: Mapping[str, Any],
+    by: str,
+    name: str | None = None,
+    step: int | None = None,
+    why: str = "",
+) -> Place:
+    """Another run from a checkpoint of this one, with other values."""
+    assignment = Assignment.read(parent.folder)
+    study = Study(parent, Store.open(parent.existing()))
+    trial = study.state.trials[0]
+    checkpoint = _checkpoint(study, trial, step)
+    recipe = trial.recipe_of(trial.segment(checkpoint.segment))
+    _check_changes(study.space, recipe.values, values)
+    changed = ", ".join(f"{word}={value!r}" for word, value in values.items()) or "the same settings"
+    return _branch(
+        assignment, parent, study, trial, checkpoint, recipe.set(values, checkpoint.step), purpose="fork",
+        name=name or _free_name(parent), by=by,
+        why=why or f"forked from {parent.name} at step {checkpoint.step} with {changed}",
+    )  # fmt: skip
+
+
+def continuation(sweep: Place, trial_number: int, *, by: str, name: str | None = None, why: str = "") -> Place:
+    """A trial of a sweep, continued from its checkpoint as a babysat run."""
+    study = Study(sweep, Store.open(sweep.existing()))
+    trial = study.trial(trial_number)
+    checkpoint = _checkpoint(study, trial, None)
+    options = study.state.options
+    pickled = sweep.folder / KEPT
+    assignment = Assignment(
+        name="", function=options.get("function") or study.state.function, source_sha256=study.state.source_sha256,
+        search_path=tuple(options.get("search_path", ())), params={}, objective=study.state.objective,
+        goal=study.state.goal, space=study.state.identity["space"], seed=study.state.identity["seed"],
+        trial_seed=trial.seed, executor=options.get("executor", "ray"), cpus=options.get("cpus", 1),
+        gpus=options.get("gpus", 0), address=options.get("address"), checkpoint_every_s=10.0, disk_budget_gb=None,
+        revert="in place", purpose="promote", parent=None, why="", checkpoint=None, from_step=0, extra_steps=0,
+        level="advise", home=options.get("home", ""),
+    )  # fmt: skip
+    if travels_by_value(assignment.function) and not pickled.is_file():
+        raise StudyError(f"the training function of {sweep.name} was not kept, so trial {trial_number} cannot go on.")
+    return _branch(
+        assignment, sweep, study, trial, checkpoint, trial.recipe, purpose="promote",
+        name=name or f"{sweep.name}-{trial_number}", by=by, why=why or f"promoted from {sweep.name}/{trial_number}",
+    )  # fmt: skip
+
+
+def compare(one: Place, other: str) -> pd.DataFrame:
+    """Two runs side by side: a row a step both or either have reported, a column a run, and what they differ in.
+
+    Of the settings that differ, now or earlier, `attrs["settings"]` holds the values in force and `attrs["courses"]`
+    what they were from which step on, in words; both by run.
+    """
+    import pandas as pd
+
+    if other == one.name:
+        raise StudyError(f"{one.name} is compared with another run, got {one.name} twice. Name a fork of it.")
+    columns: dict[str, pd.Series[float]] = {}
+    settings: dict[str, dict[str, Any]] = {}
+    courses: dict[str, dict[str, str]] = {}
+    for place in (one, Place.of(other, one.folder.parent, None)):
+        with closing(Study(place, Store.open(place.existing()))) as study:
+            if study.state.kind != "babysitting" or not study.state.trials:
+                what = "a sweep" if study.state.kind == "sweep" else "about to begin"
+                raise StudyError(f"{place.name} is {what}; two babysat runs are compared, once both have begun.")
+            curve, trial = study.curve(0), study.state.trials[0]
+        columns[place.name] = pd.Series(list(curve.scores), index=list(curve.steps), dtype="float64")
+        settings[place.name] = dict(trial.recipe.at(trial.steps))
+        courses[place.name] = {word: _course(trial, word) for word in settings[place.name]}
+    frame = pd.DataFrame(columns).rename_axis("step").sort_index()
+    first, second = courses.values()
+    differing = sorted(word for word in {*first, *second} if first.get(word) != second.get(word))
+    frame.attrs["settings"] = {run: {word: values.get(word) for word in differing} for run, values in settings.items()}
+    frame.attrs["courses"] = {run: {word: told.get(word, "-") for word in differing} for run, told in courses.items()}
+    return frame
+
+
+def _course(trial: Trial, name: str) -> str:
+    """What a setting was on the head: `0.1, cosine over=50 from 0.3 at step 113`."""
+    told: list[tuple[int, Any, str]] = []
+    for segment in trial.path():
+        recipe, step = trial.recipe_of(segment), segment.from_step
+        drawn, value = recipe.schedules.get(name), recipe.at(step).get(name)
+        text = near_one(value) if isinstance(value, float) and 0.99 < value < 1 else number(value, 6)
+        if told and told[-1][0] == step:
+            told.pop()  # nothing was trained under it
+        if not told or told[-1][1] != (drawn or value):
+            told.append((step, drawn or value, f"{drawn} from {text}" if drawn else text))
+    return ", ".join(
+        text if not place else f"{text} {'at' if ' from ' in text else 'from'} step {step}"
+        for place, (step, _, text) in enumerate(told)
+    )
+
+
+def complete(space: Space | None, params: Settings | None, seed: int) -> dict[str, Any]:
+    """The settings to begin with; what is not given is drawn from the space."""
+    if params is not None and not isinstance(params, Mapping):
+        raise SettingsError(f"params must be a mapping of names to values, got {params!r:.80}.")
+    if space is None:
+        if not params:
+            raise SettingsError("babysit needs settings to begin with, or a space to draw them from.")
+        return {word: possible(word, value) for word, value in params.items()}
+    import numpy as np
+
+    given = dict(params or {})
+    inside = {word: value for word, value in given.items() if word in space}
+    drawn = {**space.sample(np.random.default_rng([seed, 0])), **inside}
+    active = set(space.active(drawn))
+    middle = space.from_unit([0.5] * len(space))
+    checked = space.check({word: drawn.get(word, middle.get(word)) for word in space.names if word in active})
+    return {**checked, **{word: possible(word, value) for word, value in given.items() if word not in space}}
+
+
+# ── inside ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _branch(
+    assignment: Assignment, parent: Place, study: Study, trial: Trial, checkpoint: Checkpoint, recipe: Recipe,
+    *, purpose: Purpose, name: str, by: str, why: str,
+) -> Place:  # fmt: skip
+    """A run of its own that begins with a copy of a checkpoint."""
+    place = Place.of(name, parent.folder.parent, None)
+    if place.folder.exists():
+        raise StudyError(f"{name} exists already. Choose another name for the branch.")
+    place.folder.mkdir(mode=0o700, parents=True)
+    beginning = place.folder / "beginning"
+    try:
+        checkpoints.copy(study.place.folder / checkpoint.path, beginning, sha256=study.state.sha256_of(checkpoint))
+    except CheckpointError as error:
+        shutil.rmtree(place.folder, ignore_errors=True)
+        raise StudyError(
+            f"{parent.name}/{trial.trial} cannot be branched at step {checkpoint.step}: its checkpoint is gone or "
+            f"torn ({error}). Choose another step."
+        ) from error
+    pickled = parent.folder / KEPT
+    by_value = study.state.options.get("by_value", pickled.is_file())
+    payload: str | bytes = pickled.read_bytes() if by_value and pickled.is_file() else assignment.function
+    replace(
+        assignment, name=name, params=recipe.at(checkpoint.step), schedules=recipe.to_json()["schedules"] or None,
+        purpose=purpose, by=by, why=why, checkpoint=beginning.name,
+        from_step=checkpoint.step, parent=f"{parent.name}/{trial.trial}@{checkpoint.step}", trial_seed=trial.seed,
+        extra_steps=study.state.extension,
+    ).write(place.folder, payload)  # fmt: skip
+    study.close()
+    nurse.start(place)
+    return place
+
+
+def _check_changes(space: Space | None, settings: Settings, values: Settings) -> None:
+    """A branch continues from a checkpoint: what is built into the model stays."""
+    for name, value in values.items():
+        if name not in settings:
+            raise SettingsError(f"{name} is no setting of this run. {did_you_mean(name, settings)}")
+        if space is None or name not in space:
+            possible(name, value)
+        else:
+            space[name].check(value)
+            if space[name].changes == "never" and value != settings[name]:
+                raise SettingsError(
+                    f"{name} is built into the model, so a branch from a checkpoint cannot change it. Start a run of "
+                    "its own with it."
+                )
+
+
+def _checkpoint(study: Study, trial: Trial, step: int | None) -> Checkpoint:
+    """The newest kept checkpoint on the head, or the newest at or before a step that the trial has come to."""
+    there = trial.on_head(study.state.kept(trial))
+    steps = ", ".join(str(each.step) for each in there[-8:])
+    furthest = max([trial.steps, *(each.step for each in there)])
+    if step is not None and step > furthest:
+        raise StudyError(
+            f"step {step} lies ahead: {study.name}/{trial.trial} has come to step {furthest}. "
+            + (f"Checkpoints are kept of steps {steps}." if there else "No checkpoint of it is kept.")
+        )
+    kept = [each for each in there if step is None or each.step <= step]
+    if not kept:
+        where = "" if step is None else f" at or before step {step}"
+        kept_there = f" Kept are those of steps {steps}." if there else ""
+        raise StudyError(f"{study.name}/{trial.trial} has no checkpoint{where} to begin from.{kept_there}")
+    return max(kept, key=lambda each: (each.step, each.checkpoint))
+
+
+def _free_name(parent: Place) -> str:
+    taken = set(names(parent.folder.parent)) | {path.name for path in parent.folder.parent.iterdir()}
+    number = 2
+    while f"{parent.name}-{number}" in taken:
+        number += 1
+    return f"{parent.name}-{number}"

@@ -1,0 +1,337 @@
+"""The coordinator process of a babysat run: lives on when the terminal closes. `python -m tuner.nurse FOLDER` is it.
+
+What it needs to know lies in the study's folder: `run.json`, and `function.pickle` where the function cannot be
+imported. What goes wrong before there is a record to write to is the last line of `coordinator.log`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tuner.errors import StudyError, TunerError
+from tuner.record.atomic import write_whole
+from tuner.record.events import Goal, Purpose
+from tuner.record.location import ASSIGNMENT, Place
+from tuner.record.store import Store, alive
+from tuner.worker.function import KEPT, Portable, keep
+from tuner.worker.messages import Executor, Job
+
+_LOG = "coordinator.log"
+_STARTS_WITHIN_S = 300.0  # a busy machine takes its time; one that died says so at once
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """Everything that makes a babysat run, as its folder keeps it; `space` is `Space.to_dict()` or None.
+
+    `checkpoint` names a folder to begin from, at step `from_step`, for a fork or a promoted trial; `by` says whose idea
+    that was. `home` is the directory that the run was begun in: relative paths of the function start there, from
+    wherever it is woken.
+    """
+
+    name: str
+    function: str
+    source_sha256: str
+    search_path: tuple[str, ...]
+    params: dict[str, Any]
+    objective: str
+    goal: Goal
+    space: dict[str, Any] | None
+    seed: int
+    trial_seed: int
+    executor: Literal["ray", "local"]
+    cpus: float
+    gpus: float
+    address: str | None
+    checkpoint_every_s: float
+    disk_budget_gb: float | None
+    revert: Literal["in place", "reenter"]
+    purpose: Purpose
+    parent: str | None
+    why: str
+    checkpoint: str | None
+    from_step: int
+    level: Literal["off", "advise"]
+    extra_steps: int = 0
+    schedules: dict[str, Any] | None = None
+    by: str = "tuner"
+    smallest_gain: float | None = None
+    home: str = ""
+
+    def write(self, folder: Path, payload: str | bytes) -> None:
+        """Leaves the assignment in a study's folder."""
+        keep(payload, folder)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_whole(folder / ASSIGNMENT, json.dumps(asdict(self), indent=1).encode(), mode=0o600)
+        except OSError as error:
+            raise StudyError(
+                f"{folder / ASSIGNMENT} cannot be written: {error}. Free space, or choose a folder you may write to: "
+                "--results."
+            ) from error
+
+    @classmethod
+    def read(cls, folder: Path) -> Assignment:
+        """The assignment of a folder."""
+        try:
+            found = json.loads((folder / ASSIGNMENT).read_text())
+        except FileNotFoundError as error:
+            raise StudyError(f"{folder} holds no babysat run: {ASSIGNMENT} is missing.") from error
+        except (OSError, ValueError) as error:
+            raise StudyError(f"{folder / ASSIGNMENT} cannot be read: {error}. Restore it from a copy.") from error
+        try:
+            return cls(**{**found, "search_path": tuple(found["search_path"])})
+        except (KeyError, TypeError) as error:
+            raise StudyError(
+                f"{folder / ASSIGNMENT} is not what this tuner writes: {error}. Restore it from a copy."
+            ) from error
+
+    def payload(self, folder: Path) -> str | bytes:
+        """How the function travels."""
+        pickled = folder / KEPT
+        return pickled.read_bytes() if pickled.is_file() else self.function
+
+
+def assign(function: Portable, folder: Path, **given: Any) -> Assignment:
+    """Writes the assignment of a new run."""
+    assignment = Assignment(
+        function=function.name, source_sha256=function.source_sha256, search_path=function.search_path,
+        home=str(Path.cwd()), **given,
+    )  # fmt: skip
+    assignment.write(folder, function.payload)
+    return assignment
+
+
+def launch(place: Place) -> tuple[int, Callable[[], bool]]:
+    """Starts the coordinator of the study in a process of its own; its pid, and whether it lives, before it begins."""
+    if place.database is None:
+        raise StudyError("a babysat run needs a folder: it outlives the process that started it.")
+    return _in_a_process(place) if _threads is None else _on_a_thread(place, _threads)
+
+
+def start(place: Place) -> int:
+    """Starts the coordinator of the study; returns its pid once it holds the lease."""
+    (pid, lives), database = launch(place), place.existing_or_new()
+    deadline = time.monotonic() + _STARTS_WITHIN_S
+    while time.monotonic() < deadline:
+        if (holder := _holder(database)) is not None:
+            return holder[1]
+        if not lives():
+            if _holder(database) is None and _ended(database):
+                return pid  # it was quick
+            raise StudyError(last_words(place))
+        time.sleep(0.01)
+    raise StudyError(f"the coordinator of {place.name} (pid {pid}) did not begin within {_STARTS_WITHIN_S:g} s.")
+
+
+@contextmanager
+def on_threads() -> Iterator[list[threading.Thread]]:
+    """Meanwhile each coordinator that is started gets a thread of this process: for tests and debuggers.
+
+    They end with their runs; whoever calls this stops the runs.
+    """
+    global _threads  # handles, forks and rooms start coordinators wherever they are asked
+    before, _threads = _threads, []
+    try:
+        yield _threads
+    finally:
+        _threads = before
+
+
+_threads: list[threading.Thread] | None = None
+
+
+def _on_a_thread(place: Place, threads: list[threading.Thread]) -> tuple[int, Callable[[], bool]]:
+    def coordinate() -> None:
+        try:
+            nurse(place.folder)
+        except TunerError as error:
+            with (place.folder / _LOG).open("a") as log:
+                print(error, file=log)
+
+    thread = threading.Thread(target=coordinate, name=f"tuner-coordinator-{place.name}", daemon=True)
+    threads.append(thread)
+    thread.start()
+    return os.getpid(), thread.is_alive
+
+
+def _in_a_process(place: Place) -> tuple[int, Callable[[], bool]]:
+    home = Path(Assignment.read(place.folder).home)  # of none is told where it was begun: it stays here
+    with (place.folder / _LOG).open("ab") as log:
+        if not home.is_dir():
+            log.write(f"the directory {home} that the run was begun in is gone; it goes on in {Path.cwd()}\n".encode())
+        parting = subprocess.run(
+            [sys.executable, "-m", "tuner.api.process", str(place.folder)],
+            cwd=home if home.is_dir() else None,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            check=False,
+        )
+    if not parting.stdout.strip().isdigit():
+        raise StudyError(f"no coordinator could be started for {place.name}: {last_words(place)}")
+    pid = int(parting.stdout)
+    return pid, lambda: alive(pid)
+
+
+def _ended(database: Path) -> bool:
+    """Whether the run has come to its end already."""
+    if not database.is_file():
+        return False
+    store = Store.open(database)
+    try:
+        return bool(store.brief()["ended"])
+    finally:
+        store.close()
+
+
+def _holder(database: Path) -> tuple[str, int] | None:
+    if not database.is_file():
+        return None
+    try:
+        store = Store.open(database)
+    except TunerError:
+        return None  # being made just now
+    try:
+        return store.holder(time.time()) if store.brief()["trials"] else None
+    finally:
+        store.close()
+
+
+def last_words(place: Place) -> str:
+    """What the coordinator said last."""
+    log = place.folder / _LOG
+    told = log.read_text(errors="replace") if log.is_file() else ""
+    lines = [line for line in told.splitlines() if line.strip()]
+    return lines[-1] if lines else f"the coordinator ended without a word ({log})."
+
+
+def nurse(folder: Path, hands: Executor | None = None) -> None:
+    """Runs the coordinator of one babysat run until the run is over; `hands` train it, else what it was assigned."""
+    from tuner.api.identity import begin
+    from tuner.coordinator.checkpoint_keeper import Shelf, disk_budget
+    from tuner.coordinator.loop import Coordinator
+    from tuner.coordinator.watchdog import Care
+    from tuner.panda.advisor import Watch
+    from tuner.panda.policy import Panda
+    from tuner.panda.requests import RunSteering
+    from tuner.policy.protocol import Draft
+    from tuner.record.events import StudyOpened
+    from tuner.record.reader import curves_by_name, fold
+    from tuner.record.recipe import UNBOUNDED
+    from tuner.space.space import Space
+    from tuner.version import version
+    from tuner.worker.divergence import Divergence
+
+    assignment = Assignment.read(folder)
+    place = Place.of(folder.name, folder.parent, None)
+    hands = hands or _hands(assignment, folder)  # loads Ray: before there is a study to see
+    records = Store.create(place.existing_or_new())
+    part = hands.leave  # whatever goes wrong here: what trains on a cluster goes on, and the next coordinator finds it
+    try:
+        records.acquire(time.time())
+        state, _ = fold(records, place.name)
+        opened = StudyOpened(
+            name=assignment.name, kind="babysitting", function=assignment.function,
+            source_sha256=assignment.source_sha256, version=version(),
+            identity={
+                "space": assignment.space, "objective": assignment.objective, "goal": assignment.goal,
+                "seed": assignment.seed, "sampler": "none",
+            },
+            at=time.time(),
+        )  # fmt: skip
+        options = {
+            "cpus": assignment.cpus, "gpus": assignment.gpus, "address": assignment.address,
+            "extra_steps": state.options.get("extra_steps", assignment.extra_steps),  # an extension may have changed it
+            "smallest_gain": assignment.smallest_gain,
+        }  # fmt: skip
+        begin(state, records, opened, options)
+        job = Job(
+            study=assignment.name, function=assignment.payload(folder), search_path=assignment.search_path,
+            objective=assignment.objective, alarm=Divergence(objective=assignment.objective, goal=assignment.goal),
+            revert=assignment.revert, log_folder=folder / "logs", asks_length=True, heeds=True,
+        )  # fmt: skip
+        draft = Draft(
+            params=assignment.params, seed=assignment.trial_seed, why=assignment.why, purpose=assignment.purpose,
+            parent=assignment.parent,
+            beginning=None if assignment.checkpoint is None else folder / assignment.checkpoint,
+            from_step=assignment.from_step, schedules=assignment.schedules, by=assignment.by,
+        )  # fmt: skip
+        space = None if assignment.space is None else Space.from_dict(assignment.space)
+        segment = state.trials[0].head.segment if state.trials and state.trials[0].segments else None
+        curves = curves_by_name(records, state.trials[0]) if state.trials else {}
+        watch = None if assignment.level == "off" else Watch(space, curves, segment)
+        coordinator = Coordinator(
+            study=state, store=records, policy=Panda(), steering=RunSteering(space, watch), executor=hands,
+            shelf=Shelf(folder, disk_budget(folder, assignment.disk_budget_gb)),
+            care=Care(checkpoint_every_s=assignment.checkpoint_every_s),
+        )  # fmt: skip
+        if not state.trials:
+            coordinator.create(draft, next_up=False)  # recovery takes it up
+            if space is None:
+                coordinator.warn(UNBOUNDED, 0, assignment.from_step)
+            coordinator.commit()
+        hands.open(job, 1, state.received)
+        try:
+            coordinator.run()
+        finally:
+            if records.left_clean:
+                part = hands.close
+    finally:
+        try:
+            part()
+        finally:
+            records.close()
+
+
+def _hands(assignment: Assignment, folder: Path) -> Executor:
+    if assignment.executor == "local":
+        from tuner.executors.local import LocalExecutor
+
+        return LocalExecutor()
+    from tuner.executors.ray import RayExecutor
+
+    return RayExecutor(
+        address=assignment.address, cpus=assignment.cpus, gpus=assignment.gpus, ship=Path.cwd(),
+        keep=f"{assignment.name}-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}",
+    )  # fmt: skip
+
+
+def main() -> int:
+    """Parts from the terminal that started it, says its pid, and coordinates; its last line says what went wrong."""
+    os.umask(0o077)
+    child = os.fork()  # before any thread is there
+    if child:
+        print(child, flush=True)
+        os._exit(0)
+    os.setsid()
+    log = os.dup(sys.stderr.fileno())
+    os.dup2(log, sys.stdout.fileno())
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # its last words may hold what the terminal's encoding lacks
+    try:
+        nurse(Path(sys.argv[1]))
+    except TunerError as error:
+        print(error)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,218 @@
+"""The verbs that train the leaders of a study again: confirm, with new seeds; recheck, as of today."""
+
+from __future__ import annotations
+
+import time
+from contextlib import chdir, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tuner.api.wiring import executor_of, faces_of, shared_file
+from tuner.arguments import amount, checked, count, gpus, one_of, optional, path, text
+from tuner.caviar.repeats import Plan, Repetition
+from tuner.errors import StudyError
+from tuner.insight.confirmation import Confirmation, confirmation_of
+from tuner.insight.ranking import FEWEST, Recheck, planned_recheck, recheck_of
+from tuner.record.events import Configured, Noted
+from tuner.record.leaders import leaders
+from tuner.record.location import Place
+from tuner.record.reader import fold
+from tuner.record.requests import parallel as parallels
+from tuner.record.store import Store
+from tuner.worker.function import Portable, as_of_today
+
+if TYPE_CHECKING:
+    from tuner.coordinator.loop import Face
+
+
+_TRAINED = {
+    "top": count, "repeats": count, "executor": optional(one_of("ray", "local")),
+    "cpus": optional(amount(least=0, most=10_000)), "gpus": optional(gpus),
+    "parallel": optional(parallels), "address": optional(text), "results": path,
+}  # fmt: skip
+
+
+@checked(**_TRAINED)
+def confirm(
+    name: str,
+    *,
+    top: int = 3,
+    repeats: int = 5,
+    executor: Literal["ray", "local"] | None = None,
+    cpus: float | None = None,
+    gpus: float | None = None,
+    parallel: int | None = None,
+    address: str | None = None,
+    results: str | Path = "results",
+    store: str | None = None,
+    progress: Literal["auto", "off"] | Face = "auto",
+) -> Confirmation:
+    """Trains the best settings of a sweep again, all with the same new seeds, and says how sure the winner is.
+
+    Every repeat trains to its full length: nothing stops it early, and the search does not learn from it. What is on
+    record already counts, so the same call goes on after a crash, and with more `repeats` it adds to them. Where and
+    with what to train is as it was in the sweep, unless told.
+    """
+    place = Place.of(name, results, store)
+    with _Session(place, executor, cpus, gpus, parallel, address) as session:
+        plan = Plan.to_confirm(session.state, top, repeats)
+        if not plan.trials:
+            raise StudyError(f"no trial of {name} has a score yet: there is nothing to confirm.")
+        session.train(plan, progress)
+        found = confirmation_of(session.state, top, repeats)
+    if found is None:
+        raise StudyError(f"{name} holds no repeats.")
+    return found
+
+
+@checked(**_TRAINED)
+def recheck(
+    name: str,
+    *,
+    top: int = 8,
+    repeats: int = 1,
+    executor: Literal["ray", "local"] | None = None,
+    cpus: float | None = None,
+    gpus: float | None = None,
+    parallel: int | None = None,
+    address: str | None = None,
+    results: str | Path = "results",
+    store: str | None = None,
+    progress: Literal["auto", "off"] | Face = "auto",
+) -> Recheck:
+    """Trains the leaders of a sweep again, with the code and data of today: does their order still hold?
+
+    Only trials that had completed take part: what was stopped early cannot be compared. A recheck that was interrupted
+    goes on as it was begun; once it is done, the next call is another one, with other seeds.
+    """
+    place = Place.of(name, results, store)
+    with _Session(place, executor, cpus, gpus, parallel, address) as session:
+        state = session.state
+        there = len(leaders(state, whole=True))
+        if there < FEWEST:
+            raise StudyError(
+                f"a recheck compares trials that were trained to the end, and {name} has {there}: an order takes "
+                f"{FEWEST}. Let the sweep complete more, with stopping off or more trials."
+            )
+        plan = _recheck_plan(session, top, repeats)
+        session.train(plan, progress)
+        session.configure({"recheck": {**state.options["recheck"], "done": plan.done(state)}})
+        found = recheck_of(state, plan)
+    if found is None:
+        raise StudyError(f"{name} holds no recheck.")
+    return found
+
+
+def _recheck_plan(session: _Session, top: int, repeats: int) -> Plan:
+    """The recheck that was left unfinished, else a new one, which goes on record before anything trains."""
+    asked, latest = session.state.options.get("recheck"), planned_recheck(session.state)
+    if asked is not None and latest is not None and not asked["done"]:
+        if (asked["top"], asked["repeats"]) != (top, repeats):
+            session.note(
+                f"the recheck that was begun goes on first: its top {asked['top']}, {asked['repeats']} repeats each"
+            )
+        return latest
+    plan = Plan.to_recheck(session.state, top, repeats, 1 if latest is None else latest.occasion + 1)
+    session.configure(
+        {
+            "recheck": {
+                "occasion": plan.occasion, "trials": list(plan.trials), "top": top, "repeats": repeats, "done": False,
+            }
+        }
+    )  # fmt: skip
+    return plan
+
+
+# ── inside ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Session:
+    """A sweep that is over, in hand: its record, which nobody else writes meanwhile, and whoever trains for it."""
+
+    def __init__(
+        self, place: Place, executor: str | None, cpus: float | None, gpus: float | None, parallel: int | None,
+        address: str | None,
+    ) -> None:  # fmt: skip
+        self.place = place
+        self._given = {"executor": executor, "cpus": cpus, "gpus": gpus, "parallel": parallel, "address": address}
+        self._records = Store.create(place.existing())
+
+    def __enter__(self) -> _Session:
+        try:
+            self._records.acquire(time.time())
+            self.state, _ = fold(self._records, self.place.name)
+            if self.state.kind != "sweep":
+                raise StudyError(
+                    f"{self.place.name} is one babysat run: it has no leaders to train again. To train it a second "
+                    f"time, start another: tuner babysit … --name {self.place.name}-2"
+                )
+        except BaseException:
+            self._records.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._records.close()
+
+    def configure(self, options: dict[str, object]) -> None:
+        """Puts options on record."""
+        self._append(Configured(options=options, by="caller", why="", at=time.time()))
+
+    def note(self, text: str) -> None:
+        """Writes a note."""
+        self._append(Noted(trial=None, step=None, by="tuner", text=text, at=time.time()))
+
+    def _append(self, record: Configured | Noted) -> None:
+        self._records.append([record], time.time())
+        self.state.apply(record)
+
+    def train(self, plan: Plan, progress: Literal["auto", "off"] | Face) -> None:
+        """Trains what the plan still misses; nothing of it needs a worker where all is there."""
+        left = any(trial.purpose == plan.purpose for trial in self.state.live.values())
+        if not plan.missing(self.state) and not left:
+            return
+        home = Path(self.state.options.get("home", ""))  # where relative paths of the function start
+        with chdir(home) if home.is_dir() else nullcontext():
+            self._train(plan, progress)
+
+    def _train(self, plan: Plan, progress: Literal["auto", "off"] | Face) -> None:
+        from tuner.caviar.requests import RepeatSteering
+        from tuner.coordinator.checkpoint_keeper import Shelf, disk_budget
+        from tuner.coordinator.loop import Coordinator
+        from tuner.coordinator.watchdog import Care
+        from tuner.worker.divergence import Divergence
+        from tuner.worker.messages import Job
+
+        state, place = self.state, self.place
+        function = self._function()
+        if state.source_sha256 and function.source_sha256 and state.source_sha256 != function.source_sha256:
+            self.note(
+                f"the source of {state.function} has changed since {state.name!r} began: {plan.purpose} has it new"
+            )
+        address = self._option("address", None)
+        hands = executor_of(
+            self._option("executor", "ray"), "wall", address, self._option("cpus", 1), self._option("gpus", 0), function
+        )
+        try:
+            job = Job(
+                study=state.name, function=function.payload, search_path=function.search_path,
+                objective=state.objective, alarm=Divergence(objective=state.objective, goal=state.goal),
+                log_folder=place.folder / "logs", **shared_file(place, address),
+            )  # fmt: skip
+            hands.open(job, self._option("parallel", None))
+            Coordinator(
+                study=state, store=self._records, policy=Repetition(plan), steering=RepeatSteering(), executor=hands,
+                shelf=Shelf(place.folder, disk_budget(place.folder, None)), care=Care(), faces=faces_of(progress),
+            ).run()  # fmt: skip
+        finally:
+            hands.close()
+
+    def _option(self, word: str, default: Any) -> Any:
+        """What this call says, else what the sweep was trained with."""
+        given = self._given[word]
+        found = self.state.options.get(word) if given is None else given
+        return default if found is None else found
+
+    def _function(self) -> Portable:
+        """The training function, as it is today."""
+        return as_of_today(self.state, self.place.folder)

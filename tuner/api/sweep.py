@@ -1,0 +1,378 @@
+"""The verbs in Python: sweep, open, explain, attach, studies."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from tuner import arguments
+from tuner.api.handles import Handle, RunHandle, SweepHandle
+from tuner.api.identity import begin
+from tuner.api.study import Study
+from tuner.api.wiring import executor_of, faces_of, shared_file
+from tuner.arguments import (
+    amount,
+    checked,
+    count,
+    gigabytes,
+    gpus,
+    index,
+    object_with,
+    one_of,
+    optional,
+    path,
+    retries,
+    seconds,
+    seed,
+    starts,
+    text,
+    training_function,
+)
+from tuner.errors import SettingsError, TunerError, did_you_mean
+from tuner.record.events import Goal, Settings, StudyOpened
+from tuner.record.location import ASSIGNMENT, Place, names
+from tuner.record.reader import fold
+from tuner.record.requests import parallel as parallels
+from tuner.record.store import Store
+from tuner.space.space import Space
+from tuner.version import version
+from tuner.worker.run import Run
+
+if TYPE_CHECKING:
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+
+    from tuner.api.explanation import Explanation
+    from tuner.coordinator.loop import Face
+    from tuner.policy.proposals import Proposer
+    from tuner.policy.verdicts import StoppingRule
+    from tuner.record.state import StudyState
+
+DEFAULT_TRIALS = 64
+
+
+_optunas = object_with("sample_relative", "sample_independent", like="the name of a sampler")
+_pruner = object_with("prune", like="the name of a stopping rule")
+_face = object_with("show", "close", like='"auto", "off"')
+
+
+def _sampler(word: str, given: Any) -> Any:
+    return given if hasattr(given, "propose") and not isinstance(given, type) else _optunas(word, given)
+
+
+def _watched_by(word: str, given: Any) -> Any:
+    return one_of("auto", "off")(word, given) if isinstance(given, str) else _face(word, given)
+
+
+@checked(
+    train=training_function, objective=arguments.name, goal=one_of("maximize", "minimize"), trials=optional(count),
+    sampler=_sampler, stopping=_pruner,
+    budget_steps=optional(count), executor=one_of("ray", "local"), clock=one_of("wall", "virtual"), seed=seed,
+    cpus=amount(above=0, most=10_000), gpus=gpus, parallel=optional(parallels),
+    address=optional(arguments.name), time_budget_s=optional(seconds), start=optional(starts),
+    warm_start=optional(arguments.name), max_failures=optional(count), failures_in_a_row=count, retries=retries,
+    time_limit_s=optional(seconds), silence_limit_s=optional(seconds),
+    checkpoint_every_s=amount(least=0, unit="seconds"), disk_budget_gb=optional(gigabytes),
+    rerun=one_of("nothing", "failed"), results=path, progress=_watched_by,
+)  # fmt: skip
+def sweep(
+    train: Callable[[Run], Any] | str,
+    space: Space | str | Path,
+    *,
+    name: str,
+    objective: str,
+    goal: Goal = "maximize",
+    trials: int | None = None,
+    sampler: str | BaseSampler = "coarse_to_fine",
+    stopping: str | BasePruner = "auto",
+    budget_steps: int | None = None,
+    executor: Literal["ray", "local"] = "ray",
+    clock: Literal["wall", "virtual"] = "wall",
+    seed: int = 0,
+    cpus: float = 1,
+    gpus: float = 0,
+    parallel: int | None = None,
+    address: str | None = None,
+    time_budget_s: float | None = None,
+    start: Settings | Sequence[Settings] | None = None,
+    warm_start: str | None = None,
+    max_failures: int | None = None,
+    failures_in_a_row: int = 5,
+    retries: int | Mapping[str | type[BaseException], int] = 0,
+    time_limit_s: float | None = None,
+    silence_limit_s: float | None = None,
+    checkpoint_every_s: float = 10.0,
+    disk_budget_gb: float | None = None,
+    rerun: Literal["nothing", "failed"] = "nothing",
+    results: str | Path = "results",
+    store: str | None = None,
+    progress: Literal["auto", "off"] | Face = "auto",
+) -> Study:
+    """Trains many models and returns their study; the same `name` again goes on where it ended.
+
+    `trials` counts all trials of the study (64 where neither it nor another budget is given), `budget_steps` all
+    training steps; `time_budget_s` counts this call. `parallel` is how many train at a time: as many as the cluster
+    holds, with `cpus` and `gpus` each. `start` are known-good settings to try first; what they leave open is drawn.
+    `warm_start` names another study in `results`, whose five best settings come next, as far as they fit the space.
+    `retries` says how often a trial that raised is tried again, by class of error where it is a mapping; a worker
+    that dies costs no retry. `time_limit_s` bounds one trial, `silence_limit_s` the time it may go without a step or a
+    report. `disk_budget_gb` bounds the study's checkpoints (10, or half of what is free). `rerun="failed"` trains
+    failed trials again.
+
+    Raises `TunerError` for what the caller can mend, `SweepFailed` when trials keep failing, `KeyboardInterrupt` on
+    Ctrl-C after everything is kept.
+    """
+    if clock == "virtual" and executor != "local":
+        raise SettingsError('clock="virtual" needs executor="local": real workers keep real time.')
+    from tuner.worker.function import keep_function, portable
+    from tuner.worker.messages import Job
+
+    place = Place.of(name, results, store)
+    space = space if isinstance(space, Space) else Space.load(space)
+    function = portable(train, travels=executor != "local")
+    if trials is None and budget_steps is None and time_budget_s is None:
+        trials = DEFAULT_TRIALS
+    tried = [_in_space(space, settings) for settings in cast("list[Settings]", start or [])]
+
+    from tuner.caviar.policy import Caviar, Limits
+    from tuner.caviar.requests import SweepSteering
+    from tuner.coordinator.checkpoint_keeper import Shelf, disk_budget
+    from tuner.coordinator.loop import Coordinator
+    from tuner.coordinator.watchdog import Care
+    from tuner.worker.divergence import Divergence
+
+    warm = _warm(warm_start, place, space)
+    reasons = [*["a known-good starting point"] * len(tried), *(each["why"] for each in warm)]
+    beginnings = [*tried, *(each["settings"] for each in warm)]
+    proposer, sampler_name = _proposer(sampler)
+    rule = _stopping(stopping, sampler)
+    opened = StudyOpened(
+        name=name, kind="sweep", function=function.name, source_sha256=function.source_sha256, version=version(),
+        identity={
+            "space": space.to_dict(), "objective": objective, "goal": goal, "seed": seed, "sampler": sampler_name,
+        },
+        at=time.time(),
+    )  # fmt: skip
+    options = {
+        "trials": trials, "budget_steps": budget_steps, "stopping": repr(rule), "executor": executor, "cpus": cpus,
+        "gpus": gpus, "parallel": parallel, "address": address, "time_budget_s": time_budget_s, "start": tried,
+        "warm_start": {"study": warm_start, "winners": warm} if warm_start else None,
+        "max_failures": max_failures, "rerun": rerun, "search_path": list(function.search_path),
+        "function": function.name, "by_value": isinstance(function.payload, bytes),
+        "home": str(Path.cwd()),
+    }  # fmt: skip
+
+    on_disk = place.database is not None
+    hands = executor_of(executor, clock, address, cpus, gpus, function)  # loads Ray: before there is a study to see
+    records = Store.create(place.database) if place.database is not None else Store.in_memory()
+    try:
+        records.acquire(time.time())
+        state, _ = fold(records, name)
+        begin(state, records, opened, options)
+        if on_disk:
+            keep_function(function, place.folder)  # once it is known to be the study's
+        job = Job(
+            study=name, function=function.payload, search_path=function.search_path, objective=objective,
+            alarm=Divergence(objective=objective, goal=goal), log_folder=place.folder / "logs" if on_disk else None,
+            **shared_file(place, address),
+        )  # fmt: skip
+        workers = hands.open(job, parallel)
+        policy = Caviar(
+            space=space, seed=seed, proposer=_attached(proposer, state, space), stopping=_attached(rule, state, space),
+            start=beginnings, reasons=reasons, parallel=workers,
+            limits=Limits(
+                trials=trials, budget_steps=budget_steps, max_failures=max_failures,
+                failures_in_a_row=failures_in_a_row,
+                retries=cast("Mapping[str, int]", retries),
+            ),
+        )  # fmt: skip
+        Coordinator(
+            study=state, store=records, policy=policy, steering=SweepSteering(policy), executor=hands, rerun=rerun,
+            shelf=Shelf(place.folder, disk_budget(place.folder, disk_budget_gb)) if on_disk else None,
+            care=Care(
+                checkpoint_every_s=checkpoint_every_s, time_limit_s=time_limit_s, silence_limit_s=silence_limit_s,
+                time_budget_s=time_budget_s,
+            ),
+            faces=faces_of(progress),
+        ).run()  # fmt: skip
+        after = records.version()
+    except BaseException:
+        try:
+            hands.close()
+        finally:
+            records.close()
+        raise
+    hands.close()
+    if place.database is None:
+        return Study(place, records, (state, after))
+    records.close()
+    readable = Store.open(place.database, idle="closed")
+    return Study(place, readable, (state, after))
+
+
+@checked(results=path)
+def open(name: str, *, results: str | Path = "results", store: str | None = None) -> Study:  # noqa: A001 - the verb
+    """A study to read, also while it runs."""
+    place = Place.of(name, results, store)
+    return Study(place, Store.open(place.existing(), idle="closed"))
+
+
+@checked(results=path)
+def explain(
+    name: str,
+    *,
+    target_error: float = 0.0,
+    more: int | None = None,
+    results: str | Path = "results",
+    store: str | None = None,
+) -> Explanation:
+    """What a study has learned, also while it runs: `tuner.open(name).explain()`."""
+    with closing(open(name, results=results, store=store)) as study:
+        return study.explain(target_error=target_error, more=more)
+
+
+@checked(results=path, by=text)
+def attach(name: str, *, results: str | Path = "results", store: str | None = None, by: str = "") -> Handle:
+    """A handle to steer a study, from any process that may write to its folder: `RunHandle` or `SweepHandle`."""
+    place = Place.of(name, results, store)
+    records = Store.open(place.existing())
+    kind = records.brief()["kind"]
+    return (RunHandle if kind == "babysitting" else SweepHandle)(place, records, by=by)
+
+
+@checked(trial=index, why=text, results=path)
+def promote(
+    study: str,
+    trial: int,
+    *,
+    name: str | None = None,
+    why: str = "",
+    results: str | Path = "results",
+    store: str | None = None,
+) -> RunHandle:
+    """Continues a trial of a sweep from its checkpoint as a babysat run, called `study-trial` unless told."""
+    from tuner.api import babysit as babysitting
+
+    return babysitting.promote(Place.of(study, results, store), trial, name=name, why=why)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """One line of `tuner ls`."""
+
+    name: str
+    kind: str
+    activity: str
+    trials: int
+    ended: int
+    objective: str
+    best: float | None
+    best_trial: int | None
+    updated: float
+    """Unix seconds."""
+
+
+@checked(results=path)
+def studies(results: str | Path = "results") -> list[Summary]:
+    """The studies in a results folder, the latest first; what cannot be read says so in `activity`."""
+    found = [_summary(name, Path(results)) for name in names(Path(results))]
+    return sorted(found, key=lambda each: -each.updated)
+
+
+# ── inside ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _summary(name: str, results: Path) -> Summary:
+    database = results / name / "study.db"
+    updated = max((path.stat().st_mtime for path in database.parent.glob("study.db*")), default=0.0)
+    try:
+        records = Store.open(database)
+        try:
+            brief = records.brief()
+            holder = records.holder(time.time())
+        finally:
+            records.close()
+    except TunerError as error:
+        return Summary(
+            name=name, kind="", activity=str(error), trials=0, ended=0, objective="", best=None, best_trial=None,
+            updated=updated,
+        )  # fmt: skip
+    begun = bool(brief["kind"])
+    if holder is None:
+        activity = "idle" if begun else "never began"
+    else:
+        activity = f"{'running' if begun else 'starting'} (pid {holder[1]} on {holder[0]})"
+    if not begun:
+        brief["kind"] = "babysitting" if (database.parent / ASSIGNMENT).is_file() else "sweep"
+    return Summary(name=name, activity=activity, updated=updated, **brief)
+
+
+def _in_space(space: Space, settings: Settings) -> dict[str, Any]:
+    """Settings to start with, in the parameters' own types."""
+    for parameter in settings:
+        if parameter not in space:
+            raise SettingsError(f"start: {parameter} is no parameter. {did_you_mean(parameter, space.names)}")
+    return {parameter: space[parameter].check(value) for parameter, value in settings.items()}
+
+
+def _warm(other: str | None, place: Place, space: Space) -> list[dict[str, Any]]:
+    """The settings that another study lends, with where they come from; a study that has begun keeps those it has."""
+    if other is None:
+        return []
+    if other == place.name:
+        raise SettingsError(f"warm_start={other!r} is the study itself. Name another one in {place.folder.parent}.")
+    if place.database is not None and place.database.is_file():
+        begun = Store.open(place.database)
+        try:
+            state, _ = fold(begun)
+        finally:
+            begun.close()
+        lent = state.options.get("warm_start") or {}
+        if lent.get("study") == other:
+            winners: list[dict[str, Any]] = lent["winners"]
+            return winners
+        if state.trials:
+            warnings.warn(f"{place.name} has begun already: warm_start={other!r} changes nothing", stacklevel=4)
+            return []
+    from tuner.caviar.warm_start import winners_of
+
+    with closing(open(other, results=place.folder.parent)) as lender:
+        if lender.state.kind != "sweep":
+            raise SettingsError(f"warm_start={other!r} is a babysat run: give its settings with start= instead.")
+        return [{"settings": dict(each.settings), "why": each.why} for each in winners_of(lender.state, space)]
+
+
+def _proposer(sampler: str | BaseSampler) -> tuple[Proposer, str]:
+    """What proposes settings, and its name in the study's identity."""
+    if isinstance(sampler, str):
+        from tuner.samplers import by_name
+
+        return by_name(sampler), sampler
+    if hasattr(sampler, "propose"):
+        return cast("Proposer", sampler), type(sampler).__name__
+    from tuner.samplers.optuna import OptunaProposer, describe
+
+    return OptunaProposer(sampler), describe(sampler)
+
+
+def _stopping(stopping: str | BasePruner, sampler: str | BaseSampler) -> StoppingRule:
+    if isinstance(stopping, str):
+        from tuner.caviar.rules import rule_by_name
+
+        # what an Optuna sampler would try next is not known before it is asked, and each question leaves its traces
+        return rule_by_name("asha" if stopping == "auto" and not isinstance(sampler, str) else stopping)
+    from tuner.samplers.optuna import OptunaPruning
+
+    return OptunaPruning(stopping)
+
+
+def _attached(part: Any, state: StudyState, space: Space) -> Any:
+    """Shows an Optuna part the study it serves; ours need none."""
+    if hasattr(part, "attach"):
+        part.attach(state, space)
+    return part

@@ -1,0 +1,56 @@
+"""Knows who trains a study: the executor of its kind, what its workers must be able to read, and who watches."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tuner.errors import StudyError
+from tuner.record.atomic import write_whole
+
+if TYPE_CHECKING:
+    from tuner.coordinator.loop import Face
+    from tuner.record.location import Place
+    from tuner.worker.function import Portable
+    from tuner.worker.messages import Executor
+
+
+def executor_of(
+    kind: str, clock: Literal["wall", "virtual"], address: str | None, cpus: float, gpus: float, function: Portable
+) -> Executor:
+    """The executor of that kind, not opened yet."""
+    if kind == "local":
+        from tuner.executors.local import LocalExecutor
+
+        return LocalExecutor(clock=clock, function=function.function)
+    from tuner.executors.ray import RayExecutor
+
+    own_code = function.module_folder is not None or isinstance(function.payload, bytes)
+    return RayExecutor(address=address, cpus=cpus, gpus=gpus, ship=Path.cwd() if own_code else None)
+
+
+def shared_file(place: Place, address: str | None) -> dict[str, Any]:
+    """On a cluster, a small file that every worker must be able to read."""
+    if address in (None, "local") or place.database is None:
+        return {}
+    token = uuid.uuid4().hex
+    path = place.folder / ".shared"
+    try:
+        place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_whole(path, token.encode(), mode=0o600)
+    except OSError as error:
+        raise StudyError(f"{path} cannot be written: {error}. Choose a folder you may write to: --results.") from error
+    return {"token_file": path, "token": token}
+
+
+def faces_of(progress: Any) -> list[Face]:
+    """Who watches: the terminal for "auto", nobody for "off", else the one given."""
+    if progress == "off" or (progress == "auto" and (sys.stderr is None or sys.stderr.closed)):
+        return []  # a process without a terminal may lack it
+    if progress == "auto":
+        from tuner.views.terminal import Progress
+
+        return [Progress()]
+    return [progress]

@@ -1,0 +1,197 @@
+"""Knows which runs to let stand still and which to take up again, from their settings and their curves.
+
+At its first score at a rung or beyond, a run is weighed against every run that stands still and against the settings
+that would be tried next: it goes on if it promises most, else it is paused, saved, and its worker is free. What
+promises most is what is expected to rise furthest above the best there is or is expected, at the end of training
+(`surrogate/`); so a run that starts slowly but may still cross stays in the race, and a good one that cannot get any
+better gives way. Every third time the run that is expected to end best goes on, whatever else might be learned. A run
+that is a copy of another is stopped.
+
+(Freeze and thaw: Swersky et al. 2014. A step of whichever run promises most: DyHPO, Wistuba et al. 2022.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from scipy.special import ndtr
+
+from tuner.caviar.stopping import Asha
+from tuner.policy.proposals import Proposal
+from tuner.policy.verdicts import StoppingRule, Thaw, Verdict
+from tuner.record.events import TrialState
+from tuner.record.state import StudyState, Trial
+from tuner.space.space import Space
+from tuner.surrogate.evidence import MOST_ROWS
+from tuner.surrogate.ledger import Ledger
+
+_RUNGS = 64  # the first rung is at about this share of a whole training
+_HARVEST_EVERY = 3
+_MORE_IF_NEW = 0.3  # beginning anew must promise a third more, or copies of the best begin without end
+_MORE = 1.25  # the process is learned anew when this many times as much has been seen
+_HOPELESS = 0.02  # the chance to overtake below which, once all trials have begun, only the leader trains on
+
+
+class Search(Protocol):
+    """What the rule asks of the sweep whose runs it weighs."""
+
+    space: Space
+    ledger: Ledger
+
+    def upcoming(self, study: StudyState) -> Proposal | None:
+        """What would be tried next; None when no further trial may begin."""
+        ...
+
+    def numbers(self, study: StudyState) -> list[float] | None:
+        """The process that the search has learned; None while it has learned none, or learns none."""
+        ...
+
+    def know(self, study: StudyState, trial: Trial, state: TrialState) -> None:
+        """Enters into the ledger how far a trial has come."""
+        ...
+
+    def affordable(self, study: StudyState, trials: list[int]) -> list[int]:
+        """Which of these trials may still come to their next score."""
+        ...
+
+
+@runtime_checkable
+class Thawing(StoppingRule, Protocol):
+    """A rule that pauses trials, and takes them up again."""
+
+    def join(self, search: Search) -> None:
+        """Says whose trials they are; once, before the first question."""
+        ...
+
+    def thaw(self, study: StudyState) -> Thaw | None:
+        """The trial to take up again rather than begin another; None: begin another, if there is one."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Pick:
+    """Who is to train next: a run, or none that has begun (None)."""
+
+    trial: int | None
+    why: str
+
+
+class FreezeThaw:
+    """Pauses runs at rungs and takes them up again, by what settings and curve promise.
+
+    Rungs double from a sixty-fourth of a whole training on. A run whose function has not told how to save its state
+    cannot be paused: it is stopped where successive halving would stop it.
+    """
+
+    name = "auto"
+
+    def __init__(self) -> None:
+        self._asha = Asha()
+        self._search: Search | None = None
+        self._learned: tuple[int, list[float]] | None = None
+
+    def __repr__(self) -> str:
+        return "FreezeThaw()"
+
+    def join(self, search: Search) -> None:
+        """Says whose runs are weighed; once, before the first question."""
+        self._search = search
+
+    def first_ask(self, after: int = 0) -> int | None:
+        """The next rung."""
+        return _next_rung(after, self._horizon())
+
+    def judge(self, study: StudyState, trial: Trial, step: int) -> Verdict:
+        """Goes on if nobody promises more, else is paused."""
+        search = self._joined()
+        search.know(study, trial, "paused" if trial.resumable else "running")
+        original = search.ledger.of(trial.trial).like
+        if original is not None:
+            why = f"stopped at step {step}: to the last digit its curve so far is that of trial {original}"
+            return Verdict(action="prune", why=why, ask_at=None)
+        if not trial.resumable:
+            return self._asha.judge(study, trial, step)
+        ask_at = _next_rung(step, trial.planned or self._horizon())
+        pick = self._pick(study, [trial.trial, *self._frozen(study, but=trial.trial)])
+        if pick.trial == trial.trial:
+            search.know(study, trial, "running")
+            return Verdict(action="continue", why=f"goes on at step {step}: {pick.why}", ask_at=ask_at)
+        return Verdict(action="pause", why=f"paused at step {step}: {pick.why}", ask_at=ask_at)
+
+    def thaw(self, study: StudyState) -> Thaw | None:
+        """The run to take up again rather than begin another; None: begin another, if there is one."""
+        frozen = self._frozen(study)
+        pick = self._pick(study, frozen) if frozen else _Pick(None, "")
+        return None if pick.trial is None else Thaw(trial=pick.trial, why=pick.why)
+
+    # ── weighing ────────────────────────────────────────────────────────────────────────────────
+
+    def _pick(self, study: StudyState, trials: list[int]) -> _Pick:
+        """Who of these trials is to train next; none of them where it is what is new, or where it would be in vain."""
+        search = self._joined()
+        view = search.ledger.view(search.space)
+        new = search.upcoming(study)
+        if new is not None and (new.at_once or view.blind):
+            return _Pick(None, f"new settings come first: {new.why}")
+        if view.blind:
+            return _Pick(trials[0], "nothing can be compared yet")
+        if len(trials) > MOST_ROWS:
+            telling = {outcome.trial for outcome in view.told}
+            trials = [trial for trial in trials if trial in telling or trial == trials[0]]
+        outlook = view.under(self._numbers(study))
+        mean, deviation = outlook.of_runs([search.ledger.of(trial) for trial in trials])
+
+        def told(place: int) -> str:
+            return outlook.expected(float(mean[place]), float(deviation[place]))
+
+        if new is None and float(ndtr((mean - outlook.best) / deviation).max()) < _HOPELESS:
+            leader = outlook.leaders[0].trial
+            if leader in trials:
+                return _Pick(leader, f"trial {leader} leads, and none that is left may still overtake it")
+            return _Pick(None, f"none that is left may still overtake trial {leader}")
+        if view.looks % _HARVEST_EVERY == 0:
+            place = int(np.argmax(mean))
+            return _Pick(trials[place], f"trial {trials[place]} is expected to end best: {told(place)}")
+        promise = outlook.promise(mean, deviation)
+        place = int(np.argmax(promise))
+        if new is not None:
+            ahead, surely = outlook.of_points(np.array([new.point]))
+            if float(outlook.promise(ahead, surely)[0]) > float(promise[place]) + _MORE_IF_NEW:
+                expected = outlook.expected(float(ahead[0]), float(surely[0]))
+                return _Pick(None, f"new settings promise more: {expected}")
+        return _Pick(trials[place], f"trial {trials[place]} promises most: {told(place)}")
+
+    def _numbers(self, study: StudyState) -> list[float]:
+        """The numbers of the process: the search's own, else learned here."""
+        search = self._joined()
+        found = search.numbers(study)
+        if found is not None:
+            return found
+        view = search.ledger.view(search.space)
+        if self._learned is None or view.looks >= _MORE * self._learned[0]:
+            self._learned = view.looks, view.learned(self._learned[1] if self._learned else None)
+        return self._learned[1]
+
+    def _frozen(self, study: StudyState, but: int | None = None) -> list[int]:
+        known = self._joined().ledger
+        frozen = [trial.trial for trial in study.live.values() if trial.frozen and trial.trial != but]
+        return self._joined().affordable(study, [trial for trial in frozen if known.of(trial).like is None])
+
+    def _horizon(self) -> int:
+        search = self._joined()
+        return search.ledger.view(search.space).horizon
+
+    def _joined(self) -> Search:
+        if self._search is None:
+            raise RuntimeError("FreezeThaw has not joined a search")
+        return self._search
+
+
+def _next_rung(step: int, horizon: int) -> int | None:
+    """The first rung beyond `step`; None when training is over before it."""
+    rung = max(1, -(-horizon // _RUNGS))
+    while rung <= step:
+        rung *= 2
+    return rung if rung < horizon or horizon <= 1 else None

@@ -1,0 +1,53 @@
+"""When a trial has taken too long or fallen silent: first a word, then its worker's process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tuner.coordinator.workers import Desk
+from tuner.record.state import Trial
+
+# A trial told to stop gets this long to come to the end of a step.
+_KILL_GRACE_S = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Care:
+    """How the trials of a study are looked after; None: no such limit."""
+
+    checkpoint_every_s: float = 10.0
+    time_limit_s: float | None = None
+    silence_limit_s: float | None = None
+    time_budget_s: float | None = None
+
+    @property
+    def limits_trials(self) -> bool:
+        """Whether there is anything to watch a trial for."""
+        return self.time_limit_s is not None or self.silence_limit_s is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alert:
+    """What to do about a trial, and why."""
+
+    action: Literal["stop", "kill"]
+    state: Literal["stopped", "failed"]
+    why: str
+
+
+def look(desk: Desk, trial: Trial, care: Care, now: float) -> Alert | None:
+    """What the watchdog makes of a worker and the trial it trains."""
+    if desk.started_at is None or trial.state == "paused":
+        return None
+    limit, silence = care.time_limit_s, care.silence_limit_s
+    if limit is not None and desk.told_to_stop is not None:
+        if now - desk.told_to_stop > _KILL_GRACE_S:
+            why = f"its time limit of {limit:g} s is up, and no step came to an end"
+            return Alert(action="kill", state="stopped", why=why)
+    elif limit is not None and trial.seconds + now - (trial.resumed_at or desk.started_at) > limit:
+        return Alert(action="stop", state="stopped", why=f"its time limit of {limit:g} s is up")
+    if silence is not None and now - desk.last_sign > silence:
+        why = f"no sign of life for {silence:g} s: no step ended, no report came"
+        return Alert(action="kill", state="failed", why=why)
+    return None

@@ -1,0 +1,1 @@
+"""What the loop and its policies say to one another."""

@@ -1,0 +1,55 @@
+"""Knows the leaders of a study: the trials of the search that did best, and the same without settings twice."""
+
+from __future__ import annotations
+
+import math
+
+from tuner.record.state import StudyState, Trial
+
+_PLATEAU = 0.9
+
+
+def leaders(study: StudyState, count: int | None = None, *, whole: bool = False) -> list[Trial]:
+    """The best trials of the search, best first, without those that diverged; with `whole`, those that completed."""
+    scored = [
+        trial
+        for trial in study.trials
+        if trial.best_score is not None
+        and math.isfinite(trial.best_score)
+        and not trial.repeats
+        and trial.state != "diverged"
+        and (not whole or trial.state == "completed")
+    ]
+    return sorted(scored, key=lambda trial: (-study.signed(trial.best_score or 0.0), trial.trial))[:count]
+
+
+def sharing(study: StudyState) -> tuple[int, int]:
+    """How many trials of the search share the best score to the last digit, and how many have a score."""
+    best = leaders(study)
+    return sum(trial.best_score == best[0].best_score for trial in best), len(best)
+
+
+def is_plateau(study: StudyState) -> bool:
+    """Whether nine in ten trials with a score share the best one: then nothing distinguishes them, not even luck."""
+    sharing_, scored = sharing(study)
+    return sharing_ > 1 and sharing_ >= _PLATEAU * scored
+
+
+def distinct(trials: list[Trial], count: int) -> list[Trial]:
+    """The first trials whose settings differ from those of all before."""
+    found: list[Trial] = []
+    for trial in trials:
+        if all(trial.settings != other.settings for other in found):
+            found.append(trial)
+        if len(found) == count:
+            break
+    return found
+
+
+def why_no_winner(study: StudyState) -> str:
+    """What stands in the winner's place while there is none."""
+    if not study.ended_order:
+        return f"no trial has reported {study.objective!r} yet"
+    last = study.trials[study.ended_order[-1]]
+    came_of_it = f"the last to end, trial {last.trial}, {last.state}: {last.why}"
+    return f"no trial has come to a score of {study.objective!r}; {came_of_it}"

@@ -1,0 +1,196 @@
+"""Knows the tree of one run: every stretch it trained, which path counts, and what was given up on the way."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tuner.record.events import CheckpointSaved, SegmentOpened, TrialEnded, unpack_reports
+from tuner.record.recipe import Recipe, Schedule
+from tuner.record.state import Curve, Segment
+
+if TYPE_CHECKING:
+    from tuner.record.reader import StudyReader
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stretch:
+    """A segment with everything it reported, given up or not, by the score's name; `to_step` is how far it came."""
+
+    segment: Segment
+    recipe: Recipe
+    at: float
+    to_step: int
+    scores: Mapping[str, Curve]
+
+    @property
+    def number(self) -> int:
+        """The segment's number."""
+        return self.segment.segment
+
+    @property
+    def from_step(self) -> int:
+        """The step it began after."""
+        return self.segment.from_step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """What lies beyond `after`, up to and with `to`, of one stretch."""
+
+    stretch: Stretch
+    after: int
+    to: int
+
+    def points(self, name: str) -> Iterator[tuple[int, float]]:
+        """The steps and values of one score."""
+        curve = self.stretch.scores.get(name, Curve())
+        return (pair for pair in zip(curve.steps, curve.scores, strict=True) if self.after < pair[0] <= self.to)
+
+
+Path = tuple[Piece, ...]
+"""Pieces from the beginning of the run on, each where the one before it ends."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """Where a run left the path it was on: `given_up` is what lies beyond, `stretch` what was trained instead."""
+
+    stretch: Stretch
+    given_up: Path
+
+    @property
+    def from_step(self) -> int:
+        """The step at which it left."""
+        return self.given_up[-1].to
+
+    @property
+    def cause(self) -> str:
+        """Why: revert, retry or thaw."""
+        return self.stretch.segment.cause
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One parameter whose value or schedule is another from a step on."""
+
+    parameter: str
+    before: Any
+    after: Any
+    was: Schedule | None
+    becomes: Schedule | None
+
+
+class Tree:
+    """All that one run has trained."""
+
+    def __init__(self, stretches: tuple[Stretch, ...]) -> None:
+        """Use `Tree.of`; stretches stand in the order they began, each numbered by its place."""
+        self.stretches = stretches
+
+    @classmethod
+    def of(cls, study: StudyReader, trial: int = 0) -> Tree:
+        """The tree of one trial, by its records."""
+        found = study.trial(trial)
+        began = {each.segment: each.at for each in study.records(SegmentOpened) if each.trial == trial}
+        scores: dict[int, dict[str, Curve]] = defaultdict(lambda: defaultdict(Curve))
+        reached = {segment.segment: segment.from_step for segment in found.segments}
+        for saved in study.records(CheckpointSaved, TrialEnded):
+            if saved.trial == trial and saved.segment in reached:
+                reached[saved.segment] = max(reached[saved.segment], saved.step)
+        for flush in study.reported(trial):
+            if flush.segment in reached:  # else it began after the fold was taken
+                reached[flush.segment] = max(reached[flush.segment], flush.last_step)
+                curves = scores[flush.segment]
+                for step, name, value, _ in unpack_reports(flush):
+                    curves[name].add(step, value)
+        for segment in found.segments:
+            if segment.parent is not None:
+                reached[segment.parent] = max(reached[segment.parent], segment.from_step)
+        if found.segments:
+            reached[found.head.segment] = max(reached[found.head.segment], found.steps)
+        return cls(
+            tuple(
+                Stretch(
+                    segment=segment, recipe=found.recipe_of(segment), at=began[segment.segment],
+                    to_step=reached[segment.segment], scores=dict(scores[segment.segment]),
+                )
+                for segment in found.segments
+            )
+        )  # fmt: skip
+
+    def path(self, tip: int | None = None) -> Path:
+        """The way to the end of a stretch; to the newest one's, which is the head, unless told."""
+        pieces: list[Piece] = []
+        number: int | None = len(self.stretches) - 1 if tip is None else tip
+        limit: int | None = None
+        while number is not None and number >= 0:
+            stretch = self.stretches[number]
+            to = stretch.to_step if limit is None else limit
+            pieces.append(Piece(stretch=stretch, after=stretch.from_step, to=max(to, stretch.from_step)))
+            limit, number = stretch.from_step, stretch.segment.parent
+        return tuple(reversed(pieces))
+
+    def turns(self) -> list[Turn]:
+        """Every time the run left its path: it went back, or began again where its last checkpoint lay."""
+        given_up = ((new, self._beyond(self.path(new.number - 1), self.path(new.number))) for new in self.stretches[1:])
+        return [Turn(stretch=new, given_up=path) for new, path in given_up if path]
+
+    def abandoned(self) -> list[Turn]:
+        """The turns whose steps are given up to this day, each step once: undoing a revert brings them back."""
+        found: list[Turn] = []
+        counted = self.path()
+        for turn in reversed(self.turns()):
+            if still := self._beyond(turn.given_up, counted):
+                found.append(Turn(stretch=turn.stretch, given_up=still))
+                counted = (*counted, *still)
+        return found[::-1]
+
+    def value_at(self, path: Path, name: str, step: int) -> float | None:
+        """The last value of a score at or before a step of a path, or None."""
+        for piece in reversed(path):
+            if piece.after <= step:
+                points = [value for at, value in piece.points(name) if at <= step]
+                if points:
+                    return points[-1]
+        return None
+
+    def changes(self, new: Stretch) -> list[Change]:
+        """What is set otherwise in a stretch than just before it began, whatever it began from."""
+        if not new.number:
+            return []
+        old = self.stretches[new.number - 1]
+        left = new.from_step if new.segment.cause == "adjust" else old.to_step
+        before, after = old.recipe.at(left), new.recipe.at(new.from_step)
+        was, becomes = old.recipe.schedules, new.recipe.schedules
+        return [
+            Change(
+                parameter=name, before=before.get(name), after=after[name], was=was.get(name), becomes=becomes.get(name)
+            )
+            for name in after
+            if before.get(name) != after[name] or _shape(was.get(name)) != _shape(becomes.get(name))
+        ]  # fmt: skip
+
+    def names(self) -> list[str]:
+        """The scores reported, in the order they were first heard of."""
+        return list(dict.fromkeys(name for stretch in self.stretches for name in stretch.scores))
+
+    @staticmethod
+    def _beyond(path: Path, other: Path) -> Path:
+        """The pieces of a path that do not lie on another."""
+        shared: dict[int, int] = {}
+        for piece in other:
+            shared[piece.stretch.number] = max(piece.to, shared.get(piece.stretch.number, 0))
+        left = []
+        for piece in path:
+            after = max(piece.after, shared.get(piece.stretch.number, piece.after))
+            if after < piece.to:
+                left.append(Piece(stretch=piece.stretch, after=after, to=piece.to))
+        return tuple(left)
+
+
+def _shape(schedule: Schedule | None) -> tuple[Any, ...] | None:
+    """What of a schedule is the same however it is rescaled."""
+    return None if schedule is None else (schedule.shape, schedule.rate, schedule.every, schedule.over)

@@ -1,0 +1,225 @@
+"""A study as the record tells it: what is true now, and all that was written; also while it runs, without Ray."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from tuner.arguments import amount, checked, index
+from tuner.errors import SettingsError, StudyNotBegun, TrialNotFound, TunerError, shown
+from tuner.record.events import TABLES, Reported, Requested, Settings, TrialCreated, TrialEnded
+from tuner.record.location import Place, names
+from tuner.record.state import Curve, StudyState, Trial
+from tuner.record.store import Store
+from tuner.space.space import Space
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """The best head report of a trial that did not diverge."""
+
+    params: Settings
+    score: float
+    trial: int
+    step: int
+    checkpoint: Path | None
+    """The trial's checkpoint nearest to `step`, or None where none is kept."""
+
+
+class StudyReader:
+    """A study, read only. `refresh` takes in what has been written since."""
+
+    def __init__(self, place: Place, store: Store, folded: tuple[StudyState, int] | None = None) -> None:
+        """Use `tuner.open`, or what `tuner.sweep` returns."""
+        self.place = place
+        self._store = store
+        self.state, self._after = folded if folded is not None else fold(store, place.name)
+        self.state.load_curve = curves_of(store, self.state)
+        if not self.state.identity:
+            raise StudyNotBegun(f"{place.database} holds no study yet: its coordinator has not begun.")
+        described = self.state.identity["space"]
+        self.space = None if described is None else Space.from_dict(described)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        best, state = self.best, self.state
+        score = "no score yet" if best is None else f"best {state.objective} {best.score:.6g}"
+        if state.kind == "babysitting" and state.trials:
+            where = "" if best is None else f" at step {best.step}"
+            return f"<Study {self.name}: {state.trials[0].state} at step {state.trials[0].steps}, {score}{where}>"
+        where = "" if best is None else f" (trial {best.trial})"
+        return f"<Study {self.name}: {len(state.trials)} trials, {score}{where}>"
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.state.name
+
+    @property
+    def best(self) -> Best | None:
+        """The best trial so far, or None."""
+        trial = self.state.best
+        if trial is None or trial.best_score is None or trial.best_step is None:
+            return None
+        step = trial.best_step
+        near = min(self.state.kept(trial), key=lambda each: abs(each.step - step), default=None)
+        return Best(
+            params=dict(trial.settings),
+            score=trial.best_score,
+            trial=trial.trial,
+            step=step,
+            checkpoint=None if near is None else self.place.folder / near.path,
+        )
+
+    @property
+    def best_params(self) -> Settings | None:
+        """The settings of the best trial."""
+        return None if self.best is None else self.best.params
+
+    @property
+    def best_score(self) -> float | None:
+        """The score of the best trial."""
+        return None if self.best is None else self.best.score
+
+    def records(self, *kinds: type[Any]) -> Iterator[Any]:
+        """The records themselves, of these types, in the order written."""
+        for kind in kinds:
+            if not isinstance(kind, type) or kind not in TABLES.values():
+                raise SettingsError(
+                    f"records are asked for by their class, such as tuner.record.events.Noted, got {shown(kind)}."
+                )
+        return self._store.read(*kinds)
+
+    @checked(trial=index)
+    def reported(self, trial: int) -> Iterator[Reported]:
+        """Everything a trial has reported, in the order recorded, steps given up included."""
+        return self._store.reports(trial)
+
+    @checked(trial=index)
+    def traceback(self, trial: int) -> str:
+        """The traceback of a trial that failed, or nothing."""
+        self.trial(trial)
+        ends = [each for each in self._store.read(TrialEnded) if each.trial == trial]
+        return ends[-1].traceback if ends else ""
+
+    @checked(trial=index)
+    def printed(self, trial: int) -> str:
+        """What the training function printed, as far as it was kept."""
+        self.trial(trial)
+        path = self.place.folder / "logs" / f"{trial}.log"
+        return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+    @checked(trial=index)
+    def curve(self, trial: int) -> Curve:
+        """The head curve of the objective."""
+        return self.state.curve(self.trial(trial))
+
+    @checked(trial=index)
+    def curves(self, trial: int) -> dict[str, Curve]:
+        """The head curve of every score of a trial, by name."""
+        return curves_by_name(self._store, self.trial(trial))
+
+    @checked(now=amount())
+    def coordinator(self, now: float) -> tuple[str, int] | None:
+        """Host and pid of the coordinator that runs the study now, or None."""
+        return self._store.holder(now)
+
+    def forks(self) -> list[Self]:
+        """The runs that begin from a checkpoint of this one and lie beside it, opened to read."""
+        found = []
+        for name in names(self.place.folder.parent):
+            place = Place.of(name, self.place.folder.parent, None)
+            try:
+                store = Store.open(place.existing(), idle="closed")
+            except TunerError:
+                continue  # being made, or of a newer tuner
+            babysat = store.brief()["kind"] == "babysitting"
+            parents = [each.parent or "" for each in store.read(TrialCreated)] if babysat else []
+            if any(parent.startswith(f"{self.name}/") for parent in parents):
+                found.append(type(self)(place, store))
+            else:
+                store.close()
+        return found
+
+    def refresh(self) -> bool:
+        """Takes in what was recorded since; whether there was anything."""
+        records, after = self._store.follow(self._after)
+        for request in self._store.new_requests():
+            if request.request not in self.state.requests:
+                self.state.apply(request)
+        for record in records:
+            self.state.apply(record)
+        self._after = after
+        return bool(records)
+
+    def close(self) -> None:
+        """Lets go of the database."""
+        self._store.close()
+
+    @checked(number=index)
+    def trial(self, number: int) -> Trial:
+        """One trial of the fold, by number."""
+        if not 0 <= number < len(self.state.trials):
+            began = len(self.state.trials)
+            raise TrialNotFound(
+                f"{self.name} has no trial {number}: trials are counted from 0, and {began} began so far."
+            )
+        return self.state.trials[number]
+
+
+def fold(store: Store, name: str = "") -> tuple[StudyState, int]:
+    """What is true now by the record, and the place in it; curves of ended trials are read when asked for.
+
+    A study is called what it was begun as, unless `name` says how its folder is called today.
+    """
+    state = StudyState(replaying=True)
+    state.load_curve = curves_of(store, state)
+    with store.snapshot(), _without_garbage_collection():
+        after = store.version()
+        for request in store.read(Requested):
+            state.apply(request)
+        for record in store.read():
+            state.apply(record)
+        state.settle()
+    state.name = name or state.name
+    return state, after
+
+
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """For what is built to stay: to look through it for garbage again and again takes a third of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def curves_of(store: Store, state: StudyState) -> Callable[[Trial], Curve]:
+    """Reads a trial's head curve from the store."""
+    known = weakref.ref(state)  # no circle, so that who drops a study closes its files
+
+    def read(trial: Trial) -> Curve:
+        study = known()
+        return Curve.of(trial, store.reports(trial.trial), "" if study is None else study.objective)
+
+    return read
+
+
+def curves_by_name(store: Store, trial: Trial) -> dict[str, Curve]:
+    """Every score of a trial on its head."""
+    flushes = list(store.reports(trial.trial))
+    names = dict.fromkeys(name for flush in flushes for name in flush.names)
+    return {name: Curve.of(trial, flushes, name) for name in names}

@@ -1,0 +1,7 @@
+"""Records as tidy pandas tables."""
+
+from __future__ import annotations
+
+from tuner.tables.frames import COLUMNS
+
+__all__ = ["COLUMNS"]

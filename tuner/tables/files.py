@@ -1,0 +1,124 @@
+"""Knows how tables become files: one a table, each written whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from tuner.errors import MissingExtra, SettingsError, StudyError, did_you_mean
+from tuner.record.atomic import write_whole
+
+_Writer: TypeAlias = Callable[[pd.DataFrame, BinaryIO], None]
+
+
+def export(tables: Mapping[str, pd.DataFrame], to: Path, format: str = "csv") -> list[Path]:  # noqa: A002 - the shell's word
+    """Writes `<table>.<format>` for every table into a folder, made when it is not there; the paths, in order.
+
+    A file that was there is replaced whole or not at all. An object column (settings of mixed types, a request's
+    arguments) holds JSON text in csv and parquet, its text as it is where it is one.
+    """
+    if format not in _WRITE:
+        raise SettingsError(f"tables cannot be exported as {format!r}. {did_you_mean(format, [*_WRITE, 'markdown'])}")
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+        return [write_whole(to / f"{name}.{format}", partial(_WRITE[format], frame)) for name, frame in tables.items()]
+    except OSError as error:
+        raise StudyError(f"tables cannot be written to {to}: {error}. Choose another folder with --to.") from error
+
+
+# ── formats ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _write_csv(frame: pd.DataFrame, file: BinaryIO) -> None:
+    """Numbers to their last digit, times as ISO 8601, what is missing as an empty cell.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe in front (OWASP, CSV injection).
+    """
+    columns = {name: _times(column) if _is_time(column) else _unarmed(_texts(column)) for name, column in frame.items()}
+    pd.DataFrame(columns, copy=False).to_csv(file, index=False, lineterminator="\n")
+
+
+def _write_parquet(frame: pd.DataFrame, file: BinaryIO) -> None:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise MissingExtra("parquet needs pyarrow. Install it: pip install 'tuner[parquet]'") from None
+    texts = pd.DataFrame({name: _texts(column) for name, column in frame.items()}, copy=False)
+    pq.write_table(pa.Table.from_pandas(texts, preserve_index=False), file)
+
+
+def _write_jsonl(frame: pd.DataFrame, file: BinaryIO) -> None:
+    """One object a row. JSON knows neither nan nor infinity: both are null, like what is missing."""
+    row = "{" + ", ".join(f"{json.dumps(str(name)).replace('%', '%%')}: %s" for name in frame) + "}\n"
+    cells = [_json_cells(column) for _, column in frame.items()]
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="\n")
+    text.writelines(map(row.__mod__, zip(*cells, strict=True)))
+    text.detach()
+
+
+_WRITE: Mapping[str, _Writer] = {
+    "csv": _write_csv,
+    "parquet": _write_parquet,
+    "jsonl": _write_jsonl,
+}
+
+
+# ── cells ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _is_time(column: pd.Series[Any]) -> bool:
+    return isinstance(column.dtype, pd.DatetimeTZDtype)
+
+
+def _times(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Times in UTC as ISO 8601; pandas formats them one by one, numpy all at once."""
+    texts = np.datetime_as_string(column.dt.tz_localize(None).to_numpy(), unit="us", timezone="UTC")
+    return pd.Series(np.where(column.isna(), "", texts), index=column.index)
+
+
+def _texts(column: pd.Series[Any]) -> pd.Series[Any]:
+    """An object column as texts, so that its type does not hang on its contents; others as they are."""
+    if column.dtype != object:
+        return column
+    return pd.Series([_text(value) for value in column], index=column.index, dtype="string")
+
+
+def _text(value: Any) -> str | None:
+    if value is None or value is pd.NA or isinstance(value, str):
+        return value if isinstance(value, str) else None
+    return json.dumps(value)
+
+
+def _unarmed(column: pd.Series[Any]) -> pd.Series[Any]:
+    if not isinstance(column.dtype, pd.StringDtype):
+        return column
+    armed = column.str.match(r"[=+\-@\t\r]").fillna(False).astype(bool)
+    return column.mask(armed, "'" + column) if armed.any() else column
+
+
+def _json_cells(column: pd.Series[Any]) -> list[str]:
+    if _is_time(column):
+        return [f'"{text}"' if text else "null" for text in _times(column)]
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        words = [*map(json.dumps, column.cat.categories), "null"]
+        return [words[code] for code in column.cat.codes]
+    if column.dtype == np.float64:
+        return [repr(value) if math.isfinite(value) else "null" for value in column.tolist()]
+    if column.dtype == np.int64:
+        return list(map(str, column.tolist()))
+    return [_json_cell(value) for value in column.astype(object).tolist()]
+
+
+def _json_cell(value: Any) -> str:
+    if value is None or value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
+        return "null"
+    return json.dumps(value)

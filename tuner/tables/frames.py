@@ -1,0 +1,400 @@
+"""Knows the tables: a study's records as tidy pandas frames whose columns and dtypes are the same for every study.
+
+    >>> import tuner.tables
+    >>> list(tuner.tables.COLUMNS["notes"])
+    ['trial', 'step', 'by', 'text', 'at']
+
+A frame is read from the store and from the fold of what it holds; neither Ray nor Optuna is needed. What is missing is
+NA (nan in float columns, NaT in times); what was recorded is shown as recorded, never computed again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args
+
+import numpy as np
+import pandas as pd
+
+from tuner.errors import StudyError, did_you_mean
+from tuner.plain import bounded
+from tuner.record.events import (
+    REPORT_FIELDS,
+    Adjusted,
+    Answered,
+    Cause,
+    CheckpointDropped,
+    CheckpointSaved,
+    Judged,
+    Noted,
+    Purpose,
+    Reported,
+    Requested,
+    RequestState,
+    TrialEnded,
+    TrialState,
+)
+from tuner.record.state import Round, StudyState, Trial, better
+from tuner.space.space import Choice, Parameter, Space
+
+if TYPE_CHECKING:
+    from tuner.record.store import Store
+
+Columns: TypeAlias = dict[str, Any]
+"""Finished columns by name."""
+
+_TIME = "datetime64[us, UTC]"
+_PURPOSE, _STATE, _CAUSE, _REQUEST_STATE = (
+    pd.CategoricalDtype(list(get_args(words))) for words in (Purpose, TrialState, Cause, RequestState)
+)
+_REPORT = np.dtype(list(REPORT_FIELDS))
+
+COLUMNS: Mapping[str, Mapping[str, Any]] = {
+    "trials": {
+        "trial": "int64", "purpose": _PURPOSE, "state": _STATE, "why": "string", "round": "Int64", "parent": "string",
+        "seed": "int64", "params.*": "as declared", "one_minus.*": "float64", "objective": "float64",
+        "best_step": "Int64", "score.*": "float64", "steps": "int64", "started": _TIME, "seconds": "float64",
+        "node": "string",
+    },
+    "reports": {
+        "trial": "int64", "segment": "int64", "step": "int64", "name": "category", "value": "float64", "head": "bool",
+        "at": _TIME,
+    },
+    "segments": {
+        "trial": "int64", "segment": "int64", "parent_segment": "Int64", "from_step": "int64", "to_step": "int64",
+        "cause": _CAUSE, "by": "string", "why": "string", "params.*": "as declared",
+    },
+    "rounds": {
+        "round": "int64", "parameter": "string", "scale": "string", "low": "float64", "high": "float64",
+        "trials": "int64", "best": "float64", "diverged": "float64", "why": "string",
+    },
+    "adjustments": {
+        "request": "string", "trial": "int64", "step": "int64", "parameter": "string", "before": "object",
+        "after": "object", "read_back": "object", "by": "string", "why": "string", "evidence": "string",
+        "requested_at": _TIME, "accepted_at": _TIME, "verdict": "string",
+    },
+    "checkpoints": {
+        "checkpoint": "int64", "trial": "int64", "segment": "int64", "step": "int64", "kind": "string",
+        "bytes": "int64", "sha256": "string", "path": "string", "kept": "bool",
+    },
+    "notes": {"trial": "Int64", "step": "Int64", "by": "string", "text": "string", "at": _TIME},
+    "requests": {
+        "request": "string", "verb": "string", "arguments": "object", "by": "string", "why": "string",
+        "state": _REQUEST_STATE, "detail": "string", "at": _TIME,
+    },
+}  # fmt: skip
+"""Every table's columns in order, with their dtypes; `.*` stands for one column per parameter or score."""
+
+
+def build(name: str, study: StudyState, store: Store, space: Space | None = None) -> pd.DataFrame:
+    """The table of that name. Without a space the parameters are those that the trials' settings name."""
+    if name not in _BUILD:
+        raise StudyError(f"there is no table {name!r}. {did_you_mean(name, _BUILD)}")
+    return _BUILD[name](study, store, space)
+
+
+def build_all(study: StudyState, store: Store, space: Space | None = None) -> dict[str, pd.DataFrame]:
+    """All tables by name."""
+    return {name: build(name, study, store, space) for name in COLUMNS}
+
+
+# ── one function a table ────────────────────────────────────────────────────────────────────────
+
+
+def trials(study: StudyState, store: Store, space: Space | None = None) -> pd.DataFrame:
+    """One row a trial; `objective` is the best score reported on the head, `score.*` what else was reported with it."""
+    names = [name for name in COLUMNS["trials"] if not name.endswith("*") and name != "objective"]
+    values = _fields(study.trials, names)
+    values["objective"] = [trial.best_score for trial in study.trials]
+    values["node"] = [node or None for node in values["node"]]
+    settings = [trial.params for trial in study.trials]
+    one_minus = {f"one_minus.{name}": _one_minus(name, settings) for name in (space.one_minus_names if space else ())}
+    spread = {"params.*": _params(study, space, settings), "one_minus.*": one_minus, "score.*": _at_best(study, store)}
+    return _frame("trials", values, spread)
+
+
+def reports(study: StudyState, store: Store) -> pd.DataFrame:
+    """One row a report, in the order recorded; `head` says whether it lies on the path that counts.
+
+    What was recorded after the fold was taken is taken to be on the head.
+    """
+    return _frame("reports", _reports(study, store))
+
+
+def _reports(study: StudyState, store: Store) -> Columns:
+    flushes = list(store.reports())
+    try:
+        return _unpacked(study, flushes)
+    except (IndexError, ValueError, OverflowError) as error:  # a flush is bytes, which a bad disk may change
+        raise StudyError(f"{store.where} is damaged: its reports cannot be read. Restore it from a copy.") from error
+
+
+def _unpacked(study: StudyState, flushes: Sequence[Reported]) -> Columns:
+    rows = np.frombuffer(b"".join([flush.data for flush in flushes]), dtype=_REPORT)
+    counts = np.array([len(flush.data) // _REPORT.itemsize for flush in flushes], dtype=np.int64)
+    last = _last_on_head(study)
+    per_flush = np.array(
+        [(flush.trial, flush.segment, last(flush.trial, flush.segment)) for flush in flushes], dtype=np.int64
+    ).reshape(-1, 3)
+    trial, segment, limit = (np.repeat(column, counts) for column in per_flush.T)
+    return {
+        "trial": trial,
+        "segment": segment,
+        "step": rows["step"].astype(np.int64),
+        "name": _names(flushes, counts, rows["name"]),
+        "value": rows["value"].astype(np.float64),
+        "head": rows["step"] <= limit,
+        "at": rows["at"],
+    }
+
+
+def _at_best(study: StudyState, store: Store) -> Columns:
+    """Every score by name as it was at each trial's best step; nan where it was not reported there."""
+    found = _reports(study, store)
+    best = np.array([-1 if trial.best_step is None else trial.best_step for trial in study.trials], dtype=np.int64)
+    known = found["trial"] < len(best)  # what is newer than the fold has no best step in it
+    there = known & found["head"]
+    there[there] = found["step"][there] == best[found["trial"][there]]
+    trial, value, code = found["trial"][there], found["value"][there], found["name"].codes[there]
+    columns: Columns = {f"score.{study.objective}": np.full(len(best), np.nan)}
+    for place, name in enumerate(found["name"].categories):
+        column = columns[f"score.{name}"] = np.full(len(best), np.nan)
+        column[trial[code == place]] = value[code == place]  # of two reports of one step the later counts
+    return columns
+
+
+def segments(study: StudyState, store: Store, space: Space | None = None) -> pd.DataFrame:
+    """One row a stretch of training under one recipe; `to_step` is the last step it is known to have reached."""
+    pairs = [(trial, segment) for trial in study.trials for segment in trial.segments]
+    reached = _reached(study, store)
+    values = {
+        "trial": [trial.trial for trial, _ in pairs],
+        "parent_segment": [segment.parent for _, segment in pairs],
+        "to_step": [reached[trial.trial, segment.segment] for trial, segment in pairs],
+        **{
+            field: [getattr(segment, field) for _, segment in pairs]
+            for field in ("segment", "from_step", "cause", "by", "why")
+        },
+    }
+    recipes = [trial.params if segment.params is None else segment.params for trial, segment in pairs]
+    return _frame("segments", values, {"params.*": _params(study, space, recipes)})
+
+
+def rounds(study: StudyState, space: Space | None = None) -> pd.DataFrame:
+    """One row a parameter of each round; a choice has no bounds. `best` leaves out the trials that diverged."""
+    members: dict[int, list[Trial]] = defaultdict(list)
+    for trial in study.trials:
+        if trial.round is not None:
+            members[trial.round].append(trial)
+    rows = [row for each in study.rounds for row in _round_rows(study, each, members[each.round], space or {})]
+    columns = zip(*rows, strict=True) if rows else ((),) * len(COLUMNS["rounds"])
+    return _frame("rounds", dict(zip(COLUMNS["rounds"], columns, strict=True)))
+
+
+def adjustments(store: Store) -> pd.DataFrame:
+    """One row a parameter changed in a running trial; `evidence` holds what led to it, then to the verdict."""
+    adjusted = list(store.read(Adjusted))
+    verdicts = {judged.request: judged for judged in store.read(Judged)}
+    values = _fields(adjusted, [name for name in COLUMNS["adjustments"] if name != "verdict"])
+    judged = [verdicts.get(each.request) for each in adjusted]
+    values["verdict"] = [each and each.verdict for each in judged]
+    values["evidence"] = [
+        "; ".join(filter(None, dict.fromkeys((before.evidence, after.evidence if after else ""))))
+        for before, after in zip(adjusted, judged, strict=True)
+    ]
+    return _frame("adjustments", values)
+
+
+def checkpoints(store: Store) -> pd.DataFrame:
+    """One row a checkpoint ever written; `kept` says whether its files are still there."""
+    saved = list(store.read(CheckpointSaved))
+    dropped = {record.checkpoint for record in store.read(CheckpointDropped)}
+    values = _fields(saved, [name for name in COLUMNS["checkpoints"] if name != "kept"])
+    return _frame("checkpoints", values | {"kept": [each.checkpoint not in dropped for each in saved]})
+
+
+def notes(store: Store) -> pd.DataFrame:
+    """One row a note, by a person or by tuner itself."""
+    return _frame("notes", _fields(list(store.read(Noted)), COLUMNS["notes"]))
+
+
+def requests(store: Store) -> pd.DataFrame:
+    """One row a request, with what has become of it so far."""
+    asked = list(store.read(Requested))
+    answers = {answer.request: answer for answer in store.read(Answered)}
+    answered = [answers.get(each.request) for each in asked]
+    values = _fields(asked, ["request", "verb", "arguments", "by", "why", "at"])
+    values["state"] = [each.state if each else "received" for each in answered]
+    values["detail"] = [each.detail if each else "" for each in answered]
+    return _frame("requests", values)
+
+
+_BUILD: Mapping[str, Callable[[StudyState, Store, Space | None], pd.DataFrame]] = {
+    "trials": trials,
+    "reports": lambda study, store, _: reports(study, store),
+    "segments": segments,
+    "rounds": lambda study, _, space: rounds(study, space),
+    "adjustments": lambda _, store, __: adjustments(store),
+    "checkpoints": lambda _, store, __: checkpoints(store),
+    "notes": lambda _, store, __: notes(store),
+    "requests": lambda _, store, __: requests(store),
+}
+
+
+# ── what lies on the head, and how far a segment came ───────────────────────────────────────────
+
+_NO_LIMIT, _NOWHERE = np.iinfo(np.int64).max, np.iinfo(np.int64).min
+
+
+def _last_on_head(study: StudyState) -> Callable[[int, int], int]:
+    """Tells the last step of a trial's segment that counts; below every step where the segment does not count."""
+    branched = {trial.trial: trial.head_limits() for trial in study.trials if len(trial.segments) > 1}
+    newest = {number: study.trials[number].head.segment for number in branched}
+
+    def last(trial: int, segment: int) -> int:
+        if trial not in branched or segment > newest[trial]:
+            return _NO_LIMIT
+        limit = branched[trial].get(segment, _NOWHERE)
+        return _NO_LIMIT if limit is None else limit
+
+    return last
+
+
+def _reached(study: StudyState, store: Store) -> dict[tuple[int, int], int]:
+    """The last step each (trial, segment) is known to have reached; the fold knows it of heads."""
+    reached = {(trial.trial, each.segment): each.from_step for trial in study.trials for each in trial.segments}
+    if any(len(trial.segments) > 1 for trial in study.trials):
+        seen = [(each.trial, each.segment, each.step) for each in store.read(CheckpointSaved, TrialEnded)]
+        seen += [(each.trial, each.segment, each.last_step) for each in store.reports()]
+        for trial, segment, step in seen:
+            if (trial, segment) in reached:
+                reached[trial, segment] = max(reached[trial, segment], step)
+    for trial in study.trials:
+        if trial.segments:
+            reached[trial.trial, trial.head.segment] = max(trial.steps, trial.head.from_step)
+    return reached
+
+
+def _round_rows(
+    study: StudyState, each: Round, members: Sequence[Trial], space: Mapping[str, Parameter | Choice]
+) -> list[tuple[Any, ...]]:
+    best: float | None = None
+    for trial in members:
+        score = trial.best_score
+        if score is not None and trial.state != "diverged" and (best is None or better(study.goal, score, best)):
+            best = score
+    diverged = sum(trial.state == "diverged" for trial in members) / len(members) if members else None
+    told = (len(members), best, diverged, each.why)
+    return [
+        (each.round, name, dimension.scale, *_bounds(dimension, each.box.get(name, (0.0, 1.0))), *told)
+        for name, dimension in space.items()
+    ]
+
+
+def _bounds(dimension: Parameter | Choice, sides: tuple[float, float]) -> tuple[float | None, float | None]:
+    """The values at the two ends of an interval of [0, 1]."""
+    if isinstance(dimension, Choice):
+        return None, None
+    return dimension.from_unit(sides[0]), dimension.from_unit(sides[1])
+
+
+# ── columns ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _frame(table: str, values: Mapping[str, Any], spread: Mapping[str, Columns] | None = None) -> pd.DataFrame:
+    """The table's columns in their order and dtypes; `spread` holds those that a `.*` stands for."""
+    columns: Columns = {}
+    for name, dtype in COLUMNS[table].items():
+        columns |= (spread or {})[name] if name.endswith(".*") else {name: _array(values[name], dtype)}
+    return pd.DataFrame(columns, copy=False)
+
+
+def _array(values: Any, dtype: Any) -> Any:
+    """Values as a column of that dtype; None becomes what is missing there."""
+    if isinstance(dtype, pd.CategoricalDtype):
+        return pd.Categorical(values, dtype=dtype)
+    if dtype == "category":
+        return values
+    if dtype == _TIME:
+        return _times(np.asarray(values, dtype=np.float64))
+    if dtype == "object":
+        column = np.empty(len(values), dtype=object)
+        column[:] = list(values)
+        return column
+    if dtype in ("int64", "float64", "bool"):
+        return np.asarray(values, dtype=dtype)
+    return pd.array(values, dtype=dtype)
+
+
+def _times(seconds: np.ndarray[Any, np.dtype[np.float64]]) -> pd.DatetimeIndex:
+    """Unix seconds as times in UTC to the microsecond, which is what a float of seconds can tell; nan as NaT."""
+    known = np.isfinite(seconds)
+    micro = np.round(np.where(known, seconds, 0.0) * 1e6).astype(np.int64).view("datetime64[us]")
+    micro[~known] = np.datetime64("NaT", "us")
+    return pd.DatetimeIndex(micro).tz_localize("UTC")
+
+
+def _names(flushes: Sequence[Reported], counts: Any, places: Any) -> pd.Categorical:
+    """The score names of all rows; each flush counts its own names from 0."""
+    known: dict[str, int] = {}
+    codes = np.array([known.setdefault(name, len(known)) for each in flushes for name in each.names], dtype=np.int32)
+    starts = np.cumsum([0, *(len(each.names) for each in flushes)])[:-1]
+    categories = pd.Index(list(known), dtype="str")
+    return pd.Categorical.from_codes(codes[np.repeat(starts, counts) + places], categories)
+
+
+def _fields(records: Sequence[Any], names: Iterable[str]) -> dict[str, list[Any]]:
+    return {name: [getattr(record, name) for record in records] for name in names}
+
+
+def _params(study: StudyState, space: Space | None, settings: Sequence[Mapping[str, Any]]) -> Columns:
+    """One column a parameter of the space, then one a setting beyond it; NA where the settings leave it out."""
+    declared: dict[str, str | None] = {name: _declared(dimension) for name, dimension in (space or {}).items()}
+    for trial in study.trials:
+        for name in trial.params:
+            declared.setdefault(name, None)
+    return {
+        f"params.{name}": _param([each.get(name, pd.NA) for each in settings], dtype)
+        for name, dtype in declared.items()
+    }
+
+
+def _one_minus(name: str, settings: Sequence[Mapping[str, Any]]) -> Any:
+    values = [each.get(name) for each in settings]
+    return np.array([1.0 - value if isinstance(value, int | float) else np.nan for value in values], dtype=np.float64)
+
+
+def _declared(dimension: Parameter | Choice) -> str:
+    """The dtype that holds a parameter's values and the lack of one."""
+    if isinstance(dimension, Parameter):
+        return "Int64" if dimension.type == "integer" else "float64"
+    return _dtype(dimension.options)
+
+
+def _dtype(values: Iterable[Any]) -> str:
+    """The narrowest dtype that holds the values as they are."""
+    values = list(values)
+    if any(type(value) is int and bounded(value) != value for value in values):
+        return "object"
+    found = set(map(type, values))
+    kinds = frozenset(next((kind for kind in _DTYPES if issubclass(each, kind)), object) for each in found)
+    if len(kinds) == 1:
+        return _DTYPES.get(next(iter(kinds)), "object")
+    return "float64" if kinds == {int, float} else "object"
+
+
+_DTYPES: Mapping[type, str] = {bool: "boolean", int: "Int64", float: "float64", str: "string"}
+
+
+def _param(values: list[Any], dtype: str | None) -> Any:
+    """A parameter's column; one that holds what was not declared, such as a schedule, becomes an object column."""
+    found = [value for value in values if value is not pd.NA]
+    needed = _dtype(found)
+    if dtype is None:
+        dtype = needed
+    elif found and needed != dtype and (dtype, needed) != ("float64", "Int64"):
+        dtype = "object"
+    if dtype == "float64":
+        return np.array([np.nan if value is pd.NA else value for value in values], dtype=np.float64)
+    return _array(values, dtype)

@@ -1,0 +1,344 @@
+"""Knows how to tell the story of a babysat run from its records alone: dated prose, of which people type only the why.
+
+What OPT-175B's, BLOOM's and Marin's keepers wrote by hand: who changed what at which step, from what to what, for which
+reason, and what came of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import groupby
+from math import isfinite
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from tuner.errors import StudyError
+from tuner.record.atomic import write_whole
+from tuner.record.events import (
+    Adjusted,
+    Answered,
+    CheckpointSaved,
+    Judged,
+    Noted,
+    Requested,
+    StudyOpened,
+    TrialCreated,
+    TrialEnded,
+    TrialHeld,
+)
+from tuner.record.lineage import Change, Stretch, Tree
+from tuner.record.lineage import Path as Branch
+from tuner.record.state import Curve, Trial
+from tuner.views import text as prose
+
+if TYPE_CHECKING:
+    from tuner.record.reader import StudyReader
+
+# The score beside a change is the median of so many reports: of the last before it, and of the last it was in force.
+_AROUND = 10
+_FILE = "logbook.md"
+
+
+def write_logbook(study: StudyReader, folder: Path) -> Path:
+    """Writes `logbook.md` into a folder, made when it is not there; one that was there is replaced whole."""
+    text, path = logbook(study), folder / _FILE
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return write_whole(path, text.encode(errors="replace"))
+    except OSError as error:
+        raise StudyError(f"the logbook cannot be written to {folder}: {error}. Choose another with --to.") from error
+
+
+def logbook(study: StudyReader) -> str:
+    """The run's story as Markdown; the same records give the same text. Times are UTC."""
+    if study.state.kind != "babysitting" or not study.state.trials:
+        raise StudyError(
+            f"{study.name} is a sweep, and a logbook tells of one babysat run. Export csv, or `tuner show`."
+        )
+    book = _Book(study)
+    parts = [f"# {study.name}", *book.opening()]
+    for day, entries in groupby(sorted(book.entries(), key=lambda each: each.at), key=lambda each: prose.day(each.at)):
+        parts.append(f"## {day}")
+        parts += [f"**{prose.clock(each.at)}, step {each.step}.** {each.text}" for each in entries]
+    parts += ["## Branches", *book.branches(), *book.closing()]
+    return "\n\n".join(parts) + "\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Entry:
+    """One paragraph."""
+
+    at: float
+    step: int | str
+    text: str
+
+
+class _Book:
+    """The records of one run, and what each is as a paragraph."""
+
+    def __init__(self, study: StudyReader) -> None:
+        self.study, self.state = study, study.state
+        self.trial: Trial = study.state.trials[0]
+        self.tree = Tree.of(study)
+        self.head = self.tree.path()
+        self.asked = {each.request: each for each in study.records(Requested)}
+        self.answered = {each.request: each for each in study.records(Answered)}
+        self.read_back = {(each.request, each.parameter): each for each in study.records(Adjusted)}
+        self.verdicts = {each.request: each for each in study.records(Judged)}
+
+    # ── before and after the story ──────────────────────────────────────────────────────────────
+
+    def opening(self) -> Iterator[str]:
+        """What was trained, and how it stands."""
+        opened = next(iter(self.study.records(StudyOpened)))
+        state, trial = self.state, self.trial
+        higher = "higher" if state.goal == "maximize" else "lower"
+        began = f"{prose.day(opened.at)} at {prose.clock(opened.at)} UTC"
+        yield (
+            f"One run of `{state.function}`, watched for `{state.objective}` ({higher} is better), seed {trial.seed}, "
+            f"tuner {opened.version}. It began on {began} and has come to step "
+            f"{trial.steps}: {trial.state}{f' ({prose.safe(trial.why)})' if trial.why else ''}. {self._best()}"
+        )
+        yield (
+            f"New values are those read back from the training function. A score beside a change is the median of up "
+            f"to {_AROUND} reports: of the last before it, and of the last it was in force. Times are UTC."
+        )
+
+    def _best(self) -> str:
+        trial = self.trial
+        if trial.best_score is None or trial.best_step is None:
+            return f"It has reported no `{self.state.objective}` yet."
+        at = next((piece for piece in self.head if piece.after < trial.best_step <= piece.to), self.head[0])
+        settings = prose.settings(at.stretch.recipe.at(trial.best_step))
+        return f"Best: {prose.score(trial.best_score)} at step {trial.best_step}, under {settings}."
+
+    def closing(self) -> Iterator[str]:
+        """What lies on disk, and what was refused."""
+        saved = len(list(self.study.records(CheckpointSaved)))
+        kept = self.state.kept(self.trial)
+        where = f", of which {len(kept)} are kept: steps {prose.listed(each.step for each in kept)}" if kept else ""
+        yield f"{prose.count(saved, 'checkpoint')} {'was' if saved == 1 else 'were'} written{where}."
+        refused = [each for each in self.answered.values() if each.state == "rejected"]
+        if refused:
+            yield f"{prose.count(len(refused), 'request')} changed nothing, being refused: see the table `requests`."
+
+    # ── the story ───────────────────────────────────────────────────────────────────────────────
+
+    def entries(self) -> Iterator[_Entry]:
+        """A paragraph an event."""
+        for stretch in self.tree.stretches:
+            yield _Entry(at=stretch.at, step=self._steps_of(stretch), text=self._began(stretch))
+        for note in self.study.records(Noted):
+            step = 0 if note.step is None else note.step
+            yield _Entry(at=note.at, step=step, text=f"{prose.who(note.by)} noted: {prose.quoted(note.text)}.")
+        for held in self.study.records(TrialHeld):
+            if held.state == "lost":
+                text = f"The worker was lost: {prose.safe(held.why)}. Nothing older than its last checkpoint was."
+                yield _Entry(at=held.at, step=held.step, text=text)
+        for request in self.asked.values():
+            answer = self.answered.get(request.request)
+            if answer is not None and answer.state == "applied" and (text := self._done(request, answer)):
+                step = self.trial.steps if answer.step is None else answer.step
+                yield _Entry(at=answer.at, step=step, text=f"{text}{prose.because(request.why)}")
+            elif answer is not None and answer.state == "expired":
+                asked = f"{prose.who(request.by)} had asked for a {request.verb}, which never took effect"
+                step = self.trial.steps if answer.step is None else answer.step
+                yield _Entry(at=answer.at, step=step, text=f"{asked}: {prose.safe(answer.detail)}.")
+        for end in self.study.records(TrialEnded):
+            yield _Entry(at=end.at, step=end.step, text=self._ended(end))
+
+    def _steps_of(self, stretch: Stretch) -> str:
+        turn = next((each for each in self.tree.turns() if each.stretch is stretch), None)
+        return str(stretch.from_step) if turn is None else f"{turn.from_step} → {stretch.from_step}"
+
+    def _began(self, stretch: Stretch) -> str:
+        segment = stretch.segment
+        if not stretch.number:
+            return self._first()
+        match segment.cause:
+            case "adjust":
+                return self._adjusted(stretch)
+            case "revert":
+                return self._went_back(stretch)
+            case "retry":
+                return (
+                    f"The run was taken up again from {self._start(stretch)} ({prose.safe(segment.why)}): "
+                    "the steps since are trained anew under the same settings."
+                )
+        asked = self.asked.get(segment.request)
+        if asked is not None and asked.verb == "extend":
+            more = prose.count(int(asked.arguments["steps"]), "step")
+            return (
+                f"The run was over; {prose.who(segment.by)} let it train {more} more, from {self._start(stretch)}."
+                f"{prose.because(asked.why)}"
+            )
+        return f"The run went on from {self._start(stretch)}: {prose.safe(segment.why)}."
+
+    def _first(self) -> str:
+        created = next(iter(self.study.records(TrialCreated)))
+        settings = prose.settings(created.params)
+        if self.trial.parent is None:
+            return f"The run began from scratch with {settings}: {prose.safe(created.why)}."
+        verb = "promoted" if self.trial.purpose == "promote" else "forked"
+        parent, _, step = self.trial.parent.partition("@")
+        return f"The run was {verb} from `{parent}` at step {step}, with {settings}: {prose.safe(created.why)}."
+
+    def _adjusted(self, stretch: Stretch) -> str:
+        segment = stretch.segment
+        if any(each.segment.request == segment.request for each in self.tree.stretches[: stretch.number]):
+            return "The change was made again, at the step it had been made before the retry."
+        asked = self.asked.get(segment.request)
+        told = prose.listed(self._told(segment.request, each) for each in self.tree.changes(stretch))
+        undone = asked is not None and asked.verb == "undo"
+        did = f"took the last change back{': ' if told else ''}{told}" if undone else f"set {told or 'nothing anew'}"
+        why = "" if asked is None else asked.why
+        evidence = str(asked.arguments.get("evidence") or "") if asked is not None else ""
+        shown = f" Evidence: {prose.safe(evidence).rstrip('.')}." if evidence else ""
+        return f"{prose.who(segment.by)} {did}.{prose.because(why)}{shown}{self._came_of_it(stretch)}"
+
+    def _told(self, request: str, change: Change) -> str:
+        row = self.read_back.get((request, change.parameter))
+        after = change.after if row is None else row.read_back
+        step = f"`{change.parameter}` {prose.value(change.before)} → {prose.value(after)}"
+        if change.becomes is not None and change.was != change.becomes:
+            if change.before == after:
+                return f"`{change.parameter}` on a schedule from {prose.value(after)}, {prose.course(change.becomes)}"
+            return f"{step}, {prose.course(change.becomes)}"
+        if change.was is not None and change.becomes is None:
+            steady = f"`{change.parameter}` constant from here on, at {prose.value(after)}"
+            return steady if change.before == after else f"{step}, constant from here on"
+        return step
+
+    def _came_of_it(self, stretch: Stretch) -> str:
+        objective = self.state.objective
+        before = self._level(self.tree.path(stretch.number - 1), stretch.from_step)
+        own = stretch.scores.get(objective, Curve())
+        after = median(own.scores[-_AROUND:]) if len(own) else None
+        parts = []
+        if after is not None and not isfinite(own.scores[-1]):
+            parts.append(f"By step {stretch.to_step} `{objective}` was no finite number any more")
+        elif before is not None and after is not None:
+            signed = self.state.signed(after) - self.state.signed(before)
+            way = "better" if signed > 0 else "worse" if signed < 0 else "unchanged"
+            levels = f"from {prose.score(before)} to {prose.score(after)}"
+            parts.append(f"By step {stretch.to_step} `{objective}` had gone {levels} ({way})")
+        if (verdict := self.verdicts.get(stretch.segment.request)) is not None:
+            evidence = f" ({prose.safe(verdict.evidence)})" if verdict.evidence else ""
+            parts.append(f"Verdict: {prose.safe(verdict.verdict)}{evidence}")
+        if verdict is None or not verdict.verdict.startswith("taken back"):
+            parts.append(self._fate(stretch))
+        return "".join(f" {part}." for part in parts if part)
+
+    def _fate(self, stretch: Stretch) -> str:
+        if all(piece.stretch is not stretch for piece in self.head):
+            return f"It was given up at step {stretch.to_step}"
+        following = self.tree.stretches[stretch.number + 1 : stretch.number + 2]
+        if following and (asked := self.asked.get(following[0].segment.request)) and asked.verb == "undo":
+            return f"It was taken back at step {following[0].from_step}"
+        return "It was kept" if following or self.trial.ended else "It is in force"
+
+    def _level(self, path: Branch, step: int) -> float | None:
+        """The score when a step was reached, on a path."""
+        values = [
+            value for piece in path for at, value in piece.points(self.state.objective) if at <= step
+        ]  # the run's whole past: a stretch may be shorter than what a median needs
+        return median(values[-_AROUND:]) if values else None
+
+    def _went_back(self, stretch: Stretch) -> str:
+        segment = stretch.segment
+        asked = self.asked.get(segment.request)
+        turn = next((each for each in self.tree.turns() if each.stretch is stretch), None)
+        lost = 0 if turn is None else sum(piece.to - piece.after for piece in turn.given_up)
+        verb = "took the last return back, to" if asked is not None and asked.verb == "undo" else "went back to"
+        changes = prose.listed(self._told("", each) for each in self.tree.changes(stretch))
+        keeps = asked is not None and asked.arguments.get("keep_settings")
+        settings = "with the settings kept" if keeps else f"with {changes}" if changes else "with the same settings"
+        given_up = f" {prose.count(lost, 'step')} were given up; they stay on record." if lost > 1 else ""
+        why = segment.why if asked is None else asked.why
+        return f"{prose.who(segment.by)} {verb} {self._start(stretch)}, {settings}.{prose.because(why)}{given_up}"
+
+    def _start(self, stretch: Stretch) -> str:
+        number = stretch.segment.checkpoint
+        if number is None:
+            return f"step {stretch.from_step}" if stretch.from_step else "the beginning"
+        kind = self.state.checkpoints[number].kind
+        named = f", {kind}" if kind.startswith("before") else ", pinned" if kind == "pinned" else ""
+        return f"the checkpoint of step {stretch.from_step} (number {number}{named})"
+
+    def _done(self, request: Requested, answer: Answered) -> str:
+        """What was asked for and opens no stretch of its own; nothing for what is told elsewhere."""
+        who = prose.who(request.by)
+        match request.verb:
+            case "pause":
+                released = ", saved a checkpoint and released the worker" if request.arguments.get("release") else ""
+                return f"{who} paused the run{released}."
+            case "resume":
+                return f"{who} let the run go on."
+            case "step":
+                return f"{who} let it train {prose.count(int(request.arguments['steps']), 'step')}, then stand still."
+            case "checkpoint":
+                return f"{who} had a checkpoint written, to be kept ({prose.safe(answer.detail)})."
+            case "extend" if all(each.segment.request != request.request for each in self.tree.stretches):
+                more = prose.count(int(request.arguments["steps"]), "step")
+                return f"{who} let the run train {more} beyond what its function asks for."
+        return ""
+
+    def _ended(self, end: TrialEnded) -> str:
+        stops = [
+            request for request in self.asked.values()
+            if request.verb == "stop" and (answer := self.answered.get(request.request)) and answer.at >= end.at - 1.0
+        ]  # fmt: skip
+        if end.state == "stopped" and stops:
+            return f"{prose.who(stops[0].by)} stopped the run.{prose.because(stops[0].why)}{self._at_the_end(end)}"
+        error = f" `{end.error}`" if end.error else ""
+        return f"The run ended, {end.state}: {prose.safe(end.why)}.{error}{self._at_the_end(end)}"
+
+    def _at_the_end(self, end: TrialEnded) -> str:
+        if end.best_score is None:
+            return ""
+        return f" Its best `{self.state.objective}` was {prose.score(end.best_score)}, at step {end.best_step}."
+
+    # ── the table ───────────────────────────────────────────────────────────────────────────────
+
+    def branches(self) -> Iterator[str]:
+        """The head, every tail still given up, and the runs forked off."""
+        objective = self.state.objective
+        rows: list[tuple[str, ...]] = []
+        heading = ("branch", "steps", "settings at its end", f"best {objective}", f"last {objective}", "how it ended")
+        rows.append((
+            f"**{self.study.name}** (head)", f"{self.head[0].after} → {self.trial.steps}",
+            prose.settings(self.trial.recipe.at(self.trial.steps)), *self._scores(self.head),
+            f"{self.trial.state}{f': {prose.safe(self.trial.why)}' if self.trial.why else ''}",
+        ))  # fmt: skip
+        for number, turn in enumerate(self.tree.abandoned(), start=1):
+            tip, segment = turn.given_up[-1], turn.stretch.segment
+            why = f": {prose.quoted(segment.why)}" if segment.why else ""
+            what = f"{prose.who(segment.by)} went back{why}" if segment.cause == "revert" else prose.safe(segment.why)
+            rows.append((
+                f"given up {number}", f"{turn.given_up[0].after} → {tip.to}",
+                prose.settings(tip.stretch.recipe.at(tip.to)), *self._scores(turn.given_up), what,
+            ))  # fmt: skip
+        rows += self._forks()
+        lines = ["| " + " | ".join(row) + " |" for row in (heading, *rows)]
+        yield "\n".join([lines[0], "|" + "---|" * len(heading), *lines[1:]])
+
+    def _scores(self, branch: Branch) -> tuple[str, str]:
+        points = [point for piece in branch for point in piece.points(self.state.objective) if point[1] == point[1]]
+        if not points:
+            return "-", "-"
+        step, best = max(points, key=lambda point: (self.state.signed(point[1]), -point[0]))
+        return f"{prose.score(best)} (step {step})", prose.score(points[-1][1])
+
+    def _forks(self) -> Iterator[tuple[str, ...]]:
+        for fork in self.study.forks():
+            with closing(fork):
+                trial, path = fork.state.trials[0], Tree.of(fork).path()
+                if path:
+                    yield (
+                        f"`{fork.name}` (fork)", f"{path[0].after} → {trial.steps}",
+                        prose.settings(trial.recipe.at(trial.steps)), *self._scores(path),
+                        f"{trial.state}{f': {prose.safe(trial.why)}' if trial.why else ''}",
+                    )  # fmt: skip

@@ -1,0 +1,461 @@
+"""What travels between the coordinator and a worker: orders and commands one way, events the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol, TypeAlias
+
+from tuner.plain import Recordable
+from tuner.record.events import Reported, Settings, TrialState
+from tuner.record.recipe import Recipe, Schedule
+
+
+class Alarm(Protocol):
+    """Looks at every report in the worker; a sentence means the trial has diverged."""
+
+    def __call__(self, first: Mapping[str, float], scores: Mapping[str, float]) -> str | None:
+        """`first` holds the first value of each name, `scores` what is reported now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A recipe that takes effect at a step: what a retry does again exactly where it was done before."""
+
+    step: int
+    request: str
+    recipe: Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """One segment to train, and those that follow it from the record.
+
+    The worker waits for a verdict at step `ask_at`, whatever was reported, and at the first score of the objective from
+    step `rung` on, unless training is over with it. `checkpoint` is the folder to start from (`from_step`), `sha256`
+    what the record says of it; `folder` where new ones go (None: none are written); `checkpoint_every_s` 0 saves at
+    every step. `changes` are adjustments to repeat; `extra_steps` is what the run was extended by.
+    """
+
+    trial: int
+    segment: int
+    recipe: Recipe
+    seed: int
+    changes: tuple[Change, ...] = ()
+    extra_steps: int = 0
+    paused: bool = False
+    from_step: int = 0
+    checkpoint: Path | None = None
+    sha256: str | None = None
+    folder: Path | None = None
+    checkpoint_every_s: float = 10.0
+    ask_at: int | None = None
+    rung: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What every order of a study has in common: sent once to each worker.
+
+    `function` is an import path `module:name` or the bytes of a cloudpickle; `search_path` goes before `sys.path`;
+    `token_file` is written by the coordinator and must be readable where the worker lives; `asks_length` wants every
+    trial to say how long it means to train, which those that wait for verdicts do anyhow; `heeds` wants it to be said
+    when the function does not read a setting that was changed.
+    """
+
+    study: str
+    function: str | bytes
+    search_path: tuple[str, ...]
+    objective: str
+    alarm: Alarm | None = None
+    revert: Literal["in place", "reenter"] = "in place"
+    log_folder: Path | None = None
+    asks_length: bool = False
+    heeds: bool = False
+    token_file: Path | None = None
+    token: str = ""
+
+
+# ── commands ────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continue:
+    """The verdict of a decision point: train on, and ask again at `ask_at` or `rung`, see `Order` (None: never)."""
+
+    trial: int
+    ask_at: int | None
+    rung: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """End the trial between two steps, in this state, for this reason."""
+
+    trial: int
+    state: TrialState
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """Stand still between two steps; with `release`, save a checkpoint and free the worker.
+
+    Where nothing can be saved it trains on, unless the worker `must` be freed.
+    """
+
+    trial: int
+    why: str
+    release: bool = False
+    must: bool = False
+    request: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resume:
+    """Go on after a pause that kept the worker."""
+
+    trial: int
+    request: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Save:
+    """Write a checkpoint between two steps."""
+
+    trial: int
+    kind: str = "asked"
+    request: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adjust:
+    """Change values, or schedules (None: constant again), all at the same step: `at_step`, or the next there is.
+
+    With a `recipe` all of it is put in place, which is how a change is taken back.
+    """
+
+    trial: int
+    request: str
+    values: Settings
+    schedules: Mapping[str, Schedule | None]
+    at_step: int | None = None
+    recipe: Recipe | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revert:
+    """Go back to a checkpoint, and to `recipe`, or keep the present settings (None).
+
+    `sha256` is what the record says of the checkpoint.
+    """
+
+    trial: int
+    request: str
+    checkpoint: int
+    path: Path
+    step: int
+    recipe: Recipe | None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advance:
+    """Train this many steps, then stand still."""
+
+    trial: int
+    request: str
+    steps: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extend:
+    """Train this many steps beyond what the function asks for."""
+
+    trial: int
+    request: str
+    steps: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forget:
+    """Drop a queued order that has not been started."""
+
+    trial: int
+
+
+Command: TypeAlias = Continue | Stop | Pause | Resume | Save | Adjust | Revert | Advance | Extend | Forget
+
+
+# ── events ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerReady:
+    """A worker stands and waits for orders, or has outlived its coordinator and is still `training` this trial."""
+
+    worker: str
+    node: str
+    pid: int
+    training: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """What a worker that may outlive its coordinator has said, up to a batch; once on record it is not sent again."""
+
+    worker: str
+    incarnation: str
+    batch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerLost:
+    """A worker is gone; whatever it held is lost. `preempted` says the machine was taken away, not that it failed."""
+
+    worker: str
+    why: str
+    preempted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The worker took an order up."""
+
+    trial: int
+    segment: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned(Recordable):
+    """The function is about to take its first step of a trial that will be weighed: see `records.TrialPlanned`."""
+
+    trial: int
+    segment: int
+    steps: int | None
+    resumable: bool
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """The trial stands at a decision point and waits for a verdict."""
+
+    trial: int
+    segment: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held(Recordable):
+    """A pause or its end took effect."""
+
+    trial: int
+    state: Literal["paused", "running"]
+    step: int
+    why: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """A checkpoint is whole on disk."""
+
+    trial: int
+    segment: int
+    step: int
+    kind: str
+    bytes: int
+    sha256: str
+    path: Path
+    at: float
+    request: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """Settings changed at `step`, where segment `segment` begins; `repeated` when a retry did it again.
+
+    `before` and `after` are effective values of what changed, `read_back` what the training function now reads.
+    """
+
+    trial: int
+    segment: int
+    request: str
+    step: int
+    before: Settings
+    after: Settings
+    read_back: Settings
+    recipe: Recipe
+    repeated: bool
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reverted:
+    """Training went back from `from_step` to `step`, where segment `segment` begins."""
+
+    trial: int
+    segment: int
+    request: str
+    checkpoint: int
+    from_step: int
+    step: int
+    before: Settings
+    recipe: Recipe
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Did(Recordable):
+    """A command was carried out between two steps, could not be, or gave way to a later one."""
+
+    trial: int
+    request: str
+    step: int
+    state: Literal["applied", "rejected", "superseded"]
+    detail: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warned(Recordable):
+    """Something went wrong that did not end the trial."""
+
+    trial: int
+    step: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unread:
+    """Of what `request` changed at `since` these settings were not read up to `step`; with `again`, now they were.
+
+    `heeded`: another setting of the same change was read. `before`: no step has ever read them.
+    """
+
+    trial: int
+    step: int
+    request: str
+    since: int
+    names: tuple[str, ...]
+    heeded: bool
+    before: bool
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended(Recordable):
+    """The function returned, raised, or was stopped. `error` is the exception's class and those it inherits from.
+
+    A trial with `released` is not over: it was paused and gave its worker back.
+    """
+
+    trial: int
+    segment: int
+    state: TrialState
+    why: str
+    step: int
+    started: float
+    at: float
+    error: tuple[str, ...] = ()
+    traceback: str = ""
+    released: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beat:
+    """How far a trial has come, sent when nothing else is: the watchdog's sign of life."""
+
+    trial: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forgot:
+    """A queued order was dropped before it began."""
+
+    trial: int
+    segment: int
+
+
+WorkerEvent: TypeAlias = (
+    Forgot
+    | Started
+    | Planned
+    | Reported
+    | Waiting
+    | Held
+    | Saved
+    | Changed
+    | Reverted
+    | Did
+    | Warned
+    | Unread
+    | Ended
+    | Beat
+)
+"""What a worker itself says; an executor adds which worker said it."""
+
+Effect: TypeAlias = Saved | Changed | Reverted | Did | Unread | Warned
+"""What came of something that a person had asked for."""
+
+Event: TypeAlias = WorkerReady | WorkerLost | Delivered | tuple[str, WorkerEvent]
+
+
+class Executor(Protocol):
+    """Where training functions run. Workers have names; each trains its orders one after another.
+
+    Contract (`tests/contracts/test_executors.py`): events of one worker arrive in the order they happened; after
+    `WorkerLost` nothing more comes from that worker until its next `WorkerReady`; every order ends in `Ended` or
+    `WorkerLost`; `submit` and `send` never block on training.
+    """
+
+    outlives: bool
+    """Whether workers may go on when their coordinator dies, and be there already when the next one opens."""
+
+    def open(self, job: Job, parallel: int | None, delivered: Mapping[str, int] | None = None) -> int:
+        """Makes the workers; returns how many there will be.
+
+        `delivered` says what is on record already of workers that outlived their coordinator, by incarnation.
+        """
+        ...
+
+    def submit(self, worker: str, orders: tuple[Order, ...]) -> None:
+        """Queues orders on a worker."""
+        ...
+
+    def send(self, worker: str, command: Command) -> None:
+        """Sends a command that takes effect between two steps."""
+        ...
+
+    def poll(self, timeout_s: float) -> list[Event]:
+        """Events since the last call; waits at most `timeout_s` for the first."""
+        ...
+
+    def kill(self, worker: str, why: str) -> None:
+        """Ends a worker that does not answer; `WorkerLost` and a fresh `WorkerReady` follow."""
+        ...
+
+    def resize(self, parallel: int) -> int:
+        """Changes the number of workers; those not needed go when they are idle."""
+        ...
+
+    def obstacle(self) -> str | None:
+        """Why workers that were asked for do not stand yet, as a sentence, or None."""
+        ...
+
+    def now(self) -> float:
+        """Unix seconds by this executor's clock."""
+        ...
+
+    def leave(self) -> None:
+        """Goes without ending the workers that outlive their coordinator; what they train goes on. Else `close`."""
+        ...
+
+    def close(self) -> None:
+        """Ends the workers."""
+        ...

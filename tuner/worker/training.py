@@ -1,0 +1,245 @@
+"""What runs a training function: finds it, calls it with a `Run`, and says how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import io
+import linecache
+import os
+import pickle
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from tuner.errors import TrainingError, TunerError, UnknownSetting, did_you_mean, first_line, name_of, shown, told
+from tuner.plain import clean
+from tuner.record.events import TrialState
+from tuner.worker.control import Channel, TrialDesk
+from tuner.worker.messages import Ended, Job, Order, Started
+from tuner.worker.run import Run
+
+TrainingFunction: TypeAlias = Callable[[Run], Any]
+
+
+def resolve(function: str | bytes, search_path: tuple[str, ...] = ()) -> TrainingFunction:
+    """The training function behind an import path `package.module:name`, or the bytes of a cloudpickle."""
+    for folder in reversed(search_path):
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+    if isinstance(function, bytes):
+        return _unpickled(function)
+    module_name, colon, name = function.partition(":")
+    if module_name.endswith(".py"):
+        path = module_name.removesuffix(".py").removeprefix("./").replace("/", ".")
+        raise TrainingError(f"{function} names a file: write its module, {path}:{name or 'train'}.")
+    if not colon or not all(part.isidentifier() for part in (*module_name.split("."), *name.split("."))):
+        raise TrainingError(
+            f"{shown(function)} names no function: write package.module:function, for example my_code:train."
+        )
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        missing = f"no module named {error.name!r}"
+        raise TrainingError(
+            f"{function}: {missing} was found from {Path.cwd()}. "
+            f"Run tuner where `python -c 'import {module_name}'` works."
+        ) from error
+    target: Any = module
+    for part in name.split("."):
+        if not hasattr(target, part):
+            functions = [each for each, value in vars(module).items() if callable(value) and not each.startswith("_")]
+            raise TrainingError(f"{module_name} has no function {part!r}. {did_you_mean(part, functions)}")
+        target = getattr(target, part)
+    if not callable(target):
+        raise TrainingError(f"{function} is a {type(target).__name__}, not a function of a Run.")
+    resolved: TrainingFunction = target
+    return resolved
+
+
+# Where what a training function may hold of tuner stood when studies of earlier versions were begun.
+_MOVED = {
+    "tuner.checkpoints": "tuner.worker.checkpoints",
+    "tuner.handle": "tuner.api.handles",
+    "tuner.reading": "tuner.api.study",
+    "tuner.run": "tuner.worker.run",
+    "tuner.worker": "tuner.worker.training",
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        return super().find_class(_MOVED.get(module, module), name)
+
+
+def _loads(pickled: bytes) -> Any:
+    return _Unpickler(io.BytesIO(pickled)).load()
+
+
+def _unpickled(pickled: bytes) -> TrainingFunction:
+    try:
+        found = _loads(pickled)
+        trained: TrainingFunction = found.function() if isinstance(found, WithSources) else found
+    except Exception as error:  # whatever the function holds may refuse in its own way
+        raise TrainingError(
+            f"the training function that was kept cannot be read here: {type(error).__name__}: {error}. It needs the "
+            "packages, and the Python, that it was kept with; or give the function itself again."
+        ) from error
+    return trained
+
+
+def sources_of(pickled: bytes) -> Mapping[str, list[str]]:
+    """The lines that were kept with a function, by the name of their file."""
+    found = _loads(pickled)
+    return found.sources if isinstance(found, WithSources) else {}
+
+
+@dataclass(frozen=True)
+class WithSources:
+    """A pickled function, and the lines of the files that it was written in, by name."""
+
+    pickled: bytes
+    sources: Mapping[str, list[str]]
+
+    def function(self) -> TrainingFunction:
+        """The function, whose tracebacks show its lines though its file is elsewhere, or has changed since."""
+        running = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+        for name, lines in self.sources.items():
+            if name not in running and name not in linecache.cache:
+                linecache.cache[name] = (sum(map(len, lines)), None, lines, name)
+        found: TrainingFunction = _loads(self.pickled)
+        return found
+
+
+def train(function: TrainingFunction, order: Order, job: Job, channel: Channel) -> Ended:
+    """Trains one order; whatever the function does, an `Ended` comes back."""
+    started, process = channel.now(), os.getpid()
+    channel.emit(Started(trial=order.trial, segment=order.segment, at=started))
+    desk = TrialDesk(order, job, channel)
+    state: TrialState
+    error: tuple[str, ...] = ()
+    trace = ""
+    try:
+        _take_result(desk.run, _called(function, desk.run, process), job.objective)
+        while desk.reenter:
+            run = desk.start_again()
+            _take_result(run, _called(function, run, process), job.objective)
+        desk.finish()
+        state, why = desk.outcome
+    except BaseException as raised:  # a user's SystemExit must not take the worker along
+        failure = _explained(raised, desk.run)
+        state, why = "failed", first_line(failure)
+        if desk.verdict is not None and desk.verdict[0] != "running":  # it was over before it raised
+            state, why = desk.verdict[0], f"{desk.verdict[1]}; then it raised {why}"
+        error = tuple(map(name_of, type(failure).__mro__[:-1]))
+        trace = _users_traceback(raised)
+        _settle(desk)
+    return Ended(
+        trial=order.trial, segment=desk.segment, state=state, why=why, step=desk.done, started=started,
+        at=channel.now(), error=error, traceback=trace, released=desk.released,
+    )  # fmt: skip
+
+
+def _called(function: TrainingFunction, run: Run, process: int) -> Any:
+    """What the function returns to this process; a child that it has forked ends where it leaves the function."""
+    try:
+        result = function(run)
+    except BaseException as raised:
+        if os.getpid() != process:
+            _leave(raised)
+        raise
+    if os.getpid() != process:
+        _leave(SystemExit(0))
+    return result
+
+
+def _leave(raised: BaseException) -> None:
+    """Ends a forked child as Python would, but for what is registered to run at the end of its parent."""
+    code: object = 1
+    if isinstance(raised, SystemExit):
+        code = 0 if raised.code is None else raised.code
+    if not isinstance(code, int) or not isinstance(raised, SystemExit):
+        print(code if isinstance(raised, SystemExit) else _users_traceback(raised), file=sys.stderr)
+        code = 1
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code & 0xFF)
+
+
+def _take_result(run: Run, result: Any, objective: str) -> None:
+    """A function may return its score instead of reporting it; what was only made and never ran is refused."""
+    if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
+        if not inspect.isasyncgen(result) and hasattr(result, "close"):
+            result.close()
+        raise TrainingError(
+            f"the function returned a {type(result).__name__} that never ran, so nothing was trained. tuner calls a "
+            "plain function: run what is asynchronous with asyncio.run(...), and exhaust a generator, inside it."
+        )
+    if isinstance(result, Mapping):
+        run.report(**{name if isinstance(name, str) else repr(name): score for name, score in result.items()})
+    elif result is not None and (isinstance(result, int | float) or hasattr(result, "__float__")):
+        run.report(**{objective: result})
+
+
+def _settle(desk: TrialDesk) -> None:
+    """What was being written when the function failed is still a checkpoint."""
+    try:
+        desk.settle()
+    except Exception as failure:  # the trial has failed already: how, is what has to be heard
+        desk.warn(str(failure) if isinstance(failure, TunerError) else f"a checkpoint was not written: {told(failure)}")
+
+
+def check_results_are_shared(job: Job) -> None:
+    """Reads the small file the coordinator wrote: a results folder that this node does not see is refused."""
+    if job.token_file is None:
+        return
+    try:
+        found = job.token_file.read_text()
+    except OSError:
+        found = ""
+    if found != job.token:
+        raise TunerError(
+            f"the results folder {job.token_file.parent} is not shared with node {os.uname().nodename}: a file "
+            "written by the coordinator cannot be read there. Choose a folder that every node mounts (--results DIR)."
+        )
+
+
+def _explained(failure: BaseException, run: Run) -> BaseException:
+    """A KeyError raised where a line reads `params` names the settings there are; a refused signal what to do."""
+    if type(failure) is ValueError and str(failure).startswith("signal only works in main thread"):
+        return TrainingError(
+            "signal.signal works on the main thread alone, and tuner trains on a thread of its own here. Set none in "
+            "a sweep (`if threading.current_thread() is threading.main_thread(): …`): tuner saves by itself, "
+            "time_limit_s bounds a trial, and on Ray (executor='ray') handlers work."
+        )
+    name = failure.args[0] if type(failure) is KeyError and failure.args else None
+    known = run.params if isinstance(run.params, dict) else {}  # the function may have put anything there
+    if type(name) is not str or name in known:
+        return failure
+    *_, (frame, line) = traceback.walk_tb(failure.__traceback__)
+    if "params" not in linecache.getline(frame.f_code.co_filename, line):
+        return failure
+    return UnknownSetting(f"{name!r} is no setting of this run. {did_you_mean(name, map(str, known))}")
+
+
+def _users_traceback(failure: BaseException) -> str:
+    """The traceback without tuner's own frames at its top."""
+    frames = failure.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+        frames = frames.tb_next
+    frames = frames or failure.__traceback__
+    try:
+        text = "".join(traceback.format_exception(type(failure), failure, frames))
+    except BaseException as another:  # its notes, its cause or its own words may raise when they are read
+        where = "".join(traceback.format_tb(frames))
+        text = f"{where}{first_line(failure)}\n(it cannot be told in full: {first_line(another)})\n"
+    return clean(text, _TRACEBACK)
+
+
+# What is kept of a traceback, in characters.
+_TRACEBACK = 40_000
