@@ -53,22 +53,46 @@ def timed_asks(study: StudyState, policy: Caviar, count: int) -> list[tuple[floa
         if (opened := draft.opened) is not None:
             study.apply(
                 RoundOpened(
-                    round=opened.round, first_trial=opened.first_trial, box=dict(opened.box), seen=number,
-                    why=opened.why, memo=opened.memo, at=0.0,
+                    round=opened.round,
+                    first_trial=opened.first_trial,
+                    box=dict(opened.box),
+                    seen=number,
+                    why=opened.why,
+                    memo=opened.memo,
+                    at=0.0,
                 )
-            )  # fmt: skip
+            )
         study.apply(
             TrialCreated(
-                trial=number, purpose="search", round=draft.round, parent=None, seed=draft.seed, params=draft.params,
-                seen=number, why=draft.why, memo=draft.memo, at=0.0,
+                trial=number,
+                purpose="search",
+                round=draft.round,
+                parent=None,
+                seed=draft.seed,
+                params=draft.params,
+                seen=number,
+                why=draft.why,
+                memo=draft.memo,
+                at=0.0,
             )
-        )  # fmt: skip
+        )
         score = trivial_score(float(draft.params["learning_rate"])) - abs(float(draft.params["beta"]) - 0.95)
         study.apply(
             TrialEnded(
-                trial=number, segment=0, state="completed", why="the function returned", step=1, best_step=1,
-                best_score=score, started=0.0, seconds=1.0, node="", error="", traceback="", at=0.0,
+                trial=number,
+                segment=0,
+                state="completed",
+                why="the function returned",
+                step=1,
+                best_step=1,
+                best_score=score,
+                started=0.0,
+                seconds=1.0,
+                node="",
+                error="",
+                traceback="",
+                at=0.0,
             )
-        )  # fmt: skip
+        )
         policy.ended(study, study.trials[number])
     return taken

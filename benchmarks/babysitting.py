@@ -99,9 +99,16 @@ class Bench:
         """A babysat run that has taken its first steps; killed in the end."""
         name = f"{train.__name__}-{self.executor}-{time.monotonic_ns()}"
         handle = tuner.babysit(
-            f"babysitting:{train.__name__}", {"mebibytes": mebibytes, "rate": 1.0}, name=name, objective="loss",
-            goal="minimize", executor=self.executor, checkpoint_every_s=1e9, level="off", results=self.folder,
-        )  # fmt: skip
+            f"babysitting:{train.__name__}",
+            {"mebibytes": mebibytes, "rate": 1.0},
+            name=name,
+            objective="loss",
+            goal="minimize",
+            executor=self.executor,
+            checkpoint_every_s=1e9,
+            level="off",
+            results=self.folder,
+        )
         try:
             if train is trains:
                 wait_until(lambda: len(reports(handle)) > 5)
@@ -330,9 +337,12 @@ def main() -> None:
     lines: list[Line] = []
     with tempfile.TemporaryDirectory(prefix="babysitting-") as folder:
         facts = machine(Path(folder)) | {
-            "seed": str(options.seed), "changes asked for": str(options.times), "a step": f"{1000 * STEP_S:g} ms",
-            "load before": load(), "command": shlex.join(["python", *sys.argv]),
-        }  # fmt: skip
+            "seed": str(options.seed),
+            "changes asked for": str(options.times),
+            "a step": f"{1000 * STEP_S:g} ms",
+            "load before": load(),
+            "command": shlex.join(["python", *sys.argv]),
+        }
         for executor in options.executors.split(","):
             bench = Bench(folder=Path(folder), executor=executor, times=options.times, seed=options.seed)
             for name in names:

@@ -68,8 +68,14 @@ def false_alarms(seed: int, runs: int, phi: float, length: int) -> dict[str, flo
             count("spike acted on", jumped is not None and jumped.state in ("lasting", "returning"))
             count("alternating (5 %)", alternating(series) is not None)
             count("ringing (1 %)", ringing(series) is not None)
-            facts = Facts(study="one", scores={"loss": series}, objective="loss", goal="minimize",
-                          settings={"learning_rate": 0.1, "beta": 0.9}, steps_left=length)  # fmt: skip
+            facts = Facts(
+                study="one",
+                scores={"loss": series},
+                objective="loss",
+                goal="minimize",
+                settings={"learning_rate": 0.1, "beta": 0.9},
+                steps_left=length,
+            )
             urgency = diagnose(facts)[0].urgency
             count("act now", urgency == "now")
             count("consider", urgency == "consider")

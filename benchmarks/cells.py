@@ -121,7 +121,11 @@ def _result(cell: Cell, data: str | None, folder: Path) -> Mapping[str, Any]:
         epochs = rivals.searched(recording, cell.task, cell.method, **how)
     took = time.perf_counter() - began
     return {
-        "steps": len(epochs), "simulated_s": epochs[-1][1], "rises": regret.rises(epochs),
-        "best": recording.best(cell.task), "floor": recording.floor(cell.task), "median": recording.median(cell.task),
+        "steps": len(epochs),
+        "simulated_s": epochs[-1][1],
+        "rises": regret.rises(epochs),
+        "best": recording.best(cell.task),
+        "floor": recording.floor(cell.task),
+        "median": recording.median(cell.task),
         "took_s": round(took, 2),
-    }  # fmt: skip
+    }

@@ -59,42 +59,64 @@ class Contest:
 
 _TRAININGS = 100
 _LCBENCH_EPOCHS = 51
-ONNX = Contest(
-    name="lcbench_onnx", about="continuous LCBench, 7 settings: the headline", bench="lcbench_onnx"
-)  # fmt: skip
+ONNX = Contest(name="lcbench_onnx", about="continuous LCBench, 7 settings: the headline", bench="lcbench_onnx")
 CONTESTS = {
     contest.name: contest
     for contest in (
         ONNX,
         Contest(name="lcbench", about="LCBench's table: settings snap to the nearest of 2,000 rows", bench="lcbench"),
         Contest(
-            name="deepobs", about="DeepOBS, the learning rate alone, measured, with divergence", bench="deepobs",
+            name="deepobs",
+            about="DeepOBS, the learning rate alone, measured, with divergence",
+            bench="deepobs",
             judged=250,
         ),
         Contest(
-            name="trainings", about="continuous LCBench, full trainings only; regret is 1 at a median training",
-            bench="lcbench_onnx", ours="tuner:off", peers=rivals.FULL, budget=_TRAININGS * _LCBENCH_EPOCHS,
-            points=(10, 25, 50, _TRAININGS), unit="trainings", steps_a_unit=_LCBENCH_EPOCHS, scale="median",
+            name="trainings",
+            about="continuous LCBench, full trainings only; regret is 1 at a median training",
+            bench="lcbench_onnx",
+            ours="tuner:off",
+            peers=rivals.FULL,
+            budget=_TRAININGS * _LCBENCH_EPOCHS,
+            points=(10, 25, 50, _TRAININGS),
+            unit="trainings",
+            steps_a_unit=_LCBENCH_EPOCHS,
+            scale="median",
             ablates=False,
         ),
         replace(
-            ONNX, name="workers", about=f"continuous LCBench, alone and by {WORKERS} simulated asynchronous workers",
-            workers=(1, WORKERS), peers=("random", "random+asha", "random+hyperband", "qmc+asha", "tpe", "tpe+asha"),
+            ONNX,
+            name="workers",
+            about=f"continuous LCBench, alone and by {WORKERS} simulated asynchronous workers",
+            workers=(1, WORKERS),
+            peers=("random", "random+asha", "random+hyperband", "qmc+asha", "tpe", "tpe+asha"),
         ),
         Contest(
-            name="hpobench", about="HPOBench's tables from pip, end values only", bench="hpobench", peers=rivals.FULL,
-            budget=_TRAININGS, points=(10, 25, 50, _TRAININGS), unit="trainings", ablates=False,
+            name="hpobench",
+            about="HPOBench's tables from pip, end values only",
+            bench="hpobench",
+            peers=rivals.FULL,
+            budget=_TRAININGS,
+            points=(10, 25, 50, _TRAININGS),
+            unit="trainings",
+            ablates=False,
         ),
         Contest(
-            name="digits", about="real training of a small network on scikit-learn's digits", bench="digits",
-            budget=600, points=(50, 100, 250, 600),
+            name="digits",
+            about="real training of a small network on scikit-learn's digits",
+            bench="digits",
+            budget=600,
+            points=(50, 100, 250, 600),
         ),
         Contest(
-            name="fashion", about="real training of a small network by learning rate and 1−β", bench="fashion",
-            target="random", peers=("random", "random+asha", "tpe", "tpe+asha", "gp", "gp+asha"),
+            name="fashion",
+            about="real training of a small network by learning rate and 1−β",
+            bench="fashion",
+            target="random",
+            peers=("random", "random+asha", "tpe", "tpe+asha", "gp", "gp+asha"),
         ),
     )
-}  # fmt: skip
+}
 
 QUICK_PEERS = ("random", "random+asha", "random+hyperband", "tpe", "tpe+asha", "cma", "gp")
 
@@ -132,9 +154,11 @@ def _onnx(contest: Contest, results: Results) -> Iterator[Line]:
         best = min(rivals_at_end, key=lambda method: contest.at(rivals_at_end[method], last).mean)
         yield Line(
             what=f"{contest.name}: regret at 250 epochs, the pairs of {best}",
-            tuner=contest.at(_shared(ours, rivals_at_end[best]), 250).mean, beside=f"best peer, {best}, at {last:,}",
-            other=contest.at(rivals_at_end[best], last).mean, goal=Goal(at_most=1, times=True),
-        )  # fmt: skip
+            tuner=contest.at(_shared(ours, rivals_at_end[best]), 250).mean,
+            beside=f"best peer, {best}, at {last:,}",
+            other=contest.at(rivals_at_end[best], last).mean,
+            goal=Goal(at_most=1, times=True),
+        )
     yield _ours_at(contest, results, last, 0.03)
     yield _ours_at(contest, results, None, 0.08)
 
@@ -145,8 +169,9 @@ def _table(contest: Contest, results: Results) -> Iterator[Line]:
     behind = [-each.mean / each.error for each in differences if each is not None and each.error > 0]
     yield Line(
         what=f"{contest.name}: regret less random+asha's, in standard errors, at the worst of the budgets",
-        tuner=max(behind) if behind else "random+asha was not measured beside it", goal=Goal(at_most=2),
-    )  # fmt: skip
+        tuner=max(behind) if behind else "random+asha was not measured beside it",
+        goal=Goal(at_most=2),
+    )
     yield _ours_at(contest, results, contest.points[-1], 0.05)
 
 
@@ -164,9 +189,12 @@ def _trainings(contest: Contest, results: Results) -> Iterator[Line]:
             yield Line(what=what, tuner="Optuna's GPSampler was not measured beside it", goal=goal)
             continue
         yield Line(
-            what=what, tuner=contest.at(ours, point).mean, beside="GPSampler", other=contest.at(peer, point).mean,
+            what=what,
+            tuner=contest.at(ours, point).mean,
+            beside="GPSampler",
+            other=contest.at(peer, point).mean,
             goal=goal,
-        )  # fmt: skip
+        )
 
 
 def _workers(contest: Contest, results: Results) -> Iterator[Line]:
@@ -182,8 +210,9 @@ def _workers(contest: Contest, results: Results) -> Iterator[Line]:
         seconds = [float(np.mean([each[pair].seconds for pair in pairs])) for each in (alone, together)]
         yield Line(
             what=f"{contest.name}: times less simulated wall-clock for the whole budget",
-            tuner=seconds[0] / seconds[1], goal=Goal(at_least=6),
-        )  # fmt: skip
+            tuner=seconds[0] / seconds[1],
+            goal=Goal(at_least=6),
+        )
 
 
 def _fashion(contest: Contest, results: Results) -> Iterator[Line]:
@@ -198,8 +227,10 @@ def _fashion(contest: Contest, results: Results) -> Iterator[Line]:
         never = sum(theirs[pair].censored for pair in pairs)
         yield Line(
             what=f"{contest.name}: epochs to the best accuracy of {contest.target} search in all its trainings",
-            tuner=means[0], beside=f"{method}, {never} of {len(pairs)} never" if never else method, other=means[1],
-        )  # fmt: skip
+            tuner=means[0],
+            beside=f"{method}, {never} of {len(pairs)} never" if never else method,
+            other=means[1],
+        )
 
 
 def _start(contest: Contest, results: Results) -> Traces:

@@ -197,20 +197,35 @@ def crowd(*, workers: int, seconds: float, sampler: str, stopping: str, seed: in
     identity = {"space": space.to_dict(), "objective": "score", "goal": "maximize", "seed": seed, "sampler": sampler}
     store.acquire(time.time())
     opened = StudyOpened(
-        name="crowd", kind="sweep", function="simulated", source_sha256="", version="", identity=identity,
+        name="crowd",
+        kind="sweep",
+        function="simulated",
+        source_sha256="",
+        version="",
+        identity=identity,
         at=time.time(),
-    )  # fmt: skip
+    )
     begin(state, store, opened, {})
     meter = Meter(executor)
     parallel = executor.open(Job(study="crowd", function="simulated", search_path=(), objective="score"), workers)
     policy = Caviar(
-        space=space, seed=seed, proposer=by_name(sampler), stopping=rule_by_name(stopping), limits=Limits(),
+        space=space,
+        seed=seed,
+        proposer=by_name(sampler),
+        stopping=rule_by_name(stopping),
+        limits=Limits(),
         parallel=parallel,
-    )  # fmt: skip
+    )
     Coordinator(
-        study=state, store=store, policy=policy, steering=SweepSteering(policy), executor=executor, shelf=None,
-        care=Care(time_budget_s=WARM_S + seconds), faces=[meter],
-    ).run()  # fmt: skip
+        study=state,
+        store=store,
+        policy=policy,
+        steering=SweepSteering(policy),
+        executor=executor,
+        shelf=None,
+        care=Care(time_budget_s=WARM_S + seconds),
+        faces=[meter],
+    ).run()
     store.close()
     first = meter.marks[0][0]
     inside = [mark for mark in meter.marks if first + WARM_S <= mark[0] <= first + WARM_S + seconds]

@@ -63,9 +63,13 @@ def facts(values: Array, *, every: int = 1, left: int | None = None, **more: Any
     steps = every * np.arange(1, len(values) + 1)
     scores = {"train_loss": Series(steps=steps, values=np.asarray(values, dtype=np.float64)), **more.pop("scores", {})}
     told: dict[str, Any] = {
-        "study": "one", "objective": "train_loss", "goal": "minimize", "settings": {"learning_rate": 0.1, "beta": 0.9},
-        "steps_left": every * len(values) if left is None else left, "checkpoints": [0, *steps[9::10].tolist()],
-    }  # fmt: skip
+        "study": "one",
+        "objective": "train_loss",
+        "goal": "minimize",
+        "settings": {"learning_rate": 0.1, "beta": 0.9},
+        "steps_left": every * len(values) if left is None else left,
+        "checkpoints": [0, *steps[9::10].tolist()],
+    }
     return Facts(scores=scores, **{**told, **more})
 
 
@@ -172,21 +176,33 @@ def slow(seed: int) -> Iterator[Case]:
         rng = np.random.default_rng([seed, 1, turn])
         phi, reach = rng.choice([0.0, 0.5, 0.8]), rng.uniform(0.3, 1.5)
         values = 0.3 + 2.3 * np.exp(-reach * np.arange(400) / 400) + noise(rng, 400, phi, 0.05)
-        yield Case(kind="slow", made=f"exponential over {reach:.1f} time constants, φ {phi}",
-                   looks=[facts(values)], right=raises_rate)  # fmt: skip
+        yield Case(
+            kind="slow",
+            made=f"exponential over {reach:.1f} time constants, φ {phi}",
+            looks=[facts(values)],
+            right=raises_rate,
+        )
 
 
 def oscillating(seed: int) -> Iterator[Case]:
     for turn, l2 in enumerate((1.5, 5.0, 5.0)):
         run = trained(seed + turn, 120, sizes=(64, 10), learning_rate=1.0, beta=0.999, l2=l2)
-        yield Case(kind="oscillating", made=f"digits, softmax regression, β 0.999, l2 {l2}",
-                   looks=[run.facts()], right=lowers("beta"))  # fmt: skip
+        yield Case(
+            kind="oscillating",
+            made=f"digits, softmax regression, β 0.999, l2 {l2}",
+            looks=[run.facts()],
+            right=lowers("beta"),
+        )
     for turn, beta in enumerate((0.99, 0.995, 0.998, 0.999)):
         rng = np.random.default_rng([seed, 2, turn])
         values = rolling(rng, 800, rate=1.0, beta=beta, grain=0.02)
         settings = {"learning_rate": 1.0, "beta": beta}
-        yield Case(kind="oscillating", made=f"noisy quadratic, β {beta}",
-                   looks=[facts(values, settings=settings)], right=lowers("beta"))  # fmt: skip
+        yield Case(
+            kind="oscillating",
+            made=f"noisy quadratic, β {beta}",
+            looks=[facts(values, settings=settings)],
+            right=lowers("beta"),
+        )
     for turn in range(3):
         values = alternation(np.random.default_rng([seed, 3, turn]), 200, 0.1)
         yield Case(kind="oscillating", made="alternates", looks=[facts(values)], right=lowers("learning_rate"))
@@ -195,12 +211,20 @@ def oscillating(seed: int) -> Iterator[Case]:
 def diverging(seed: int) -> Iterator[Case]:
     for turn, rate in enumerate((5.0, 10.0, 30.0)):
         run = trained(seed + turn, 15).epochs(15, learning_rate=rate)
-        yield Case(kind="diverging", made=f"digits, rate raised to {rate} at epoch 15", looks=[run.facts()],
-                   right=goes_back("diverged", 16))  # fmt: skip
+        yield Case(
+            kind="diverging",
+            made=f"digits, rate raised to {rate} at epoch 15",
+            looks=[run.facts()],
+            right=goes_back("diverged", 16),
+        )
     for turn, rate in enumerate((10.0, 30.0)):
         run = trained(seed + turn, 30, learning_rate=rate)
-        yield Case(kind="diverging", made=f"digits, rate {rate} from the start", looks=[run.facts()],
-                   right=goes_back("diverged", 5))  # fmt: skip
+        yield Case(
+            kind="diverging",
+            made=f"digits, rate {rate} from the start",
+            looks=[run.facts()],
+            right=goes_back("diverged", 5),
+        )
     for turn in range(5):
         rng = np.random.default_rng([seed, 4, turn])
         onset, pace = 300, rng.uniform(0.03, 0.06)
@@ -208,8 +232,12 @@ def diverging(seed: int) -> Iterator[Case]:
         values[onset:] += 0.05 * np.exp(pace * np.arange(100)) - 0.05
         if turn == 4:
             values[390:] = np.nan
-        yield Case(kind="diverging", made=f"grows by {pace:.1%} a step" + (" to nan" if turn == 4 else ""),
-                   looks=[facts(values)], right=goes_back("diverged", 395 if turn == 4 else 350))  # fmt: skip
+        yield Case(
+            kind="diverging",
+            made=f"grows by {pace:.1%} a step" + (" to nan" if turn == 4 else ""),
+            looks=[facts(values)],
+            right=goes_back("diverged", 395 if turn == 4 else 350),
+        )
 
 
 def spiking(seed: int) -> Iterator[Case]:
@@ -217,33 +245,44 @@ def spiking(seed: int) -> Iterator[Case]:
         run = trained(seed + turn, 40, batch_size=128, learning_rate=0.05)
         run.epochs(1, wrong_labels=True)
         looks = [run.epochs(after, wrong_labels=False).facts(left=200) for after in (2, 10, 24)]
-        yield Case(kind="spiking, heals", made="digits, one epoch with wrong labels", looks=looks,
-                   right=leaves_alone("spike"))  # fmt: skip
+        yield Case(
+            kind="spiking, heals", made="digits, one epoch with wrong labels", looks=looks, right=leaves_alone("spike")
+        )
     for turn in range(6):
         rng = np.random.default_rng([seed, 5, turn])
         values, onset = descent(rng, 900, phi=rng.choice([0.0, 0.5]), size=0.05), 500
         values[onset:] += rng.uniform(1.0, 3.0) * np.exp(-np.arange(400) / rng.uniform(3, 12))  # BLOOM: back in 30
         looks = [facts(values[:stop], left=1800 - stop) for stop in (onset + 5, onset + 100, onset + 300)]
-        yield Case(kind="spiking, heals", made="a jump that decays in 3 to 12 steps", looks=looks,
-                   right=leaves_alone("spike"))  # fmt: skip
+        yield Case(
+            kind="spiking, heals", made="a jump that decays in 3 to 12 steps", looks=looks, right=leaves_alone("spike")
+        )
 
 
 def well(seed: int) -> Iterator[Case]:
     for turn, rate in enumerate((0.1, 0.2, 0.3)):
         run = trained(seed + turn, EPOCHS // 2, learning_rate=rate)
-        yield Case(kind="improving or flat", made=f"digits, rate {rate}: improves", looks=[run.facts()],
-                   right=leaves_alone("improving"))  # fmt: skip
+        yield Case(
+            kind="improving or flat",
+            made=f"digits, rate {rate}: improves",
+            looks=[run.facts()],
+            right=leaves_alone("improving"),
+        )
     for turn in range(2):
         rng = np.random.default_rng([seed, 6, turn])
         values = descent(rng, 400, phi=0.5, size=0.01)
-        yield Case(kind="improving or flat", made="power law: improves", looks=[facts(values)],
-                   right=leaves_alone("improving"))  # fmt: skip
+        yield Case(
+            kind="improving or flat", made="power law: improves", looks=[facts(values)], right=leaves_alone("improving")
+        )
     for turn, phi in enumerate((0.0, 0.3, 0.6, 0.8, 0.9)):
         rng = np.random.default_rng([seed, 7, turn])
         values = 0.3 + 2.3 * np.exp(-np.arange(1500) / 40) + noise(rng, 1500, phi, 0.03)
         look = facts(values, left=500, smallest_gain=0.05)
-        yield Case(kind="improving or flat", made=f"at its floor, φ {phi}: flat", looks=[look],
-                   right=lambda advice: advice.symptom == "flat")  # fmt: skip
+        yield Case(
+            kind="improving or flat",
+            made=f"at its floor, φ {phi}: flat",
+            looks=[look],
+            right=lambda advice: advice.symptom == "flat",
+        )
 
 
 def worse(seed: int) -> Iterator[Case]:
@@ -254,29 +293,48 @@ def worse(seed: int) -> Iterator[Case]:
         before = dict(control.settings)
         control.epochs(150)
         run.epochs(150, **change)
-        look = run.facts(last_change_step=15, previous_settings=before, comparison="averaged",
-                         control={"averaged_dev_loss": series_of(control.averaged)})  # fmt: skip
-        look = replace(look, objective="averaged_dev_loss",
-                       scores={**look.scores, "averaged_dev_loss": series_of(run.averaged)})  # fmt: skip
-        yield Case(kind="worse after a change", made=f"digits, branches, averaged weights, {change}", looks=[look],
-                   right=goes_back("worse", 15))  # fmt: skip
+        look = run.facts(
+            last_change_step=15,
+            previous_settings=before,
+            comparison="averaged",
+            control={"averaged_dev_loss": series_of(control.averaged)},
+        )
+        look = replace(
+            look, objective="averaged_dev_loss", scores={**look.scores, "averaged_dev_loss": series_of(run.averaged)}
+        )
+        yield Case(
+            kind="worse after a change",
+            made=f"digits, branches, averaged weights, {change}",
+            looks=[look],
+            right=goes_back("worse", 15),
+        )
     for turn in range(4):
         rng = np.random.default_rng([seed, 8, turn])
         shared, phi = noise(rng, 800, 0.5, 0.1), rng.choice([0.0, 0.5, 0.8])
         old = 0.3 + 2.3 * (1 + np.arange(800) / 10) ** -0.7 + shared
         new = old + noise(rng, 800, phi, 0.03) + 0.05 * (np.arange(800) >= 200)
-        look = facts(new, last_change_step=200, previous_settings={"learning_rate": 0.1, "beta": 0.5},
-                     control={"train_loss": series_of(old.tolist())}, comparison="same_rate")  # fmt: skip
-        yield Case(kind="worse after a change", made=f"branches on the same batches, φ {phi}", looks=[look],
-                   right=goes_back("worse", 200))  # fmt: skip
+        look = facts(
+            new,
+            last_change_step=200,
+            previous_settings={"learning_rate": 0.1, "beta": 0.5},
+            control={"train_loss": series_of(old.tolist())},
+            comparison="same_rate",
+        )
+        yield Case(
+            kind="worse after a change",
+            made=f"branches on the same batches, φ {phi}",
+            looks=[look],
+            right=goes_back("worse", 200),
+        )
     for turn, l2 in enumerate((10.0, 20.0, 50.0)):
         run = trained(seed + turn, 60)
         before = dict(run.settings)
         run.epochs(140, l2=l2)
         look = run.facts(last_change_step=60, previous_settings=before)
         look = replace(look, objective="dev_loss", scores={**look.scores, "dev_loss": series_of(run.dev)})
-        yield Case(kind="worse after a change", made=f"digits, one path, l2 {l2}", looks=[look],
-                   right=goes_back("worse", 60))  # fmt: skip
+        yield Case(
+            kind="worse after a change", made=f"digits, one path, l2 {l2}", looks=[look], right=goes_back("worse", 60)
+        )
 
 
 KINDS = (slow, oscillating, diverging, spiking, well, worse)

@@ -191,9 +191,15 @@ class Patient:
 
     def _babysit(self) -> RunHandle:
         return tuner.babysit(
-            "kill_run:walks", {**START, "step_s": STEP_S[self.executor]}, name=self.name, objective="place",
-            executor=self.executor, checkpoint_every_s=0.15, level="off", results=self.folder,
-        )  # fmt: skip
+            "kill_run:walks",
+            {**START, "step_s": STEP_S[self.executor]},
+            name=self.name,
+            objective="place",
+            executor=self.executor,
+            checkpoint_every_s=0.15,
+            level="off",
+            results=self.folder,
+        )
 
     def _plan(self) -> None:
         for place, step in enumerate(PLANNED):

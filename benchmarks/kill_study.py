@@ -68,9 +68,14 @@ class Teller:
     def show(self, study: Any, status: Any) -> None:  # noqa: ARG002 - a face is also told how busy the workers are
         for trial in study.trials:
             shown = {
-                "trial": trial.trial, "params": dict(trial.params), "state": trial.state, "steps": trial.steps,
-                "segment": len(trial.segments) - 1, "best_score": trial.best_score, "best_step": trial.best_step,
-            }  # fmt: skip
+                "trial": trial.trial,
+                "params": dict(trial.params),
+                "state": trial.state,
+                "steps": trial.steps,
+                "segment": len(trial.segments) - 1,
+                "best_score": trial.best_score,
+                "best_step": trial.best_step,
+            }
             line = json.dumps(shown)
             if self._told.get(trial.trial) != line:
                 self._told[trial.trial] = line
@@ -92,10 +97,21 @@ def run_sweep(results: Path, sampler: str, executor: Any, parallel: int, trials:
     space = Space(learning_rate=log(1e-4, 4.0), beta=log_one_minus(0.9, 0.999))
     print("begins", flush=True)
     tuner.sweep(
-        "kill_study:train", space, name=sampler, objective="score", trials=trials, sampler=sampler, seed=3,
-        stopping="auto" if parallel == 1 else "off", executor=executor, parallel=parallel, checkpoint_every_s=0.03,
-        results=results, progress=Teller(), address="local" if executor == "ray" else None,
-    ).close()  # fmt: skip
+        "kill_study:train",
+        space,
+        name=sampler,
+        objective="score",
+        trials=trials,
+        sampler=sampler,
+        seed=3,
+        stopping="auto" if parallel == 1 else "off",
+        executor=executor,
+        parallel=parallel,
+        checkpoint_every_s=0.03,
+        results=results,
+        progress=Teller(),
+        address="local" if executor == "ray" else None,
+    ).close()
 
 
 # ── the parent: what was shown, what is on record ───────────────────────────────────────────────
@@ -129,9 +145,13 @@ class Child:
         errors = folder / "errors.txt"
         with errors.open("w") as stderr:
             process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=stderr, text=True, cwd=HERE,
+                command,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                cwd=HERE,
                 env={**os.environ, CALLS: str(folder / "calls.txt"), PACE: str(STEP_S[executor])},
-            )  # fmt: skip
+            )
         child = cls(process, errors)
         threading.Thread(target=child._listen, daemon=True).start()
         return child

@@ -74,25 +74,54 @@ def sweep_rate(
 
 
 def plain_sweep(
-    train: Callable[[tuner.Run], None], name: str, *, parallel: int, trials: int, seed: int, folder: str,
-    executor: Literal["ray", "local"] = "ray", adaptive: bool = False, progress: Literal["off"] | Ends = "off",
-) -> tuner.Study:  # fmt: skip
+    train: Callable[[tuner.Run], None],
+    name: str,
+    *,
+    parallel: int,
+    trials: int,
+    seed: int,
+    folder: str,
+    executor: Literal["ray", "local"] = "ray",
+    adaptive: bool = False,
+    progress: Literal["off"] | Ends = "off",
+) -> tuner.Study:
     """A sweep that thinks as little as possible, or `adaptive`: with the default sampler and stopping."""
     return tuner.sweep(
-        train, space(), name=name, objective="score", goal="maximize", trials=trials, executor=executor, seed=seed,
-        sampler="coarse_to_fine" if adaptive else "random", stopping="auto" if adaptive else "off",
-        parallel=parallel, results=folder, progress=progress,
-    )  # fmt: skip
+        train,
+        space(),
+        name=name,
+        objective="score",
+        goal="maximize",
+        trials=trials,
+        executor=executor,
+        seed=seed,
+        sampler="coarse_to_fine" if adaptive else "random",
+        stopping="auto" if adaptive else "off",
+        parallel=parallel,
+        results=folder,
+        progress=progress,
+    )
 
 
 def replay_rate(*, steps: int, seed: int, folder: str, adaptive: bool = False) -> dict[str, float]:
     """Steps a second of trials in this process whose records stay in memory, as recorded curves are replayed."""
     began = time.perf_counter()
     study = tuner.sweep(
-        fifty_steps, space(), name=f"replay-{adaptive}", objective="score", goal="maximize", budget_steps=steps,
-        sampler="coarse_to_fine" if adaptive else "random", stopping="auto" if adaptive else "off", seed=seed,
-        executor="local", clock="virtual", store="memory", results=folder, progress="off",
-    )  # fmt: skip
+        fifty_steps,
+        space(),
+        name=f"replay-{adaptive}",
+        objective="score",
+        goal="maximize",
+        budget_steps=steps,
+        sampler="coarse_to_fine" if adaptive else "random",
+        stopping="auto" if adaptive else "off",
+        seed=seed,
+        executor="local",
+        clock="virtual",
+        store="memory",
+        results=folder,
+        progress="off",
+    )
     seconds, taken = time.perf_counter() - began, len(study.reports)
     if taken != steps:
         raise RuntimeError(f"{taken:,} steps are on record, {steps:,} were to be taken")

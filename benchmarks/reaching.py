@@ -32,12 +32,10 @@ def all_reached(results: Results, target: str, budget: int) -> dict[str, dict[Pa
     """By method, over the task-seed pairs that the method `target` has too; of searches one at a time."""
     targets = {pair: search.rises[-1][1] for pair, search in results.get((target, 1), {}).items() if search.rises}
     return {
-        method: {
-            pair: reached(search, targets[pair], budget) for pair, search in searches.items() if pair in targets
-        }
+        method: {pair: reached(search, targets[pair], budget) for pair, search in searches.items() if pair in targets}
         for (method, workers), searches in results.items()
         if workers == 1
-    }  # fmt: skip
+    }
 
 
 def rows(results: Results, *, ours: str, target: str, budget: int) -> Iterator[tuple[str, ...]]:
@@ -49,10 +47,15 @@ def rows(results: Results, *, ours: str, target: str, budget: int) -> Iterator[t
         less = _less(found[method], found.get(ours, {})) if method != ours else None
         never = sum(each.censored for each in found[method].values())
         yield (
-            method, str(len(steps)), _shown(Estimate.of(steps)), f"{np.median(steps):,.0f}",
-            f"{_mean(found[method]) / own:.2f} ×", "" if less is None else _shown(less),
-            "" if less is None else less.verdict, str(never),
-        )  # fmt: skip
+            method,
+            str(len(steps)),
+            _shown(Estimate.of(steps)),
+            f"{np.median(steps):,.0f}",
+            f"{_mean(found[method]) / own:.2f} ×",
+            "" if less is None else _shown(less),
+            "" if less is None else less.verdict,
+            str(never),
+        )
 
 
 def _mean(found: Mapping[Pair, Reached]) -> float:

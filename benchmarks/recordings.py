@@ -161,9 +161,11 @@ class HPOBench:
             if name in ("batch_size", "width")
         }
         return Space(
-            learning_rate_init=log(*bounds["learning_rate_init"]), alpha=log(*bounds["alpha"]), depth=integer(1, 3),
+            learning_rate_init=log(*bounds["learning_rate_init"]),
+            alpha=log(*bounds["alpha"]),
+            depth=integer(1, 3),
             **whole,
-        )  # fmt: skip
+        )
 
     def curve(self, task: str, settings: Mapping[str, Any]) -> Curve:
         nearest = (int(np.abs(np.log(values) - np.log(settings[name])).argmin()) for name, values in self._grid.items())
@@ -203,9 +205,12 @@ class Digits:
 
     def space(self, task: str) -> Space:  # noqa: ARG002
         return Space(
-            learning_rate=log(1e-4, 1.0), beta=log_one_minus(0.5, 0.999), l2=log(1e-6, 1e-1),
-            batch_size=integer(16, 256, "log"), hidden_units=integer(8, 64, "log"),
-        )  # fmt: skip
+            learning_rate=log(1e-4, 1.0),
+            beta=log_one_minus(0.5, 0.999),
+            l2=log(1e-6, 1e-1),
+            batch_size=integer(16, 256, "log"),
+            hidden_units=integer(8, 64, "log"),
+        )
 
     def curve(self, task: str, settings: Mapping[str, Any]) -> Curve:  # noqa: ARG002
         return Unrolled(lambda: _trained(settings, self._EPOCHS), self._EPOCHS)

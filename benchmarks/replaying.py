@@ -73,9 +73,19 @@ def searched(
     replay = Replay(recording, task)
     with tempfile.TemporaryDirectory(prefix="sweep-", dir=folder) as results:
         study = tuner.sweep(
-            replay.train, recording.space(task), name="replay", objective="score", executor="local", clock="virtual",
-            parallel=workers, budget_steps=budget, seed=seed, results=results, progress="off", **OURS[method],
-        )  # fmt: skip
+            replay.train,
+            recording.space(task),
+            name="replay",
+            objective="score",
+            executor="local",
+            clock="virtual",
+            parallel=workers,
+            budget_steps=budget,
+            seed=seed,
+            results=results,
+            progress="off",
+            **OURS[method],
+        )
         began = sorted(study.reports["at"].map(lambda at: at.timestamp()))
         study.close()
     if len(began) != len(replay.trained):

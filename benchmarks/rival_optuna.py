@@ -32,9 +32,11 @@ class Optuna:
         self._recording, self._task, self._space = recording, task, recording.space(task)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._study = optuna.create_study(
-            direction="maximize", sampler=_SAMPLERS[sampler](seed, workers),
-            pruner=_PRUNERS[pruner](recording.length(task)), study_name=f"s{seed}",
-        )  # fmt: skip
+            direction="maximize",
+            sampler=_SAMPLERS[sampler](seed, workers),
+            pruner=_PRUNERS[pruner](recording.length(task)),
+            study_name=f"s{seed}",
+        )
 
     def ask(self) -> rivals.Training:
         """A new trial."""

@@ -24,9 +24,13 @@ class Smac:
         self._folder = tempfile.TemporaryDirectory(prefix="smac-")
         halves = method.endswith("+hyperband")
         scenario = smac.Scenario(
-            _configurations(self._space), deterministic=True, n_trials=max(1, budget // self._length), seed=seed,
-            output_directory=self._folder.name, **({"min_budget": 1, "max_budget": self._length} if halves else {}),
-        )  # fmt: skip
+            _configurations(self._space),
+            deterministic=True,
+            n_trials=max(1, budget // self._length),
+            seed=seed,
+            output_directory=self._folder.name,
+            **({"min_budget": 1, "max_budget": self._length} if halves else {}),
+        )
         if halves:
             facade: Any = smac.MultiFidelityFacade
             how = {"intensifier": facade.get_intensifier(scenario, eta=3)}

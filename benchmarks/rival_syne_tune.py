@@ -29,9 +29,14 @@ class SyneTune:
                 name: uniform(0.0, 1.0) if options is None else choice(list(options))
                 for name, options in rivals.options_of(self._space).items()
             },
-            metric="score", time_attr="epoch", max_t=recording.length(task), do_minimize=False, random_seed=seed,
-            grace_period=1, reduction_factor=3,
-        )  # fmt: skip
+            metric="score",
+            time_attr="epoch",
+            max_t=recording.length(task),
+            do_minimize=False,
+            random_seed=seed,
+            grace_period=1,
+            reduction_factor=3,
+        )
 
     def ask(self) -> rivals.Training:
         """A new trial."""

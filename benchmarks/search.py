@@ -69,9 +69,13 @@ def planned(contest: Contest, tasks: Sequence[str], options: argparse.Namespace)
             if rivals.is_slow(method) and offset >= options.slow_seeds:
                 continue
             yield Cell(
-                bench=contest.bench, task=task, method=method, workers=workers, seed=1000 * number + offset,
+                bench=contest.bench,
+                task=task,
+                method=method,
+                workers=workers,
+                seed=1000 * number + offset,
                 budget=contest.budget,
-            )  # fmt: skip
+            )
 
 
 def gathered(contest: Contest, plan: Sequence[Cell], cache: Cache) -> Results:
@@ -164,9 +168,12 @@ def grid(lines: Sequence[Sequence[str]]) -> str:
 
 
 def markdown(
-    found: Mapping[str, tuple[Contest, Results]], lines: Sequence[Line], notes: Sequence[str],
-    pictures: Sequence[str], facts: Mapping[str, str],
-) -> str:  # fmt: skip
+    found: Mapping[str, tuple[Contest, Results]],
+    lines: Sequence[Line],
+    notes: Sequence[str],
+    pictures: Sequence[str],
+    facts: Mapping[str, str],
+) -> str:
     """The page for the repository, with everything that a reader needs to repeat it."""
     tally = {verdict: sum(line.verdict == verdict for line in lines) for verdict in ("reached", "missed")}
     about = (
@@ -210,9 +217,13 @@ def pictures_of(contest: Contest, results: Results, folder: Path) -> Iterator[Pa
         }
         if timed:
             yield drawing.draw(
-                timed, seconds, title=f"{contest.name}: by simulated time (in brackets: workers)",
-                axis="simulated seconds, one an epoch", to=folder / f"search_{contest.name}.seconds.png", first=5,
-            )  # fmt: skip
+                timed,
+                seconds,
+                title=f"{contest.name}: by simulated time (in brackets: workers)",
+                axis="simulated seconds, one an epoch",
+                to=folder / f"search_{contest.name}.seconds.png",
+                first=5,
+            )
 
 
 # ── the program ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -302,9 +313,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="few tasks, seeds and methods: under five minutes")
     parser.add_argument("--only", default=",".join(CONTESTS), help=f"contests: {', '.join(CONTESTS)}")
     parser.add_argument(
-        "--data", default=os.environ.get("TUNER_BENCH_DATA"),
+        "--data",
+        default=os.environ.get("TUNER_BENCH_DATA"),
         help="the folder of recorded curves, with loaders/ and data/ (default: the variable TUNER_BENCH_DATA)",
-    )  # fmt: skip
+    )
     parser.add_argument("--tasks", type=int, help="only the first so many tasks of each contest")
     parser.add_argument("--seeds", type=int, help="seeds a task (default: 10)")
     parser.add_argument(

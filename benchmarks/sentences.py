@@ -62,25 +62,52 @@ def add(
     number = len(study.trials)
     study.apply(
         rec.TrialCreated(
-            trial=number, purpose=purpose, round=None, parent=parent, seed=seed, params=dict(params), seen=0, why="",
-            memo=None, at=0.0,
+            trial=number,
+            purpose=purpose,
+            round=None,
+            parent=parent,
+            seed=seed,
+            params=dict(params),
+            seen=0,
+            why="",
+            memo=None,
+            at=0.0,
         )
-    )  # fmt: skip
+    )
     study.apply(
         rec.SegmentOpened(
-            trial=number, segment=0, parent_segment=None, from_step=0, checkpoint=None, cause="start", by="tuner",
-            why="", params=None, at=0.0,
+            trial=number,
+            segment=0,
+            parent_segment=None,
+            from_step=0,
+            checkpoint=None,
+            cause="start",
+            by="tuner",
+            why="",
+            params=None,
+            at=0.0,
         )
-    )  # fmt: skip
+    )
     rows = [(step, "score", score, 0.0) for step, score in enumerate(scores, start=1)]
     study.apply(rec.pack_reports(number, 0, rows))
     trial = study.trials[number]
     study.apply(
         rec.TrialEnded(
-            trial=number, segment=0, state=state, why="over", step=len(rows), best_step=trial.best_step,
-            best_score=trial.best_score, started=0.0, seconds=1.0, node="n", error="", traceback="", at=1.0,
+            trial=number,
+            segment=0,
+            state=state,
+            why="over",
+            step=len(rows),
+            best_step=trial.best_step,
+            best_score=trial.best_score,
+            started=0.0,
+            seconds=1.0,
+            node="n",
+            error="",
+            traceback="",
+            at=1.0,
         )
-    )  # fmt: skip
+    )
 
 
 def drawn(rng: np.random.Generator, space: Space = SPACE) -> dict[str, Any]:
@@ -93,9 +120,15 @@ def unit(value: Any) -> float:
 
 
 def searched(
-    rng: np.random.Generator, merit: Merit, *, trials: int, noise: float, goal: rec.Goal = "maximize",
-    early: float = 0.0, study: StudyState | None = None,
-) -> StudyState:  # fmt: skip
+    rng: np.random.Generator,
+    merit: Merit,
+    *,
+    trials: int,
+    noise: float,
+    goal: rec.Goal = "maximize",
+    early: float = 0.0,
+    study: StudyState | None = None,
+) -> StudyState:
     """A random search over trials of eight steps, a share of which was stopped `early`, after one or two."""
     study = study or study_of(goal)
     sign = 1.0 if goal == "maximize" else -1.0
@@ -192,25 +225,35 @@ def seed_is_bounded_usefully(rng: np.random.Generator) -> bool:
 
 
 def repeated(
-    rng: np.random.Generator, merits: Sequence[float], repeats: int, *, shared: float = 0.0, noise: float = 1.0,
-    purpose: Literal["confirm", "recheck"] = "confirm", goal: rec.Goal = "maximize", digits: int = 12,
-) -> StudyState:  # fmt: skip
+    rng: np.random.Generator,
+    merits: Sequence[float],
+    repeats: int,
+    *,
+    shared: float = 0.0,
+    noise: float = 1.0,
+    purpose: Literal["confirm", "recheck"] = "confirm",
+    goal: rec.Goal = "maximize",
+    digits: int = 12,
+) -> StudyState:
     """A search of these settings and their repeats; a seed does something to everybody alike, too."""
     study, sign = study_of(goal), 1.0 if goal == "maximize" else -1.0
     for merit in merits:
         add(study, drawn(rng), [sign * round(merit + noise * rng.standard_normal(), digits)])
     plan = Plan(
-        purpose=purpose, trials=tuple(range(len(merits))), repeats=repeats,
-        occasion=1 if purpose == "recheck" else 0,
-    )  # fmt: skip
+        purpose=purpose, trials=tuple(range(len(merits))), repeats=repeats, occasion=1 if purpose == "recheck" else 0
+    )
     for seed in plan.seeds(study):
         alike = shared * rng.standard_normal()
         for number, merit in enumerate(merits):
             score = merit + alike + noise * rng.standard_normal()
             add(
-                study, study.trials[number].settings, [sign * round(score, digits)], purpose=plan.purpose, seed=seed,
+                study,
+                study.trials[number].settings,
+                [sign * round(score, digits)],
+                purpose=plan.purpose,
+                seed=seed,
                 parent=f"s/{number}",
-            )  # fmt: skip
+            )
     if purpose == "recheck":
         asked = {"occasion": 1, "trials": list(plan.trials), "repeats": repeats}
         study.apply(rec.Configured(options={"recheck": asked}, by="caller", why="", at=0.0))
@@ -489,68 +532,187 @@ def plateau(levels: int) -> Callable[[np.random.Generator], bool]:
 
 
 KINDS = (
-    Kind(who="explain", sentence="leads by more than two seeds may differ", truth="all settings are worth the same",
-         falsely=leads_by_more, truly=leads_by_far, cost=4),
-    Kind(who="explain", sentence="a seed alone changes it by at most ±σ", truth="it changes it by more",
-         falsely=seed_changes_at_most, truly=seed_is_bounded_usefully, cost=4),
-    Kind(who="explain", sentence="k trials share that score; nothing matters", truth="three levels of score",
-         falsely=plateau(3), truly=plateau(1)),
-    Kind(who="confirm", sentence="is the best", truth="two to four equal settings", falsely=confirms_an_equal,
-         truly=confirms_the_best),
+    Kind(
+        who="explain",
+        sentence="leads by more than two seeds may differ",
+        truth="all settings are worth the same",
+        falsely=leads_by_more,
+        truly=leads_by_far,
+        cost=4,
+    ),
+    Kind(
+        who="explain",
+        sentence="a seed alone changes it by at most ±σ",
+        truth="it changes it by more",
+        falsely=seed_changes_at_most,
+        truly=seed_is_bounded_usefully,
+        cost=4,
+    ),
+    Kind(
+        who="explain",
+        sentence="k trials share that score; nothing matters",
+        truth="three levels of score",
+        falsely=plateau(3),
+        truly=plateau(1),
+    ),
+    Kind(
+        who="confirm",
+        sentence="is the best",
+        truth="two to four equal settings",
+        falsely=confirms_an_equal,
+        truly=confirms_the_best,
+    ),
     Kind(who="confirm", sentence="is the best", truth="another one is", falsely=confirms_the_wrong_one),
-    Kind(who="confirm", sentence="was partly luck", truth="the search had it at its worth or below",
-         falsely=calls_it_luck, truly=calls_luck_so),
-    Kind(who="confirm", sentence="another seed changes it by ±σ (a to b)", truth="σ lies outside",
-         falsely=misses_the_seed),
-    Kind(who="confirm", sentence="training draws nothing from run.seed", truth="it does, below the last digit",
-         falsely=draws_nothing),
-    Kind(who="recheck", sentence="the order still holds", truth="order by chance, 3 to 12 leaders",
-         falsely=holds_by_luck, truly=holds),
-    Kind(who="recheck", sentence="the order does not hold today", truth="ρ = 0.6, 3 to 12 leaders",
-         falsely=is_broken_wrongly, truly=is_broken),
+    Kind(
+        who="confirm",
+        sentence="was partly luck",
+        truth="the search had it at its worth or below",
+        falsely=calls_it_luck,
+        truly=calls_luck_so,
+    ),
+    Kind(
+        who="confirm",
+        sentence="another seed changes it by ±σ (a to b)",
+        truth="σ lies outside",
+        falsely=misses_the_seed,
+    ),
+    Kind(
+        who="confirm",
+        sentence="training draws nothing from run.seed",
+        truth="it does, below the last digit",
+        falsely=draws_nothing,
+    ),
+    Kind(
+        who="recheck",
+        sentence="the order still holds",
+        truth="order by chance, 3 to 12 leaders",
+        falsely=holds_by_luck,
+        truly=holds,
+    ),
+    Kind(
+        who="recheck",
+        sentence="the order does not hold today",
+        truth="ρ = 0.6, 3 to 12 leaders",
+        falsely=is_broken_wrongly,
+        truly=is_broken,
+    ),
     Kind(who="recheck", sentence="rank correlation ρ (a to b)", truth="ρ lies outside", falsely=misses_the_order),
-    Kind(who="recheck", sentence="no order could be expected to hold", truth="worths lie two seeds apart",
-         falsely=expects_no_order(2.0), truly=expects_no_order(0.0)),
-    Kind(who="explain", sentence="a matters most", truth="nothing matters", falsely=names_what_matters,
-         truly=finds_what_matters_most, cost=8),
+    Kind(
+        who="recheck",
+        sentence="no order could be expected to hold",
+        truth="worths lie two seeds apart",
+        falsely=expects_no_order(2.0),
+        truly=expects_no_order(0.0),
+    ),
+    Kind(
+        who="explain",
+        sentence="a matters most",
+        truth="nothing matters",
+        falsely=names_what_matters,
+        truly=finds_what_matters_most,
+        cost=8,
+    ),
     Kind(who="explain", sentence="a matters most", truth="b matters as much", falsely=prefers_one_of_equals, cost=8),
-    Kind(who="explain", sentence="(what matters, without a warning)", truth="nothing matters", falsely=trusts_luck,
-         cost=8),
-    Kind(who="explain", sentence="b hardly matters", truth="b has a quarter of the variance", falsely=belittles,
-         truly=finds_what_hardly_matters, cost=8),
+    Kind(
+        who="explain",
+        sentence="(what matters, without a warning)",
+        truth="nothing matters",
+        falsely=trusts_luck,
+        cost=8,
+    ),
+    Kind(
+        who="explain",
+        sentence="b hardly matters",
+        truth="b has a quarter of the variance",
+        falsely=belittles,
+        truly=finds_what_hardly_matters,
+        cost=8,
+    ),
     Kind(who="explain", sentence="a: x % ± y", truth="a's share lies outside", falsely=misses_a_share, cost=8),
-    Kind(who="explain", sentence="widen a", truth="nothing matters", falsely=widens(flat, 0.1),
-         truly=widens(slope, 0.05), cost=8),
+    Kind(
+        who="explain",
+        sentence="widen a",
+        truth="nothing matters",
+        falsely=widens(flat, 0.1),
+        truly=widens(slope, 0.05),
+        cost=8,
+    ),
     Kind(who="explain", sentence="widen a", truth="the best lies inside", falsely=widens(hill, 0.05), cost=8),
-    Kind(who="explain", sentence="k diverged, with a above x", truth="divergence by luck, one in five",
-         falsely=places_divergence(lambda _: 0.2), truly=places_divergence(above)),
+    Kind(
+        who="explain",
+        sentence="k diverged, with a above x",
+        truth="divergence by luck, one in five",
+        falsely=places_divergence(lambda _: 0.2),
+        truly=places_divergence(above),
+    ),
     *(
-        Kind(who="explain", sentence="it overfits", truth=f"level, φ {phi}",
-             falsely=course(phi, 0.0, 0.0, "overfitting"),
-             truly=course(phi, 8.0, 0.0, "overfitting"))
+        Kind(
+            who="explain",
+            sentence="it overfits",
+            truth=f"level, φ {phi}",
+            falsely=course(phi, 0.0, 0.0, "overfitting"),
+            truly=course(phi, 8.0, 0.0, "overfitting"),
+        )
         for phi in (0.0, 0.5, 0.8, 0.95)
     ),
     *(
-        Kind(who="explain", sentence="dev still improves", truth=f"level, φ {phi}",
-             falsely=course(phi, 0.0, 0.0, "still improving"), truly=course(phi, 0.0, 1.0, "still improving"))
+        Kind(
+            who="explain",
+            sentence="dev still improves",
+            truth=f"level, φ {phi}",
+            falsely=course(phi, 0.0, 0.0, "still improving"),
+            truly=course(phi, 0.0, 1.0, "still improving"),
+        )
         for phi in (0.0, 0.5, 0.8, 0.95)
     ),
     *(
-        Kind(who="explain", sentence="dev has levelled off", truth=f"still falls by a tenth a quarter, φ {phi}",
-             falsely=course(phi, 0.0, 0.6, "level"), truly=course(phi, 0.0, 0.0, "level"))
+        Kind(
+            who="explain",
+            sentence="dev has levelled off",
+            truth=f"still falls by a tenth a quarter, φ {phi}",
+            falsely=course(phi, 0.0, 0.6, "level"),
+            truly=course(phi, 0.0, 0.0, "level"),
+        )
         for phi in (0.0, 0.5, 0.8, 0.95)
     ),
-    Kind(who="explain", sentence="high bias", truth="train reaches the target", falsely=fits(0.0, 0.05, "bias"),
-         truly=fits(0.1, 0.02, "bias")),
-    Kind(who="explain", sentence="high variance", truth="dev is train", falsely=fits(0.05, 0.0, "variance"),
-         truly=fits(0.02, 0.1, "variance")),
-    Kind(who="explain", sentence="more trials add x (a to b)", truth="they add less or more", falsely=misses_the_gain,
-         cost=4),
-    Kind(who="explain", sentence="more trials are worth it", truth="only luck is to be gained", falsely=is_worth_it,
-         truly=is_worth_more, cost=4),
-    Kind(who="explain", sentence="little but luck is to be gained", truth="more than two seeds differ",
-         falsely=is_not_worth_it, truly=is_little_to_gain, cost=4),
-)  # fmt: skip
+    Kind(
+        who="explain",
+        sentence="high bias",
+        truth="train reaches the target",
+        falsely=fits(0.0, 0.05, "bias"),
+        truly=fits(0.1, 0.02, "bias"),
+    ),
+    Kind(
+        who="explain",
+        sentence="high variance",
+        truth="dev is train",
+        falsely=fits(0.05, 0.0, "variance"),
+        truly=fits(0.02, 0.1, "variance"),
+    ),
+    Kind(
+        who="explain",
+        sentence="more trials add x (a to b)",
+        truth="they add less or more",
+        falsely=misses_the_gain,
+        cost=4,
+    ),
+    Kind(
+        who="explain",
+        sentence="more trials are worth it",
+        truth="only luck is to be gained",
+        falsely=is_worth_it,
+        truly=is_worth_more,
+        cost=4,
+    ),
+    Kind(
+        who="explain",
+        sentence="little but luck is to be gained",
+        truth="more than two seeds differ",
+        falsely=is_not_worth_it,
+        truly=is_little_to_gain,
+        cost=4,
+    ),
+)
 
 
 def table(seed: int, runs: int, only: str = "") -> Iterator[tuple[Kind, Rate, Rate | None]]:

@@ -124,11 +124,7 @@ class Bench:
     @functools.cached_property
     def big_study(self) -> Outcome:
         return measured_apart(
-            measures.big_study,
-            parallel=self.parallel,
-            trials=self.big_trials,
-            seed=self.seed,
-            folder=self.fresh("big"),
+            measures.big_study, parallel=self.parallel, trials=self.big_trials, seed=self.seed, folder=self.fresh("big")
         )
 
     @property
@@ -169,16 +165,21 @@ def trials(bench: Bench) -> Iterator[Line]:
     steady, tune_rate = figure(ours, "trials_per_s"), figure(tune, "trials_per_s")
     what, three = "trials/s, durable, one report each", figure(raw, "three_in_flight")
     yield Line(
-        what=what, tuner=steady, beside="raw Ray, closed loop", other=figure(raw, "closed_loop"),
+        what=what,
+        tuner=steady,
+        beside="raw Ray, closed loop",
+        other=figure(raw, "closed_loop"),
         goal=Goal(at_least=2, times=True),
-    )  # fmt: skip
+    )
     yield Line(what=what, tuner=steady, beside="raw Ray, three in flight", other=three)
     yield Line(what=what, tuner=steady, beside="Ray Tune", other=tune_rate, goal=Goal(at_least=60, times=True))
     default = bench.sweep(bench.size(2_000, 300), 1, adaptive=True)
     yield Line(
-        what="… with the default sampler and stopping", tuner=figure(default, "trials_per_s"),
-        beside="Ray Tune, random", other=tune_rate,
-    )  # fmt: skip
+        what="… with the default sampler and stopping",
+        tuner=figure(default, "trials_per_s"),
+        beside="Ray Tune, random",
+        other=tune_rate,
+    )
     optuna = bench.optuna(bench.size(300, 80), 1)
     yield Line(what=what, tuner=steady, beside="Optuna SQLite, no Ray", other=figure(optuna, "trials_per_s"))
     whole, tune_whole = figure(ours, "whole_trials_per_s"), figure(tune, "whole_trials_per_s")
@@ -203,9 +204,11 @@ def reports(bench: Bench) -> Iterator[Line]:
     yield Line(what=what, tuner=steady, beside="Ray Tune", other=tune_rate, goal=Goal(at_least=600, times=True))
     default = bench.sweep(bench.size(500, 150), 100, adaptive=True)
     yield Line(
-        what="… with the default sampler and stopping", tuner=figure(default, "reports_per_s"),
-        beside="Ray Tune, random", other=tune_rate,
-    )  # fmt: skip
+        what="… with the default sampler and stopping",
+        tuner=figure(default, "reports_per_s"),
+        beside="Ray Tune, random",
+        other=tune_rate,
+    )
     optuna = bench.optuna(bench.size(20, 6), 100)
     yield Line(what=what, tuner=steady, beside="Optuna SQLite, no Ray", other=figure(optuna, "reports_per_s"))
     for key, beside in (
@@ -249,9 +252,13 @@ def busy(bench: Bench) -> Iterator[Line]:
         ("… with the default sampler and stopping", True, "Ray Tune, random"),
     ):
         ours = measured_apart(
-            measures.busy_share, parallel=bench.parallel, trials=count, seed=bench.seed,
-            folder=bench.fresh(f"busy-{adaptive}"), adaptive=adaptive,
-        )  # fmt: skip
+            measures.busy_share,
+            parallel=bench.parallel,
+            trials=count,
+            seed=bench.seed,
+            folder=bench.fresh(f"busy-{adaptive}"),
+            adaptive=adaptive,
+        )
         goal = None if adaptive else Goal(at_least=0.97)
         yield Line(what=what, tuner=figure(ours, "busy"), beside=beside, other=tune, goal=goal)
 
@@ -263,9 +270,12 @@ def ask(bench: Bench) -> Iterator[Line]:
     tpe = measured_apart(peers.optuna_tpe, finished=finished, asks=bench.size(100, 30), seed=bench.seed)
     what, median = f"ask after {finished:,} trials: ms", figure(tpe, "median_ms")
     yield Line(
-        what=f"{what}, p99", tuner=figure(ours, "p99_ms"), beside="Optuna's TPE alone", other=figure(tpe, "p99_ms"),
+        what=f"{what}, p99",
+        tuner=figure(ours, "p99_ms"),
+        beside="Optuna's TPE alone",
+        other=figure(tpe, "p99_ms"),
         goal=Goal(at_most=20),
-    )  # fmt: skip
+    )
     yield Line(what="… CPU time of the same: ms, p99", tuner=figure(ours, "cpu_p99_ms"))
     early = f"ask after {min(1_000, finished // 10):,} trials: ms, p99"
     yield Line(what=early, tuner=figure(ours, "early_p99_ms"))
@@ -280,11 +290,16 @@ def crowd(bench: Bench) -> Iterator[Line]:
     for sampler, stopping in (("random", "asha"), ("coarse_to_fine", "auto")):
         loops = [
             measured_apart(
-                crowds.crowd, workers=1_000, seconds=bench.size(20, 8), sampler=sampler, stopping=stopping,
-                seed=bench.seed, folder=bench.fresh(f"crowd-{sampler}-{turn}"),
+                crowds.crowd,
+                workers=1_000,
+                seconds=bench.size(20, 8),
+                sampler=sampler,
+                stopping=stopping,
+                seed=bench.seed,
+                folder=bench.fresh(f"crowd-{sampler}-{turn}"),
             )
             for turn in bench.rounds
-        ]  # fmt: skip
+        ]
         share, wait, ours = figure(loops, "core_share"), figure(loops, "decision_p99_s"), sampler == "coarse_to_fine"
         begins = "… with the default sampler and stopping" if ours else what
         yield Line(what=f"{begins}: share of a core", tuner=share, goal=None if ours else Goal(at_most=0.5))

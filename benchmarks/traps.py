@@ -33,9 +33,11 @@ Array: TypeAlias = NDArray[np.float64]
 
 SAMPLERS = {"tuner": "coarse_to_fine", "random": "random", "sobol": "sobol"}
 PARAMETERS = {
-    "learning_rate": log(1e-5, 1.0), "beta": log_one_minus(0.5, 0.999), "dropout": linear(0.0, 0.8),
+    "learning_rate": log(1e-5, 1.0),
+    "beta": log_one_minus(0.5, 0.999),
+    "dropout": linear(0.0, 0.8),
     "l2": log(1e-7, 0.1),
-}  # fmt: skip
+}
 _DECOY, _DECOY_WIDTH = 0.6, 0.8  # what the decoy reaches, where the optimum reaches 1; how far it takes to fall by 1
 _FAR = 0.5  # of the range of some parameter, at least, between decoy and optimum
 _NARROW = 0.05  # of the space: the basin beside a decoy
@@ -175,9 +177,20 @@ def reached(bowl: Bowl, sampler: str, seed: int, trials: int) -> int | None:
 
     with tempfile.TemporaryDirectory(prefix="traps-") as results:
         tuner.sweep(
-            train, bowl.space, name="trap", objective="score", trials=trials, sampler=sampler, stopping="off",
-            executor="local", clock="virtual", parallel=1, seed=seed, results=results, progress="off",
-        ).close()  # fmt: skip
+            train,
+            bowl.space,
+            name="trap",
+            objective="score",
+            trials=trials,
+            sampler=sampler,
+            stopping="off",
+            executor="local",
+            clock="virtual",
+            parallel=1,
+            seed=seed,
+            results=results,
+            progress="off",
+        ).close()
     if len(scores) != trials:
         raise RuntimeError(f"{len(scores)} of {trials} trials were trained")
     return next((trial for trial, score in enumerate(scores, start=1) if score > bowl.line), None)
@@ -195,9 +208,14 @@ def rows(several: Sequence[Bowl], seed: int, trials: int) -> Iterator[tuple[str,
         kind = "edge" if bowl.kind in ("face", "corner") else bowl.kind
         tallies.setdefault(kind, []).append((chance, *(float(trial is not None) for trial in found.values())))
         yield (
-            str(number), bowl.kind, ", ".join(bowl.space), f"{bowl.basin():.1%}", f"{bowl.better():.2%}",
-            f"{chance:.0%}", *("never" if trial is None else str(trial) for trial in found.values()),
-        )  # fmt: skip
+            str(number),
+            bowl.kind,
+            ", ".join(bowl.space),
+            f"{bowl.basin():.1%}",
+            f"{bowl.better():.2%}",
+            f"{chance:.0%}",
+            *("never" if trial is None else str(trial) for trial in found.values()),
+        )
     every = [each for tally in tallies.values() for each in tally]
     for kind, tally in [*tallies.items(), ("all", every)]:
         expected, *counts = np.sum(tally, axis=0)

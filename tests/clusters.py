@@ -19,10 +19,13 @@ PATIENCE_S = 60.0
 def running(cpus: int = CPUS, **environment: str) -> Iterator[str]:
     """The address of a cluster of one node. It wants no token, whatever else this process has done with Ray."""
     process = subprocess.Popen(
-        [sys.executable, __file__, str(cpus)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        [sys.executable, __file__, str(cpus)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
         env={**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", **environment},
         start_new_session=True,  # a Ctrl-C on the terminal is the test run's to deal with
-    )  # fmt: skip
+    )
     assert process.stdin is not None
     assert process.stdout is not None
     try:

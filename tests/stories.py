@@ -50,14 +50,27 @@ def story(
     identity = {"objective": objective, "goal": goal, "space": None, "seed": 0, "sampler": "none"}
     told: list[rec.Record] = [
         rec.StudyOpened(
-            name=folder.name, kind="babysitting", identity=identity, function="my.module:train", source_sha256="",
-            version="1.0", at=NOON,
+            name=folder.name,
+            kind="babysitting",
+            identity=identity,
+            function="my.module:train",
+            source_sha256="",
+            version="1.0",
+            at=NOON,
         ),
         rec.TrialCreated(
-            trial=0, purpose="search", round=None, parent=None, seed=7, params=dict(parts[0].params), seen=0,
-            why="the settings given", memo=None, at=NOON,
+            trial=0,
+            purpose="search",
+            round=None,
+            parent=None,
+            seed=7,
+            params=dict(parts[0].params),
+            seen=0,
+            why="the settings given",
+            memo=None,
+            at=NOON,
         ),
-    ]  # fmt: skip
+    ]
     for number, part in enumerate(parts):
         at = NOON + A_STRETCH * number
         request = f"r{number}" if number and part.by != "tuner" else ""
@@ -68,11 +81,21 @@ def story(
     if end is not None:
         told.append(
             rec.TrialEnded(
-                trial=0, segment=len(parts) - 1, state=end[0], why=end[1], step=parts[-1].to, best_step=parts[-1].to,  # type: ignore[arg-type]
-                best_score=parts[-1].scores(parts[-1].to).get(objective), started=NOON, seconds=9.0, node="n", error="",
-                traceback="", at=NOON + A_STRETCH * len(parts),
+                trial=0,
+                segment=len(parts) - 1,
+                state=end[0],  # type: ignore[arg-type]
+                why=end[1],
+                step=parts[-1].to,
+                best_step=parts[-1].to,
+                best_score=parts[-1].scores(parts[-1].to).get(objective),
+                started=NOON,
+                seconds=9.0,
+                node="n",
+                error="",
+                traceback="",
+                at=NOON + A_STRETCH * len(parts),
             )
-        )  # fmt: skip
+        )
     for each in asked:
         store.request(each.verb, each.arguments, by=each.by, why=each.why, request=each.request)
     store.append([*told, *more], NOON)
@@ -84,22 +107,41 @@ def _trained(number: int, part: Part, before: Mapping[str, Any], request: str, a
     checkpoint = None if part.parent is None or part.cause == "adjust" else part.parent
     told: list[rec.Record] = [
         rec.SegmentOpened(
-            trial=0, segment=number, parent_segment=part.parent, from_step=part.start, checkpoint=checkpoint,
-            cause="start" if number == 0 else part.cause, by=part.by, why=part.why, params=dict(part.params),  # type: ignore[arg-type]
-            at=at, schedules=part.schedules, request=request,
+            trial=0,
+            segment=number,
+            parent_segment=part.parent,
+            from_step=part.start,
+            checkpoint=checkpoint,
+            cause="start" if number == 0 else part.cause,  # type: ignore[arg-type]
+            by=part.by,
+            why=part.why,
+            params=dict(part.params),
+            at=at,
+            schedules=part.schedules,
+            request=request,
         )
-    ]  # fmt: skip
+    ]
     if number == 0:
         told.append(rec.TrialStarted(trial=0, segment=0, worker="w", node="n", pid=1, at=at))
     if part.cause == "adjust" and number:
         told += [
             rec.Adjusted(
-                request=request, trial=0, step=part.start, parameter=name, before=before[name], after=value,
-                read_back=value, by=part.by, why=part.why, evidence="", requested_at=at, accepted_at=at,
+                request=request,
+                trial=0,
+                step=part.start,
+                parameter=name,
+                before=before[name],
+                after=value,
+                read_back=value,
+                by=part.by,
+                why=part.why,
+                evidence="",
+                requested_at=at,
+                accepted_at=at,
             )
             for name, value in part.params.items()
             if before[name] != value
-        ]  # fmt: skip
+        ]
     rows = [
         (step, name, value, at + 1.0)
         for step in range(part.start + 1, part.to + 1)
@@ -108,7 +150,14 @@ def _trained(number: int, part: Part, before: Mapping[str, Any], request: str, a
     if rows:
         told.append(rec.pack_reports(0, number, rows))
     saved = rec.CheckpointSaved(
-        checkpoint=number, trial=0, segment=number, step=part.to, kind=part.kind, bytes=1, sha256="",
-        path=f"c/{number}", at=at + 2.0,
-    )  # fmt: skip
+        checkpoint=number,
+        trial=0,
+        segment=number,
+        step=part.to,
+        kind=part.kind,
+        bytes=1,
+        sha256="",
+        path=f"c/{number}",
+        at=at + 2.0,
+    )
     return [*told, saved]

@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "tuner"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-# From the doors down to the words. A folder imports those below it, for type checkers too; those in one line stand side by
-# side and do not know one another.
+# From the doors down to the words. A folder imports those below it, for type checkers too; those in one line stand side
+# by side and do not know one another.
 ORDER = (
     ("cli",),
     ("room",),
@@ -65,9 +65,28 @@ KNOWN_TO = {
 
 # Thought is pure: no clock, no disk, no network, no threads, no generator that is not keyed.
 IMPURE = {
-    "asyncio", "concurrent", "datetime", "http", "io", "multiprocessing", "os", "pathlib", "random", "secrets",
-    "select", "shutil", "signal", "socket", "ssl", "subprocess", "tempfile", "threading", "time", "urllib", "uuid",
-}  # fmt: skip
+    "asyncio",
+    "concurrent",
+    "datetime",
+    "http",
+    "io",
+    "multiprocessing",
+    "os",
+    "pathlib",
+    "random",
+    "secrets",
+    "select",
+    "shutil",
+    "signal",
+    "socket",
+    "ssl",
+    "subprocess",
+    "tempfile",
+    "threading",
+    "time",
+    "urllib",
+    "uuid",
+}
 
 # But for what is about one of them.
 MAY_TOUCH = {
@@ -78,12 +97,16 @@ MAY_TOUCH = {
 
 LINES = 400
 LONGER = {
+    "api/sweep.py": "the verbs that begin and open a sweep, each with all its options",
+    "caviar/policy.py": "the policy of a sweep; its search is yet to be an object of its own",
     "coordinator/loop.py": "the one loop, with an answer to everything a worker may say",
     "panda/requests.py": "every verb of a babysat run, one function each",
     "record/state.py": "the fold, one method a record",
     "record/store.py": "everything the database is asked",
     "samplers/optuna.py": "one Optuna study rebuilt from the fold, for samplers and pruners alike",
     "space/space.py": "three scales, conditions and the file format say the same thing in one place",
+    "tables/frames.py": "every table, its columns in order",
+    "views/plots/lineage.py": "one picture",
     "views/plots/sweep.py": "three pictures that share their axes",
     "worker/checkpoints.py": "one format, written and read: its two halves prove each other",
     "worker/control.py": "every command to a worker, one function each",
@@ -104,7 +127,7 @@ def folder_of(module: Path) -> str:
 def described() -> dict[str, str]:
     """What the tree of ARCHITECTURE.md says of each folder and file at the top of the package."""
     tree = (ROOT / "ARCHITECTURE.md").read_text().split("```")[1]
-    return {name: text for name, text in re.findall(r"^  ([a-z_.]+)/?  +(\S.*(?:\n {6,}\S.*)*)", tree, re.MULTILINE)}
+    return dict(re.findall(r"^  ([a-z_.]+)/?  +(\S.*(?:\n {6,}\S.*)*)", tree, re.MULTILINE))
 
 
 def is_for_type_checkers(node: ast.AST) -> bool:

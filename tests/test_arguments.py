@@ -175,13 +175,26 @@ class Scalar:
 @pytest.mark.parametrize(
     ("given_", "kept"),
     [
-        (np.int64(3), 3), (np.float32(0.5), 0.5), (np.float64(0.1), 0.1), (np.bool_(True), True), (np.array(2), 2),
-        (np.array(2.0), 2.0), (np.str_("a"), "a"), (Colour.RED, "red"), (Old.ONE, "one"), (Number.ONE, 1),
-        (Decimal("0.1"), 0.1), (Fraction(1, 4), 0.25), (Scalar(0.5), 0.5), ((1, 2), [1, 2]),
+        (np.int64(3), 3),
+        (np.float32(0.5), 0.5),
+        (np.float64(0.1), 0.1),
+        (np.bool_(True), True),
+        (np.array(2), 2),
+        (np.array(2.0), 2.0),
+        (np.str_("a"), "a"),
+        (Colour.RED, "red"),
+        (Old.ONE, "one"),
+        (Number.ONE, 1),
+        (Decimal("0.1"), 0.1),
+        (Fraction(1, 4), 0.25),
+        (Scalar(0.5), 0.5),
+        ((1, 2), [1, 2]),
         ({"a": np.int8(1)}, {"a": 1}),
-        (None, None), (True, True), ("text", "text"),
+        (None, None),
+        (True, True),
+        ("text", "text"),
     ],
-)  # fmt: skip
+)
 def test_a_setting_is_kept_as_a_record_gives_it_back(given_: Any, kept: Any) -> None:
     found = plain_value("x", given_)
     assert found == kept
@@ -272,18 +285,25 @@ def test_a_box_bounds_a_parameter_of_any_name() -> None:
 def test_a_run_without_a_space_says_so_and_refuses_what_cannot_be(tmp_path: Path) -> None:
     with at_home(tmp_path):
         run = tuner.babysit(
-            long, {"learning_rate": 1, "momentum": 0.9, "units": 3}, name="one", objective="score", executor="local",
+            long,
+            {"learning_rate": 1, "momentum": 0.9, "units": 3},
+            name="one",
+            objective="score",
+            executor="local",
             results=tmp_path,
-        )  # fmt: skip
+        )
         with contextlib.closing(run.study) as study:
             (told,) = study.notes["text"]
             assert "no space" in told
             assert type(study.state.trials[0].params["learning_rate"]) is float
         run.checkpoint()
         refused: list[tuple[dict[str, Any], str]] = [
-            ({"learning_rate": -1}, "0 or above"), ({"momentum": 1.0}, "below 1"), ({"momentum": -0.1}, "from 0"),
-            ({"units": "many"}, "stay a number"), ({"learning_rate": True}, "stay a number"),
-        ]  # fmt: skip
+            ({"learning_rate": -1}, "0 or above"),
+            ({"momentum": 1.0}, "below 1"),
+            ({"momentum": -0.1}, "from 0"),
+            ({"units": "many"}, "stay a number"),
+            ({"learning_rate": True}, "stay a number"),
+        ]
         for change, words in refused:
             with pytest.raises(TunerError, match=words):
                 run.set(change)
@@ -344,17 +364,48 @@ class Moody:
 
 
 PLAIN: st.SearchStrategy[Any] = st.one_of(
-    st.none(), st.booleans(), st.integers(-3, 5), st.sampled_from([2**31, 2**63, 10**30, -(10**400), 10**6000]),
-    st.floats(), st.text("abc \n\x00é\ud800=:,1", max_size=6), st.binary(max_size=3), st.complex_numbers(),
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 5),
+    st.sampled_from([2**31, 2**63, 10**30, -(10**400), 10**6000]),
+    st.floats(),
+    st.text("abc \n\x00é\ud800=:,1", max_size=6),
+    st.binary(max_size=3),
+    st.complex_numbers(),
     st.sampled_from(
-        [np.int64(2), np.float32(0.5), np.bool_(True), np.array(1), np.array([1.0, 2.0]), np.array("x"), "3",
-         Decimal("sNaN"), Fraction(1, 3), Colour.RED, Colour, object(), Moody(), max, Path("x"), range(3), set(), "2h",
-         frozenset("ab"), "x" * 300, pd.DataFrame({"x": [1]}), pd.NA, linear(0, 1), SPACE, CoarseToFineSampler,
-         {"x": 0.5}, {"x": Moody()}]
+        [
+            np.int64(2),
+            np.float32(0.5),
+            np.bool_(True),
+            np.array(1),
+            np.array([1.0, 2.0]),
+            np.array("x"),
+            "3",
+            Decimal("sNaN"),
+            Fraction(1, 3),
+            Colour.RED,
+            Colour,
+            object(),
+            Moody(),
+            max,
+            Path("x"),
+            range(3),
+            set(),
+            "2h",
+            frozenset("ab"),
+            "x" * 300,
+            pd.DataFrame({"x": [1]}),
+            pd.NA,
+            linear(0, 1),
+            SPACE,
+            CoarseToFineSampler,
+            {"x": 0.5},
+            {"x": Moody()},
+        ]
     ),
     st.lists(st.integers(0, 3) | st.text("ab", max_size=2), max_size=3),
     st.dictionaries(st.text("xab\ud800", max_size=2) | st.integers(0, 2), st.floats() | st.integers(), max_size=2),
-)  # fmt: skip
+)
 
 
 def calls(study: tuner.Study, run: Any, a_sweep: Any) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
@@ -364,44 +415,67 @@ def calls(study: tuner.Study, run: Any, a_sweep: Any) -> dict[str, tuple[Callabl
     found: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         "sweep": (tuner.sweep, {"train": once, "store": "memory", "stopping": "off", "sampler": "random", **usual}),
         "babysit": (tuner.babysit, {"train": once, "name": "gone/astray", "objective": "score", "params": {"x": 0.5}}),
-        "open": (tuner.open, {"name": "gone"}), "attach": (tuner.attach, {"name": "gone"}),
-        "promote": (tuner.promote, {"study": "gone", "trial": 0}), "studies": (tuner.studies, {"results": "r"}),
-        "explain": (tuner.explain, {"name": "gone"}), "confirm": (tuner.confirm, {"name": "gone"}),
-        "recheck": (tuner.recheck, {"name": "gone"}), "check": (tuner.check, {"train": once, "params": {"x": 0.5}}),
-        "linear": (linear, {"low": 0.0, "high": 1.0}), "log": (log, {"low": 0.1, "high": 1.0}),
-        "log_one_minus": (log_one_minus, {"low": 0.9, "high": 0.99}), "integer": (integer, {"low": 1, "high": 9}),
+        "open": (tuner.open, {"name": "gone"}),
+        "attach": (tuner.attach, {"name": "gone"}),
+        "promote": (tuner.promote, {"study": "gone", "trial": 0}),
+        "studies": (tuner.studies, {"results": "r"}),
+        "explain": (tuner.explain, {"name": "gone"}),
+        "confirm": (tuner.confirm, {"name": "gone"}),
+        "recheck": (tuner.recheck, {"name": "gone"}),
+        "check": (tuner.check, {"train": once, "params": {"x": 0.5}}),
+        "linear": (linear, {"low": 0.0, "high": 1.0}),
+        "log": (log, {"low": 0.1, "high": 1.0}),
+        "log_one_minus": (log_one_minus, {"low": 0.9, "high": 0.99}),
+        "integer": (integer, {"low": 1, "high": 9}),
         "choice": (lambda *args, **given_: choice(1, *args, *given_.values()), {"a": 2}),
         "options": (choice, {"when": None, "changes": "live", "priority": None, "why": None}),
-        "Space": (Space, {"x": rate}), "Space.load": (Space.load, {"name_or_path": "adam"}),
+        "Space": (Space, {"x": rate}),
+        "Space.load": (Space.load, {"name_or_path": "adam"}),
         "Space.from_toml": (Space.from_toml, {"text": "", "source": "text"}),
-        "Space.from_dict": (Space.from_dict, {"description": {}}), "to_unit": (SPACE.to_unit, {"params": {}}),
-        "from_unit": (SPACE.from_unit, {"point": [0.5, 0.5]}), "space.check": (SPACE.check, {"params": {}}),
-        "active": (SPACE.active, {"params": {}}), "sample": (SPACE.sample, {"rng": np.random.default_rng(0)}),
-        "rate.check": (rate.check, {"value": 0.1}), "rate.from_unit": (rate.from_unit, {"u": 0.5}),
-        "rate.to_unit": (rate.to_unit, {"value": 0.5}), "choice.check": (choice("a", 1).check, {"value": 1}),
+        "Space.from_dict": (Space.from_dict, {"description": {}}),
+        "to_unit": (SPACE.to_unit, {"params": {}}),
+        "from_unit": (SPACE.from_unit, {"point": [0.5, 0.5]}),
+        "space.check": (SPACE.check, {"params": {}}),
+        "active": (SPACE.active, {"params": {}}),
+        "sample": (SPACE.sample, {"rng": np.random.default_rng(0)}),
+        "rate.check": (rate.check, {"value": 0.1}),
+        "rate.from_unit": (rate.from_unit, {"u": 0.5}),
+        "rate.to_unit": (rate.to_unit, {"value": 0.5}),
+        "choice.check": (choice("a", 1).check, {"value": 1}),
         "choice.from_unit": (choice("a", 1).from_unit, {"u": 0.5}),
-        "study.export": (study.export, {"format": "jsonl", "to": "t"}), "study.trial": (study.trial, {"number": 0}),
-        "study.explain": (study.explain, {"target_error": 0.0, "more": None}), "curve": (study.curve, {"trial": 0}),
+        "study.export": (study.export, {"format": "jsonl", "to": "t"}),
+        "study.trial": (study.trial, {"number": 0}),
+        "study.explain": (study.explain, {"target_error": 0.0, "more": None}),
+        "curve": (study.curve, {"trial": 0}),
         "study.plot": (study.plot, {"x": "no such setting"}),
         "records": (lambda *args, **given_: list(study.records(*args, *given_.values())), {"kind": 1}),
         "reported": (lambda *args, **given_: list(study.reported(*args, **given_)), {"trial": 0}),
-        "traceback": (study.traceback, {"trial": 0}), "printed": (study.printed, {"trial": 0}),
+        "traceback": (study.traceback, {"trial": 0}),
+        "printed": (study.printed, {"trial": 0}),
         "coordinator": (study.coordinator, {"now": 0.0}),
-        "Run": (tuner.Run, {"params": {}, "seed": 0}), "run.state": (tuner.Run({}).state, {"save": max, "load": max}),
+        "Run": (tuner.Run, {"params": {}, "seed": 0}),
+        "run.state": (tuner.Run({}).state, {"save": max, "load": max}),
         "run.report": (lambda *args, **given_: tuner.Run({}).report(*args, **given_), {"score": 1.0}),
         "run.steps": (lambda *args, **given_: next(tuner.Run({}).steps(*args, **given_), None), {"count": 3}),
-        "set_box": (a_sweep.set_box, {"why": "", "x": (0.1, 0.2)}), "add": (a_sweep.add, {"settings": {"x": 0.5}}),
-        "stop_trial": (a_sweep.stop_trial, {"trial": 0}), "set_parallel": (a_sweep.set_parallel, {"parallel": 2}),
+        "set_box": (a_sweep.set_box, {"why": "", "x": (0.1, 0.2)}),
+        "add": (a_sweep.add, {"settings": {"x": 0.5}}),
+        "stop_trial": (a_sweep.stop_trial, {"trial": 0}),
+        "set_parallel": (a_sweep.set_parallel, {"parallel": 2}),
         "set": (run.set, {"x": 0.5, "at": 3, "expect": 0, "evidence": "", "request": "", "why": ""}),
         "schedule": (run.schedule, {"parameter": "x", "shape": "cosine", "over": 10, "at": 5, "why": "so"}),
         "revert": (run.revert, {"step": 1, "checkpoint": None, "keep_settings": False, "why": "", "expect": None}),
-        "undo": (run.undo, {"why": "", "expect": 3}), "extend": (run.extend, {"steps": 3}),
-        "step": (run.step, {"steps": 3, "why": ""}), "resume": (run.resume, {"why": ""}),
-        "run.pause": (run.pause, {"why": "", "release": True}), "note": (run.note, {"text": "x", "trial": 0}),
-        "checkpoint": (run.checkpoint, {"why": ""}), "stop": (run.stop, {"why": ""}),
-        "wait": (run.wait, {"timeout_s": 0.01}), "compare": (run.compare, {"other": "gone"}),
+        "undo": (run.undo, {"why": "", "expect": 3}),
+        "extend": (run.extend, {"steps": 3}),
+        "step": (run.step, {"steps": 3, "why": ""}),
+        "resume": (run.resume, {"why": ""}),
+        "run.pause": (run.pause, {"why": "", "release": True}),
+        "note": (run.note, {"text": "x", "trial": 0}),
+        "checkpoint": (run.checkpoint, {"why": ""}),
+        "stop": (run.stop, {"why": ""}),
+        "wait": (run.wait, {"timeout_s": 0.01}),
+        "compare": (run.compare, {"other": "gone"}),
         "fork": (run.fork, {"name": None, "step": 3, "why": "", "x": 0.5}),
-    }  # fmt: skip
+    }
     for sampler in (CoarseToFineSampler, RandomSampler, SobolSampler, GridSampler):
         found[sampler.__name__] = (sampler, {"seed": 0, **({"points": 3} if sampler is GridSampler else {})})
     return found
@@ -451,11 +525,13 @@ def test_every_public_call_is_checked() -> None:
             unchecked.append(name)
         if inspect.isclass(thing) and not issubclass(thing, Exception):
             unchecked += [
-                f"{name}.{method}" for method, function in inspect.getmembers(thing, inspect.isfunction)
-                if not method.startswith("_") and function.__module__.startswith("tuner")
+                f"{name}.{method}"
+                for method, function in inspect.getmembers(thing, inspect.isfunction)
+                if not method.startswith("_")
+                and function.__module__.startswith("tuner")
                 and not hasattr(function, "__wrapped__")
                 and len(inspect.signature(function).parameters) > WITHOUT_ARGUMENTS
-            ]  # fmt: skip
+            ]
     assert sorted(set(unchecked) - BY_THEMSELVES) == []
 
 
@@ -476,9 +552,16 @@ def test_what_is_asked_is_understood_the_same_wherever_it_is_read() -> None:
     assert understood("set", {"values": {"x": np.float32(0.5)}, "at": None}) == {"values": {"x": 0.5}, "at": None}
     assert understood("no_such", {"a": 1}) == {"a": 1}
     for verb, arguments in [
-        ("step", {}), ("step", {"steps": 0}), ("step", {"steps": True}), ("note", {}), ("set", {"values": [1]}),
-        ("set", {"vlaues": {}}), ("revert", {"step": -1}), ("set_box", {"ranges": {"x": [1]}}), ("pause", [1]),
-    ]:  # fmt: skip
+        ("step", {}),
+        ("step", {"steps": 0}),
+        ("step", {"steps": True}),
+        ("note", {}),
+        ("set", {"values": [1]}),
+        ("set", {"vlaues": {}}),
+        ("revert", {"step": -1}),
+        ("set_box", {"ranges": {"x": [1]}}),
+        ("pause", [1]),
+    ]:
         with pytest.raises(SettingsError):
             understood(verb, arguments)
 

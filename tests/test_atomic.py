@@ -148,9 +148,16 @@ def train(run: tuner.Run) -> None:
 def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
     results = tmp_path_factory.mktemp("results")
     found = tuner.sweep(
-        train, Space(x=linear(0.0, 1.0)), name="s", objective="score", trials=12, executor="local", stopping="off",
-        results=results, progress="off",
-    )  # fmt: skip
+        train,
+        Space(x=linear(0.0, 1.0)),
+        name="s",
+        objective="score",
+        trials=12,
+        executor="local",
+        stopping="off",
+        results=results,
+        progress="off",
+    )
     yield found
     found.close()
 

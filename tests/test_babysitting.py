@@ -219,9 +219,15 @@ def test_the_same_name_for_another_run_is_refused(babysit: Babysit, other: dict[
 
 def test_a_sweep_of_that_name_is_no_run(babysit: Babysit, tmp_path: Path) -> None:
     tuner.sweep(
-        adds, SPACE, name="night", objective="total", trials=1, executor="local", results=tmp_path / "results",
+        adds,
+        SPACE,
+        name="night",
+        objective="total",
+        trials=1,
+        executor="local",
+        results=tmp_path / "results",
         progress="off",
-    ).close()  # fmt: skip
+    ).close()
     with pytest.raises(StudyError, match="no babysat run"):
         babysit(adds, name="night")
 
@@ -653,11 +659,7 @@ def test_a_finished_run_is_forked_and_a_schedule_goes_along(babysit: Babysit, pa
 
 @pytest.mark.parametrize(
     ("values", "told"),
-    [
-        ({"rte": 1.0}, "Did you mean rate"),
-        ({"units": 5}, "built into the model"),
-        ({"rate": 1e9}, "must lie from"),
-    ],
+    [({"rte": 1.0}, "Did you mean rate"), ({"units": 5}, "built into the model"), ({"rate": 1e9}, "must lie from")],
 )
 def test_a_fork_with_impossible_values_is_refused_and_leaves_nothing(
     babysit: Babysit, tmp_path: Path, values: dict[str, Any], told: str

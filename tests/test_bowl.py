@@ -63,8 +63,7 @@ def test_the_curve_rises_to_the_floor_of_its_settings() -> None:
 
 
 @given(
-    learning_rate=st.floats(1e-4, 1).filter(lambda rate: abs(math.log10(rate / 0.1)) > 0.3),
-    beta=st.floats(0.9, 0.999),
+    learning_rate=st.floats(1e-4, 1).filter(lambda rate: abs(math.log10(rate / 0.1)) > 0.3), beta=st.floats(0.9, 0.999)
 )
 def test_no_other_settings_beat_the_best_by_their_noise(learning_rate: float, beta: float) -> None:
     best = rolled(learning_rate=0.1, beta=0.97)[-1]["score"]

@@ -87,10 +87,13 @@ def trees(draw: st.DrawFn) -> Tree:
         segment = Segment(number, parent, start, None, "revert", "ada", "", {"a": 1.0}, None, "")
         stretches.append(
             Stretch(
-                segment=segment, recipe=Recipe.constant({"a": 1.0}), at=0.0, to_step=start + draw(st.integers(0, 6)),
+                segment=segment,
+                recipe=Recipe.constant({"a": 1.0}),
+                at=0.0,
+                to_step=start + draw(st.integers(0, 6)),
                 scores={"score": Curve()},
             )
-        )  # fmt: skip
+        )
     return Tree(tuple(stretches))
 
 

@@ -204,9 +204,11 @@ def test_of_a_score_that_is_overdue_nobody_can_say() -> None:
 
 
 @given(
-    guide=st.sets(st.integers(1, 90), max_size=9), own=st.sets(st.integers(1, 90), max_size=9),
-    ahead=st.integers(0, 40), reach=st.integers(0, 150),
-)  # fmt: skip
+    guide=st.sets(st.integers(1, 90), max_size=9),
+    own=st.sets(st.integers(1, 90), max_size=9),
+    ahead=st.integers(0, 40),
+    reach=st.integers(0, 150),
+)
 def test_what_is_due_lies_ahead_and_not_before_it_is_asked_for(
     guide: set[int], own: set[int], ahead: int, reach: int
 ) -> None:

@@ -205,14 +205,20 @@ def lightning(tmp_path: Path) -> Callable[..., Train]:
             module = Module(run, interval)
             data = torch.utils.data.TensorDataset(torch.tensor(X), torch.tensor(Y))
             trainer = pytorch.Trainer(
-                accelerator="auto", devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-                enable_model_summary=False, default_root_dir=tmp_path, log_every_n_steps=1,
+                accelerator="auto",
+                devices=1,
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                default_root_dir=tmp_path,
+                log_every_n_steps=1,
                 callbacks=[
                     lightning_callback(run, every=every),  # type: ignore[arg-type]
                     pytorch.callbacks.EarlyStopping("dev_loss", patience=4, min_delta=least_gain),
                 ],
                 **{"max_epochs": 6, **options},
-            )  # fmt: skip
+            )
             trainer.fit(
                 module,
                 torch.utils.data.DataLoader(data, batch_size=4, shuffle=True),
@@ -387,10 +393,17 @@ def transformers(tmp_path: Path) -> Callable[..., Train]:
         def train(run: tuner.Run) -> Any:
             callback, seen = transformers_callback(run, every=every), Rates()  # type: ignore[arg-type]
             arguments = module.TrainingArguments(
-                output_dir=str(tmp_path / "out"), learning_rate=run.params["learning_rate"], report_to=[],
-                num_train_epochs=3, save_strategy="no", disable_tqdm=True, use_cpu=True,
-                logging_steps=1, dataloader_pin_memory=False, **{"per_device_train_batch_size": 4, **options},
-            )  # fmt: skip
+                output_dir=str(tmp_path / "out"),
+                learning_rate=run.params["learning_rate"],
+                report_to=[],
+                num_train_epochs=3,
+                save_strategy="no",
+                disable_tqdm=True,
+                use_cpu=True,
+                logging_steps=1,
+                dataloader_pin_memory=False,
+                **{"per_device_train_batch_size": 4, **options},
+            )
             data = [{"x": x, "labels": y} for x, y in zip(X, Y, strict=True)]
             trainer = module.Trainer(
                 Model(), arguments, train_dataset=data, eval_dataset=data, callbacks=[callback, seen]

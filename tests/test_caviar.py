@@ -21,9 +21,11 @@ from tuner.space.space import Space, choice, integer, linear, log
 
 SPACE = Space(rate=log(1e-4, 1.0), units=integer(50, 100))
 CONDITIONAL = Space(
-    rate=log(1e-4, 1.0), decay=choice("none", "step"), every=integer(2, 20, when={"decay": "step"}),
+    rate=log(1e-4, 1.0),
+    decay=choice("none", "step"),
+    every=integer(2, 20, when={"decay": "step"}),
     momentum=linear(0.0, 1.0),
-)  # fmt: skip
+)
 
 
 class Script:
@@ -59,44 +61,86 @@ class Rungs:
 
 
 def caviar(
-    *, space: Space = SPACE, proposer: Any = None, stopping: Any = None, start: Sequence[Mapping[str, Any]] = (),
-    parallel: int = 1, **limits: Any,
-) -> Caviar:  # fmt: skip
+    *,
+    space: Space = SPACE,
+    proposer: Any = None,
+    stopping: Any = None,
+    start: Sequence[Mapping[str, Any]] = (),
+    parallel: int = 1,
+    **limits: Any,
+) -> Caviar:
     proposer = proposer or Script([(0.5,) * len(space)] * 100)
     return Caviar(
-        space=space, seed=0, proposer=proposer, stopping=stopping or Off(), limits=Limits(**limits), start=start,
+        space=space,
+        seed=0,
+        proposer=proposer,
+        stopping=stopping or Off(),
+        limits=Limits(**limits),
+        start=start,
         parallel=parallel,
-    )  # fmt: skip
+    )
 
 
 def study_of(space: Space = SPACE, goal: rec.Goal = "maximize") -> StudyState:
     study = StudyState()
     study.apply(
         rec.StudyOpened(
-            name="night", kind="sweep", identity={"space": space.to_dict(), "objective": "score", "goal": goal},
-            function="m:f", source_sha256="", version="0", at=0.0,
+            name="night",
+            kind="sweep",
+            identity={"space": space.to_dict(), "objective": "score", "goal": goal},
+            function="m:f",
+            source_sha256="",
+            version="0",
+            at=0.0,
         )
-    )  # fmt: skip
+    )
     return study
 
 
-def add(study: StudyState, state: rec.TrialState = "completed", *, score: float | None = 0.5, steps: int = 5,
-        why: str = "over", error: str = "", params: Mapping[str, Any] | None = None) -> Trial:  # fmt: skip
+def add(
+    study: StudyState,
+    state: rec.TrialState = "completed",
+    *,
+    score: float | None = 0.5,
+    steps: int = 5,
+    why: str = "over",
+    error: str = "",
+    params: Mapping[str, Any] | None = None,
+) -> Trial:
     number = len(study.trials)
     study.apply(
         rec.TrialCreated(
-            trial=number, purpose="search", round=None, parent=None, seed=0, seen=0, why="", memo=None, at=0.0,
+            trial=number,
+            purpose="search",
+            round=None,
+            parent=None,
+            seed=0,
+            seen=0,
+            why="",
+            memo=None,
+            at=0.0,
             params=params or {"rate": 0.01, "units": 75},
         )
-    )  # fmt: skip
+    )
     if state == "waiting":
         return study.trials[number]
     study.apply(
         rec.TrialEnded(
-            trial=number, segment=0, state=state, why=why, step=steps, best_step=steps, best_score=score, started=0.0,
-            seconds=1.0, node="", error=error, traceback="", at=1.0,
+            trial=number,
+            segment=0,
+            state=state,
+            why=why,
+            step=steps,
+            best_step=steps,
+            best_score=score,
+            started=0.0,
+            seconds=1.0,
+            node="",
+            error=error,
+            traceback="",
+            at=1.0,
         )
-    )  # fmt: skip
+    )
     return study.trials[number]
 
 
@@ -129,8 +173,10 @@ def test_starting_points_come_first_and_what_they_leave_open_is_drawn() -> None:
         drafts.append(policy.propose(study))
         add(study, "waiting")
     assert [draft.params for draft in drafts if isinstance(draft, Draft)] == [
-        {"rate": 0.1, "units": 50}, {"rate": 0.2, "units": 60}, {"rate": pytest.approx(0.01), "units": 50}
-    ]  # fmt: skip
+        {"rate": 0.1, "units": 50},
+        {"rate": 0.2, "units": 60},
+        {"rate": pytest.approx(0.01), "units": 50},
+    ]
     assert drafts[0] is not None
     assert drafts[0].why == "a known-good starting point"
 
@@ -290,9 +336,12 @@ def test_a_restart_counts_the_steps_already_taken() -> None:
 
 
 @given(
-    total=st.integers(1, 200), parallel=st.integers(1, 8), lengths=st.lists(st.integers(1, 60), min_size=1),
-    rungs=st.sets(st.integers(1, 50), max_size=4), choices=st.randoms(use_true_random=False),
-)  # fmt: skip
+    total=st.integers(1, 200),
+    parallel=st.integers(1, 8),
+    lengths=st.lists(st.integers(1, 60), min_size=1),
+    rungs=st.sets(st.integers(1, 50), max_size=4),
+    choices=st.randoms(use_true_random=False),
+)
 def test_a_step_budget_is_never_exceeded(
     total: int, parallel: int, lengths: list[int], rungs: set[int], choices: Any
 ) -> None:

@@ -62,9 +62,15 @@ Shell = Callable[..., tuple[int, str, str]]
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
     tuner.sweep(
-        "tuner.workloads.bowl:train", "sgd_momentum", name="bowl", objective="score", trials=12, executor="local",
-        results=folder, progress="off",
-    ).close()  # fmt: skip
+        "tuner.workloads.bowl:train",
+        "sgd_momentum",
+        name="bowl",
+        objective="score",
+        trials=12,
+        executor="local",
+        results=folder,
+        progress="off",
+    ).close()
     return folder
 
 

@@ -183,9 +183,14 @@ def test_a_run_that_is_behind_but_has_trained_less_is_compared_at_the_end() -> N
         rate = 0.2 + 0.6 * x  # the further right, the better a run ends, and the slower it starts
         marks = tuple((step, rate * step / 64 + 0.15 * (1 - x)) for step in (4, 16, 64) if step <= steps)
         return Outcome(
-            trial=trial, point=(x, 0.5), state="running" if steps < 64 else "completed", planned=64,
-            score=marks[-1][1], steps=steps, marks=marks,
-        )  # fmt: skip
+            trial=trial,
+            point=(x, 0.5),
+            state="running" if steps < 64 else "completed",
+            planned=64,
+            score=marks[-1][1],
+            steps=steps,
+            marks=marks,
+        )
 
     ended = [curve(k, x, 64) for k, x in enumerate((0.1, 0.3, 0.5, 0.7))]
     behind = [curve(4 + k, x, 16) for k, x in enumerate((0.2, 0.9))]

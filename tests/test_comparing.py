@@ -33,8 +33,9 @@ def test_a_comparison_says_what_each_setting_was_and_from_which_step_on(tmp_path
     run(tmp_path, "two", Part(start=0, to=60, params=FAST | {"beta": 0.99985}))
     frame = compare(one, "two")
     assert frame.attrs["settings"] == {
-        "one": {"beta": 0.9998, "learning_rate": 0.3}, "two": {"beta": 0.99985, "learning_rate": 0.3}
-    }  # fmt: skip
+        "one": {"beta": 0.9998, "learning_rate": 0.3},
+        "two": {"beta": 0.99985, "learning_rate": 0.3},
+    }
     for text in told(one, "two"):
         assert "0.1, 0.3 from step 40" in text
         assert "0.9998 " in text

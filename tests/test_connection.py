@@ -27,9 +27,13 @@ SOON_S = 20.0
 
 def sweep(folder: Path, name: str, function: Any = "tuner.workloads.bowl:objective", **given: Any) -> Study:
     return tuner.sweep(
-        function, Space(learning_rate=log(1e-4, 0.5)), name=name, results=folder, progress="off",
+        function,
+        Space(learning_rate=log(1e-4, 0.5)),
+        name=name,
+        results=folder,
+        progress="off",
         **{"objective": "score", "trials": 3, "stopping": "off", "parallel": 1, **given},
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -129,9 +133,16 @@ def test_a_connection_that_the_users_own_code_has_made_is_used_and_left_to_it(cl
         @ray.remote(num_cpus=0)
         def nested() -> list[str]:
             study = tuner.sweep(
-                "tuner.workloads.bowl:objective", "sgd_momentum", name="nested", objective="score", trials=3,
-                parallel=1, stopping="off", results=elsewhere, progress="off",
-            )  # fmt: skip
+                "tuner.workloads.bowl:objective",
+                "sgd_momentum",
+                name="nested",
+                objective="score",
+                trials=3,
+                parallel=1,
+                stopping="off",
+                results=elsewhere,
+                progress="off",
+            )
             return [str(state) for state in study.trials["state"]]
 
         assert ray.get(nested.remote()) == ["completed"] * 3

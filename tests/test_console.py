@@ -39,9 +39,18 @@ def train(run: Run) -> None:
 
 def swept(progress: Progress | None, trials: int = 30) -> Study:
     return tuner.sweep(
-        train, SPACE, name="night", objective="score", trials=trials, executor="local", clock="virtual", seed=1,
-        store="memory", progress="off" if progress is None else progress, failures_in_a_row=100,
-    )  # fmt: skip
+        train,
+        SPACE,
+        name="night",
+        objective="score",
+        trials=trials,
+        executor="local",
+        clock="virtual",
+        seed=1,
+        store="memory",
+        progress="off" if progress is None else progress,
+        failures_in_a_row=100,
+    )
 
 
 def rendered(study: Study, width: int = 80) -> str:

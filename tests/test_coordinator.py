@@ -116,8 +116,10 @@ def test_with_one_worker_a_whole_study_is_reproducible(tmp_path: Path, sampler: 
 def test_on_the_virtual_clock_eight_workers_are_reproducible_too(tmp_path: Path) -> None:
     options: dict[str, Any] = {"parallel": 8, "clock": "virtual", "trials": 40, "stopping": "asha"}
     one, other = (sweep(tmp_path / place, amble, **options) for place in ("one", "other"))
-    ends = [[(trial.params, trial.state, trial.why, trial.steps, trial.ended_at) for trial in study.state.trials]
-            for study in (one, other)]  # fmt: skip
+    ends = [
+        [(trial.params, trial.state, trial.why, trial.steps, trial.ended_at) for trial in study.state.trials]
+        for study in (one, other)
+    ]
     assert ends[0] == ends[1]
     assert one.state.ended_order == other.state.ended_order
 

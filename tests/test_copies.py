@@ -159,7 +159,7 @@ def restored(state: StudyState) -> Caviar:
     """The policy of a coordinator that takes this study up again."""
     policy = Caviar(
         space=_SPACE, seed=0, proposer=CoarseToFineSampler(), stopping=FreezeThaw(), limits=Limits(trials=70)
-    )  # fmt: skip
+    )
     policy.restore(state)
     return policy
 
@@ -187,9 +187,17 @@ def test_settings_that_act_late_are_not_taken_for_copies(tmp_path: Path) -> None
             run.report(score=1 - math.exp(-count.steps / 20) + 0.01 * after)
 
     study = tuner.sweep(
-        late, Space(drop=integer(30, 60)), name="night", objective="score", results=tmp_path, progress="off",
-        trials=31, executor="local", clock="virtual", parallel=1,
-    )  # fmt: skip
+        late,
+        Space(drop=integer(30, 60)),
+        name="night",
+        objective="score",
+        results=tmp_path,
+        progress="off",
+        trials=31,
+        executor="local",
+        clock="virtual",
+        parallel=1,
+    )
     assert not study.trials["why"].str.contains("to the last digit").any()
     assert study.best is not None
     assert study.best.params["drop"] <= 33
@@ -220,9 +228,18 @@ def test_a_trial_that_failed_says_nothing_of_those_like_it(tmp_path: Path) -> No
                 raise OSError("the disk is away for a moment")
 
     study = tuner.sweep(
-        breaks, Space(unused=linear(0.0, 1.0)), name="night", objective="score", results=tmp_path, progress="off",
-        trials=8, executor="local", clock="virtual", parallel=1, failures_in_a_row=9,
-    )  # fmt: skip
+        breaks,
+        Space(unused=linear(0.0, 1.0)),
+        name="night",
+        objective="score",
+        results=tmp_path,
+        progress="off",
+        trials=8,
+        executor="local",
+        clock="virtual",
+        parallel=1,
+        failures_in_a_row=9,
+    )
     counts = study.trials["state"].value_counts()
     assert counts["failed"] == 1
     assert counts["completed"] >= 1

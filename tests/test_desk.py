@@ -220,8 +220,9 @@ def test_a_retry_repeats_its_adjustments_at_their_steps() -> None:
     changes = (Change(step=3, request="a", recipe=first), Change(step=7, request="b", recipe=second))
     channel, _ = trained({}, changes=changes)
     assert [(each.request, each.step, each.repeated) for each in channel.said(Changed)] == [
-        ("a", 3, True), ("b", 7, True)
-    ]  # fmt: skip
+        ("a", 3, True),
+        ("b", 7, True),
+    ]
     assert [value for _, value in channel.values("rate")] == [1, 1, 1, 2, 2, 2, 2, 3, 3, 3]
 
 
@@ -247,8 +248,11 @@ def test_steps_are_taken_one_by_one_while_it_stands_still() -> None:
     script: Script = {4: [pause()], -1: [Advance(trial=0, request="s", steps=2), resume()]}
     channel, _ = trained(script)
     assert [(each.state, each.step) for each in channel.said(Held)] == [
-        ("paused", 4), ("running", 4), ("paused", 6), ("running", 6)
-    ]  # fmt: skip
+        ("paused", 4),
+        ("running", 4),
+        ("paused", 6),
+        ("running", 6),
+    ]
     assert channel.answers("s") == [("applied", 6)]
 
 
@@ -256,9 +260,11 @@ def test_steps_that_are_overtaken_say_so() -> None:
     overtaken: dict[str, Script] = {
         "by a pause": {2: [Advance(trial=0, request="s", steps=6)], 4: [pause()], -1: [resume()]},
         "by steps": {
-            2: [Advance(trial=0, request="s", steps=6)], 4: [Advance(trial=0, request="t", steps=1)], -1: [resume()],
+            2: [Advance(trial=0, request="s", steps=6)],
+            4: [Advance(trial=0, request="t", steps=1)],
+            -1: [resume()],
         },
-    }  # fmt: skip
+    }
     for script in overtaken.values():
         channel, _ = trained(script)
         assert channel.answers("s") == [("superseded", 4)]
@@ -425,9 +431,7 @@ def test_what_it_was_extended_by_is_not_forgotten(tmp_path: Path, third: Path) -
 def test_one_that_stood_still_stands_still_when_it_is_called_again(tmp_path: Path, third: Path) -> None:
     script: Script = {6: [pause()], -1: [back(third, 3), resume()]}
     channel, ended = trained(script, tmp_path, remembers, revert="reenter")
-    assert [(each.state, each.step) for each in channel.said(Held)] == [
-        ("paused", 6), ("paused", 3), ("running", 3)
-    ]  # fmt: skip
+    assert [(each.state, each.step) for each in channel.said(Held)] == [("paused", 6), ("paused", 3), ("running", 3)]
     assert ended.step == 10
 
 

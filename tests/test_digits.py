@@ -101,14 +101,7 @@ def test_each_training_function_learns_with_its_defaults(train: Callable[[Run], 
     curve = trained(train)
     assert len(curve) == 30
     assert curve[-1]["dev_accuracy"] > 0.95
-    assert set(curve[-1]) == {
-        "dev_accuracy",
-        "dev_loss",
-        "train_accuracy",
-        "train_loss",
-        "test_accuracy",
-        "update_cos",
-    }
+    assert set(curve[-1]) == {"dev_accuracy", "dev_loss", "train_accuracy", "train_loss", "test_accuracy", "update_cos"}
 
 
 @pytest.mark.parametrize("optimizer", ["plain", "momentum", "rmsprop", "adam"])

@@ -228,9 +228,18 @@ def test_a_trial_that_waits_to_be_tried_again_is_stopped_with_the_sweep(tmp_path
                 raise ConnectionError("the data did not come")
 
     tuner.sweep(
-        train, SPACE, name="s", objective="score", executor="local", results=tmp_path, trials=1, retries=3,
-        sampler="random", stopping="off", progress="off",
-    ).close()  # fmt: skip
+        train,
+        SPACE,
+        name="s",
+        objective="score",
+        executor="local",
+        results=tmp_path,
+        trials=1,
+        retries=3,
+        sampler="random",
+        stopping="off",
+        progress="off",
+    ).close()
     assert [state for state, _ in states(tmp_path)] == ["stopped"]
 
 
@@ -266,11 +275,29 @@ def test_a_babysat_run_ends_its_step_when_it_is_interrupted_once_and_is_left_whe
 ) -> None:
     place = Place.of("s", tmp_path, None)
     assign(
-        portable(train_somewhere), place.folder, name="s", params={"rate": 0.1}, objective="score", goal="maximize",
-        space=None, seed=0, trial_seed=7, executor="local", cpus=1, gpus=0, address=None, checkpoint_every_s=0.0,
-        disk_budget_gb=1.0, revert="in place", purpose="search", parent=None, why="to see", checkpoint=None,
-        from_step=0, level="off",
-    )  # fmt: skip
+        portable(train_somewhere),
+        place.folder,
+        name="s",
+        params={"rate": 0.1},
+        objective="score",
+        goal="maximize",
+        space=None,
+        seed=0,
+        trial_seed=7,
+        executor="local",
+        cpus=1,
+        gpus=0,
+        address=None,
+        checkpoint_every_s=0.0,
+        disk_budget_gb=1.0,
+        revert="in place",
+        purpose="search",
+        parent=None,
+        why="to see",
+        checkpoint=None,
+        from_step=0,
+        level="off",
+    )
     long = Long()
     with pytest.raises(KeyboardInterrupt):
         nurse(place.folder, Interrupting(long, times))

@@ -114,10 +114,12 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[st
         for word in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR"):
             patch.setenv(word, str(folder / word.lower()))
         client = nbclient.NotebookClient(
-            notebook, timeout=A_CELL_TAKES_AT_MOST_S, startup_timeout=A_CELL_TAKES_AT_MOST_S,
+            notebook,
+            timeout=A_CELL_TAKES_AT_MOST_S,
+            startup_timeout=A_CELL_TAKES_AT_MOST_S,
             resources={"metadata": {"path": str(folder)}},
             config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
-        )  # fmt: skip
+        )
         try:
             client.execute()
             yield {cell["id"]: cell.get("outputs", []) for cell in notebook.cells}, folder / "results"
@@ -147,8 +149,7 @@ def test_a_bare_run_trains_in_a_cell(executed: Executed) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cell", "heading", "rows"),
-    [("look", "paused at step ", 1), ("look-again", "paused", 3), ("study", "stopped", 3)],
+    ("cell", "heading", "rows"), [("look", "paused at step ", 1), ("look-again", "paused", 3), ("study", "stopped", 3)]
 )
 def test_a_cell_shows_a_run_as_a_table_and_a_picture(executed: Executed, cell: str, heading: str, rows: int) -> None:
     (output,) = executed[0][cell]

@@ -20,9 +20,12 @@ from tuner.space.space import Space, choice, integer, linear, log, log_one_minus
 from tuner.views.plots.explanation import fits, importance, isolation, portraits
 
 SPACE = Space(
-    learning_rate=log(1e-4, 0.3), beta=log_one_minus(0.9, 0.999), units=integer(4, 64),
-    activation=choice("relu", "tanh"), dropout=linear(0.0, 0.5),
-)  # fmt: skip
+    learning_rate=log(1e-4, 0.3),
+    beta=log_one_minus(0.9, 0.999),
+    units=integer(4, 64),
+    activation=choice("relu", "tanh"),
+    dropout=linear(0.0, 0.5),
+)
 
 
 def train(run: tuner.Run) -> None:
@@ -42,9 +45,17 @@ def train(run: tuner.Run) -> None:
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
     tuner.sweep(
-        train, SPACE, name="night", objective="dev_accuracy", trials=40, sampler="random", stopping="off",
-        executor="local", progress="off", results=folder,
-    ).close()  # fmt: skip
+        train,
+        SPACE,
+        name="night",
+        objective="dev_accuracy",
+        trials=40,
+        sampler="random",
+        stopping="off",
+        executor="local",
+        progress="off",
+        results=folder,
+    ).close()
     return folder
 
 
@@ -80,9 +91,13 @@ class Page(HTMLParser):
 
 def test_every_part_has_its_sentence_and_the_numbers_behind_it(found: tuner.Explanation) -> None:
     assert [section.title for section in found.sections] == [
-        "The winner", "What matters", "Where to look next", "What diverged", "How the best fit",
+        "The winner",
+        "What matters",
+        "Where to look next",
+        "What diverged",
+        "How the best fit",
         "Are more trials worth it?",
-    ]  # fmt: skip
+    ]
     assert found.winner is not None
     assert found.sentences[0].startswith(f"Trial {found.winner.trial} is the best")
     assert {each.parameter for each in found.importance.shares} == set(SPACE)
@@ -127,9 +142,15 @@ def test_names_are_text_in_the_page_whatever_they_hold(tmp_path: Path) -> None:
             run.report(**{"<b>score": 1.0})
 
     study = tuner.sweep(
-        cheeky, Space(x=linear(0.0, 1.0)), name="night", objective="<b>score", trials=2, executor="local",
-        progress="off", results=tmp_path,
-    )  # fmt: skip
+        cheeky,
+        Space(x=linear(0.0, 1.0)),
+        name="night",
+        objective="<b>score",
+        trials=2,
+        executor="local",
+        progress="off",
+        results=tmp_path,
+    )
     page = study.explain().html()
     assert "<b>score" not in page
     assert "&lt;b&gt;score" in page
@@ -161,9 +182,15 @@ def test_pictures_are_written_as_files(found: tuner.Explanation, tmp_path: Path)
 
 def test_a_study_of_which_little_is_known_says_what_it_takes(tmp_path: Path) -> None:
     study = tuner.sweep(
-        lambda run: run.report(score=run.params["x"]), Space(x=linear(0.0, 1.0)), name="night", objective="score",
-        trials=2, executor="local", progress="off", results=tmp_path,
-    )  # fmt: skip
+        lambda run: run.report(score=run.params["x"]),
+        Space(x=linear(0.0, 1.0)),
+        name="night",
+        objective="score",
+        trials=2,
+        executor="local",
+        progress="off",
+        results=tmp_path,
+    )
     found = study.explain()
     told = " ".join(found.sentences)
     assert "there are 2: 6 more" in told
@@ -174,9 +201,15 @@ def test_a_study_of_which_little_is_known_says_what_it_takes(tmp_path: Path) -> 
 
 def test_a_study_without_a_score_is_explained_all_the_same(tmp_path: Path) -> None:
     study = tuner.sweep(
-        lambda run: run.report(score=float("nan")), Space(x=linear(0.0, 1.0)), name="night", objective="score",
-        trials=2, executor="local", progress="off", results=tmp_path,
-    )  # fmt: skip
+        lambda run: run.report(score=float("nan")),
+        Space(x=linear(0.0, 1.0)),
+        name="night",
+        objective="score",
+        trials=2,
+        executor="local",
+        progress="off",
+        results=tmp_path,
+    )
     found = study.explain()
     assert found.sentences[0].startswith("No trial has come to a score of 'score'")
     assert "trial 1, diverged" in found.sentences[0]
@@ -188,9 +221,17 @@ def test_a_study_without_a_score_is_explained_all_the_same(tmp_path: Path) -> No
 
 def test_repeats_are_told_of_with_the_winner_and_change_nothing_else(results: Path, tmp_path: Path) -> None:
     study = tuner.sweep(
-        train, SPACE, name="night", objective="dev_accuracy", trials=12, sampler="random", stopping="off",
-        executor="local", progress="off", results=tmp_path,
-    )  # fmt: skip
+        train,
+        SPACE,
+        name="night",
+        objective="dev_accuracy",
+        trials=12,
+        sampler="random",
+        stopping="off",
+        executor="local",
+        progress="off",
+        results=tmp_path,
+    )
     before = study.explain()
     study.close()
     confirmed = tuner.confirm("night", top=2, repeats=2, results=tmp_path, progress="off")

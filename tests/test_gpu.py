@@ -120,9 +120,15 @@ def test_a_killed_worker_on_a_gpu_costs_no_bit(tmp_path: Path) -> None:
 
 def test_a_babysat_run_on_a_gpu_goes_back_to_where_it_was(tmp_path: Path) -> None:
     handle = tuner.babysit(
-        "gpu_job:train", {"learning_rate": 0.05}, name="one", objective="score", space=SPACE, gpus=1, address="local",
+        "gpu_job:train",
+        {"learning_rate": 0.05},
+        name="one",
+        objective="score",
+        space=SPACE,
+        gpus=1,
+        address="local",
         results=tmp_path / "results",
-    )  # fmt: skip
+    )
     try:
         handle.pause("a look")
         wait_until(handle, lambda study: study.state.trials[0].state == "paused")
@@ -168,9 +174,22 @@ def test_the_example_in_pytorch_trains_on_the_gpu(tmp_path: Path) -> None:
     tuner_of_this_python = [sys.executable, "-m", "tuner"]
     where = Path(__file__).parents[1]
     command = [
-        *tuner_of_this_python, "sweep", "examples.torch_digits:train", "--space", "sgd_momentum", "--trials", "8",
-        "--gpus", "0.5", "--objective", "dev_accuracy", "--name", "digits", "--results", str(tmp_path / "results"),
-    ]  # fmt: skip
+        *tuner_of_this_python,
+        "sweep",
+        "examples.torch_digits:train",
+        "--space",
+        "sgd_momentum",
+        "--trials",
+        "8",
+        "--gpus",
+        "0.5",
+        "--objective",
+        "dev_accuracy",
+        "--name",
+        "digits",
+        "--results",
+        str(tmp_path / "results"),
+    ]
     ended = subprocess.run(command, cwd=where, capture_output=True, text=True, timeout=170, env=os.environ.copy())
     assert ended.returncode == 0, ended.stderr[-3000:]
     study = tuner.open("digits", results=tmp_path / "results")

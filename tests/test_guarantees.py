@@ -151,11 +151,28 @@ class Bedside:
         from tuner.worker.function import portable
 
         given: dict[str, Any] = {
-            "params": START, "objective": "place", "goal": "maximize", "space": SPACE.to_dict(), "seed": 0,
-            "trial_seed": 7, "executor": "local", "cpus": 1, "gpus": 0, "address": None, "checkpoint_every_s": 10.0,
-            "disk_budget_gb": 1.0, "revert": "in place", "purpose": "search", "parent": None, "why": "to see",
-            "checkpoint": None, "from_step": 0, "extra_steps": 0, "level": "off", **options,
-        }  # fmt: skip
+            "params": START,
+            "objective": "place",
+            "goal": "maximize",
+            "space": SPACE.to_dict(),
+            "seed": 0,
+            "trial_seed": 7,
+            "executor": "local",
+            "cpus": 1,
+            "gpus": 0,
+            "address": None,
+            "checkpoint_every_s": 10.0,
+            "disk_budget_gb": 1.0,
+            "revert": "in place",
+            "purpose": "search",
+            "parent": None,
+            "why": "to see",
+            "checkpoint": None,
+            "from_step": 0,
+            "extra_steps": 0,
+            "level": "off",
+            **options,
+        }
         place = Place.of(name, self.results, None)
         assign(portable(train), place.folder, name=name, **given)
         return place
@@ -370,7 +387,7 @@ BAD: dict[str, tuple[Callable[[RunHandle], Any], str]] = {
     "no arguments": (lambda run: run._ask("set", {}, ""), "must be a mapping"),
     "arguments of another kind": (lambda run: run._ask("set", ["learning_rate"], ""), "must be a mapping"),  # type: ignore[arg-type]
     "values of another kind": (lambda run: run._ask("set", {"values": [1]}, ""), "must be a mapping"),
-}  # fmt: skip
+}
 
 
 def test_g4_a_bad_request_is_refused_with_what_would_be_right_and_training_goes_on(bedside: Bedside) -> None:
@@ -392,13 +409,19 @@ def test_g4_a_bad_request_is_refused_with_what_would_be_right_and_training_goes_
 def test_g4_rows_written_by_hand_are_refused_whatever_they_hold(bedside: Bedside) -> None:
     handle = bedside.run(until_step=10)
     rows = [
-        ("h1", "set", "{not json", "eve", "", 1.0), ("h2", "set", "null", "eve", "", "yesterday"),
-        ("h3", "", "[]", "", "", -1.0), ("h4", "revert", '{"step": "x"}', "eve", "", 1e300),
-        ("h5", "note", "3", "eve", "", 0), ("h6", "stop", '"now"', b"\x00", "", 0), ("", "pause", "[1]", "eve", "", 0),
-        ("h8", "set", '{"values": {"beta": 1e999}}', "eve", "", 0), ("h9", "extend", '{"steps": true}', "eve", "", 0),
-        ("h10", "set", '{"values": {"beta": 0.7}, "at": -5}', "eve", "", 0), (b"h11", b"set", b"{}", b"e", b"", b""),
+        ("h1", "set", "{not json", "eve", "", 1.0),
+        ("h2", "set", "null", "eve", "", "yesterday"),
+        ("h3", "", "[]", "", "", -1.0),
+        ("h4", "revert", '{"step": "x"}', "eve", "", 1e300),
+        ("h5", "note", "3", "eve", "", 0),
+        ("h6", "stop", '"now"', b"\x00", "", 0),
+        ("", "pause", "[1]", "eve", "", 0),
+        ("h8", "set", '{"values": {"beta": 1e999}}', "eve", "", 0),
+        ("h9", "extend", '{"steps": true}', "eve", "", 0),
+        ("h10", "set", '{"values": {"beta": 0.7}, "at": -5}', "eve", "", 0),
+        (b"h11", b"set", b"{}", b"e", b"", b""),
         ("h12", "set", '{"values": {"beta": 0.7}, "expect": 1e9}', "eve", "", 0),
-    ]  # fmt: skip
+    ]
     database = sqlite3.connect(handle._place.existing())
     with database:
         database.executemany(

@@ -77,9 +77,16 @@ def test_what_is_trained_again_from_elsewhere_trains_where_the_sweep_did(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tuner.sweep(
-        "reads_beside_it:train", Space(x=linear(0.0, 1.0)), name="s", objective="score", trials=3, executor="local",
-        stopping="off", results=tmp_path, progress="off",
-    ).close()  # fmt: skip
+        "reads_beside_it:train",
+        Space(x=linear(0.0, 1.0)),
+        name="s",
+        objective="score",
+        trials=3,
+        executor="local",
+        stopping="off",
+        results=tmp_path,
+        progress="off",
+    ).close()
     monkeypatch.chdir("/")
     tuner.confirm("s", top=1, repeats=2, results=tmp_path, progress="off")
     assert Path.cwd() == Path("/")

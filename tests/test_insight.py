@@ -43,25 +43,52 @@ def add(
     number = len(study.trials)
     study.apply(
         rec.TrialCreated(
-            trial=number, purpose="search", round=None, parent=None, seed=number, params=dict(params), seen=0, why="",
-            memo=None, at=0.0,
+            trial=number,
+            purpose="search",
+            round=None,
+            parent=None,
+            seed=number,
+            params=dict(params),
+            seen=0,
+            why="",
+            memo=None,
+            at=0.0,
         )
-    )  # fmt: skip
+    )
     study.apply(
         rec.SegmentOpened(
-            trial=number, segment=0, parent_segment=None, from_step=0, checkpoint=None, cause="start", by="tuner",
-            why="", params=None, at=0.0,
+            trial=number,
+            segment=0,
+            parent_segment=None,
+            from_step=0,
+            checkpoint=None,
+            cause="start",
+            by="tuner",
+            why="",
+            params=None,
+            at=0.0,
         )
-    )  # fmt: skip
+    )
     if score is not None:
         study.apply(rec.pack_reports(number, 0, [(step, "score", score, 0.0) for step in range(1, steps + 1)]))
     trial = study.trials[number]
     study.apply(
         rec.TrialEnded(
-            trial=number, segment=0, state=state, why="over", step=steps, best_step=trial.best_step,
-            best_score=trial.best_score, started=0.0, seconds=2.0, node="n", error="", traceback="", at=1.0,
+            trial=number,
+            segment=0,
+            state=state,
+            why="over",
+            step=steps,
+            best_step=trial.best_step,
+            best_score=trial.best_score,
+            started=0.0,
+            seconds=2.0,
+            node="n",
+            error="",
+            traceback="",
+            at=1.0,
         )
-    )  # fmt: skip
+    )
 
 
 def searched(
@@ -138,16 +165,47 @@ def test_too_few_trials_say_how_many_are_needed() -> None:
 
 # (learning rate, hidden units, steps, score) of a real search on handwritten digits that paused what fell behind.
 DIGITS = (
-    (0.001, 77, 8, 0.181), (0.24, 73, 30, 0.974), (0.032, 93, 4, 0.633), (0.00075, 57, 16, 0.096),
-    (0.00016, 52, 16, 0.078), (0.022, 98, 30, 0.948), (0.52, 68, 8, 0.73), (0.0069, 82, 16, 0.896),
-    (0.0034, 96, 1, 0.159), (0.79, 54, 30, 0.989), (1.0, 54, 16, 0.967), (0.00025, 64, 8, 0.081),
-    (1.0, 54, 30, 0.985), (1.0, 50, 30, 0.967), (1.0, 50, 30, 0.959), (1.0, 50, 30, 0.97), (1.0, 90, 30, 0.978),
-    (0.1, 84, 8, 0.778), (1.0, 50, 30, 0.981), (1.0, 50, 30, 0.978), (1.0, 50, 30, 0.978), (1.0, 50, 30, 0.978),
-    (1.0, 50, 30, 0.981), (0.0051, 74, 16, 0.674), (0.16, 52, 30, 0.978), (1.0, 50, 30, 0.981),
-    (1.0, 54, 30, 0.985), (1.0, 50, 30, 0.974), (1.0, 50, 30, 0.97), (0.049, 64, 8, 0.841), (1.0, 50, 16, 0.974),
-    (0.00018, 50, 4, 0.063), (0.00015, 60, 2, 0.085), (0.46, 50, 30, 0.985), (1.0, 50, 30, 0.978),
-    (0.00059, 92, 8, 0.241), (1.0, 50, 30, 0.981), (1.0, 50, 8, 0.948), (1.0, 50, 30, 0.967), (1.0, 50, 8, 0.841),
-)  # fmt: skip
+    (0.001, 77, 8, 0.181),
+    (0.24, 73, 30, 0.974),
+    (0.032, 93, 4, 0.633),
+    (0.00075, 57, 16, 0.096),
+    (0.00016, 52, 16, 0.078),
+    (0.022, 98, 30, 0.948),
+    (0.52, 68, 8, 0.73),
+    (0.0069, 82, 16, 0.896),
+    (0.0034, 96, 1, 0.159),
+    (0.79, 54, 30, 0.989),
+    (1.0, 54, 16, 0.967),
+    (0.00025, 64, 8, 0.081),
+    (1.0, 54, 30, 0.985),
+    (1.0, 50, 30, 0.967),
+    (1.0, 50, 30, 0.959),
+    (1.0, 50, 30, 0.97),
+    (1.0, 90, 30, 0.978),
+    (0.1, 84, 8, 0.778),
+    (1.0, 50, 30, 0.981),
+    (1.0, 50, 30, 0.978),
+    (1.0, 50, 30, 0.978),
+    (1.0, 50, 30, 0.978),
+    (1.0, 50, 30, 0.981),
+    (0.0051, 74, 16, 0.674),
+    (0.16, 52, 30, 0.978),
+    (1.0, 50, 30, 0.981),
+    (1.0, 54, 30, 0.985),
+    (1.0, 50, 30, 0.974),
+    (1.0, 50, 30, 0.97),
+    (0.049, 64, 8, 0.841),
+    (1.0, 50, 16, 0.974),
+    (0.00018, 50, 4, 0.063),
+    (0.00015, 60, 2, 0.085),
+    (0.46, 50, 30, 0.985),
+    (1.0, 50, 30, 0.978),
+    (0.00059, 92, 8, 0.241),
+    (1.0, 50, 30, 0.981),
+    (1.0, 50, 8, 0.948),
+    (1.0, 50, 30, 0.967),
+    (1.0, 50, 8, 0.841),
+)
 
 
 def test_what_a_search_tries_along_with_its_best_gets_no_share_of_it() -> None:

@@ -9,9 +9,12 @@ from tuner.space.space import Space, choice, integer, linear, log
 from tuner.surrogate.lattice import Lattice
 
 SPACE = Space(
-    rate=log(1e-4, 1.0), layers=integer(1, 5), units=integer(1, 5000, scale="log"), wide=integer(0, 10**7),
+    rate=log(1e-4, 1.0),
+    layers=integer(1, 5),
+    units=integer(1, 5000, scale="log"),
+    wide=integer(0, 10**7),
     batch=choice(32, 64, 128),
-)  # fmt: skip
+)
 
 
 def test_points_lie_where_the_record_puts_them() -> None:

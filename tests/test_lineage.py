@@ -131,10 +131,15 @@ def test_a_long_run_shows_its_changes_apart_from_one_another(tmp_path: Path) -> 
     ends = [300, 340, 390, 420, 20_000]
     rates = [0.1, 0.2, 0.1, 0.3, 0.1]
     parts = [
-        Part(start=start, to=to, params={"learning_rate": rate, "beta": 0.9}, parent=None if at == 0 else at - 1,
-             scores=lambda step: {"score": step / 20_000} if step % 20 == 0 else {})
+        Part(
+            start=start,
+            to=to,
+            params={"learning_rate": rate, "beta": 0.9},
+            parent=None if at == 0 else at - 1,
+            scores=lambda step: {"score": step / 20_000} if step % 20 == 0 else {},
+        )
         for at, (start, to, rate) in enumerate(zip([0, *ends], ends, rates, strict=False))
-    ]  # fmt: skip
+    ]
     with contextlib.closing(story(tmp_path / "one", *parts)) as study:
         _, objective = lineage.lineage(study).axes
     lines = sorted({steps_of(line)[0] for line in objective.lines if len(set(steps_of(line))) == 1})

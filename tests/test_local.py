@@ -177,8 +177,9 @@ def test_a_function_that_was_abandoned_touches_nothing_when_it_wakes(opened: Ope
     executor.poll(0.05)
     executor.kill("worker-1", "it hung")
     executor.submit("worker-1", (Order(trial=1, segment=0, recipe=Recipe.constant({}), seed=1, ask_at=1),))
-    events = play(executor, lambda events: any(isinstance(each, tuple) and isinstance(each[1], Waiting)
-                                               for each in events))  # fmt: skip
+    events = play(
+        executor, lambda events: any(isinstance(each, tuple) and isinstance(each[1], Waiting) for each in events)
+    )
     assert WorkerLost(worker="worker-1", why="it hung") in events
     released.set()
     while not woke:
@@ -247,9 +248,19 @@ def test_on_the_virtual_clock_it_makes_no_difference_how_long_a_step_really_take
                 run.report(score=-((run.params["x"] - 0.3) ** 2), loss=1.0 / (step + 1))
 
         return tuner.sweep(
-            training, Space(x=linear(0.0, 1.0)), name="s", objective="score", trials=12, parallel=8, stopping=stopping,
-            executor="local", clock="virtual", store="memory", progress="off", results=tmp_path / str(slow_s),
-        )  # fmt: skip
+            training,
+            Space(x=linear(0.0, 1.0)),
+            name="s",
+            objective="score",
+            trials=12,
+            parallel=8,
+            stopping=stopping,
+            executor="local",
+            clock="virtual",
+            store="memory",
+            progress="off",
+            results=tmp_path / str(slow_s),
+        )
 
     quick, *slow = trained(0.0), trained(0.03), trained(0.06)
     for table in ("trials", "reports", "segments", "rounds", "notes"):

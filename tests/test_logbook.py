@@ -136,9 +136,15 @@ def test_export_as_markdown_writes_the_logbook(tmp_path: Path) -> None:
 
 def test_a_sweep_has_no_logbook_and_says_what_it_has(tmp_path: Path) -> None:
     study = tuner.sweep(
-        "tuner.workloads.bowl:train", "sgd_momentum", name="night", objective="score", trials=2, executor="local",
-        results=tmp_path, progress="off",
-    )  # fmt: skip
+        "tuner.workloads.bowl:train",
+        "sgd_momentum",
+        name="night",
+        objective="score",
+        trials=2,
+        executor="local",
+        results=tmp_path,
+        progress="off",
+    )
     with contextlib.closing(study), pytest.raises(StudyError, match="night is a sweep"):
         study.export("markdown")
 

@@ -8,13 +8,38 @@ from tuner.record.score_names import is_loss, training_loss
 from tuner.worker.divergence import Divergence
 
 LOSSES = (
-    "loss", "train_loss", "trainLoss", "val/loss", "loss/train", "LOSS", "Loss_D", "CELoss", "trainloss", "nll_loss",
-    "loss_1", "train_loss_epoch", "log_loss", "dev-loss", "eval.loss",
-)  # fmt: skip
+    "loss",
+    "train_loss",
+    "trainLoss",
+    "val/loss",
+    "loss/train",
+    "LOSS",
+    "Loss_D",
+    "CELoss",
+    "trainloss",
+    "nll_loss",
+    "loss_1",
+    "train_loss_epoch",
+    "log_loss",
+    "dev-loss",
+    "eval.loss",
+)
 OTHERS = (
-    "loss_scale", "lossScale", "tokens_in_loss", "glossary_size", "lossless", "loss_weight", "num_losses", "num_loss",
-    "gloss", "steps_since_best_loss", "loss_scaler", "lossy_bytes", "accuracy", "",
-)  # fmt: skip
+    "loss_scale",
+    "lossScale",
+    "tokens_in_loss",
+    "glossary_size",
+    "lossless",
+    "loss_weight",
+    "num_losses",
+    "num_loss",
+    "gloss",
+    "steps_since_best_loss",
+    "loss_scaler",
+    "lossy_bytes",
+    "accuracy",
+    "",
+)
 
 
 @pytest.mark.parametrize("name", LOSSES)

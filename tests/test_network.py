@@ -10,14 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuner.errors import SettingsError
-from tuner.workloads.network import (
-    EarlyStopping,
-    Labels,
-    Network,
-    gradient_check,
-    inverted_dropout,
-    normalised,
-)
+from tuner.workloads.network import EarlyStopping, Labels, Network, gradient_check, inverted_dropout, normalised
 from tuner.workloads.optimizers import Array
 
 OPTIMIZERS = ("plain", "momentum", "rmsprop", "adam")

@@ -45,9 +45,15 @@ def test_a_run_says_how_it_stands(tmp_path: Path) -> None:
 
 def test_a_sweep_is_shown_with_its_best_trials(tmp_path: Path) -> None:
     study = tuner.sweep(
-        "tuner.workloads.bowl:train", "sgd_momentum", name="night", objective="score", trials=3, executor="local",
-        results=tmp_path, progress="off",
-    )  # fmt: skip
+        "tuner.workloads.bowl:train",
+        "sgd_momentum",
+        name="night",
+        objective="score",
+        trials=3,
+        executor="local",
+        results=tmp_path,
+        progress="off",
+    )
     with contextlib.closing(study):
         html = study_html(study)
     assert html.count("<tr>") == 4

@@ -144,10 +144,14 @@ def test_a_sweep_whose_streams_are_closed_or_full_trains_to_its_end(shell: Shell
 def test_a_sweep_whose_terminal_goes_away_trains_to_its_end(shell: Shell, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     process = shell(
-        SWEEP.replace("--trials 3", "--trials 40"), stdin=theirs, stdout=theirs, stderr=theirs,
-        start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+        SWEEP.replace("--trials 3", "--trials 40"),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
         env={**os.environ, "TERM": "xterm"},
-    )  # fmt: skip
+    )
     os.close(theirs)
     deadline = time.monotonic() + PATIENCE_S
     seen = b""
@@ -195,9 +199,14 @@ def coordinator(folder: Path, steering: Steering, policy: Policy, shelf: Shelf |
     store = Store.in_memory()
     store.acquire(1.0)
     return Coordinator(
-        study=StudyState(name="s", objective="score"), store=store, policy=policy, steering=steering,
-        executor=LocalExecutor(), shelf=shelf, care=Care(),
-    )  # fmt: skip
+        study=StudyState(name="s", objective="score"),
+        store=store,
+        policy=policy,
+        steering=steering,
+        executor=LocalExecutor(),
+        shelf=shelf,
+        care=Care(),
+    )
 
 
 def ask(loop: Coordinator, verb: str, arguments: dict[str, Any]) -> Request:

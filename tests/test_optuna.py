@@ -39,9 +39,14 @@ class Sweep:
         self.space, self.study = space, StudyState()
         self.records: list[Record] = []
         opened = rec.StudyOpened(
-            name="night", kind="sweep", identity={"objective": "score", "goal": goal}, function="f", source_sha256="",
-            version="", at=0,
-        )  # fmt: skip
+            name="night",
+            kind="sweep",
+            identity={"objective": "score", "goal": goal},
+            function="f",
+            source_sha256="",
+            version="",
+            at=0,
+        )
         for record in records or [opened]:
             self.apply(record)
 
@@ -63,10 +68,18 @@ class Sweep:
         params, memo = json.loads(json.dumps([dict(params), memo]))
         self.apply(
             rec.TrialCreated(
-                trial=number, purpose=purpose, round=None, parent=None, seed=0, params=params,
-                seen=len(self.study.ended_order), why="drawn", memo=memo, at=0,
+                trial=number,
+                purpose=purpose,
+                round=None,
+                parent=None,
+                seed=0,
+                params=params,
+                seen=len(self.study.ended_order),
+                why="drawn",
+                memo=memo,
+                at=0,
             )
-        )  # fmt: skip
+        )
         self.open_segment(number, from_step=0)
         return number
 
@@ -74,10 +87,18 @@ class Sweep:
         count = len(self.study.trials[number].segments)
         self.apply(
             rec.SegmentOpened(
-                trial=number, segment=count, parent_segment=count - 1 if count else None, from_step=from_step,
-                checkpoint=None, cause="thaw" if count else "start", by="", why="", params=None, at=0,
+                trial=number,
+                segment=count,
+                parent_segment=count - 1 if count else None,
+                from_step=from_step,
+                checkpoint=None,
+                cause="thaw" if count else "start",
+                by="",
+                why="",
+                params=None,
+                at=0,
             )
-        )  # fmt: skip
+        )
 
     def propose(self, seed: int = 7) -> Proposal | None:
         return self.proposer.propose(self.space, seed, len(self.study.trials), [], [])
@@ -98,11 +119,21 @@ class Sweep:
         trial = self.study.trials[number]
         self.apply(
             rec.TrialEnded(
-                trial=number, segment=trial.head.segment, state=state, why="done", step=trial.steps,
-                best_step=trial.best_step, best_score=trial.best_score, started=0, seconds=1, node="", error="",
-                traceback="", at=1,
+                trial=number,
+                segment=trial.head.segment,
+                state=state,
+                why="done",
+                step=trial.steps,
+                best_step=trial.best_step,
+                best_score=trial.best_score,
+                started=0,
+                seconds=1,
+                node="",
+                error="",
+                traceback="",
+                at=1,
             )
-        )  # fmt: skip
+        )
 
 
 class Watch(optuna.samplers.RandomSampler):
@@ -226,18 +257,33 @@ def known(sweep: Sweep) -> list[tuple[str, float | None]]:
 def test_every_end_is_told_in_optunas_words() -> None:
     sweep = Sweep().with_sampler(samplers.RandomSampler())
     ends: list[tuple[Sequence[float], TrialState]] = [
-        ([0.2, 0.5, 0.4], "completed"), ([0.1, 0.3, 0.2], "pruned"), ([], "pruned"), ([0.9, math.nan], "diverged"),
-        ([0.9], "failed"), ([0.6, 0.7], "stopped"), ([], "stopped"), ([], "completed"), ([0.1, math.inf], "completed"),
+        ([0.2, 0.5, 0.4], "completed"),
+        ([0.1, 0.3, 0.2], "pruned"),
+        ([], "pruned"),
+        ([0.9, math.nan], "diverged"),
+        ([0.9], "failed"),
+        ([0.6, 0.7], "stopped"),
+        ([], "stopped"),
+        ([], "completed"),
+        ([0.1, math.inf], "completed"),
         ([0.4, -math.inf], "pruned"),
-    ]  # fmt: skip
+    ]
     for scores, state in ends:
         sweep.end(sweep.start(), scores, state)
     sweep.start()
     assert known(sweep) == [
-        ("COMPLETE", 0.5), ("PRUNED", 0.2), ("PRUNED", None), ("COMPLETE", 0.3),
-        ("FAIL", None), ("PRUNED", 0.7), ("FAIL", None), ("FAIL", None), ("COMPLETE", 0.3), ("PRUNED", 0.4),
+        ("COMPLETE", 0.5),
+        ("PRUNED", 0.2),
+        ("PRUNED", None),
+        ("COMPLETE", 0.3),
+        ("FAIL", None),
+        ("PRUNED", 0.7),
+        ("FAIL", None),
+        ("FAIL", None),
+        ("COMPLETE", 0.3),
+        ("PRUNED", 0.4),
         ("RUNNING", None),
-    ]  # fmt: skip
+    ]
 
 
 def test_divergence_is_held_back_until_there_is_a_score_to_be_as_bad_as() -> None:

@@ -62,11 +62,27 @@ class Ward:
 
     def __init__(self, folder: Path, **options: Any) -> None:
         given: dict[str, Any] = {
-            "params": {"rate": 1.0}, "objective": "score", "goal": "maximize", "space": None, "seed": 0,
-            "trial_seed": 7, "executor": "local", "cpus": 1, "gpus": 0, "address": None, "checkpoint_every_s": 0.0,
-            "disk_budget_gb": 1.0, "revert": "in place", "purpose": "search", "parent": None, "why": "to see",
-            "checkpoint": None, "from_step": 0, "level": "off", **options,
-        }  # fmt: skip
+            "params": {"rate": 1.0},
+            "objective": "score",
+            "goal": "maximize",
+            "space": None,
+            "seed": 0,
+            "trial_seed": 7,
+            "executor": "local",
+            "cpus": 1,
+            "gpus": 0,
+            "address": None,
+            "checkpoint_every_s": 0.0,
+            "disk_budget_gb": 1.0,
+            "revert": "in place",
+            "purpose": "search",
+            "parent": None,
+            "why": "to see",
+            "checkpoint": None,
+            "from_step": 0,
+            "level": "off",
+            **options,
+        }
         self.place = Place.of("one", folder, None)
         assign(portable(counts), self.place.folder, name="one", **given)
         self.worker: WorkerThread | None = None

@@ -331,20 +331,21 @@ def test_a_taken_machine_is_no_failure_however_often() -> None:
 
     study, store, executor = StudyState(), Store.in_memory(), Spot(train, times=8)
     identity = {"space": SPACE.to_dict(), "objective": "score", "goal": "maximize", "seed": 0, "sampler": "random"}
-    opened = StudyOpened(
-        name="s", kind="sweep", identity=identity, function="", source_sha256="", version="", at=0.0
-    )  # fmt: skip
+    opened = StudyOpened(name="s", kind="sweep", identity=identity, function="", source_sha256="", version="", at=0.0)
     study.apply(opened)
     store.acquire(time.time())
     store.append([opened], time.time())
-    policy = Caviar(
-        space=SPACE, seed=0, proposer=by_name("random"), stopping=Off(), limits=Limits(trials=1, losses=3)
-    )  # fmt: skip
+    policy = Caviar(space=SPACE, seed=0, proposer=by_name("random"), stopping=Off(), limits=Limits(trials=1, losses=3))
     executor.open(Job(study="s", function="", search_path=(), objective="score"), 1)
     Coordinator(
-        study=study, store=store, policy=policy, steering=SweepSteering(policy), executor=executor, shelf=None,
+        study=study,
+        store=store,
+        policy=policy,
+        steering=SweepSteering(policy),
+        executor=executor,
+        shelf=None,
         care=Care(),
-    ).run()  # fmt: skip
+    ).run()
     executor.close()
     assert [trial.state for trial in study.trials] == ["completed"]
     assert [segment.why for segment in study.trials[0].segments[1:]] == ["its node was preempted"] * 8
@@ -360,7 +361,7 @@ def test_a_taken_machine_is_no_failure_however_often() -> None:
         (lambda run: sys.exit("enough"), "SystemExit: enough"),
         (lambda run: run.report(), "run.report needs scores by name"),
     ],
-)  # fmt: skip
+)
 def test_a_function_that_does_not_keep_to_the_contract_is_told_how(
     tmp_path: Path, train: Callable[[Run], Any], why: str
 ) -> None:

@@ -38,24 +38,51 @@ def study(space: Space, *outcomes: tuple[str, list[float]], goal: str = "maximiz
             best = state.trials[trial].best_step, state.trials[trial].best_score
             state.apply(
                 rec.TrialEnded(
-                    trial=trial, segment=0, state=end, why=end, step=len(scores), best_step=best[0], best_score=best[1],  # type: ignore[arg-type]
-                    started=NOON, seconds=1.0, node="n", error="", traceback="", at=NOON,
+                    trial=trial,
+                    segment=0,
+                    state=end,  # type: ignore[arg-type]
+                    why=end,
+                    step=len(scores),
+                    best_step=best[0],
+                    best_score=best[1],
+                    started=NOON,
+                    seconds=1.0,
+                    node="n",
+                    error="",
+                    traceback="",
+                    at=NOON,
                 )
-            )  # fmt: skip
+            )
     return state
 
 
 def life(trial: int, params: dict[str, object], end: str, scores: list[float]) -> list[rec.Record]:
     records: list[rec.Record] = [
         rec.TrialCreated(
-            trial=trial, purpose="search", round=trial // 4, parent=None, seed=0, params=params, seen=0, why="drawn",
-            memo=None, at=NOON,
+            trial=trial,
+            purpose="search",
+            round=trial // 4,
+            parent=None,
+            seed=0,
+            params=params,
+            seen=0,
+            why="drawn",
+            memo=None,
+            at=NOON,
         ),
         rec.SegmentOpened(
-            trial=trial, segment=0, parent_segment=None, from_step=0, checkpoint=None, cause="start", by="tuner",
-            why="a new trial", params=None, at=NOON,
+            trial=trial,
+            segment=0,
+            parent_segment=None,
+            from_step=0,
+            checkpoint=None,
+            cause="start",
+            by="tuner",
+            why="a new trial",
+            params=None,
+            at=NOON,
         ),
-    ]  # fmt: skip
+    ]
     if end != "waiting":
         records.append(rec.TrialStarted(trial=trial, segment=0, worker="w", node="n", pid=1, at=NOON))
     rows = [(step, "dev_accuracy", score, NOON) for step, score in enumerate(scores, start=1)]

@@ -41,9 +41,12 @@ def test_a_failing_test_leaves_no_process_behind_not_even_one_that_has_detached_
     (tmp_path / "test_thoughtless.py").write_text(THOUGHTLESS)
     told = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "processes", "-p", "no:cacheprovider", "test_thoughtless.py"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)}, capture_output=True, text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        capture_output=True,
+        text=True,
         check=False,
-    )  # fmt: skip
+    )
     assert told.returncode == 1, told.stdout
     assert "as it is to be" in told.stdout
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
@@ -65,11 +68,19 @@ def test_one_cluster_is_shared_others_start_in_turn_and_a_file_that_shares_fixtu
     groups = {
         test: group_of(test, tmp_path)
         for test in (
-            "test_a.py::test_one", "test_a.py::test_two[ray]", "test_a.py::test_two[local]", "test_a.py::test_three",
-            "test_b.py::test_one", "test_c.py::test_one",
+            "test_a.py::test_one",
+            "test_a.py::test_two[ray]",
+            "test_a.py::test_two[local]",
+            "test_a.py::test_three",
+            "test_b.py::test_one",
+            "test_c.py::test_one",
         )
-    }  # fmt: skip
+    }
     assert list(groups.values()) == [
-        "the shared cluster", "the shared cluster", "clusters of their own", "test_a.py::test_three",
-        "clusters of their own", "test_c.py",
-    ]  # fmt: skip
+        "the shared cluster",
+        "the shared cluster",
+        "clusters of their own",
+        "test_a.py::test_three",
+        "clusters of their own",
+        "test_c.py",
+    ]

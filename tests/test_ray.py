@@ -126,9 +126,14 @@ def start(tmp_path: Path) -> Iterator[Start]:
         if len(command) == 1:
             command = ("-c", f"from job import *\n{command[0]}")
         process = subprocess.Popen(
-            [sys.executable, *command], cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env={**os.environ, "CLUSTER": cluster}, start_new_session=True,
-        )  # fmt: skip
+            [sys.executable, *command],
+            cwd=tmp_path,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "CLUSTER": cluster},
+            start_new_session=True,
+        )
         started.append(process)
         return process
 
@@ -315,9 +320,13 @@ def test_a_results_folder_that_a_node_does_not_share_is_refused(cluster: str, tm
     (tmp_path / ".shared").write_text("written by another coordinator")
     executor = RayExecutor(address=cluster)
     job = Job(
-        study="s", function="tuner.workloads.bowl:train", search_path=(), objective="score",
-        token_file=tmp_path / ".shared", token="written by this coordinator",
-    )  # fmt: skip
+        study="s",
+        function="tuner.workloads.bowl:train",
+        search_path=(),
+        objective="score",
+        token_file=tmp_path / ".shared",
+        token="written by this coordinator",
+    )
     try:
         executor.open(job, 1)
         deadline = time.monotonic() + PATIENCE_S
@@ -406,9 +415,26 @@ def test_after_sigkill_ray_leaves_by_itself_and_the_next_start_goes_on(start: St
 def test_a_terminals_interrupt_pauses_the_trials_and_the_next_start_thaws_them(start: Start, tmp_path: Path) -> None:
     # Ctrl-C reaches the whole process group; optuna#5963, ray#50358
     command = (
-        "-m", "tuner", "sweep", "job:long", "--space", "space.toml", "--name", "s", "--objective", "score",
-        "--sampler", "random", "--stopping", "off", "--trials", "2", "--parallel", "2", "--no-plot",
-    )  # fmt: skip
+        "-m",
+        "tuner",
+        "sweep",
+        "job:long",
+        "--space",
+        "space.toml",
+        "--name",
+        "s",
+        "--objective",
+        "score",
+        "--sampler",
+        "random",
+        "--stopping",
+        "off",
+        "--trials",
+        "2",
+        "--parallel",
+        "2",
+        "--no-plot",
+    )
     process = start(*command)
     wait_until(tmp_path, lambda study: study.state.counts.get("running", 0) == 2 and steps_of(study) > 20)
     os.killpg(process.pid, signal.SIGINT)
@@ -430,9 +456,19 @@ def test_a_terminals_interrupt_pauses_the_trials_and_the_next_start_thaws_them(s
 @pytest.mark.timeout(660)  # Ray starts four times, which takes minutes where the machine is busy
 def test_coordinators_killed_on_ray_lose_nothing_and_come_to_the_same_study() -> None:
     command = [
-        sys.executable, str(KILL_STUDY), "--executor", "ray", "--kills", "2", "--trials", "8", "--samplers",
-        "coarse_to_fine", "--seed", "1",
-    ]  # fmt: skip
+        sys.executable,
+        str(KILL_STUDY),
+        "--executor",
+        "ray",
+        "--kills",
+        "2",
+        "--trials",
+        "8",
+        "--samplers",
+        "coarse_to_fine",
+        "--seed",
+        "1",
+    ]
     told = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert told.returncode == 0, told.stdout + told.stderr
     assert "every promise held" in told.stdout

@@ -106,10 +106,16 @@ def test_a_running_sweep_is_steered_as_written(project: Path) -> None:
     def sweep() -> None:
         ended.append(
             tuner.sweep(
-                slow, "sgd_momentum", name="night", objective="loss", goal="minimize", trials=10_000,
-                executor="local", progress="off",
+                slow,
+                "sgd_momentum",
+                name="night",
+                objective="loss",
+                goal="minimize",
+                trials=10_000,
+                executor="local",
+                progress="off",
             )
-        )  # fmt: skip
+        )
 
     running = threading.Thread(target=sweep, daemon=True)
     running.start()
@@ -215,9 +221,9 @@ def test_every_command_named_within_a_sentence_exists() -> None:
 
 
 def test_every_option_named_exists() -> None:
-    options = {
-        option for verb in tuner.cli.cli.commands.values() for each in verb.params for option in each.opts
-    } | {"--help"}  # fmt: skip
+    options = {option for verb in tuner.cli.cli.commands.values() for each in verb.params for option in each.opts} | {
+        "--help"
+    }
     for option in re.findall(r"`(--[a-z-]+)", README):
         assert option in options
 

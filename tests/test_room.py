@@ -59,9 +59,15 @@ SETTINGS = {"learning_rate": 0.1, "beta": 0.9, "batch_size": 64}
 def opened(segment: int, parent: int | None, step: int, cause: Any, rate: float, **more: Any) -> SegmentOpened:
     given = {"by": "ann", "why": "", "checkpoint": None, **more}
     return SegmentOpened(
-        trial=0, segment=segment, parent_segment=parent, from_step=step, cause=cause, at=100.0 + step,
-        params={**SETTINGS, "learning_rate": rate}, **given,
-    )  # fmt: skip
+        trial=0,
+        segment=segment,
+        parent_segment=parent,
+        from_step=step,
+        cause=cause,
+        at=100.0 + step,
+        params={**SETTINGS, "learning_rate": rate},
+        **given,
+    )
 
 
 def rows(first: int, last: int, level: float = 1.0) -> list[tuple[int, str, float, float]]:
@@ -78,16 +84,29 @@ def saved(number: int, segment: int, step: int, kind: str = "interval") -> Check
 
 BEGINNING: list[Record] = [
     StudyOpened(
-        name="one", kind="babysitting", function="job:train", source_sha256="", version="0", at=0.0,
+        name="one",
+        kind="babysitting",
+        function="job:train",
+        source_sha256="",
+        version="0",
+        at=0.0,
         identity={"space": None, "objective": "score", "goal": "maximize", "seed": 0, "sampler": "none"},
     ),
     TrialCreated(
-        trial=0, purpose="search", round=None, parent=None, seed=1, params=SETTINGS, seen=0, why="given", memo=None,
+        trial=0,
+        purpose="search",
+        round=None,
+        parent=None,
+        seed=1,
+        params=SETTINGS,
+        seen=0,
+        why="given",
+        memo=None,
         at=0.0,
     ),
     opened(0, None, 0, "start", 0.1),
     TrialStarted(trial=0, segment=0, worker="w", node="here", pid=1, at=0.0),
-]  # fmt: skip
+]
 
 STORY: list[Record] = [
     *BEGINNING,
@@ -105,9 +124,20 @@ STORY: list[Record] = [
 
 
 OVER = TrialEnded(
-    trial=0, segment=2, state="completed", why="trained all 60 steps", step=60, best_step=60, best_score=0.98,
-    started=0.0, seconds=6.0, node="here", error="", traceback="", at=200.0,
-)  # fmt: skip
+    trial=0,
+    segment=2,
+    state="completed",
+    why="trained all 60 steps",
+    step=60,
+    best_step=60,
+    best_score=0.98,
+    started=0.0,
+    seconds=6.0,
+    node="here",
+    error="",
+    traceback="",
+    at=200.0,
+)
 
 
 def on_record(folder: Path, *records: Record) -> Place:
@@ -246,8 +276,10 @@ def test_completion_knows_the_other_runs(tmp_path: Path) -> None:
 def test_a_view_tells_the_head_from_what_was_given_up(view: View) -> None:
     assert (view.steps, view.head, view.state) == (60, 2, "running")
     assert [(each.number, each.on_head, each.from_step, each.to_step) for each in view.branches] == [
-        (0, True, 0, 40), (1, False, 40, 80), (2, True, 40, 60),
-    ]  # fmt: skip
+        (0, True, 0, 40),
+        (1, False, 40, 80),
+        (2, True, 40, 60),
+    ]
     assert view.branches[1].what == "learning_rate 0.1 → 0.3"
     objective, loss = view.scores
     assert (objective.name, loss.name) == ("score", "train_loss")
@@ -283,8 +315,9 @@ def test_a_request_is_one_line_that_tells_how_it_went(tmp_path: Path) -> None:
     second = scene.look()
     assert second is not None
     assert (second.log[-1].kind, second.log[-1].text) == (
-        "rejected", "bob: set beta=2: rejected (beta must be below 1)",
-    )  # fmt: skip
+        "rejected",
+        "bob: set beta=2: rejected (beta must be below 1)",
+    )
     assert scene.look() is None  # nothing new
     scene.close()
 
@@ -337,8 +370,10 @@ def test_a_score_that_is_not_finite_breaks_no_chart(tmp_path: Path) -> None:
 def test_a_score_is_told_in_fewer_words_where_there_is_no_room_for_more(view: View) -> None:
     told = [drawing.chart(view.scores[0], view, width, 12).plain.split("\n")[0] for width in (40, 36, 28)]
     assert told == [
-        "score 0.9833  best 0.9833 at step 60", "score 0.9833  best 0.9833 at step 60", "score 0.9833  best at 60",
-    ]  # fmt: skip
+        "score 0.9833  best 0.9833 at step 60",
+        "score 0.9833  best 0.9833 at step 60",
+        "score 0.9833  best at 60",
+    ]
 
 
 def test_a_run_that_went_far_back_takes_half_of_the_axis_at_least(tmp_path: Path) -> None:
@@ -549,11 +584,17 @@ def run(tmp_path: Path) -> Iterator[RunHandle]:
         at_home(tmp_path),
         closing(
             tuner.babysit(
-                trainer(0.005), SETTINGS, name="one", objective="score", executor="local", results=tmp_path,
-                checkpoint_every_s=0.2, level="off",
+                trainer(0.005),
+                SETTINGS,
+                name="one",
+                objective="score",
+                executor="local",
+                results=tmp_path,
+                checkpoint_every_s=0.2,
+                level="off",
             )
         ) as handle,
-    ):  # fmt: skip
+    ):
         yield handle
 
 
@@ -611,10 +652,15 @@ def test_a_step_that_is_no_number_is_refused_with_what_to_write(run: RunHandle) 
 @pytest.mark.parametrize(
     "line",
     [
-        "set learning_rate=0.3 a hunch", "set learning_rate 0.3", "pause for lunch", "step 5 6", "undo it",
-        "revert 0 it got worse", "fork learning_rate=0.1 bolder",
+        "set learning_rate=0.3 a hunch",
+        "set learning_rate 0.3",
+        "pause for lunch",
+        "step 5 6",
+        "undo it",
+        "revert 0 it got worse",
+        "fork learning_rate=0.1 bolder",
     ],
-)  # fmt: skip
+)
 def test_a_word_that_has_no_meaning_is_refused_rather_than_dropped(run: RunHandle, line: str) -> None:
     before = len(run.study.requests)
     (command,) = read(line, run.name)

@@ -162,8 +162,12 @@ def test_scores_may_be_numpy_scalars_integers_booleans_or_anything_with_a_float(
     run.report(a=np.float32(0.5), b=3, c=True, d=Tensor(), e=np.array(2.0), f=float("nan"))
     scores = run.reports[0].scores
     assert {name: value for name, value in scores.items() if name != "f"} == {
-        "a": 0.5, "b": 3.0, "c": 1.0, "d": 0.25, "e": 2.0
-    }  # fmt: skip
+        "a": 0.5,
+        "b": 3.0,
+        "c": 1.0,
+        "d": 0.25,
+        "e": 2.0,
+    }
     assert scores["f"] != scores["f"]
     assert all(type(value) is float for value in scores.values())
 
@@ -206,13 +210,7 @@ def test_state_after_the_first_step_is_refused() -> None:
         run.state(Weights())
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {"save": print},
-        {"load": print},
-    ],
-)
+@pytest.mark.parametrize("arguments", [{"save": print}, {"load": print}])
 def test_half_a_pair_of_functions_is_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(TrainingError, match="both save= and load="):
         Run({}).state(**arguments)

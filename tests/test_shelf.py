@@ -131,10 +131,17 @@ def test_foreign_folders_files_and_links_among_the_checkpoints_are_left_alone(tm
     root, elsewhere = tmp_path / "s" / "checkpoints", tmp_path / "elsewhere"
     whole = root / "0" / "0-6"
     for place in (
-        elsewhere / "0-1", root / "notes" / "mine", root / "0" / "0-x", root / "0" / "mine", root / "\u0663" / "0-1",
-        root / "-1" / "0-1", root / "00" / "0-1", root / "1e3" / "0-1",
-        root / ("9" * 40) / "0-1", root / "a\nb" / "0-1",
-    ):  # fmt: skip
+        elsewhere / "0-1",
+        root / "notes" / "mine",
+        root / "0" / "0-x",
+        root / "0" / "mine",
+        root / "\u0663" / "0-1",
+        root / "-1" / "0-1",
+        root / "00" / "0-1",
+        root / "1e3" / "0-1",
+        root / ("9" * 40) / "0-1",
+        root / "a\nb" / "0-1",
+    ):
         shutil.copytree(whole, place)
     (root / "README").write_text("mine")
     (root / "7").symlink_to(elsewhere)

@@ -14,9 +14,17 @@ from tuner.errors import SweepFailed
 
 def sweep(folder: Path, train: Any, **given: Any) -> tuner.Study:
     return tuner.sweep(
-        train, Space(x=linear(0.0, 1.0)), name="s", objective="score", stopping="off", sampler="random", parallel=1,
-        results=folder, progress="off", **given,
-    )  # fmt: skip
+        train,
+        Space(x=linear(0.0, 1.0)),
+        name="s",
+        objective="score",
+        stopping="off",
+        sampler="random",
+        parallel=1,
+        results=folder,
+        progress="off",
+        **given,
+    )
 
 
 @pytest.mark.ray

@@ -78,9 +78,16 @@ class AsyncTrainer:
 
 def sweep(train: Any, results: Path, *, trials: int = 2) -> tuner.Study:
     found = tuner.sweep(
-        train, SPACE, name="s", objective="score", trials=trials, executor="local", stopping="off", results=results,
+        train,
+        SPACE,
+        name="s",
+        objective="score",
+        trials=trials,
+        executor="local",
+        stopping="off",
+        results=results,
         progress="off",
-    )  # fmt: skip
+    )
     found.close()
     return found
 

@@ -53,10 +53,18 @@ def open_segment(study: StudyState, number: int, from_step: int) -> None:
     segments = len(study.trials[number].segments)
     study.apply(
         SegmentOpened(
-            trial=number, segment=segments, parent_segment=segments - 1 if segments else None, from_step=from_step,
-            checkpoint=None, cause="thaw" if segments else "start", by="", why="", params=None, at=0,
+            trial=number,
+            segment=segments,
+            parent_segment=segments - 1 if segments else None,
+            from_step=from_step,
+            checkpoint=None,
+            cause="thaw" if segments else "start",
+            by="",
+            why="",
+            params=None,
+            at=0,
         )
-    )  # fmt: skip
+    )
 
 
 def report(study: StudyState, number: int, scores: Mapping[int, float] | Sequence[float]) -> None:
@@ -70,11 +78,21 @@ def end(study: StudyState, number: int, state: TrialState = "completed") -> None
     trial = study.trials[number]
     study.apply(
         TrialEnded(
-            trial=number, segment=trial.head.segment, state=state, why="done", step=trial.steps,
-            best_step=trial.best_step, best_score=trial.best_score, started=0, seconds=1, node="", error="",
-            traceback="", at=1,
+            trial=number,
+            segment=trial.head.segment,
+            state=state,
+            why="done",
+            step=trial.steps,
+            best_step=trial.best_step,
+            best_score=trial.best_score,
+            started=0,
+            seconds=1,
+            node="",
+            error="",
+            traceback="",
+            at=1,
         )
-    )  # fmt: skip
+    )
 
 
 def ended(study: StudyState, scores: Mapping[int, float] | Sequence[float], state: TrialState = "completed") -> int:

@@ -32,9 +32,14 @@ def note(text: str, trial: int | None = None) -> Noted:
 
 def opened(goal: str = "maximize") -> StudyOpened:
     return StudyOpened(
-        name="night", kind="sweep", identity={"objective": "score", "goal": goal}, function="m:f",
-        source_sha256="", version="0", at=NOW,
-    )  # fmt: skip
+        name="night",
+        kind="sweep",
+        identity={"objective": "score", "goal": goal},
+        function="m:f",
+        source_sha256="",
+        version="0",
+        at=NOW,
+    )
 
 
 def created(trial: int) -> TrialCreated:
@@ -45,9 +50,20 @@ def created(trial: int) -> TrialCreated:
 
 def ended(trial: int, state: Any = "completed", score: float | None = None) -> TrialEnded:
     return TrialEnded(
-        trial=trial, segment=0, state=state, why="", step=1, best_step=1, best_score=score, started=NOW, seconds=1.0,
-        node="", error="", traceback="", at=NOW,
-    )  # fmt: skip
+        trial=trial,
+        segment=0,
+        state=state,
+        why="",
+        step=1,
+        best_step=1,
+        best_score=score,
+        started=NOW,
+        seconds=1.0,
+        node="",
+        error="",
+        traceback="",
+        at=NOW,
+    )
 
 
 @pytest.fixture
@@ -91,15 +107,16 @@ def values_of(annotation: Any) -> st.SearchStrategy[Any]:
         return json_values
     plain: dict[Any, st.SearchStrategy[Any]] = {
         bool: st.booleans(),
-        int: st.integers(-(2**63), 2**63 - 1), float: st.floats(allow_nan=False), str: words, bytes: st.binary(),
-    }  # fmt: skip
+        int: st.integers(-(2**63), 2**63 - 1),
+        float: st.floats(allow_nan=False),
+        str: words,
+        bytes: st.binary(),
+    }
     if annotation in plain:
         return plain[annotation]
     if typing.get_origin(annotation) is typing.Literal:
         return st.sampled_from(typing.get_args(annotation))
-    return st.one_of(
-        [st.none() if each is type(None) else values_of(each) for each in typing.get_args(annotation)]
-    )  # fmt: skip
+    return st.one_of([st.none() if each is type(None) else values_of(each) for each in typing.get_args(annotation)])
 
 
 def any_of(record: type[Any]) -> st.SearchStrategy[Any]:
@@ -408,8 +425,12 @@ def test_anybody_may_ask_and_only_new_requests_are_handed_out(place: Path, store
     first = face.request("pause", {"β": [1, None]}, by="ann", why="lunch")
     (found,) = store.new_requests()
     assert (found.request, found.verb, found.arguments, found.by, found.why) == (
-        first, "pause", {"β": [1, None]}, "ann", "lunch"
-    )  # fmt: skip
+        first,
+        "pause",
+        {"β": [1, None]},
+        "ann",
+        "lunch",
+    )
     assert store.new_requests() == []
     second = face.request("resume", {}, by="ann", why="")
     assert [each.request for each in store.new_requests()] == [second]
@@ -440,9 +461,7 @@ def test_an_answer_is_found_by_its_request_the_latest_first(place: Path, store: 
 
 
 def test_a_brief_of_an_empty_store_is_empty(store: Store) -> None:
-    assert store.brief() == {
-        "kind": "", "objective": "", "trials": 0, "ended": 0, "best": None, "best_trial": None
-    }  # fmt: skip
+    assert store.brief() == {"kind": "", "objective": "", "trials": 0, "ended": 0, "best": None, "best_trial": None}
 
 
 @pytest.mark.parametrize(("goal", "best", "trial"), [("maximize", 0.9, 1), ("minimize", 0.1, 3)])

@@ -24,10 +24,15 @@ class History:
         self.at = 0.0
         self.say(
             rec.StudyOpened(
-                name="night", kind="sweep", identity={"objective": "score", "goal": goal, "seed": 0},
-                function="m:f", source_sha256="", version="0", at=0.0,
+                name="night",
+                kind="sweep",
+                identity={"objective": "score", "goal": goal, "seed": 0},
+                function="m:f",
+                source_sha256="",
+                version="0",
+                at=0.0,
             )
-        )  # fmt: skip
+        )
 
     def say(self, record: rec.Record) -> None:
         self.records.append(record)
@@ -37,27 +42,40 @@ class History:
         number = len(self.live.trials)
         self.say(
             rec.TrialCreated(
-                trial=number, purpose="search", round=None, parent=None, seed=number, params={"x": number / 8},
-                seen=len(self.live.ended_order), why="drawn", memo=None, at=self.at,
+                trial=number,
+                purpose="search",
+                round=None,
+                parent=None,
+                seed=number,
+                params={"x": number / 8},
+                seen=len(self.live.ended_order),
+                why="drawn",
+                memo=None,
+                at=self.at,
             )
-        )  # fmt: skip
+        )
         self.open(number, "start", 0, None)
         return number
 
     def open(self, trial: int, cause: rec.Cause, from_step: int, parent: int | None) -> None:
         self.say(
             rec.SegmentOpened(
-                trial=trial, segment=len(self.live.trials[trial].segments), parent_segment=parent,
-                from_step=from_step, checkpoint=None, cause=cause, by="tuner", why=f"because of a {cause}",
-                params=None, at=self.at,
+                trial=trial,
+                segment=len(self.live.trials[trial].segments),
+                parent_segment=parent,
+                from_step=from_step,
+                checkpoint=None,
+                cause=cause,
+                by="tuner",
+                why=f"because of a {cause}",
+                params=None,
+                at=self.at,
             )
-        )  # fmt: skip
+        )
 
     def start(self, trial: int) -> None:
         segment = self.live.trials[trial].head.segment
-        self.say(
-            rec.TrialStarted(trial=trial, segment=segment, worker="worker-1", node="here", pid=1, at=self.at)
-        )  # fmt: skip
+        self.say(rec.TrialStarted(trial=trial, segment=segment, worker="worker-1", node="here", pid=1, at=self.at))
 
     def report(self, trial: int, *pairs: tuple[int, float], name: str = "score") -> None:
         head = self.live.trials[trial].head.segment
@@ -71,11 +89,21 @@ class History:
         found = self.live.trials[trial]
         self.say(
             rec.TrialEnded(
-                trial=trial, segment=found.head.segment, state=state, why=why, step=found.steps,
-                best_step=found.best_step, best_score=found.best_score, started=found.started,
-                seconds=found.seconds, node=found.node, error="", traceback="", at=self.at,
+                trial=trial,
+                segment=found.head.segment,
+                state=state,
+                why=why,
+                step=found.steps,
+                best_step=found.best_step,
+                best_score=found.best_score,
+                started=found.started,
+                seconds=found.seconds,
+                node=found.node,
+                error="",
+                traceback="",
+                at=self.at,
             )
-        )  # fmt: skip
+        )
 
     def trained(self, *scores: float, state: rec.TrialState = "completed") -> int:
         """A whole trial with these scores."""
@@ -376,10 +404,17 @@ def test_a_dropped_checkpoint_is_not_kept(history: History) -> None:
     for number, step in ((0, 5), (1, 9)):
         history.say(
             rec.CheckpointSaved(
-                checkpoint=number, trial=trial, segment=0, step=step, kind="interval", bytes=1, sha256="", path="p",
+                checkpoint=number,
+                trial=trial,
+                segment=0,
+                step=step,
+                kind="interval",
+                bytes=1,
+                sha256="",
+                path="p",
                 at=0.0,
             )
-        )  # fmt: skip
+        )
     history.say(rec.CheckpointDropped(checkpoint=0, why="rotated", at=0.0))
     assert [each.step for each in history.live.kept(history.live.trials[trial])] == [9]
 

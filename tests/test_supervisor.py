@@ -52,9 +52,14 @@ def a_series(values: Iterable[Any]) -> Series:
 
 def some_facts(values: Array, **more: Any) -> Facts:
     told: dict[str, Any] = dict(
-        study="one", scores={"train_loss": a_series(values)}, objective="train_loss", goal="minimize", settings=RATE,
-        steps_left=len(values), checkpoints=range(0, len(values), 10),
-    )  # fmt: skip
+        study="one",
+        scores={"train_loss": a_series(values)},
+        objective="train_loss",
+        goal="minimize",
+        settings=RATE,
+        steps_left=len(values),
+        checkpoints=range(0, len(values), 10),
+    )
     return Facts(**{**told, **more})
 
 
@@ -73,11 +78,7 @@ def test_an_autocorrelation_time_lies_between_one_and_twice_the_length(values: l
     assert 1 <= tau <= 2 * len(values) + 1
 
 
-@given(
-    st.lists(st.floats(-100, 100), min_size=8, max_size=60),
-    st.floats(-1e3, 1e3),
-    st.floats(1e-3, 1e3),
-)
+@given(st.lists(st.floats(-100, 100), min_size=8, max_size=60), st.floats(-1e3, 1e3), st.floats(1e-3, 1e3))
 def test_the_autocorrelation_time_knows_no_units(values: list[float], shift: float, scale: float) -> None:
     array = np.round(np.array(values), 2)
     assert autocorrelation_time(array * scale + shift) == pytest.approx(autocorrelation_time(array), rel=1e-3)
@@ -403,9 +404,12 @@ def test_in_heavy_ball_form_the_sentence_tells_what_momentum_does_to_the_rate() 
 def test_worse_after_a_change_goes_back_to_the_checkpoint_before_it() -> None:
     old, new = branches(0.1)
     facts = some_facts(
-        new.values, last_change_step=204, previous_settings={"learning_rate": 0.1, "beta": 0.5},
-        control={"train_loss": old}, comparison="same_rate",
-    )  # fmt: skip
+        new.values,
+        last_change_step=204,
+        previous_settings={"learning_rate": 0.1, "beta": 0.5},
+        control={"train_loss": old},
+        comparison="same_rate",
+    )
     advice = diagnose(facts)[0]
     assert (advice.symptom, advice.verb, advice.revert_step, advice.urgency) == ("worse", "revert", 200, "now")
     assert advice.command.startswith("tuner revert one --step 200 --why ")
@@ -563,9 +567,15 @@ def test_any_curve_gets_advice_whose_command_says_what_its_values_say(
 ) -> None:
     scores = {"score": a_series(values), **({"loss": a_series(losses)} if losses else {})}
     facts = some_facts(
-        np.zeros(60), scores=scores, objective="score", goal=goal, last_change_step=change,
-        previous_settings={"learning_rate": 0.01, "beta": 0.9}, steps_left=left, smallest_gain=smallest_gain,
-    )  # fmt: skip
+        np.zeros(60),
+        scores=scores,
+        objective="score",
+        goal=goal,
+        last_change_step=change,
+        previous_settings={"learning_rate": 0.01, "beta": 0.9},
+        steps_left=left,
+        smallest_gain=smallest_gain,
+    )
     said = diagnose(facts)
     assert said
     for advice in said:  # the shell takes every command as it stands
@@ -591,11 +601,16 @@ def any_series(rng: np.random.Generator) -> Series:
     count = int(rng.integers(0, 501))
     noise_ = rng.standard_normal(count)
     values = (
-        noise_, np.cumsum(noise_), np.full(count, rng.choice([0.0, 0.1, 1 / 3, 5e-324, 1e300])), np.round(noise_),
-        np.exp(-np.arange(count) / rng.uniform(1, 100)), noise_ * 10.0 ** rng.integers(50, 308),
-        noise_ * 10.0 ** -rng.integers(50, 323), rng.choice(ODD, count),
+        noise_,
+        np.cumsum(noise_),
+        np.full(count, rng.choice([0.0, 0.1, 1 / 3, 5e-324, 1e300])),
+        np.round(noise_),
+        np.exp(-np.arange(count) / rng.uniform(1, 100)),
+        noise_ * 10.0 ** rng.integers(50, 308),
+        noise_ * 10.0 ** -rng.integers(50, 323),
+        rng.choice(ODD, count),
         np.concatenate([[-3.0], 1e-3 * noise_, [-3.0]])[:count],
-    )[rng.integers(9)].copy()  # fmt: skip
+    )[rng.integers(9)].copy()
     if count and rng.random() < 0.3:
         values[rng.integers(0, count, int(rng.integers(0, 5)))] = rng.choice([np.nan, np.inf, -np.inf, 1e308])
     steps = np.cumsum(rng.integers(1, rng.choice([2, 50]), count)) + rng.choice([0, 10**6])
@@ -611,16 +626,21 @@ def test_no_rule_raises_whatever_was_reported(seed: int) -> None:
     odd: list[dict[str, Any]] = [{}, RATE, {"learning_rate": 0.0, "beta": 1.0}, {"learning_rate": "x", "beta": True}]
     found = diagnose(
         Facts(
-            study="one", scores=scores, objective=str(rng.choice(["score", "train_loss"])),
-            goal="maximize" if rng.random() < 0.5 else "minimize", settings=odd[rng.integers(4)],
+            study="one",
+            scores=scores,
+            objective=str(rng.choice(["score", "train_loss"])),
+            goal="maximize" if rng.random() < 0.5 else "minimize",
+            settings=odd[rng.integers(4)],
             previous_settings=None if rng.random() < 0.3 else odd[rng.integers(4)],
             last_change_step=None if rng.random() < 0.3 else int(rng.integers(-1, last + 2)),
             control={"score": any_series(rng)} if rng.random() < 0.2 else None,
-            comparison="averaged", steps_left=None if rng.random() < 0.5 else int(rng.integers(0, 100)),
-            smallest_gain=None if rng.random() < 0.5 else 0.01, checkpoints=range(0, 100, 10),
+            comparison="averaged",
+            steps_left=None if rng.random() < 0.5 else int(rng.integers(0, 100)),
+            smallest_gain=None if rng.random() < 0.5 else 0.01,
+            checkpoints=range(0, 100, 10),
             reverts=[5] if rng.random() < 0.3 else [],
         )
-    )  # fmt: skip
+    )
     assert found
     assert all(each.sentence for each in found)
 

@@ -26,8 +26,13 @@ SPACE = Space(
     warmup=choice(None, 10, "auto"),
 )
 SETTINGS = {
-    "learning_rate": 0.01, "beta": 0.99, "hidden_units": 64, "optimizer": "momentum", "nesterov": True, "warmup": None,
-}  # fmt: skip
+    "learning_rate": 0.01,
+    "beta": 0.99,
+    "hidden_units": 64,
+    "optimizer": "momentum",
+    "nesterov": True,
+    "warmup": None,
+}
 
 
 @pytest.fixture
@@ -47,17 +52,33 @@ def opened(goal: str = "maximize") -> rec.StudyOpened:
 
 def created(trial: int, **changes: object) -> rec.TrialCreated:
     plain = dict(
-        trial=trial, purpose="search", round=None, parent=None, seed=7, params=SETTINGS, seen=0, why="drawn",
-        memo=None, at=NOON,
-    )  # fmt: skip
+        trial=trial,
+        purpose="search",
+        round=None,
+        parent=None,
+        seed=7,
+        params=SETTINGS,
+        seen=0,
+        why="drawn",
+        memo=None,
+        at=NOON,
+    )
     return rec.TrialCreated(**plain | changes)  # type: ignore[arg-type]
 
 
 def segment(trial: int, number: int = 0, **changes: object) -> rec.SegmentOpened:
     plain = dict(
-        trial=trial, segment=number, parent_segment=None, from_step=0, checkpoint=None, cause="start", by="tuner",
-        why="a new trial", params=None, at=NOON,
-    )  # fmt: skip
+        trial=trial,
+        segment=number,
+        parent_segment=None,
+        from_step=0,
+        checkpoint=None,
+        cause="start",
+        by="tuner",
+        why="a new trial",
+        params=None,
+        at=NOON,
+    )
     return rec.SegmentOpened(**plain | changes)  # type: ignore[arg-type]
 
 
@@ -72,9 +93,20 @@ def reported(trial: int, scores: dict[int, float], number: int = 0, name: str = 
 def ended(trial: int, state: str, step: int, best: tuple[int, float] | None = None, number: int = 0) -> rec.TrialEnded:
     best_step, best_score = best or (None, None)
     return rec.TrialEnded(
-        trial=trial, segment=number, state=state, why=f"{state} at step {step}", step=step, best_step=best_step,  # type: ignore[arg-type]
-        best_score=best_score, started=NOON + 1, seconds=2.5, node="node-3", error="", traceback="", at=NOON + 9,
-    )  # fmt: skip
+        trial=trial,
+        segment=number,
+        state=state,  # type: ignore[arg-type]
+        why=f"{state} at step {step}",
+        step=step,
+        best_step=best_step,
+        best_score=best_score,
+        started=NOON + 1,
+        seconds=2.5,
+        node="node-3",
+        error="",
+        traceback="",
+        at=NOON + 9,
+    )
 
 
 def whole(trial: int, scores: dict[int, float], state: str = "completed", **changes: Any) -> list[rec.Record]:
@@ -96,10 +128,16 @@ def reverted(store: Store) -> StudyState:
     """A trial that trained to step 4, went back to 2 with another learning rate, and came to 3."""
     faster = SETTINGS | {"learning_rate": 0.1}
     return fold(
-        store, opened(), created(0), segment(0), started(0), reported(0, {1: 0.1, 2: 0.2, 3: 0.9, 4: 0.05}),
+        store,
+        opened(),
+        created(0),
+        segment(0),
+        started(0),
+        reported(0, {1: 0.1, 2: 0.2, 3: 0.9, 4: 0.05}),
         segment(0, 1, parent_segment=0, from_step=2, cause="revert", by="ada", params=faster),
-        started(0, 1), reported(0, {3: 0.3}, 1),
-    )  # fmt: skip
+        started(0, 1),
+        reported(0, {3: 0.3}, 1),
+    )
 
 
 # ── the contract ────────────────────────────────────────────────────────────────────────────────
@@ -152,11 +190,21 @@ def every_kind() -> list[rec.Record]:
         rec.CheckpointDropped(checkpoint=0, why="space", at=NOON),
         rec.Noted(trial=None, step=None, by="ada", text="day 2", at=NOON),
         rec.Adjusted(
-            request="r1", trial=0, step=2, parameter="learning_rate", before=0.01, after=0.1, read_back=0.1, by="ada",
-            why="slow", evidence="flat for 9 steps", requested_at=NOON, accepted_at=NOON + 1,
+            request="r1",
+            trial=0,
+            step=2,
+            parameter="learning_rate",
+            before=0.01,
+            after=0.1,
+            read_back=0.1,
+            by="ada",
+            why="slow",
+            evidence="flat for 9 steps",
+            requested_at=NOON,
+            accepted_at=NOON + 1,
         ),
         rec.Judged(request="r1", verdict="better", evidence="0.75 beats 0.5", at=NOON),
-    ]  # fmt: skip
+    ]
 
 
 def test_a_wrong_table_name_is_answered_with_the_nearest(store: Store) -> None:
@@ -190,9 +238,17 @@ def test_a_trial_that_waits_has_no_score_no_start_and_no_node(store: Store) -> N
 def test_trials_show_every_score_as_it_was_at_the_best_step(store: Store) -> None:
     losses = {1: 0.9, 2: 0.4, 3: 0.3}
     study = fold(
-        store, opened(), created(0), segment(0), started(0), reported(0, {1: 0.5, 2: 0.8, 3: 0.7}),
-        reported(0, losses, name="train_loss"), *whole(1, {1: 0.6}), created(2), segment(2),
-    )  # fmt: skip
+        store,
+        opened(),
+        created(0),
+        segment(0),
+        started(0),
+        reported(0, {1: 0.5, 2: 0.8, 3: 0.7}),
+        reported(0, losses, name="train_loss"),
+        *whole(1, {1: 0.6}),
+        created(2),
+        segment(2),
+    )
     frame = tables.trials(study, store, SPACE)
     assert frame["best_step"].tolist() == [2, 1, pd.NA]
     assert frame["score.dev_accuracy"].tolist()[:2] == frame["objective"].tolist()[:2] == [0.8, 0.6]
@@ -263,10 +319,15 @@ def test_a_schedule_in_place_of_a_number_is_shown_as_it_is(store: Store) -> None
 def test_rounds_give_each_box_in_values_with_what_came_of_it(store: Store, goal: str, best: float) -> None:
     box = {"learning_rate": [0.25, 0.5], "beta": [0.5, 1.0]}
     study = fold(
-        store, opened(goal), rec.RoundOpened(round=3, first_trial=0, box=box, seen=0, why="zoom", at=NOON),
-        *whole(0, {1: 0.5}, round=3), *whole(1, {1: 0.25}, round=3), *whole(2, {1: 0.9}, "diverged", round=3),
-        *whole(3, {1: 0.99}), *whole(4, {}, "failed", round=3),
-    )  # fmt: skip
+        store,
+        opened(goal),
+        rec.RoundOpened(round=3, first_trial=0, box=box, seen=0, why="zoom", at=NOON),
+        *whole(0, {1: 0.5}, round=3),
+        *whole(1, {1: 0.25}, round=3),
+        *whole(2, {1: 0.9}, "diverged", round=3),
+        *whole(3, {1: 0.99}),
+        *whole(4, {}, "failed", round=3),
+    )
     frame = tables.rounds(study, SPACE).set_index("parameter")
     assert frame["round"].tolist() == [3] * 6
     assert frame[["low", "high"]].T["learning_rate"].tolist() == pytest.approx([1e-3, 1e-2], rel=1e-12)

@@ -53,9 +53,14 @@ def test_a_run_on_a_cluster_outlives_its_coordinators_and_loses_nothing(
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     handle = tuner.babysit(
-        "training_on_a_cluster:train", {"learning_rate": 1.0}, name="one", objective="score", address=cluster,
-        checkpoint_every_s=0.1, results=tmp_path / "results",
-    )  # fmt: skip
+        "training_on_a_cluster:train",
+        {"learning_rate": 1.0},
+        name="one",
+        objective="score",
+        address=cluster,
+        checkpoint_every_s=0.1,
+        results=tmp_path / "results",
+    )
     study = handle.study
     folder = tmp_path / "results" / "one"
 

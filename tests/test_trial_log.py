@@ -22,9 +22,12 @@ print("before")
 def logs_of(folder: Path, code: str, *python: str) -> tuple[dict[str, str], str]:
     """The logs that some code leaves, and what it has said beside them."""
     told = subprocess.run(
-        [sys.executable, *python, "-c", SETTING + textwrap.dedent(code)], cwd=folder, capture_output=True, text=True,
+        [sys.executable, *python, "-c", SETTING + textwrap.dedent(code)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
         timeout=60,
-    )  # fmt: skip
+    )
     assert told.returncode == 0, told.stderr
     return {path.name: path.read_text() for path in (folder / "logs").glob("*")}, told.stdout + told.stderr
 
@@ -78,8 +81,10 @@ def test_the_streams_of_a_trial_are_text_streams_like_any(tmp_path: Path) -> Non
 def test_the_last_words_of_a_process_that_dies_are_in_the_log(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-c", SETTING + "with log.of(0):\n    print('dying', end='')\n    os.kill(os.getpid(), 9)"],
-        cwd=tmp_path, timeout=60, capture_output=True,
-    )  # fmt: skip
+        cwd=tmp_path,
+        timeout=60,
+        capture_output=True,
+    )
     assert (tmp_path / "logs" / "0.log").read_text() == "dying"
 
 

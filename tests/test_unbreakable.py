@@ -156,9 +156,17 @@ def steps_of(study: Study) -> int:
 
 def small_study(folder: Path, name: str = "s", trials: int = 3) -> None:
     tuner.sweep(
-        "tuner.workloads.bowl:train", SPACE, name=name, objective="score", trials=trials, sampler="random",
-        stopping="off", executor="local", progress="off", results=folder / "results",
-    ).close()  # fmt: skip
+        "tuner.workloads.bowl:train",
+        SPACE,
+        name=name,
+        objective="score",
+        trials=trials,
+        sampler="random",
+        stopping="off",
+        executor="local",
+        progress="off",
+        results=folder / "results",
+    ).close()
 
 
 # ── SIGKILL ─────────────────────────────────────────────────────────────────────────────────────
@@ -205,9 +213,27 @@ def test_a_study_killed_before_its_first_record_begins_as_if_nothing_had_been(st
 
 def cli(function: str, *more: str) -> tuple[str, ...]:
     return (
-        "-m", "tuner", "sweep", f"job:{function}", "--space", "space.toml", "--name", "s", "--objective", "score",
-        "--sampler", "random", "--stopping", "off", "--executor", "local", "--trials", "3", "--no-plot", *more,
-    )  # fmt: skip
+        "-m",
+        "tuner",
+        "sweep",
+        f"job:{function}",
+        "--space",
+        "space.toml",
+        "--name",
+        "s",
+        "--objective",
+        "score",
+        "--sampler",
+        "random",
+        "--stopping",
+        "off",
+        "--executor",
+        "local",
+        "--trials",
+        "3",
+        "--no-plot",
+        *more,
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
@@ -353,9 +379,17 @@ def test_a_sweep_that_lost_its_lease_ends_with_a_sentence(tmp_path: Path) -> Non
 
     with pytest.raises(StudyBusy, match="this one stops writing"):
         tuner.sweep(
-            "tuner.workloads.bowl:train", SPACE, name="s", objective="score", trials=100_000, sampler="random",
-            stopping="off", executor="local", progress=Thief(), results=tmp_path / "results",
-        )  # fmt: skip
+            "tuner.workloads.bowl:train",
+            SPACE,
+            name="s",
+            objective="score",
+            trials=100_000,
+            sampler="random",
+            stopping="off",
+            executor="local",
+            progress=Thief(),
+            results=tmp_path / "results",
+        )
 
 
 # ── the disk ────────────────────────────────────────────────────────────────────────────────────
@@ -554,9 +588,17 @@ def test_a_name_that_is_no_plain_folder_name_is_refused(tmp_path: Path, name: An
 def test_a_study_of_a_continued_sweep_has_all_its_curves(tmp_path: Path) -> None:
     small_study(tmp_path)
     study = tuner.sweep(
-        "tuner.workloads.bowl:train", SPACE, name="s", objective="score", trials=5, sampler="random", stopping="off",
-        executor="local", progress="off", results=tmp_path / "results",
-    )  # fmt: skip
+        "tuner.workloads.bowl:train",
+        SPACE,
+        name="s",
+        objective="score",
+        trials=5,
+        sampler="random",
+        stopping="off",
+        executor="local",
+        progress="off",
+        results=tmp_path / "results",
+    )
     assert [len(study.curve(trial)) for trial in range(5)] == [20] * 5
 
 
@@ -577,8 +619,17 @@ def test_what_a_face_was_shown_is_on_record_at_that_moment(tmp_path: Path) -> No
             pass
 
     tuner.sweep(
-        "tuner.workloads.bowl:train", SPACE, name="s", objective="score", trials=60, sampler="random", stopping="off",
-        executor="local", parallel=3, progress=Checks(), results=results,
-    )  # fmt: skip
+        "tuner.workloads.bowl:train",
+        SPACE,
+        name="s",
+        objective="score",
+        trials=60,
+        sampler="random",
+        stopping="off",
+        executor="local",
+        parallel=3,
+        progress=Checks(),
+        results=results,
+    )
     assert len(set(seen)) > 2
     assert wrong == []

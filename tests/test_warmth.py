@@ -24,10 +24,18 @@ def lender(*trials: tuple[dict[str, Any], float | None]) -> StudyState:
     for number, (params, score) in enumerate(trials):
         study.apply(
             rec.TrialCreated(
-                trial=number, purpose="search", round=None, parent=None, seed=0, params=params, seen=0, why="",
-                memo=None, at=0.0,
+                trial=number,
+                purpose="search",
+                round=None,
+                parent=None,
+                seed=0,
+                params=params,
+                seen=0,
+                why="",
+                memo=None,
+                at=0.0,
             )
-        )  # fmt: skip
+        )
         if score is not None:
             study.apply(rec.pack_reports(number, 0, [(1, "score", score, 0.0)]))
     return study
@@ -107,8 +115,9 @@ def test_settings_are_matched_by_name_and_the_missing_are_drawn(tmp_path: Path) 
 
 
 def test_a_number_outside_the_space_moves_to_its_end_and_says_so() -> None:
-    lent = winners_of(lender(({"learning_rate": 3.0, "units": 7}, 0.9)), Space(learning_rate=log(1e-4, 1.0),
-                      units=integer(10, 20)))  # fmt: skip
+    lent = winners_of(
+        lender(({"learning_rate": 3.0, "units": 7}, 0.9)), Space(learning_rate=log(1e-4, 1.0), units=integer(10, 20))
+    )
 
     assert lent[0].settings == {"learning_rate": 1.0, "units": 10}
     assert "(trial 0, 0.9)" in lent[0].why

@@ -56,7 +56,7 @@ def test_what_was_given_up_is_no_part_of_what_is_looked_at(tmp_path: Path) -> No
         Part(start=0, to=50, params=SLOW, scores=rising),
         Part(start=50, to=90, params=STEEP, parent=0, scores=lambda step: {"score": -float(step)}),
         Part(start=50, to=100, params=SLOW, parent=0, cause="revert", verb="revert", scores=rising),
-    )  # fmt: skip
+    )
     with closing(study):
         trial = study.trial(0)
         watch = Watch(None)
@@ -137,5 +137,6 @@ def test_a_change_that_nobody_read_is_noted_and_not_judged_until_it_is_read(tmp_
         steering.took_effect(cast(Any, loop), trial, replace(finding, step=70, again=True))
         assert facts(study.state, trial, {}, None).last_change_step == 50
     assert [(each.request, each.verdict) for each in loop.recorded if isinstance(each, Judged)] == [
-        (asked, "not read"), (asked, "read since")
-    ]  # fmt: skip
+        (asked, "not read"),
+        (asked, "read since"),
+    ]

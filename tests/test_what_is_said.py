@@ -111,21 +111,69 @@ TEXTS = st.one_of(
     st.sampled_from(["", "\x00", "\ud800", STRAY, "a/b", "\n", "x" * 300, "\x1b[31m", "🙂", "step", "self", "name"]),
 )
 EXCEPTIONS = st.one_of(
-    st.builds(lambda kind, text: kind(text), st.sampled_from(
-        [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration, BaseException, KeyError, OSError,
-         MemoryError, Unpicklable, WithBadNotes, Nameless, Unsayable, RecursionError, UnicodeError, TrainingError]
-    ), TEXTS),
+    st.builds(
+        lambda kind, text: kind(text),
+        st.sampled_from(
+            [
+                ValueError,
+                SystemExit,
+                KeyboardInterrupt,
+                GeneratorExit,
+                StopIteration,
+                BaseException,
+                KeyError,
+                OSError,
+                MemoryError,
+                Unpicklable,
+                WithBadNotes,
+                Nameless,
+                Unsayable,
+                RecursionError,
+                UnicodeError,
+                TrainingError,
+            ]
+        ),
+        TEXTS,
+    ),
     st.builds(in_a_circle),
     st.just(ExceptionGroup("several", [ValueError(STRAY), Unsayable()])),
-)  # fmt: skip
+)
 NUMBERS: st.SearchStrategy[Any] = st.one_of(
-    st.floats(), st.integers(), st.booleans(), st.none(), st.complex_numbers(), TEXTS, st.decimals(), st.fractions(),
+    st.floats(),
+    st.integers(),
+    st.booleans(),
+    st.none(),
+    st.complex_numbers(),
+    TEXTS,
+    st.decimals(),
+    st.fractions(),
     st.sampled_from(
-        [10**400, -(10**400), 10**6000, Fraction(10**500), Decimal("1e9999"), Decimal("sNaN"), np.float32(0.5),
-         np.int64(3), np.bool_(True), np.array(0.25), np.array([1.0, 2.0]), np.array("x"), Scalar(0.5), Scalar(None),
-         Scalar(Scalar(1)), Moody(), b"0.5", [], {}, math.nan, math.inf, object()]
+        [
+            10**400,
+            -(10**400),
+            10**6000,
+            Fraction(10**500),
+            Decimal("1e9999"),
+            Decimal("sNaN"),
+            np.float32(0.5),
+            np.int64(3),
+            np.bool_(True),
+            np.array(0.25),
+            np.array([1.0, 2.0]),
+            np.array("x"),
+            Scalar(0.5),
+            Scalar(None),
+            Scalar(Scalar(1)),
+            Moody(),
+            b"0.5",
+            [],
+            {},
+            math.nan,
+            math.inf,
+            object(),
+        ]
     ),
-)  # fmt: skip
+)
 DOES = st.one_of(
     st.tuples(st.just("report"), st.dictionaries(TEXTS, NUMBERS, max_size=3)),
     st.tuples(st.just("return"), st.one_of(NUMBERS, st.dictionaries(TEXTS | st.integers(), NUMBERS, max_size=3))),
@@ -250,13 +298,41 @@ def test_scores_of_any_class_of_number_are_taken() -> None:
 # ── what people and other programs ask ──────────────────────────────────────────────────────────
 
 VERBS = (
-    "pause", "resume", "note", "stop_trial", "add", "set_box", "set_parallel", "set", "schedule", "step", "checkpoint",
-    "revert", "undo", "extend",
-)  # fmt: skip
+    "pause",
+    "resume",
+    "note",
+    "stop_trial",
+    "add",
+    "set_box",
+    "set_parallel",
+    "set",
+    "schedule",
+    "step",
+    "checkpoint",
+    "revert",
+    "undo",
+    "extend",
+)
 WORDS = (
-    "text", "trial", "settings", "ranges", "parallel", "values", "at", "expect", "evidence", "parameter", "shape",
-    "shape_settings", "steps", "step", "checkpoint", "keep_settings", "release", "before",
-)  # fmt: skip
+    "text",
+    "trial",
+    "settings",
+    "ranges",
+    "parallel",
+    "values",
+    "at",
+    "expect",
+    "evidence",
+    "parameter",
+    "shape",
+    "shape_settings",
+    "steps",
+    "step",
+    "checkpoint",
+    "keep_settings",
+    "release",
+    "before",
+)
 PLAIN: st.SearchStrategy[Any] = st.none() | st.booleans() | st.integers() | st.floats() | TEXTS
 JSON: st.SearchStrategy[Any] = st.recursive(
     PLAIN | st.sampled_from(["x", "cosine", 2**70, -1, 10**30, 1e308]),
@@ -277,8 +353,11 @@ ROWS = st.tuples(
 
 def as_sqlite_takes_it(value: Any) -> Any:
     """A text with stray bytes as another program would write them: as they are, in a column of texts."""
-    return value.encode("utf-8", "surrogateescape" if value.isprintable() else "surrogatepass") if isinstance(
-        value, str) else value  # fmt: skip
+    return (
+        value.encode("utf-8", "surrogateescape" if value.isprintable() else "surrogatepass")
+        if isinstance(value, str)
+        else value
+    )
 
 
 def insert(database: Path, rows: list[tuple[Any, Any, Any, Any]]) -> None:
@@ -344,11 +423,31 @@ def test_a_babysat_run_refuses_or_does_whatever_stands_in_the_table_of_requests(
     with TemporaryDirectory() as folder:
         place = Path(folder) / "one"
         nurse.assign(
-            portable(train), place, name="one", params={"x": 0.5}, objective="score", goal="maximize", space=None,
-            seed=0, trial_seed=1, executor="local", cpus=1, gpus=0, address=None, checkpoint_every_s=10.0,
-            disk_budget_gb=None, revert="in place", purpose="search", parent=None, checkpoint=None, from_step=0,
-            extra_steps=0, level="advise", smallest_gain=None, why="the settings given",
-        )  # fmt: skip
+            portable(train),
+            place,
+            name="one",
+            params={"x": 0.5},
+            objective="score",
+            goal="maximize",
+            space=None,
+            seed=0,
+            trial_seed=1,
+            executor="local",
+            cpus=1,
+            gpus=0,
+            address=None,
+            checkpoint_every_s=10.0,
+            disk_budget_gb=None,
+            revert="in place",
+            purpose="search",
+            parent=None,
+            checkpoint=None,
+            from_step=0,
+            extra_steps=0,
+            level="advise",
+            smallest_gain=None,
+            why="the settings given",
+        )
         Store.create(place / "study.db").close()
         extends = [(verb, arguments, by, at) for verb, arguments, by, at in rows if verb not in ("extend", "pause")]
         insert(place / "study.db", [*extends, ("resume", "{}", "me", 0.0)])

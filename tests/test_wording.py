@@ -42,9 +42,18 @@ def searched(results: Path, goal: Goal, stopping: str) -> tuner.Study:
             run.report(value=value if goal == "minimize" else -value)
 
     return tuner.sweep(
-        training, SPACE, name=goal, objective="value", goal=goal, trials=30, stopping=stopping, executor="local",
-        clock="virtual", progress="off", results=results,
-    )  # fmt: skip
+        training,
+        SPACE,
+        name=goal,
+        objective="value",
+        goal=goal,
+        trials=30,
+        stopping=stopping,
+        executor="local",
+        clock="virtual",
+        progress="off",
+        results=results,
+    )
 
 
 def whys(study: tuner.Study) -> list[str]:
@@ -78,9 +87,11 @@ def test_a_search_for_the_least_decides_as_its_mirror_image_does_and_says_it_the
 
 
 @given(
-    scores=st.lists(st.floats(0.0, 1.0), min_size=2, max_size=12), mean=st.floats(-9.0, 9.0),
-    deviation=st.floats(1e-3, 9.0), minimize=st.booleans(),
-)  # fmt: skip
+    scores=st.lists(st.floats(0.0, 1.0), min_size=2, max_size=12),
+    mean=st.floats(-9.0, 9.0),
+    deviation=st.floats(1e-3, 9.0),
+    minimize=st.booleans(),
+)
 def test_no_score_is_named_that_lies_beyond_those_that_were_seen(
     scores: list[float], mean: float, deviation: float, *, minimize: bool
 ) -> None:

@@ -186,8 +186,13 @@ def test_a_diverged_trial_ends_at_the_next_step_and_says_where_it_happened() -> 
         for step in run.steps(50):
             run.report(score=1.0 if step < 3 else float("nan"))
 
-    job = Job(study="n", function="m:f", search_path=(), objective="score",
-              alarm=Divergence(objective="score", goal="maximize"))  # fmt: skip
+    job = Job(
+        study="n",
+        function="m:f",
+        search_path=(),
+        objective="score",
+        alarm=Divergence(objective="score", goal="maximize"),
+    )
     ended = train(explodes, order(), job, Script())
     assert (ended.state, ended.step) == ("diverged", 4)
     assert ended.why.endswith("at step 4")
@@ -250,8 +255,9 @@ def test_a_pause_stands_still_until_it_is_resumed() -> None:
     script = Script({2: [Pause(trial=3, why="lunch")]}, Pause(trial=3, why="still lunch"), Resume(trial=3))
     assert train(counts, order(), JOB, script).step == 6
     assert [(event.state, event.step, event.why) for event in script.said(Held)] == [
-        ("paused", 2, "lunch"), ("running", 2, "resumed")
-    ]  # fmt: skip
+        ("paused", 2, "lunch"),
+        ("running", 2, "resumed"),
+    ]
 
 
 def test_an_order_may_begin_paused() -> None:
@@ -267,8 +273,11 @@ def test_a_checkpoint_is_written_when_its_time_has_come_and_at_the_end(tmp_path:
     script = Script()
     train(rolls, order(folder=tmp_path, checkpoint_every_s=2.0), JOB, script)
     assert [(event.step, event.kind) for event in script.said(Saved)] == [
-        (1, "interval"), (3, "interval"), (5, "interval"), (6, "final")
-    ]  # fmt: skip
+        (1, "interval"),
+        (3, "interval"),
+        (5, "interval"),
+        (6, "final"),
+    ]
     for saved in script.said(Saved):
         assert checkpoints.verify(saved.path).sha256 == saved.sha256
         assert saved.path.is_relative_to(tmp_path)
@@ -328,8 +337,9 @@ def test_a_releasing_pause_is_a_checkpoint_and_an_end_that_is_none(tmp_path: Pat
 @pytest.fixture
 def shared(tmp_path: Path) -> Callable[[str], Job]:
     def job(token: str) -> Job:
-        return Job(study="n", function="m:f", search_path=(), objective="score", token_file=tmp_path / "shared",
-                   token=token)  # fmt: skip
+        return Job(
+            study="n", function="m:f", search_path=(), objective="score", token_file=tmp_path / "shared", token=token
+        )
 
     return job
 

@@ -106,9 +106,18 @@ def in_a_script(results: Path) -> None:
     """A sweep, its best, its tables."""
     lamp = Lamp()
     study = tuner.sweep(
-        train, space, name="night", objective="dev_accuracy", goal="maximize", trials=6, executor="local",
-        stopping="asha", start=[{"learning_rate": 0.1, "beta": 0.9}], results=results, progress=lamp,
-    )  # fmt: skip
+        train,
+        space,
+        name="night",
+        objective="dev_accuracy",
+        goal="maximize",
+        trials=6,
+        executor="local",
+        stopping="asha",
+        start=[{"learning_rate": 0.1, "beta": 0.9}],
+        results=results,
+        progress=lamp,
+    )
     assert lamp.ended == 6
     assert_type(study, tuner.Study)
     best = study.best
@@ -134,9 +143,16 @@ def in_a_script(results: Path) -> None:
 def what_was_learned(results: Path) -> None:
     """Whether the winner is one, whether the order holds, and all else that a search says."""
     tuner.sweep(
-        train, space, name="night", objective="dev_accuracy", trials=6, executor="local", stopping="off",
-        results=results, progress="off",
-    ).close()  # fmt: skip
+        train,
+        space,
+        name="night",
+        objective="dev_accuracy",
+        trials=6,
+        executor="local",
+        stopping="off",
+        results=results,
+        progress="off",
+    ).close()
     confirmed = tuner.confirm("night", top=2, repeats=2, results=results, progress="off")
     assert_type(confirmed, tuner.Confirmation)
     if confirmed.best is not None:
@@ -150,18 +166,34 @@ def what_was_learned(results: Path) -> None:
     assert_type(found.worth.gain, float | None)
     found.save(results / "night.md")
     warm = tuner.sweep(
-        train, space, name="next", objective="dev_accuracy", trials=2, executor="local", warm_start="night",
-        results=results, progress="off",
-    )  # fmt: skip
+        train,
+        space,
+        name="next",
+        objective="dev_accuracy",
+        trials=2,
+        executor="local",
+        warm_start="night",
+        results=results,
+        progress="off",
+    )
     warm.close()
 
 
 def with_parts_of_optuna(results: Path) -> None:
     """Samplers and pruners of Optuna in a sweep, and a sampler of ours in an Optuna study."""
     study = tuner.sweep(
-        score, space, name="tpe", objective="score", trials=4, executor="local", results=results, store="memory",
-        sampler=optuna.samplers.TPESampler(seed=0), stopping=optuna.pruners.MedianPruner(), progress="off",
-    )  # fmt: skip
+        score,
+        space,
+        name="tpe",
+        objective="score",
+        trials=4,
+        executor="local",
+        results=results,
+        store="memory",
+        sampler=optuna.samplers.TPESampler(seed=0),
+        stopping=optuna.pruners.MedianPruner(),
+        progress="off",
+    )
     study.close()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     ours = optuna.create_study(sampler=CoarseToFineSampler(seed=0))
@@ -224,8 +256,9 @@ def babysit(handle: tuner.RunHandle) -> None:
 
 def points() -> None:
     """Values and their places in the unit cube."""
-    point = space.to_unit({"learning_rate": 0.01, "beta": 0.99, "hidden_units": 75, "dropout": 0.1, "batch_size": 64,
-                           "decay": "none"})  # fmt: skip
+    point = space.to_unit(
+        {"learning_rate": 0.01, "beta": 0.99, "hidden_units": 75, "dropout": 0.1, "batch_size": 64, "decay": "none"}
+    )
     settings = space.from_unit(point)
     assert settings["batch_size"] == 64
     assert "decay_rate" not in settings

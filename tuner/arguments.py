@@ -36,27 +36,58 @@ _DEEPEST = 16
 # What other tools call it, or what seems right: the word that is meant, as one would write it. A word of a single call
 # goes by call.word.
 _MEANT = {
-    "time_budget": "time_budget_s=7200, in seconds", "timeout": "timeout_s=60, in seconds",
-    "time_limit": "time_limit_s=600, in seconds", "checkpoint_every": "checkpoint_every_s=60, in seconds",
-    "n_trials": "trials=64", "num_samples": "trials=64", "max_trials": "trials=64", "max_evals": "trials=64",
-    "metric": 'objective="dev_accuracy"', "monitor": 'objective="dev_accuracy"', "direction": 'goal="minimize"',
-    "mode": 'goal="minimize"', "config": "space=…", "search_space": "space=…", "param_space": "space=…",
-    "scheduler": 'stopping="asha"', "pruner": 'stopping="asha"', "search_alg": 'sampler="sobol"',
-    "n_jobs": "parallel=8", "max_concurrent": "parallel=8", "workers": "parallel=8", "gpu": "gpus=1", "cpu": "cpus=1",
-    "num_gpus": "gpus=1", "num_cpus": "cpus=1", "random_state": "seed=0", "random_seed": "seed=0",
-    "steps": "budget_steps=10_000", "budget": "budget_steps=10_000", "storage": 'store="sqlite:////data/night.db"',
-    "folder": 'results="results"', "directory": 'results="results"', "study_name": 'name="night"',
-    "reason": 'why="…"', "comment": 'why="…"', "config_file": "space=…", "settings": "params={…}",
+    "time_budget": "time_budget_s=7200, in seconds",
+    "timeout": "timeout_s=60, in seconds",
+    "time_limit": "time_limit_s=600, in seconds",
+    "checkpoint_every": "checkpoint_every_s=60, in seconds",
+    "n_trials": "trials=64",
+    "num_samples": "trials=64",
+    "max_trials": "trials=64",
+    "max_evals": "trials=64",
+    "metric": 'objective="dev_accuracy"',
+    "monitor": 'objective="dev_accuracy"',
+    "direction": 'goal="minimize"',
+    "mode": 'goal="minimize"',
+    "config": "space=…",
+    "search_space": "space=…",
+    "param_space": "space=…",
+    "scheduler": 'stopping="asha"',
+    "pruner": 'stopping="asha"',
+    "search_alg": 'sampler="sobol"',
+    "n_jobs": "parallel=8",
+    "max_concurrent": "parallel=8",
+    "workers": "parallel=8",
+    "gpu": "gpus=1",
+    "cpu": "cpus=1",
+    "num_gpus": "gpus=1",
+    "num_cpus": "cpus=1",
+    "random_state": "seed=0",
+    "random_seed": "seed=0",
+    "steps": "budget_steps=10_000",
+    "budget": "budget_steps=10_000",
+    "storage": 'store="sqlite:////data/night.db"',
+    "folder": 'results="results"',
+    "directory": 'results="results"',
+    "study_name": 'name="night"',
+    "reason": 'why="…"',
+    "comment": 'why="…"',
+    "config_file": "space=…",
+    "settings": "params={…}",
     "resume": "the same name: a study that exists goes on",
     "linear.step": "choice(0.1, 0.2, 0.3) for a few values, or integer(1, 3), and multiply in the training function",
-    "linear.log": "log(low, high) for even decades", "integer.log": 'integer(low, high, scale="log")',
+    "linear.log": "log(low, high) for even decades",
+    "integer.log": 'integer(low, high, scale="log")',
     "integer.step": "choice(16, 32, 48) for a few values, or integer(1, 16), and multiply in the training function",
     "log.base": "log(low, high): every decade gets the same share, whatever the base",
-    "log.step": "choice(0.01, 0.1, 1.0) for a few values", "log_one_minus.step": "choice(0.9, 0.99) for a few values",
-    "linear.default": "start={…} in the sweep", "log.default": "start={…} in the sweep",
-    "integer.default": "start={…} in the sweep", "choice.default": "start={…} in the sweep",
-    "choice.options": "choice(32, 64, 128)", "choice.values": "choice(32, 64, 128)",
-}  # fmt: skip
+    "log.step": "choice(0.01, 0.1, 1.0) for a few values",
+    "log_one_minus.step": "choice(0.9, 0.99) for a few values",
+    "linear.default": "start={…} in the sweep",
+    "log.default": "start={…} in the sweep",
+    "integer.default": "start={…} in the sweep",
+    "choice.default": "start={…} in the sweep",
+    "choice.options": "choice(32, 64, 128)",
+    "choice.values": "choice(32, 64, 128)",
+}
 
 
 def checked(error: type[TunerError] = SettingsError, /, **checks: Check) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -115,10 +146,13 @@ def _misused(name: str, signature: inspect.Signature, args: tuple[Any, ...], kwa
     if twice:
         return f"{name} got {twice[0]} twice, by place and by name. Give it once."
     missing = [
-        word for word, each in known.items()
-        if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
-        and word not in kwargs and word not in places[:max(0, given)]
-    ]  # fmt: skip
+        word
+        for word, each in known.items()
+        if each.default is each.empty
+        and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+        and word not in kwargs
+        and word not in places[: max(0, given)]
+    ]
     return f"{name} needs {' and '.join(missing) or 'other arguments'}: {name}{_usage(signature)}."
 
 

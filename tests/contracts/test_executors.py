@@ -135,9 +135,12 @@ class Bench:
         """Opens the executor for this function; the names of its workers once all stand."""
         parallel = parallel or self.parallel
         job = Job(
-            study="contract", function=f"test_executors:{function.__name__}",
-            search_path=HERE, objective="score", **options,
-        )  # fmt: skip
+            study="contract",
+            function=f"test_executors:{function.__name__}",
+            search_path=HERE,
+            objective="score",
+            **options,
+        )
         assert self.executor.open(job, parallel) == parallel
         self.until(lambda: len(self.workers()) == parallel)
         return self.workers()
@@ -373,8 +376,7 @@ def test_the_alarm_ends_a_diverged_trial_at_once(bench: Bench) -> None:
 
 
 def test_a_function_that_cannot_be_found_is_refused_with_a_sentence(bench: Bench) -> None:
-    job = Job(study="contract", function="test_executors:trian", search_path=HERE,
-              objective="score")  # fmt: skip
+    job = Job(study="contract", function="test_executors:trian", search_path=HERE, objective="score")
     with pytest.raises(TunerError, match="Did you mean train"):  # noqa: PT012 - at once, or when a worker has looked
         bench.executor.open(job, bench.parallel)
         bench.linger(PATIENCE_S)

@@ -141,9 +141,15 @@ class Handle:
         self._store.close()
 
     def _ask(
-        self, verb: str, arguments: dict[str, Any], why: str, *, until_accepted: bool = False, request: str = "",
+        self,
+        verb: str,
+        arguments: dict[str, Any],
+        why: str,
+        *,
+        until_accepted: bool = False,
+        request: str = "",
         timeout_s: float | None = None,
-    ) -> Reply:  # fmt: skip
+    ) -> Reply:
         """Inserts a request and waits until it has taken effect, or at least been accepted."""
         arguments, why = understood(verb, arguments), text("why", why)
         timeout_s = optional(amount(least=0, unit="seconds", instead="Leave it out to wait."))("timeout_s", timeout_s)

@@ -14,18 +14,7 @@ from tuner.api import process as nurse
 from tuner.api.fork import complete, continuation
 from tuner.api.handles import RunHandle, person
 from tuner.api.process import Assignment
-from tuner.arguments import (
-    amount,
-    checked,
-    gigabytes,
-    gpus,
-    one_of,
-    optional,
-    path,
-    seed,
-    settings,
-    training_function,
-)
+from tuner.arguments import amount, checked, gigabytes, gpus, one_of, optional, path, seed, settings, training_function
 from tuner.caviar.seeds import trial_seed
 from tuner.errors import IdentityMismatch, SettingsError
 from tuner.record.events import Goal, Settings
@@ -37,12 +26,22 @@ from tuner.worker.run import Run
 
 
 @checked(
-    train=training_function, params=optional(settings), objective=arguments.name, goal=one_of("maximize", "minimize"),
-    seed=seed, executor=one_of("ray", "local"), cpus=amount(least=0, most=10_000), gpus=gpus,
-    address=optional(arguments.name), checkpoint_every_s=amount(least=0, unit="seconds"),
-    disk_budget_gb=optional(gigabytes), revert=one_of("in place", "reenter"), level=one_of("advise", "off"),
-    smallest_gain=optional(amount()), results=path,
-)  # fmt: skip
+    train=training_function,
+    params=optional(settings),
+    objective=arguments.name,
+    goal=one_of("maximize", "minimize"),
+    seed=seed,
+    executor=one_of("ray", "local"),
+    cpus=amount(least=0, most=10_000),
+    gpus=gpus,
+    address=optional(arguments.name),
+    checkpoint_every_s=amount(least=0, unit="seconds"),
+    disk_budget_gb=optional(gigabytes),
+    revert=one_of("in place", "reenter"),
+    level=one_of("advise", "off"),
+    smallest_gain=optional(amount()),
+    results=path,
+)
 def babysit(
     train: Callable[[Run], Any] | str,
     params: Settings | None = None,
@@ -83,12 +82,31 @@ def babysit(
         raise SettingsError(f"smallest_gain must be above 0, in units of {objective!r}, got {smallest_gain!r}.")
     begins_with = complete(found, params, seed)
     nurse.assign(
-        portable(train), place.folder, name=name, params=begins_with, objective=objective, goal=goal,
-        space=None if found is None else found.to_dict(), seed=seed, trial_seed=trial_seed(seed, 0), executor=executor,
-        cpus=cpus, gpus=gpus, address=address, checkpoint_every_s=checkpoint_every_s, disk_budget_gb=disk_budget_gb,
-        revert=revert, purpose="search", parent=None, checkpoint=None, from_step=0, extra_steps=0, level=level,
-        smallest_gain=smallest_gain, why="the settings given" if params else "a random start from the space",
-    )  # fmt: skip
+        portable(train),
+        place.folder,
+        name=name,
+        params=begins_with,
+        objective=objective,
+        goal=goal,
+        space=None if found is None else found.to_dict(),
+        seed=seed,
+        trial_seed=trial_seed(seed, 0),
+        executor=executor,
+        cpus=cpus,
+        gpus=gpus,
+        address=address,
+        checkpoint_every_s=checkpoint_every_s,
+        disk_budget_gb=disk_budget_gb,
+        revert=revert,
+        purpose="search",
+        parent=None,
+        checkpoint=None,
+        from_step=0,
+        extra_steps=0,
+        level=level,
+        smallest_gain=smallest_gain,
+        why="the settings given" if params else "a random start from the space",
+    )
     nurse.start(place)
     return attach_run(place)
 
@@ -142,9 +160,11 @@ def _take_up(place: Place, function: Portable) -> None:
     if brief["trials"] and brief["ended"] == brief["trials"]:
         return
     replace(
-        Assignment.read(place.folder), function=function.name, source_sha256=function.source_sha256,
+        Assignment.read(place.folder),
+        function=function.name,
+        source_sha256=function.source_sha256,
         search_path=function.search_path,
-    ).write(place.folder, function.payload)  # fmt: skip
+    ).write(place.folder, function.payload)
     nurse.start(place)
 
 

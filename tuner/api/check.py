@@ -141,9 +141,16 @@ def check(
 
 
 def _train(
-    function: Callable[[Run], Any], params: Settings, seed: int, *, save_at: int, stop_at: int,
-    folder: Path | None = None, resume: Path | None = None, go_back: bool = False,
-) -> _Desk:  # fmt: skip
+    function: Callable[[Run], Any],
+    params: Settings,
+    seed: int,
+    *,
+    save_at: int,
+    stop_at: int,
+    folder: Path | None = None,
+    resume: Path | None = None,
+    go_back: bool = False,
+) -> _Desk:
     # A resumed run begins with other global generators, as it would in a new process: the checkpoint must set them.
     random.seed(seed)
     np.random.seed(seed)

@@ -45,10 +45,17 @@ def fork(
     _check_changes(study.space, recipe.values, values)
     changed = ", ".join(f"{word}={value!r}" for word, value in values.items()) or "the same settings"
     return _branch(
-        assignment, parent, study, trial, checkpoint, recipe.set(values, checkpoint.step), purpose="fork",
-        name=name or _free_name(parent), by=by,
+        assignment,
+        parent,
+        study,
+        trial,
+        checkpoint,
+        recipe.set(values, checkpoint.step),
+        purpose="fork",
+        name=name or _free_name(parent),
+        by=by,
         why=why or f"forked from {parent.name} at step {checkpoint.step} with {changed}",
-    )  # fmt: skip
+    )
 
 
 def continuation(sweep: Place, trial_number: int, *, by: str, name: str | None = None, why: str = "") -> Place:
@@ -59,20 +66,46 @@ def continuation(sweep: Place, trial_number: int, *, by: str, name: str | None =
     options = study.state.options
     pickled = sweep.folder / KEPT
     assignment = Assignment(
-        name="", function=options.get("function") or study.state.function, source_sha256=study.state.source_sha256,
-        search_path=tuple(options.get("search_path", ())), params={}, objective=study.state.objective,
-        goal=study.state.goal, space=study.state.identity["space"], seed=study.state.identity["seed"],
-        trial_seed=trial.seed, executor=options.get("executor", "ray"), cpus=options.get("cpus", 1),
-        gpus=options.get("gpus", 0), address=options.get("address"), checkpoint_every_s=10.0, disk_budget_gb=None,
-        revert="in place", purpose="promote", parent=None, why="", checkpoint=None, from_step=0, extra_steps=0,
-        level="advise", home=options.get("home", ""),
-    )  # fmt: skip
+        name="",
+        function=options.get("function") or study.state.function,
+        source_sha256=study.state.source_sha256,
+        search_path=tuple(options.get("search_path", ())),
+        params={},
+        objective=study.state.objective,
+        goal=study.state.goal,
+        space=study.state.identity["space"],
+        seed=study.state.identity["seed"],
+        trial_seed=trial.seed,
+        executor=options.get("executor", "ray"),
+        cpus=options.get("cpus", 1),
+        gpus=options.get("gpus", 0),
+        address=options.get("address"),
+        checkpoint_every_s=10.0,
+        disk_budget_gb=None,
+        revert="in place",
+        purpose="promote",
+        parent=None,
+        why="",
+        checkpoint=None,
+        from_step=0,
+        extra_steps=0,
+        level="advise",
+        home=options.get("home", ""),
+    )
     if travels_by_value(assignment.function) and not pickled.is_file():
         raise StudyError(f"the training function of {sweep.name} was not kept, so trial {trial_number} cannot go on.")
     return _branch(
-        assignment, sweep, study, trial, checkpoint, trial.recipe, purpose="promote",
-        name=name or f"{sweep.name}-{trial_number}", by=by, why=why or f"promoted from {sweep.name}/{trial_number}",
-    )  # fmt: skip
+        assignment,
+        sweep,
+        study,
+        trial,
+        checkpoint,
+        trial.recipe,
+        purpose="promote",
+        name=name or f"{sweep.name}-{trial_number}",
+        by=by,
+        why=why or f"promoted from {sweep.name}/{trial_number}",
+    )
 
 
 def compare(one: Place, other: str) -> pd.DataFrame:
@@ -145,9 +178,18 @@ def complete(space: Space | None, params: Settings | None, seed: int) -> dict[st
 
 
 def _branch(
-    assignment: Assignment, parent: Place, study: Study, trial: Trial, checkpoint: Checkpoint, recipe: Recipe,
-    *, purpose: Purpose, name: str, by: str, why: str,
-) -> Place:  # fmt: skip
+    assignment: Assignment,
+    parent: Place,
+    study: Study,
+    trial: Trial,
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    *,
+    purpose: Purpose,
+    name: str,
+    by: str,
+    why: str,
+) -> Place:
     """A run of its own that begins with a copy of a checkpoint."""
     place = Place.of(name, parent.folder.parent, None)
     if place.folder.exists():
@@ -166,11 +208,19 @@ def _branch(
     by_value = study.state.options.get("by_value", pickled.is_file())
     payload: str | bytes = pickled.read_bytes() if by_value and pickled.is_file() else assignment.function
     replace(
-        assignment, name=name, params=recipe.at(checkpoint.step), schedules=recipe.to_json()["schedules"] or None,
-        purpose=purpose, by=by, why=why, checkpoint=beginning.name,
-        from_step=checkpoint.step, parent=f"{parent.name}/{trial.trial}@{checkpoint.step}", trial_seed=trial.seed,
+        assignment,
+        name=name,
+        params=recipe.at(checkpoint.step),
+        schedules=recipe.to_json()["schedules"] or None,
+        purpose=purpose,
+        by=by,
+        why=why,
+        checkpoint=beginning.name,
+        from_step=checkpoint.step,
+        parent=f"{parent.name}/{trial.trial}@{checkpoint.step}",
+        trial_seed=trial.seed,
         extra_steps=study.state.extension,
-    ).write(place.folder, payload)  # fmt: skip
+    ).write(place.folder, payload)
     study.close()
     nurse.start(place)
     return place

@@ -107,9 +107,12 @@ class Assignment:
 def assign(function: Portable, folder: Path, **given: Any) -> Assignment:
     """Writes the assignment of a new run."""
     assignment = Assignment(
-        function=function.name, source_sha256=function.source_sha256, search_path=function.search_path,
-        home=str(Path.cwd()), **given,
-    )  # fmt: skip
+        function=function.name,
+        source_sha256=function.source_sha256,
+        search_path=function.search_path,
+        home=str(Path.cwd()),
+        **given,
+    )
     assignment.write(folder, function.payload)
     return assignment
 
@@ -245,40 +248,63 @@ def nurse(folder: Path, hands: Executor | None = None) -> None:
         records.acquire(time.time())
         state, _ = fold(records, place.name)
         opened = StudyOpened(
-            name=assignment.name, kind="babysitting", function=assignment.function,
-            source_sha256=assignment.source_sha256, version=version(),
+            name=assignment.name,
+            kind="babysitting",
+            function=assignment.function,
+            source_sha256=assignment.source_sha256,
+            version=version(),
             identity={
-                "space": assignment.space, "objective": assignment.objective, "goal": assignment.goal,
-                "seed": assignment.seed, "sampler": "none",
+                "space": assignment.space,
+                "objective": assignment.objective,
+                "goal": assignment.goal,
+                "seed": assignment.seed,
+                "sampler": "none",
             },
             at=time.time(),
-        )  # fmt: skip
+        )
         options = {
-            "cpus": assignment.cpus, "gpus": assignment.gpus, "address": assignment.address,
+            "cpus": assignment.cpus,
+            "gpus": assignment.gpus,
+            "address": assignment.address,
             "extra_steps": state.options.get("extra_steps", assignment.extra_steps),  # an extension may have changed it
             "smallest_gain": assignment.smallest_gain,
-        }  # fmt: skip
+        }
         begin(state, records, opened, options)
         job = Job(
-            study=assignment.name, function=assignment.payload(folder), search_path=assignment.search_path,
-            objective=assignment.objective, alarm=Divergence(objective=assignment.objective, goal=assignment.goal),
-            revert=assignment.revert, log_folder=folder / "logs", asks_length=True, heeds=True,
-        )  # fmt: skip
+            study=assignment.name,
+            function=assignment.payload(folder),
+            search_path=assignment.search_path,
+            objective=assignment.objective,
+            alarm=Divergence(objective=assignment.objective, goal=assignment.goal),
+            revert=assignment.revert,
+            log_folder=folder / "logs",
+            asks_length=True,
+            heeds=True,
+        )
         draft = Draft(
-            params=assignment.params, seed=assignment.trial_seed, why=assignment.why, purpose=assignment.purpose,
+            params=assignment.params,
+            seed=assignment.trial_seed,
+            why=assignment.why,
+            purpose=assignment.purpose,
             parent=assignment.parent,
             beginning=None if assignment.checkpoint is None else folder / assignment.checkpoint,
-            from_step=assignment.from_step, schedules=assignment.schedules, by=assignment.by,
-        )  # fmt: skip
+            from_step=assignment.from_step,
+            schedules=assignment.schedules,
+            by=assignment.by,
+        )
         space = None if assignment.space is None else Space.from_dict(assignment.space)
         segment = state.trials[0].head.segment if state.trials and state.trials[0].segments else None
         curves = curves_by_name(records, state.trials[0]) if state.trials else {}
         watch = None if assignment.level == "off" else Watch(space, curves, segment)
         coordinator = Coordinator(
-            study=state, store=records, policy=Panda(), steering=RunSteering(space, watch), executor=hands,
+            study=state,
+            store=records,
+            policy=Panda(),
+            steering=RunSteering(space, watch),
+            executor=hands,
             shelf=Shelf(folder, disk_budget(folder, assignment.disk_budget_gb)),
             care=Care(checkpoint_every_s=assignment.checkpoint_every_s),
-        )  # fmt: skip
+        )
         if not state.trials:
             coordinator.create(draft, next_up=False)  # recovery takes it up
             if space is None:
@@ -305,9 +331,12 @@ def _hands(assignment: Assignment, folder: Path) -> Executor:
     from tuner.executors.ray import RayExecutor
 
     return RayExecutor(
-        address=assignment.address, cpus=assignment.cpus, gpus=assignment.gpus, ship=Path.cwd(),
+        address=assignment.address,
+        cpus=assignment.cpus,
+        gpus=assignment.gpus,
+        ship=Path.cwd(),
         keep=f"{assignment.name}-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}",
-    )  # fmt: skip
+    )
 
 
 def main() -> int:

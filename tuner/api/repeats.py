@@ -26,10 +26,15 @@ if TYPE_CHECKING:
 
 
 _TRAINED = {
-    "top": count, "repeats": count, "executor": optional(one_of("ray", "local")),
-    "cpus": optional(amount(least=0, most=10_000)), "gpus": optional(gpus),
-    "parallel": optional(parallels), "address": optional(text), "results": path,
-}  # fmt: skip
+    "top": count,
+    "repeats": count,
+    "executor": optional(one_of("ray", "local")),
+    "cpus": optional(amount(least=0, most=10_000)),
+    "gpus": optional(gpus),
+    "parallel": optional(parallels),
+    "address": optional(text),
+    "results": path,
+}
 
 
 @checked(**_TRAINED)
@@ -116,10 +121,14 @@ def _recheck_plan(session: _Session, top: int, repeats: int) -> Plan:
     session.configure(
         {
             "recheck": {
-                "occasion": plan.occasion, "trials": list(plan.trials), "top": top, "repeats": repeats, "done": False,
+                "occasion": plan.occasion,
+                "trials": list(plan.trials),
+                "top": top,
+                "repeats": repeats,
+                "done": False,
             }
         }
-    )  # fmt: skip
+    )
     return plan
 
 
@@ -130,9 +139,14 @@ class _Session:
     """A sweep that is over, in hand: its record, which nobody else writes meanwhile, and whoever trains for it."""
 
     def __init__(
-        self, place: Place, executor: str | None, cpus: float | None, gpus: float | None, parallel: int | None,
+        self,
+        place: Place,
+        executor: str | None,
+        cpus: float | None,
+        gpus: float | None,
+        parallel: int | None,
         address: str | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.place = place
         self._given = {"executor": executor, "cpus": cpus, "gpus": gpus, "parallel": parallel, "address": address}
         self._records = Store.create(place.existing())
@@ -195,15 +209,25 @@ class _Session:
         )
         try:
             job = Job(
-                study=state.name, function=function.payload, search_path=function.search_path,
-                objective=state.objective, alarm=Divergence(objective=state.objective, goal=state.goal),
-                log_folder=place.folder / "logs", **shared_file(place, address),
-            )  # fmt: skip
+                study=state.name,
+                function=function.payload,
+                search_path=function.search_path,
+                objective=state.objective,
+                alarm=Divergence(objective=state.objective, goal=state.goal),
+                log_folder=place.folder / "logs",
+                **shared_file(place, address),
+            )
             hands.open(job, self._option("parallel", None))
             Coordinator(
-                study=state, store=self._records, policy=Repetition(plan), steering=RepeatSteering(), executor=hands,
-                shelf=Shelf(place.folder, disk_budget(place.folder, None)), care=Care(), faces=faces_of(progress),
-            ).run()  # fmt: skip
+                study=state,
+                store=self._records,
+                policy=Repetition(plan),
+                steering=RepeatSteering(),
+                executor=hands,
+                shelf=Shelf(place.folder, disk_budget(place.folder, None)),
+                care=Care(),
+                faces=faces_of(progress),
+            ).run()
         finally:
             hands.close()
 

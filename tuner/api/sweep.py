@@ -70,16 +70,34 @@ def _watched_by(word: str, given: Any) -> Any:
 
 
 @checked(
-    train=training_function, objective=arguments.name, goal=one_of("maximize", "minimize"), trials=optional(count),
-    sampler=_sampler, stopping=_pruner,
-    budget_steps=optional(count), executor=one_of("ray", "local"), clock=one_of("wall", "virtual"), seed=seed,
-    cpus=amount(above=0, most=10_000), gpus=gpus, parallel=optional(parallels),
-    address=optional(arguments.name), time_budget_s=optional(seconds), start=optional(starts),
-    warm_start=optional(arguments.name), max_failures=optional(count), failures_in_a_row=count, retries=retries,
-    time_limit_s=optional(seconds), silence_limit_s=optional(seconds),
-    checkpoint_every_s=amount(least=0, unit="seconds"), disk_budget_gb=optional(gigabytes),
-    rerun=one_of("nothing", "failed"), results=path, progress=_watched_by,
-)  # fmt: skip
+    train=training_function,
+    objective=arguments.name,
+    goal=one_of("maximize", "minimize"),
+    trials=optional(count),
+    sampler=_sampler,
+    stopping=_pruner,
+    budget_steps=optional(count),
+    executor=one_of("ray", "local"),
+    clock=one_of("wall", "virtual"),
+    seed=seed,
+    cpus=amount(above=0, most=10_000),
+    gpus=gpus,
+    parallel=optional(parallels),
+    address=optional(arguments.name),
+    time_budget_s=optional(seconds),
+    start=optional(starts),
+    warm_start=optional(arguments.name),
+    max_failures=optional(count),
+    failures_in_a_row=count,
+    retries=retries,
+    time_limit_s=optional(seconds),
+    silence_limit_s=optional(seconds),
+    checkpoint_every_s=amount(least=0, unit="seconds"),
+    disk_budget_gb=optional(gigabytes),
+    rerun=one_of("nothing", "failed"),
+    results=path,
+    progress=_watched_by,
+)
 def sweep(
     train: Callable[[Run], Any] | str,
     space: Space | str | Path,
@@ -152,20 +170,39 @@ def sweep(
     proposer, sampler_name = _proposer(sampler)
     rule = _stopping(stopping, sampler)
     opened = StudyOpened(
-        name=name, kind="sweep", function=function.name, source_sha256=function.source_sha256, version=version(),
+        name=name,
+        kind="sweep",
+        function=function.name,
+        source_sha256=function.source_sha256,
+        version=version(),
         identity={
-            "space": space.to_dict(), "objective": objective, "goal": goal, "seed": seed, "sampler": sampler_name,
+            "space": space.to_dict(),
+            "objective": objective,
+            "goal": goal,
+            "seed": seed,
+            "sampler": sampler_name,
         },
         at=time.time(),
-    )  # fmt: skip
+    )
     options = {
-        "trials": trials, "budget_steps": budget_steps, "stopping": repr(rule), "executor": executor, "cpus": cpus,
-        "gpus": gpus, "parallel": parallel, "address": address, "time_budget_s": time_budget_s, "start": tried,
+        "trials": trials,
+        "budget_steps": budget_steps,
+        "stopping": repr(rule),
+        "executor": executor,
+        "cpus": cpus,
+        "gpus": gpus,
+        "parallel": parallel,
+        "address": address,
+        "time_budget_s": time_budget_s,
+        "start": tried,
         "warm_start": {"study": warm_start, "winners": warm} if warm_start else None,
-        "max_failures": max_failures, "rerun": rerun, "search_path": list(function.search_path),
-        "function": function.name, "by_value": isinstance(function.payload, bytes),
+        "max_failures": max_failures,
+        "rerun": rerun,
+        "search_path": list(function.search_path),
+        "function": function.name,
+        "by_value": isinstance(function.payload, bytes),
         "home": str(Path.cwd()),
-    }  # fmt: skip
+    }
 
     on_disk = place.database is not None
     hands = executor_of(executor, clock, address, cpus, gpus, function)  # loads Ray: before there is a study to see
@@ -177,29 +214,47 @@ def sweep(
         if on_disk:
             keep_function(function, place.folder)  # once it is known to be the study's
         job = Job(
-            study=name, function=function.payload, search_path=function.search_path, objective=objective,
-            alarm=Divergence(objective=objective, goal=goal), log_folder=place.folder / "logs" if on_disk else None,
+            study=name,
+            function=function.payload,
+            search_path=function.search_path,
+            objective=objective,
+            alarm=Divergence(objective=objective, goal=goal),
+            log_folder=place.folder / "logs" if on_disk else None,
             **shared_file(place, address),
-        )  # fmt: skip
+        )
         workers = hands.open(job, parallel)
         policy = Caviar(
-            space=space, seed=seed, proposer=_attached(proposer, state, space), stopping=_attached(rule, state, space),
-            start=beginnings, reasons=reasons, parallel=workers,
+            space=space,
+            seed=seed,
+            proposer=_attached(proposer, state, space),
+            stopping=_attached(rule, state, space),
+            start=beginnings,
+            reasons=reasons,
+            parallel=workers,
             limits=Limits(
-                trials=trials, budget_steps=budget_steps, max_failures=max_failures,
+                trials=trials,
+                budget_steps=budget_steps,
+                max_failures=max_failures,
                 failures_in_a_row=failures_in_a_row,
                 retries=cast("Mapping[str, int]", retries),
             ),
-        )  # fmt: skip
+        )
         Coordinator(
-            study=state, store=records, policy=policy, steering=SweepSteering(policy), executor=hands, rerun=rerun,
+            study=state,
+            store=records,
+            policy=policy,
+            steering=SweepSteering(policy),
+            executor=hands,
+            rerun=rerun,
             shelf=Shelf(place.folder, disk_budget(place.folder, disk_budget_gb)) if on_disk else None,
             care=Care(
-                checkpoint_every_s=checkpoint_every_s, time_limit_s=time_limit_s, silence_limit_s=silence_limit_s,
+                checkpoint_every_s=checkpoint_every_s,
+                time_limit_s=time_limit_s,
+                silence_limit_s=silence_limit_s,
                 time_budget_s=time_budget_s,
             ),
             faces=faces_of(progress),
-        ).run()  # fmt: skip
+        ).run()
         after = records.version()
     except BaseException:
         try:
@@ -299,9 +354,16 @@ def _summary(name: str, results: Path) -> Summary:
             records.close()
     except TunerError as error:
         return Summary(
-            name=name, kind="", activity=str(error), trials=0, ended=0, objective="", best=None, best_trial=None,
+            name=name,
+            kind="",
+            activity=str(error),
+            trials=0,
+            ended=0,
+            objective="",
+            best=None,
+            best_trial=None,
             updated=updated,
-        )  # fmt: skip
+        )
     begun = bool(brief["kind"])
     if holder is None:
         activity = "idle" if begun else "never began"

@@ -138,10 +138,13 @@ class Shares:
     def _may_return(self, study: StudyState, trial: Trial) -> bool:
         """Whether another trial that trains holds steps, which it may not need."""
         return any(
-            other.state == "running" and other.trial not in self._kept_waiting and other is not trial
-            and not other.repeats and self._steps.held(other.trial, other.steps) > other.steps
+            other.state == "running"
+            and other.trial not in self._kept_waiting
+            and other is not trial
+            and not other.repeats
+            and self._steps.held(other.trial, other.steps) > other.steps
             for other in study.live.values()
-        )  # fmt: skip
+        )
 
 
 def is_over(trial: Trial, step: int) -> bool:

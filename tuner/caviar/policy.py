@@ -142,9 +142,13 @@ class Caviar:
             params = self.space.check(self._complete(self._start[number], params))
             why = self._reasons[number] if number < len(self._reasons) else "a known-good starting point"
         draft = Draft(
-            params=params, seed=trial_seed(self.seed, number), why=why, round=proposal.round,
-            opened=self._take_opened(), memo=proposal.memo,
-        )  # fmt: skip
+            params=params,
+            seed=trial_seed(self.seed, number),
+            why=why,
+            round=proposal.round,
+            opened=self._take_opened(),
+            memo=proposal.memo,
+        )
         self._expect(number, draft)
         return draft
 
@@ -383,10 +387,15 @@ def outcome(
     if score is not None and not marks:
         marks = ((max(1, trial.steps), score),)
     return Outcome(
-        trial=trial.trial, point=space.to_unit(trial.params), state=state, score=score, round=trial.round,
-        steps=trial.steps if up_to is None else min(trial.steps, up_to), planned=trial.planned,
+        trial=trial.trial,
+        point=space.to_unit(trial.params),
+        state=state,
+        score=score,
+        round=trial.round,
+        steps=trial.steps if up_to is None else min(trial.steps, up_to),
+        planned=trial.planned,
         marks=() if state == "diverged" else marks,
-    )  # fmt: skip
+    )
 
 
 def _is_scored(study: StudyState, trial: Trial, step: int) -> bool:

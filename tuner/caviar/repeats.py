@@ -110,10 +110,12 @@ class Repetition:
         number, repeat = self._missing.pop(0)
         trial = study.trials[number]
         return Draft(
-            params=dict(trial.settings), seed=self._seeds[repeat], purpose=self.plan.purpose,
+            params=dict(trial.settings),
+            seed=self._seeds[repeat],
+            purpose=self.plan.purpose,
             parent=f"{study.name}/{number}",
             why=f"repeat {repeat + 1} of {self.plan.repeats} of trial {number}, which scored {trial.best_score:.6g}",
-        )  # fmt: skip
+        )
 
     def spent(self, study: StudyState) -> str | None:  # noqa: ARG002 - a policy's word
         """Why no further trial starts, or None."""

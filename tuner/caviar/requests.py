@@ -88,11 +88,21 @@ class SweepSteering:
         coordinator.crew.release(trial.trial)
         coordinator.record(
             TrialEnded(
-                trial=trial.trial, segment=trial.head.segment, state="stopped", why=why, step=trial.steps,
-                best_step=trial.best_step, best_score=trial.best_score, started=trial.started, seconds=trial.seconds,
-                node=trial.node, error="", traceback="", at=coordinator.executor.now(),
+                trial=trial.trial,
+                segment=trial.head.segment,
+                state="stopped",
+                why=why,
+                step=trial.steps,
+                best_step=trial.best_step,
+                best_score=trial.best_score,
+                started=trial.started,
+                seconds=trial.seconds,
+                node=trial.node,
+                error="",
+                traceback="",
+                at=coordinator.executor.now(),
             )
-        )  # fmt: skip
+        )
         coordinator.policy.ended(coordinator.study, trial)
         return f"trial {trial.trial} will not start"
 
@@ -116,10 +126,14 @@ class SweepSteering:
         number = study.rounds[-1].round + 1 if study.rounds else 0
         coordinator.record(
             RoundOpened(
-                round=number, first_trial=len(study.trials), box=box, seen=len(study.ended_order),
-                why=request.why or f"set by {request.by}", at=coordinator.executor.now(),
+                round=number,
+                first_trial=len(study.trials),
+                box=box,
+                seen=len(study.ended_order),
+                why=request.why or f"set by {request.by}",
+                at=coordinator.executor.now(),
             )
-        )  # fmt: skip
+        )
         return f"round {number} begins with trial {len(study.trials)}"
 
     def _set_parallel(self, coordinator: Coordinator, request: Requested) -> str:
@@ -134,10 +148,8 @@ class SweepSteering:
         if trial is not None and trial >= len(coordinator.study.trials):
             raise Refused(f"there is no trial {trial}: the study has {len(coordinator.study.trials)}.")
         coordinator.record(
-            Noted(
-                trial=trial, step=None, by=request.by, text=request.arguments["text"], at=coordinator.executor.now()
-            )
-        )  # fmt: skip
+            Noted(trial=trial, step=None, by=request.by, text=request.arguments["text"], at=coordinator.executor.now())
+        )
         return "noted"
 
 

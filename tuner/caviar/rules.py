@@ -8,8 +8,11 @@ from tuner.errors import SettingsError, did_you_mean, shown
 from tuner.policy.verdicts import StoppingRule
 
 _RULES: dict[str, type[FreezeThaw | Asha | Median | Off]] = {
-    "auto": FreezeThaw, "asha": Asha, "median": Median, "off": Off,
-}  # fmt: skip
+    "auto": FreezeThaw,
+    "asha": Asha,
+    "median": Median,
+    "off": Off,
+}
 
 
 def rule_by_name(name: str) -> StoppingRule:

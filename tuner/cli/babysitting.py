@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _at_option = click.option("--at", type=click.IntRange(min=0), metavar="STEP", help="The step to take effect at.")
 _expect_option = click.option(
     "--expect", type=click.IntRange(min=0), metavar="N", help="The segment you last saw; a newer one refuses it."
-)  # fmt: skip
+)
 
 
 @verb("tuner babysit tuner.workloads.digits:train --set learning_rate=0.002,beta=0.9,epochs=10000 --name one")
@@ -56,9 +56,13 @@ _expect_option = click.option(
     help="What is worth training on for: less than this until its end makes a run flat.",
 )
 @click.option(
-    "--checkpoint-every", "checkpoint_every_s", callback=seconds, default="10s", show_default=True,
+    "--checkpoint-every",
+    "checkpoint_every_s",
+    callback=seconds,
+    default="10s",
+    show_default=True,
     help="How often to save: 90s, 10m.",
-)  # fmt: skip
+)
 @click.option("--detach", is_flag=True, help="Return as soon as it trains.")
 @results_option
 @click.pass_context

@@ -37,9 +37,13 @@ def _training_options(function: AnyCallable) -> AnyCallable:
 @verb("tuner explain night --format html")
 @click.argument("name")
 @click.option(
-    "--format", "format_", type=click.Choice(["terminal", "markdown", "html"]), default="terminal", show_default=True,
+    "--format",
+    "format_",
+    type=click.Choice(["terminal", "markdown", "html"]),
+    default="terminal",
+    show_default=True,
     help="Print it, or write it to a file.",
-)  # fmt: skip
+)
 @click.option("--to", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Default: within DIR/NAME.")
 @click.option("--target-error", type=click.FloatRange(min=0), default=0.0, show_default=True, help="What could be had.")
 @click.option("--more", type=click.IntRange(min=1), help="How many further trials to weigh. Default: half of the past.")

@@ -86,9 +86,12 @@ def say_which_way(ctx: click.Context) -> None:
 
 
 timeout_option = click.option(
-    "--timeout", "timeout_s", callback=seconds, metavar="TIME",
+    "--timeout",
+    "timeout_s",
+    callback=seconds,
+    metavar="TIME",
     help="How long to wait for it to take effect: 0s, 90s, 10m. What has not by then is on record (exit code 3).",
-)  # fmt: skip
+)
 
 
 # How alike two names are, the one of which is probably the other, misspelt: learning_rte and learning_rate are so by

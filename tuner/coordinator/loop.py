@@ -107,9 +107,18 @@ class Coordinator:
     """Drives a policy over an executor, and keeps the record."""
 
     def __init__(
-        self, *, study: StudyState, store: Store, policy: Policy, steering: Steering, executor: Executor,
-        shelf: Shelf | None, care: Care, faces: Sequence[Face] = (), rerun: Literal["nothing", "failed"] = "nothing",
-    ) -> None:  # fmt: skip
+        self,
+        *,
+        study: StudyState,
+        store: Store,
+        policy: Policy,
+        steering: Steering,
+        executor: Executor,
+        shelf: Shelf | None,
+        care: Care,
+        faces: Sequence[Face] = (),
+        rerun: Literal["nothing", "failed"] = "nothing",
+    ) -> None:
         """`shelf` None: nothing is kept on disk, as in a replay in memory."""
         self.study, self.store, self.policy, self.executor, self.shelf = study, store, policy, executor, shelf
         self.crew = Crew()
@@ -238,10 +247,18 @@ class Coordinator:
         self._open_round(draft.opened)
         self.record(
             TrialCreated(
-                trial=number, purpose=draft.purpose, round=draft.round, parent=draft.parent, seed=draft.seed,
-                params=draft.params, seen=len(self.study.ended_order), why=draft.why, memo=draft.memo, at=now,
+                trial=number,
+                purpose=draft.purpose,
+                round=draft.round,
+                parent=draft.parent,
+                seed=draft.seed,
+                params=draft.params,
+                seen=len(self.study.ended_order),
+                why=draft.why,
+                memo=draft.memo,
+                at=now,
             )
-        )  # fmt: skip
+        )
         open_first(self, self.study.trials[number], draft)
         if next_up:
             self.crew.ready.append(number)
@@ -251,18 +268,29 @@ class Coordinator:
         if plan is not None:
             self.record(
                 RoundOpened(
-                    round=plan.round, first_trial=plan.first_trial, box=dict(plan.box), memo=plan.memo,
-                    seen=len(self.study.ended_order), why=plan.why, at=self.executor.now(),
+                    round=plan.round,
+                    first_trial=plan.first_trial,
+                    box=dict(plan.box),
+                    memo=plan.memo,
+                    seen=len(self.study.ended_order),
+                    why=plan.why,
+                    at=self.executor.now(),
                 )
-            )  # fmt: skip
+            )
 
     def stop(self, trial: Trial, why: str, state: Literal["stopped", "pruned"] = "stopped") -> None:
         """Ends a trial that no worker has, or that is left in its midst."""
         now = self.executor.now()
         self._close(
-            trial, state, why, step=trial.steps, started=trial.started, node=trial.node, at=now,
+            trial,
+            state,
+            why,
+            step=trial.steps,
+            started=trial.started,
+            node=trial.node,
+            at=now,
             seconds=trial.seconds + (0.0 if trial.resumed_at is None else now - trial.resumed_at),
-        )  # fmt: skip
+        )
 
     def wind_down(self, why: str, *, keep: bool = False) -> None:
         """Starts nothing more; what trains comes to the end of its step.
@@ -333,10 +361,13 @@ class Coordinator:
             case Planned():
                 self.record(
                     TrialPlanned(
-                        trial=event.trial, segment=event.segment, steps=event.steps, resumable=event.resumable,
+                        trial=event.trial,
+                        segment=event.segment,
+                        steps=event.steps,
+                        resumable=event.resumable,
                         at=event.at,
                     )
-                )  # fmt: skip
+                )
                 if (remark := self.policy.planned(trial)) is not None:
                     self.warn(remark, None, None)
             case Waiting():
@@ -368,9 +399,7 @@ class Coordinator:
         elif event.released:
             interrupted = self._ending_keeps and self.study.kind == "babysitting" and not trial.stands_still
             held: Literal["paused", "lost"] = "lost" if interrupted else "paused"  # nobody asked for it to stand still
-            self.record(
-                TrialHeld(trial=trial.trial, state=held, step=event.step, why=why, at=event.at, frozen=frozen)
-            )  # fmt: skip
+            self.record(TrialHeld(trial=trial.trial, state=held, step=event.step, why=why, at=event.at, frozen=frozen))
             self._thin(trial)
             self.steering.released(self, trial)
             return
@@ -385,9 +414,17 @@ class Coordinator:
         seconds = trial.seconds + event.at - (trial.resumed_at or event.started)
         self.crew.took(seconds)
         self._close(
-            trial, state, why, step=event.step, started=trial.started or event.started, seconds=seconds,
-            error=event.error[0] if event.error else "", traceback=event.traceback, at=event.at, node=desk.node,
-        )  # fmt: skip
+            trial,
+            state,
+            why,
+            step=event.step,
+            started=trial.started or event.started,
+            seconds=seconds,
+            error=event.error[0] if event.error else "",
+            traceback=event.traceback,
+            at=event.at,
+            node=desk.node,
+        )
 
     def _scoreless(self, trial: Trial, event: Ended) -> tuple[TrialState, str]:
         if event.state == "stopped":
@@ -398,16 +435,36 @@ class Coordinator:
         return "failed", f"the function ended without reporting {self.study.objective!r}; reported: {seen}"
 
     def _close(
-        self, trial: Trial, state: TrialState, why: str, *, step: int, at: float, started: float | None,
-        seconds: float, node: str, error: str = "", traceback: str = "",
-    ) -> None:  # fmt: skip
+        self,
+        trial: Trial,
+        state: TrialState,
+        why: str,
+        *,
+        step: int,
+        at: float,
+        started: float | None,
+        seconds: float,
+        node: str,
+        error: str = "",
+        traceback: str = "",
+    ) -> None:
         self.record(
             TrialEnded(
-                trial=trial.trial, segment=trial.head.segment, state=state, why=why, step=step,
-                best_step=trial.best_step, best_score=trial.best_score, started=started, seconds=seconds, node=node,
-                error=error, traceback=traceback, at=at,
+                trial=trial.trial,
+                segment=trial.head.segment,
+                state=state,
+                why=why,
+                step=step,
+                best_step=trial.best_step,
+                best_score=trial.best_score,
+                started=started,
+                seconds=seconds,
+                node=node,
+                error=error,
+                traceback=traceback,
+                at=at,
             )
-        )  # fmt: skip
+        )
         self.policy.ended(self.study, trial)
         self.steering.ended(self, trial)
         self._losses.pop(trial.trial, None)
@@ -440,9 +497,16 @@ class Coordinator:
             if self._losses.get(number, 0) > self.policy.losses:
                 why = f"it lost its worker {self._losses[number]} times in a row at the same place, because {event.why}"
                 self._close(
-                    trial, "failed", why, step=trial.steps, started=trial.started, seconds=trial.seconds,
-                    node=trial.node, error="WorkerLost", at=now,
-                )  # fmt: skip
+                    trial,
+                    "failed",
+                    why,
+                    step=trial.steps,
+                    started=trial.started,
+                    seconds=trial.seconds,
+                    node=trial.node,
+                    error="WorkerLost",
+                    at=now,
+                )
                 continue
             again(self, trial, "retry", event.why if started else f"it may have begun before: {event.why}")
         if desk is not None and desk.queue and not event.preempted:
@@ -468,10 +532,17 @@ class Coordinator:
         path = str(event.path.relative_to(self.shelf.root.parent))
         self.record(
             CheckpointSaved(
-                checkpoint=number, trial=event.trial, segment=event.segment, step=event.step, kind=event.kind,
-                bytes=event.bytes, sha256=event.sha256, path=path, at=event.at,
+                checkpoint=number,
+                trial=event.trial,
+                segment=event.segment,
+                step=event.step,
+                kind=event.kind,
+                bytes=event.bytes,
+                sha256=event.sha256,
+                path=path,
+                at=event.at,
             )
-        )  # fmt: skip
+        )
         self._thin(trial)
 
     def _thin(self, trial: Trial) -> None:
@@ -534,9 +605,16 @@ class Coordinator:
     def _kill(self, desk: Desk, trial: Trial, alert: Alert, now: float) -> None:
         """Ends a trial whose worker does not answer, and the worker with it; what waited behind it has not begun."""
         self._close(
-            trial, alert.state, alert.why, step=trial.steps, started=trial.started, node=trial.node, at=now,
-            seconds=trial.seconds + now - (trial.resumed_at or now), error="Hung",
-        )  # fmt: skip
+            trial,
+            alert.state,
+            alert.why,
+            step=trial.steps,
+            started=trial.started,
+            node=trial.node,
+            at=now,
+            seconds=trial.seconds + now - (trial.resumed_at or now),
+            error="Hung",
+        )
         self.crew.leave(desk.name)
         self.crew.ready.extendleft(number for number in reversed(desk.queue) if number != trial.trial)
         self.commit()
@@ -581,14 +659,21 @@ class Coordinator:
             checkpoint = self.study.checkpoints[segment.checkpoint]
             start, sha256 = shelf.path(checkpoint), self.study.sha256_of(checkpoint)
         return Order(
-            trial=trial.trial, segment=segment.segment, recipe=trial.recipe, seed=trial.seed,
-            changes=outstanding(trial), extra_steps=self.study.extension, paused=trial.stands_still,
-            from_step=segment.from_step, checkpoint=start, sha256=sha256,
+            trial=trial.trial,
+            segment=segment.segment,
+            recipe=trial.recipe,
+            seed=trial.seed,
+            changes=outstanding(trial),
+            extra_steps=self.study.extension,
+            paused=trial.stands_still,
+            from_step=segment.from_step,
+            checkpoint=start,
+            sha256=sha256,
             folder=None if shelf is None else shelf.root,
             checkpoint_every_s=self._care.checkpoint_every_s,
             rung=self.policy.first_ask(trial.trial, segment.from_step),
             ask_at=self.policy.allowance(self.study, trial, segment.from_step),
-        )  # fmt: skip
+        )
 
     # ── ending ──────────────────────────────────────────────────────────────────────────────────
 
@@ -657,10 +742,13 @@ class Coordinator:
             return
         self._next_show = time.monotonic() + _SHOW_EVERY_S
         status = Status(
-            workers=len(self.crew.desks), busy=len(self.crew.busy()),
-            elapsed_s=time.monotonic() - self._started_at, trials_wanted=self.policy.wanted,
-            waiting_because=self._awaited() if self.crew.desks else self.executor.obstacle(), note=self._note,
-        )  # fmt: skip
+            workers=len(self.crew.desks),
+            busy=len(self.crew.busy()),
+            elapsed_s=time.monotonic() - self._started_at,
+            trials_wanted=self.policy.wanted,
+            waiting_because=self._awaited() if self.crew.desks else self.executor.obstacle(),
+            note=self._note,
+        )
         self._note = None
         for face in list(self._faces):
             try:

@@ -29,14 +29,20 @@ def open_segment(
     """Records the trial's next segment: from `start`, or from scratch; under `recipe`, or the trial's own settings."""
     coordinator.record(
         SegmentOpened(
-            trial=trial.trial, segment=len(trial.segments),
-            parent_segment=None if start is None else start.segment, from_step=0 if start is None else start.step,
-            checkpoint=None if start is None else start.checkpoint, cause=cause, by=by, why=why,
+            trial=trial.trial,
+            segment=len(trial.segments),
+            parent_segment=None if start is None else start.segment,
+            from_step=0 if start is None else start.step,
+            checkpoint=None if start is None else start.checkpoint,
+            cause=cause,
+            by=by,
+            why=why,
             params=None if recipe is None else dict(recipe.values),
             schedules=None if recipe is None else recipe.to_json()["schedules"] or None,
-            request=request, at=coordinator.executor.now(),
+            request=request,
+            at=coordinator.executor.now(),
         )
-    )  # fmt: skip
+    )
 
 
 def open_first(coordinator: Coordinator, trial: Trial, draft: Draft) -> None:
@@ -48,18 +54,33 @@ def open_first(coordinator: Coordinator, trial: Trial, draft: Draft) -> None:
     now, number = coordinator.executor.now(), len(coordinator.study.checkpoints)
     coordinator.record(
         CheckpointSaved(
-            checkpoint=number, trial=trial.trial, segment=0, step=draft.from_step, kind="beginning",
-            bytes=manifest.bytes, sha256=manifest.sha256,
-            path=str(draft.beginning.relative_to(coordinator.shelf.folder)), at=now,
+            checkpoint=number,
+            trial=trial.trial,
+            segment=0,
+            step=draft.from_step,
+            kind="beginning",
+            bytes=manifest.bytes,
+            sha256=manifest.sha256,
+            path=str(draft.beginning.relative_to(coordinator.shelf.folder)),
+            at=now,
         )
-    )  # fmt: skip
+    )
     cause: Cause = "promote" if draft.purpose == "promote" else "fork"
     coordinator.record(
         SegmentOpened(
-            trial=trial.trial, segment=0, parent_segment=None, from_step=draft.from_step, checkpoint=number,
-            cause=cause, by=draft.by, why=draft.why, params=None, schedules=draft.schedules, at=now,
+            trial=trial.trial,
+            segment=0,
+            parent_segment=None,
+            from_step=draft.from_step,
+            checkpoint=number,
+            cause=cause,
+            by=draft.by,
+            why=draft.why,
+            params=None,
+            schedules=draft.schedules,
+            at=now,
         )
-    )  # fmt: skip
+    )
 
 
 def again(coordinator: Coordinator, trial: Trial, cause: Cause, why: str) -> None:
@@ -68,16 +89,20 @@ def again(coordinator: Coordinator, trial: Trial, cause: Cause, why: str) -> Non
 
 
 def go_on(
-    coordinator: Coordinator, trial: Trial, cause: Cause, why: str, start: Checkpoint | None, *, by: str = "tuner",
+    coordinator: Coordinator,
+    trial: Trial,
+    cause: Cause,
+    why: str,
+    start: Checkpoint | None,
+    *,
+    by: str = "tuner",
     request: str = "",
-) -> None:  # fmt: skip
+) -> None:
     """Lets a trial go on from a checkpoint of its head, or from scratch; what was changed after it is changed again."""
     branch = [] if start is None else ancestry(trial, start.segment)
     own = not branch or (branch[0].params is None and branch[0].schedules is None)
     recipe = None if own else trial.recipe_of(branch[0])
-    open_segment(
-        coordinator, trial, cause=cause, why=why, start=start, recipe=recipe, by=by, request=request
-    )  # fmt: skip
+    open_segment(coordinator, trial, cause=cause, why=why, start=start, recipe=recipe, by=by, request=request)
     coordinator.crew.ready.append(trial.trial)
 
 

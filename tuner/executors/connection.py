@@ -124,13 +124,17 @@ def _check_it_is_the_same(connection: Connection, address: str, ship: Path | Non
 
 def _made(address: str, cpus: float, ship: Path | None) -> Connection:
     arguments: dict[str, Any] = {
-        "address": address, "log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False,
-    }  # fmt: skip
+        "address": address,
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "configure_logging": False,
+    }
     if address == "local":
         arguments.update(
-            include_dashboard=False, num_cpus=max(os.cpu_count() or 1, int(-(-cpus // 1))),
+            include_dashboard=False,
+            num_cpus=max(os.cpu_count() or 1, int(-(-cpus // 1))),
             object_store_memory=_OBJECT_STORE_BYTES,
-        )  # fmt: skip
+        )
     elif ship is not None:
         arguments["runtime_env"] = {"working_dir": str(ship), "excludes": _NOT_SHIPPED}
     logging.getLogger("ray").setLevel(logging.ERROR)  # it would announce its token at every start

@@ -108,20 +108,29 @@ def confirmation_of(study: StudyState, top: int | None = None, repeats: int | No
     chances, noise, bounds = _chances(study, {number: each for number, each in scores.items() if not diverged[number]})
     candidates = [
         Candidate(
-            trial=number, params=dict(study.trials[number].settings), searched=study.trials[number].best_score or 0.0,
-            scores=tuple(scores[number]), diverged=diverged[number], chance=chances.get(number),
+            trial=number,
+            params=dict(study.trials[number].settings),
+            searched=study.trials[number].best_score or 0.0,
+            scores=tuple(scores[number]),
+            diverged=diverged[number],
+            chance=chances.get(number),
         )
         for number in plan.trials
-    ]  # fmt: skip
+    ]
 
     def rank(each: Candidate) -> tuple[bool, bool, float]:
         return each.mean is None, each.diverged > 0, -study.signed(each.mean or 0.0)
 
     return Confirmation(
-        study=study.name, objective=study.objective, goal=study.goal, repeats=plan.repeats, noise=noise,
-        noise_bounds=bounds, alike=_alike(study, [[run for run in each if run is not None] for each in runs.values()]),
+        study=study.name,
+        objective=study.objective,
+        goal=study.goal,
+        repeats=plan.repeats,
+        noise=noise,
+        noise_bounds=bounds,
+        alike=_alike(study, [[run for run in each if run is not None] for each in runs.values()]),
         candidates=tuple(sorted(candidates, key=rank)),
-    )  # fmt: skip
+    )
 
 
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────────

@@ -67,11 +67,14 @@ def divergences_of(study: StudyState, space: Space) -> Divergences:
     cuts = [(parameter, where, inside) for parameter, where, inside in _cuts(trained, space)]
     weighed = [
         Cut(
-            parameter=parameter, where=where, inside=len(inside), diverged=len(inside & bad),
+            parameter=parameter,
+            where=where,
+            inside=len(inside),
+            diverged=len(inside & bad),
             chance=min(1.0, len(cuts) * _chance(len(trained), len(bad), len(inside), len(inside & bad))),
         )
         for parameter, where, inside in cuts
-    ]  # fmt: skip
+    ]
     best = min(weighed, key=lambda cut: (cut.chance, -cut.diverged, cut.inside), default=None)
     found = best if best is not None and best.chance < RARE else None
     return Divergences(trained=len(trained), diverged=len(bad), cut=found)

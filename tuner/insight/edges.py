@@ -92,10 +92,16 @@ def _edges(study: StudyState, parameter: Parameter, best: list[Trial]) -> list[E
         return []
     return [
         Edge(
-            parameter=name, end=end, value=best[0].settings[name], u=u, near=len(outer), leaders=len(best),
-            diverged=diverged, to=None if diverged >= _MOSTLY else bound,
+            parameter=name,
+            end=end,
+            value=best[0].settings[name],
+            u=u,
+            near=len(outer),
+            leaders=len(best),
+            diverged=diverged,
+            to=None if diverged >= _MOSTLY else bound,
         )
-    ]  # fmt: skip
+    ]
 
 
 def _place(parameter: Parameter, trial: Trial) -> float | None:

@@ -84,13 +84,22 @@ class Findings:
         curves = {trial.trial: study.curves(trial.trial) for trial in few}
         fits = [fit_of(trial, curves[trial.trial], target_error) for trial in few]
         return cls(
-            study=study.name, objective=state.objective, goal=state.goal, trials=len(state.searched()),
+            study=study.name,
+            objective=state.objective,
+            goal=state.goal,
+            trials=len(state.searched()),
             winner=winner_of(state, confirmation, measured if model is None else measured or model.noise_at_most),
-            confirmation=confirmation, importance=importance, divergences=divergences_of(state, space),
+            confirmation=confirmation,
+            importance=importance,
+            divergences=divergences_of(state, space),
             edges=edges_of(state, space, importance.at_least()),
-            fits=tuple(fit for fit in fits if fit is not None), worth=worth_of(model, state, more, measured),
-            recheck=recheck_of(state), state=state, space=space, curves=curves,
-        )  # fmt: skip
+            fits=tuple(fit for fit in fits if fit is not None),
+            worth=worth_of(model, state, more, measured),
+            recheck=recheck_of(state),
+            state=state,
+            space=space,
+            curves=curves,
+        )
 
     @property
     def sections(self) -> tuple[Section, ...]:
@@ -113,24 +122,24 @@ def _sections(found: Findings) -> Iterator[Section]:
     none = why_no_winner(found.state)
     none = f"{none[0].upper()}{none[1:]}."
     yield Section(
-        title="The winner", sentences=(none,) if found.winner is None else found.winner.sentences,
+        title="The winner",
+        sentences=(none,) if found.winner is None else found.winner.sentences,
         table=_repeats(found.confirmation),
-    )  # fmt: skip
+    )
     if found.recheck is not None:
         yield Section(title="Does the order still hold?", sentences=(found.recheck.sentence,))
     shares = found.importance.shares
     rows = [(each.parameter, f"{each.total:.0%}", f"± {100 * each.error:.0f}", f"{each.alone:.0%}") for each in shares]
     yield Section(
-        title="What matters", sentences=(found.importance.sentence,), pictures=("importance", "isolation"),
+        title="What matters",
+        sentences=(found.importance.sentence,),
+        pictures=("importance", "isolation"),
         table=(("parameter", "in all", "s.e.", "alone"), *rows) if rows else (),
-    )  # fmt: skip
+    )
     inside = "Nothing says to widen the space." if found.winner is not None else "It takes a score to tell."
     yield Section(title="Where to look next", sentences=tuple(each.sentence for each in found.edges) or (inside,))
     yield Section(title="What diverged", sentences=(found.divergences.sentence,))
-    yield Section(
-        title="How the best fit", sentences=tuple(_fits(found.fits)) or (_no_fit(found),),
-        pictures=("fits",),
-    )  # fmt: skip
+    yield Section(title="How the best fit", sentences=tuple(_fits(found.fits)) or (_no_fit(found),), pictures=("fits",))
     yield Section(title="Are more trials worth it?", sentences=(found.worth.sentence,))
 
 
@@ -166,10 +175,13 @@ def _repeats(found: Confirmation | None) -> tuple[tuple[str, ...], ...]:
         return ()
     rows = [
         (
-            str(each.trial), f"{each.searched:.4g}", "-" if each.mean is None else f"{each.mean:.4g}",
-            "-" if each.error is None else f"{each.error:.2g}", str(len(each.finite)),
+            str(each.trial),
+            f"{each.searched:.4g}",
+            "-" if each.mean is None else f"{each.mean:.4g}",
+            "-" if each.error is None else f"{each.error:.2g}",
+            str(len(each.finite)),
             "-" if each.chance is None else f"{each.chance:.0%}",
         )
         for each in found.candidates
-    ]  # fmt: skip
+    ]
     return (("trial", "search", "mean", "s.e.", "repeats", "chance to be best"), *rows)

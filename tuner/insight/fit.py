@@ -147,12 +147,20 @@ def fit_of(trial: Trial, curves: Mapping[str, Curve], target: float = 0.0) -> Fi
     course, tau, reports, worth = next((found for found in courses if found[0] == "overfitting"), courses[0])
     least = _least(pair, place)
     return Fit(
-        trial=trial.trial, pair=pair, step=pair.steps[place], train=pair.train[place], dev=pair.dev[place],
+        trial=trial.trial,
+        pair=pair,
+        step=pair.steps[place],
+        train=pair.train[place],
+        dev=pair.dev[place],
         target=0.0 if pair.measure == "loss" else target,
         bias=None if pair.measure == "loss" else pair.train[place] - target,
-        variance=pair.dev[place] - pair.train[place], least=(least[0] - target, least[1]),
-        course=course, tau=tau, reports=reports, worth=worth,
-    )  # fmt: skip
+        variance=pair.dev[place] - pair.train[place],
+        least=(least[0] - target, least[1]),
+        course=course,
+        tau=tau,
+        reports=reports,
+        worth=worth,
+    )
 
 
 def _side_and_measure(name: str) -> tuple[str, Measure] | None:
@@ -166,17 +174,24 @@ def _side_and_measure(name: str) -> tuple[str, Measure] | None:
 
 def _pair(measure: Measure, train: str, dev: str, curves: Mapping[str, Curve]) -> Pair:
     by_step = dict(zip(curves[train].steps, curves[train].scores, strict=True))
-    shared = [(step, by_step[step], score) for step, score in zip(curves[dev].steps, curves[dev].scores, strict=True)
-              if step in by_step and abs(by_step[step]) < 1e100 and abs(score) < 1e100]  # fmt: skip
+    shared = [
+        (step, by_step[step], score)
+        for step, score in zip(curves[dev].steps, curves[dev].scores, strict=True)
+        if step in by_step and abs(by_step[step]) < 1e100 and abs(score) < 1e100
+    ]
     whole = 100.0 if max((max(a, b) for _, a, b in shared), default=0.0) > 1.5 else 1.0
 
     def error(score: float) -> float:
         return whole - score if measure == "accuracy" else score
 
     return Pair(
-        measure=measure, train_name=train, dev_name=dev, steps=tuple(step for step, _, _ in shared),
-        train=tuple(error(a) for _, a, _ in shared), dev=tuple(error(b) for _, _, b in shared),
-    )  # fmt: skip
+        measure=measure,
+        train_name=train,
+        dev_name=dev,
+        steps=tuple(step for step, _, _ in shared),
+        train=tuple(error(a) for _, a, _ in shared),
+        dev=tuple(error(b) for _, _, b in shared),
+    )
 
 
 def _least(pair: Pair, place: int) -> tuple[float, float]:

@@ -110,9 +110,11 @@ def importance_of(model: Model | None, objective: str, scored: int, alike: int =
     # Whoever knows how long each was trained and nothing of its settings misses as much.
     blind = sum(float(np.square(held.value - _by_progress(posterior.rows, held)).sum()) for posterior, held in folds)
     return Importance(
-        objective=objective, shares=tuple(sorted(shares, key=lambda each: -each.total)), scored=scored,
+        objective=objective,
+        shares=tuple(sorted(shares, key=lambda each: -each.total)),
+        scored=scored,
         foretold=1.0 - missed / blind if blind else math.nan,
-    )  # fmt: skip
+    )
 
 
 def by_importance(model: Model) -> list[str]:

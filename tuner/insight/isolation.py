@@ -45,8 +45,11 @@ def buckets_of(study: StudyState, space: Space, name: str) -> tuple[Bucket, ...]
         best: Trial | None = inside[0] if inside else None  # they come best first
         found.append(
             Bucket(
-                low=number / count, high=(number + 1) / count, trials=len(inside),
-                best=None if best is None else best.trial, score=None if best is None else best.best_score,
+                low=number / count,
+                high=(number + 1) / count,
+                trials=len(inside),
+                best=None if best is None else best.trial,
+                score=None if best is None else best.best_score,
             )
-        )  # fmt: skip
+        )
     return tuple(found)

@@ -62,11 +62,12 @@ class Model:
 
         ranked = [
             replace(
-                each, marks=tuple((step, rank(value)) for step, value in each.marks) if not bad(each) else (),
+                each,
+                marks=tuple((step, rank(value)) for step, value in each.marks) if not bad(each) else (),
                 score=None if each.score is None or not seen else rank(each.score),
             )
             for each in outcomes
-        ]  # fmt: skip
+        ]
         return cls._of(ranked, space)
 
     @classmethod

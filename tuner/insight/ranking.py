@@ -109,10 +109,16 @@ def recheck_of(study: StudyState, plan: Plan | None = None) -> Recheck | None:
     now = np.array([-math.inf if row.now is None or row.diverged else study.signed(row.now) for row in told])
     began = min((run.created_at for each in runs.values() for run in each if run is not None), default=0.0)
     return Recheck(
-        study=study.name, objective=study.objective, goal=study.goal, occasion=plan.occasion, began=began,
-        repeats=plan.repeats, leaders=tuple(rows), noise=_noise(list(runs.values())),
+        study=study.name,
+        objective=study.objective,
+        goal=study.goal,
+        occasion=plan.occasion,
+        began=began,
+        repeats=plan.repeats,
+        leaders=tuple(rows),
+        noise=_noise(list(runs.values())),
         correlation=rank_correlation(then, now, seed=study.identity["seed"]) if len(told) >= FEWEST else None,
-    )  # fmt: skip
+    )
 
 
 def planned_recheck(study: StudyState) -> Plan | None:
@@ -120,9 +126,7 @@ def planned_recheck(study: StudyState) -> Plan | None:
     asked = study.options.get("recheck")
     if asked is None:
         return None
-    return Plan(
-        purpose="recheck", trials=tuple(asked["trials"]), repeats=asked["repeats"], occasion=asked["occasion"]
-    )  # fmt: skip
+    return Plan(purpose="recheck", trials=tuple(asked["trials"]), repeats=asked["repeats"], occasion=asked["occasion"])
 
 
 def rank_correlation(then: Floats, now: Floats, seed: int = 0) -> RankCorrelation:
@@ -178,9 +182,12 @@ def _rechecked(study: StudyState, number: int, runs: list[Trial]) -> Rechecked:
     diverged = sum(run.state == "diverged" for run in runs)
     scores = _scores(runs)
     return Rechecked(
-        trial=number, params=dict(trial.settings), then=trial.best_score or 0.0, diverged=diverged,
+        trial=number,
+        params=dict(trial.settings),
+        then=trial.best_score or 0.0,
+        diverged=diverged,
         now=float(np.mean(scores)) if scores else None,
-    )  # fmt: skip
+    )
 
 
 def _scores(runs: list[Trial]) -> list[float]:

@@ -69,11 +69,20 @@ def winner_of(study: StudyState, confirmation: Confirmation | None, noise: float
     ranked = distinct(leaders(study), 2)
     after = next((trial for trial in ranked if trial.trial != best.trial), None)
     return Winner(
-        study=study.name, objective=study.objective, goal=study.goal, trial=best.trial, score=best.best_score,
-        step=best.best_step, params=dict(best.settings), next_trial=None if after is None else after.trial,
-        next_score=None if after is None else after.best_score, noise=noise, confirmation=confirmation,
-        sharing=sharing(study)[0], scored=sharing(study)[1],
-    )  # fmt: skip
+        study=study.name,
+        objective=study.objective,
+        goal=study.goal,
+        trial=best.trial,
+        score=best.best_score,
+        step=best.best_step,
+        params=dict(best.settings),
+        next_trial=None if after is None else after.trial,
+        next_score=None if after is None else after.best_score,
+        noise=noise,
+        confirmation=confirmation,
+        sharing=sharing(study)[0],
+        scored=sharing(study)[1],
+    )
 
 
 def _text(value: object) -> str:

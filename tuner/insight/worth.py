@@ -117,11 +117,22 @@ def worth_of(model: Model | None, study: StudyState, trials: int | None = None, 
     else:
         at_most = 0.0 if model is None or alike else model.noise_at_most
     return Worth(
-        objective=study.objective, goal=study.goal, best=score, trials=count, gain=gain, low=low, high=high,
-        by_model=found[0][0] if found else None, by_tail=found[1][0] if found else None,
-        steps=steps, seconds=seconds, noise=at_most, measured=measured,
-        guess=0.0 if model is None or alike else model.noise, alike=alike,
-    )  # fmt: skip
+        objective=study.objective,
+        goal=study.goal,
+        best=score,
+        trials=count,
+        gain=gain,
+        low=low,
+        high=high,
+        by_model=found[0][0] if found else None,
+        by_tail=found[1][0] if found else None,
+        steps=steps,
+        seconds=seconds,
+        noise=at_most,
+        measured=measured,
+        guess=0.0 if model is None or alike else model.noise,
+        alike=alike,
+    )
 
 
 def _by_model(model: Model, best: float, count: int) -> tuple[float, float, float]:

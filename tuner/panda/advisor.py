@@ -71,7 +71,7 @@ def facts(study: StudyState, trial: Trial, curves: Mapping[str, Curve], space: S
     path = trial.path()
     changes = [
         segment for segment in path if segment.cause in ("adjust", "revert") and segment.request not in study.unread
-    ]  # fmt: skip
+    ]
     last = changes[-1] if changes else None
     # A function often names an end far away, to train until it is told: only who cares for a gain means it.
     gain = study.options.get("smallest_gain")
@@ -90,13 +90,11 @@ def facts(study: StudyState, trial: Trial, curves: Mapping[str, Curve], space: S
         last_change_step=None if last is None else last.from_step,
         previous_settings=None if last is None else _before(trial, path, last),
         reverts=[each.from_step for each in path if each.cause == "revert" and SPIKE in each.why],
-        bounds={
-            name: (each.low, each.high) for name, each in (space or {}).items() if isinstance(each, Parameter)
-        },
+        bounds={name: (each.low, each.high) for name, each in (space or {}).items() if isinstance(each, Parameter)},
         rate_name=_first_of(RATES, settings),
         beta_name=beta,
         momentum="heavy_ball" if beta == "momentum" else "averaged",  # as torch.optim.SGD has it
-    )  # fmt: skip
+    )
 
 
 def _first_of(names: tuple[str, ...], settings: Settings) -> str:

@@ -88,9 +88,7 @@ def last_change(trial: Trial) -> Segment:
     raise Refused("there is nothing to undo or to go back before: no adjustment and no revert lies on the head")
 
 
-def destination(
-    study: StudyState, trial: Trial, verb: str, given: Mapping[str, Any], beaten: int = 0
-) -> Checkpoint:  # fmt: skip
+def destination(study: StudyState, trial: Trial, verb: str, given: Mapping[str, Any], beaten: int = 0) -> Checkpoint:
     """The checkpoint that a revert or an undo goes back to; `beaten` is the step last heard of beside the reports."""
     if verb != "undo":
         return _chosen(study, trial, given, beaten)

@@ -75,9 +75,7 @@ class RunSteering:
     """The verbs of a babysat run."""
 
     attention_s = 0.004
-    verbs = (
-        "set", "schedule", "pause", "resume", "step", "checkpoint", "revert", "undo", "extend", "note", "stop",
-    )  # fmt: skip
+    verbs = ("set", "schedule", "pause", "resume", "step", "checkpoint", "revert", "undo", "extend", "note", "stop")
 
     def __init__(self, space: Space | None, watch: Watch | None, clock: Callable[[], float] = time.monotonic) -> None:
         """`space` bounds what may be set; without one, names and types are those of the run's own settings.
@@ -278,11 +276,14 @@ class RunSteering:
             raise Refused("nothing of this run is kept on disk, so there is nothing to go back to")
         segment = trial.segment(checkpoint.segment)
         return Revert(
-            trial=trial.trial, request=request.request, checkpoint=checkpoint.checkpoint,
-            path=coordinator.shelf.path(checkpoint), step=checkpoint.step,
+            trial=trial.trial,
+            request=request.request,
+            checkpoint=checkpoint.checkpoint,
+            path=coordinator.shelf.path(checkpoint),
+            step=checkpoint.step,
             sha256=coordinator.study.sha256_of(checkpoint),
             recipe=None if given.get("keep_settings") else trial.recipe_of(segment),
-        )  # fmt: skip
+        )
 
     def _revive(self, coordinator: Coordinator, trial: Trial, request: Requested) -> None:
         """A run that is over goes on from a checkpoint: extended from its newest, or set back."""
@@ -308,14 +309,23 @@ class RunSteering:
             checkpoint = coordinator.study.checkpoints[going.checkpoint]
             before, left_at = _requests_of(trial, "adjust"), trial.steps
             open_segment(
-                coordinator, trial, cause="revert", why=why, start=checkpoint, recipe=going.recipe or trial.recipe,
-                by=request.by, request=request.request,
-            )  # fmt: skip
+                coordinator,
+                trial,
+                cause="revert",
+                why=why,
+                start=checkpoint,
+                recipe=going.recipe or trial.recipe,
+                by=request.by,
+                request=request.request,
+            )
             coordinator.crew.ready.append(trial.trial)
             _judge_by_the_head(
-                coordinator, trial, before, f"step {left_at} went back to step {checkpoint.step}",
+                coordinator,
+                trial,
+                before,
+                f"step {left_at} went back to step {checkpoint.step}",
                 coordinator.executor.now(),
-            )  # fmt: skip
+            )
             detail = f"goes on from step {checkpoint.step}{until(trial.planned)}{_instead(request, checkpoint.step)}"
         record_answer(coordinator, request.request, "applied", detail, checkpoint.step)
 
@@ -363,24 +373,39 @@ class RunSteering:
             self._saving = before
         coordinator.record(
             SegmentOpened(
-                trial=trial.trial, segment=event.segment, parent_segment=trial.head.segment, from_step=event.step,
-                checkpoint=None, cause="adjust", by=by,
+                trial=trial.trial,
+                segment=event.segment,
+                parent_segment=trial.head.segment,
+                from_step=event.step,
+                checkpoint=None,
+                cause="adjust",
+                by=by,
                 why=f"{why} (done again after a retry)" if event.repeated else why,
-                params=event.recipe.at(event.step), schedules=recipe["schedules"] or None, request=event.request,
+                params=event.recipe.at(event.step),
+                schedules=recipe["schedules"] or None,
+                request=event.request,
                 at=event.at,
             )
-        )  # fmt: skip
+        )
         if event.repeated or asked is None:
             return
         for name in event.after:
             coordinator.record(
                 Adjusted(
-                    request=event.request, trial=trial.trial, step=event.step, parameter=name,
-                    before=event.before[name], after=event.after[name], read_back=event.read_back[name], by=by, why=why,
-                    evidence=str(asked.arguments.get("evidence", "")), requested_at=asked.at,
+                    request=event.request,
+                    trial=trial.trial,
+                    step=event.step,
+                    parameter=name,
+                    before=event.before[name],
+                    after=event.after[name],
+                    read_back=event.read_back[name],
+                    by=by,
+                    why=why,
+                    evidence=str(asked.arguments.get("evidence", "")),
+                    requested_at=asked.at,
                     accepted_at=asked.accepted_at,
                 )
-            )  # fmt: skip
+            )
         changes = ", ".join(_change(event, name) for name in event.after)
         record_answer(coordinator, event.request, "applied", changes or "nothing changed", event.step)
 
@@ -391,12 +416,20 @@ class RunSteering:
         recipe = event.recipe.to_json()
         coordinator.record(
             SegmentOpened(
-                trial=trial.trial, segment=event.segment, parent_segment=start.segment, from_step=event.step,
-                checkpoint=start.checkpoint, cause="revert", by=asked.by, why=asked.why,
-                params=event.recipe.at(event.step), schedules=recipe["schedules"] or None, request=event.request,
+                trial=trial.trial,
+                segment=event.segment,
+                parent_segment=start.segment,
+                from_step=event.step,
+                checkpoint=start.checkpoint,
+                cause="revert",
+                by=asked.by,
+                why=asked.why,
+                params=event.recipe.at(event.step),
+                schedules=recipe["schedules"] or None,
+                request=event.request,
                 at=event.at,
             )
-        )  # fmt: skip
+        )
         _judge_by_the_head(
             coordinator, trial, before, f"step {event.from_step} went back to step {event.step}", event.at
         )
@@ -477,16 +510,17 @@ class RunSteering:
         trial = coordinator.study.trials[0] if coordinator.study.trials else None
         coordinator.record(
             Noted(
-                trial=None if trial is None else trial.trial, step=None if trial is None else trial.steps,
-                by=request.by, text=str(request.arguments["text"]), at=coordinator.executor.now(),
+                trial=None if trial is None else trial.trial,
+                step=None if trial is None else trial.steps,
+                by=request.by,
+                text=str(request.arguments["text"]),
+                at=coordinator.executor.now(),
             )
-        )  # fmt: skip
+        )
         record_answer(coordinator, request.request, "applied", "noted")
 
 
-def _judge_by_the_head(
-    coordinator: Coordinator, trial: Trial, before: Sequence[str], evidence: str, at: float
-) -> None:  # fmt: skip
+def _judge_by_the_head(coordinator: Coordinator, trial: Trial, before: Sequence[str], evidence: str, at: float) -> None:
     """After a revert: what left the head was taken back; what lies there again is judged as it had been."""
     after = _requests_of(trial, "adjust")
     for name in before:

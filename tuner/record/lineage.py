@@ -114,12 +114,15 @@ class Tree:
         return cls(
             tuple(
                 Stretch(
-                    segment=segment, recipe=found.recipe_of(segment), at=began[segment.segment],
-                    to_step=reached[segment.segment], scores=dict(scores[segment.segment]),
+                    segment=segment,
+                    recipe=found.recipe_of(segment),
+                    at=began[segment.segment],
+                    to_step=reached[segment.segment],
+                    scores=dict(scores[segment.segment]),
                 )
                 for segment in found.segments
             )
-        )  # fmt: skip
+        )
 
     def path(self, tip: int | None = None) -> Path:
         """The way to the end of a stretch; to the newest one's, which is the head, unless told."""
@@ -171,7 +174,7 @@ class Tree:
             )
             for name in after
             if before.get(name) != after[name] or _shape(was.get(name)) != _shape(becomes.get(name))
-        ]  # fmt: skip
+        ]
 
     def names(self) -> list[str]:
         """The scores reported, in the order they were first heard of."""

@@ -34,8 +34,11 @@ _NEEDS: dict[str, dict[str, float]] = {
     "cosine": {"over": math.nan, "floor": 0.0},
 }
 _LEAST = {
-    "rate": (5e-324, "above 0"), "every": (1, "at least 1"), "over": (1, "at least 1"), "floor": (0.0, "0 or above"),
-}  # fmt: skip
+    "rate": (5e-324, "above 0"),
+    "every": (1, "at least 1"),
+    "over": (1, "at least 1"),
+    "floor": (0.0, "0 or above"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

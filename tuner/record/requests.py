@@ -71,12 +71,15 @@ _TAKES: Mapping[str, Mapping[str, Check]] = {
     "step": {"steps": count},
     "checkpoint": {},
     "revert": {
-        "step": optional(index), "checkpoint": optional(index), "keep_settings": optional(flag),
-        "expect": optional(index), "before": optional(one_of("adjustment")),
+        "step": optional(index),
+        "checkpoint": optional(index),
+        "keep_settings": optional(flag),
+        "expect": optional(index),
+        "before": optional(one_of("adjustment")),
     },
     "undo": {"expect": optional(index)},
     "extend": {"steps": count},
-}  # fmt: skip
+}
 
 
 def understood(verb: str, arguments: Any) -> dict[str, Any]:
@@ -93,6 +96,7 @@ def understood(verb: str, arguments: Any) -> dict[str, Any]:
         if word not in takes:
             raise SettingsError(unknown(verb, str(word), takes))
     return {
-        word: check(word, arguments.get(word)) for word, check in takes.items()
+        word: check(word, arguments.get(word))
+        for word, check in takes.items()
         if word in arguments or check(word, None) is not None
-    }  # fmt: skip
+    }

@@ -366,9 +366,18 @@ class StudyState:
         if record.trial != len(self.trials):
             raise ValueError(f"trial {record.trial} follows trial {len(self.trials) - 1}: the record has a gap")
         trial = Trial(
-            record.trial, record.purpose, record.round, record.parent, record.seed, record.params, record.seen,
-            record.memo, record.at, why=record.why, curve=None if self.replaying else Curve(),
-        )  # fmt: skip
+            record.trial,
+            record.purpose,
+            record.round,
+            record.parent,
+            record.seed,
+            record.params,
+            record.seen,
+            record.memo,
+            record.at,
+            why=record.why,
+            curve=None if self.replaying else Curve(),
+        )
         self.trials.append(trial)
         self.live[record.trial] = trial
         self.repeating += trial.repeats
@@ -379,10 +388,18 @@ class StudyState:
         left = trial.head_limits()
         trial.segments += (
             Segment(
-                record.segment, record.parent_segment, record.from_step, record.checkpoint,
-                record.cause, record.by, record.why, record.params, record.schedules, record.request,
+                record.segment,
+                record.parent_segment,
+                record.from_step,
+                record.checkpoint,
+                record.cause,
+                record.by,
+                record.why,
+                record.params,
+                record.schedules,
+                record.request,
             ),
-        )  # fmt: skip
+        )
         if len(trial.segments) == 1:
             trial.steps = record.from_step  # a fork begins where another run was
         else:

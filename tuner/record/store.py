@@ -155,10 +155,13 @@ def _shape(name: str, record: type[Any]) -> _Shape:
     table = sa.Table(name, _METADATA, key, *columns, *indexes)
     names = tuple(spec.name for spec in fields(record))
     return _Shape(
-        table=table, record=record, names=names, json_names=tuple(json_names),
+        table=table,
+        record=record,
+        names=names,
+        json_names=tuple(json_names),
         json_places=tuple(names.index(each) for each in json_names),
         setters=tuple(getattr(record, each).__set__ for each in names),
-    )  # fmt: skip
+    )
 
 
 _SHAPES: dict[type[Any], _Shape] = {record: _shape(name, record) for name, record in TABLES.items()}

@@ -274,9 +274,12 @@ def carry_out(command: Command, handle: RunHandle, expect: int) -> str:
             numbers = _at_most(command, 1, "a step", but="keep-settings")
             step = _number(command, numbers[0]) if numbers else values.get("step")
             handle.revert(
-                step=step, checkpoint=values.get("checkpoint"), keep_settings="keep-settings" in words, why=why,
+                step=step,
+                checkpoint=values.get("checkpoint"),
+                keep_settings="keep-settings" in words,
+                why=why,
                 expect=expect,
-            )  # fmt: skip
+            )
         case "note":
             handle.note(str(values["text"]))
         case "fork":

@@ -15,13 +15,25 @@ from tuner.room.scene import Branch, Entry, Line, Score, View, age
 from tuner.views.terminal import duration, number
 
 _STATES = {
-    "running": "bold green", "paused": "bold yellow", "lost": "bold red", "completed": "bold cyan",
-    "failed": "bold red", "diverged": "bold red",
-}  # fmt: skip
+    "running": "bold green",
+    "paused": "bold yellow",
+    "lost": "bold red",
+    "completed": "bold cyan",
+    "failed": "bold red",
+    "diverged": "bold red",
+}
 _KINDS = {
-    "applied": "", "accepted": "cyan", "received": "cyan", "rejected": "red", "expired": "yellow",
-    "superseded": "yellow", "ended": "bold", "note": "green", "said": "dim", "error": "red",
-}  # fmt: skip
+    "applied": "",
+    "accepted": "cyan",
+    "received": "cyan",
+    "rejected": "red",
+    "expired": "yellow",
+    "superseded": "yellow",
+    "ended": "bold",
+    "note": "green",
+    "said": "dim",
+    "error": "red",
+}
 _MARKS = {"adjust": "orange", "revert": "magenta", "retry": "red"}
 _HEAD, _BAND, _GIVEN_UP = "cyan+", "blue", "gray"
 # A score that falls by more than this factor is drawn on a log scale.

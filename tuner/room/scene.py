@@ -202,7 +202,10 @@ class Scene:
         back = [each for each in kept if _within(each.step, limits.get(each.segment, -1))]
         asked = [said(each.verb, each.arguments, each.why) for each in state.requests.values() if each.by == self._by]
         return View(
-            name=state.name, state=trial.state, why=trial.why, steps=trial.steps,
+            name=state.name,
+            state=trial.state,
+            why=trial.why,
+            steps=trial.steps,
             head=trial.head.segment if trial.segments else 0,
             scores=tuple(self._score(trial, name) for name in self._shown()),
             settings=tuple(settings_of(recipe.at(trial.steps), self._one_minus()).items()),
@@ -215,7 +218,7 @@ class Scene:
             log=tuple(sorted((*self._told, *self._requests()), key=lambda entry: entry.at)[-_ENTRIES:]),
             asked=tuple(asked),
             others=tuple(name for name in names(self._place.folder.parent) if name != self._place.name),
-        )  # fmt: skip
+        )
 
     def _shown(self) -> list[str]:
         """The objective, and what of the other scores is a train loss."""
@@ -238,19 +241,27 @@ class Scene:
         lines.append(head.thinned(0, on_head=True))
         best = (trial.best_step, trial.best_score) if name == self._state.objective else (None, None)
         return Score(
-            name=name, lines=tuple(lines), last=head.values[-1] if head.values else None,
+            name=name,
+            lines=tuple(lines),
+            last=head.values[-1] if head.values else None,
             best=None if best[0] is None or best[1] is None else (best[0], best[1]),
-        )  # fmt: skip
+        )
 
     def _branch(self, trial: Trial, segment: Segment, limits: Mapping[int, int | None]) -> Branch:
         limit = limits.get(segment.segment)
         steps = (each.steps[-1] for each in self._scores.get(segment.segment, {}).values() if each.steps)
         reached = max(steps, default=segment.from_step)
         return Branch(
-            number=segment.segment, cause=segment.cause, from_step=segment.from_step,
-            to_step=reached if limit is None else limit, reached=reached,
-            what=self._changed(trial, segment), by=segment.by, why=segment.why, on_head=segment.segment in limits,
-        )  # fmt: skip
+            number=segment.segment,
+            cause=segment.cause,
+            from_step=segment.from_step,
+            to_step=reached if limit is None else limit,
+            reached=reached,
+            what=self._changed(trial, segment),
+            by=segment.by,
+            why=segment.why,
+            on_head=segment.segment in limits,
+        )
 
     def _changed(self, trial: Trial, segment: Segment) -> str:
         """What a segment changed: settings and schedules against its parent's."""
@@ -330,9 +341,12 @@ class _Points:
         edges = pairwise(since + count * place // _BINS for place in range(_BINS + 1))
         bins = [(self.steps[(low + high) // 2], self.values[low:high]) for low, high in edges]
         return Line(
-            steps=tuple(step for step, _ in bins), means=tuple(sum(each) / len(each) for _, each in bins),
-            lows=tuple(min(each) for _, each in bins), highs=tuple(max(each) for _, each in bins), on_head=on_head,
-        )  # fmt: skip
+            steps=tuple(step for step, _ in bins),
+            means=tuple(sum(each) / len(each) for _, each in bins),
+            lows=tuple(min(each) for _, each in bins),
+            highs=tuple(max(each) for _, each in bins),
+            on_head=on_head,
+        )
 
 
 def schedule_in_words(each: Schedule, opened_at: int | None = None) -> str:

@@ -165,9 +165,13 @@ class _Cube:
     def note(self, plan: RoundPlan) -> dict[str, Any]:
         box = {name: list(sides) for name, sides in plan.box.items()}
         return {
-            "round": plan.round, "first_trial": plan.first_trial, "box": box, "why": plan.why, "memo": plan.memo,
+            "round": plan.round,
+            "first_trial": plan.first_trial,
+            "box": box,
+            "why": plan.why,
+            "memo": plan.memo,
             "space": self.mark,
-        }  # fmt: skip
+        }
 
     def plan(self, note: Mapping[str, Any] | None) -> RoundPlan | None:
         """The round a note speaks of, unless the ranges have changed since."""

@@ -476,9 +476,7 @@ class Space(Mapping[str, Parameter | Choice]):
             isinstance(table, Mapping) and isinstance(table.get("name"), str) for table in tables
         ):
             raise SpaceError("a space is described by a list of parameters, each with its name: see Space.to_dict.")
-        return cls(
-            **{t["name"]: _read(t["name"], {key: t[key] for key in t if key != "name"}) for t in tables},
-        )
+        return cls(**{t["name"]: _read(t["name"], {key: t[key] for key in t if key != "name"}) for t in tables})
 
     @classmethod
     @checked(SpaceError)

@@ -178,9 +178,13 @@ def learned(rows: Rows, groups: Integers, start: Sequence[float] | None = None, 
     objective = _Objective(rows, groups, beliefs)
     first = beliefs.mean if start is None or len(start) != len(beliefs.mean) else np.asarray(start, dtype=float)
     found: Any = minimize(
-        objective, np.clip(first, beliefs.low, beliefs.high), jac=True, method="L-BFGS-B",
-        bounds=list(zip(beliefs.low, beliefs.high, strict=True)), options={"maxiter": iterations},
-    )  # fmt: skip
+        objective,
+        np.clip(first, beliefs.low, beliefs.high),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=list(zip(beliefs.low, beliefs.high, strict=True)),
+        options={"maxiter": iterations},
+    )
     return [float(number) for number in found.x]
 
 

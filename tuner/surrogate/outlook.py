@@ -30,9 +30,16 @@ class Outlook:
     """
 
     def __init__(
-        self, embedding: Embedding, horizon: int, rows: Rows, spread: Spread, numbers: Sequence[float],
-        told: Sequence[Outcome], busy: Sequence[Outcome] = (), goal: Goal = "maximize",
-    ) -> None:  # fmt: skip
+        self,
+        embedding: Embedding,
+        horizon: int,
+        rows: Rows,
+        spread: Spread,
+        numbers: Sequence[float],
+        told: Sequence[Outcome],
+        busy: Sequence[Outcome] = (),
+        goal: Goal = "maximize",
+    ) -> None:
         self.embedding, self.horizon, self.spread = embedding, horizon, spread
         self._goal = goal
         process = Process(numbers, embedding.groups)
@@ -130,9 +137,13 @@ class Outlook:
             return -(log_h + math.log(deviation)), -gradient[columns]
 
         found = minimize(
-            less, point[free], jac=True, method="L-BFGS-B", bounds=list(zip(low[free], high[free], strict=True)),
+            less,
+            point[free],
+            jac=True,
+            method="L-BFGS-B",
+            bounds=list(zip(low[free], high[free], strict=True)),
             options={"maxiter": _REFINEMENTS},
-        )  # fmt: skip
+        )
         led = point.copy()
         led[free] = np.clip(found.x, low[free], high[free])
         return led
@@ -162,9 +173,14 @@ class View:
     """What a state of a study shows, and the outlook from it under the numbers of a process."""
 
     def __init__(
-        self, space: Space, told: Sequence[Outcome], busy: Sequence[Outcome], horizon: int, looks: int,
+        self,
+        space: Space,
+        told: Sequence[Outcome],
+        busy: Sequence[Outcome],
+        horizon: int,
+        looks: int,
         goal: Goal = "maximize",
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.embedding, self.told, self.horizon, self.looks = Embedding.of(space), told, horizon, looks
         self._busy, self._goal = busy, goal
         self._rows = rows_of(told, self.embedding, horizon)

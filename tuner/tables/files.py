@@ -65,11 +65,7 @@ def _write_jsonl(frame: pd.DataFrame, file: BinaryIO) -> None:
     text.detach()
 
 
-_WRITE: Mapping[str, _Writer] = {
-    "csv": _write_csv,
-    "parquet": _write_parquet,
-    "jsonl": _write_jsonl,
-}
+_WRITE: Mapping[str, _Writer] = {"csv": _write_csv, "parquet": _write_parquet, "jsonl": _write_jsonl}
 
 
 # ── cells ───────────────────────────────────────────────────────────────────────────────────────

@@ -288,9 +288,10 @@ class _Book:
 
     def _ended(self, end: TrialEnded) -> str:
         stops = [
-            request for request in self.asked.values()
+            request
+            for request in self.asked.values()
             if request.verb == "stop" and (answer := self.answered.get(request.request)) and answer.at >= end.at - 1.0
-        ]  # fmt: skip
+        ]
         if end.state == "stopped" and stops:
             return f"{prose.who(stops[0].by)} stopped the run.{prose.because(stops[0].why)}{self._at_the_end(end)}"
         error = f" `{end.error}`" if end.error else ""
@@ -308,19 +309,28 @@ class _Book:
         objective = self.state.objective
         rows: list[tuple[str, ...]] = []
         heading = ("branch", "steps", "settings at its end", f"best {objective}", f"last {objective}", "how it ended")
-        rows.append((
-            f"**{self.study.name}** (head)", f"{self.head[0].after} → {self.trial.steps}",
-            prose.settings(self.trial.recipe.at(self.trial.steps)), *self._scores(self.head),
-            f"{self.trial.state}{f': {prose.safe(self.trial.why)}' if self.trial.why else ''}",
-        ))  # fmt: skip
+        rows.append(
+            (
+                f"**{self.study.name}** (head)",
+                f"{self.head[0].after} → {self.trial.steps}",
+                prose.settings(self.trial.recipe.at(self.trial.steps)),
+                *self._scores(self.head),
+                f"{self.trial.state}{f': {prose.safe(self.trial.why)}' if self.trial.why else ''}",
+            )
+        )
         for number, turn in enumerate(self.tree.abandoned(), start=1):
             tip, segment = turn.given_up[-1], turn.stretch.segment
             why = f": {prose.quoted(segment.why)}" if segment.why else ""
             what = f"{prose.who(segment.by)} went back{why}" if segment.cause == "revert" else prose.safe(segment.why)
-            rows.append((
-                f"given up {number}", f"{turn.given_up[0].after} → {tip.to}",
-                prose.settings(tip.stretch.recipe.at(tip.to)), *self._scores(turn.given_up), what,
-            ))  # fmt: skip
+            rows.append(
+                (
+                    f"given up {number}",
+                    f"{turn.given_up[0].after} → {tip.to}",
+                    prose.settings(tip.stretch.recipe.at(tip.to)),
+                    *self._scores(turn.given_up),
+                    what,
+                )
+            )
         rows += self._forks()
         lines = ["| " + " | ".join(row) + " |" for row in (heading, *rows)]
         yield "\n".join([lines[0], "|" + "---|" * len(heading), *lines[1:]])
@@ -338,7 +348,9 @@ class _Book:
                 trial, path = fork.state.trials[0], Tree.of(fork).path()
                 if path:
                     yield (
-                        f"`{fork.name}` (fork)", f"{path[0].after} → {trial.steps}",
-                        prose.settings(trial.recipe.at(trial.steps)), *self._scores(path),
+                        f"`{fork.name}` (fork)",
+                        f"{path[0].after} → {trial.steps}",
+                        prose.settings(trial.recipe.at(trial.steps)),
+                        *self._scores(path),
                         f"{trial.state}{f': {prose.safe(trial.why)}' if trial.why else ''}",
-                    )  # fmt: skip
+                    )

@@ -194,10 +194,13 @@ class TrialDesk:
         self._to_tell = False
         self._channel.emit(
             Planned(
-                trial=self.order.trial, segment=self.segment, steps=self.run.planned,
-                resumable=self._saver.possible, at=self._channel.now(),
+                trial=self.order.trial,
+                segment=self.segment,
+                steps=self.run.planned,
+                resumable=self._saver.possible,
+                at=self._channel.now(),
             )
-        )  # fmt: skip
+        )
 
     def settle(self) -> None:
         """Waits for what is being written."""
@@ -373,12 +376,18 @@ class TrialDesk:
         self.segment += 1
         self._channel.emit(
             Changed(
-                trial=self.order.trial, segment=self.segment, request=request, step=self.done,
-                before={name: before.get(name) for name in changed}, after={name: after[name] for name in changed},
-                read_back={name: self.run.params[name] for name in changed}, recipe=recipe, repeated=repeated,
+                trial=self.order.trial,
+                segment=self.segment,
+                request=request,
+                step=self.done,
+                before={name: before.get(name) for name in changed},
+                after={name: after[name] for name in changed},
+                read_back={name: self.run.params[name] for name in changed},
+                recipe=recipe,
+                repeated=repeated,
                 at=self._channel.now(),
             )
-        )  # fmt: skip
+        )
         if self._heed is not None:
             self._heed.changed(request, [] if repeated else changed, self.done)
 
@@ -419,11 +428,17 @@ class TrialDesk:
         self._saver.went_back(self.done)
         self._channel.emit(
             Reverted(
-                trial=self.order.trial, segment=self.segment, request=command.request,
-                checkpoint=command.checkpoint, from_step=gone, step=self.done,
-                before=before, recipe=self._recipe, at=self._channel.now(),
+                trial=self.order.trial,
+                segment=self.segment,
+                request=command.request,
+                checkpoint=command.checkpoint,
+                from_step=gone,
+                step=self.done,
+                before=before,
+                recipe=self._recipe,
+                at=self._channel.now(),
             )
-        )  # fmt: skip
+        )
         if self._job.revert == "reenter":
             self.order = replace(self.order, checkpoint=command.path, sha256=command.sha256, from_step=command.step)
             self.reenter = True
@@ -437,9 +452,7 @@ class TrialDesk:
             self._first = {name: float(value) for name, value in settings.get("first", {}).items()}
 
     def _held(self, state: Literal["paused", "running"], why: str) -> None:
-        self._channel.emit(
-            Held(trial=self.order.trial, state=state, step=self.done, why=why, at=self._channel.now())
-        )  # fmt: skip
+        self._channel.emit(Held(trial=self.order.trial, state=state, step=self.done, why=why, at=self._channel.now()))
 
     def _did(
         self, request: str, detail: str, *, state: Literal["applied", "rejected", "superseded"] = "applied"
@@ -447,10 +460,14 @@ class TrialDesk:
         if request:
             self._channel.emit(
                 Did(
-                    trial=self.order.trial, request=request, step=self.done, state=state, detail=detail,
+                    trial=self.order.trial,
+                    request=request,
+                    step=self.done,
+                    state=state,
+                    detail=detail,
                     at=self._channel.now(),
                 )
-            )  # fmt: skip
+            )
 
     def _ask_for_the_objective(self) -> None:
         if self._first and (objective := self._job.objective) not in self._first:

@@ -212,9 +212,12 @@ def as_of_today(state: StudyState, folder: Path) -> Portable:
             "with its import path."
         )
     return replace(
-        portable(function, travels=False), name=name, payload=kept.read_bytes(), search_path=search_path,
+        portable(function, travels=False),
+        name=name,
+        payload=kept.read_bytes(),
+        search_path=search_path,
         source_sha256="",
-    )  # fmt: skip
+    )
 
 
 def _of_this_program(name: str, kept: TrainingFunction | None) -> Any:

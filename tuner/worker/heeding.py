@@ -151,9 +151,15 @@ class Heed:
             each.heeded = True
             if each.said:
                 yield Unread(
-                    trial=self._trial, step=done, request=request, since=each.step, names=tuple(sorted(now)),
-                    heeded=True, before=False, again=True,
-                )  # fmt: skip
+                    trial=self._trial,
+                    step=done,
+                    request=request,
+                    since=each.step,
+                    names=tuple(sorted(now)),
+                    heeded=True,
+                    before=False,
+                    again=True,
+                )
             if not each.names:
                 del self._pending[request]
 
@@ -164,9 +170,14 @@ class Heed:
             each.said = True
             before = self._last.keys().isdisjoint(each.names)
             yield Unread(
-                trial=self._trial, step=done, request=request, since=each.step, names=tuple(sorted(each.names)),
-                heeded=each.heeded, before=before,
-            )  # fmt: skip
+                trial=self._trial,
+                step=done,
+                request=request,
+                since=each.step,
+                names=tuple(sorted(each.names)),
+                heeded=each.heeded,
+                before=before,
+            )
 
     def _patience(self, name: str, since: int) -> int:
         if name in self._longest:

@@ -99,10 +99,7 @@ class Run:
 
     @checked(TrainingError)
     def state(
-        self,
-        *objects: Any,
-        save: Callable[[Path], object] | None = None,
-        load: Callable[[Path], object] | None = None,
+        self, *objects: Any, save: Callable[[Path], object] | None = None, load: Callable[[Path], object] | None = None
     ) -> None:
         """Says how to save and load: objects with `state_dict`/`load_state_dict`, or two functions of a folder.
 

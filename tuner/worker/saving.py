@@ -128,10 +128,8 @@ class Saver:
         if request:
             why = "the disk refused it; training goes on"
             self._emit(
-                Did(
-                    trial=self._order.trial, request=request, step=step, state="rejected", detail=why, at=self._now()
-                )
-            )  # fmt: skip
+                Did(trial=self._order.trial, request=request, step=step, state="rejected", detail=why, at=self._now())
+            )
 
     def _write(self, snapshot: Snapshot, kind: str, segment: int, request: str) -> bool:
         try:
@@ -142,8 +140,15 @@ class Saver:
         self._cost_s = saved.seconds
         self._emit(
             Saved(
-                trial=self._order.trial, segment=segment, step=saved.step, kind=kind, bytes=saved.bytes,
-                sha256=saved.sha256, path=saved.path, at=self._now(), request=request,
+                trial=self._order.trial,
+                segment=segment,
+                step=saved.step,
+                kind=kind,
+                bytes=saved.bytes,
+                sha256=saved.sha256,
+                path=saved.path,
+                at=self._now(),
+                request=request,
             )
-        )  # fmt: skip
+        )
         return True

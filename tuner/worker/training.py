@@ -139,9 +139,17 @@ def train(function: TrainingFunction, order: Order, job: Job, channel: Channel) 
         trace = _users_traceback(raised)
         _settle(desk)
     return Ended(
-        trial=order.trial, segment=desk.segment, state=state, why=why, step=desk.done, started=started,
-        at=channel.now(), error=error, traceback=trace, released=desk.released,
-    )  # fmt: skip
+        trial=order.trial,
+        segment=desk.segment,
+        state=state,
+        why=why,
+        step=desk.done,
+        started=started,
+        at=channel.now(),
+        error=error,
+        traceback=trace,
+        released=desk.released,
+    )
 
 
 def _called(function: TrainingFunction, run: Run, process: int) -> Any:

@@ -66,9 +66,12 @@ def divergence(series: Series, window: int, *, change: float = -inf) -> Divergen
         step = int(series.steps[first])
         # What ends in nan has often left its course before.
         earlier = divergence(series.until(step - 1), window, change=change)
-        return Divergence(onset=earlier.onset if earlier else step,
-                          statistic=("values that are not finite", float(broken.sum())), threshold=0.0,
-                          why=f"it is no finite number since step {step}")  # fmt: skip
+        return Divergence(
+            onset=earlier.onset if earlier else step,
+            statistic=("values that are not finite", float(broken.sum())),
+            threshold=0.0,
+            why=f"it is no finite number since step {step}",
+        )
     return _above_start(series, window) or _rising(series, window) or _high(series.after(change), window)
 
 
@@ -106,8 +109,9 @@ def _beyond(series: Series, reference: tuple[float, float], means: Array, length
     above, edge = series.way("above", "below"), series.told(lowest)
     why = f"five blocks since step {onset} stay {above} {edge:.4g}, it was {series.told(median):.4g} ± {deviation:.2g}"
     statistic = f"{series.way('lowest', 'highest')} of five block means, robust sd {above} the reference"
-    return Divergence(onset=onset, statistic=(statistic, _in_deviations(lowest - median, deviation)),
-                      threshold=LIMIT, why=why)  # fmt: skip
+    return Divergence(
+        onset=onset, statistic=(statistic, _in_deviations(lowest - median, deviation)), threshold=LIMIT, why=why
+    )
 
 
 def _above_start(series: Series, window: int) -> Divergence | None:
@@ -124,8 +128,9 @@ def _above_start(series: Series, window: int) -> Divergence | None:
     above, around, began = series.way("above", "below"), series.told(level), series.told(first)
     why = f"the last {window} reports lie around {around:.4g}, {above} the {began:.4g} it began with"
     statistic = f"median of the last window, robust sd {above} the first value"
-    return Divergence(onset=onset, statistic=(statistic, _in_deviations(level - first, noise)), threshold=LIMIT,
-                      why=why)  # fmt: skip
+    return Divergence(
+        onset=onset, statistic=(statistic, _in_deviations(level - first, noise)), threshold=LIMIT, why=why
+    )
 
 
 def _began_trained(series: Series) -> bool:

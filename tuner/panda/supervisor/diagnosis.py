@@ -77,9 +77,16 @@ class _Case:
             step = self.facts.checkpoint_before(self.change)
             settings = self._old_settings() if step is None else {}
         return self._say(
-            "diverged", said, found.statistic, found.threshold, since=found.onset,
-            urgency="now", verb="set" if step is None else "revert", settings=settings, step=step,
-        )  # fmt: skip
+            "diverged",
+            said,
+            found.statistic,
+            found.threshold,
+            since=found.onset,
+            urgency="now",
+            verb="set" if step is None else "revert",
+            settings=settings,
+            step=step,
+        )
 
     def _spiked(self, found: Spike) -> Advice:
         jumped, up = self.loss.way("jumped", "dropped"), self.loss.way("up", "down")
@@ -90,12 +97,30 @@ class _Case:
             return self._say("spike", said, statistic, 6.0, since=found.onset)
         if found.state == "returning":
             settings = self.facts.scaled(self.facts.rate_name, GENTLY)
-            return self._say("spike", f"{said}; not the data but the state of the run is at fault", statistic, 6.0,
-                             since=found.onset, urgency="now", verb="set", settings=settings, why=why)  # fmt: skip
+            return self._say(
+                "spike",
+                f"{said}; not the data but the state of the run is at fault",
+                statistic,
+                6.0,
+                since=found.onset,
+                urgency="now",
+                verb="set",
+                settings=settings,
+                why=why,
+            )
         step = self.facts.checkpoint_before(found.onset, self._steps_back(found.onset))
         said += "; go back, and skip 200 to 500 batches by data position"
-        return self._say("spike", said, statistic, 6.0, since=found.onset, urgency="now",
-                         verb="none" if step is None else "revert", step=step, why=why)  # fmt: skip
+        return self._say(
+            "spike",
+            said,
+            statistic,
+            6.0,
+            since=found.onset,
+            urgency="now",
+            verb="none" if step is None else "revert",
+            step=step,
+            why=why,
+        )
 
     def _steps_back(self, onset: int) -> int:
         """A hundred steps, or a tenth of what a shorter run has behind it."""
@@ -108,8 +133,15 @@ class _Case:
         settled = self.lately.where(accepted(self.lately)).after(since)
         if self.change is not None and not len(settled):
             why = f"no test for two windows, {self.two_windows} steps, after the change at step {self.change}"
-            return [self._say("unknown", why, ("steps since the change", float(self.loss.steps[-1] - self.change)),
-                              float(self.two_windows), since=self.change)]  # fmt: skip
+            return [
+                self._say(
+                    "unknown",
+                    why,
+                    ("steps since the change", float(self.loss.steps[-1] - self.change)),
+                    float(self.two_windows),
+                    since=self.change,
+                )
+            ]
         now = trend(settled.last(max(MIN_REPORTS, len(settled) // 2)))
         judged = self._changed_for_the_worse(now)
         if judged and judged.urgency == "now":
@@ -128,9 +160,13 @@ class _Case:
             name = facts.objective if facts.objective in facts.control else self.name
             goal = facts.goal if name == facts.objective else "minimize"
             found = verdict(
-                facts.control[name], facts.scores.get(name, Series.of(())), change_step=self.change,
-                cool_off=self.two_windows, comparison=facts.comparison, goal=goal,
-            )  # fmt: skip
+                facts.control[name],
+                facts.scores.get(name, Series.of(())),
+                change_step=self.change,
+                cool_off=self.two_windows,
+                comparison=facts.comparison,
+                goal=goal,
+            )
             return self._go_back(found) if found.word == "worse" else None
         worth = facts.worth()  # and not a train loss, whose meaning a change of regularisation shifts
         found = verdict(worth, worth, change_step=self.change, cool_off=self.two_windows, comparison="earlier")
@@ -144,17 +180,42 @@ class _Case:
             "both down"
         )
         step = facts.checkpoint_before(self.change)
-        return self._say("unknown", said, found.statistic, found.threshold, since=self.change, urgency="consider",
-                         verb="fork", settings=self._old_settings(), step=step)  # fmt: skip
+        return self._say(
+            "unknown",
+            said,
+            found.statistic,
+            found.threshold,
+            since=self.change,
+            urgency="consider",
+            verb="fork",
+            settings=self._old_settings(),
+            step=step,
+        )
 
     def _go_back(self, found: ChangeVerdict) -> Advice:
         said = f"the change at step {self.change} made it worse: {found.why}"
         step = None if self.change is None else self.facts.checkpoint_before(self.change)
         if step is not None:
-            return self._say("worse", said, found.statistic, found.threshold, since=self.change, urgency="now",
-                             verb="revert", step=step)  # fmt: skip
-        return self._say("worse", said, found.statistic, found.threshold, since=self.change, urgency="now",
-                         verb="set", settings=self._old_settings())  # fmt: skip
+            return self._say(
+                "worse",
+                said,
+                found.statistic,
+                found.threshold,
+                since=self.change,
+                urgency="now",
+                verb="revert",
+                step=step,
+            )
+        return self._say(
+            "worse",
+            said,
+            found.statistic,
+            found.threshold,
+            since=self.change,
+            urgency="now",
+            verb="set",
+            settings=self._old_settings(),
+        )
 
     def _old_settings(self) -> dict[str, Any]:
         old = self.facts.previous_settings or {}
@@ -188,8 +249,16 @@ class _Case:
             settings = facts.scaled(facts.rate_name, HALF)
             said = "the rate is too large: lower it"
         said = f"{self.name} oscillates: {found.why}; {said}"
-        return self._say("oscillating", said, found.statistic, found.threshold,
-                         since=int(settled.steps[0]), urgency="consider", verb="set", settings=settings)  # fmt: skip
+        return self._say(
+            "oscillating",
+            said,
+            found.statistic,
+            found.threshold,
+            since=int(settled.steps[0]),
+            urgency="consider",
+            verb="set",
+            settings=settings,
+        )
 
     def _ratio(self, settings: Mapping[str, float]) -> float:
         return (1 - settings[self.facts.beta_name]) / (1 - (self.facts.beta or 0.0))
@@ -226,8 +295,9 @@ class _Case:
         settings = facts.scaled(facts.rate_name, HALF)
         if settings:
             said += "; lower the rate"
-        return self._say("worse", said, now.statistic, now.threshold, since=since,
-                         urgency="consider", verb="set", settings=settings)  # fmt: skip
+        return self._say(
+            "worse", said, now.statistic, now.threshold, since=since, urgency="consider", verb="set", settings=settings
+        )
 
     def _share_done(self) -> float:
         left = self.facts.steps_left
@@ -247,8 +317,16 @@ class _Case:
                 verb, then = "fork", f"but {way.why}: direction unknown, so try a larger one on a branch"
         if not settings:
             then = f"but {facts.rate_name} is at its bound"
-        return self._say("slow", f"{said}, {then}", ("pace now over mean pace", pace), UNBENT, since=since,
-                         urgency="consider", verb=verb, settings=settings)  # fmt: skip
+        return self._say(
+            "slow",
+            f"{said}, {then}",
+            ("pace now over mean pace", pace),
+            UNBENT,
+            since=since,
+            urgency="consider",
+            verb=verb,
+            settings=settings,
+        )
 
     def _flat(self, gains: Trend, way: Direction, since: int) -> Advice:
         facts = self.facts
@@ -258,9 +336,16 @@ class _Case:
         if way.word == "lower":
             then = f"{way.why}, above {BOLD}: lower it"
         said = f"{facts.objective} is flat: {gains.why}; {then}"
-        return self._say("flat", said, gains.statistic, gains.threshold,
-                         since=since, urgency="consider", settings=settings,
-                         verb="fork" if timid else "set")  # fmt: skip
+        return self._say(
+            "flat",
+            said,
+            gains.statistic,
+            gains.threshold,
+            since=since,
+            urgency="consider",
+            settings=settings,
+            verb="fork" if timid else "set",
+        )
 
     def _say(
         self,
@@ -284,10 +369,17 @@ class _Case:
         last = int(self.loss.steps[-1]) if len(self.loss) else 0
         why = why or re.split("[:;,] ", sentence)[0]
         return Advice(
-            symptom=symptom, sentence=sentence, statistic=statistic, threshold=float(threshold),
-            window=(first if since is None else since, last), urgency=urgency, verb=verb, settings=settings,
-            revert_step=step, command=command_of(self.facts.study, verb, settings, step, why),
-        )  # fmt: skip
+            symptom=symptom,
+            sentence=sentence,
+            statistic=statistic,
+            threshold=float(threshold),
+            window=(first if since is None else since, last),
+            urgency=urgency,
+            verb=verb,
+            settings=settings,
+            revert_step=step,
+            command=command_of(self.facts.study, verb, settings, step, why),
+        )
 
 
 def _effective_rate(facts: Facts, settings: Mapping[str, Any]) -> float:

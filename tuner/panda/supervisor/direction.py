@@ -73,8 +73,12 @@ def alternating(series: Series) -> Oscillation | None:
     if ratio <= threshold:
         return None
     period = 2 * series.spacing
-    return Oscillation(period=period, statistic=("von Neumann ratio", ratio), threshold=threshold,
-                       why=f"it goes up and down from report to report (von Neumann ratio {ratio:.2f})")  # fmt: skip
+    return Oscillation(
+        period=period,
+        statistic=("von Neumann ratio", ratio),
+        threshold=threshold,
+        why=f"it goes up and down from report to report (von Neumann ratio {ratio:.2f})",
+    )
 
 
 def ringing(series: Series) -> Oscillation | None:
@@ -97,8 +101,12 @@ def ringing(series: Series) -> Oscillation | None:
     if excess[peak] <= threshold:
         return None
     period = count / places[CYCLES - 1 + peak] * series.spacing
-    return Oscillation(period=float(period), statistic=("spectral peak over red noise", float(excess[peak])),
-                       threshold=threshold, why=f"it swings with a period of {period:.3g} steps")  # fmt: skip
+    return Oscillation(
+        period=float(period),
+        statistic=("spectral peak over red noise", float(excess[peak])),
+        threshold=threshold,
+        why=f"it swings with a period of {period:.3g} steps",
+    )
 
 
 def _red_noise(power: Array, angles: Array) -> Array:

@@ -54,13 +54,29 @@ def trend(series: Series, *, smallest_gain: float | None = None, steps_left: int
     """
     if len(series) < MIN_REPORTS:
         why = f"{len(series)} reports are fewer than the {MIN_REPORTS} it takes"
-        return Trend(word="unknown", slope=nan, low=-inf, high=inf, tau=nan, statistic=("reports", len(series)),
-                     threshold=MIN_REPORTS, why=why)  # fmt: skip
+        return Trend(
+            word="unknown",
+            slope=nan,
+            low=-inf,
+            high=inf,
+            tau=nan,
+            statistic=("reports", len(series)),
+            threshold=MIN_REPORTS,
+            why=why,
+        )
     spread = float(np.ptp(series.values))
     if spread <= resolution(series.values):
         why = f"all {len(series)} reports since step {series.steps[0]} are {series.told(float(series.values[-1])):.6g}"
-        return Trend(word="constant", slope=0.0, low=0.0, high=0.0, tau=nan, statistic=("range of the reports", spread),
-                     threshold=resolution(series.values), why=why)  # fmt: skip
+        return Trend(
+            word="constant",
+            slope=0.0,
+            low=0.0,
+            high=0.0,
+            tau=nan,
+            statistic=("range of the reports", spread),
+            threshold=resolution(series.values),
+            why=why,
+        )
     length = len(series) // BLOCKS
     means = block_means(series.values, length)
     tau = autocorrelation_time(series.values, degree=2)
@@ -73,8 +89,16 @@ def trend(series: Series, *, smallest_gain: float | None = None, steps_left: int
     low, high = (slope - STUDENT_95 * error) / per_step, (slope + STUDENT_95 * error) / per_step
     t = series.told(slope / error if error else copysign(inf, slope) if slope else 0.0)
     word, why = _word(series, low, high, smallest_gain, steps_left)
-    return Trend(word=word, slope=slope / per_step, low=low, high=high, tau=tau,
-                 statistic=("t of the slope of ten block means", t), threshold=STUDENT_95, why=why)  # fmt: skip
+    return Trend(
+        word=word,
+        slope=slope / per_step,
+        low=low,
+        high=high,
+        tau=tau,
+        statistic=("t of the slope of ten block means", t),
+        threshold=STUDENT_95,
+        why=why,
+    )
 
 
 def bend(series: Series, now: Trend) -> float:
@@ -102,9 +126,16 @@ def _by_signs(means: Array, tau: float, per_step: float, series: Series) -> Tren
         if word != "unknown"
         else f"blocks of {length} reports are shorter than 2τ = {2 * tau:.0f}: too few independent values"
     )
-    return Trend(word=word, slope=_slope(means)[0] / per_step, low=-inf, high=inf, tau=tau,
-                 statistic=("differences of ten block means that are gains", float(downs)),
-                 threshold=float(len(differences)), why=why)  # fmt: skip
+    return Trend(
+        word=word,
+        slope=_slope(means)[0] / per_step,
+        low=-inf,
+        high=inf,
+        tau=tau,
+        statistic=("differences of ten block means that are gains", float(downs)),
+        threshold=float(len(differences)),
+        why=why,
+    )
 
 
 def _slope(means: Array) -> tuple[float, float]:

@@ -57,13 +57,7 @@ def anytime_bound(blocks: int, deviation: float, *, level: float = LEVEL, tuning
 
 
 def verdict(
-    before: Series,
-    after: Series,
-    *,
-    change_step: int,
-    cool_off: int,
-    comparison: Comparison,
-    goal: Goal = "minimize",
+    before: Series, after: Series, *, change_step: int, cool_off: int, comparison: Comparison, goal: Goal = "minimize"
 ) -> ChangeVerdict:
     """Judges the settings of `after` against those of `before` on paired differences; safe to ask after every report.
 
@@ -87,8 +81,13 @@ def verdict(
         return _inconclusive(0, f"nothing to compare yet: for {cool_off} steps after a change nothing is judged")
     if not is_sane(differences).all():
         lost = not is_sane(later.values).all()
-        return ChangeVerdict(word="worse" if lost else "better", statistic=("values that are not finite", 1.0),
-                             threshold=0.0, blocks=0, why="one of the two has diverged")  # fmt: skip
+        return ChangeVerdict(
+            word="worse" if lost else "better",
+            statistic=("values that are not finite", 1.0),
+            threshold=0.0,
+            blocks=0,
+            why="one of the two has diverged",
+        )
     if np.abs(differences).max() <= resolution(
         np.concatenate([later.values, before.until(change_step).last(1).values])
     ):
@@ -126,9 +125,14 @@ def _tested(means: Array) -> ChangeVerdict:
     word: VerdictWord = "inconclusive" if abs(total) < bound else _sense(total)
     sure = "not enough to be sure" if word == "inconclusive" else "more than chance explains, however often one looks"
     why = f"{abs(total) / len(means):.3g} {_sense(total)} on average of {len(means)} blocks, {sure}"
-    return ChangeVerdict(word=word, statistic=("sum of paired differences in standard errors", total / (error or 1.0)),
-                         threshold=bound / (error or 1.0), blocks=len(means), why=why,
-                         size=total / len(means))  # fmt: skip
+    return ChangeVerdict(
+        word=word,
+        statistic=("sum of paired differences in standard errors", total / (error or 1.0)),
+        threshold=bound / (error or 1.0),
+        blocks=len(means),
+        why=why,
+        size=total / len(means),
+    )
 
 
 def _steady(differences: Array, length: int) -> ChangeVerdict | None:
@@ -147,8 +151,14 @@ def _steady(differences: Array, length: int) -> ChangeVerdict | None:
     ratio = least / moved if moved else inf
     word = _sense(float(means.sum()))
     why = f"{least:.3g} {word} at the least, {ratio:.2g} times the range in which the difference moves"
-    return ChangeVerdict(word=word, statistic=("least block difference over their range", ratio), threshold=STEADY,
-                         blocks=len(differences) // length, why=why, size=float(means.mean()))  # fmt: skip
+    return ChangeVerdict(
+        word=word,
+        statistic=("least block difference over their range", ratio),
+        threshold=STEADY,
+        blocks=len(differences) // length,
+        why=why,
+        size=float(means.mean()),
+    )
 
 
 def _sense(total: float) -> Literal["better", "worse"]:
@@ -156,5 +166,10 @@ def _sense(total: float) -> Literal["better", "worse"]:
 
 
 def _inconclusive(blocks: int, why: str) -> ChangeVerdict:
-    return ChangeVerdict(word="inconclusive", statistic=("blocks of differences", float(blocks)),
-                         threshold=float(BLOCKS), blocks=blocks, why=why)  # fmt: skip
+    return ChangeVerdict(
+        word="inconclusive",
+        statistic=("blocks of differences", float(blocks)),
+        threshold=float(BLOCKS),
+        blocks=blocks,
+        why=why,
+    )

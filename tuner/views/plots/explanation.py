@@ -111,8 +111,16 @@ def _isolate(axes: Axes, found: Findings, name: str) -> None:
     look = dict(color=_TEAL, marker="o", markersize=5, linewidth=1.4, linestyle=line, zorder=3)
     axes.plot(np.array(at)[order], best[order], **look)  # type: ignore[arg-type]
     if found.winner is not None and name in found.winner.params:
-        axes.scatter([_on_axis(parameter, found.winner.params[name])], [found.winner.score], s=110, marker="*",
-                     color=RED, edgecolors="white", linewidths=0.8, zorder=5)  # fmt: skip
+        axes.scatter(
+            [_on_axis(parameter, found.winner.params[name])],
+            [found.winner.score],
+            s=110,
+            marker="*",
+            color=RED,
+            edgecolors="white",
+            linewidths=0.8,
+            zorder=5,
+        )
     _set_parameter(axes, parameter)
     _title(axes, name)
 

@@ -174,10 +174,19 @@ def _draw_labels(axes: Axes, labels: Sequence[_Label], places: Sequence[Spot], z
         if place.row >= 0:
             left = float(zoom.step(place.left))
             axes.annotate(
-                label.text, (left, high), xytext=(3, 0), textcoords="offset points", ha="left", va="center",
-                fontsize=_LABEL_SIZE, color=INK if label.counts else "#8c8c8c", annotation_clip=False,
-                parse_math=False, zorder=2, bbox=dict(facecolor="white", edgecolor="none", pad=1.0),
-            )  # fmt: skip
+                label.text,
+                (left, high),
+                xytext=(3, 0),
+                textcoords="offset points",
+                ha="left",
+                va="center",
+                fontsize=_LABEL_SIZE,
+                color=INK if label.counts else "#8c8c8c",
+                annotation_clip=False,
+                parse_math=False,
+                zorder=2,
+                bbox=dict(facecolor="white", edgecolor="none", pad=1.0),
+            )
 
 
 def _draw_branches(axes: Axes, tree: Tree, name: str, goal: Goal, colour: str, zoom: Zoom) -> None:
@@ -261,10 +270,19 @@ def _draw_return(axes: Axes, tree: Tree, turn: Turn, name: str, limits: tuple[fl
     start, end = ((step, float(np.clip(at, *limits))) for step, at in ((left[-1, 0], left[-1, 1]), (goes_on, value)))
     axes.add_patch(
         FancyArrowPatch(
-            start, end, connectionstyle="arc3,rad=0.28", arrowstyle="-|>", mutation_scale=9, shrinkA=1, shrinkB=3,
-            color=_BACK, linewidth=1.0, linestyle="-" if turn.cause == "revert" else (0, (3, 2)), zorder=4,
+            start,
+            end,
+            connectionstyle="arc3,rad=0.28",
+            arrowstyle="-|>",
+            mutation_scale=9,
+            shrinkA=1,
+            shrinkB=3,
+            color=_BACK,
+            linewidth=1.0,
+            linestyle="-" if turn.cause == "revert" else (0, (3, 2)),
+            zorder=4,
         )
-    )  # fmt: skip
+    )
 
 
 def _draw_changes(axes: Axes, labels: Sequence[_Label]) -> None:
@@ -297,11 +315,17 @@ def _draw_best(axes: Axes, study: StudyReader) -> None:
     near_the_end = trial.best_step > left + 0.8 * (right - left)
     upper = (trial.best_score - low) / (high - low) > 0.96  # below it lies the curve
     axes.annotate(
-        number(trial.best_score), (trial.best_step, trial.best_score),
-        xytext=(-7 if near_the_end else 7, -9 if upper else 5), textcoords="offset points",
-        ha="right" if near_the_end else "left", fontsize=9, color=RED, fontweight="bold", path_effects=halo(2.5),
+        number(trial.best_score),
+        (trial.best_step, trial.best_score),
+        xytext=(-7 if near_the_end else 7, -9 if upper else 5),
+        textcoords="offset points",
+        ha="right" if near_the_end else "left",
+        fontsize=9,
+        color=RED,
+        fontweight="bold",
+        path_effects=halo(2.5),
         zorder=7,
-    )  # fmt: skip
+    )
 
 
 def _draw_checkpoints(axes: Axes, study: StudyReader) -> None:
@@ -320,9 +344,16 @@ def _draw_checkpoints(axes: Axes, study: StudyReader) -> None:
 def _draw_nothing(axes: Axes, name: str) -> None:
     axes.set(yticks=[])
     axes.text(
-        0.5, 0.5, f"{name} has not been reported yet", transform=axes.transAxes, ha="center", va="center", color=MUTED,
-        fontsize=11, parse_math=False,
-    )  # fmt: skip
+        0.5,
+        0.5,
+        f"{name} has not been reported yet",
+        transform=axes.transAxes,
+        ha="center",
+        va="center",
+        color=MUTED,
+        fontsize=11,
+        parse_math=False,
+    )
 
 
 # ── frame and words ─────────────────────────────────────────────────────────────────────────────
@@ -338,13 +369,24 @@ def _title(axes: Axes, study: StudyReader, tree: Tree) -> None:
     told = [study.state.goal, f"{trial.state} at step {trial.steps:,}", settings if len(settings) < 70 else ""]
     told += [f"{given_up:,} steps given up"] if given_up else []
     axes.set_title(
-        f"{name}: {study.state.objective}, {best}", loc="left", fontsize=11.5, fontweight="bold", color=INK, pad=20,
+        f"{name}: {study.state.objective}, {best}",
+        loc="left",
+        fontsize=11.5,
+        fontweight="bold",
+        color=INK,
+        pad=20,
         parse_math=False,
-    )  # fmt: skip
+    )
     axes.annotate(
-        " · ".join(filter(None, told)), (0, 1), xycoords="axes fraction", xytext=(0, 7), textcoords="offset points",
-        fontsize=9, color=MUTED, parse_math=False,
-    )  # fmt: skip
+        " · ".join(filter(None, told)),
+        (0, 1),
+        xycoords="axes fraction",
+        xytext=(0, 7),
+        textcoords="offset points",
+        fontsize=9,
+        color=MUTED,
+        parse_math=False,
+    )
 
 
 def _legend(axes: Axes, study: StudyReader, tree: Tree, labels: Sequence[_Label], *, loss: bool) -> None:
@@ -353,18 +395,31 @@ def _legend(axes: Axes, study: StudyReader, tree: Tree, labels: Sequence[_Label]
 
     turns = {"revert" if turn.cause == "revert" else "retry" for turn in tree.turns()}
     there = {
-        "head": True, "loss": loss, "tail": bool(tree.abandoned()), "change": bool(labels),
+        "head": True,
+        "loss": loss,
+        "tail": bool(tree.abandoned()),
+        "change": bool(labels),
         **dict.fromkeys(turns, True),
         "kept": any(each.kept for each in study.state.checkpoints.values()),
         "gone": any(not each.kept for each in study.state.checkpoints.values()),
         "best": study.state.trials[0].best_score is not None,
-    }  # fmt: skip
+    }
     handles = [Line2D([], [], **look) for kind, look in _LEGEND.items() if there.get(kind)]
     axes.legend(
-        handles=handles, loc="upper left", bbox_to_anchor=(0.0, 0.0), bbox_transform=_below(axes), ncols=5,
-        frameon=False, fontsize=8.5, labelcolor=INK, handlelength=1.5, handletextpad=0.5, columnspacing=1.6,
-        borderpad=0.0, borderaxespad=0.0,
-    )  # fmt: skip
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(0.0, 0.0),
+        bbox_transform=_below(axes),
+        ncols=5,
+        frameon=False,
+        fontsize=8.5,
+        labelcolor=INK,
+        handlelength=1.5,
+        handletextpad=0.5,
+        columnspacing=1.6,
+        borderpad=0.0,
+        borderaxespad=0.0,
+    )
 
 
 def _below(axes: Axes) -> Any:

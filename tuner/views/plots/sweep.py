@@ -433,10 +433,16 @@ def _draw_boxes(axes: Axes, study: StudyState, across: Parameter, up: Parameter)
         line = ((0, (1, 2.5)), (0, (5, 2.5)), "solid")[min(2, int(3 * late - 1e-9))]
         axes.add_patch(
             Rectangle(
-                (left, bottom), right - left, top - bottom,
-                fill=False, edgecolor=colour, linestyle=line, linewidth=0.8 + 0.6 * late, zorder=3.5,
+                (left, bottom),
+                right - left,
+                top - bottom,
+                fill=False,
+                edgecolor=colour,
+                linestyle=line,
+                linewidth=0.8 + 0.6 * late,
+                zorder=3.5,
             )
-        )  # fmt: skip
+        )
         _name_box(axes, f"round {each.round}", (left, right, bottom, top), colour, taken)
 
 
@@ -446,17 +452,27 @@ def _name_box(
     left, right, bottom, top = box
     to_axes = axes.transData + axes.transAxes.inverted()
     for x, y, across, up, shift in (
-        (left, top, "left", "bottom", 3), (right, bottom, "right", "top", -3),
-        (right, top, "right", "bottom", 3), (left, bottom, "left", "top", -3),
-    ):  # fmt: skip
+        (left, top, "left", "bottom", 3),
+        (right, bottom, "right", "top", -3),
+        (right, top, "right", "bottom", 3),
+        (left, bottom, "left", "top", -3),
+    ):
         spot = to_axes.transform((x, y))
         middle = (spot[0] + (0.05 if across == "left" else -0.05), spot[1] + 0.006 * shift)
         if all(abs(middle[0] - other[0]) > 0.12 or abs(middle[1] - other[1]) > 0.04 for other in taken):
             taken.append(middle)
             axes.annotate(
-                name, (x, y), xytext=(0, shift), textcoords="offset points", ha=across, va=up,
-                fontsize=8, color=colour, path_effects=halo(2.5), zorder=6,
-            )  # fmt: skip
+                name,
+                (x, y),
+                xytext=(0, shift),
+                textcoords="offset points",
+                ha=across,
+                va=up,
+                fontsize=8,
+                color=colour,
+                path_effects=halo(2.5),
+                zorder=6,
+            )
             return
 
 
@@ -473,10 +489,16 @@ def _mark_rounds(axes: Axes, begun: Sequence[Trial], goal: Goal) -> None:
     for number, place in shown.items():
         axes.axvline(place - 0.5, color="#c4c4c4", linewidth=0.8, linestyle=(0, (5, 2.5)), zorder=1)
         axes.annotate(
-            f"round {number}", (place - 0.5, float(up)), xytext=(3, -3 if up else 3),
-            xycoords=axes.get_xaxis_transform(), textcoords="offset points", va="top" if up else "bottom",
-            fontsize=8, color=MUTED, path_effects=halo(2.0),
-        )  # fmt: skip
+            f"round {number}",
+            (place - 0.5, float(up)),
+            xytext=(3, -3 if up else 3),
+            xycoords=axes.get_xaxis_transform(),
+            textcoords="offset points",
+            va="top" if up else "bottom",
+            fontsize=8,
+            color=MUTED,
+            path_effects=halo(2.0),
+        )
 
 
 # ── frame, words, file ──────────────────────────────────────────────────────────────────────────
@@ -506,9 +528,15 @@ def _title(axes: Axes, view: _View, more: str = "") -> None:
     size = 11.5 * min(1.0, 72 / len(text))
     axes.set_title(text, loc="left", fontsize=size, fontweight="bold", color=INK, pad=22, parse_math=False)
     axes.annotate(
-        " · ".join([f"{study.goal}", *counts, *filter(None, [more])]), (0, 1), xycoords="axes fraction",
-        xytext=(0, 8), textcoords="offset points", fontsize=9, color=MUTED, parse_math=False,
-    )  # fmt: skip
+        " · ".join([f"{study.goal}", *counts, *filter(None, [more])]),
+        (0, 1),
+        xycoords="axes fraction",
+        xytext=(0, 8),
+        textcoords="offset points",
+        fontsize=9,
+        color=MUTED,
+        parse_math=False,
+    )
 
 
 _TOLD = ("completed", "pruned", "diverged", "failed", "stopped", "running", "paused", "waiting", "lost")
@@ -518,9 +546,16 @@ def _nothing(figure: Figure, axes: Axes, view: _View) -> Figure:
     axes.set(xticks=[], yticks=[], xlabel="")
     axes.spines[:].set_visible(False)
     axes.text(
-        0.5, 0.5, f"no trial has reported {view.study.objective} yet", transform=axes.transAxes, ha="center",
-        va="center", color=MUTED, fontsize=11, parse_math=False,
-    )  # fmt: skip
+        0.5,
+        0.5,
+        f"no trial has reported {view.study.objective} yet",
+        transform=axes.transAxes,
+        ha="center",
+        va="center",
+        color=MUTED,
+        fontsize=11,
+        parse_math=False,
+    )
     return figure
 
 
@@ -547,9 +582,19 @@ def _add_legend(axes: Axes, view: _View, looks: Mapping[str, dict[str, Any]]) ->
     there = {view.mark(trial) for trial in view.study.searched()}
     handles = [Line2D([], [], **look) for kind, look in looks.items() if kind in there]
     axes.legend(
-        handles=handles, loc="upper left", bbox_to_anchor=(0.0, -0.125), ncols=6, frameon=False, fontsize=9,
-        labelcolor=INK, handlelength=1.5, handletextpad=0.5, columnspacing=1.8, borderpad=0.0, borderaxespad=0.0,
-    )  # fmt: skip
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(0.0, -0.125),
+        ncols=6,
+        frameon=False,
+        fontsize=9,
+        labelcolor=INK,
+        handlelength=1.5,
+        handletextpad=0.5,
+        columnspacing=1.8,
+        borderpad=0.0,
+        borderaxespad=0.0,
+    )
 
 
 # How the legend shows each kind of trial; colours come from the middle of the colormap.
