@@ -296,24 +296,6 @@ def test_every_link_leads_somewhere(page: str) -> None:
     assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= headings
 
 
-def test_the_tree_in_the_architecture_is_the_tree() -> None:
-    """Each file once, in its folder."""
-    tree = blocks("", (ROOT / "ARCHITECTURE.md").read_text())[0]
-    drawn, folder = [], ""
-    for line in tree.splitlines()[1:]:
-        indent, name = re.match(r"( *)(\S*)", line).groups()  # type: ignore[union-attr]
-        if name.endswith("/"):
-            folder = name
-        elif name.endswith(".py"):
-            drawn.append(f"{folder if len(indent) > 2 else ''}{name}")
-
-    package = ROOT / "tuner"
-    there = [str(path.relative_to(package)) for path in package.rglob("*.py")]
-    assert len(drawn) == len(set(drawn))
-    assert sorted(set(there) - set(drawn)) == [], "files that the tree does not show"
-    assert sorted(set(drawn) - set(there)) == [], "files that are gone"
-
-
 def test_the_constraints_are_plain_pins_of_what_the_tests_run_on() -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()[1:]
     pinned = {line.partition("==")[0].lower().replace("_", "-") for line in lines}

@@ -312,7 +312,7 @@ def test_a_second_coordinator_is_refused_and_told_who_holds_the_study(start: Sta
 
 
 def test_the_lease_of_a_dead_process_is_taken_over_at_once(start: Start, tmp_path: Path) -> None:
-    hold = "from tuner.store import Store; Store.create(Path('x/study.db')).acquire(time.time())"
+    hold = "from tuner.record.store import Store; Store.create(Path('x/study.db')).acquire(time.time())"
     finish(start(f"{hold}; os.kill(os.getpid(), signal.SIGKILL)"), code=-signal.SIGKILL)
     store = Store.create(tmp_path / "x" / "study.db")
     store.acquire(time.time())
