@@ -1,4 +1,4 @@
-"""The coordinator process of a babysat run: lives on when the terminal closes. `python -m tuner.api.process FOLDER` is it.
+"""The coordinator process of a babysat run, which outlives the terminal: `python -m tuner.api.process FOLDER`.
 
 What it needs to know lies in the study's folder: `run.json`, and `function.pickle` where the function cannot be
 imported. What goes wrong before there is a record to write to is the last line of `coordinator.log`.
