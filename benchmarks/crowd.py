@@ -23,7 +23,8 @@ from tuner.caviar.requests import SweepSteering
 from tuner.caviar.rules import rule_by_name
 from tuner.coordinator.loop import Coordinator
 from tuner.coordinator.watchdog import Care
-from tuner.record.events import StudyOpened, TrialState, pack_reports
+from tuner.record.events import StudyOpened, TrialState
+from tuner.record.reports import pack_reports
 from tuner.record.state import StudyState
 from tuner.record.store import Store
 from tuner.samplers import by_name

@@ -34,7 +34,8 @@ import numpy as np
 import tuner
 from tuner.api.handles import RunHandle
 from tuner.coordinator.recovery import timeline
-from tuner.record.events import Row, TrialStarted
+from tuner.record.events import TrialStarted
+from tuner.record.reports import Row
 from tuner.worker.messages import Change, Command, Job, Order, WorkerEvent
 from tuner.worker.training import train
 

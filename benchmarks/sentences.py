@@ -24,8 +24,10 @@ from tuner.insight.ranking import rank_correlation, recheck_of
 from tuner.insight.winner import winner_of
 from tuner.insight.worth import Worth, worth_of
 from tuner.record import events as rec
+from tuner.record.curve import Curve
 from tuner.record.leaders import is_plateau, leaders, sharing
-from tuner.record.state import Curve, StudyState
+from tuner.record.reports import pack_reports
+from tuner.record.state import StudyState
 from tuner.space.space import Space, linear
 
 LIMIT = 0.05
@@ -89,7 +91,7 @@ def add(
         )
     )
     rows = [(step, "score", score, 0.0) for step, score in enumerate(scores, start=1)]
-    study.apply(rec.pack_reports(number, 0, rows))
+    study.apply(pack_reports(number, 0, rows))
     trial = study.trials[number]
     study.apply(
         rec.TrialEnded(

@@ -10,6 +10,7 @@ from typing import Any
 from tuner.api.study import Study
 from tuner.record import events as rec
 from tuner.record.location import Place
+from tuner.record.reports import pack_reports
 from tuner.record.store import Store
 
 NOON = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC
@@ -148,7 +149,7 @@ def _trained(number: int, part: Part, before: Mapping[str, Any], request: str, a
         for name, value in part.scores(step).items()
     ]
     if rows:
-        told.append(rec.pack_reports(0, number, rows))
+        told.append(pack_reports(0, number, rows))
     saved = rec.CheckpointSaved(
         checkpoint=number,
         trial=0,

@@ -101,7 +101,6 @@ LONGER = {
     "caviar/policy.py": "the policy of a sweep; its search is yet to be an object of its own",
     "coordinator/loop.py": "the one loop, with an answer to everything a worker may say",
     "panda/requests.py": "every verb of a babysat run, one function each",
-    "record/state.py": "the fold, one method a record",
     "record/store.py": "everything the database is asked",
     "samplers/optuna.py": "one Optuna study rebuilt from the fold, for samplers and pruners alike",
     "space/space.py": "three scales, conditions and the file format say the same thing in one place",

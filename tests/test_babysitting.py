@@ -22,7 +22,7 @@ from tuner import Space, integer, log
 from tuner.api.handles import RunHandle
 from tuner.cli import pages
 from tuner.errors import IdentityMismatch, SettingsError, StudyError
-from tuner.record.state import Segment
+from tuner.record.trial import Segment
 from tuner.views.logbook import logbook
 from tuner.worker.run import Run
 

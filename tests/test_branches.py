@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stories import Part, story
 
+from tuner.record.curve import Curve
 from tuner.record.lineage import Stretch, Tree
 from tuner.record.recipe import Recipe
-from tuner.record.state import Curve, Segment
+from tuner.record.trial import Segment
 
 LOW, HIGH = {"learning_rate": 0.1, "beta": 0.9}, {"learning_rate": 0.5, "beta": 0.9}
 

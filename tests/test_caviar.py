@@ -16,7 +16,9 @@ from tuner.policy.proposals import Outcome, Proposal, RoundPlan
 from tuner.policy.protocol import Draft
 from tuner.policy.verdicts import Verdict
 from tuner.record import events as rec
-from tuner.record.state import StudyState, Trial
+from tuner.record.reports import pack_reports
+from tuner.record.state import StudyState
+from tuner.record.trial import Trial
 from tuner.space.space import Space, choice, integer, linear, log
 
 SPACE = Space(rate=log(1e-4, 1.0), units=integer(50, 100))
@@ -145,7 +147,7 @@ def add(
 
 
 def report(study: StudyState, trial: Trial, step: int, score: float = 0.5) -> None:
-    study.apply(rec.pack_reports(trial.trial, 0, [(step, "score", score, 0.0)]))
+    study.apply(pack_reports(trial.trial, 0, [(step, "score", score, 0.0)]))
 
 
 # ── what to start ───────────────────────────────────────────────────────────────────────────────

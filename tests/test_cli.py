@@ -20,7 +20,7 @@ from tuner.caviar.rules import rule_by_name
 from tuner.cli import cli, main
 from tuner.cli.options import read_settings
 from tuner.cli.starting import SAMPLERS, STOPPING
-from tuner.record.state import Trial
+from tuner.record.trial import Trial
 from tuner.samplers import by_name
 from tuner.space.space import Space
 

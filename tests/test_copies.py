@@ -16,7 +16,8 @@ from tuner.caviar.duplicates import Copies, Report
 from tuner.caviar.freeze_thaw import FreezeThaw
 from tuner.caviar.policy import Caviar, Limits
 from tuner.policy.proposals import Outcome
-from tuner.record.state import Curve, StudyState
+from tuner.record.curve import Curve
+from tuner.record.state import StudyState
 from tuner.samplers import CoarseToFineSampler
 from tuner.space.space import Space, choice, integer, linear
 from tuner.surrogate.ledger import Ledger

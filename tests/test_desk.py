@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import pytest
 from waiting import wait_until
 
-from tuner.record.events import Row
 from tuner.record.recipe import Recipe, schedule
+from tuner.record.reports import Row
 from tuner.worker import checkpoints, saving
 from tuner.worker.messages import (
     Adjust,

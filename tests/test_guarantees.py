@@ -29,9 +29,9 @@ from tuner.api.study import Study
 from tuner.coordinator.recovery import timeline
 from tuner.errors import SettingsError, StudyBusy, StudyError
 from tuner.executors.local import LocalExecutor
-from tuner.record.events import Row
 from tuner.record.location import Place
 from tuner.record.recipe import Recipe
+from tuner.record.reports import Row
 from tuner.record.store import Store
 from tuner.worker.messages import Change, Event, Executor, Job, Order, WorkerEvent
 from tuner.worker.run import Run

@@ -22,8 +22,10 @@ from tuner.insight.ranking import rank_correlation
 from tuner.insight.winner import winner_of
 from tuner.insight.worth import worth_of
 from tuner.record import events as rec
+from tuner.record.curve import Curve
 from tuner.record.leaders import distinct, is_plateau, leaders, sharing
-from tuner.record.state import Curve, StudyState
+from tuner.record.reports import pack_reports
+from tuner.record.state import StudyState
 from tuner.samplers.quasi_random import sobol_point
 from tuner.space.space import Space, choice, integer, linear, log, log_one_minus
 from tuner.surrogate.gaussian_process import Floats
@@ -70,7 +72,7 @@ def add(
         )
     )
     if score is not None:
-        study.apply(rec.pack_reports(number, 0, [(step, "score", score, 0.0) for step in range(1, steps + 1)]))
+        study.apply(pack_reports(number, 0, [(step, "score", score, 0.0) for step in range(1, steps + 1)]))
     trial = study.trials[number]
     study.apply(
         rec.TrialEnded(

@@ -14,8 +14,9 @@ from waiting import PATIENCE_S
 
 import tuner
 from tuner.executors.local import Clock, LocalExecutor
-from tuner.record.events import Reported, unpack_reports
+from tuner.record.events import Reported
 from tuner.record.recipe import Recipe
+from tuner.record.reports import unpack_reports
 from tuner.space.space import Space, linear
 from tuner.worker.messages import Continue, Ended, Event, Job, Order, Pause, Resume, Save, Started, Waiting, WorkerLost
 from tuner.worker.run import Run

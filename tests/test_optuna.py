@@ -15,6 +15,7 @@ from tuner.errors import MissingExtra, SettingsError, StudyError
 from tuner.policy.proposals import Proposal
 from tuner.record import events as rec
 from tuner.record.events import Goal, Purpose, Record, TrialState
+from tuner.record.reports import pack_reports
 from tuner.record.state import StudyState
 from tuner.samplers.optuna import OptunaProposer, OptunaPruning, describe
 from tuner.space.space import Space, choice, integer, linear, log, log_one_minus
@@ -111,7 +112,7 @@ class Sweep:
     def report(self, number: int, scores: Sequence[float], first: int = 1) -> None:
         segment = self.study.trials[number].head.segment
         rows = [(step, "score", score, 0.0) for step, score in enumerate(scores, start=first)]
-        self.apply(rec.pack_reports(number, segment, rows))
+        self.apply(pack_reports(number, segment, rows))
 
     def end(self, number: int, scores: Sequence[float] = (), state: TrialState = "completed") -> None:
         if scores:

@@ -7,6 +7,7 @@ import pytest
 
 from tuner.errors import StudyError
 from tuner.record import events as rec
+from tuner.record.reports import pack_reports
 from tuner.record.state import StudyState
 from tuner.space.space import Space, choice, integer, linear, log, log_one_minus
 
@@ -86,7 +87,7 @@ def life(trial: int, params: dict[str, object], end: str, scores: list[float]) -
     if end != "waiting":
         records.append(rec.TrialStarted(trial=trial, segment=0, worker="w", node="n", pid=1, at=NOON))
     rows = [(step, "dev_accuracy", score, NOON) for step, score in enumerate(scores, start=1)]
-    return [*records, rec.pack_reports(trial, 0, rows)] if rows else records
+    return [*records, pack_reports(trial, 0, rows)] if rows else records
 
 
 MIXED = [

@@ -38,10 +38,10 @@ from tuner.record.events import (
     TrialCreated,
     TrialEnded,
     TrialStarted,
-    pack_reports,
 )
 from tuner.record.location import Place
 from tuner.record.recipe import schedule
+from tuner.record.reports import pack_reports
 from tuner.record.store import Store
 from tuner.room import drawing
 from tuner.room.app import Chart, Room

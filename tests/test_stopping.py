@@ -13,17 +13,10 @@ from tuner.caviar.rules import rule_by_name
 from tuner.caviar.stopping import Asha, Median, Off
 from tuner.errors import SettingsError
 from tuner.policy.verdicts import StoppingRule, Verdict
-from tuner.record.events import (
-    Goal,
-    Purpose,
-    SegmentOpened,
-    StudyOpened,
-    TrialCreated,
-    TrialEnded,
-    TrialState,
-    pack_reports,
-)
-from tuner.record.state import Curve, StudyState
+from tuner.record.curve import Curve
+from tuner.record.events import Goal, Purpose, SegmentOpened, StudyOpened, TrialCreated, TrialEnded, TrialState
+from tuner.record.reports import pack_reports
+from tuner.record.state import StudyState
 from tuner.worker.divergence import Divergence
 
 

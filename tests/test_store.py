@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from tuner.errors import StudyBusy, StudyError, StudyNotFound
 from tuner.record import events as rec
 from tuner.record.events import Noted, Reported, Requested, StudyOpened, TrialCreated, TrialEnded
+from tuner.record.reports import Row, objective_rows, pack_reports, unpack_reports
 from tuner.record.store import FOREIGN_LEASE_S, Store, refuse_network_filesystem
 
 NOW = 1_800_000_000.0
@@ -157,18 +158,18 @@ rows = st.lists(
 
 
 @given(rows)
-def test_packed_reports_unpack_to_the_same_rows(rows: list[rec.Row]) -> None:
-    packed = rec.pack_reports(3, 1, rows)
+def test_packed_reports_unpack_to_the_same_rows(rows: list[Row]) -> None:
+    packed = pack_reports(3, 1, rows)
     assert packed.last_step == rows[-1][0]
-    found = list(rec.unpack_reports(packed))
+    found = list(unpack_reports(packed))
     assert same([list(row) for row in rows], [list(row) for row in found])
 
 
 @given(rows, st.sampled_from(["score", "loss", "never reported"]))
-def test_the_rows_of_one_score_are_those_of_all_that_bear_its_name(rows: list[rec.Row], name: str) -> None:
-    packed = rec.pack_reports(3, 1, rows)
+def test_the_rows_of_one_score_are_those_of_all_that_bear_its_name(rows: list[Row], name: str) -> None:
+    packed = pack_reports(3, 1, rows)
     expected = [[step, value] for step, found, value, _ in rows if found == name]
-    assert same(expected, [list(pair) for pair in rec.objective_rows(packed, name)])
+    assert same(expected, [list(pair) for pair in objective_rows(packed, name)])
 
 
 # ── appending ───────────────────────────────────────────────────────────────────────────────────
@@ -212,7 +213,7 @@ def test_the_version_grows_with_every_append_and_goes_on_after_a_restart(place: 
 
 
 def test_reports_are_read_by_trial_or_all(store: Store) -> None:
-    flushes = [rec.pack_reports(trial, 0, [(step, "score", 0.5, NOW)]) for step in (1, 2) for trial in (0, 1)]
+    flushes = [pack_reports(trial, 0, [(step, "score", 0.5, NOW)]) for step in (1, 2) for trial in (0, 1)]
     store.append(flushes, NOW)
     assert list(store.reports()) == flushes
     assert list(store.reports(1)) == flushes[1::2]
@@ -236,7 +237,7 @@ def test_a_snapshot_is_of_one_moment(place: Path, store: Store) -> None:
 
 def test_following_returns_each_record_once_reports_included(place: Path, store: Store) -> None:
     reader = Store.open(place)
-    flush = rec.pack_reports(0, 0, [(1, "score", 0.5, NOW)])
+    flush = pack_reports(0, 0, [(1, "score", 0.5, NOW)])
     store.append([created(0), flush], NOW)
     first, after = reader.follow(0)
     assert first == [created(0), flush]
@@ -508,9 +509,9 @@ def test_a_machine_without_a_list_of_mounts_refuses_nothing() -> None:
 
 def test_reports_can_hold_what_is_not_a_number(store: Store) -> None:
     rows = [(1, "score", math.nan, NOW), (2, "score", math.inf, NOW), (3, "score", -0.0, NOW)]
-    store.append([rec.pack_reports(0, 0, rows)], NOW)
+    store.append([pack_reports(0, 0, rows)], NOW)
     (found,) = store.read(Reported)
-    values = [value for _, _, value, _ in rec.unpack_reports(found)]
+    values = [value for _, _, value, _ in unpack_reports(found)]
     assert math.isnan(values[0])
     assert values[1] == math.inf
     assert math.copysign(1.0, values[2]) == -1.0

@@ -10,7 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuner.record import events as rec
-from tuner.record.state import Curve, StudyState, Trial, better, unfinished
+from tuner.record.curve import Curve, better
+from tuner.record.reports import objective_rows, pack_reports
+from tuner.record.state import StudyState, unfinished
+from tuner.record.trial import Trial
 
 # ── words for the tests ─────────────────────────────────────────────────────────────────────────
 
@@ -79,7 +82,7 @@ class History:
 
     def report(self, trial: int, *pairs: tuple[int, float], name: str = "score") -> None:
         head = self.live.trials[trial].head.segment
-        self.say(rec.pack_reports(trial, head, [(step, name, score, self.at) for step, score in pairs]))
+        self.say(pack_reports(trial, head, [(step, name, score, self.at) for step, score in pairs]))
 
     def hold(self, trial: int, state: Any, why: str = "held") -> None:
         steps = self.live.trials[trial].steps
@@ -119,7 +122,7 @@ class History:
         flushes = [each for each in self.records if isinstance(each, rec.Reported)]
         state = StudyState(replaying=True)
         state.load_curve = lambda trial: Curve.of(
-            trial, [each for each in flushes if each.trial == trial.trial], state.objective
+            trial.head_limits(), [each for each in flushes if each.trial == trial.trial], state.objective
         )
         for record in self.records:
             if not isinstance(record, rec.Reported):
@@ -228,7 +231,7 @@ def test_the_head_curve_is_the_last_report_of_every_step_that_was_not_abandoned(
                 kept = -1 if record.parent_segment is None else record.from_step
                 expected = {step: score for step, score in expected.items() if step <= kept}
             elif isinstance(record, rec.Reported) and record.trial == trial.trial:
-                expected |= dict(rec.objective_rows(record, "score"))
+                expected |= dict(objective_rows(record, "score"))
         curve = history.live.curve(trial)
         assert list(curve.steps) == sorted(expected)
         assert [repr(score) for score in curve.scores] == [repr(expected[step]) for step in sorted(expected)]
@@ -328,7 +331,7 @@ def test_a_report_of_a_segment_that_is_no_longer_the_head_is_left_out(history: H
     trial = history.create()
     history.start(trial)
     history.open(trial, "retry", 0, None)
-    history.say(rec.pack_reports(trial, 0, [(1, "score", 0.9, 0.0)]))
+    history.say(pack_reports(trial, 0, [(1, "score", 0.9, 0.0)]))
     assert len(history.live.curve(history.live.trials[trial])) == 0
 
 

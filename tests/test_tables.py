@@ -11,6 +11,7 @@ import pytest
 from tuner.errors import StudyError
 from tuner.record import events as rec
 from tuner.record.events import RequestState
+from tuner.record.reports import pack_reports
 from tuner.record.state import StudyState
 from tuner.record.store import Store
 from tuner.space.space import Space, choice, integer, linear, log, log_one_minus
@@ -87,7 +88,7 @@ def started(trial: int, number: int = 0) -> rec.TrialStarted:
 
 
 def reported(trial: int, scores: dict[int, float], number: int = 0, name: str = "dev_accuracy") -> rec.Reported:
-    return rec.pack_reports(trial, number, [(step, name, score, NOON + step) for step, score in scores.items()])
+    return pack_reports(trial, number, [(step, name, score, NOON + step) for step, score in scores.items()])
 
 
 def ended(trial: int, state: str, step: int, best: tuple[int, float] | None = None, number: int = 0) -> rec.TrialEnded:
@@ -282,8 +283,8 @@ def test_reports_keep_the_abandoned_tail_and_say_that_it_does_not_count(store: S
 
 def test_names_of_scores_hold_across_flushes_that_count_them_differently(store: Store) -> None:
     flushes = [
-        rec.pack_reports(0, 0, [(1, "loss", 1.0, NOON), (1, "dev_accuracy", 0.5, NOON)]),
-        rec.pack_reports(0, 0, [(2, "dev_accuracy", 0.6, NOON), (2, "loss", float("nan"), NOON)]),
+        pack_reports(0, 0, [(1, "loss", 1.0, NOON), (1, "dev_accuracy", 0.5, NOON)]),
+        pack_reports(0, 0, [(2, "dev_accuracy", 0.6, NOON), (2, "loss", float("nan"), NOON)]),
     ]
     frame = tables.reports(fold(store, opened(), created(0), segment(0), started(0), *flushes), store)
     assert frame["name"].tolist() == ["loss", "dev_accuracy", "dev_accuracy", "loss"]
@@ -375,7 +376,7 @@ def test_a_request_shows_its_last_answer_and_is_received_until_then(store: Store
 def test_a_hundred_thousand_reports_become_one_frame(store: Store) -> None:
     rows = [(step, "dev_accuracy", 0.5, NOON) for step in range(1000)]
     fold_ = fold(store, opened(), created(0), segment(0))
-    store.append([rec.pack_reports(0, 0, rows)] * 100, time.time())
+    store.append([pack_reports(0, 0, rows)] * 100, time.time())
     assert len(tables.reports(fold_, store)) == 100_000
 
 

@@ -19,6 +19,7 @@ def lender(*trials: tuple[dict[str, Any], float | None]) -> StudyState:
     from test_caviar import study_of
 
     from tuner.record import events as rec
+    from tuner.record.reports import pack_reports
 
     study = study_of()
     for number, (params, score) in enumerate(trials):
@@ -37,7 +38,7 @@ def lender(*trials: tuple[dict[str, Any], float | None]) -> StudyState:
             )
         )
         if score is not None:
-            study.apply(rec.pack_reports(number, 0, [(1, "score", score, 0.0)]))
+            study.apply(pack_reports(number, 0, [(1, "score", score, 0.0)]))
     return study
 
 

@@ -17,7 +17,8 @@ from tuner.panda.advisor import Watch, facts
 from tuner.panda.requests import RunSteering
 from tuner.panda.supervisor import Advice
 from tuner.record.events import Judged, Noted
-from tuner.record.state import StudyState, Trial
+from tuner.record.state import StudyState
+from tuner.record.trial import Trial
 from tuner.worker.messages import Unread
 
 SLOW, STEEP = {"lr": 0.01, "momentum": 0.9}, {"lr": 0.1, "momentum": 0.9}

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from tuner.errors import TunerError
-from tuner.record.events import Row
 from tuner.record.recipe import Recipe
+from tuner.record.reports import Row
 from tuner.worker import checkpoints
 from tuner.worker.divergence import Divergence
 from tuner.worker.messages import (

@@ -15,8 +15,9 @@ import pytest
 from waiting import PATIENCE_S
 
 from tuner.errors import TunerError
-from tuner.record.events import Reported, unpack_reports
+from tuner.record.events import Reported
 from tuner.record.recipe import Recipe
+from tuner.record.reports import unpack_reports
 from tuner.worker import checkpoints
 from tuner.worker.divergence import Divergence
 from tuner.worker.messages import (

@@ -15,8 +15,8 @@ from tuner.errors import CheckpointError, SettingsError, StudyError, did_you_mea
 from tuner.record.events import Purpose, Settings
 from tuner.record.location import Place, names
 from tuner.record.recipe import Recipe, possible
-from tuner.record.state import Checkpoint, Trial
 from tuner.record.store import Store
+from tuner.record.trial import Checkpoint, Trial
 from tuner.space.space import Space
 from tuner.views.terminal import near_one, number
 from tuner.worker import checkpoints

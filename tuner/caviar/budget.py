@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from tuner.caviar.cadence import Cadence
 from tuner.policy.verdicts import Verdict
-from tuner.record.state import StudyState, Trial
+from tuner.record.state import StudyState
+from tuner.record.trial import Trial
 
 
 class StepBudget:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import bisect
 
-from tuner.record.state import Curve, StudyState, Trial
+from tuner.record.curve import Curve
+from tuner.record.state import StudyState
+from tuner.record.trial import Trial
 
 
 class Cadence:

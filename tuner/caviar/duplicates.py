@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import TypeAlias
 
-from tuner.record.state import Curve
+from tuner.record.curve import Curve
 
 Report: TypeAlias = tuple[int, float]
 """A step and its score."""

@@ -22,7 +22,8 @@ from tuner.caviar.stopping import Asha
 from tuner.policy.proposals import Proposal
 from tuner.policy.verdicts import StoppingRule, Thaw, Verdict
 from tuner.record.events import TrialState
-from tuner.record.state import StudyState, Trial
+from tuner.record.state import StudyState
+from tuner.record.trial import Trial
 from tuner.space.space import Space
 from tuner.surrogate.evidence import MOST_ROWS
 from tuner.surrogate.ledger import Ledger

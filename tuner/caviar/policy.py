@@ -16,7 +16,8 @@ from tuner.policy.proposals import Learner, Outcome, Proposal, Proposer, RoundPl
 from tuner.policy.protocol import Draft
 from tuner.policy.verdicts import StoppingRule, Thaw, Verdict
 from tuner.record.events import Settings, TrialState
-from tuner.record.state import Round, StudyState, Trial
+from tuner.record.state import Round, StudyState
+from tuner.record.trial import Trial
 from tuner.space.space import Space
 from tuner.surrogate.ledger import Ledger
 

@@ -11,7 +11,8 @@ from tuner.caviar.seeds import trial_seed
 from tuner.policy.protocol import Draft
 from tuner.policy.verdicts import Verdict
 from tuner.record.leaders import distinct, leaders
-from tuner.record.state import StudyState, Trial
+from tuner.record.state import StudyState
+from tuner.record.trial import Trial
 
 MEASURED = frozenset({"completed", "diverged", "pruned"})
 """How a repeat ends that says something of its settings; one that failed or was stopped is trained once more."""

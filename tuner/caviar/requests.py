@@ -10,7 +10,7 @@ from tuner.coordinator.requests import Refused, record_answer
 from tuner.errors import TunerError, did_you_mean
 from tuner.record.events import Configured, Noted, Reported, Requested, RoundOpened, TrialEnded
 from tuner.record.requests import understood
-from tuner.record.state import Trial
+from tuner.record.trial import Trial
 from tuner.worker.messages import Effect, Forget, Pause, Resume, Stop
 
 if TYPE_CHECKING:

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 
 from tuner.errors import SettingsError
 from tuner.policy.verdicts import Verdict
-from tuner.record.state import Curve, StudyState, Trial
+from tuner.record.curve import Curve
+from tuner.record.state import StudyState
+from tuner.record.trial import Trial
 
 _Mark = Callable[[StudyState, Curve, int], float | None]
 

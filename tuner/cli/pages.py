@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from tuner.api.sweep import Summary
     from tuner.insight.confirmation import Confirmation
     from tuner.insight.ranking import Recheck
-    from tuner.record.state import Checkpoint, Segment, StudyState, Trial
+    from tuner.record.state import StudyState
+    from tuner.record.trial import Checkpoint, Segment, Trial
 
 _SHARE_WIDTH = 40
 _NOTES = 8

@@ -9,7 +9,8 @@ from pathlib import Path
 from tuner.coordinator.retention import CheckpointFacts, evict, retain
 from tuner.errors import CheckpointError
 from tuner.record.events import CheckpointDropped
-from tuner.record.state import Checkpoint, StudyState, Trial
+from tuner.record.state import StudyState
+from tuner.record.trial import Checkpoint, Trial
 from tuner.worker import checkpoints
 
 _BUDGET_BYTES = 10 * 2**30

@@ -39,8 +39,9 @@ from tuner.record.events import (
     TrialStarted,
     TrialState,
 )
-from tuner.record.state import StudyState, Trial, unfinished
+from tuner.record.state import StudyState, unfinished
 from tuner.record.store import Store
+from tuner.record.trial import Trial
 from tuner.worker.messages import (
     Beat,
     Changed,

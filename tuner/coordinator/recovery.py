@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from tuner.policy.protocol import Draft
 from tuner.record.events import Cause, CheckpointSaved, SegmentOpened, TrialHeld
 from tuner.record.recipe import Recipe
-from tuner.record.state import Checkpoint, Segment, Trial, unfinished
+from tuner.record.state import unfinished
+from tuner.record.trial import Checkpoint, Segment, Trial
 from tuner.worker import checkpoints
 from tuner.worker.messages import Change, WorkerReady
 

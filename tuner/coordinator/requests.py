@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from tuner.errors import TunerError
 from tuner.record.events import Answered, Reported, Requested, RequestState
-from tuner.record.state import Trial
+from tuner.record.trial import Trial
 from tuner.worker.messages import Effect
 
 if TYPE_CHECKING:

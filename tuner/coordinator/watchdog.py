@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tuner.coordinator.workers import Desk
-from tuner.record.state import Trial
+from tuner.record.trial import Trial
 
 # A trial told to stop gets this long to come to the end of a step.
 _KILL_GRACE_S = 2.0

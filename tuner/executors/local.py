@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from tuner.record.events import Reported, Row, pack_reports
+from tuner.record.events import Reported
+from tuner.record.reports import Row, pack_reports
 from tuner.worker.messages import (
     Beat,
     Command,

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from tuner.executors.signals import Signals
 from tuner.executors.trial_log import TrialLog
-from tuner.record.events import Row, pack_reports
+from tuner.record.reports import Row, pack_reports
 from tuner.worker.messages import (
     Beat,
     Changed,

@@ -17,7 +17,8 @@ from scipy.stats import t as student
 
 from tuner.caviar.repeats import Plan
 from tuner.record.events import Goal, Settings
-from tuner.record.state import StudyState, Trial
+from tuner.record.state import StudyState
+from tuner.record.trial import Trial
 
 SURE, SURE_OF_TWO = 0.95, 0.975
 """From this chance on a winner counts as confirmed, of three or more, and of two: equal ones meet it 1 time in 20."""

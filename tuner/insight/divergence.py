@@ -10,7 +10,8 @@ from typing import Any
 from scipy.stats import hypergeom
 
 from tuner.insight.edges import text
-from tuner.record.state import StudyState, Trial
+from tuner.record.state import StudyState
+from tuner.record.trial import Trial
 from tuner.space.space import Choice, Space
 
 RARE = 0.05

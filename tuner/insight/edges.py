@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tuner.record.leaders import leaders
-from tuner.record.state import StudyState, Trial
+from tuner.record.state import StudyState
+from tuner.record.trial import Trial
 from tuner.space.space import Parameter, Space
 
 NEAR = 0.05

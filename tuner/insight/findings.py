@@ -16,8 +16,8 @@ from tuner.insight.model import Model
 from tuner.insight.ranking import Recheck, recheck_of
 from tuner.insight.winner import Winner, winner_of
 from tuner.insight.worth import Worth, worth_of
+from tuner.record.curve import Curve
 from tuner.record.leaders import distinct, is_plateau, leaders, sharing, why_no_winner
-from tuner.record.state import Curve
 
 if TYPE_CHECKING:
     from tuner.record.reader import StudyReader

@@ -25,8 +25,9 @@ from tuner.panda.supervisor.series import (
     resolution,
 )
 from tuner.panda.supervisor.trend import trend
+from tuner.record.curve import Curve
 from tuner.record.score_names import DEV, TRAIN, words_of
-from tuner.record.state import Curve, Trial
+from tuner.record.trial import Trial
 
 Measure: TypeAlias = Literal["error", "accuracy", "loss"]
 Course: TypeAlias = Literal["overfitting", "still improving", "level", "cannot be told"]

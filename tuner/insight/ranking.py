@@ -18,7 +18,8 @@ from scipy.stats import rankdata
 
 from tuner.caviar.repeats import Plan
 from tuner.record.events import Goal, Settings
-from tuner.record.state import StudyState, Trial
+from tuner.record.state import StudyState
+from tuner.record.trial import Trial
 
 Verdict: TypeAlias = Literal["holds", "does not hold", "cannot be told"]
 Floats: TypeAlias = NDArray[np.float64]

@@ -7,9 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from tuner.panda.supervisor import SPIKE, Advice, Facts, Series, diagnose
-from tuner.record.events import Reported, Settings, unpack_reports
+from tuner.record.curve import Curve
+from tuner.record.events import Reported, Settings
 from tuner.record.recipe import BETAS, RATES
-from tuner.record.state import Curve, Segment, StudyState, Trial
+from tuner.record.reports import unpack_reports
+from tuner.record.state import StudyState
+from tuner.record.trial import Segment, Trial
 from tuner.space.space import Parameter, Space
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from tuner.coordinator.recovery import ancestry, outstanding
 from tuner.coordinator.requests import Refused
-from tuner.record.state import Checkpoint, Segment, StudyState, Trial
+from tuner.record.state import StudyState
+from tuner.record.trial import Checkpoint, Segment, Trial
 
 # Legal once the run has ended: wherever a checkpoint is, it can go on.
 _REVIVES = ("revert", "extend", "undo")

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from tuner.policy.protocol import Draft
 from tuner.policy.verdicts import Verdict
-from tuner.record.state import StudyState, Trial
+from tuner.record.state import StudyState
+from tuner.record.trial import Trial
 
 
 class Panda:

@@ -37,7 +37,8 @@ from tuner.record.events import (
 )
 from tuner.record.recipe import limits, possible, schedule
 from tuner.record.requests import understood
-from tuner.record.state import Request, Trial
+from tuner.record.state import Request
+from tuner.record.trial import Trial
 from tuner.space.space import Choice, Parameter, Space
 from tuner.worker import checkpoints
 from tuner.worker.messages import (

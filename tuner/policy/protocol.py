@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tuner.policy.proposals import RoundPlan
 from tuner.policy.verdicts import Thaw, Verdict
 from tuner.record.events import Purpose, Settings
-from tuner.record.state import StudyState, Trial
+from tuner.record.state import StudyState
+from tuner.record.trial import Trial
 
 if TYPE_CHECKING:
     from pathlib import Path

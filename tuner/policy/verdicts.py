@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from tuner.policy.proposals import RoundPlan
-from tuner.record.state import StudyState, Trial
+from tuner.record.state import StudyState
+from tuner.record.trial import Trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

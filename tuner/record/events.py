@@ -1,4 +1,4 @@
-"""What can happen to a study: frozen dataclasses, append-only, one database table each.
+"""The events of a study: frozen dataclasses, append-only, one database table each.
 
 Times are Unix seconds. A field annotated `Json` holds what `json` can write; whatever was said, a record is made of
 what can be written down (`plain.py`). Nothing here knows a database: `store.py` derives its tables from these fields,
@@ -7,8 +7,7 @@ what can be written down (`plain.py`). Nothing here knows a database: `store.py`
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -324,33 +323,3 @@ TABLES: dict[str, type[Any]] = {
     "adjustments": Adjusted,
     "verdicts": Judged,
 }
-
-# One report in `Reported.data`: step, index of its name, value, Unix seconds; little-endian, 26 bytes.
-_REPORT = struct.Struct("<qHdd")
-REPORT_FIELDS = (("step", "<i8"), ("name", "<u2"), ("value", "<f8"), ("at", "<f8"))
-
-Row: TypeAlias = tuple[int, str, float, float]
-"""One report: step, name, value, Unix seconds."""
-
-
-def pack_reports(trial: int, segment: int, rows: Sequence[Row]) -> Reported:
-    """Rows of one segment, in the order reported, as one record."""
-    index: dict[str, int] = {}
-    pack = _REPORT.pack
-    data = b"".join([pack(step, index.setdefault(name, len(index)), value, at) for step, name, value, at in rows])
-    return Reported(trial=trial, segment=segment, last_step=rows[-1][0], names=list(index), data=data)
-
-
-def unpack_reports(record: Reported) -> Iterator[Row]:
-    """The rows of a `Reported`, in the order reported."""
-    for step, name, value, at in _REPORT.iter_unpack(record.data):
-        yield step, record.names[name], value, at
-
-
-def objective_rows(record: Reported, objective: str) -> Iterable[tuple[int, float]]:
-    """The (step, value) pairs of one score."""
-    try:
-        wanted = record.names.index(objective)
-    except ValueError:
-        return ()
-    return [(step, value) for step, name, value, _ in _REPORT.iter_unpack(record.data) if name == wanted]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from tuner.record.state import StudyState, Trial
+from tuner.record.state import StudyState
+from tuner.record.trial import Trial
 
 _PLATEAU = 0.9
 

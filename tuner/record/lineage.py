@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tuner.record.events import CheckpointSaved, SegmentOpened, TrialEnded, unpack_reports
+from tuner.record.curve import Curve
+from tuner.record.events import CheckpointSaved, SegmentOpened, TrialEnded
 from tuner.record.recipe import Recipe, Schedule
-from tuner.record.state import Curve, Segment
+from tuner.record.reports import unpack_reports
+from tuner.record.trial import Segment
 
 if TYPE_CHECKING:
     from tuner.record.reader import StudyReader

@@ -12,10 +12,12 @@ from typing import Any, Self
 
 from tuner.arguments import amount, checked, index
 from tuner.errors import SettingsError, StudyNotBegun, TrialNotFound, TunerError, shown
+from tuner.record.curve import Curve
 from tuner.record.events import TABLES, Reported, Requested, Settings, TrialCreated, TrialEnded
 from tuner.record.location import Place, names
-from tuner.record.state import Curve, StudyState, Trial
+from tuner.record.state import StudyState
 from tuner.record.store import Store
+from tuner.record.trial import Trial
 from tuner.space.space import Space
 
 
@@ -213,7 +215,7 @@ def curves_of(store: Store, state: StudyState) -> Callable[[Trial], Curve]:
 
     def read(trial: Trial) -> Curve:
         study = known()
-        return Curve.of(trial, store.reports(trial.trial), "" if study is None else study.objective)
+        return Curve.of(trial.head_limits(), store.reports(trial.trial), "" if study is None else study.objective)
 
     return read
 
@@ -222,4 +224,4 @@ def curves_by_name(store: Store, trial: Trial) -> dict[str, Curve]:
     """Every score of a trial on its head."""
     flushes = list(store.reports(trial.trial))
     names = dict.fromkeys(name for flush in flushes for name in flush.names)
-    return {name: Curve.of(trial, flushes, name) for name in names}
+    return {name: Curve.of(trial.head_limits(), flushes, name) for name in names}

@@ -2,220 +2,15 @@
 
 from __future__ import annotations
 
-import bisect
-from array import array
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from tuner.record import events as rec
-from tuner.record.events import ENDED, LIVE, REPEATING, Goal, Purpose, Settings, TrialState
-from tuner.record.recipe import Recipe
-
-
-class Curve:
-    """One trial's objective on the head: steps ascending, the last report of a step counts."""
-
-    __slots__ = ("reached", "rewritten", "scores", "steps")
-
-    def __init__(self, pairs: Iterable[tuple[int, float]] = ()) -> None:
-        self.reached = 0
-        """The last step at which anything was reported, where that was read from the record."""
-        self.rewritten = 0
-        """How often something but an append has changed it."""
-        self.steps = array("q")
-        self.scores = array("d")
-        for step, score in pairs:
-            self.add(step, score)
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
-    def add(self, step: int, score: float) -> bool:
-        """Appends a report; one of a step reported before replaces it, which it says."""
-        if not self.steps or step > self.steps[-1]:
-            self.steps.append(step)
-            self.scores.append(score)
-            return False
-        self.rewritten += 1
-        place = bisect.bisect_left(self.steps, step)
-        if self.steps[place] == step:
-            self.scores[place] = score
-            return True
-        self.steps.insert(place, step)
-        self.scores.insert(place, score)
-        return False
-
-    @classmethod
-    def of(cls, trial: Trial, flushes: Iterable[rec.Reported], objective: str) -> Curve:
-        """The head curve of one trial from everything it has reported."""
-        curve, limits = cls(), trial.head_limits()
-        for flush in flushes:
-            if flush.segment in limits:
-                limit = limits[flush.segment]
-                curve.reached = flush.last_step if limit is None else min(flush.last_step, limit)
-                for step, score in rec.objective_rows(flush, objective):
-                    if limit is None or step <= limit:
-                        curve.add(step, score)
-        return curve
-
-    def cut(self, step: int) -> None:
-        """Forgets what lies after `step`: that tail is no longer on the head."""
-        self.rewritten += 1
-        keep = bisect.bisect_right(self.steps, step)
-        del self.steps[keep:]
-        del self.scores[keep:]
-
-    def at(self, step: int) -> float | None:
-        """The score reported at `step`, else the last one before it."""
-        place = bisect.bisect_right(self.steps, step)
-        return self.scores[place - 1] if place else None
-
-    def place(self, step: int) -> int:
-        """Where the first score at `step` or beyond stands; the length where there is none."""
-        return bisect.bisect_left(self.steps, step)
-
-    def best(self, goal: Goal) -> tuple[int, float] | None:
-        """The best (step, score), the earliest where several tie; NaN never wins."""
-        pick: tuple[int, float] | None = None
-        for step, score in zip(self.steps, self.scores, strict=True):
-            if score == score and (pick is None or better(goal, score, pick[1])):
-                pick = (step, score)
-        return pick
-
-
-def better(goal: Goal, score: float, than: float) -> bool:
-    """Whether `score` beats `than`."""
-    return score > than if goal == "maximize" else score < than
-
-
-@dataclass(slots=True)
-class Segment:
-    """One constant recipe from one step on, with a parent."""
-
-    segment: int
-    parent: int | None
-    from_step: int
-    checkpoint: int | None
-    cause: rec.Cause
-    by: str
-    why: str
-    params: Settings | None
-    schedules: Mapping[str, Any] | None
-    request: str
-
-
-@dataclass(slots=True)
-class Checkpoint:
-    """A checkpoint as recorded, and whether its files are still kept."""
-
-    checkpoint: int
-    trial: int
-    segment: int
-    step: int
-    kind: str
-    bytes: int
-    path: str
-    sha256: str
-    kept: bool = True
-
-
-@dataclass(slots=True)
-class Trial:
-    """One model being trained, as far as it has come."""
-
-    trial: int
-    purpose: Purpose
-    round: int | None
-    parent: str | None
-    seed: int
-    params: Settings
-    seen: int
-    memo: Any
-    created_at: float
-    state: TrialState = "waiting"
-    why: str = ""
-    segments: tuple[Segment, ...] = ()
-    steps: int = 0
-    best_step: int | None = None
-    best_score: float | None = None
-    started: float | None = None
-    resumed_at: float | None = None
-    seconds: float = 0.0
-    node: str = ""
-    worker: str = ""
-    error: str = ""
-    ended_at: float | None = None
-    curve: Curve | None = None
-    checkpoints: tuple[int, ...] = ()
-    stands_still: bool = False
-    frozen: bool = False
-    """Whether it is paused because the stopping rule said so."""
-    planned: int | None = None
-    """How many steps its function means to take, where it has said so."""
-    resumable: bool | None = None
-    """Whether its function has told how to save its state; None while that is not known."""
-
-    @property
-    def head(self) -> Segment:
-        """The segment that counts."""
-        return self.segments[-1]
-
-    @property
-    def ended(self) -> bool:
-        """Whether the trial is over."""
-        return self.state in ENDED
-
-    @property
-    def repeats(self) -> bool:
-        """Whether it trains the settings of an earlier trial again, and so is no part of the search."""
-        return self.purpose in REPEATING
-
-    @property
-    def settings(self) -> Settings:
-        """The values in force on the head."""
-        return self.head.params or self.params if self.segments else self.params
-
-    @property
-    def recipe(self) -> Recipe:
-        """Values and schedules in force on the head."""
-        return self.recipe_of(self.head) if self.segments else Recipe.constant(self.params)
-
-    def recipe_of(self, segment: Segment) -> Recipe:
-        """Values and schedules of one segment."""
-        return Recipe.from_json({"values": segment.params or self.params, "schedules": segment.schedules or {}})
-
-    def segment(self, number: int) -> Segment:
-        """The segment of that number."""
-        return next(each for each in self.segments if each.segment == number)
-
-    def path(self) -> list[Segment]:
-        """The segments on the head, the first first."""
-        on_head = self.head_limits()
-        return [segment for segment in self.segments if segment.segment in on_head]
-
-    def head_limits(self) -> dict[int, int | None]:
-        """For each segment on the head, the last step that counts there (None: no limit)."""
-        limits: dict[int, int | None] = {}
-        if not self.segments:
-            return limits
-        by_number = {segment.segment: segment for segment in self.segments}
-        segment: Segment | None = self.segments[-1]
-        limit: int | None = None
-        while segment is not None:
-            limits[segment.segment] = limit
-            limit = segment.from_step if limit is None else min(limit, segment.from_step)
-            segment = None if segment.parent is None else by_number.get(segment.parent)
-        return limits
-
-    def on_head(self, checkpoints: Iterable[Checkpoint]) -> list[Checkpoint]:
-        """Those of its checkpoints that lie on the head, in their order."""
-        limits = self.head_limits()
-        return [
-            each
-            for each in checkpoints
-            if each.segment in limits and ((limit := limits[each.segment]) is None or each.step <= limit)
-        ]
+from tuner.record.curve import Curve, better
+from tuner.record.events import LIVE, Goal, TrialState
+from tuner.record.reports import objective_rows
+from tuner.record.trial import Checkpoint, Segment, Trial
 
 
 @dataclass(slots=True)
@@ -461,7 +256,7 @@ class StudyState:
             return
         self._reach(trial, max(trial.steps, record.last_step))
         curve = self.curve(trial)
-        for step, score in rec.objective_rows(record, self.objective):
+        for step, score in objective_rows(record, self.objective):
             if curve.add(step, score):  # what was replaced may have been the best
                 self._rescore(trial)
             elif score == score and (trial.best_score is None or better(self.goal, score, trial.best_score)):

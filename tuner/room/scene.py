@@ -16,9 +16,11 @@ from typing import Any
 from tuner.record import events as rec
 from tuner.record.location import Place, names
 from tuner.record.recipe import Schedule
+from tuner.record.reports import unpack_reports
 from tuner.record.score_names import training_loss
-from tuner.record.state import Segment, StudyState, Trial
+from tuner.record.state import StudyState
 from tuner.record.store import Store
+from tuner.record.trial import Segment, Trial
 from tuner.room.phrases import said
 from tuner.views.terminal import near_one, number, settings_of
 
@@ -179,7 +181,7 @@ class Scene:
 
     def _take_scores(self, record: rec.Reported) -> None:
         segment = self._scores.setdefault(record.segment, {})
-        for step, name, value, at in rec.unpack_reports(record):
+        for step, name, value, at in unpack_reports(record):
             points = segment.get(name)
             if points is None:
                 points = segment[name] = _Points()

@@ -31,8 +31,10 @@ from optuna.trial import TrialState as OptunaState
 from tuner.errors import MissingExtra, SettingsError, StudyError
 from tuner.policy.proposals import Outcome, Proposal, RoundPlan
 from tuner.policy.verdicts import Verdict
+from tuner.record.curve import better
 from tuner.record.events import Settings
-from tuner.record.state import StudyState, Trial, better
+from tuner.record.state import StudyState
+from tuner.record.trial import Trial
 from tuner.space.space import Choice, Parameter, Space
 
 _UNIT = FloatDistribution(0.0, 1.0)

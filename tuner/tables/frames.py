@@ -19,8 +19,8 @@ import pandas as pd
 
 from tuner.errors import StudyError, did_you_mean
 from tuner.plain import bounded
+from tuner.record.curve import better
 from tuner.record.events import (
-    REPORT_FIELDS,
     Adjusted,
     Answered,
     Cause,
@@ -35,7 +35,9 @@ from tuner.record.events import (
     TrialEnded,
     TrialState,
 )
-from tuner.record.state import Round, StudyState, Trial, better
+from tuner.record.reports import REPORT_FIELDS
+from tuner.record.state import Round, StudyState
+from tuner.record.trial import Trial
 from tuner.space.space import Choice, Parameter, Space
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from tuner.errors import StudyError
 from tuner.record.atomic import write_whole
+from tuner.record.curve import Curve
 from tuner.record.events import (
     Adjusted,
     Answered,
@@ -31,7 +32,7 @@ from tuner.record.events import (
 )
 from tuner.record.lineage import Change, Stretch, Tree
 from tuner.record.lineage import Path as Branch
-from tuner.record.state import Curve, Trial
+from tuner.record.trial import Trial
 from tuner.views import text as prose
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ from tuner.record.leaders import leaders, why_no_winner
 if TYPE_CHECKING:
     from tuner.coordinator.loop import Status
     from tuner.record.reader import StudyReader
-    from tuner.record.state import Round, StudyState, Trial
+    from tuner.record.state import Round, StudyState
+    from tuner.record.trial import Trial
 
 _PLAIN_EVERY_S = 5.0
 # What a round says of the ends of the space: the table `rounds` has it, and the summary names the ends, once.

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Literal, Protocol
 
 from tuner.errors import CheckpointError, TrainingError, TunerError, did_you_mean
-from tuner.record.events import Row, Settings, TrialState
+from tuner.record.events import Settings, TrialState
 from tuner.record.recipe import Recipe
+from tuner.record.reports import Row
 from tuner.worker.checkpoints import State, load, restore, verify
 from tuner.worker.heeding import Heed
 from tuner.worker.messages import (

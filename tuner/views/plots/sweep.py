@@ -19,7 +19,8 @@ from tuner.errors import StudyError, did_you_mean
 from tuner.insight.importance import by_importance
 from tuner.insight.model import Model
 from tuner.record.events import Goal
-from tuner.record.state import StudyState, Trial
+from tuner.record.state import StudyState
+from tuner.record.trial import Trial
 from tuner.space.space import Choice, Parameter, Space
 from tuner.views.plots.axes import (
     INK,

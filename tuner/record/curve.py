@@ -1,0 +1,86 @@
+"""The curve of a trial: its objective, step by step, on the path that counts."""
+
+from __future__ import annotations
+
+import bisect
+from array import array
+from collections.abc import Iterable, Mapping
+
+from tuner.record.events import Goal, Reported
+from tuner.record.reports import objective_rows
+
+
+class Curve:
+    """One trial's objective on the head: steps ascending, the last report of a step counts."""
+
+    __slots__ = ("reached", "rewritten", "scores", "steps")
+
+    def __init__(self, pairs: Iterable[tuple[int, float]] = ()) -> None:
+        self.reached = 0
+        """The last step at which anything was reported, where that was read from the record."""
+        self.rewritten = 0
+        """How often something but an append has changed it."""
+        self.steps = array("q")
+        self.scores = array("d")
+        for step, score in pairs:
+            self.add(step, score)
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def add(self, step: int, score: float) -> bool:
+        """Appends a report; one of a step reported before replaces it, which it says."""
+        if not self.steps or step > self.steps[-1]:
+            self.steps.append(step)
+            self.scores.append(score)
+            return False
+        self.rewritten += 1
+        place = bisect.bisect_left(self.steps, step)
+        if self.steps[place] == step:
+            self.scores[place] = score
+            return True
+        self.steps.insert(place, step)
+        self.scores.insert(place, score)
+        return False
+
+    @classmethod
+    def of(cls, limits: Mapping[int, int | None], flushes: Iterable[Reported], objective: str) -> Curve:
+        """The head curve of one trial from everything it has reported; `limits` are those of `Trial.head_limits`."""
+        curve = cls()
+        for flush in flushes:
+            if flush.segment in limits:
+                limit = limits[flush.segment]
+                curve.reached = flush.last_step if limit is None else min(flush.last_step, limit)
+                for step, score in objective_rows(flush, objective):
+                    if limit is None or step <= limit:
+                        curve.add(step, score)
+        return curve
+
+    def cut(self, step: int) -> None:
+        """Forgets what lies after `step`: that tail is no longer on the head."""
+        self.rewritten += 1
+        keep = bisect.bisect_right(self.steps, step)
+        del self.steps[keep:]
+        del self.scores[keep:]
+
+    def at(self, step: int) -> float | None:
+        """The score reported at `step`, else the last one before it."""
+        place = bisect.bisect_right(self.steps, step)
+        return self.scores[place - 1] if place else None
+
+    def place(self, step: int) -> int:
+        """Where the first score at `step` or beyond stands; the length where there is none."""
+        return bisect.bisect_left(self.steps, step)
+
+    def best(self, goal: Goal) -> tuple[int, float] | None:
+        """The best (step, score), the earliest where several tie; NaN never wins."""
+        pick: tuple[int, float] | None = None
+        for step, score in zip(self.steps, self.scores, strict=True):
+            if score == score and (pick is None or better(goal, score, pick[1])):
+                pick = (step, score)
+        return pick
+
+
+def better(goal: Goal, score: float, than: float) -> bool:
+    """Whether `score` beats `than`."""
+    return score > than if goal == "maximize" else score < than
