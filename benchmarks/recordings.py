@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol, overload
 import numpy as np
 
 from tuner import Space, choice, integer, linear, log, log_one_minus
-from tuner.space.space import Choice, Parameter
+from tuner.space.parameters import Choice, Parameter
 from tuner.workloads.network import Labels, Network, normalised
 from tuner.workloads.optimizers import Array
 

@@ -21,7 +21,7 @@ from recordings import Curve, Recording
 from replaying import Epochs
 
 from tuner import Space
-from tuner.space.space import Choice
+from tuner.space.parameters import Choice
 
 
 @dataclass(kw_only=True)

@@ -28,7 +28,8 @@ from tuner.record.curve import Curve
 from tuner.record.leaders import is_plateau, leaders, sharing
 from tuner.record.reports import pack_reports
 from tuner.record.state import StudyState
-from tuner.space.space import Space, linear
+from tuner.space.constructors import linear
+from tuner.space.space import Space
 
 LIMIT = 0.05
 SPACE = Space(a=linear(-1.0, 2.0), b=linear(-1.0, 2.0), c=linear(-1.0, 2.0))  # no end is a natural one

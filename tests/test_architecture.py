@@ -103,7 +103,6 @@ LONGER = {
     "panda/requests.py": "every verb of a babysat run, one function each",
     "record/store.py": "everything the database is asked",
     "samplers/optuna.py": "one Optuna study rebuilt from the fold, for samplers and pruners alike",
-    "space/space.py": "three scales, conditions and the file format say the same thing in one place",
     "tables/frames.py": "every table, its columns in order",
     "views/plots/lineage.py": "one picture",
     "views/plots/sweep.py": "three pictures that share their axes",

@@ -19,7 +19,8 @@ from tuner.record import events as rec
 from tuner.record.reports import pack_reports
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
-from tuner.space.space import Space, choice, integer, linear, log
+from tuner.space.constructors import choice, integer, linear, log
+from tuner.space.space import Space
 
 SPACE = Space(rate=log(1e-4, 1.0), units=integer(50, 100))
 CONDITIONAL = Space(

@@ -14,7 +14,8 @@ import pytest
 from tuner.policy.proposals import Outcome, Proposal, RoundPlan
 from tuner.record.events import TrialState
 from tuner.samplers import CoarseToFineSampler
-from tuner.space.space import Space, choice, integer, linear, log, log_one_minus
+from tuner.space.constructors import choice, integer, linear, log, log_one_minus
+from tuner.space.space import Space
 from tuner.surrogate.evidence import MOST_ROWS
 from tuner.surrogate.ledger import Ledger
 

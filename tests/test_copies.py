@@ -19,7 +19,8 @@ from tuner.policy.proposals import Outcome
 from tuner.record.curve import Curve
 from tuner.record.state import StudyState
 from tuner.samplers import CoarseToFineSampler
-from tuner.space.space import Space, choice, integer, linear
+from tuner.space.constructors import choice, integer, linear
+from tuner.space.space import Space
 from tuner.surrogate.ledger import Ledger
 
 

@@ -16,7 +16,8 @@ import pytest
 import tuner
 from tuner.cli import main
 from tuner.errors import SettingsError, StudyError
-from tuner.space.space import Space, choice, integer, linear, log, log_one_minus
+from tuner.space.constructors import choice, integer, linear, log, log_one_minus
+from tuner.space.space import Space
 from tuner.views.plots.explanation import fits, importance, isolation, portraits
 
 SPACE = Space(

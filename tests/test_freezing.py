@@ -16,7 +16,8 @@ from sweeping import usually
 import tuner
 from tuner.record.events import TrialHeld
 from tuner.record.store import Store
-from tuner.space.space import Space, linear
+from tuner.space.constructors import linear
+from tuner.space.space import Space
 
 SPACE = Space(rate=linear(0.0, 1.0), width=linear(0.0, 1.0))
 WHOLE = 64

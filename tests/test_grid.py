@@ -10,7 +10,8 @@ from sweeping import usually
 
 from tuner.errors import SettingsError
 from tuner.samplers import GridSampler
-from tuner.space.space import Space, choice, integer, linear, log
+from tuner.space.constructors import choice, integer, linear, log
+from tuner.space.space import Space
 from tuner.worker.run import Run
 
 

@@ -27,7 +27,8 @@ from tuner.record.leaders import distinct, is_plateau, leaders, sharing
 from tuner.record.reports import pack_reports
 from tuner.record.state import StudyState
 from tuner.samplers.quasi_random import sobol_point
-from tuner.space.space import Space, choice, integer, linear, log, log_one_minus
+from tuner.space.constructors import choice, integer, linear, log, log_one_minus
+from tuner.space.space import Space
 from tuner.surrogate.gaussian_process import Floats
 
 TWO = Space(learning_rate=log(1e-4, 1.0), dropout=linear(0.0, 0.5))

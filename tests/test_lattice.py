@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from tuner.space.space import Space, choice, integer, linear, log
+from tuner.space.constructors import choice, integer, linear, log
+from tuner.space.space import Space
 from tuner.surrogate.lattice import Lattice
 
 SPACE = Space(

@@ -17,7 +17,8 @@ from tuner.executors.local import Clock, LocalExecutor
 from tuner.record.events import Reported
 from tuner.record.recipe import Recipe
 from tuner.record.reports import unpack_reports
-from tuner.space.space import Space, linear
+from tuner.space.constructors import linear
+from tuner.space.space import Space
 from tuner.worker.messages import Continue, Ended, Event, Job, Order, Pause, Resume, Save, Started, Waiting, WorkerLost
 from tuner.worker.run import Run
 

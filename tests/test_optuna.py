@@ -18,7 +18,8 @@ from tuner.record.events import Goal, Purpose, Record, TrialState
 from tuner.record.reports import pack_reports
 from tuner.record.state import StudyState
 from tuner.samplers.optuna import OptunaProposer, OptunaPruning, describe
-from tuner.space.space import Space, choice, integer, linear, log, log_one_minus
+from tuner.space.constructors import choice, integer, linear, log, log_one_minus
+from tuner.space.space import Space
 
 samplers = optuna.samplers
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")

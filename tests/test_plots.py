@@ -9,7 +9,8 @@ from tuner.errors import StudyError
 from tuner.record import events as rec
 from tuner.record.reports import pack_reports
 from tuner.record.state import StudyState
-from tuner.space.space import Space, choice, integer, linear, log, log_one_minus
+from tuner.space.constructors import choice, integer, linear, log, log_one_minus
+from tuner.space.space import Space
 
 pytest.importorskip("matplotlib")
 

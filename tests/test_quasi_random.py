@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tuner.samplers import RandomSampler, SobolSampler
 from tuner.samplers.base import UnitCubeSampler
 from tuner.samplers.quasi_random import sobol_point
-from tuner.space.space import Space, linear
+from tuner.space.constructors import linear
+from tuner.space.space import Space
 
 SQUARE = Space(x=linear(0.0, 1.0), y=linear(0.0, 1.0))
 

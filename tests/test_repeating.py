@@ -18,7 +18,8 @@ from tuner.caviar.stopping import Asha
 from tuner.cli import main
 from tuner.errors import SettingsError, StudyError
 from tuner.record.leaders import leaders
-from tuner.space.space import Space, linear
+from tuner.space.constructors import linear
+from tuner.space.space import Space
 from tuner.worker.function import KEPT
 from tuner.workloads import bowl
 

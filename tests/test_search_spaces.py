@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from tuner.errors import SpaceError
-from tuner.space.space import Space, available_spaces, log, log_one_minus
+from tuner.space.constructors import log, log_one_minus
+from tuner.space.files import available_spaces
+from tuner.space.space import Space
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = sorted(available_spaces())

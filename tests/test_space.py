@@ -16,7 +16,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tuner.errors import SettingsError, SpaceError
-from tuner.space.space import Parameter, Space, choice, integer, linear, log, log_one_minus, preview
+from tuner.space.constructors import choice, integer, linear, log, log_one_minus
+from tuner.space.parameters import Parameter
+from tuner.space.preview import preview
+from tuner.space.space import Space
 
 UNIT = st.floats(0, 1)
 

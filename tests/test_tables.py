@@ -14,7 +14,8 @@ from tuner.record.events import RequestState
 from tuner.record.reports import pack_reports
 from tuner.record.state import StudyState
 from tuner.record.store import Store
-from tuner.space.space import Space, choice, integer, linear, log, log_one_minus
+from tuner.space.constructors import choice, integer, linear, log, log_one_minus
+from tuner.space.space import Space
 from tuner.tables import frames as tables
 
 NOON = 1_700_000_000.0

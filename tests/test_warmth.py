@@ -9,7 +9,8 @@ from sweeping import usually
 from tuner.caviar.warm_start import WINNERS, winners_of
 from tuner.errors import SettingsError, StudyNotFound
 from tuner.record.state import StudyState
-from tuner.space.space import Space, choice, integer, linear, log, log_one_minus
+from tuner.space.constructors import choice, integer, linear, log, log_one_minus
+from tuner.space.space import Space
 
 sweep = usually(stopping="off")
 

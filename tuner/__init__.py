@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from tuner.insight.confirmation import Confirmation
     from tuner.insight.ranking import Recheck
     from tuner.record.reader import Best
-    from tuner.space.space import Space, choice, integer, linear, log, log_one_minus
+    from tuner.space.constructors import choice, integer, linear, log, log_one_minus
+    from tuner.space.space import Space
     from tuner.worker.run import Run
 
 __all__ = [

@@ -10,7 +10,8 @@ from dataclasses import replace
 from tuner.policy.proposals import Point, Proposal
 from tuner.record.events import Settings
 from tuner.record.state import StudyState
-from tuner.space.space import Choice, Parameter, Space
+from tuner.space.parameters import Choice, Parameter
+from tuner.space.space import Space
 
 _MOST = 2048  # combinations: of more a search tries a part, and seldom one of them twice
 

@@ -11,7 +11,8 @@ from tuner.errors import SettingsError
 from tuner.record.events import Settings
 from tuner.record.leaders import leaders
 from tuner.record.state import StudyState
-from tuner.space.space import Choice, Parameter, Space
+from tuner.space.parameters import Choice, Parameter
+from tuner.space.space import Space
 
 WINNERS = 5
 """How many of another study's best trials a search begins with."""

@@ -12,7 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner.record.events import Noted
-from tuner.space.space import Choice, Parameter, Space, preview
+from tuner.space.parameters import Choice, Parameter
+from tuner.space.preview import preview
+from tuner.space.space import Space
 from tuner.views.terminal import chart, duration, number, one_minus_names, settings_of
 from tuner.views.text import count
 

@@ -221,7 +221,9 @@ def spaces(name: str | None, as_json: bool) -> None:
     NAME is one of those that come with tuner, or a TOML file.
     """
     from tuner.cli import pages
-    from tuner.space.space import Space, available_spaces, preview
+    from tuner.space.files import available_spaces
+    from tuner.space.preview import preview
+    from tuner.space.space import Space
 
     if name is not None:
         space = Space.load(name)

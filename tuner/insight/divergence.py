@@ -12,7 +12,8 @@ from scipy.stats import hypergeom
 from tuner.insight.edges import text
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
-from tuner.space.space import Choice, Space
+from tuner.space.parameters import Choice
+from tuner.space.space import Space
 
 RARE = 0.05
 """A cut this improbable by chance, all cuts that were looked at allowed for (Bonferroni), counts."""

@@ -10,7 +10,8 @@ from typing import Literal
 from tuner.record.leaders import leaders
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
-from tuner.space.space import Parameter, Space
+from tuner.space.parameters import Parameter
+from tuner.space.space import Space
 
 NEAR = 0.05
 """Nearer to an end than this share of the range, on its own scale, is at the edge."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from tuner.record.leaders import leaders
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
-from tuner.space.space import Choice, Space
+from tuner.space.parameters import Choice
+from tuner.space.space import Space
 
 BUCKETS = 8
 

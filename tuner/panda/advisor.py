@@ -13,7 +13,8 @@ from tuner.record.recipe import BETAS, RATES
 from tuner.record.reports import unpack_reports
 from tuner.record.state import StudyState
 from tuner.record.trial import Segment, Trial
-from tuner.space.space import Parameter, Space
+from tuner.space.parameters import Parameter
+from tuner.space.space import Space
 
 
 class Watch:

@@ -39,7 +39,8 @@ from tuner.record.recipe import limits, possible, schedule
 from tuner.record.requests import understood
 from tuner.record.state import Request
 from tuner.record.trial import Trial
-from tuner.space.space import Choice, Parameter, Space
+from tuner.space.parameters import Choice, Parameter
+from tuner.space.space import Space
 from tuner.worker import checkpoints
 from tuner.worker.messages import (
     Adjust,

@@ -23,7 +23,8 @@ from tuner.arguments import seed as seed_of
 from tuner.errors import SettingsError
 from tuner.policy.proposals import Outcome, Point, Proposal, RoundPlan, marks_of
 from tuner.record.events import TrialState
-from tuner.space.space import Choice, Parameter, Space
+from tuner.space.parameters import Choice, Parameter
+from tuner.space.space import Space
 from tuner.surrogate.ledger import Ledger
 
 if TYPE_CHECKING:

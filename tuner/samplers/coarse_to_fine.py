@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from tuner.policy.proposals import Box, Outcome, Point, Proposal, RoundPlan
 from tuner.samplers.base import UnitCubeSampler
 from tuner.samplers.quasi_random import sobol_point
-from tuner.space.space import Choice, Parameter, Space
+from tuner.space.parameters import Choice, Parameter
+from tuner.space.space import Space
 from tuner.surrogate.evidence import bad
 from tuner.surrogate.gaussian_process import with_lengths
 from tuner.surrogate.lattice import Lattice

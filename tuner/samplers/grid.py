@@ -14,7 +14,8 @@ from tuner.arguments import checked, whole_number
 from tuner.errors import SettingsError
 from tuner.policy.proposals import Point, Proposal
 from tuner.samplers.base import NonAdaptiveSampler
-from tuner.space.space import Choice, Parameter, Space
+from tuner.space.parameters import Choice, Parameter
+from tuner.space.space import Space
 
 _LARGEST_GRID = 100_000
 

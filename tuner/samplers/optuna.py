@@ -35,7 +35,8 @@ from tuner.record.curve import better
 from tuner.record.events import Settings
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
-from tuner.space.space import Choice, Parameter, Space
+from tuner.space.parameters import Choice, Parameter
+from tuner.space.space import Space
 
 _UNIT = FloatDistribution(0.0, 1.0)
 _NEEDS = {"CmaEsSampler": "cmaes", "GPSampler": "torch"}

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.policy.proposals import Outcome
-from tuner.space.space import Choice, Space
+from tuner.space.parameters import Choice
+from tuner.space.space import Space
 from tuner.surrogate.gaussian_process import Floats, Integers, Rows
 
 MOST_ROWS = 250

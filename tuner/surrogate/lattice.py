@@ -12,7 +12,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.space.space import Choice, Parameter, Space
+from tuner.space.parameters import Choice, Parameter
+from tuner.space.space import Space
 
 Floats: TypeAlias = NDArray[np.float64]
 

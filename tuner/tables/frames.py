@@ -38,7 +38,8 @@ from tuner.record.events import (
 from tuner.record.reports import REPORT_FIELDS
 from tuner.record.state import Round, StudyState
 from tuner.record.trial import Trial
-from tuner.space.space import Choice, Parameter, Space
+from tuner.space.parameters import Choice, Parameter
+from tuner.space.space import Space
 
 if TYPE_CHECKING:
     from tuner.record.store import Store

@@ -11,7 +11,7 @@ import numpy as np
 from tuner.errors import StudyError
 from tuner.insight.isolation import buckets_of
 from tuner.record.leaders import leaders
-from tuner.space.space import Choice, Parameter
+from tuner.space.parameters import Choice, Parameter
 from tuner.views.plots.axes import (
     INK,
     MUTED,

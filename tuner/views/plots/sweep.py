@@ -21,7 +21,8 @@ from tuner.insight.model import Model
 from tuner.record.events import Goal
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
-from tuner.space.space import Choice, Parameter, Space
+from tuner.space.parameters import Choice, Parameter
+from tuner.space.space import Space
 from tuner.views.plots.axes import (
     INK,
     MUTED,
