@@ -57,7 +57,7 @@ KNOWN_TO = {
     "textual": ("room/",),
     "plotext": ("room/drawing.py",),
     "sklearn": ("workloads/digits.py",),
-    "torch": ("worker/checkpoints.py",),
+    "torch": ("worker/generators.py",),
     "keras": ("callbacks/keras.py",),
     "lightning": ("callbacks/lightning.py",),
     "transformers": ("callbacks/transformers.py",),
@@ -106,7 +106,6 @@ LONGER = {
     "tables/frames.py": "every table, its columns in order",
     "views/plots/lineage.py": "one picture",
     "views/plots/sweep.py": "three pictures that share their axes",
-    "worker/checkpoints.py": "one format, written and read: its two halves prove each other",
     "worker/control.py": "every command to a worker, one function each",
     "worker/messages.py": "every word between coordinator and worker, one dataclass each",
 }

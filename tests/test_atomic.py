@@ -23,12 +23,7 @@ from tuner.worker.function import KEPT, keep_function, portable
 PACKAGE = Path(tuner.__file__).parent
 
 # Files that a checkpoint's hidden folder holds until the folder as a whole is flushed and renamed.
-IN_A_HIDDEN_FOLDER = {
-    "worker/checkpoints.py",
-    "callbacks/keras.py",
-    "callbacks/stepping.py",
-    "callbacks/transformers.py",
-}
+IN_A_HIDDEN_FOLDER = {"worker/disk.py", "callbacks/keras.py", "callbacks/stepping.py", "callbacks/transformers.py"}
 WRITERS = {"write_text", "write_bytes", "touch"}
 INTO_A_FILE = {"savefig", "to_csv", "to_parquet", "to_json", "to_html", "write_table", "savez"}
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.worker.checkpoints import State
 from tuner.worker.run import Report, Run
+from tuner.worker.state import State
 from tuner.workloads import bowl
 
 

@@ -16,7 +16,8 @@ import tuner
 from tuner.callbacks import keras_callback, lightning_callback, transformers_callback
 from tuner.callbacks.stepping import follow_in_torch, imported
 from tuner.errors import MissingExtra, TrainingError
-from tuner.worker.checkpoints import State, load, save
+from tuner.worker.checkpoints import load, save
+from tuner.worker.state import State
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 

@@ -20,21 +20,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuner.errors import CheckpointError, TrainingError
-from tuner.worker.checkpoints import (
-    FolderState,
-    Manifest,
-    ObjectState,
-    Saved,
-    Snapshot,
-    capture_generators,
-    delete,
-    load,
-    newest_whole,
-    restore_generators,
-    save,
-    sweep_leftovers,
-    verify,
-)
+from tuner.worker.checkpoints import Snapshot, Written, delete, load, save, verify
+from tuner.worker.generators import capture_generators, restore_generators
+from tuner.worker.leftovers import sweep_leftovers
+from tuner.worker.manifest import Manifest
+from tuner.worker.state import FolderState, ObjectState
 
 
 class Network:
@@ -53,7 +43,7 @@ class Network:
 SETTINGS = {"step": 40, "values": {"learning_rate": 0.1 + 0.2}, "schedules": {}, "rules": {"best": None}}
 
 
-def saved(folder: Path, weights: Any = (1.0, 2.0)) -> Saved:
+def saved(folder: Path, weights: Any = (1.0, 2.0)) -> Written:
     return save(folder, step=40, state=ObjectState(Network(weights)), settings=SETTINGS)
 
 
@@ -228,7 +218,8 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from tuner.worker.checkpoints import FolderState, ObjectState, save, verify
+from tuner.worker.checkpoints import save, verify
+from tuner.worker.state import FolderState, ObjectState
 from tuner.errors import CheckpointError
 
 class Network:
@@ -447,21 +438,7 @@ def test_a_state_of_another_kind_or_shape_is_told(tmp_path: Path) -> None:
         load(tmp_path / "objects", ObjectState(Network([0.0])))
 
 
-# ── falling back, deleting, sweeping ──────────────────────────────────────────────────────────────────────────────
-
-
-def test_the_newest_whole_checkpoint_is_found_and_the_torn_ones_told(tmp_path: Path) -> None:
-    paths = [saved(tmp_path / name).path for name in ("first", "second", "third")]
-    (paths[2] / "state" / "state.pickle").write_bytes(b"")
-    missing = tmp_path / "missing"
-    path, skipped = newest_whole([*paths, missing])
-    assert path == paths[1]
-    assert [each.path for each in skipped] == [missing, paths[2]]
-    assert "state.pickle has 0 bytes" in skipped[1].why
-    with pytest.raises(CheckpointError, match=r"none of 2 is whole:\n.*missing"):
-        newest_whole([paths[2], missing])
-    with pytest.raises(CheckpointError, match="there are none"):
-        newest_whole([])
+# ── deleting, sweeping ──────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_deleted_checkpoint_is_gone_and_deleting_it_again_is_fine(tmp_path: Path) -> None:
@@ -523,7 +500,8 @@ def test_a_checkpoint_whose_replacement_died_returns_to_its_name(tmp_path: Path)
 SAVES_FOREVER = """
 import itertools, sys
 from pathlib import Path
-from tuner.worker.checkpoints import ObjectState, delete, save
+from tuner.worker.checkpoints import delete, save
+from tuner.worker.state import ObjectState
 
 class Network:
     def state_dict(self): return {"weights": bytes(200_000)}

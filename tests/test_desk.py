@@ -42,6 +42,7 @@ from tuner.worker.messages import (
     WorkerEvent,
 )
 from tuner.worker.run import Run
+from tuner.worker.state import ObjectState
 from tuner.worker.training import train
 
 E = TypeVar("E", bound=WorkerEvent)
@@ -193,7 +194,7 @@ def test_a_checkpoint_is_written_before_an_adjustment(tmp_path: Path) -> None:
     saved = channel.said(Saved)[0]
     assert (saved.kind, saved.segment, saved.step) == ("before adjustment", 0, 4)
     each = Sum()
-    settings = checkpoints.load(saved.path, each_state := checkpoints.ObjectState(each))
+    settings = checkpoints.load(saved.path, each_state := ObjectState(each))
     assert each_state.names == ["Sum"]
     assert each.total == 4.0
     assert settings["recipe"]["values"] == {"rate": 1.0, "beta": 0.9}
@@ -373,7 +374,7 @@ def test_a_whole_checkpoint_that_does_not_fit_is_refused_and_the_state_is_as_it_
             super().load_state_dict(state)
 
     stranger = tmp_path / "stranger"
-    checkpoints.save(stranger, step=3, state=checkpoints.ObjectState(_Strange()), settings={})
+    checkpoints.save(stranger, step=3, state=ObjectState(_Strange()), settings={})
 
     def fragile(run: Run) -> None:
         each = Two()

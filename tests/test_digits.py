@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tuner.errors import SettingsError
-from tuner.worker.checkpoints import State
 from tuner.worker.run import Report, Run
+from tuner.worker.state import State
 from tuner.workloads import digits
 from tuner.workloads.network import Network
 

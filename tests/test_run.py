@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tuner.errors import TrainingError
-from tuner.worker.checkpoints import FolderState, State
 from tuner.worker.run import Run
+from tuner.worker.state import FolderState, State
 
 
 class Stage:

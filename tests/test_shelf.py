@@ -13,7 +13,8 @@ from tuner import Run, Space, linear
 from tuner.api.study import Study
 from tuner.errors import CheckpointError
 from tuner.worker import checkpoints
-from tuner.worker.checkpoints import MANIFEST, ObjectState
+from tuner.worker.manifest import MANIFEST
+from tuner.worker.state import ObjectState
 
 
 class Weights:

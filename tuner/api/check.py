@@ -19,9 +19,10 @@ from tuner.arguments import checked, optional, seed, settings, training_function
 from tuner.errors import TrainingError
 from tuner.record.events import Settings
 from tuner.space.space import Space
-from tuner.worker.checkpoints import State, load, save
+from tuner.worker.checkpoints import load, save
 from tuner.worker.run import Run
 from tuner.worker.sources import import_name, refuse_what_never_trains
+from tuner.worker.state import State
 from tuner.worker.training import resolve
 
 Scores = dict[tuple[int, str], list[float]]

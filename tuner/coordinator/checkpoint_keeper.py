@@ -12,6 +12,8 @@ from tuner.record.events import CheckpointDropped
 from tuner.record.state import StudyState
 from tuner.record.trial import Checkpoint, Trial
 from tuner.worker import checkpoints
+from tuner.worker.leftovers import sweep_leftovers
+from tuner.worker.manifest import MANIFEST, claimed_sha256
 
 _BUDGET_BYTES = 10 * 2**30
 # After a coordinator was last heard of, a worker that dies with it may still finish a save: large ones take a minute.
@@ -80,7 +82,7 @@ class Shelf:
     def mend(self) -> None:
         """After a crash: removes folders that a dead process left half-written; whoever writes still is let be."""
         with suppress(OSError):  # the sweep says what the disk refuses
-            checkpoints.sweep_leftovers(self.root)
+            sweep_leftovers(self.root)
 
     def sweep(self, study: StudyState, left_at: float) -> list[str]:
         """After a crash: removes half-written folders, and checkpoints that the record drops or cannot have heard of.
@@ -93,7 +95,7 @@ class Shelf:
             return []
         said: list[str] = []
         try:
-            checkpoints.sweep_leftovers(self.root)
+            sweep_leftovers(self.root)
             known = {each.path: each for each in study.checkpoints.values()}
             kept = {each.path for each in study.checkpoints.values() if each.kept}
             found = {str(path.relative_to(self.folder)): path for path in sorted(checkpoints.lying_below(self.root))}
@@ -155,7 +157,7 @@ class Shelf:
 
 def _is_dropped(path: Path, known: Checkpoint) -> bool:
     """Whether this is what the record has let go: a torn one is, another in its place is not."""
-    found = checkpoints.claimed_sha256(path)
+    found = claimed_sha256(path)
     return found is None or not known.sha256 or found == known.sha256
 
 
@@ -164,7 +166,7 @@ def _is_leftover(path: Path, study: StudyState, left_at: float) -> bool:
     trial, segment = int(path.parent.name), int(path.name.partition("-")[0])
     if trial >= len(study.trials) or segment >= len(study.trials[trial].segments):
         return False
-    return (path / checkpoints.MANIFEST).lstat().st_mtime <= left_at + _UNHEARD_S
+    return (path / MANIFEST).lstat().st_mtime <= left_at + _UNHEARD_S
 
 
 def _over(study: StudyState, trial: Trial) -> bool:

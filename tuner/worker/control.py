@@ -10,7 +10,7 @@ from tuner.errors import CheckpointError, TrainingError, TunerError, did_you_mea
 from tuner.record.events import Settings, TrialState
 from tuner.record.recipe import Recipe
 from tuner.record.reports import Row
-from tuner.worker.checkpoints import State, load, restore, verify
+from tuner.worker.checkpoints import load, restore, verify
 from tuner.worker.heeding import Heed
 from tuner.worker.messages import (
     Adjust,
@@ -38,6 +38,7 @@ from tuner.worker.messages import (
 )
 from tuner.worker.run import Run
 from tuner.worker.saving import Saver
+from tuner.worker.state import State
 
 _HEARD_BY = 20  # steps after which an objective that was never reported is asked for
 

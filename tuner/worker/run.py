@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Never, Protocol
 from tuner.arguments import checked
 from tuner.errors import TrainingError, kind_of, shown
 from tuner.plain import COUNTABLE, clean, number, whole
-from tuner.worker.checkpoints import FolderState, ObjectState, State
+from tuner.worker.state import FolderState, ObjectState, State
 
 _LONGEST_NAME, _MOST_NAMES = 200, 10_000
 

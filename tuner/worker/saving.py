@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tuner.errors import CheckpointError
-from tuner.worker.checkpoints import Snapshot, State
+from tuner.worker.checkpoints import Snapshot
 from tuner.worker.messages import Did, Order, Saved, WorkerEvent
+from tuner.worker.state import State
 
 # A save may cost training at most a twentieth of its time.
 _SAVE_SHARE = 20.0
