@@ -29,7 +29,7 @@ ORDER = (
     ("record",),
     ("space",),
     ("arguments",),
-    ("plain",),
+    ("numbers", "plain"),
     ("errors", "version"),
 )
 RANK = {name: rank for rank, names in enumerate(reversed(ORDER)) for name in names}

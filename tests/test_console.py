@@ -14,9 +14,10 @@ from sweeping import sweep
 
 import tuner
 from tuner import Run, Space, Study, log, log_one_minus
+from tuner.numbers import duration, near_one, number
 from tuner.record.leaders import leaders
 from tuner.views import terminal as console
-from tuner.views.terminal import Progress, chart, duration, near_one, number, summary
+from tuner.views.terminal import Progress, chart, summary
 from tuner.workloads import bowl
 
 SPACE = Space(learning_rate=log(1e-4, 10.0), beta=log_one_minus(0.9, 0.999))

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, TypeAlias, TypeVar
 
 from tuner.errors import SettingsError, TrainingError, TunerError, did_you_mean, kind_of, name_of, shown
+from tuner.numbers import number
 from tuner.plain import COUNTABLE, LONGEST_TEXT, bounded, clean, counted, is_flag, real, whole, writable
 
 Check: TypeAlias = Callable[[str, Any], Any]
@@ -209,10 +210,11 @@ def amount(
     def check(word: str, given: Any) -> float | int:
         exact, found = counted(given), real(given)
         if found is None or math.isnan(found) or found < least or (above is not None and found <= above):
-            bound = f" above {above:g}" if above is not None else f", at least {least:g}" if least > -math.inf else ""
+            least_of_all = f", at least {number(least)}" if least > -math.inf else ""
+            bound = least_of_all if above is None else f" above {number(above)}"
             refuse(word, f"a number{unit and f' of {unit}'}{bound}", given, instead or _unquoted(word, given))
         if found > most:
-            refuse(word, f"at most {most:g}", given, instead)
+            refuse(word, f"at most {number(most)}", given, instead)
         return exact if exact is not None and found == exact else found
 
     return check
@@ -387,4 +389,4 @@ def _unquoted(word: str, given: Any) -> str:
     if found is None or (found[2] and not word.endswith("_s")):
         return ""
     value = float(found[1]) * _UNITS[found[2]]
-    return f"Write {word}={value:g}{', in seconds' if found[2] else ''}."
+    return f"Write {word}={number(value)}{', in seconds' if found[2] else ''}."

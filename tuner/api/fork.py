@@ -12,13 +12,13 @@ from tuner.api import process as nurse
 from tuner.api.process import Assignment
 from tuner.api.study import Study
 from tuner.errors import CheckpointError, SettingsError, StudyError, did_you_mean
+from tuner.numbers import near_one, number
 from tuner.record.events import Purpose, Settings
 from tuner.record.location import Place, names
 from tuner.record.recipe import Recipe, possible
 from tuner.record.store import Store
 from tuner.record.trial import Checkpoint, Trial
 from tuner.space.space import Space
-from tuner.views.terminal import near_one, number
 from tuner.worker import checkpoints
 from tuner.worker.function import KEPT
 from tuner.worker.sources import travels_by_value

@@ -11,6 +11,7 @@ from tuner.api.asking import SAYS_AFTER_S, Handle, Reply, person
 from tuner.api.study import Study
 from tuner.arguments import amount, checked, index, name, optional, settings, text
 from tuner.errors import SettingsError, StudyBusy, StudyError, TunerError, shown
+from tuner.numbers import duration
 from tuner.record.events import Answered, Noted
 from tuner.record.store import Store
 
@@ -236,7 +237,7 @@ class RunHandle(Handle):
                     raise StudyError(f"the coordinator of {self.name} dies again and again: {told}")
                 nurse.start(self._place)
             if deadline is not None and time.monotonic() > deadline:
-                raise StudyError(f"{self.name} is still training after {timeout_s:g} s.")
+                raise StudyError(f"{self.name} is still training after {duration(timeout_s or 0.0)}.")
             time.sleep(0.05)
 
     def _unattended(self, verb: str, arguments: Mapping[str, Any], why: str) -> Reply | None:

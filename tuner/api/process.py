@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tuner.errors import StudyError, TunerError
+from tuner.numbers import duration
 from tuner.record.atomic import write_whole
 from tuner.record.events import Goal, Purpose
 from tuner.record.location import ASSIGNMENT, Place
@@ -136,7 +137,7 @@ def start(place: Place) -> int:
                 return pid  # it was quick
             raise StudyError(last_words(place))
         time.sleep(0.01)
-    raise StudyError(f"the coordinator of {place.name} (pid {pid}) did not begin within {_STARTS_WITHIN_S:g} s.")
+    raise StudyError(f"the coordinator of {place.name} (pid {pid}) did not begin within {duration(_STARTS_WITHIN_S)}.")
 
 
 @contextmanager

@@ -77,7 +77,7 @@ def _notes(study: Study, seen: int) -> Iterator[str]:
 
 
 def _standing(study: Study) -> str:
-    from tuner.views.terminal import number
+    from tuner.numbers import number
 
     trial, curve = study.state.trials[0], study.curve(0)
     if not len(curve):

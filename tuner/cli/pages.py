@@ -11,12 +11,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from tuner.numbers import count, duration, memory, number, percent
 from tuner.record.events import Noted
 from tuner.space.parameters import Choice, Parameter
 from tuner.space.preview import preview
 from tuner.space.space import Space
-from tuner.views.terminal import chart, duration, number, one_minus_names, settings_of
-from tuner.views.text import count
+from tuner.views.terminal import chart, one_minus_names, settings_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -204,15 +204,8 @@ def _segment(each: Segment) -> tuple[str, str]:
 
 
 def _checkpoint(each: Checkpoint, folder: Path) -> tuple[str, str]:
-    told = f"step {each.step}, {each.kind}, {_size(each.bytes)}: {folder / each.path}"
+    told = f"step {each.step}, {each.kind}, {memory(each.bytes)}: {folder / each.path}"
     return f"checkpoint {each.checkpoint}", told
-
-
-def _size(count: int) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return f"{count} bytes"
 
 
 def spaces(brought: Mapping[str, Space]) -> RenderableType:
@@ -234,7 +227,7 @@ def space(name: str, shown: Space) -> RenderableType:
         table = Table.grid(padding=(0, 2))
         for label, share in shares:
             bar = "█" * max(1, round(_SHARE_WIDTH * share / max(most, 0.5)))
-            table.add_row("", Text(label, justify="right"), Text(f"{share:.0%}", justify="right"), Text(bar))
+            table.add_row("", Text(label, justify="right"), Text(percent(share), justify="right"), Text(bar))
         parts.append(table)
     return Group(*parts)
 
@@ -275,7 +268,7 @@ def confirmation(found: Confirmation) -> RenderableType:
     """A line for each of the settings that were trained again."""
     table = _table("trial", "search", "mean", "± s.e.", "repeats", "chance to be best", "settings")
     for each in found.candidates:
-        chance = "-" if each.chance is None else f"{each.chance:.0%}"
+        chance = "-" if each.chance is None else percent(each.chance)
         repeats = f"{len(each.finite)} of {len(each.scores)}" + (f", {each.diverged} diverged" if each.diverged else "")
         texts = (str(each.trial), number(each.searched), number(each.mean), number(each.error, 2), repeats, chance)
         table.add_row(*map(Text, texts), Text(_in_a_line(each.params)))

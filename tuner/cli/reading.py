@@ -12,6 +12,7 @@ import click
 from tuner.cli.options import results_option, study_and_trial, study_options, verb
 from tuner.cli.output import plain, say, say_json, study_as_json, trial_as_json
 from tuner.cli.streams import remark, tell
+from tuner.numbers import duration
 
 if TYPE_CHECKING:
     from tuner.api.study import Study
@@ -127,7 +128,7 @@ def _await(name: str, results: Path, store: str | None) -> None:
                     return
         except (StudyNotFound, StudyNotBegun) as error:
             if not told:
-                remark(f"waiting up to {_BEGINS_WITHIN_S:g} s for {name} to begin: {error}", "yellow")
+                remark(f"waiting up to {duration(_BEGINS_WITHIN_S)} for {name} to begin: {error}", "yellow")
                 told = True
         time.sleep(_LOOK_EVERY_S)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from tuner.errors import ExecutorError
+from tuner.numbers import duration
 
 _PATIENCE_S = 4.0
 _Answer = TypeVar("_Answer")
@@ -71,7 +72,9 @@ def _connected(address: str, host: str, port: int) -> socket.socket:
             f"no Ray cluster at {address}: the name {host} cannot be resolved ({failure}). Is it spelled right?"
         ) from failure
     if not found:
-        raise ExecutorError(f"no Ray cluster at {address}: the name {host} was not resolved within {_PATIENCE_S:g} s.")
+        raise ExecutorError(
+            f"no Ray cluster at {address}: the name {host} was not resolved within {duration(_PATIENCE_S)}."
+        )
     try:
         return socket.create_connection((host, port), timeout=_PATIENCE_S / len(found))
     except ConnectionRefusedError as failure:
@@ -81,8 +84,8 @@ def _connected(address: str, host: str, port: int) -> socket.socket:
         ) from failure
     except TimeoutError as failure:
         raise ExecutorError(
-            f"no Ray cluster at {address}: {host} did not answer within {_PATIENCE_S:g} s. Is it switched on, and does "
-            "a firewall let this machine through?"
+            f"no Ray cluster at {address}: {host} did not answer within {duration(_PATIENCE_S)}. "
+            "Is it switched on, and does a firewall let this machine through?"
         ) from failure
     except OSError as failure:
         raise ExecutorError(f"no Ray cluster at {address}: it cannot be reached ({failure}).") from failure

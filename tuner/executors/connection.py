@@ -24,6 +24,7 @@ import ray.util.client
 
 from tuner.errors import ExecutorError, TunerError
 from tuner.executors.address import host_and_port, look, within
+from tuner.numbers import duration
 
 _OBJECT_STORE_BYTES = 128 * 2**20
 _NOT_SHIPPED = [".git", ".venv", "venv", "results", "node_modules", "__pycache__", "*.db", "*.db-wal", "*.db-shm"]
@@ -172,7 +173,7 @@ def _look_for_ray(address: str) -> None:
         raise ExecutorError(f"what listens at {address} is no Ray cluster: {first}") from failure
     if told is None:
         raise ExecutorError(
-            f"what listens at {address} did not answer as Ray does within {_PATIENCE_S:g} s. Is it the port that "
+            f"what listens at {address} did not answer as Ray does within {duration(_PATIENCE_S)}. Is it the port that "
             "ray start has printed?"
         )
     theirs = told.get("ray_version"), told.get("python_version")

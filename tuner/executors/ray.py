@@ -28,6 +28,7 @@ from tuner.executors.connection import Connection, attach, detach
 from tuner.executors.signals import Signals
 from tuner.executors.thread import Batch, WorkerThread
 from tuner.executors.trial_log import TrialLog
+from tuner.numbers import number
 from tuner.worker.messages import Command, Delivered, Ended, Event, Forgot, Job, Order, Started, WorkerLost, WorkerReady
 from tuner.worker.training import check_results_are_shared, resolve
 
@@ -349,7 +350,7 @@ class RayExecutor:
     def _lack(self) -> str:
         total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         asked = [
-            f"{each:g} {kind} a trial, the cluster has {total.get(kind, 0.0):g}"
+            f"{number(each)} {kind} a trial, the cluster has {number(total.get(kind, 0.0))}"
             for kind, each in (("GPU", self._gpus), ("CPU", self._cpus))
             if each > 0
         ]

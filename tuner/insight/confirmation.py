@@ -16,6 +16,7 @@ from scipy.stats import chi2
 from scipy.stats import t as student
 
 from tuner.caviar.repeats import Plan
+from tuner.numbers import number, percent
 from tuner.record.events import Goal, Settings
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
@@ -219,10 +220,10 @@ def _sentences(found: Confirmation) -> list[str]:
     better = max if found.goal == "maximize" else min
     searched = better(found.candidates, key=lambda each: each.searched)
     if searched is not best:
-        sentences.append(f"The search had trial {searched.trial} first, with {searched.searched:.4g}.")
+        sentences.append(f"The search had trial {searched.trial} first, with {number(searched.searched)}.")
     luck = (best.searched - (best.mean or 0.0)) * (1.0 if found.goal == "maximize" else -1.0)
     if luck > float(student.ppf(0.95, max(count - 1, 1))) * (best.error or math.inf):
-        sentences.append(f"Its {best.searched:.4g} in the search was partly luck.")
+        sentences.append(f"Its {number(best.searched)} in the search was partly luck.")
     if found.noise == 0:
         why = (
             "training seems to draw nothing from run.seed, and then they"
@@ -233,8 +234,9 @@ def _sentences(found: Confirmation) -> list[str]:
             f"Repeats of the same settings came to the very same score: {why} cannot tell luck from merit."
         )
     elif found.noise is not None:
-        bounds = "" if found.noise_bounds is None else " (95 %: {:.2g} to {:.2g})".format(*found.noise_bounds)
-        sentences.append(f"Another seed alone changes {found.objective} by ±{found.noise:.2g}{bounds}.")
+        low_high = " to ".join(number(each, 2) for each in found.noise_bounds or ())
+        bounds = f" (95 %: {low_high})" if low_high else ""
+        sentences.append(f"Another seed alone changes {found.objective} by ±{number(found.noise, 2)}{bounds}.")
     sentences += [
         f"Trial {each.trial} diverged in {each.diverged} of {len(each.scores)} repeats."
         for each in found.candidates
@@ -244,8 +246,8 @@ def _sentences(found: Confirmation) -> list[str]:
 
 
 def _told(each: Candidate) -> str:
-    return f"{each.mean:.4g}" + ("" if each.error is None else f" ± {each.error:.2g}")
+    return number(each.mean) + ("" if each.error is None else f" ± {number(each.error, 2)}")
 
 
 def _chance(chance: float) -> str:
-    return "over 99%" if chance > 0.99 else f"{chance:.0%}"
+    return "over 99%" if chance > 0.99 else percent(chance)

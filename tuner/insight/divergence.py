@@ -9,7 +9,7 @@ from typing import Any
 
 from scipy.stats import hypergeom
 
-from tuner.insight.edges import text
+from tuner.numbers import exact, percent, round_to
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
 from tuner.space.parameters import Choice
@@ -48,7 +48,7 @@ class Divergences:
             return "No trial has trained yet without failing."
         if not self.diverged:
             return f"None of {self.trained} trials diverged."
-        share = f"{self.diverged} of {self.trained} trials diverged ({self.diverged / self.trained:.0%})"
+        share = f"{self.diverged} of {self.trained} trials diverged ({percent(self.diverged / self.trained)})"
         cut = self.cut
         if cut is None:
             return f"{share}, in no part of the space more than by chance."
@@ -105,7 +105,7 @@ def _cuts(trained: list[Trial], space: Space) -> Iterator[tuple[str, str, set[in
 def _between(outside: float, inside: float) -> str:
     """A round number that parts two values, on the side of the one outside."""
     for digits in range(1, 8):
-        rounded = float(f"{outside:.{digits}g}")
+        rounded = round_to(outside, digits)
         if min(outside, inside) < rounded < max(outside, inside) or rounded == outside:
-            return text(rounded) if digits <= 3 else f"{rounded:g}"
-    return f"{outside:g}"
+            return exact(rounded)
+    return exact(outside)

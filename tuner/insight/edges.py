@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from tuner.numbers import near_one, number, percent
 from tuner.record.leaders import leaders
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
@@ -49,7 +50,8 @@ class Edge:
             f"and {self.near} of the best {self.leaders} lie in that tenth"
         )
         if self.to is None:
-            return f"Leave {self.parameter} as it is: {where}, but {self.diverged:.0%} of the trials there diverged."
+            diverged = f"{percent(self.diverged)} of the trials there diverged"
+            return f"Leave {self.parameter} as it is: {where}, but {diverged}."
         return f"Widen {self.parameter} {way} to {text(self.to)}: {where}."
 
 
@@ -164,5 +166,5 @@ def _beyond(low: float, high: float, *, up: bool) -> float:
 def text(value: float) -> str:
     """A value for people; near 1 with the digits that its distance from 1 needs."""
     if isinstance(value, float) and 0.9 < value < 1:
-        return f"{value:.{1 - math.floor(math.log10(1 - value))}f}".rstrip("0")
-    return f"{value:.3g}"
+        return near_one(value, 2)
+    return number(value, 3)

@@ -16,6 +16,7 @@ from tuner.insight.model import Model
 from tuner.insight.ranking import Recheck, recheck_of
 from tuner.insight.winner import Winner, winner_of
 from tuner.insight.worth import Worth, worth_of
+from tuner.numbers import number, percent
 from tuner.record.curve import Curve
 from tuner.record.leaders import distinct, is_plateau, leaders, sharing, why_no_winner
 
@@ -129,7 +130,7 @@ def _sections(found: Findings) -> Iterator[Section]:
     if found.recheck is not None:
         yield Section(title="Does the order still hold?", sentences=(found.recheck.sentence,))
     shares = found.importance.shares
-    rows = [(each.parameter, f"{each.total:.0%}", f"± {100 * each.error:.0f}", f"{each.alone:.0%}") for each in shares]
+    rows = [(each.parameter, percent(each.total), f"± {100 * each.error:.0f}", percent(each.alone)) for each in shares]
     yield Section(
         title="What matters",
         sentences=(found.importance.sentence,),
@@ -149,7 +150,9 @@ def _fits(fits: Sequence[Fit]) -> Iterator[str]:
         first, *others = alike
         yield first.sentence
         if others:
-            told = " and ".join(f"{each.trial} (train {each.train:.3g}, dev {each.dev:.3g})" for each in others)
+            told = " and ".join(
+                f"{each.trial} (train {number(each.train, 3)}, dev {number(each.dev, 3)})" for each in others
+            )
             yield f"The same holds for trial{'s' * (len(others) > 1)} {told}."
 
 
@@ -176,11 +179,11 @@ def _repeats(found: Confirmation | None) -> tuple[tuple[str, ...], ...]:
     rows = [
         (
             str(each.trial),
-            f"{each.searched:.4g}",
-            "-" if each.mean is None else f"{each.mean:.4g}",
-            "-" if each.error is None else f"{each.error:.2g}",
+            number(each.searched),
+            number(each.mean),
+            number(each.error, 2),
             str(len(each.finite)),
-            "-" if each.chance is None else f"{each.chance:.0%}",
+            "-" if each.chance is None else percent(each.chance),
         )
         for each in found.candidates
     ]

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.stats import kendalltau
 from scipy.stats import t as student
 
+from tuner.numbers import number
 from tuner.panda.supervisor.series import (
     BLOCKS,
     Array,
@@ -99,16 +100,17 @@ class Fit:
         """The diagnosis."""
         name = "loss" if self.pair.measure == "loss" else "error"
         scored = (
-            f"Trial {self.trial} has train {name} {self.train:.3g} and dev {name} {self.dev:.3g} at step {self.step}"
+            f"Trial {self.trial} has train {name} {number(self.train, 3)} and dev {name} {number(self.dev, 3)} "
+            f"at step {self.step}"
         )
+        bias = f"{number(self.bias or 0, 3)} above the target {number(self.target)}"
+        both = f"both bias ({bias}) and variance ({number(self.variance, 3)})"
         found = [word for word, high in (("bias", self.high_bias), ("variance", self.high_variance)) if high]
         parts = {
             (): "neither bias nor variance is high",
-            ("bias",): f"high bias (train error {self.bias or 0:.3g} above the target {self.target:g}): a bigger "
-            "network, longer training, a better optimizer",
-            ("variance",): f"high variance (dev {self.variance:.3g} above train): more data, L2, dropout",
-            ("bias", "variance"): f"both bias ({self.bias or 0:.3g} above the target {self.target:g}) and variance "
-            f"({self.variance:.3g}) are high: a bigger network first, then regularise it",
+            ("bias",): f"high bias (train error {bias}): a bigger network, longer training, a better optimizer",
+            ("variance",): f"high variance (dev {number(self.variance, 3)} above train): more data, L2, dropout",
+            ("bias", "variance"): f"{both} are high: a bigger network first, then regularise it",
         }
         courses: dict[Course, str] = {
             "overfitting": f" It overfits: after step {self.step} dev gets worse while train gets better "

@@ -17,6 +17,7 @@ import numpy as np
 from scipy.stats import qmc
 
 from tuner.insight.model import FEWEST, Model
+from tuner.numbers import percent
 from tuner.surrogate.gaussian_process import Floats, Posterior, Rows
 
 _POINTS = 512
@@ -74,7 +75,7 @@ class Importance:
         if self.foretold < _NOTHING:
             return (
                 f"What matters cannot be told: of trials it has not seen, a model of these {self.scored} foretells "
-                f"{max(0.0, self.foretold):.0%}."
+                f"{percent(max(0.0, self.foretold))}."
             )
         trusted = self.foretold >= _POOR
         sure = trusted and (
@@ -86,7 +87,7 @@ class Importance:
         some = [f"{each.parameter} {_told(each)}" for each in others if each.parameter not in little]
         rest = f"; then {', '.join(some)}" if some else ""
         rest += f"; {' and '.join(little)} hardly matter{'s' if len(little) == 1 else ''}" if little else ""
-        light = f" Take it lightly: of trials it has not seen, the model foretells {max(0.0, self.foretold):.0%}."
+        light = f" Take it lightly: of trials it has not seen, the model foretells {percent(max(0.0, self.foretold))}."
         return f"{told}{rest}." + (light if self.foretold < _POOR else "")
 
 
@@ -155,4 +156,4 @@ def _shares(model: Model, drawn: Floats, posterior: Posterior) -> tuple[Floats, 
 
 
 def _told(each: Share) -> str:
-    return f"{each.total:.0%} ± {100 * _SURE * each.error:.0f}"
+    return f"{percent(each.total)} ± {100 * _SURE * each.error:.0f}"

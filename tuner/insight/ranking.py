@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from tuner.caviar.repeats import Plan
+from tuner.numbers import number, percent
 from tuner.record.events import Goal, Settings
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
@@ -65,7 +66,8 @@ class RankCorrelation:
     @property
     def often(self) -> str:
         """How often chance alone agrees as well, in words."""
-        return f"{self.chance:.1%} of the time" if self.chance >= _RARE else f"less than {_RARE:.1%} of the time"
+        often = percent(self.chance, 1) if self.chance >= _RARE else f"less than {percent(_RARE, 1)}"
+        return f"{often} of the time"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,7 +225,8 @@ def _sentences(found: Recheck) -> list[str]:
         best = (max if found.goal == "maximize" else min)(ranked, key=lambda each: each.now or 0.0)
         first = found.leaders[0]
         was = "and was so then" if best.trial == first.trial else f"and then it was trial {first.trial}"
-        sentences.append(f"Trial {best.trial} is the best today with {best.now:.4g}, {was}, with {first.then:.4g}.")
+        then = number(first.then)
+        sentences.append(f"Trial {best.trial} is the best today with {number(best.now)}, {was}, with {then}.")
     sentences += [f"Trial {each.trial} diverges today." for each in found.leaders if each.diverged]
     apart = float(np.std([each.then for each in found.leaders], ddof=1))
     if of.verdict == "does not hold" and found.noise is None:
@@ -233,7 +236,8 @@ def _sentences(found: Recheck) -> list[str]:
         )
     elif of.verdict != "holds" and found.noise is not None and apart < found.noise:
         sentences.append(
-            f"Then they differed by ±{apart:.2g}, and a seed alone changes {found.objective} by ±{found.noise:.2g}: no "
+            f"Then they differed by ±{number(apart, 2)}, and a seed alone changes {found.objective} by "
+            f"±{number(found.noise, 2)}: no "
             "order among them could be expected to hold."
         )
     elif of.verdict == "cannot be told":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tuner.insight.confirmation import Confirmation
+from tuner.numbers import number, setting
 from tuner.record.events import Goal, Settings
 from tuner.record.leaders import distinct, leaders, sharing
 from tuner.record.state import StudyState
@@ -41,8 +42,9 @@ class Winner:
     @property
     def sentences(self) -> tuple[str, ...]:
         """Who won, and how sure that is."""
-        settings = ", ".join(f"{name} {_text(value)}" for name, value in self.params.items())
-        told = [f"Trial {self.trial} is the best of the search: {self.objective} {self.score:.6g} at step {self.step}."]
+        settings = ", ".join(f"{name} {setting(value)}" for name, value in self.params.items())
+        score = f"{self.objective} {number(self.score, 6)}"
+        told = [f"Trial {self.trial} is the best of the search: {score} at step {self.step}."]
         told.append(f"Its settings: {settings}.")
         if self.sharing > 1:
             told.append(f"{self.sharing} of {self.scored} trials share that score to the last digit.")
@@ -52,11 +54,9 @@ class Winner:
             luck = ""
             if self.noise is not None:
                 less = "less" if self.lead < _TWO_SEEDS * self.noise else "more"
-                luck = (
-                    f", {less} than two seeds may differ (a seed alone changes it by at most ±{self.noise:.2g}, as far"
-                )
-                luck += " as can be told)"
-            told.append(f"It leads trial {self.next_trial} by {self.lead:.2g}{luck}.")
+                luck = f", {less} than two seeds may differ (a seed alone changes it by at most "
+                luck += f"±{number(self.noise, 2)}, as far as can be told)"
+            told.append(f"It leads trial {self.next_trial} by {number(self.lead, 2)}{luck}.")
         told.append(f"That is one run of one seed. How sure it is: tuner confirm {self.study} --top 3 --repeats 5")
         return tuple(told)
 
@@ -83,7 +83,3 @@ def winner_of(study: StudyState, confirmation: Confirmation | None, noise: float
         sharing=sharing(study)[0],
         scored=sharing(study)[1],
     )
-
-
-def _text(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

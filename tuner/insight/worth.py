@@ -17,6 +17,7 @@ import numpy as np
 from scipy.stats import qmc
 
 from tuner.insight.model import FEWEST, Model
+from tuner.numbers import about, number
 from tuner.record.events import ENDED, Goal
 from tuner.record.leaders import is_plateau, leaders, sharing
 from tuner.record.state import StudyState
@@ -79,7 +80,7 @@ class Worth:
             return f"Whether more trials are worth it can be told from {FEWEST} trials with a score on."
         adds = f"add {self._amount(self.gain)}" if self.goal == "maximize" else f"take off {self._amount(self.gain)}"
         bounds = f"nineteen times in twenty {self._amount(self.low).partition(' ')[0]} to {self._amount(self.high)}"
-        cost = f"about {self.steps:,.0f} steps" + (f", {_duration(self.seconds)} of training" if self.seconds else "")
+        cost = f"about {self.steps:,.0f} steps" + (f", {about(self.seconds)} of training" if self.seconds else "")
         amount, most = self._amount(self.noise), "" if self.measured else "at most "
         seed = f"a seed alone changes {most}{amount}" + ("" if self.measured else ", as far as can be told")
         verdict = {
@@ -89,11 +90,11 @@ class Worth:
         }[self.worthwhile]
         return f"{self.trials} more trials are expected to {adds} ({bounds}), for {cost}. {verdict}"
 
-    def _amount(self, number: float) -> str:
+    def _amount(self, difference: float) -> str:
         """A difference of scores; of a share, in points of a hundred."""
         share = any(word in self.objective for word in ("accuracy", "error")) and abs(self.best or 2.0) <= 1
-        rounded = 100 * number if share else number
-        return f"{0.0 if abs(rounded) < 1e-9 else rounded:.2g}{' points' if share else ''}"
+        rounded = 100 * difference if share else difference
+        return f"{number(0.0 if abs(rounded) < 1e-9 else rounded, 2)}{' points' if share else ''}"
 
 
 def worth_of(model: Model | None, study: StudyState, trials: int | None = None, noise: float | None = None) -> Worth:
@@ -191,10 +192,3 @@ def _batch(mean: Floats, covariance: Floats, bar: float, count: int) -> list[int
         covariance -= np.outer(column, column) / max(float(column[place]), 1e-12)
         chosen.append(place)
     return chosen
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
-        if seconds >= size:
-            return f"{seconds / size:.2g} {unit}"
-    return f"{seconds:.2g} s"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tuner.coordinator.recovery import again, go_on, newest_whole, open_segment
 from tuner.coordinator.requests import Refused, record_answer
 from tuner.errors import CheckpointError, SettingsError, TunerError, did_you_mean, shown
+from tuner.numbers import duration, number, setting
 from tuner.panda.advisor import Watch
 from tuner.panda.going_back import (
     NO_CHECKPOINT,
@@ -174,7 +175,8 @@ class RunSteering:
         if advice.symptom == "worse" and advice.urgency == "now" and changed:  # a verdict on the change
             name, value = advice.statistic
             evidence = (
-                f"{name} {value:.4g}, threshold {advice.threshold:.4g}, steps {advice.window[0]} to {advice.window[1]}"
+                f"{name} {number(value)}, threshold {number(advice.threshold)}, "
+                f"steps {advice.window[0]} to {advice.window[1]}"
             )
             coordinator.record(Judged(request=changed[-1], verdict="worse", evidence=evidence, at=at))
 
@@ -184,7 +186,7 @@ class RunSteering:
         if (kind := (type(error), where.filename, where.lineno)) in self._faults:
             return
         self._faults.add(kind)
-        told = f"the supervisor failed at this look, and looks again in {_LOOK_AGAIN_S:.0f} s"
+        told = f"the supervisor failed at this look, and looks again in {duration(_LOOK_AGAIN_S)}"
         bug = coordinator.fault(error, "while the supervisor looked at the curves")
         coordinator.warn(f"{told}: {bug}", trial.trial, trial.steps)
 
@@ -549,13 +551,8 @@ def _change(event: Changed, name: str) -> str:
     each = event.recipe.schedules.get(name)
     shape = "" if each is None or each.since != event.step else f", {each}"
     if before != now:
-        return f"{name} {_short(before)} → {_short(now)}{shape}"
-    return f"{name} from {_short(now)} on{shape}" if each is not None else f"{name} stays {_short(now)}"
-
-
-def _short(value: Any) -> str:
-    """A value as one would write it; what a schedule has come to, to six digits."""
-    return f"{value:.6g}" if isinstance(value, float) and len(repr(value)) > 8 else repr(value)
+        return f"{name} {setting(before)} → {setting(now)}{shape}"
+    return f"{name} from {setting(now)} on{shape}" if each is not None else f"{name} stays {setting(now)}"
 
 
 def _instead(asked: Request | Requested, step: int) -> str:

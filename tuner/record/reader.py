@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from tuner.arguments import amount, checked, index
 from tuner.errors import SettingsError, StudyNotBegun, TrialNotFound, TunerError, shown
+from tuner.numbers import number
 from tuner.record.curve import Curve
 from tuner.record.events import TABLES, Reported, Requested, Settings, TrialCreated, TrialEnded
 from tuner.record.location import Place, names
@@ -55,7 +56,7 @@ class StudyReader:
 
     def __repr__(self) -> str:
         best, state = self.best, self.state
-        score = "no score yet" if best is None else f"best {state.objective} {best.score:.6g}"
+        score = "no score yet" if best is None else f"best {state.objective} {number(best.score, 6)}"
         if state.kind == "babysitting" and state.trials:
             where = "" if best is None else f" at step {best.step}"
             return f"<Study {self.name}: {state.trials[0].state} at step {state.trials[0].steps}, {score}{where}>"

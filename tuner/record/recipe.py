@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, cast, get_args
 
 from tuner.errors import SettingsError, did_you_mean, shown
+from tuner.numbers import exact
 
 # What people call them, the first the name that is meant where none is there.
 RATES = ("learning_rate", "lr", "alpha", "eta")
@@ -85,7 +86,7 @@ class Schedule:
     def __str__(self) -> str:
         """As one would ask for it."""
         words = [word for word in _NEEDS[self.shape] if word != "floor" or self.floor]
-        return " ".join([self.shape, *(f"{word}={getattr(self, word):.4g}" for word in words)])
+        return " ".join([self.shape, *(f"{word}={exact(getattr(self, word))}" for word in words)])
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""

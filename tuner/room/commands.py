@@ -297,7 +297,7 @@ def carry_out(command: Command, handle: RunHandle, expect: int) -> str:
 
 def compared(frame: pd.DataFrame, rows: int = 6) -> str:
     """Two runs as a person reads them: what they differ in, and their scores at a few steps."""
-    from tuner.views.terminal import number
+    from tuner.numbers import number
 
     courses: Mapping[str, Mapping[str, str]] = frame.attrs.get("courses", {})
     lines = [["step", *map(str, frame.columns)]]

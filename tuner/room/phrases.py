@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tuner.errors import shown
+from tuner.numbers import exact
 
 FLAGS = {"pause": {"release": "saves, and frees the worker"}, "revert": {"keep-settings": "the present ones stay"}}
 NUMBERED = ("step", "extend", "revert")
@@ -41,4 +42,4 @@ def _asked(verb: str, arguments: Mapping[str, Any], why: str) -> str:
 
 def value_as_asked(value: Any) -> str:
     """A value as one would type it."""
-    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else shlex.quote(str(value))
+    return shlex.quote(exact(value))

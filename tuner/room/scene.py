@@ -13,6 +13,7 @@ from itertools import pairwise
 from threading import Lock
 from typing import Any
 
+from tuner.numbers import near_one, number
 from tuner.record import events as rec
 from tuner.record.location import Place, names
 from tuner.record.recipe import Schedule
@@ -22,7 +23,7 @@ from tuner.record.state import StudyState
 from tuner.record.store import Store
 from tuner.record.trial import Segment, Trial
 from tuner.room.phrases import said
-from tuner.views.terminal import near_one, number, settings_of
+from tuner.views.terminal import settings_of
 
 # A curve is drawn from at most this many bins: two dots a column of any terminal.
 _BINS = 512

@@ -16,6 +16,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from tuner.errors import StudyError
+from tuner.numbers import count, number
 from tuner.record.atomic import write_whole
 from tuner.record.curve import Curve
 from tuner.record.events import (
@@ -114,17 +115,17 @@ class _Book:
             return f"It has reported no `{self.state.objective}` yet."
         at = next((piece for piece in self.head if piece.after < trial.best_step <= piece.to), self.head[0])
         settings = prose.settings(at.stretch.recipe.at(trial.best_step))
-        return f"Best: {prose.score(trial.best_score)} at step {trial.best_step}, under {settings}."
+        return f"Best: {number(trial.best_score)} at step {trial.best_step}, under {settings}."
 
     def closing(self) -> Iterator[str]:
         """What lies on disk, and what was refused."""
         saved = len(list(self.study.records(CheckpointSaved)))
         kept = self.state.kept(self.trial)
         where = f", of which {len(kept)} are kept: steps {prose.listed(each.step for each in kept)}" if kept else ""
-        yield f"{prose.count(saved, 'checkpoint')} {'was' if saved == 1 else 'were'} written{where}."
+        yield f"{count(saved, 'checkpoint')} {'was' if saved == 1 else 'were'} written{where}."
         refused = [each for each in self.answered.values() if each.state == "rejected"]
         if refused:
-            yield f"{prose.count(len(refused), 'request')} changed nothing, being refused: see the table `requests`."
+            yield f"{count(len(refused), 'request')} changed nothing, being refused: see the table `requests`."
 
     # ── the story ───────────────────────────────────────────────────────────────────────────────
 
@@ -171,7 +172,7 @@ class _Book:
                 )
         asked = self.asked.get(segment.request)
         if asked is not None and asked.verb == "extend":
-            more = prose.count(int(asked.arguments["steps"]), "step")
+            more = count(int(asked.arguments["steps"]), "step")
             return (
                 f"The run was over; {prose.who(segment.by)} let it train {more} more, from {self._start(stretch)}."
                 f"{prose.because(asked.why)}"
@@ -224,7 +225,7 @@ class _Book:
         elif before is not None and after is not None:
             signed = self.state.signed(after) - self.state.signed(before)
             way = "better" if signed > 0 else "worse" if signed < 0 else "unchanged"
-            levels = f"from {prose.score(before)} to {prose.score(after)}"
+            levels = f"from {number(before)} to {number(after)}"
             parts.append(f"By step {stretch.to_step} `{objective}` had gone {levels} ({way})")
         if (verdict := self.verdicts.get(stretch.segment.request)) is not None:
             evidence = f" ({prose.safe(verdict.evidence)})" if verdict.evidence else ""
@@ -257,17 +258,17 @@ class _Book:
         changes = prose.listed(self._told("", each) for each in self.tree.changes(stretch))
         keeps = asked is not None and asked.arguments.get("keep_settings")
         settings = "with the settings kept" if keeps else f"with {changes}" if changes else "with the same settings"
-        given_up = f" {prose.count(lost, 'step')} were given up; they stay on record." if lost > 1 else ""
+        given_up = f" {count(lost, 'step')} were given up; they stay on record." if lost > 1 else ""
         why = segment.why if asked is None else asked.why
         return f"{prose.who(segment.by)} {verb} {self._start(stretch)}, {settings}.{prose.because(why)}{given_up}"
 
     def _start(self, stretch: Stretch) -> str:
-        number = stretch.segment.checkpoint
-        if number is None:
+        checkpoint = stretch.segment.checkpoint
+        if checkpoint is None:
             return f"step {stretch.from_step}" if stretch.from_step else "the beginning"
-        kind = self.state.checkpoints[number].kind
+        kind = self.state.checkpoints[checkpoint].kind
         named = f", {kind}" if kind.startswith("before") else ", pinned" if kind == "pinned" else ""
-        return f"the checkpoint of step {stretch.from_step} (number {number}{named})"
+        return f"the checkpoint of step {stretch.from_step} (number {checkpoint}{named})"
 
     def _done(self, request: Requested, answer: Answered) -> str:
         """What was asked for and opens no stretch of its own; nothing for what is told elsewhere."""
@@ -279,11 +280,11 @@ class _Book:
             case "resume":
                 return f"{who} let the run go on."
             case "step":
-                return f"{who} let it train {prose.count(int(request.arguments['steps']), 'step')}, then stand still."
+                return f"{who} let it train {count(int(request.arguments['steps']), 'step')}, then stand still."
             case "checkpoint":
                 return f"{who} had a checkpoint written, to be kept ({prose.safe(answer.detail)})."
             case "extend" if all(each.segment.request != request.request for each in self.tree.stretches):
-                more = prose.count(int(request.arguments["steps"]), "step")
+                more = count(int(request.arguments["steps"]), "step")
                 return f"{who} let the run train {more} beyond what its function asks for."
         return ""
 
@@ -301,7 +302,7 @@ class _Book:
     def _at_the_end(self, end: TrialEnded) -> str:
         if end.best_score is None:
             return ""
-        return f" Its best `{self.state.objective}` was {prose.score(end.best_score)}, at step {end.best_step}."
+        return f" Its best `{self.state.objective}` was {number(end.best_score)}, at step {end.best_step}."
 
     # ── the table ───────────────────────────────────────────────────────────────────────────────
 
@@ -319,13 +320,13 @@ class _Book:
                 f"{self.trial.state}{f': {prose.safe(self.trial.why)}' if self.trial.why else ''}",
             )
         )
-        for number, turn in enumerate(self.tree.abandoned(), start=1):
+        for place, turn in enumerate(self.tree.abandoned(), start=1):
             tip, segment = turn.given_up[-1], turn.stretch.segment
             why = f": {prose.quoted(segment.why)}" if segment.why else ""
             what = f"{prose.who(segment.by)} went back{why}" if segment.cause == "revert" else prose.safe(segment.why)
             rows.append(
                 (
-                    f"given up {number}",
+                    f"given up {place}",
                     f"{turn.given_up[0].after} → {tip.to}",
                     prose.settings(tip.stretch.recipe.at(tip.to)),
                     *self._scores(turn.given_up),
@@ -341,7 +342,7 @@ class _Book:
         if not points:
             return "-", "-"
         step, best = max(points, key=lambda point: (self.state.signed(point[1]), -point[0]))
-        return f"{prose.score(best)} (step {step})", prose.score(points[-1][1])
+        return f"{number(best)} (step {step})", number(points[-1][1])
 
     def _forks(self) -> Iterator[tuple[str, ...]]:
         for fork in self.study.forks():

@@ -10,9 +10,10 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from tuner.errors import MissingExtra, TunerError
+from tuner.numbers import number
 from tuner.record.leaders import leaders
 from tuner.record.state import StudyState
-from tuner.views.terminal import number, one_minus_names, settings_of
+from tuner.views.terminal import one_minus_names, settings_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner.insight.edges import edges_of
+from tuner.numbers import duration, near_one, number, percent
 from tuner.record.events import ENDED
 from tuner.record.leaders import leaders, why_no_winner
 
@@ -39,32 +40,7 @@ _BARS = "▁▂▃▄▅▆▇█"
 _STATE_COLOURS = {"completed": "green", "running": "cyan", "diverged": "yellow", "failed": "red", "lost": "red"}
 
 
-# ── numbers for people ──────────────────────────────────────────────────────────────────────────
-
-
-def number(value: Any, digits: int = 4) -> str:
-    """A value with a few significant digits, whole numbers in full; what is no number as it is.
-
-    >>> number(0.000123456), number(54321.9), number("relu"), number(None)
-    ('0.0001235', '54322', 'relu', '-')
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return "-" if value is None else str(value)
-    if isinstance(value, int) or 10**digits <= abs(value) < 1e6 or (value.is_integer() and abs(value) < 1e6):
-        return str(round(value))
-    return f"{value:.{digits}g}".replace("e-0", "e-").replace("e+0", "e+")
-
-
-def near_one(value: float) -> str:
-    """A number below 1 with as many decimals as its distance from 1 needs.
-
-    >>> near_one(0.99987), near_one(0.9)
-    ('0.99987', '0.9')
-    """
-    distance = 1 - value
-    if not 0 < distance < 1:
-        return number(value)
-    return f"{value:.{2 - math.floor(math.log10(distance))}f}".rstrip("0")
+# ── settings, states and curves ──────────────────────────────────────────────────────────────────────────
 
 
 def settings_of(params: Mapping[str, Any], one_minus: Iterable[str]) -> dict[str, str]:
@@ -79,24 +55,9 @@ def settings_of(params: Mapping[str, Any], one_minus: Iterable[str]) -> dict[str
     return texts
 
 
-def duration(seconds: float) -> str:
-    """A time span with the two units that matter.
-
-    >>> duration(4.2), duration(184), duration(7320)
-    ('4.2 s', '3 min 4 s', '2 h 2 min')
-    """
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    for unit, size, below, below_size in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
-        if whole >= size:
-            return f"{whole // size} {unit} {whole % size // below_size} {below}"
-    return f"{whole} s"
-
-
 def states_of(counts: Mapping[str, int], total: int | None = None) -> str:
     """How many trials are in each state, the shares of `total` beside them."""
-    shares = {state: f" ({round(100 * count / total)} %)" if total else "" for state, count in counts.items()}
+    shares = {state: f" ({percent(count / total)})" if total else "" for state, count in counts.items()}
     return ", ".join(f"{count} {state}{shares[state]}" for state, count in counts.items() if count)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from tuner.numbers import count, exact, setting
 from tuner.record.recipe import Schedule
 
 
@@ -36,37 +37,25 @@ def settings(values: Mapping[str, Any]) -> str:
 
 
 def value(given: Any) -> str:
-    """A setting as it was given; a long fraction with six digits, counted from 1 where it lies close."""
-    if isinstance(given, float) and len(repr(given)) > 10:
-        return f"1 − {1 - given:.6g}" if 0.99 < given < 1 else f"{given:.6g}"
-    return safe(str(given))
-
-
-def score(given: float) -> str:
-    """A score with four digits."""
-    return f"{given:.4g}"
+    """A setting as it was given."""
+    return safe(setting(given))
 
 
 def course(each: Schedule) -> str:
     """A schedule's shape in words."""
     match each.shape:
         case "cosine":
-            return f"cosine over {each.over} steps" + (f" down to {value(each.floor)}" if each.floor else "")
+            return f"cosine over {each.over} steps" + (f" down to {exact(each.floor)}" if each.floor else "")
         case "staircase":
-            return f"times {each.rate:g} every {count(each.every, 'step')}"
+            return f"times {exact(each.rate)} every {count(each.every, 'step')}"
         case "exponential":
-            return f"times {each.rate:g} every step"
-    return f"{each.shape.replace('_', ' ')} decay, rate {each.rate:g}"
+            return f"times {exact(each.rate)} every step"
+    return f"{each.shape.replace('_', ' ')} decay, rate {exact(each.rate)}"
 
 
 def listed(words: Iterable[object]) -> str:
     """Words in a row."""
     return ", ".join(map(str, words))
-
-
-def count(number: int, word: str) -> str:
-    """How many, with the word in its number."""
-    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def day(at: float) -> str:

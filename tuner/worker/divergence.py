@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tuner.numbers import number
 from tuner.record.events import Goal
 from tuner.record.score_names import is_loss
 
@@ -40,5 +41,5 @@ class Divergence:
             return f"{name} is {score}"
         falls = name != self.objective or self.goal == "minimize"
         if falls and score > self.explosion * max(1.0, abs(first)):
-            return f"{name} exploded from {first:g} to {score:g}"
+            return f"{name} exploded from {number(first)} to {number(score)}"
         return None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from math import isnan, nan, sqrt
 from typing import Any, Literal, TypeAlias
 
+from tuner.numbers import round_to
 from tuner.panda.supervisor.series import Series
 from tuner.panda.supervisor.verdict import Comparison
 from tuner.record.events import Goal, Settings
@@ -101,7 +102,7 @@ class Facts:
     def _changed(self, name: str, old: float, new: float) -> dict[str, float]:
         low, high = self.bounds.get(name, (float("-inf"), float("inf")))
         new = min(max(new, min(low, old)), max(high, old))  # a value out of bounds already is not pushed back
-        rounded = float(f"{new:.4g}")
+        rounded = round_to(new, 4)
         rounded = rounded if low <= rounded <= high else new
         return {} if rounded == old else {name: rounded}
 

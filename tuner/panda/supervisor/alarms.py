@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from tuner.numbers import number
 from tuner.panda.supervisor.series import (
     MAD_TO_SD,
     Array,
@@ -107,7 +108,8 @@ def _beyond(series: Series, reference: tuple[float, float], means: Array, length
         return None
     onset = int(series.steps[-HIGH_BLOCKS * length])
     above, edge = series.way("above", "below"), series.told(lowest)
-    why = f"five blocks since step {onset} stay {above} {edge:.4g}, it was {series.told(median):.4g} ± {deviation:.2g}"
+    usual = f"{number(series.told(median))} ± {number(deviation, 2)}"
+    why = f"five blocks since step {onset} stay {above} {number(edge)}, it was {usual}"
     statistic = f"{series.way('lowest', 'highest')} of five block means, robust sd {above} the reference"
     return Divergence(
         onset=onset, statistic=(statistic, _in_deviations(lowest - median, deviation)), threshold=LIMIT, why=why
@@ -126,7 +128,7 @@ def _above_start(series: Series, window: int) -> Divergence | None:
     # A report of the last window may lie below the first once more.
     onset = int(series.steps[int(np.flatnonzero(series.values[:-window] <= first)[-1]) + 1])
     above, around, began = series.way("above", "below"), series.told(level), series.told(first)
-    why = f"the last {window} reports lie around {around:.4g}, {above} the {began:.4g} it began with"
+    why = f"the last {window} reports lie around {number(around)}, {above} the {number(began)} it began with"
     statistic = f"median of the last window, robust sd {above} the first value"
     return Divergence(
         onset=onset, statistic=(statistic, _in_deviations(level - first, noise)), threshold=LIMIT, why=why
@@ -192,7 +194,7 @@ def spike(series: Series, window: int, *, reverts: tuple[int, ...] = ()) -> Spik
     error = deviation * sqrt(tau / min(window, now - start) + tau / len(before))
     last = float(np.mean(series.values[-min(window, now - start) :]))
     back = last <= median + 2 * error
-    around, usual = series.told(last), series.told(median)
+    around, usual = number(series.told(last)), f"two SE of {number(series.told(median))}"
     soon = any(0 < onset - went_back <= 2 * window * series.spacing for went_back in reverts)
     if recent >= 3 or soon:
         state: SpikeState = "returning"
@@ -200,9 +202,9 @@ def spike(series: Series, window: int, *, reverts: tuple[int, ...] = ()) -> Spik
     elif now - start < 2 * window:
         state, why = "waiting", f"{now - start} of the {2 * window} reports in which it may heal have passed"
     elif back:
-        state, why = "recovered", f"the last {window} reports lie around {around:.4g}, within two SE of {usual:.4g}"
+        state, why = "recovered", f"the last {window} reports lie around {around}, within {usual}"
     else:
-        state, why = "lasting", f"two windows later it lies around {around:.4g}, not within two SE of {usual:.4g}"
+        state, why = "lasting", f"two windows later it lies around {around}, not within {usual}"
     if state in ("recovered", "returning") and now - start > 4 * window:
         return None
     return Spike(onset=onset, peak=series.told(highest), z=z, state=state, why=why)

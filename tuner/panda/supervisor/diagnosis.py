@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from math import inf
 from typing import Any
 
+from tuner.numbers import number, percent
 from tuner.panda.supervisor.advice import LARGEST_FACTOR, Advice, Facts, Symptom, Urgency, Verb, command_of
 from tuner.panda.supervisor.alarms import Spike, accepted, divergence, spike
 from tuner.panda.supervisor.direction import BOLD, LONG_PERIOD, TIMID, Direction, alternating, direction, ringing
@@ -90,8 +91,8 @@ class _Case:
 
     def _spiked(self, found: Spike) -> Advice:
         jumped, up = self.loss.way("jumped", "dropped"), self.loss.way("up", "down")
-        said = f"a spike: {self.name} {jumped} to {found.peak:.4g} at step {found.onset}, {found.z:.3g} robust sd {up}"
-        said += f", and {found.why}"
+        said = f"a spike: {self.name} {jumped} to {number(found.peak)} at step {found.onset}"
+        said += f", {number(found.z, 3)} robust sd {up}, and {found.why}"
         why, statistic = f"{SPIKE} of {self.name} at step {found.onset}", ("robust z of the spike", found.z)
         if found.state in ("waiting", "recovered"):
             return self._say("spike", said, statistic, 6.0, since=found.onset)
@@ -244,7 +245,7 @@ class _Case:
         if settings:
             said = "long swings are momentum's: raise 1-β"
             if facts.momentum == "heavy_ball":
-                said += f", which in this form also divides the effective rate by {self._ratio(settings):.2g}"
+                said += f", which in this form also divides the effective rate by {number(self._ratio(settings), 2)}"
         else:
             settings = facts.scaled(facts.rate_name, HALF)
             said = "the rate is too large: lower it"
@@ -306,7 +307,7 @@ class _Case:
     def _slow(self, pace: float, way: Direction, since: int) -> Advice:
         facts = self.facts
         said = f"{self.name} {self.loss.way('falls', 'rises')} slowly"
-        said += f": it still has {pace:.0%} of its mean pace, so the curve has hardly bent"
+        said += f": it still has {percent(pace)} of its mean pace, so the curve has hardly bent"
         verb: Verb = "set"
         if way.word == "lower":
             settings, then = facts.scaled(facts.rate_name, 1 / LARGEST_FACTOR), f"and {way.why}: lower it"

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from tuner.numbers import number
 from tuner.panda.supervisor.series import Array, Series, autocorrelation_time, detrended
 
 DirectionWord: TypeAlias = Literal["raise", "lower", "hold", "unknown"]
@@ -53,7 +54,7 @@ def direction(update_cos: Series | None, beta: float, window: int) -> Direction:
     share = (beta - float(values.mean())) / (1 + beta)
     error = float(values.std(ddof=1)) * sqrt(autocorrelation_time(values) / len(values)) / (1 + beta)
     said = (
-        f"the angle between updates puts the rate at {share:.2g} ± {error:.1g} of the largest stable one"
+        f"the angle between updates puts the rate at {number(share, 2)} ± {number(error, 1)} of the largest stable one"
         if share > 0
         else "the angle between updates says that gradients still agree, far below the largest stable rate"
     )
@@ -105,7 +106,7 @@ def ringing(series: Series) -> Oscillation | None:
         period=float(period),
         statistic=("spectral peak over red noise", float(excess[peak])),
         threshold=threshold,
-        why=f"it swings with a period of {period:.3g} steps",
+        why=f"it swings with a period of {number(period, 3)} steps",
     )
 
 

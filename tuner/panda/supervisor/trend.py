@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from tuner.numbers import number
 from tuner.panda.supervisor.series import (
     BLOCKS,
     MAD_TO_SD,
@@ -66,7 +67,8 @@ def trend(series: Series, *, smallest_gain: float | None = None, steps_left: int
         )
     spread = float(np.ptp(series.values))
     if spread <= resolution(series.values):
-        why = f"all {len(series)} reports since step {series.steps[0]} are {series.told(float(series.values[-1])):.6g}"
+        value = number(series.told(float(series.values[-1])), 6)
+        why = f"all {len(series)} reports since step {series.steps[0]} are {value}"
         return Trend(
             word="constant",
             slope=0.0,
@@ -153,10 +155,12 @@ def _word(
     if smallest_gain is not None and steps_left is not None and low > -inf:
         most = max(0.0, -low * steps_left)
         if most < smallest_gain:
-            return "flat", f"at most {most:.3g} is still to gain in {steps_left} steps, less than {smallest_gain:g}"
+            gain = f"at most {number(most, 3)} is still to gain in {steps_left} steps"
+            return "flat", f"{gain}, less than {number(smallest_gain)}"
     if high < 0:
-        return "improving", f"it {series.way('falls', 'rises')} by at least {-high:.3g} a step (95 %)"
+        return "improving", f"it {series.way('falls', 'rises')} by at least {number(-high, 3)} a step (95 %)"
     if low > 0:
-        return "worsening", f"it {series.way('rises', 'falls')} by at least {low:.3g} a step (95 %)"
+        return "worsening", f"it {series.way('rises', 'falls')} by at least {number(low, 3)} a step (95 %)"
     least, most = sorted((series.told(low), series.told(high)))
-    return "unknown", f"its slope lies between {least:.3g} and {most:.3g} a step (95 %), which tells neither way"
+    slope = f"its slope lies between {number(least, 3)} and {number(most, 3)} a step (95 %)"
+    return "unknown", f"{slope}, which tells neither way"

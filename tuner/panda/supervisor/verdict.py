@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from tuner.numbers import number
 from tuner.panda.supervisor.series import BLOCKS, Array, Series, autocorrelation_time, block_means, is_sane, resolution
 from tuner.record.events import Goal
 
@@ -124,7 +125,7 @@ def _tested(means: Array) -> ChangeVerdict:
     bound = anytime_bound(len(means), float(means.std(ddof=1)))
     word: VerdictWord = "inconclusive" if abs(total) < bound else _sense(total)
     sure = "not enough to be sure" if word == "inconclusive" else "more than chance explains, however often one looks"
-    why = f"{abs(total) / len(means):.3g} {_sense(total)} on average of {len(means)} blocks, {sure}"
+    why = f"{number(abs(total) / len(means), 3)} {_sense(total)} on average of {len(means)} blocks, {sure}"
     return ChangeVerdict(
         word=word,
         statistic=("sum of paired differences in standard errors", total / (error or 1.0)),
@@ -150,7 +151,7 @@ def _steady(differences: Array, length: int) -> ChangeVerdict | None:
         return None
     ratio = least / moved if moved else inf
     word = _sense(float(means.sum()))
-    why = f"{least:.3g} {word} at the least, {ratio:.2g} times the range in which the difference moves"
+    why = f"{number(least, 3)} {word} at the least, {number(ratio, 2)} times the range in which the difference moves"
     return ChangeVerdict(
         word=word,
         statistic=("least block difference over their range", ratio),

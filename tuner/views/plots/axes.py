@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from tuner.errors import MissingExtra
+from tuner.numbers import number
 from tuner.record.atomic import write_whole
 from tuner.record.events import Goal
 
@@ -93,7 +94,7 @@ def set_log_ticks(axes: Axes, which: Which, low: float, high: float) -> None:
     axis = axis_of(axes, which)
     decades = math.log10(high / low)
     axis.set_major_locator(LogLocator(subs=(1.0,) if decades > 1.7 else (1.0, 2.0, 5.0)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("e-0", "e-")))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: number(value, 6)))
     axis.set_minor_formatter(NullFormatter())
 
 

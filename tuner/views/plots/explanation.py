@@ -10,6 +10,7 @@ import numpy as np
 
 from tuner.errors import StudyError
 from tuner.insight.isolation import buckets_of
+from tuner.numbers import percent
 from tuner.record.leaders import leaders
 from tuner.space.parameters import Choice, Parameter
 from tuner.views.plots.axes import (
@@ -72,7 +73,7 @@ def importance(found: Findings) -> Figure:
     axes.set_yticks(places, [each.parameter for each in shares], parse_math=False)
     axes.grid(axis="y", visible=False)
     axes.set_xlim(0.0, max(1.0, max(a + b for a, b in zip(total, error, strict=True))))
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.xaxis.set_major_formatter(lambda value, _: percent(value))
     axes.set_xlabel(f"share of how {found.objective} varies over the space, by rank", parse_math=False)
     axes.legend(loc="lower right", frameon=False, fontsize=9)
     _title(axes, "What matters")

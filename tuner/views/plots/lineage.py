@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from tuner.errors import StudyError
+from tuner.numbers import number, setting
 from tuner.record.events import Goal
 from tuner.record.lineage import Change, Stretch, Tree, Turn
 from tuner.record.lineage import Path as Branch
@@ -32,7 +33,6 @@ from tuner.views.plots.axes import (
 )
 from tuner.views.plots.labels import Spot, stack
 from tuner.views.plots.zoom import Zoom
-from tuner.views.terminal import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -139,7 +139,7 @@ def _short(change: Change) -> str:
 
 def _settled(value: Any) -> str:
     close = isinstance(value, float) and 0.99 < value < 1
-    return f"{value:.6g}" if close else number(value, 3)
+    return setting(value) if close else number(value, 3)
 
 
 def _span(tree: Tree) -> tuple[float, float]:

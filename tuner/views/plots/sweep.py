@@ -18,6 +18,7 @@ import numpy as np
 from tuner.errors import StudyError, did_you_mean
 from tuner.insight.importance import by_importance
 from tuner.insight.model import Model
+from tuner.numbers import number
 from tuner.record.events import Goal
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
@@ -488,10 +489,10 @@ def _mark_rounds(axes: Axes, begun: Sequence[Trial], goal: Goal) -> None:
     if len(shown) > 12:
         return
     up = goal == "maximize"
-    for number, place in shown.items():
+    for opened, place in shown.items():
         axes.axvline(place - 0.5, color="#c4c4c4", linewidth=0.8, linestyle=(0, (5, 2.5)), zorder=1)
         axes.annotate(
-            f"round {number}",
+            f"round {opened}",
             (place - 0.5, float(up)),
             xytext=(3, -3 if up else 3),
             xycoords=axes.get_xaxis_transform(),
@@ -524,7 +525,7 @@ def _title(axes: Axes, view: _View, more: str = "") -> None:
     study, best = view.study, view.study.best
     trials = f"{len(study.searched()):,} trial{'s' if len(study.searched()) != 1 else ''}"
     name = study.name if len(study.name) <= 40 else f"{study.name[:39]}…"
-    score = f"best {best.best_score:.4g} (trial {best.trial})" if best else "no score yet"
+    score = f"best {number(best.best_score)} (trial {best.trial})" if best else "no score yet"
     text = f"{name}: {study.objective} of {trials}; {score}"
     counts = [f"{view.count(state)} {state}" for state in _TOLD if view.count(state)]
     size = 11.5 * min(1.0, 72 / len(text))
