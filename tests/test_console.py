@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import doctest
 import io
 import math
 import re
@@ -14,9 +13,8 @@ from sweeping import sweep
 
 import tuner
 from tuner import Run, Space, Study, log, log_one_minus
-from tuner.numbers import duration, near_one, number
+from tuner.numbers import number
 from tuner.record.leaders import leaders
-from tuner.views import terminal as console
 from tuner.views.terminal import Progress, chart, summary
 from tuner.workloads import bowl
 
@@ -58,33 +56,6 @@ def rendered(study: Study, width: int = 80) -> str:
     file = io.StringIO()
     Console(file=file, width=width).print(summary(study))
     return file.getvalue()
-
-
-# ── numbers ─────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_the_examples_in_the_docstrings_hold() -> None:
-    assert doctest.testmod(console).failed == 0
-
-
-@given(st.floats(0.0, 1 - 1e-9))
-def test_a_number_near_one_keeps_its_distance_from_one(value: float) -> None:
-    assert 1 - float(near_one(value)) == pytest.approx(1 - value, rel=0.01)
-
-
-@given(st.floats(-1e300, 1e300))
-def test_numbers_for_people_are_short_and_within_a_thousandth(value: float) -> None:
-    assert len(number(value)) <= 11
-    assert float(number(value)) == pytest.approx(value, rel=1e-3)
-
-
-def test_what_is_not_finite_is_shown_as_it_is() -> None:
-    assert [number(value) for value in (math.inf, -math.inf, math.nan)] == ["inf", "-inf", "nan"]
-
-
-@given(st.floats(0, 1e9))
-def test_durations_name_two_units_at_most(seconds: float) -> None:
-    assert len(duration(seconds).split()) in (2, 4)
 
 
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=1, max_size=200))

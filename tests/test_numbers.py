@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tuner import numbers
 from tuner.numbers import duration, exact, near_one, number, percent, setting
 
-FINITE = st.floats(allow_nan=False, allow_infinity=False)
+FINITE = st.floats(-1e300, 1e300)
 PACKAGE = Path(numbers.__file__).parent
 # These write figures of their own still.
 OWN = ("caviar/", "coordinator/", "samplers/", "space/", "surrogate/")
@@ -26,6 +26,21 @@ def test_the_examples_hold() -> None:
 @given(FINITE)
 def test_a_number_is_off_by_no_more_than_its_digits(value: float) -> None:
     assert math.isclose(float(number(value)), value, rel_tol=5e-4)
+
+
+@given(FINITE)
+def test_a_number_takes_little_room(value: float) -> None:
+    assert len(number(value)) <= 11
+
+
+@given(st.floats(0.0, 1 - 1e-9))
+def test_a_number_near_one_keeps_its_distance_from_one(value: float) -> None:
+    assert math.isclose(1 - float(near_one(value)), 1 - value, rel_tol=0.01)
+
+
+@given(st.floats(0, 1e9))
+def test_durations_name_two_units_at_most(seconds: float) -> None:
+    assert len(duration(seconds).split()) in (2, 4)
 
 
 @given(st.floats(0.9, 1 - 1e-9))
