@@ -16,7 +16,7 @@ from tuner.numbers import duration, exact, near_one, number, percent, setting
 FINITE = st.floats(-1e300, 1e300)
 PACKAGE = Path(numbers.__file__).parent
 # These write figures of their own still.
-OWN = ("caviar/", "coordinator/", "samplers/", "space/", "surrogate/")
+OWN = ("caviar/", "coordinator/", "samplers/", "surrogate/")
 
 
 def test_the_examples_hold() -> None:

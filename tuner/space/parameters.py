@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal
 
 from tuner.arguments import plain_value
 from tuner.errors import SettingsError, SpaceError, did_you_mean, shown
+from tuner.numbers import exact, setting
 from tuner.plain import real, writable
 from tuner.space.scales import SCALES, Scale
 
@@ -173,10 +174,10 @@ class Parameter(Dimension):
         """The value as int or float, or a `SettingsError`: not a number, not whole, outside the range."""
         number = _number(value, self.type)
         if number is None:
-            raise self._refuse(f"must be a number from {self.low:g} to {self.high:g}, got {shown(value)}.")
+            raise self._refuse(f"must be a number from {exact(self.low)} to {exact(self.high)}, got {shown(value)}.")
         if not self.low <= number <= self.high:
             raise self._refuse(
-                f"must lie from {self.low:g} to {self.high:g}, got {shown(number)}. "
+                f"must lie from {exact(self.low)} to {exact(self.high)}, got {shown(number)}. "
                 "Choose a value in that range, or widen the space."
             )
         if self.type == "integer" and not isinstance(number, int):
@@ -185,7 +186,7 @@ class Parameter(Dimension):
 
     def in_words(self) -> str:
         """The values there are, as a person would say it."""
-        return f"from {digits(self.low)} to {digits(self.high)}"
+        return f"from {exact(self.low)} to {exact(self.high)}"
 
     def to_dict(self) -> dict[str, Any]:
         """What decides what is searched, as JSON can hold it."""
@@ -306,14 +307,14 @@ def _problem_of_bounds(parameter: Parameter) -> str | None:
 def _problem_of_scale(parameter: Parameter) -> str | None:
     low, high, scale = parameter.low, parameter.high, parameter.scale
     if scale == "log" and low <= 0:
-        smaller = "1" if parameter.type == "integer" else digits(high * 1e-6)
+        smaller = "1" if parameter.type == "integer" else setting(high * 1e-6)
         other = f'Try low={smaller}, or scale="linear".' if high > 0 else 'Try scale="linear".'
-        return f"low must be above 0 on a log scale, got low={digits(low)}. {other}"
+        return f"low must be above 0 on a log scale, got low={exact(low)}. {other}"
     if scale == "log_one_minus":
         if high >= 1:
-            return f"high must be below 1, as 1-high is put on a log scale, got high={digits(high)}. Try high=0.9999."
+            return f"high must be below 1, as 1-high is put on a log scale, got high={exact(high)}. Try high=0.9999."
         if low < 0:
-            return f'low must be at least 0 on a 1-β scale, got low={digits(low)}. Try low=0, or scale="linear".'
+            return f'low must be at least 0 on a 1-β scale, got low={exact(low)}. Try low=0, or scale="linear".'
     if low == high:
         return f"low and high are both {low!r}, so there is nothing to search. Try choice({low!r}), or widen the range."
     if low > high:
@@ -332,8 +333,3 @@ def _said(parameter: Dimension) -> str:
     usual = "live" if getattr(parameter, "type", "choice") == "float" else "never"
     when = f", when={dict(parameter.when)!r}" if parameter.when else ""
     return when + (f", changes={parameter.changes!r}" if parameter.changes != usual else "")
-
-
-def digits(number: float) -> str:
-    """A number as a person writes it: 1e-6, not 1e-06."""
-    return f"{number:.6g}".replace("e-0", "e-").replace("e+0", "e+")

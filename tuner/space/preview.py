@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from tuner.space.parameters import Choice, Parameter, digits
+from tuner.numbers import setting
+from tuner.space.parameters import Choice, Parameter
 
 
 def preview(parameter: Parameter | Choice) -> list[tuple[str, float]]:
@@ -50,4 +51,4 @@ def _stretch(parameter: Parameter, low: float, high: float) -> str:
     """A stretch of the range in words."""
     if parameter.type == "integer":
         low, high = low + 0.5, high - 0.5
-    return digits(low) if low == high else f"{digits(low)} to {digits(high)}"
+    return setting(low) if low == high else f"{setting(low)} to {setting(high)}"
