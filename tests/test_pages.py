@@ -10,7 +10,7 @@ from typing import get_args
 
 import click
 import pytest
-from pages import DOCS, PAGES, ROOT, anchors, coded, everything, links, paths, rows, section, shell_lines, text
+from pages import DOCS, PAGES, ROOT, anchors, coded, everything, links, parts, paths, rows, section, shell_lines, text
 
 import tuner
 import tuner.cli
@@ -181,6 +181,16 @@ def test_every_path_named_exists(page: str) -> None:
     for path in paths(page):
         beside = (ROOT, ROOT / "tuner", ROOT / "tuner/panda")
         assert any((folder / path).exists() for folder in beside), path
+
+
+def test_what_contributing_names_in_a_file_is_there() -> None:
+    prose = " ".join(parts("CONTRIBUTING.md")[2].split())
+    named = re.findall(r"`(\w+)` in `([\w/.]+\.py)`", prose)
+
+    assert len(named) > 25
+    for name, path in named:
+        defined = rf"^ *(?:(?:class|def) {name}\b|{name}(?:: .*)? = )"
+        assert re.search(defined, (ROOT / path).read_text(), re.MULTILINE), f"{name} in {path}"
 
 
 def test_the_constraints_are_plain_pins_of_what_the_tests_run_on() -> None:
