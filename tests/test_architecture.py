@@ -98,7 +98,6 @@ MAY_TOUCH = {
 LINES = 400
 LONGER = {
     "api/sweep.py": "the verbs that begin and open a sweep, each with all its options",
-    "caviar/policy.py": "the policy of a sweep; its search is yet to be an object of its own",
     "coordinator/loop.py": "the one loop, with an answer to everything a worker may say",
     "panda/requests.py": "every verb of a babysat run, one function each",
     "record/store.py": "everything the database is asked",
@@ -107,7 +106,6 @@ LONGER = {
     "views/plots/lineage.py": "one picture",
     "views/plots/sweep.py": "three pictures that share their axes",
     "worker/control.py": "every command to a worker, one function each",
-    "worker/messages.py": "every word between coordinator and worker, one dataclass each",
 }
 
 
@@ -291,8 +289,20 @@ def test_no_module_is_called_by_a_word_that_says_nothing() -> None:
     assert not [place(module) for module in MODULES if module.stem in empty or module.parent.name in empty]
 
 
+def lines_of_code(module: Path) -> int:
+    """Its lines but for docstrings: what tells a caller every argument makes no module do more than one thing."""
+    documented = [syntax(module), *nodes(syntax(module))]
+    told = [
+        node.body[0]
+        for node in documented
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None
+    ]
+    docstrings = {line for each in told for line in range(each.lineno, (each.end_lineno or each.lineno) + 1)}
+    return len(module.read_text().splitlines()) - len(docstrings)
+
+
 def test_modules_are_short_but_for_a_few_with_a_reason() -> None:
-    lengths = {place(module): len(module.read_text().splitlines()) for module in MODULES}
+    lengths = {place(module): lines_of_code(module) for module in MODULES}
     long = {name: length for name, length in lengths.items() if length > LINES and name not in LONGER}
     assert not long, f"longer than {LINES} lines: {long}"
     short = {name for name in LONGER if lengths[name] <= LINES}

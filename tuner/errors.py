@@ -24,7 +24,15 @@ from collections.abc import Iterable
 
 
 class TunerError(Exception):
-    """Root of all errors for users."""
+    """Root of all errors for users; its message says what was wrong, and what to do.
+
+    Example:
+        >>> try:
+        ...     tuner.open("nigth")
+        ... except tuner.TunerError as error:
+        ...     print(error)
+        there is no study 'nigth' in ...results. Did you mean night?
+    """
 
 
 class SpaceError(TunerError):

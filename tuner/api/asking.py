@@ -32,6 +32,17 @@ class Reply:
     """What became of a request: `applied` has taken effect at `step`; `received` and `accepted` are on record alone.
 
     What is on record is carried out later, when its step comes or the run can.
+
+    Attributes:
+        request: The request's id in the study's `requests`; empty where none had to be written.
+        verb: What was asked for, such as "set".
+        state: "received", "accepted" or "applied"; one that is rejected raises `StudyError` in place of a reply.
+        step: The step at which it took effect; None where no step is meant, or not yet.
+        detail: What happened, or what it waits for, in words.
+
+    Example:
+        >>> print(handle.note("day 2"))
+        note: applied (noted)
     """
 
     request: str
@@ -79,7 +90,20 @@ def pauses_between_polls() -> Iterator[float]:
 
 
 class Handle:
-    """A running study, from any process that may write to its folder."""
+    """A running study, from any process that may write to its folder; `with` closes it.
+
+    `tuner.attach` opens one, and `tuner.babysit` returns one: a `RunHandle` or a `SweepHandle`.
+
+    Args:
+        place: Where the study lies.
+        store: Its record, which the handle closes.
+        by: Who asks, as the record will say; the user's name where it is left out.
+
+    Example:
+        >>> with tuner.attach("night", by="ann") as held:
+        ...     held.name, held.by, held.study.best.trial >= 0
+        ('night', 'ann', True)
+    """
 
     def __init__(self, place: Place, store: Store, *, by: str = "") -> None:
         """Use `tuner.attach`, or what `tuner.babysit` returns. `by` is who asks, the user's name unless told."""
@@ -117,27 +141,102 @@ class Handle:
 
     @checked()
     def pause(self, why: str = "", *, timeout_s: float | None = None) -> Reply:
-        """Starts nothing further; what trains stands still between two steps."""
+        """Starts nothing further; what trains stands still between two steps, and keeps its worker.
+
+        Args:
+            why: The reason, for the record.
+            timeout_s: Seconds to wait for an answer, at least 0. None: 15 s in which somebody could have given it.
+
+        Returns:
+            What became of it.
+
+        Raises:
+            StudyError: The study refuses, or is a sweep that does not run.
+            SettingsError: An argument of another name, or one that makes no sense.
+
+        Example:
+            >>> sweeping.pause("the machine is needed").state
+            'applied'
+            >>> sweeping.resume().state
+            'applied'
+        """
         return self._ask("pause", {}, why, timeout_s=timeout_s)
 
     @checked()
     def resume(self, why: str = "", *, timeout_s: float | None = None) -> Reply:
-        """Goes on after `pause`."""
+        """Goes on after `pause`.
+
+        Args:
+            why: The reason, for the record.
+            timeout_s: Seconds to wait for an answer, at least 0. None: 15 s in which somebody could have given it.
+
+        Returns:
+            What became of it.
+
+        Raises:
+            StudyError: The study refuses, or is a sweep that does not run.
+            SettingsError: An argument of another name, or one that makes no sense.
+
+        Example:
+            >>> handle.resume().state
+            'applied'
+        """
         return self._ask("resume", {}, why, timeout_s=timeout_s)
 
     @checked()
     def stop(self, why: str = "", *, timeout_s: float | None = None) -> Reply:
-        """Ends what trains after its present step; everything is kept."""
+        """Ends what trains after its present step; everything is kept.
+
+        Args:
+            why: The reason, for the record.
+            timeout_s: Seconds to wait for an answer, at least 0. None: 15 s in which somebody could have given it.
+
+        Returns:
+            What became of it; of a study that is over, that it is.
+
+        Raises:
+            StudyError: The study refuses.
+            SettingsError: An argument of another name, or one that makes no sense.
+
+        Example:
+            >>> tuner.attach("night").stop().detail
+            'night is not running: 12 of its 12 trials are over'
+        """
         return self._ask("stop", {}, why, timeout_s=timeout_s)
 
     @checked()
     def note(self, text: str, trial: int | None = None, *, timeout_s: float | None = None) -> Reply:
-        """Writes a note into the study's record."""
+        """Writes a note into the study's record, also of a babysat run that is over.
+
+        Args:
+            text: What to note, up to a million characters.
+            trial: The trial it speaks of, from 0. None: the study.
+            timeout_s: Seconds to wait for an answer, at least 0. None: 15 s in which somebody could have given it.
+
+        Returns:
+            What became of it.
+
+        Raises:
+            StudyError: The study is a sweep that does not run.
+            SettingsError: An argument of another name, or one that makes no sense.
+
+        Example:
+            >>> handle.note("the data was cleaned again").state
+            'applied'
+        """
         return self._ask("note", {"text": text, "trial": trial}, "", timeout_s=timeout_s)
 
     @checked()
     def close(self) -> None:
-        """Lets go of the database."""
+        """Lets go of the database; what trains goes on. A second time does nothing.
+
+        Raises:
+            SettingsError: It takes no argument.
+
+        Example:
+            >>> held = tuner.attach("night")
+            >>> held.close()
+        """
         self._store.close()
 
     def _ask(

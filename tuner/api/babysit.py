@@ -64,10 +64,45 @@ def babysit(
 ) -> RunHandle:
     """Trains one model under supervision, and returns the handle to steer it; the same `name` again attaches to it.
 
-    Without `params` it draws its start from the `space`; what `params` leave open is drawn too. The run belongs to a
-    process of its own and goes on when this one ends. `revert="reenter"` calls `train` again after a revert, for
-    functions that carry values across steps outside `run.state`. Where the supervisor is sure that the objective gains
-    less than `smallest_gain` until the end of the function's loop, it says that the run is flat.
+    The run belongs to a process of its own and goes on when this one ends.
+
+    Args:
+        train: A function of a `Run`, or its import path `package.module:function`.
+        params: The settings to begin with. What they leave open is drawn from the space; None: all of it.
+        name: What the run is called, and its folder in `results`.
+        objective: The score that counts, under the name by which `train` reports it.
+        goal: "maximize" or "minimize" the objective; by default maximize.
+        space: What the settings may be: a `Space`, the name of one that tuner brings, or a TOML file. None: any value.
+        seed: Of all draws, 0 to 2**63 − 1; by default 0.
+        executor: "ray", or "local" for one process without Ray; by default ray.
+        cpus: CPUs of the run, at least 0; by default 1.
+        gpus: GPUs of the run: a share of one, or whole ones; by default 0.
+        address: A Ray cluster to join, as `ray.init` takes it. None: this machine.
+        checkpoint_every_s: Seconds between two checkpoints, from 0 (every step) up; by default 10.0.
+        disk_budget_gb: GB that the run's checkpoints may take, above 0. None: 10 GB, or half of what is free.
+        revert: "reenter" calls `train` again after a revert, for functions that carry values across steps outside
+            `run.state`; by default in place.
+        level: "advise" lets the supervisor watch the curves and say what it sees, "off" does not; by default advise.
+        smallest_gain: Where the supervisor is sure that the objective gains less than this until the end of the loop,
+            it calls the run flat; above 0, in units of the objective. None: it never does for that reason.
+        results: The folder in which studies lie; by default results.
+
+    Returns:
+        The handle of the run. Its coordinator has begun; the first step may be yet to come.
+
+    Raises:
+        SettingsError: An argument of another name, settings that do not fit the space, or neither settings nor space.
+        SpaceError: A space that cannot be searched.
+        IdentityMismatch: The name exists with another function, objective, goal, seed, space or beginning.
+        TrainingError: A function that cannot be found, or that never trains.
+        StudyError: Its coordinator could not be started.
+
+    Example:
+        >>> from tuner.workloads import bowl
+        >>> run = tuner.babysit(bowl.train, {"learning_rate": 0.1}, name="mine", objective="loss", goal="minimize",
+        ...                     executor="local")
+        >>> run.wait(timeout_s=60).best.step
+        20
     """
     place = Place.of(name, results, None)
     found = space if isinstance(space, Space) or space is None else Space.load(space)

@@ -104,7 +104,29 @@ def check(
 ) -> CheckReport:
     """Whether a checkpoint brings back everything that training depends on; names what differs.
 
-    `params`, or the middle of `space`, are the settings; `steps` (at least 2) is how far it trains.
+    The function trains three times: straight through, resumed from a checkpoint of half-way in a fresh call, and set
+    back inside the same call. All must report the same numbers, bit for bit.
+
+    Args:
+        train: A function of a `Run`, or its import path `package.module:function`.
+        params: The settings. None: the middle of `space`, or none at all.
+        space: A `Space`, the name of one that tuner brings, or a TOML file; used where `params` are not given.
+        steps: How far it trains, from 2 up; by default 6.
+        seed: Of the global generators of Python and NumPy, 0 to 2**63 − 1; by default 0.
+
+    Returns:
+        What was found: `same`, and `sentences` for people.
+
+    Raises:
+        SettingsError: An argument of another name, or one that makes no sense.
+        SpaceError: A space that cannot be searched.
+        TrainingError: The function never calls `run.state`, takes too few steps, or cannot be found.
+
+    Example:
+        >>> from tuner.workloads import bowl
+        >>> report = tuner.check(bowl.train, {"learning_rate": 0.1})
+        >>> report.same, report.saved_at, report.names
+        (True, 3, ('loss', 'score'))
     """
     function = resolve(train, (str(Path.cwd()),)) if isinstance(train, str) else train
     refuse_what_never_trains(function, train if isinstance(train, str) else import_name(train))

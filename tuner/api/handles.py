@@ -25,16 +25,62 @@ _DEATHS = 5
 
 
 class SweepHandle(Handle):
-    """Steers a running sweep."""
+    """Steers a running sweep: what trains next, where it searches, how many train at a time, and its end.
+
+    A verb waits for an answer, 15 s at most, and raises `StudyError` where the sweep does not run.
+
+    Args:
+        place: Where the study lies.
+        store: Its record, which the handle closes.
+        by: Who asks, as the record will say; the user's name where it is left out.
+
+    Example:
+        >>> with tuner.attach("long") as sweeping:
+        ...     print(sweeping.set_parallel(2, why="half of the cores are needed"))
+        set_parallel: applied (2 trials train at a time)
+    """
 
     @checked()
     def stop_trial(self, trial: int, why: str = "", *, timeout_s: float | None = None) -> Reply:
-        """Ends one trial; its worker takes the next."""
+        """Ends one trial after its present step; its worker takes the next.
+
+        Args:
+            trial: The trial's number, from 0.
+            why: The reason, for the record.
+            timeout_s: Seconds to wait for an answer, at least 0. None: 15 s in which somebody could have given it.
+
+        Returns:
+            What became of it.
+
+        Raises:
+            StudyError: There is no such trial, it is over, or the sweep does not run.
+            SettingsError: An argument of another name, or one that makes no sense.
+
+        Example:
+            >>> sweeping.stop_trial(0, why="it learns nothing").state
+            'applied'
+        """
         return self._ask("stop_trial", {"trial": trial}, why, timeout_s=timeout_s)
 
     @checked()
     def add(self, settings: Mapping[str, Any], why: str = "") -> Reply:
-        """Trains these settings next."""
+        """Trains these settings next.
+
+        Args:
+            settings: Every parameter of the space with a value in its range; what is inactive is left out.
+            why: The reason, for the record.
+
+        Returns:
+            What became of it.
+
+        Raises:
+            StudyError: The settings do not fit the space, or the sweep does not run.
+            SettingsError: An argument of another name, or one that cannot be recorded.
+
+        Example:
+            >>> sweeping.add({"learning_rate": 0.05, "beta": 0.95}, why="worked last time").state
+            'applied'
+        """
         return self._ask("add", {"settings": settings}, why)
 
     @checked()
@@ -46,16 +92,47 @@ class SweepHandle(Handle):
         why: str = "",
         **ranges: tuple[float, float],
     ) -> Reply:
-        """Searches between these bounds from the next trial on, for one round: `set_box(learning_rate=(0.01, 0.1))`.
+        """Searches between these bounds from the next trial on, for one round.
 
-        A few draws still come from the whole space, so that no box is final. A parameter called `why` is named in a
-        mapping: `set_box({"why": (0, 1)})`.
+        A few draws still come from the whole space, so that no box is final.
+
+        Args:
+            bounds: (low, high) by parameter, both in its own units and within its range; for a parameter called `why`.
+            why: The reason, for the record.
+            **ranges: The same by name. Parameters that are left out keep their whole range.
+
+        Returns:
+            What became of it.
+
+        Raises:
+            StudyError: The bounds do not fit the space, the sampler has no box, or the sweep does not run.
+            SettingsError: Not two bounds, or no mapping.
+
+        Example:
+            >>> sweeping.set_box(learning_rate=(0.01, 0.1), why="the best five lie there").state
+            'applied'
         """
         return self._ask("set_box", {"ranges": _together(bounds, ranges)}, why)
 
     @checked()
     def set_parallel(self, parallel: int, why: str = "") -> Reply:
-        """Changes how many trials train at a time."""
+        """Changes how many trials train at a time; those beyond it end first.
+
+        Args:
+            parallel: How many, 1 to 10,000. To stop for a while, `pause`.
+            why: The reason, for the record.
+
+        Returns:
+            What became of it.
+
+        Raises:
+            StudyError: The sweep does not run.
+            SettingsError: An argument of another name, or no such number.
+
+        Example:
+            >>> sweeping.set_parallel(1).state
+            'applied'
+        """
         return self._ask("set_parallel", {"parallel": parallel}, why)
 
     def _unattended(self, verb: str, arguments: Mapping[str, Any], why: str) -> Reply | None:  # noqa: ARG002
@@ -90,7 +167,17 @@ class RunHandle(Handle):
     """Steers a babysat run. Each verb takes effect between two steps, all fields of one request at the same step.
 
     A verb waits while a coordinator starts or a worker is sought, then 15 s, or `timeout_s` in all. What has not taken
-    effect by then is on record, and `pending`.
+    effect by then is on record, and `pending`. Of a run whose coordinator died, a verb starts another one.
+
+    Args:
+        place: Where the run lies.
+        store: Its record, which the handle closes.
+        by: Who asks, as the record will say; the user's name where it is left out.
+
+    Example:
+        >>> with tuner.attach("one") as run:
+        ...     print(run.set(learning_rate=0.05, why="loss spikes"))
+        set: applied at step ... (learning_rate ... → 0.05)
     """
 
     @checked()
@@ -107,11 +194,30 @@ class RunHandle(Handle):
         timeout_s: float | None = None,
         **values: Any,
     ) -> Reply:
-        """Sets effective values now, or `at` a step: `set(learning_rate=3e-4, why="loss spikes")`.
+        """Sets effective values, now or at a step; under a schedule its shape goes on from there.
 
-        `expect` is the number of the segment you last saw: somebody else's change since then refuses yours.
-        `request` is an id of your own: the same id twice is one request. A setting that is called as one of these
-        words is named in a mapping: `set({"at": 3})`.
+        Args:
+            changes: Values by setting; for a setting that is called as one of these words: `set({"at": 3})`.
+            why: The reason, for the record.
+            at: The step at which it takes effect, ahead of the run. None: now.
+            expect: The number of the segment you last saw: somebody else's change since then refuses yours.
+            evidence: What it was seen from, for the record.
+            request: An id of your own: the same id twice is one request. Empty: a new one.
+            timeout_s: Seconds to wait in all, at least 0. None: as the class says.
+            **values: The same by name.
+
+        Returns:
+            What became of it; with `at`, "accepted".
+
+        Raises:
+            StudyError: The run refuses: no such setting, out of range, built into the model, or changed since `expect`.
+            SettingsError: An argument that makes no sense, or a value that cannot be recorded.
+
+        Example:
+            >>> handle.set(learning_rate=0.003, why="loss spikes").state
+            'applied'
+            >>> handle.set(learning_rate=0.001, at=1_000_000).pending
+            True
         """
         if not isinstance(request, str) or request:
             request = name("request", request)
@@ -130,26 +236,98 @@ class RunHandle(Handle):
         timeout_s: float | None = None,
         **settings: float,
     ) -> Reply:
-        """Lets a value follow a schedule from its present value on: time_based, exponential, square_root, staircase,
+        """Lets a value follow a schedule from its present value on.
 
-        cosine (needs `over=STEPS`), or constant for none: `schedule("learning_rate", "cosine", over=2000)`.
+        With t steps since then: time_based v/(1 + rate·t), exponential v·rate^t, square_root v·rate/√t, staircase
+        v·rate^⌊t/every⌋, cosine floor + (v − floor)·(1 + cos(π·t/over))/2 (Loshchilov & Hutter 2017, eq. 5).
+
+        Args:
+            parameter: The setting, a number.
+            shape: One of these five, or "constant" for none.
+            why: The reason, for the record.
+            at: The step at which it takes effect, ahead of the run. None: now.
+            expect: The number of the segment you last saw: somebody else's change since then refuses yours.
+            timeout_s: Seconds to wait in all, at least 0. None: as the class says.
+            **settings: Of the shape: rate (above 0; 1, exponential 0.95, staircase 0.5), every (10 steps), over (steps;
+                cosine cannot do without), floor (0).
+
+        Returns:
+            What became of it; with `at`, "accepted".
+
+        Raises:
+            StudyError: The run refuses: no such setting or shape, or one that leaves the space.
+            SettingsError: An argument that makes no sense.
+
+        Example:
+            >>> handle.schedule("learning_rate", "cosine", over=2000, why="to settle").state
+            'applied'
         """
         arguments = {"parameter": parameter, "shape": shape, "shape_settings": settings, "at": at, "expect": expect}
         return self._ask("schedule", arguments, why, until_accepted=at is not None, timeout_s=timeout_s)
 
     @checked()
     def pause(self, why: str = "", *, release: bool = False, timeout_s: float | None = None) -> Reply:
-        """Stands still between two steps; with `release`, saves a checkpoint and frees the worker."""
+        """Stands still between two steps.
+
+        Args:
+            why: The reason, for the record.
+            release: Saves a checkpoint and frees the worker; `resume` seeks another one.
+            timeout_s: Seconds to wait in all, at least 0. None: as the class says.
+
+        Returns:
+            What became of it.
+
+        Raises:
+            StudyError: The run refuses.
+            SettingsError: An argument of another name, or one that makes no sense.
+
+        Example:
+            >>> handle.pause("to look at it").state
+            'applied'
+        """
         return self._ask("pause", {"release": release}, why, timeout_s=timeout_s)
 
     @checked()
     def step(self, steps: int = 1, why: str = "", *, timeout_s: float | None = None) -> Reply:
-        """Trains this many steps, then stands still."""
+        """Trains this many steps, then stands still.
+
+        Args:
+            steps: How many, from 1 up; by default 1.
+            why: The reason, for the record.
+            timeout_s: Seconds to wait in all, at least 0. None: as the class says.
+
+        Returns:
+            What became of it: applied once it stands.
+
+        Raises:
+            StudyError: The run refuses.
+            SettingsError: An argument of another name, or one that makes no sense.
+
+        Example:
+            >>> handle.pause().state, handle.step(3).state
+            ('applied', 'applied')
+        """
         return self._ask("step", {"steps": steps}, why, timeout_s=timeout_s)
 
     @checked()
     def checkpoint(self, why: str = "", *, timeout_s: float | None = None) -> Reply:
-        """Writes a checkpoint now, and keeps it."""
+        """Writes a checkpoint now, and keeps it whatever the disk budget.
+
+        Args:
+            why: The reason, for the record.
+            timeout_s: Seconds to wait in all, at least 0. None: as the class says.
+
+        Returns:
+            What became of it, at its step.
+
+        Raises:
+            StudyError: The run refuses: it never called `run.state`, or could not be saved.
+            SettingsError: An argument of another name, or one that makes no sense.
+
+        Example:
+            >>> handle.checkpoint("before the schedule").state
+            'applied'
+        """
         return self._ask("checkpoint", {}, why, timeout_s=timeout_s)
 
     @checked()
@@ -163,22 +341,75 @@ class RunHandle(Handle):
         expect: int | None = None,
         timeout_s: float | None = None,
     ) -> Reply:
-        """Goes back to the newest checkpoint at or before `step`, or to a `checkpoint` by number.
+        """Goes back to a checkpoint; without a step or a number, to the moment before the last adjustment.
 
-        Without either, to the moment before the last adjustment. The settings of that time come back with it, unless
-        `keep_settings`.
+        Nothing is erased: what was trained since stays in the tables, off the head.
+
+        Args:
+            step: To the newest checkpoint at or before this step.
+            checkpoint: To the checkpoint of this number.
+            keep_settings: The settings stay as they are now; otherwise those of that time come back.
+            why: The reason, for the record.
+            expect: The number of the segment you last saw: somebody else's change since then refuses yours.
+            timeout_s: Seconds to wait in all, at least 0. None: as the class says.
+
+        Returns:
+            What became of it, at the step gone back to.
+
+        Raises:
+            StudyError: The run refuses: no such checkpoint, or changed since `expect`.
+            SettingsError: An argument that makes no sense.
+
+        Example:
+            >>> saved = handle.checkpoint()
+            >>> handle.revert(step=saved.step).step == saved.step
+            True
         """
         arguments = {"step": step, "checkpoint": checkpoint, "keep_settings": keep_settings, "expect": expect}
         return self._ask("revert", arguments, why, timeout_s=timeout_s)
 
     @checked()
     def undo(self, why: str = "", *, expect: int | None = None, timeout_s: float | None = None) -> Reply:
-        """Takes the last adjustment or revert back; that is a change of its own, nothing is erased."""
+        """Takes the last adjustment or revert back; that is a change of its own, nothing is erased.
+
+        Args:
+            why: The reason, for the record.
+            expect: The number of the segment you last saw: somebody else's change since then refuses yours.
+            timeout_s: Seconds to wait in all, at least 0. None: as the class says.
+
+        Returns:
+            What became of it.
+
+        Raises:
+            StudyError: The run refuses: nothing was changed, or something was since `expect`.
+            SettingsError: An argument of another name, or one that makes no sense.
+
+        Example:
+            >>> handle.set(learning_rate=0.2).state, handle.undo("that was worse").state
+            ('applied', 'applied')
+        """
         return self._ask("undo", {"expect": expect}, why, timeout_s=timeout_s)
 
     @checked()
     def extend(self, steps: int, why: str = "", *, timeout_s: float | None = None) -> Reply:
-        """Trains this many steps longer than the function asks for; a run that is over, from where it stands."""
+        """Trains longer than the function asks for; a run that is over, from where it stands.
+
+        Args:
+            steps: How many steps more, from 1 up.
+            why: The reason, for the record.
+            timeout_s: Seconds to wait in all, at least 0. None: as the class says.
+
+        Returns:
+            What became of it.
+
+        Raises:
+            StudyError: The run refuses: it cannot go on, such as after a failure.
+            SettingsError: An argument of another name, or one that makes no sense.
+
+        Example:
+            >>> handle.extend(1000).state
+            'applied'
+        """
         return self._ask("extend", {"steps": steps}, why, timeout_s=timeout_s)
 
     @checked(name=optional(name), step=optional(index), why=text)
@@ -192,9 +423,27 @@ class RunHandle(Handle):
         why: str = "",
         **values: Any,
     ) -> RunHandle:
-        """Starts another run from a checkpoint of this one, with other values: `fork(learning_rate=0.03)`.
+        """Starts another run from a checkpoint of this one, with other values.
 
-        A setting called `name`, `step` or `why` is named in a mapping: `fork({"step": 0.1})`.
+        Args:
+            changes: Values by setting; for a setting called `name`, `step` or `why`: `fork({"step": 0.1})`.
+            name: What the new run is called. None: this one's name and the next free number, from 2.
+            step: From the newest checkpoint at or before this step. None: the newest.
+            why: The reason, for the record.
+            **values: The same by name.
+
+        Returns:
+            The handle of the new run, which trains in a process of its own.
+
+        Raises:
+            StudyError: No checkpoint is kept there, or the name exists.
+            SettingsError: No such setting, a value out of range, or one that is built into the model.
+
+        Example:
+            >>> saved = handle.checkpoint()
+            >>> with handle.fork(learning_rate=0.03, why="bolder") as other:
+            ...     other.name, other.stop().state
+            ('one-2', 'applied')
         """
         from tuner.api.fork import fork
 
@@ -204,14 +453,47 @@ class RunHandle(Handle):
 
     @checked(other=name)
     def compare(self, other: str) -> pd.DataFrame:
-        """This run and another side by side: one row a step, one column a run."""
+        """This run and another side by side.
+
+        Args:
+            other: The other run's name, in the same results folder.
+
+        Returns:
+            A `DataFrame`: one row a step, one column a run, the objective in each. Of the settings that differ,
+            `attrs["settings"]` has the values in force and `attrs["courses"]` what they were from which step on.
+
+        Raises:
+            StudyNotFound: There is no such run.
+            StudyError: It is a sweep, has not begun, or is this run itself.
+            SettingsError: No name.
+
+        Example:
+            >>> list(handle.compare("tended").columns)
+            ['one', 'tended']
+        """
         from tuner.api.fork import compare
 
         return compare(self._place, other)
 
     @checked(timeout_s=optional(amount(least=0, unit="seconds")))
     def wait(self, timeout_s: float | None = None) -> Study:
-        """Waits until the run is over, and returns its study; a coordinator that died is started again."""
+        """Waits until the run is over; a coordinator that died is started again.
+
+        Args:
+            timeout_s: Seconds to wait, at least 0. None: as long as it takes.
+
+        Returns:
+            The run's study.
+
+        Raises:
+            StudyError: It still trains after `timeout_s`, or its coordinator dies again and again.
+            SettingsError: An argument of another name, or no number of seconds.
+            KeyboardInterrupt: Ctrl-C; the run trains on.
+
+        Example:
+            >>> tuner.attach("tended").wait(timeout_s=60).trial(0).state
+            'completed'
+        """
         try:
             return self._wait(timeout_s)
         except KeyboardInterrupt:

@@ -55,8 +55,36 @@ def confirm(
     """Trains the best settings of a sweep again, all with the same new seeds, and says how sure the winner is.
 
     Every repeat trains to its full length: nothing stops it early, and the search does not learn from it. What is on
-    record already counts, so the same call goes on after a crash, and with more `repeats` it adds to them. Where and
-    with what to train is as it was in the sweep, unless told.
+    record already counts, so the same call goes on after a crash, and with more `repeats` it adds to them.
+
+    Args:
+        name: The sweep's name.
+        top: How many of the best settings, from 1 up; by default 3.
+        repeats: How often each, from 1 up; by default 5. How sure it is takes 2.
+        executor: "ray" or "local". None: as it was in the sweep.
+        cpus: CPUs of a trial. None: as it was in the sweep.
+        gpus: GPUs of a trial. None: as it was in the sweep.
+        parallel: How many train at a time, from 1 up. None: as it was in the sweep.
+        address: A Ray cluster to join. None: as it was in the sweep.
+        results: The folder in which studies lie; by default results.
+        store: The database, where it is not the folder's own.
+        progress: "auto" shows progress where there is a terminal, "off" nothing; by default auto.
+
+    Returns:
+        The candidates, best first, each with its mean and the chance that it is the best (a posterior over the means of
+        blocks that share a seed; Fisher 1935).
+
+    Raises:
+        StudyNotFound: No study of that name lies there.
+        StudyError: No trial has a score yet.
+        StudyBusy: Another coordinator holds the study.
+        SettingsError: An argument of another name, or one that makes no sense.
+        KeyboardInterrupt: Ctrl-C; everything is kept.
+
+    Example:
+        >>> found = tuner.confirm("night", top=2, repeats=2, progress="off")
+        >>> len(found.candidates), [len(each.scores) for each in found.candidates]
+        (2, [2, 2])
     """
     place = Place.of(name, results, store)
     with _Session(place, executor, cpus, gpus, parallel, address) as session:
@@ -89,6 +117,34 @@ def recheck(
 
     Only trials that had completed take part: what was stopped early cannot be compared. A recheck that was interrupted
     goes on as it was begun; once it is done, the next call is another one, with other seeds.
+
+    Args:
+        name: The sweep's name.
+        top: How many leaders, from 1 up; by default 8. An order takes 3.
+        repeats: How often each, from 1 up; by default 1. What a seed alone changes takes 2.
+        executor: "ray" or "local". None: as it was in the sweep.
+        cpus: CPUs of a trial. None: as it was in the sweep.
+        gpus: GPUs of a trial. None: as it was in the sweep.
+        parallel: How many train at a time, from 1 up. None: as it was in the sweep.
+        address: A Ray cluster to join. None: as it was in the sweep.
+        results: The folder in which studies lie; by default results.
+        store: The database, where it is not the folder's own.
+        progress: "auto" shows progress where there is a terminal, "off" nothing; by default auto.
+
+    Returns:
+        The leaders then and now, and Spearman's ρ of the two orders with its bounds.
+
+    Raises:
+        StudyNotFound: No study of that name lies there.
+        StudyError: Fewer than 3 trials were trained to the end.
+        StudyBusy: Another coordinator holds the study.
+        SettingsError: An argument of another name, or one that makes no sense.
+        KeyboardInterrupt: Ctrl-C; everything is kept.
+
+    Example:
+        >>> found = tuner.recheck("night", top=3, progress="off")
+        >>> len(found.leaders), found.verdict
+        (3, 'cannot be told')
     """
     place = Place.of(name, results, store)
     with _Session(place, executor, cpus, gpus, parallel, address) as session:

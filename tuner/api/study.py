@@ -18,7 +18,21 @@ if TYPE_CHECKING:
 
 
 class Study(StudyReader):
-    """A study, read only. `refresh` takes in what has been written since."""
+    """A study, read only: `tuner.open` and `tuner.sweep` return it. `refresh` takes in what has been written since.
+
+    Args:
+        place: Where it lies.
+        store: Its record, which the study closes.
+        folded: What is true so far and how far that goes, where it is known already.
+
+    Raises:
+        StudyNotBegun: Its coordinator has yet to write its first record.
+
+    Example:
+        >>> with tuner.open("night") as study:
+        ...     print(study.best_params == study.best.params, len(study.trials), list(study.adjustments))
+        True 12 [...]
+    """
 
     def _repr_html_(self) -> str:
         """As a notebook shows it: a table and a picture."""
@@ -68,9 +82,23 @@ class Study(StudyReader):
 
     @checked(format=arguments.name, to=optional(path))
     def export(self, format: str = "csv", to: str | Path | None = None) -> list[Path]:  # noqa: A002 - the shell's word
-        """Writes every table as csv, parquet or jsonl, into the study's `tables` folder unless told.
+        """Writes every table, or the logbook of a babysat run; a file that was there is replaced whole or not at all.
 
-        With `format="markdown"` the logbook of a babysat run: `logbook.md`, in the study's folder unless told.
+        Args:
+            format: "csv", "parquet", "jsonl", or "markdown" for the logbook; by default csv.
+            to: The folder, made where it is not there. None: `tables` in the study's folder, for a logbook that itself.
+
+        Returns:
+            The files, one a table in the order of the tables; or `logbook.md`.
+
+        Raises:
+            SettingsError: No such format, or no folder.
+            StudyError: The folder cannot be written, or there is no logbook of a sweep.
+            MissingExtra: Parquet without pyarrow.
+
+        Example:
+            >>> [each.name for each in study.export("csv", "out")][:3]
+            ['trials.csv', 'reports.csv', 'segments.csv']
         """
         if format == "markdown":
             from tuner.views.logbook import write_logbook
@@ -84,10 +112,24 @@ class Study(StudyReader):
 
     @checked(to=optional(path), x=optional(arguments.name), y=optional(arguments.name))
     def plot(self, to: str | Path | None = None, *, x: str | None = None, y: str | None = None) -> list[Path]:
-        """Draws curves, scatter and progress as PNG, of a babysat run its lineage; into its `plots` unless told.
+        """Draws curves, scatter and progress as PNG; of a babysat run its lineage.
 
-        `x` and `y` name the two settings of the scatter plot, by default those that matter most; `y` may be the
-        objective.
+        Args:
+            to: The folder, made where it is not there. None: `plots` in the study's folder.
+            x: The setting along the scatter plot. None: the one that matters most.
+            y: The setting, or the objective, up the scatter plot. None: the one that matters next.
+
+        Returns:
+            The files drawn; a picture of which there is nothing to show is left out.
+
+        Raises:
+            SettingsError: No such setting, or no folder.
+            StudyError: The folder cannot be written, or x and y are given for a babysat run.
+            MissingExtra: matplotlib is not installed.
+
+        Example:
+            >>> [each.name for each in study.plot("out", y="loss")]
+            ['curves.png', 'scatter.png', 'progress.png']
         """
         folder = Path(to) if to is not None else self.place.folder / "plots"
         if self.state.kind == "babysitting":
@@ -104,15 +146,41 @@ class Study(StudyReader):
     def explain(self, *, target_error: float = 0.0, more: int | None = None) -> Explanation:
         """What a sweep has learned, in words, numbers and pictures.
 
-        `target_error` is what one could reach (the Bayes error), from which bias is measured; `more` the number of
-        further trials to weigh, by default half as many as there were.
+        Args:
+            target_error: What one could reach (the Bayes error), from which bias is measured; at least 0; by default
+                0.0.
+            more: Further trials to weigh, from 1 up. None: half as many as there were.
+
+        Returns:
+            The findings; `print` tells them, `save` writes them.
+
+        Raises:
+            StudyError: It is a babysat run, whose logbook tells.
+            SettingsError: An argument that makes no sense.
+
+        Example:
+            >>> study.explain().winner.trial == study.best.trial
+            True
         """
         from tuner.api.explanation import Explanation
 
         return Explanation.of(self, target_error=target_error, more=more)
 
     def advice(self) -> list[Advice]:
-        """What the supervisor makes of a babysat run's curves, most urgent first."""
+        """What the supervisor makes of a babysat run's curves, most urgent first.
+
+        Returns:
+            Each piece of advice with its symptom, the evidence, and the command that would follow it.
+
+        Raises:
+            TrialNotFound: The run has yet to begin.
+
+        Example:
+            >>> from contextlib import closing
+            >>> with closing(tuner.open("tended")) as tended:
+            ...     isinstance(tended.advice(), list)
+            True
+        """
         from tuner.panda.advisor import Watch
 
         return Watch(self.space, self.curves(0)).look(self.state, self.trial(0))

@@ -133,17 +133,67 @@ def sweep(
 ) -> Study:
     """Trains many models and returns their study; the same `name` again goes on where it ended.
 
-    `trials` counts all trials of the study (64 where neither it nor another budget is given), `budget_steps` all
-    training steps; `time_budget_s` counts this call. `parallel` is how many train at a time: as many as the cluster
-    holds, with `cpus` and `gpus` each. `start` are known-good settings to try first; what they leave open is drawn.
-    `warm_start` names another study in `results`, whose five best settings come next, as far as they fit the space.
-    `retries` says how often a trial that raised is tried again, by class of error where it is a mapping; a worker
-    that dies costs no retry. `time_limit_s` bounds one trial, `silence_limit_s` the time it may go without a step or a
-    report. `disk_budget_gb` bounds the study's checkpoints (10, or half of what is free). `rerun="failed"` trains
-    failed trials again.
+    The space, the objective, the goal, the seed and the sampler are the study's identity and cannot change; trials,
+    budgets, limits and where it trains may, and the change is recorded.
 
-    Raises `TunerError` for what the caller can mend, `SweepFailed` when trials keep failing, `KeyboardInterrupt` on
-    Ctrl-C after everything is kept.
+    Args:
+        train: A function of a `Run`, or its import path `package.module:function`.
+        space: A `Space`, the name of one that tuner brings, such as "sgd_momentum", or a TOML file.
+        name: What the study is called, and its folder in `results`.
+        objective: The score that counts, under the name by which `train` reports it.
+        goal: "maximize" or "minimize" the objective; by default maximize.
+        trials: How many in all, those of earlier calls included, from 1 up. None: 64 where neither `budget_steps` nor
+            `time_budget_s` is given, else no bound.
+        sampler: "coarse_to_fine", "random", "sobol", "grid", or an Optuna sampler; by default coarse_to_fine.
+        stopping: "auto" freezes and thaws trials by their curves; "asha", "median", "off", or an Optuna pruner; by
+            default auto.
+        budget_steps: Training steps over all trials, from 1 up, in place of `trials` or beside it. None: no bound.
+        executor: "ray", or "local" for one process without Ray; by default ray.
+        clock: "virtual" lets an in-process sweep play many workers in no time; needs `executor="local"`. By default
+            wall.
+        seed: Of all draws, 0 to 2**63 − 1; by default 0.
+        cpus: CPUs of a trial, above 0; by default 1.
+        gpus: GPUs of a trial: a share of one, or whole ones; by default 0.
+        parallel: How many train at a time, from 1 up. None: as many as the cluster holds.
+        address: A Ray cluster to join, as `ray.init` takes it. None: this machine.
+        time_budget_s: Seconds that this call may take, above 0; what trains then ends after its step. None: no bound.
+        start: Known-good settings to try first, one mapping or a list; what they leave open is drawn.
+        warm_start: Another study in `results`, whose five best settings come next, as far as they fit the space.
+        max_failures: Trials that may fail before the sweep gives up, from 1 up. None: any number.
+        failures_in_a_row: Failures one after another that end the sweep, from 1 up; by default 5.
+        retries: How often a trial that raised is tried again, or a mapping from a class of error to that number; by
+            default 0. A worker that dies costs no retry.
+        time_limit_s: Seconds that one trial may train, above 0. None: no limit.
+        silence_limit_s: Seconds that a trial may go without a step or a report, above 0. None: no limit.
+        checkpoint_every_s: Seconds between two checkpoints of a trial, from 0 (every step) up; by default 10.0.
+        disk_budget_gb: GB that the study's checkpoints may take, above 0. None: 10 GB, or half of what is free.
+        rerun: "failed" trains failed trials again; by default nothing.
+        results: The folder in which studies lie; by default results.
+        store: A database in place of the folder's own, as SQLAlchemy names it, or "memory" for no trace at all.
+        progress: "auto" shows progress where there is a terminal, "off" nothing; or an object with `show` and `close`.
+            By default auto.
+
+    Returns:
+        The study, to read. It holds the database until it is closed.
+
+    Raises:
+        SettingsError: An argument of another name, or one that makes no sense.
+        SpaceError: A space that cannot be searched.
+        IdentityMismatch: The name exists with another space, objective, goal, seed, sampler or function.
+        StudyBusy: Another coordinator holds the study.
+        ExecutorError: Trials that cannot be placed, or a cluster that cannot be reached.
+        TrainingError: A function that cannot be found, or that never trains.
+        SweepFailed: Trials kept failing.
+        KeyboardInterrupt: Ctrl-C; everything is kept.
+
+    Example:
+        >>> from tuner.workloads import bowl
+        >>> space = tuner.Space(learning_rate=tuner.log(1e-4, 1.0))
+        >>> study = tuner.sweep(bowl.train, space, name="first", objective="loss", goal="minimize", trials=8,
+        ...                     executor="local", progress="off")
+        >>> len(study.trials), study.best.score < 0.5
+        (8, True)
+        >>> study.close()
     """
     if clock == "virtual" and executor != "local":
         raise SettingsError('clock="virtual" needs executor="local": real workers keep real time.')
@@ -272,7 +322,26 @@ def sweep(
 
 @checked(results=path)
 def open(name: str, *, results: str | Path = "results", store: str | None = None) -> Study:  # noqa: A001 - the verb
-    """A study to read, also while it runs."""
+    """A study to read, also while it runs.
+
+    Args:
+        name: The study's name.
+        results: The folder in which studies lie; by default results.
+        store: The database, where it is not the folder's own.
+
+    Returns:
+        The study as it is now; `refresh` takes in what comes later.
+
+    Raises:
+        StudyNotFound: No study of that name lies there.
+        StudyNotBegun: Its coordinator has yet to write its first record.
+        SettingsError: An argument of another name, or a folder that cannot be one.
+
+    Example:
+        >>> with tuner.open("night") as study:
+        ...     study.best.trial < len(study.trials)
+        True
+    """
     place = Place.of(name, results, store)
     return Study(place, Store.open(place.existing(), idle="closed"))
 
@@ -286,14 +355,54 @@ def explain(
     results: str | Path = "results",
     store: str | None = None,
 ) -> Explanation:
-    """What a study has learned, also while it runs: `tuner.open(name).explain()`."""
+    """What a study has learned, also while it runs: `tuner.open(name).explain()`.
+
+    Args:
+        name: The study's name.
+        target_error: What one could reach (the Bayes error), from which bias is measured; at least 0, in units of the
+            objective's error; by default 0.0.
+        more: Further trials to weigh, from 1 up. None: half as many as there were.
+        results: The folder in which studies lie; by default results.
+        store: The database, where it is not the folder's own.
+
+    Returns:
+        Findings with their numbers; `print` tells them, `save` writes them.
+
+    Raises:
+        StudyNotFound: No study of that name lies there.
+        StudyError: It is a babysat run.
+        SettingsError: An argument of another name, or one that makes no sense.
+
+    Example:
+        >>> tuner.explain("night").sections[0].title
+        'The winner'
+    """
     with closing(open(name, results=results, store=store)) as study:
         return study.explain(target_error=target_error, more=more)
 
 
 @checked(results=path, by=text)
 def attach(name: str, *, results: str | Path = "results", store: str | None = None, by: str = "") -> Handle:
-    """A handle to steer a study, from any process that may write to its folder: `RunHandle` or `SweepHandle`."""
+    """A handle to steer a study, from any process that may write to its folder.
+
+    Args:
+        name: The study's name.
+        results: The folder in which studies lie; by default results.
+        store: The database, where it is not the folder's own.
+        by: Who asks, as the record will say; the user's name where it is left out.
+
+    Returns:
+        A `RunHandle` for a babysat run, a `SweepHandle` for a sweep.
+
+    Raises:
+        StudyNotFound: No study of that name lies there.
+        SettingsError: An argument of another name, or a `by` that is how the record calls tuner itself.
+
+    Example:
+        >>> with tuner.attach("night") as handle:
+        ...     handle
+        <SweepHandle night>
+    """
     place = Place.of(name, results, store)
     records = Store.open(place.existing())
     kind = records.brief()["kind"]
@@ -310,7 +419,31 @@ def promote(
     results: str | Path = "results",
     store: str | None = None,
 ) -> RunHandle:
-    """Continues a trial of a sweep from its checkpoint as a babysat run, called `study-trial` unless told."""
+    """Continues a trial of a sweep from its newest checkpoint, as a babysat run.
+
+    Args:
+        study: The sweep's name.
+        trial: The trial's number, from 0.
+        name: What the run is called. None: `study-trial`.
+        why: The reason, for the record.
+        results: The folder in which studies lie; by default results.
+        store: The sweep's database, where it is not the folder's own.
+
+    Returns:
+        The handle of the new run, which trains in a process of its own.
+
+    Raises:
+        TrialNotFound: The sweep has no trial of that number.
+        StudyError: No checkpoint of it is kept, its function was not, or the name exists.
+        SettingsError: An argument of another name, or one that makes no sense.
+
+    Example:
+        >>> run = tuner.promote("night", 0)
+        >>> run.name
+        'night-0'
+        >>> run.wait(timeout_s=60).state.trials[0].parent
+        'night/0@20'
+    """
     from tuner.api import babysit as babysitting
 
     return babysitting.promote(Place.of(study, results, store), trial, name=name, why=why)
@@ -318,7 +451,23 @@ def promote(
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """One line of `tuner ls`."""
+    """One line of `tuner ls`.
+
+    Attributes:
+        name: The study's name.
+        kind: "sweep" or "babysitting"; empty where the study cannot be read.
+        activity: "idle", "running (pid … on …)", "never began", or why it cannot be read.
+        trials: How many have begun.
+        ended: How many are over.
+        objective: The score that counts.
+        best: The best score so far, or None.
+        best_trial: Its trial, or None.
+        updated: When it was last written to, in Unix seconds.
+
+    Example:
+        >>> [(each.name, each.activity) for each in tuner.studies() if each.name == "night"]
+        [('night', 'idle')]
+    """
 
     name: str
     kind: str
@@ -334,7 +483,21 @@ class Summary:
 
 @checked(results=path)
 def studies(results: str | Path = "results") -> list[Summary]:
-    """The studies in a results folder, the latest first; what cannot be read says so in `activity`."""
+    """The studies in a results folder, the latest first; what cannot be read says so in `activity`.
+
+    Args:
+        results: The folder; by default results. One that is not there holds no study.
+
+    Returns:
+        One `Summary` a study.
+
+    Raises:
+        SettingsError: What cannot be a folder.
+
+    Example:
+        >>> "night" in [each.name for each in tuner.studies()]
+        True
+    """
     found = [_summary(name, Path(results)) for name in names(Path(results))]
     return sorted(found, key=lambda each: -each.updated)
 

@@ -24,6 +24,22 @@ def keras_callback(run: Run, *, every: Every = "epoch") -> Any:
     The model is built when `fit` is called. After a resume `fit` begins at the epoch where the run stands; an epoch
     that was interrupted begins at its first batch, and training still ends after as many steps. `fit` cannot be turned
     back: babysit with `revert="reenter"`.
+
+    Args:
+        run: What the training function is given.
+        every: "epoch", or "step" for every batch; by default epoch.
+
+    Returns:
+        The callback, for `model.fit(..., callbacks=[callback])`.
+
+    Raises:
+        TrainingError: No `Run`, another word for `every`, or an argument of another name.
+        MissingExtra: Keras is not installed.
+
+    Example:
+        >>> def train(run):
+        ...     model = build(run.params)
+        ...     model.fit(x, y, epochs=10, callbacks=[keras_callback(run)], verbose=0)
     """
     return _callback_class()(run, every)
 

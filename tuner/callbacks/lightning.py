@@ -24,6 +24,22 @@ def lightning_callback(run: Run, *, every: Every = "epoch") -> Any:
     Reports whatever the module logs, in the step in which it does. Every epoch: resuming and going back give the same
     numbers as long as the global generators, or the epoch, decide the order of the data. Every step: limit training by
     `max_steps`; after a resume an epoch begins at its first batch, and going back keeps the place in the data.
+
+    Args:
+        run: What the training function is given.
+        every: "epoch", or "step" for every update of the weights; by default epoch.
+
+    Returns:
+        The callback, for `Trainer(callbacks=[callback])`.
+
+    Raises:
+        TrainingError: No `Run`, another word for `every`, or an argument of another name.
+        MissingExtra: Lightning is not installed.
+
+    Example:
+        >>> def train(run):
+        ...     trainer = Trainer(max_epochs=10, callbacks=[lightning_callback(run)], logger=False)
+        ...     trainer.fit(module(run.params), data)
     """
     return _callback_class()(run, every)
 

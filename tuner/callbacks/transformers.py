@@ -28,8 +28,25 @@ _PROGRESS = "trainer_state.json"
 def transformers_callback(run: Run, *, every: Every = "step") -> Any:
     """A `TrainerCallback` that takes a step of the run every optimizer step, or every epoch, and reports all logs.
 
-    Pass its `resume_from` to `trainer.train`. The Trainer's loop cannot be turned back: babysit with
-    `revert="reenter"`. Saves the whole model of one process; sharded training needs a state of its own.
+    The Trainer's loop cannot be turned back: babysit with `revert="reenter"`. Saves the whole model of one process;
+    sharded training needs a state of its own.
+
+    Args:
+        run: What the training function is given.
+        every: "step" for every optimizer step, or "epoch"; by default step.
+
+    Returns:
+        The callback; pass its `resume_from` to `trainer.train`.
+
+    Raises:
+        TrainingError: No `Run`, another word for `every`, or an argument of another name.
+        MissingExtra: Transformers is not installed.
+
+    Example:
+        >>> def train(run):
+        ...     callback = transformers_callback(run)
+        ...     trainer = Trainer(model(run.params), arguments, callbacks=[callback])
+        ...     trainer.train(resume_from_checkpoint=callback.resume_from)
     """
     return _callback_class()(run, every)
 

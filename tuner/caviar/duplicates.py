@@ -58,7 +58,7 @@ class Copies:
         >>> copies = Copies()
         >>> copies.enter(0, Curve([(1, 0.31), (2, 0.472), (3, 0.515)]))
         >>> copies.enter(1, Curve([(1, 0.31), (2, 0.472)]))
-        >>> copies.enter(2, Curve([(1, 0.31), (2, 0.473)]))
+        >>> copies.enter(2, Curve([(1, 0.33), (2, 0.473)]))
         >>> copies.alike(1), copies.alike(2)
         ([0], [])
         """

@@ -64,7 +64,25 @@ class Findings:
 
     @classmethod
     def of(cls, study: StudyReader, *, target_error: float = 0.0, more: int | None = None) -> Self:
-        """What a sweep has learned; `target_error` is what bias is measured from, `more` the trials to weigh."""
+        """What a sweep has learned.
+
+        Args:
+            study: The sweep, opened to read.
+            target_error: What one could reach (the Bayes error), from which bias is measured; at least 0; by default
+                0.0.
+            more: Further trials to weigh, from 1 up. None: half as many as there were.
+
+        Returns:
+            The findings.
+
+        Raises:
+            StudyError: It is a babysat run.
+            SettingsError: A target below 0.
+
+        Example:
+            >>> tuner.Explanation.of(study).trials
+            12
+        """
         state, space = study.state, study.space
         if state.kind != "sweep" or space is None:
             raise StudyError(

@@ -24,7 +24,20 @@ from tuner.space.space import Space
 
 @dataclass(frozen=True, kw_only=True)
 class Best:
-    """The best head report of a trial that did not diverge."""
+    """The best head report of a trial that did not diverge.
+
+    Attributes:
+        params: The trial's settings, as it began.
+        score: The best value of the objective on its head.
+        trial: Its number, from 0.
+        step: The step after which the score was reported.
+        checkpoint: The trial's checkpoint nearest to `step`, or None where none is kept.
+
+    Example:
+        >>> best = study.best
+        >>> sorted(best.params), best.score == study.best_score
+        (['beta', 'learning_rate'], True)
+    """
 
     params: Settings
     score: float
@@ -65,12 +78,12 @@ class StudyReader:
 
     @property
     def name(self) -> str:
-        """The study's name."""
+        """The study's name: how its folder is called today."""
         return self.state.name
 
     @property
     def best(self) -> Best | None:
-        """The best trial so far, or None."""
+        """The best trial so far, or None where none has a finite score yet."""
         trial = self.state.best
         if trial is None or trial.best_score is None or trial.best_step is None:
             return None
@@ -86,16 +99,31 @@ class StudyReader:
 
     @property
     def best_params(self) -> Settings | None:
-        """The settings of the best trial."""
+        """The settings of the best trial, or None."""
         return None if self.best is None else self.best.params
 
     @property
     def best_score(self) -> float | None:
-        """The score of the best trial."""
+        """The score of the best trial, or None."""
         return None if self.best is None else self.best.score
 
     def records(self, *kinds: type[Any]) -> Iterator[Any]:
-        """The records themselves, of these types, in the order written."""
+        """The records themselves, of these types, in the order written.
+
+        Args:
+            *kinds: Classes of `tuner.record.events`; none: all records.
+
+        Returns:
+            An iterator over them, read as it goes.
+
+        Raises:
+            SettingsError: What is no class of a record.
+
+        Example:
+            >>> from tuner.record.events import TrialCreated
+            >>> [each.trial for each in study.records(TrialCreated)][:3]
+            [0, 1, 2]
+        """
         for kind in kinds:
             if not isinstance(kind, type) or kind not in TABLES.values():
                 raise SettingsError(
@@ -105,40 +133,138 @@ class StudyReader:
 
     @checked(trial=index)
     def reported(self, trial: int) -> Iterator[Reported]:
-        """Everything a trial has reported, in the order recorded, steps given up included."""
+        """Everything a trial has reported, in the order recorded, steps given up included.
+
+        Args:
+            trial: The trial's number, from 0.
+
+        Returns:
+            An iterator over what was written at a time, each with its names, steps and scores.
+
+        Raises:
+            SettingsError: No number of a trial. One that never was has reported nothing.
+
+        Example:
+            >>> sorted(next(study.reported(0)).names)
+            ['loss', 'score']
+        """
         return self._store.reports(trial)
 
     @checked(trial=index)
     def traceback(self, trial: int) -> str:
-        """The traceback of a trial that failed, or nothing."""
+        """The traceback of a trial that failed.
+
+        Args:
+            trial: The trial's number, from 0.
+
+        Returns:
+            The text, empty where it did not fail.
+
+        Raises:
+            TrialNotFound: The study has no trial of that number.
+            SettingsError: No number of a trial.
+
+        Example:
+            >>> study.traceback(0)
+            ''
+        """
         self.trial(trial)
         ends = [each for each in self._store.read(TrialEnded) if each.trial == trial]
         return ends[-1].traceback if ends else ""
 
     @checked(trial=index)
     def printed(self, trial: int) -> str:
-        """What the training function printed, as far as it was kept."""
+        """What the training function printed, as far as it was kept.
+
+        Args:
+            trial: The trial's number, from 0.
+
+        Returns:
+            The text, empty where it printed nothing.
+
+        Raises:
+            TrialNotFound: The study has no trial of that number.
+            SettingsError: No number of a trial.
+
+        Example:
+            >>> study.printed(0)
+            ''
+        """
         self.trial(trial)
         path = self.place.folder / "logs" / f"{trial}.log"
         return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
     @checked(trial=index)
     def curve(self, trial: int) -> Curve:
-        """The head curve of the objective."""
+        """The head curve of the objective.
+
+        Args:
+            trial: The trial's number, from 0.
+
+        Returns:
+            Its `steps`, ascending, and their `scores`; empty where nothing was reported.
+
+        Raises:
+            TrialNotFound: The study has no trial of that number.
+            SettingsError: No number of a trial.
+
+        Example:
+            >>> curve = study.curve(study.best.trial)
+            >>> min(curve.scores) == study.best.score
+            True
+        """
         return self.state.curve(self.trial(trial))
 
     @checked(trial=index)
     def curves(self, trial: int) -> dict[str, Curve]:
-        """The head curve of every score of a trial, by name."""
+        """The head curve of every score of a trial.
+
+        Args:
+            trial: The trial's number, from 0.
+
+        Returns:
+            The curves by the name of the score.
+
+        Raises:
+            TrialNotFound: The study has no trial of that number.
+            SettingsError: No number of a trial.
+
+        Example:
+            >>> sorted(study.curves(0))
+            ['loss', 'score']
+        """
         return curves_by_name(self._store, self.trial(trial))
 
     @checked(now=amount())
     def coordinator(self, now: float) -> tuple[str, int] | None:
-        """Host and pid of the coordinator that runs the study now, or None."""
+        """Who runs the study now.
+
+        Args:
+            now: The time to ask for, in Unix seconds: on another host a coordinator counts for 15 s after a heartbeat.
+
+        Returns:
+            Host and pid of the coordinator, or None where nobody runs it.
+
+        Raises:
+            SettingsError: No number.
+
+        Example:
+            >>> import time
+            >>> study.coordinator(time.time()) is None
+            True
+        """
         return self._store.holder(now)
 
     def forks(self) -> list[Self]:
-        """The runs that begin from a checkpoint of this one and lie beside it, opened to read."""
+        """The runs that begin from a checkpoint of this one and lie beside it, opened to read.
+
+        Returns:
+            Their studies, by name; one that cannot be read is left out. Each is closed by whoever asked.
+
+        Example:
+            >>> study.forks()
+            []
+        """
         found = []
         for name in names(self.place.folder.parent):
             place = Place.of(name, self.place.folder.parent, None)
@@ -155,7 +281,15 @@ class StudyReader:
         return found
 
     def refresh(self) -> bool:
-        """Takes in what was recorded since; whether there was anything."""
+        """Takes in what was recorded since.
+
+        Returns:
+            Whether there was anything.
+
+        Example:
+            >>> study.refresh()
+            False
+        """
         records, after = self._store.follow(self._after)
         for request in self._store.new_requests():
             if request.request not in self.state.requests:
@@ -166,12 +300,35 @@ class StudyReader:
         return bool(records)
 
     def close(self) -> None:
-        """Lets go of the database."""
+        """Lets go of the database; what was read stays.
+
+        Example:
+            >>> night = tuner.open("night")
+            >>> night.close()
+            >>> night.best is not None
+            True
+        """
         self._store.close()
 
     @checked(number=index)
     def trial(self, number: int) -> Trial:
-        """One trial of the fold, by number."""
+        """One trial, with its settings, state, segments and checkpoints.
+
+        Args:
+            number: Its number, from 0.
+
+        Returns:
+            The trial as it was when the study was last refreshed.
+
+        Raises:
+            TrialNotFound: The study has no trial of that number.
+            SettingsError: No number of a trial.
+
+        Example:
+            >>> trial = study.trial(study.best.trial)
+            >>> trial.state, trial.steps, trial.best_score == study.best.score
+            ('completed', 20, True)
+        """
         if not 0 <= number < len(self.state.trials):
             began = len(self.state.trials)
             raise TrialNotFound(

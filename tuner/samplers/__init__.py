@@ -30,7 +30,21 @@ _NAMES = {
 
 
 def by_name(name: str) -> UnitCubeSampler:
-    """The sampler of that name: coarse_to_fine, random, sobol or grid; else a `SettingsError`."""
+    """The sampler of that name, with its defaults.
+
+    Args:
+        name: "coarse_to_fine", "random", "sobol" or "grid".
+
+    Returns:
+        A new sampler with seed 0.
+
+    Raises:
+        SettingsError: No such name.
+
+    Example:
+        >>> by_name("grid")
+        GridSampler(seed=0)
+    """
     if name not in _NAMES:
         raise SettingsError(
             f"there is no sampler {shown(name)}. {did_you_mean(name, _NAMES)} An Optuna sampler is given as an object."

@@ -62,7 +62,22 @@ class UnitCubeSampler(optuna.samplers.BaseSampler):
     # ── as an Optuna sampler ────────────────────────────────────────────────────────────────────
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:  # noqa: ARG002
-        """Every parameter suggested so far, each on its latest range; those with a single value need no draw."""
+        """Optuna's question which parameters are drawn together: every one suggested so far, each on its latest range.
+
+        Args:
+            study: The Optuna study.
+            trial: The Optuna trial; it does not matter.
+
+        Returns:
+            Distributions by name; those with a single value need no draw and are left out.
+
+        Example:
+            >>> import optuna
+            >>> study = optuna.create_study(sampler=tuner.samplers.SobolSampler())
+            >>> study.optimize(lambda trial: trial.suggest_float("x", 0.0, 1.0), n_trials=1)
+            >>> list(study.sampler.infer_relative_search_space(study, study.trials[0]))
+            ['x']
+        """
         latest: dict[str, BaseDistribution] = {}
         for past in study.get_trials(deepcopy=False):
             latest.update(past.distributions)
@@ -71,7 +86,26 @@ class UnitCubeSampler(optuna.samplers.BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """The proposal for this trial's number; a grid that is done begins again. More than one goal: ValueError."""
+        """Optuna's question for the values of a trial; a grid that is done begins again.
+
+        Args:
+            study: The Optuna study; what its other trials came to is what is learned from.
+            trial: The Optuna trial; its number decides the draw.
+            search_space: Distributions by name.
+
+        Returns:
+            A value for each of them.
+
+        Raises:
+            ValueError: The study has more than one goal, and the sampler learns from outcomes.
+
+        Example:
+            >>> import optuna
+            >>> study = optuna.create_study(sampler=tuner.samplers.SobolSampler())
+            >>> study.optimize(lambda trial: trial.suggest_float("x", 0.0, 1.0), n_trials=2)
+            >>> 0.0 <= study.best_params["x"] <= 1.0
+            True
+        """
         self._refuse_goals(study)
         cube = _Cube({name: d for name, d in search_space.items() if not d.single()})
         if not cube.distributions:
@@ -93,7 +127,28 @@ class UnitCubeSampler(optuna.samplers.BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """An even draw, for a parameter that no trial has had yet."""
+        """Optuna's question for a parameter that no trial has had yet: an even draw.
+
+        Args:
+            study: The Optuna study.
+            trial: The Optuna trial; its number decides the draw.
+            param_name: The parameter's name, which decides the draw too.
+            param_distribution: Its distribution.
+
+        Returns:
+            A value of the distribution.
+
+        Raises:
+            ValueError: The study has more than one goal, and the sampler learns from outcomes.
+
+        Example:
+            >>> import optuna
+            >>> study = optuna.create_study(sampler=tuner.samplers.SobolSampler())
+            >>> uniform = optuna.distributions.IntDistribution(1, 4)
+            >>> asked = study.ask(fixed_distributions={"layers": uniform})
+            >>> asked.params["layers"] in range(1, 5)
+            True
+        """
         self._refuse_goals(study)
         rng = np.random.default_rng([self.seed, trial.number, zlib.crc32(param_name.encode())])
         return _Cube({param_name: param_distribution}).settings((rng.random(),))[param_name]
@@ -132,7 +187,23 @@ class NonAdaptiveSampler(UnitCubeSampler):
         outcomes: Sequence[Outcome],  # noqa: ARG002  # the contract's, for samplers that learn
         rounds: Sequence[RoundPlan],  # noqa: ARG002
     ) -> Proposal | None:
-        """The draw of this trial's number."""
+        """The draw of a trial's number, whatever came out before.
+
+        Args:
+            space: What is searched.
+            seed: Of all draws, 0 to 2**63 − 1.
+            trial: The trial's number, from 0.
+            outcomes: What other trials came to; it does not matter.
+            rounds: The rounds so far; they do not matter.
+
+        Returns:
+            A point of the unit cube and why; None when there is nothing left to try.
+
+        Example:
+            >>> space = tuner.Space(rate=tuner.log(1e-4, 1.0))
+            >>> tuner.samplers.RandomSampler().propose(space, 0, 0, (), ()).why
+            'an even random draw'
+        """
         return self.draw(space, seed, trial)
 
     @abstractmethod

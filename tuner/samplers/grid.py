@@ -21,10 +21,24 @@ _LARGEST_GRID = 100_000
 
 
 class GridSampler(NonAdaptiveSampler):
-    """Tries `points` places of every range and all options of every choice, in an order shuffled by the seed.
+    """Tries every combination of a few places a parameter, in an order shuffled by the seed; then it is done.
 
-    A range with no more than `points` whole numbers is tried in full. Of 25 trials in two dimensions a grid tries five
-    values each, where random draws try 25: prefer those.
+    Of 25 trials in two dimensions a grid tries five values each, where random draws try 25 (Bergstra & Bengio 2012):
+    prefer those.
+
+    Args:
+        seed: Of the order, 0 to 2**63 − 1; by default 0. A sweep has its own.
+        points: Places of every range, from 2 up; by default 5. A range with no more whole numbers is tried in full, and
+            so are all options of a choice.
+
+    Raises:
+        SettingsError: No such seed or number of points, or an argument of another name.
+
+    Example:
+        >>> sampler = GridSampler(points=3)
+        >>> space = tuner.Space(x=tuner.linear(0, 1), y=tuner.choice("a", "b"))
+        >>> [sampler.draw(space, 0, trial) is None for trial in (5, 6)]
+        [False, True]
     """
 
     avoids_repeats = False  # it has an order of its own
@@ -36,7 +50,24 @@ class GridSampler(NonAdaptiveSampler):
         self.points = points
 
     def draw(self, space: Space, seed: int, trial: int) -> Proposal | None:
-        """The grid's next point; None when all are tried; a `SettingsError` when it has more than 100,000."""
+        """A point of the grid.
+
+        Args:
+            space: What is searched.
+            seed: Of the order, 0 to 2**63 − 1.
+            trial: Which point, from 0.
+
+        Returns:
+            The point and why; None when all are tried.
+
+        Raises:
+            SettingsError: The grid has more than 100,000 points.
+
+        Example:
+            >>> space = tuner.Space(x=tuner.linear(0, 1))
+            >>> sorted(GridSampler(points=3).draw(space, 0, trial).point[0] for trial in range(3))
+            [0.0, 0.5, 1.0]
+        """
         grid = self._grid(space, seed)
         if trial >= len(grid):
             return None

@@ -25,11 +25,19 @@ if TYPE_CHECKING:
 
 
 class Space(Mapping[str, Parameter | Choice]):
-    """The parameters that are searched, by name and in order.
+    """The parameters that are searched: a mapping of their names, in order.
 
-    >>> space = Space(learning_rate=log(1e-4, 1.0), beta=log_one_minus(0.9, 0.999))
-    >>> space.to_unit({"learning_rate": 1e-4, "beta": 0.999})
-    (0.0, 1.0)
+    Args:
+        **parameters: What `linear`, `log`, `log_one_minus`, `integer` and `choice` return, by name; at least one. A
+            name is an identifier of Python, without an underscore in front.
+
+    Raises:
+        SpaceError: No parameters, a name that is none, or conditions that no settings can meet.
+
+    Example:
+        >>> space = Space(learning_rate=log(1e-4, 1.0), beta=log_one_minus(0.9, 0.999))
+        >>> space.to_unit({"learning_rate": 1e-4, "beta": 0.999})
+        (0.0, 1.0)
     """
 
     def __init__(self, /, *misplaced: Never, **parameters: Parameter | Choice) -> None:
@@ -74,7 +82,23 @@ class Space(Mapping[str, Parameter | Choice]):
 
     @checked()
     def active(self, params: Mapping[str, Any]) -> tuple[str, ...]:
-        """The names that exist under these settings; a child of an inactive parameter does not."""
+        """The names that exist under these settings; a child of an inactive parameter does not.
+
+        Args:
+            params: Settings by name; what is missing holds for no condition.
+
+        Returns:
+            The names, in the space's order.
+
+        Raises:
+            SettingsError: No mapping.
+
+        Example:
+            >>> beta2 = log_one_minus(0.9, 0.9999, when={"optimizer": "adam"})
+            >>> space = Space(optimizer=choice("sgd", "adam"), beta2=beta2)
+            >>> space.active({"optimizer": "sgd"})
+            ('optimizer',)
+        """
         _by_name(params)
         if not self._conditional:
             return self.names
@@ -86,7 +110,21 @@ class Space(Mapping[str, Parameter | Choice]):
 
     @checked()
     def check(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings in the space's order and types, or a `SettingsError` that says which one does not fit."""
+        """The settings in the space's order and types, where they fit.
+
+        Args:
+            params: Every active parameter with a value in its range, and no other.
+
+        Returns:
+            The settings: whole numbers as int, others as float, options as they were declared.
+
+        Raises:
+            SettingsError: One that is unknown, missing, inactive or out of range; it says which.
+
+        Example:
+            >>> Space(units=integer(50, 100)).check({"units": 64.0})
+            {'units': 64}
+        """
         _by_name(params)
         for name in params:
             if name not in self._parameters:
@@ -109,7 +147,21 @@ class Space(Mapping[str, Parameter | Choice]):
 
     @checked()
     def to_unit(self, params: Mapping[str, Any]) -> tuple[float, ...]:
-        """One place in [0, 1] per parameter, in order; nan for a parameter that these settings leave inactive."""
+        """Where settings lie in the unit cube; `from_unit` leads back within 1e-14 relative, exactly at bounds.
+
+        Args:
+            params: Every active parameter with a value in its range, and no other.
+
+        Returns:
+            One place in [0, 1] per parameter, in order; nan for one that is inactive.
+
+        Raises:
+            SettingsError: Settings that do not fit.
+
+        Example:
+            >>> Space(rate=log(1e-4, 1.0)).to_unit({"rate": 0.01})
+            (0.5,)
+        """
         checked = self.check(params)
         return tuple(
             parameter.to_unit(checked[name]) if name in checked else math.nan for name, parameter in self.items()
@@ -117,7 +169,21 @@ class Space(Mapping[str, Parameter | Choice]):
 
     @checked()
     def from_unit(self, point: Sequence[float] | NDArray[float64]) -> dict[str, Any]:
-        """The settings at a point, one coordinate per parameter; inactive parameters are left out."""
+        """The settings at a point of the unit cube.
+
+        Args:
+            point: One number per parameter, in order; one beyond 0 or 1 gives that end.
+
+        Returns:
+            The settings; inactive parameters are left out.
+
+        Raises:
+            SettingsError: Another number of coordinates, or what is no number.
+
+        Example:
+            >>> Space(units=integer(50, 100), batch=choice(32, 64)).from_unit([0.0, 1.0])
+            {'units': 50, 'batch': 64}
+        """
         try:
             point = [float(place) for place in point]
         except (TypeError, ValueError, OverflowError):
@@ -142,7 +208,23 @@ class Space(Mapping[str, Parameter | Choice]):
 
     @checked()
     def sample(self, rng: Generator) -> dict[str, Any]:
-        """Settings drawn at random, evenly on every parameter's own scale."""
+        """Settings drawn at random, evenly on every parameter's own scale.
+
+        Args:
+            rng: A generator of NumPy; it moves on by one number per parameter.
+
+        Returns:
+            The settings; inactive parameters are left out.
+
+        Raises:
+            SettingsError: What is no generator.
+
+        Example:
+            >>> import numpy
+            >>> space = Space(rate=log(1e-4, 1.0))
+            >>> space.sample(numpy.random.default_rng(0)) == space.sample(numpy.random.default_rng(0))
+            True
+        """
         if not hasattr(rng, "bit_generator"):
             raise SettingsError(
                 f"a draw takes a generator of NumPy, got {shown(rng)}. Try numpy.random.default_rng(0)."
@@ -154,13 +236,36 @@ class Space(Mapping[str, Parameter | Choice]):
         return all(parent in exists and params.get(parent) in values for parent, values in when.items())
 
     def to_dict(self) -> dict[str, Any]:
-        """The identity of the space as JSON can hold it: order, scales, bounds, conditions; no comments."""
+        """The identity of the space as JSON can hold it: order, scales, bounds, conditions; no comments.
+
+        Returns:
+            A mapping that `from_dict` reads.
+
+        Example:
+            >>> Space(rate=log(1e-4, 1.0)).to_dict()["parameters"][0]["scale"]
+            'log'
+        """
         return {"parameters": [{"name": name, **parameter.to_dict()} for name, parameter in self.items()]}
 
     @classmethod
     @checked(SpaceError)
     def from_dict(cls, description: Mapping[str, Any]) -> Self:
-        """The space that `to_dict` described."""
+        """The space that `to_dict` described.
+
+        Args:
+            description: Such a mapping.
+
+        Returns:
+            An equal space.
+
+        Raises:
+            SpaceError: What describes no space, or one that cannot be searched.
+
+        Example:
+            >>> space = Space(rate=log(1e-4, 1.0))
+            >>> Space.from_dict(space.to_dict()) == space
+            True
+        """
         tables = description.get("parameters") if isinstance(description, Mapping) else None
         if not isinstance(tables, list) or not all(
             isinstance(table, Mapping) and isinstance(table.get("name"), str) for table in tables
@@ -171,7 +276,22 @@ class Space(Mapping[str, Parameter | Choice]):
     @classmethod
     @checked(SpaceError)
     def from_toml(cls, text: str, source: str = "the text") -> Self:
-        """The space that a TOML text declares, one table per parameter; `source` is what errors call it."""
+        r"""The space that a TOML text declares, one table per parameter.
+
+        Args:
+            text: TOML; a table has `low`, `high` and `scale`, or `choice`, and what else is declared.
+            source: What errors call it; by default the text.
+
+        Returns:
+            The space, its parameters in the text's order.
+
+        Raises:
+            SpaceError: No TOML, or what cannot be searched.
+
+        Example:
+            >>> Space.from_toml('[rate]\nscale = "log"\nlow = 1e-4\nhigh = 1.0')
+            Space(rate=log(0.0001, 1.0))
+        """
         source = source if isinstance(source, str) else shown(source)
         tables = tables_of(text, source)
         try:
@@ -182,7 +302,21 @@ class Space(Mapping[str, Parameter | Choice]):
     @classmethod
     @checked(SpaceError)
     def load(cls, name_or_path: str | Path) -> Self:
-        """The space of that name among `available_spaces`, or the one in a TOML file."""
+        """The space of a name, or the one in a TOML file.
+
+        Args:
+            name_or_path: One of those that tuner brings, such as "sgd_momentum", or a file.
+
+        Returns:
+            The space.
+
+        Raises:
+            SpaceError: No such name or file, or what cannot be searched.
+
+        Example:
+            >>> "learning_rate" in Space.load("sgd_momentum")
+            True
+        """
         path, text = read(name_or_path)
         return cls.from_toml(text, source=str(path))
 

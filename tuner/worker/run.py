@@ -58,13 +58,22 @@ class _Notebook:
 
 
 class Run:
-    """One trial, as its training function sees it.
+    """One trial, as its training function sees it; a bare one takes every step, keeps all reports and saves nothing.
 
-    >>> run = Run({"learning_rate": 0.1})
-    >>> for epoch in run.steps(2):
-    ...     run.report(loss=1.0 / (epoch + 1))
-    >>> run.reports
-    [Report(step=1, scores={'loss': 1.0}), Report(step=2, scores={'loss': 0.5})]
+    Args:
+        params: The settings by name.
+        seed: For everything random in the trial; by default 0. The same in every retry.
+        desk: Who answers to the run: a worker. None: nobody.
+
+    Raises:
+        TrainingError: Settings that are no mapping, or an argument of another name.
+
+    Example:
+        >>> run = Run({"learning_rate": 0.1})
+        >>> for epoch in run.steps(2):
+        ...     run.report(loss=1.0 / (epoch + 1))
+        >>> run.reports
+        [Report(step=1, scores={'loss': 1.0}), Report(step=2, scores={'loss': 0.5})]
     """
 
     @checked(TrainingError)
@@ -101,10 +110,23 @@ class Run:
     def state(
         self, *objects: Any, save: Callable[[Path], object] | None = None, load: Callable[[Path], object] | None = None
     ) -> None:
-        """Says how to save and load: objects with `state_dict`/`load_state_dict`, or two functions of a folder.
+        """Says how to save and load the training; tuner decides when.
 
         When the trial continues from a checkpoint the state is loaded here, so call it once everything is built and
-        before the first step. tuner decides *when* to save.
+        before the first step.
+
+        Args:
+            *objects: What is trained, each with `state_dict` and `load_state_dict`.
+            save: In place of objects: writes the state into a folder, which is there and empty.
+            load: In place of objects: reads it from such a folder.
+
+        Raises:
+            TrainingError: After the first step; neither objects nor both functions; an object without these methods.
+
+        Example:
+            >>> from tuner.workloads.bowl import Ball
+            >>> run = Run({})
+            >>> run.state(Ball())
         """
         if self._loops:
             raise TrainingError("call run.state before the first step, so that a resumed trial starts from it.")
@@ -118,10 +140,24 @@ class Run:
 
     @checked(TrainingError)
     def steps(self, count: int) -> Iterator[int]:
-        """Yields how many steps are done: 0 … count−1, like `range`, later ones only after a resume.
+        """The training loop: between two of its steps whatever waits takes effect.
 
         What is reported inside the step that begins at k counts for step k+1, the steps then done, so that a report and
         the checkpoint of the same moment carry the same number.
+
+        Args:
+            count: How many steps in all, from 0 up, those before a resume included. A person may extend it.
+
+        Returns:
+            An iterator over how many steps are done: 0 … count − 1, like `range`, later ones only after a resume,
+            earlier ones again after a revert. It ends early where the trial is stopped.
+
+        Raises:
+            TrainingError: No whole number, or one below 0.
+
+        Example:
+            >>> list(Run({}).steps(3))
+            [0, 1, 2]
         """
         if type(count) is not int or count < 0:
             count = _steps(count)
@@ -138,7 +174,20 @@ class Run:
     def step(self, /, *misplaced: Never, **unknown: Never) -> bool:
         """Ends the step before, lets whatever waits take effect, and says whether to take another.
 
-        For loops that a framework owns; `steps` is the loop around it.
+        For loops that a framework owns, or that have no end; `steps` is the loop around it.
+
+        Returns:
+            Whether to go on; `ended` says why not.
+
+        Raises:
+            TrainingError: It takes no argument.
+
+        Example:
+            >>> run = Run({})
+            >>> while run.step() and run.done < 3:
+            ...     run.report(loss=0.5)
+            >>> [report.step for report in run.reports]
+            [1, 2, 3]
         """
         if misplaced or unknown:
             raise TrainingError(
@@ -156,21 +205,61 @@ class Run:
 
     @checked(TrainingError)
     def extend(self, steps: int) -> None:
-        """Lets `steps` go on for longer than the function asks; for whoever sits at the desk."""
+        """Lets `steps` go on for longer than the function asks; for whoever sits at the desk, not for the function.
+
+        Args:
+            steps: How many steps more.
+
+        Raises:
+            TrainingError: An argument of another name.
+
+        Example:
+            >>> run = Run({})
+            >>> run.extend(2)
+            >>> list(run.steps(1))
+            [0, 1, 2]
+        """
         self._extra += steps
         if self.planned is not None:
             self.planned += steps
 
     @checked(TrainingError)
     def rewind(self, done: int) -> None:
-        """Says that the registered state was set back to `done` steps; for whoever sits at the desk."""
+        """Says that the registered state was set back; for whoever sits at the desk, and not for a training function.
+
+        Args:
+            done: The steps done in the state as it is now.
+
+        Raises:
+            TrainingError: An argument of another name.
+
+        Example:
+            >>> run = Run({})
+            >>> run.rewind(1)
+            >>> list(run.steps(3))
+            [1, 2]
+        """
         self._done = done
 
     def report(self, /, *misplaced: Never, **scores: Any) -> None:
-        """Records scores of the present step by name: numbers, NumPy or torch scalars.
+        """Records scores of the present step; it never waits.
 
         Without a loop every report is a step. One before the first step takes none away: what the step itself reports
-        replaces it.
+        replaces it. Of two reports of one step the last counts.
+
+        Args:
+            **scores: Numbers, NumPy or torch scalars by name, a name of 1 to 200 characters and not "step", 10,000
+                names at most in a trial. One that is not finite is kept, and may tell that the trial diverges.
+
+        Raises:
+            TrainingError: A score without a name, one that is no single number, or a name that cannot be recorded.
+
+        Example:
+            >>> run = Run({})
+            >>> run.report(dev_accuracy=0.9)
+            >>> run.report(0.9)
+            Traceback (most recent call last):
+            tuner.errors.TrainingError: run.report needs scores by name: ...
         """
         if misplaced or not scores:
             raise TrainingError(_UNNAMED if not misplaced else f"{_UNNAMED} Got {shown(misplaced[0])} without a name.")

@@ -30,6 +30,18 @@ def normalised(train: Array, *others: Array, epsilon: float = 1e-8) -> list[Arra
     """(x-μ)/(σ+ε) of every array, column by column, with μ and σ of the training set alone.
 
     A column that is constant in training is only centred: over ε alone, one odd pixel of the dev set would become 1e8.
+
+    Args:
+        train: (m, n): what μ and σ are taken of.
+        *others: (any, n): what is normalised with them too.
+        epsilon: ε, above 0; by default 1e-08.
+
+    Returns:
+        The arrays, the training set first.
+
+    Example:
+        >>> [array.tolist() for array in normalised(np.array([[1.0], [3.0]]), np.array([[2.0]]), epsilon=0.0)]
+        [[[-1.0], [1.0]], [[0.0]]]
     """
     mean, deviation = train.mean(axis=0), train.std(axis=0)
     scale = np.where(deviation > 0, deviation + epsilon, 1.0)
@@ -37,7 +49,17 @@ def normalised(train: Array, *others: Array, epsilon: float = 1e-8) -> list[Arra
 
 
 class Activation(NamedTuple):
-    """g(z), its slope written in terms of a = g(z), and the initialisation that suits it."""
+    """A non-linearity.
+
+    Attributes:
+        value: g(z).
+        slope: dg/dz, written in terms of a = g(z).
+        init: The initialisation that suits it.
+
+    Example:
+        >>> ACTIVATIONS["relu"].value(np.array([-1.0, 2.0])).tolist(), ACTIVATIONS["relu"].init
+        ([0.0, 2.0], 'he')
+    """
 
     value: Callable[[Array], Array]
     slope: Callable[[Array], Array]
@@ -57,13 +79,36 @@ INITS: Mapping[str, Callable[[int, int], float]] = {  # Var W, of the units befo
 
 
 def inverted_dropout(rng: np.random.Generator, shape: tuple[int, ...], dropout: float) -> Array:
-    """0 for the share of units dropped, 1/(1-dropout) for those kept: the mean stays, so test time needs no scaling."""
+    """0 for the share of units dropped, 1/(1-dropout) for those kept: the mean stays, so test time needs no scaling.
+
+    Args:
+        rng: Where the draws come from.
+        shape: Of the activations.
+        dropout: The share, from 0 to below 1.
+
+    Returns:
+        What the activations are multiplied by.
+
+    Example:
+        >>> sorted(set(inverted_dropout(np.random.default_rng(0), (100,), 0.5).tolist()))
+        [0.0, 2.0]
+    """
     kept: Array = (rng.random(shape) >= dropout) / (1 - dropout)
     return kept
 
 
 class Layer(NamedTuple):
-    """One layer's part of a flat vector: weight (before, after), shift (after,), batch norm's γ (after,) or None."""
+    """One layer's part of a flat vector.
+
+    Attributes:
+        weight: (before, after).
+        shift: (after,): the bias, or batch norm's β.
+        gamma: (after,): batch norm's γ, or None.
+
+    Example:
+        >>> Layer(np.zeros((2, 3)), np.zeros(3), None).weight.shape
+        (2, 3)
+    """
 
     weight: Array
     shift: Array
@@ -71,7 +116,18 @@ class Layer(NamedTuple):
 
 
 class Normalisation(NamedTuple):
-    """What batch norm did to one mini-batch: z-hat (m, n), and μ, σ², 1/√(σ²+ε), each (n,)."""
+    """What batch norm did to one mini-batch of m examples in n units (Ioffe & Szegedy 2015).
+
+    Attributes:
+        values: (m, n): z-hat.
+        mean: (n,): μ.
+        variance: (n,): σ².
+        inverse_deviation: (n,): 1/√(σ²+ε).
+
+    Example:
+        >>> Normalisation(np.zeros((4, 2)), np.zeros(2), np.ones(2), np.ones(2)).values.shape
+        (4, 2)
+    """
 
     values: Array
     mean: Array
@@ -80,7 +136,17 @@ class Normalisation(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """What the way back needs of a layer's way forward; `slope` is da/dz, dropout included, None at the output."""
+    """What the way back needs of a layer's way forward.
+
+    Attributes:
+        inputs: (m, before): what came in.
+        normalisation: What batch norm did, or None.
+        slope: (m, after): da/dz, dropout included; None at the output.
+
+    Example:
+        >>> Trace(np.zeros((4, 2)), None, None).slope is None
+        True
+    """
 
     inputs: Array
     normalisation: Normalisation | None
@@ -88,15 +154,28 @@ class Trace(NamedTuple):
 
 
 class Network:
-    """Layers of `sizes` units, softmax on top; what may change while it trains is passed with each epoch.
+    """Layers of units, softmax on top; what may change while it trains is passed with each epoch.
 
-    `sizes` runs from the inputs to the classes. The structure is fixed, and so is the generator of weights, shuffles
-    and dropout, all drawn from `seed`. `init="auto"` is He for ReLU and Xavier for tanh.
+    The structure is fixed, and so is the generator of weights, shuffles and dropout. θ = [W1 … WL | shift1 … shiftL |
+    γ1 … γ(L-1)] is one vector, `parameters`.
 
-    >>> network = Network([64, 100, 10], seed=1)
-    >>> x, y = np.eye(64), np.arange(64) % 10
-    >>> network.train_epoch(x, y, learning_rate=0.1) < 3
-    True
+    Args:
+        sizes: Units from the inputs to the classes, two layers at least.
+        activation: "relu" or "tanh"; by default relu.
+        init: "he" (He et al. 2015), "xavier" (Glorot & Bengio 2010), "lecun" (LeCun et al. 1998), or "auto" for He with
+            ReLU and Xavier with tanh; by default auto.
+        batch_norm: Normalises every hidden layer over the mini-batch (Ioffe & Szegedy 2015).
+        optimizer: "plain", "momentum", "rmsprop" or "adam"; by default momentum.
+        seed: Of everything drawn, at least 0; by default 0.
+
+    Raises:
+        SettingsError: No such activation, initialisation or optimizer.
+
+    Example:
+        >>> network = Network([64, 100, 10], seed=1)
+        >>> x, y = np.eye(64), np.arange(64) % 10
+        >>> network.train_epoch(x, y, learning_rate=0.1) < 3
+        True
     """
 
     def __init__(
@@ -144,12 +223,32 @@ class Network:
         l2: float = 0.0,
         dropout: float = 0.0,
     ) -> float:
-        """Train one epoch of shuffled mini-batches and return their mean cost, L2 included, also kept as `loss`.
+        """Trains one epoch of shuffled mini-batches; a run that diverges returns inf or nan and raises nothing.
 
-        Mini-batches are of nearly equal size, at most `batch_size`: a last sliver would give batch norm no variance.
-        `dropout` is the share of hidden units dropped. A run that diverges returns inf or nan and raises nothing.
         `update_cos` is then the mean cosine between successive updates: with momentum above β while steps agree, as
         they do when the learning rate is far too small, below it when they undo one another; nan without a pair.
+
+        Args:
+            x: (m, inputs).
+            y: (m,) classes, from 0.
+            learning_rate: α, above 0.
+            beta: β of momentum, β1 of Adam, from 0 to below 1; by default 0.9.
+            beta2: β2 of RMSprop and Adam, from 0 to below 1; by default 0.999.
+            epsilon: ε of RMSprop and Adam, above 0; by default 1e-08.
+            batch_size: Examples in a mini-batch at most, from 1 up; by default 64. All are of nearly equal size: a last
+                sliver would give batch norm no variance.
+            l2: λ of the penalty λ/2m Σ‖W‖², at least 0; by default 0.0.
+            dropout: The share of hidden units dropped, from 0 to below 1; by default 0.0.
+
+        Returns:
+            The mean cost of the mini-batches, L2 included, also kept as `loss`.
+
+        Example:
+            >>> network = Network([2, 4, 2])
+            >>> x, y = np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([0, 1])
+            >>> first = network.train_epoch(x, y, learning_rate=0.1)
+            >>> network.loss == first
+            True
         """
         order = self._rng.permutation(len(x))
         costs, cosines = [], []
@@ -166,33 +265,108 @@ class Network:
         return self.loss
 
     def evaluate(self, x: Array, y: Labels) -> tuple[float, float]:
-        """Cross-entropy, without L2, and accuracy at test time; of a diverged network the loss is not finite."""
+        """The loss and the accuracy at test time: running means of batch norm, no dropout.
+
+        Args:
+            x: (m, inputs).
+            y: (m,) classes, from 0.
+
+        Returns:
+            Mean cross-entropy, without L2, and the share of right answers; of a diverged network the loss is not
+            finite.
+
+        Example:
+            >>> loss, accuracy = Network([2, 4, 2]).evaluate(np.eye(2), np.array([0, 1]))
+            >>> loss > 0, accuracy in (0.0, 0.5, 1.0)
+            (True, True)
+        """
         with np.errstate(all="ignore"):
             logits = self._test_logits(x)
             return _cross_entropy(logits, y)[0], float(np.mean(logits.argmax(axis=1) == y))
 
     def accuracy(self, x: Array, y: Labels) -> float:
-        """The share of examples whose likeliest class is the right one."""
+        """The share of examples whose likeliest class is the right one.
+
+        Args:
+            x: (m, inputs).
+            y: (m,) classes, from 0.
+
+        Returns:
+            From 0 to 1.
+
+        Example:
+            >>> Network([2, 4, 2]).accuracy(np.eye(2), np.array([0, 1])) in (0.0, 0.5, 1.0)
+            True
+        """
         return self.evaluate(x, y)[1]
 
     def cost(self, x: Array, y: Labels, *, l2: float = 0.0) -> float:
-        """The cost J that training minimises on one batch: mean cross-entropy + λ/2m Σ‖W‖², dropout off."""
+        """The cost J that training minimises on one batch: mean cross-entropy + λ/2m Σ‖W‖², dropout off.
+
+        Args:
+            x: (m, inputs).
+            y: (m,) classes, from 0.
+            l2: λ, at least 0; by default 0.0.
+
+        Returns:
+            J.
+
+        Example:
+            >>> network, x, y = Network([2, 4, 2]), np.eye(2), np.array([0, 1])
+            >>> network.cost(x, y) < network.cost(x, y, l2=0.1)
+            True
+        """
         return self._penalty(len(x), l2) + _cross_entropy(self._forward(x, 0.0)[0], y)[0]
 
     def gradient(self, x: Array, y: Labels, *, l2: float = 0.0) -> Array:
-        """dJ/dθ of `cost` by back-propagation, as one flat vector in the order of `parameters`."""
+        """dJ/dθ of `cost` by back-propagation.
+
+        Args:
+            x: (m, inputs).
+            y: (m,) classes, from 0.
+            l2: λ, at least 0; by default 0.0.
+
+        Returns:
+            One flat vector in the order of `parameters`.
+
+        Example:
+            >>> network = Network([2, 4, 2])
+            >>> network.gradient(np.eye(2), np.array([0, 1])).shape == network.parameters.shape
+            True
+        """
         logits, traces = self._forward(x, 0.0)
         self._backward(_cross_entropy(logits, y)[1], traces, y, l2)
         return self._gradient.copy()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything a bit-identical continuation needs: parameters, moments, running statistics, the generator."""
+        """Everything a bit-identical continuation needs.
+
+        Returns:
+            Parameters, moments, running statistics and the generator's state, by name.
+
+        Example:
+            >>> sorted(Network([2, 4, 2]).state_dict())[:2]
+            ['beta2_power', 'beta_power']
+        """
         arrays = {name: array.copy() for name, array in self._arrays().items()}
         powers = {"beta_power": self._moments.beta_power, "beta2_power": self._moments.beta2_power}
         return {**arrays, **powers, "generator": self._rng.bit_generator.state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a `state_dict` of a network of the same structure; another structure raises `SettingsError`."""
+        """Continues from a `state_dict`.
+
+        Args:
+            state: That of a network of the same structure.
+
+        Raises:
+            SettingsError: Another structure.
+
+        Example:
+            >>> one, other = Network([2, 4, 2], seed=1), Network([2, 4, 2], seed=2)
+            >>> other.load_state_dict(one.state_dict())
+            >>> bool((one.parameters == other.parameters).all())
+            True
+        """
         for name, array in self._arrays().items():
             if state[name].shape != array.shape:
                 raise SettingsError(
@@ -305,6 +479,21 @@ def gradient_check(network: Network, x: Array, y: Labels, *, l2: float = 0.0, ep
 
     approx is two-sided, (J(θ+ε) - J(θ-ε)) / 2ε, with L2 in J and dropout off. Two forward passes a parameter: use a
     small network, at the start and again after some training.
+
+    Args:
+        network: Whose gradient is checked; its parameters are as before afterwards.
+        x: (m, inputs).
+        y: (m,) classes, from 0.
+        l2: λ, at least 0; by default 0.0.
+        epsilon: ε, above 0; by default 1e-05.
+
+    Returns:
+        The relative difference, from 0 to 1.
+
+    Example:
+        >>> network = Network([2, 4, 2], activation="tanh", seed=1)
+        >>> gradient_check(network, np.eye(2), np.array([0, 1])) < 1e-7
+        True
     """
     exact, approx, theta = network.gradient(x, y, l2=l2), np.empty_like(network.parameters), network.parameters
     for index, value in enumerate(theta.copy()):
@@ -317,24 +506,62 @@ def gradient_check(network: Network, x: Array, y: Labels, *, l2: float = 0.0, ep
 
 
 class EarlyStopping:
-    """Says when a dev score, higher is better, has not improved for `patience` epochs; nan never improves."""
+    """Says when a dev score, higher is better, has not improved for a while; nan never improves (Prechelt 1998).
+
+    Args:
+        patience: Epochs without a better score, from 1 up; infinite: never.
+
+    Example:
+        >>> stopping = EarlyStopping(2)
+        >>> [stopping.stops(score) for score in (0.5, 0.6, 0.6, 0.5)]
+        [False, False, False, True]
+    """
 
     def __init__(self, patience: float) -> None:
         self.patience = patience
         self.best, self.epochs_since_best = -inf, 0
 
     def stops(self, score: float) -> bool:
-        """Take the score of one more epoch and say whether to stop."""
+        """Takes the score of one more epoch.
+
+        Args:
+            score: Higher is better.
+
+        Returns:
+            Whether to stop.
+
+        Example:
+            >>> EarlyStopping(1).stops(0.5)
+            False
+        """
         self.epochs_since_best = 0 if score > self.best else self.epochs_since_best + 1
         self.best = max(self.best, score)
         return self.epochs_since_best >= self.patience
 
     def state_dict(self) -> dict[str, float]:
-        """The best score and the epochs since."""
+        """What a checkpoint keeps.
+
+        Returns:
+            The best score and the epochs since, by name.
+
+        Example:
+            >>> EarlyStopping(2).state_dict()
+            {'best': -inf, 'epochs_since_best': 0}
+        """
         return {"best": self.best, "epochs_since_best": self.epochs_since_best}
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
-        """Continue from a `state_dict`."""
+        """Continues from a `state_dict`.
+
+        Args:
+            state: The best score and the epochs since, by name.
+
+        Example:
+            >>> stopping = EarlyStopping(2)
+            >>> stopping.load_state_dict({"best": 0.6, "epochs_since_best": 1})
+            >>> stopping.stops(0.5)
+            True
+        """
         self.best, self.epochs_since_best = state["best"], int(state["epochs_since_best"])
 
 
