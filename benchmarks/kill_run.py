@@ -33,7 +33,7 @@ import numpy as np
 
 import tuner
 from tuner.api.handles import RunHandle
-from tuner.coordinator.recovery import timeline
+from tuner.policy.segments import timeline
 from tuner.record.events import TrialStarted
 from tuner.record.reports import Row
 from tuner.worker.messages import Change, Command, Job, Order, WorkerEvent

@@ -26,9 +26,9 @@ from tuner import Space, choice, integer, log
 from tuner.api.handles import RunHandle
 from tuner.api.process import nurse
 from tuner.api.study import Study
-from tuner.coordinator.recovery import timeline
 from tuner.errors import SettingsError, StudyBusy, StudyError
 from tuner.executors.local import LocalExecutor
+from tuner.policy.segments import timeline
 from tuner.record.location import Place
 from tuner.record.recipe import Recipe
 from tuner.record.reports import Row

@@ -23,12 +23,12 @@ from tuner.caviar.rules import rule_by_name
 from tuner.coordinator import faults
 from tuner.coordinator.checkpoint_keeper import Shelf
 from tuner.coordinator.loop import Coordinator
-from tuner.coordinator.requests import Steering
 from tuner.coordinator.watchdog import Care
 from tuner.executors.local import LocalExecutor
 from tuner.panda.policy import Panda
 from tuner.panda.requests import RunSteering
 from tuner.policy.protocol import Draft, Policy
+from tuner.policy.requests import Steering
 from tuner.record.events import Requested
 from tuner.record.state import Request, StudyState
 from tuner.record.store import Store
@@ -213,7 +213,7 @@ def ask(loop: Coordinator, verb: str, arguments: dict[str, Any]) -> Request:
     """What becomes of a request."""
     request = Requested(request="r", verb=verb, arguments=arguments, by="ann", why="", at=1.0)
     loop.study.apply(request)
-    loop.steering.answer(loop, request)
+    loop.answer(request)
     loop.commit()
     return loop.study.requests["r"]
 

@@ -7,16 +7,18 @@ import math
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from stories import Part, story
 
 from tuner.api.study import Study
+from tuner.coordinator.workers import Crew
 from tuner.panda.advisor import Watch, facts
 from tuner.panda.requests import RunSteering
 from tuner.panda.supervisor import Advice
-from tuner.record.events import Judged, Noted
+from tuner.policy.requests import Decision, Situation
+from tuner.record.events import Judged, Noted, Record
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
 from tuner.worker.messages import Unread
@@ -74,27 +76,20 @@ class Loop:
     """As much of a coordinator as the supervisor meets."""
 
     study: StudyState
+    situation: Situation = field(default_factory=lambda: Situation(now=0.0, workers=Crew(), saves=None))
     warned: list[str] = field(default_factory=list)
-    recorded: list[object] = field(default_factory=list)
+    recorded: list[Record] = field(default_factory=list)
     faults: list[BaseException] = field(default_factory=list)
 
-    @property
-    def executor(self) -> Loop:
-        return self
-
-    def now(self) -> float:
-        return 0.0
-
-    def warn(self, text: str, trial: int | None, step: int | None) -> None:
-        self.warned.append(text)
-
-    def fault(self, error: BaseException, during: str) -> str:
-        self.faults.append(error)
-        return f"a bug: {type(error).__name__}"
-
-    def record(self, record: object) -> None:
-        self.recorded.append(record)
-        self.study.apply(cast(Any, record))
+    def carry_out(self, decision: Decision) -> None:
+        told = [fault.becomes(f"a bug: {type(fault.error).__name__}") for fault in decision.faults]
+        self.faults += [fault.error for fault in decision.faults]
+        for record in (*decision.records, *told):
+            self.study.apply(record)
+            if isinstance(record, Noted) and record.by == "tuner":
+                self.warned.append(record.text)
+            else:
+                self.recorded.append(record)
 
 
 class FailsAtFirst(Watch):
@@ -116,7 +111,7 @@ def test_a_fault_of_the_supervisor_is_noted_once_and_it_looks_again(tmp_path: Pa
         steering = RunSteering(None, FailsAtFirst(None), clock=lambda: next(clock))
         for _ in range(3):
             for flush in study.reported(0):
-                steering.reported(cast(Any, loop), study.trial(0), flush)
+                loop.carry_out(steering.reported(study.state, study.trial(0), flush, loop.situation))
     assert len(loop.warned) == 1
     assert "IndexError" in loop.warned[0]
     assert {str(each) for each in loop.faults} == {"index 9 is out of bounds"}
@@ -132,10 +127,10 @@ def test_a_change_that_nobody_read_is_noted_and_not_judged_until_it_is_read(tmp_
         steering, asked = RunSteering(None, None), trial.head.request
         finding = Unread(trial=0, step=60, request=asked, since=50, names=("lr",), heeded=False, before=True)
         assert facts(study.state, trial, {}, None).last_change_step == 50
-        steering.took_effect(cast(Any, loop), trial, finding)
+        loop.carry_out(steering.took_effect(study.state, trial, finding, loop.situation))
         assert facts(study.state, trial, {}, None).last_change_step is None
         assert "nothing has read lr" in loop.warned[0]
-        steering.took_effect(cast(Any, loop), trial, replace(finding, step=70, again=True))
+        loop.carry_out(steering.took_effect(study.state, trial, replace(finding, step=70, again=True), loop.situation))
         assert facts(study.state, trial, {}, None).last_change_step == 50
     assert [(each.request, each.verdict) for each in loop.recorded if isinstance(each, Judged)] == [
         (asked, "not read"),

@@ -1,25 +1,25 @@
-"""What a person may ask of a running sweep: each request becomes an answer, and what it changes."""
+"""What a person may ask of a running sweep: each request becomes a decision. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from tuner.coordinator.requests import Refused, record_answer
-from tuner.errors import TunerError, did_you_mean
-from tuner.record.events import Configured, Noted, Reported, Requested, RoundOpened, TrialEnded
+from tuner.errors import did_you_mean
+from tuner.policy.requests import NOTHING, Decision, Refused, Situation, Staff, answered
+from tuner.record.events import Configured, Noted, Record, Reported, Requested, RoundOpened
 from tuner.record.requests import understood
+from tuner.record.state import StudyState
 from tuner.record.trial import Trial
 from tuner.worker.messages import Effect, Forget, Pause, Resume, Stop
 
 if TYPE_CHECKING:
     from tuner.caviar.policy import Caviar
-    from tuner.coordinator.loop import Coordinator
 
 
 class SweepSteering:
-    """The verbs of a sweep: all are carried out by the coordinator at once."""
+    """The verbs of a sweep: each is done at once."""
 
     attention_s = 0.05
     verbs: tuple[str, ...] = ("pause", "resume", "stop", "stop_trial", "add", "set_box", "set_parallel", "note")
@@ -27,94 +27,72 @@ class SweepSteering:
     def __init__(self, policy: Caviar) -> None:
         self.policy = policy
 
-    def answer(self, coordinator: Coordinator, request: Requested) -> None:
-        """Carries a request out, or refuses it."""
-        try:
-            if request.verb not in self.verbs:
-                raise Refused(f"a sweep knows no {request.verb!r}. {did_you_mean(request.verb, self.verbs)}")
-            understood(request.verb, request.arguments)
-            detail: str = getattr(self, f"_{request.verb}")(coordinator, request)
-        except TunerError as error:
-            record_answer(coordinator, request.request, "rejected", str(error))
-        except Exception as error:  # whatever is wrong with tuner, the sweep goes on
-            told = coordinator.fault(error, f"while answering {request.verb!r}")
-            record_answer(coordinator, request.request, "rejected", told)
-        else:
-            record_answer(coordinator, request.request, "applied", detail)
+    def answer(self, study: StudyState, request: Requested, situation: Situation) -> Decision:
+        """Does a request, or refuses it."""
+        if request.verb not in self.verbs:
+            raise Refused(f"a sweep knows no {request.verb!r}. {did_you_mean(request.verb, self.verbs)}")
+        understood(request.verb, request.arguments)
+        decision: Decision = getattr(self, f"_{request.verb}")(study, request, situation)
+        return decision
 
-    def started(self, coordinator: Coordinator, trial: Trial) -> None:
+    def started(self, study: StudyState, trial: Trial, situation: Situation) -> Decision:
         """What was in a worker's queue when a pause came stands still too."""
-        desk = coordinator.crew.desk_of(trial.trial)
-        if coordinator.paused and desk is not None:
-            coordinator.tell(desk.name, Pause(trial=trial.trial, why="the sweep is paused"))
+        desk = situation.workers.desk_of(trial.trial)
+        if not situation.paused or desk is None:
+            return NOTHING
+        return Decision(commands=((desk.name, Pause(trial=trial.trial, why="the sweep is paused")),))
 
-    def reported(self, coordinator: Coordinator, trial: Trial, record: Reported) -> None:
+    def reported(self, study: StudyState, trial: Trial, record: Reported, situation: Situation) -> Decision:
         """The stopping rule looks at them."""
+        return NOTHING
 
-    def ended(self, coordinator: Coordinator, trial: Trial) -> None:
+    def ended(self, study: StudyState, trial: Trial, situation: Situation) -> Decision:
         """Every answer has been given."""
+        return NOTHING
 
-    def released(self, coordinator: Coordinator, trial: Trial) -> None:
+    def released(self, study: StudyState, trial: Trial, situation: Situation) -> Decision:
         """Every answer has been given."""
+        return NOTHING
 
-    def took_effect(self, coordinator: Coordinator, trial: Trial, event: Effect) -> None:
+    def took_effect(self, study: StudyState, trial: Trial, event: Effect, situation: Situation) -> Decision:
         """Nobody asks a sweep's workers for anything."""
+        return NOTHING
 
-    def _pause(self, coordinator: Coordinator, request: Requested) -> str:
-        coordinator.paused = True
-        for desk in coordinator.crew.busy():
-            coordinator.tell(desk.name, Pause(trial=desk.queue[0], why=request.why or f"paused by {request.by}"))
-        return "no trial starts; those that train stand still between two steps"
+    def _pause(self, study: StudyState, request: Requested, situation: Situation) -> Decision:
+        why = request.why or f"paused by {request.by}"
+        commands = tuple((desk.name, Pause(trial=trial, why=why)) for desk, trial in _training(situation))
+        done = _applied(request, situation, "no trial starts; those that train stand still between two steps")
+        return Decision(records=(done,), paused=True, commands=commands)
 
-    def _resume(self, coordinator: Coordinator, request: Requested) -> str:
-        coordinator.paused = False
-        for desk in coordinator.crew.busy():
-            coordinator.tell(desk.name, Resume(trial=desk.queue[0]))
-        return "training goes on"
+    def _resume(self, study: StudyState, request: Requested, situation: Situation) -> Decision:
+        commands = tuple((desk.name, Resume(trial=trial)) for desk, trial in _training(situation))
+        return Decision(records=(_applied(request, situation, "training goes on"),), paused=False, commands=commands)
 
-    def _stop(self, coordinator: Coordinator, request: Requested) -> str:
-        coordinator.wind_down(request.why or f"stopped by {request.by}")
-        return "no further trial starts; those that train are ending"
+    def _stop(self, study: StudyState, request: Requested, situation: Situation) -> Decision:
+        done = _applied(request, situation, "no further trial starts; those that train are ending")
+        return Decision(records=(done,), ending=request.why or f"stopped by {request.by}")
 
-    def _stop_trial(self, coordinator: Coordinator, request: Requested) -> str:
-        trial = _live_trial(coordinator, request.arguments)
+    def _stop_trial(self, study: StudyState, request: Requested, situation: Situation) -> Decision:
+        number = _live_trial(study, request.arguments).trial
         why = request.why or f"stopped by {request.by}"
-        desk = coordinator.crew.desk_of(trial.trial)
-        if desk is not None and desk.training == trial.trial:
-            coordinator.tell(desk.name, Stop(trial=trial.trial, state="stopped", why=why))
-            return f"trial {trial.trial} ends after its present step"
-        if desk is not None:
-            coordinator.tell(desk.name, Forget(trial=trial.trial))
-        coordinator.crew.release(trial.trial)
-        coordinator.record(
-            TrialEnded(
-                trial=trial.trial,
-                segment=trial.head.segment,
-                state="stopped",
-                why=why,
-                step=trial.steps,
-                best_step=trial.best_step,
-                best_score=trial.best_score,
-                started=trial.started,
-                seconds=trial.seconds,
-                node=trial.node,
-                error="",
-                traceback="",
-                at=coordinator.executor.now(),
-            )
+        desk = situation.workers.desk_of(number)
+        if desk is not None and desk.training == number:
+            done = _applied(request, situation, f"trial {number} ends after its present step")
+            return Decision(records=(done,), commands=((desk.name, Stop(trial=number, state="stopped", why=why)),))
+        return Decision(
+            records=(_applied(request, situation, f"trial {number} will not start"),),
+            stopped=((number, why),),
+            commands=() if desk is None else ((desk.name, Forget(trial=number)),),
         )
-        coordinator.policy.ended(coordinator.study, trial)
-        return f"trial {trial.trial} will not start"
 
-    def _add(self, coordinator: Coordinator, request: Requested) -> str:
+    def _add(self, study: StudyState, request: Requested, situation: Situation) -> Decision:
         settings = self.policy.space.check(request.arguments["settings"])
-        number = coordinator.create(
-            self.policy.draft_of(coordinator.study, settings, request.why or f"added by {request.by}")
-        )
-        return f"trial {number} will train with these settings next"
+        draft = self.policy.draft_of(study, settings, request.why or f"added by {request.by}")
+        done = _applied(request, situation, f"trial {len(study.trials)} will train with these settings next")
+        return Decision(records=(done,), drafts=(draft,))
 
-    def _set_box(self, coordinator: Coordinator, request: Requested) -> str:
-        study, space = coordinator.study, self.policy.space
+    def _set_box(self, study: StudyState, request: Requested, situation: Situation) -> Decision:
+        space = self.policy.space
         box = dict(study.rounds[-1].box) if study.rounds else dict.fromkeys(space.names, (0.0, 1.0))
         for name, bounds in request.arguments["ranges"].items():
             if name not in space:
@@ -124,33 +102,29 @@ class SweepSteering:
                 raise Refused(f"{name}: low must be below high, got {bounds[0]!r} … {bounds[1]!r}.")
             box[name] = (low, high)
         number = study.rounds[-1].round + 1 if study.rounds else 0
-        coordinator.record(
-            RoundOpened(
-                round=number,
-                first_trial=len(study.trials),
-                box=box,
-                seen=len(study.ended_order),
-                why=request.why or f"set by {request.by}",
-                at=coordinator.executor.now(),
-            )
+        opened = RoundOpened(
+            round=number,
+            first_trial=len(study.trials),
+            box=box,
+            seen=len(study.ended_order),
+            why=request.why or f"set by {request.by}",
+            at=situation.now,
         )
-        return f"round {number} begins with trial {len(study.trials)}"
+        done = _applied(request, situation, f"round {number} begins with trial {len(study.trials)}")
+        return Decision(records=(opened, done))
 
-    def _set_parallel(self, coordinator: Coordinator, request: Requested) -> str:
-        now = coordinator.executor.resize(request.arguments["parallel"])
-        coordinator.record(
-            Configured(options={"parallel": now}, by=request.by, why=request.why, at=coordinator.executor.now())
-        )
-        return f"{now} trials train at a time"
+    def _set_parallel(self, study: StudyState, request: Requested, situation: Situation) -> Decision:
+        parallel: int = request.arguments["parallel"]
+        configured = Configured(options={"parallel": parallel}, by=request.by, why=request.why, at=situation.now)
+        done = _applied(request, situation, f"{parallel} trials train at a time")
+        return Decision(parallel=parallel, records=(configured, done))
 
-    def _note(self, coordinator: Coordinator, request: Requested) -> str:
+    def _note(self, study: StudyState, request: Requested, situation: Situation) -> Decision:
         trial = request.arguments.get("trial")
-        if trial is not None and trial >= len(coordinator.study.trials):
-            raise Refused(f"there is no trial {trial}: the study has {len(coordinator.study.trials)}.")
-        coordinator.record(
-            Noted(trial=trial, step=None, by=request.by, text=request.arguments["text"], at=coordinator.executor.now())
-        )
-        return "noted"
+        if trial is not None and trial >= len(study.trials):
+            raise Refused(f"there is no trial {trial}: the study has {len(study.trials)}.")
+        noted = Noted(trial=trial, step=None, by=request.by, text=request.arguments["text"], at=situation.now)
+        return Decision(records=(noted, _applied(request, situation, "noted")))
 
 
 class RepeatSteering(SweepSteering):
@@ -162,9 +136,19 @@ class RepeatSteering(SweepSteering):
         """No policy is asked: nothing is added, and there is no box."""
 
 
-def _live_trial(coordinator: Coordinator, arguments: Mapping[str, Any]) -> Trial:
+def _applied(request: Requested, situation: Situation, detail: str) -> Record:
+    return answered(request.request, "applied", detail, situation.now)
+
+
+def _training(situation: Situation) -> Iterator[tuple[Staff, int]]:
+    """The workers with something to train, and what that is."""
+    for desk in situation.workers.busy():
+        if desk.training is not None:
+            yield desk, desk.training
+
+
+def _live_trial(study: StudyState, arguments: Mapping[str, Any]) -> Trial:
     number: int = arguments["trial"]
-    study = coordinator.study
     if number >= len(study.trials):
         raise Refused(f"there is no trial {number}: the study has {len(study.trials)}.")
     trial: Trial = study.trials[number]

@@ -39,6 +39,10 @@ class Shelf:
         """Where a checkpoint lies."""
         return self.folder / checkpoint.path
 
+    def verify(self, study: StudyState, checkpoint: Checkpoint) -> None:
+        """Raises `CheckpointError` unless a checkpoint is there, whole, as the record has it."""
+        checkpoints.verify(self.path(checkpoint), sha256=study.sha256_of(checkpoint))
+
     def drops(self, study: StudyState, trial: Trial, now: float) -> list[CheckpointDropped]:
         """What may go after a checkpoint of `trial` was saved or the trial ended."""
         facts = [self._facts(study, each) for each in study.kept(trial)]
@@ -72,7 +76,7 @@ class Shelf:
             if limit is not None and each.step > limit:
                 continue  # on an abandoned tail
             try:
-                checkpoints.verify(self.path(each), sha256=study.sha256_of(each))
+                self.verify(study, each)
             except CheckpointError as error:
                 torn.append(CheckpointDropped(checkpoint=each.checkpoint, why=str(error), at=now))
             else:

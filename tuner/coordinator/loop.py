@@ -16,21 +16,25 @@ from typing import Any, Literal, Protocol
 
 from tuner.coordinator import faults
 from tuner.coordinator.checkpoint_keeper import Shelf
-from tuner.coordinator.recovery import adopt, again, open_first, outstanding, recover
-from tuner.coordinator.requests import Steering
+from tuner.coordinator.recovery import begun, recover, taken_up
 from tuner.coordinator.watchdog import Alert, Care, look
 from tuner.coordinator.workers import Crew, Desk
-from tuner.errors import SweepFailed, first_line
+from tuner.errors import SweepFailed, TunerError, first_line
 from tuner.policy.proposals import RoundPlan
 from tuner.policy.protocol import Draft, Policy
+from tuner.policy.requests import NOTHING, Decision, Situation, Steering, answered, warning
+from tuner.policy.segments import again, outstanding
 from tuner.policy.verdicts import Thaw
 from tuner.record.events import (
+    Cause,
     CheckpointDropped,
     CheckpointSaved,
+    Judged,
     Noted,
     Received,
     Record,
     Reported,
+    Requested,
     RoundOpened,
     TrialCreated,
     TrialEnded,
@@ -125,7 +129,7 @@ class Coordinator:
         self.crew = Crew()
         self.steering = steering
         self.paused = False
-        self.orphans: set[int] = set()
+        self._unheard: set[int] = set()
         self._care, self._faces, self._rerun = care, list(faces), rerun
         self._swept = shelf is None
         self._pending: list[Record] = []
@@ -162,7 +166,17 @@ class Coordinator:
             if self.shelf is not None and self.executor.outlives:
                 self.shelf.mend()
             self._sweep()
-            recover(self, failed_too=self._rerun == "failed")
+            legacy = recover(
+                self.study,
+                self.policy,
+                self.shelf,
+                self.executor.now(),
+                outlives=self.executor.outlives,
+                clean=self.store.left_clean,
+                failed_too=self._rerun == "failed",
+            )
+            self._unheard |= legacy.unheard
+            self._carry_out(legacy.decision)
             self._take_requests()
             self.commit()
             self.store.left_clean = False
@@ -194,7 +208,7 @@ class Coordinator:
             match event:
                 case WorkerReady():
                     self.crew.join(event.worker, event.node, event.pid, now)
-                    adopt(self, event, now)
+                    self._adopt(event, now)
                 case WorkerLost():
                     self._lose(event, now)
                 case Delivered():
@@ -231,12 +245,80 @@ class Coordinator:
             if worker in self.crew.desks:
                 self.executor.send(worker, command)
 
+    # ── carrying out ────────────────────────────────────────────────────────────────────────────
+
+    def situation(self) -> Situation:
+        """What an answer depends on beside the study."""
+        return Situation(
+            now=self.executor.now(),
+            workers=self.crew,
+            saves=self.shelf,
+            paused=self.paused,
+            unheard=self._unheard,
+            judged=lambda: self.store.read(Judged),
+        )
+
+    def answer(self, request: Requested) -> None:
+        """Has a request decided, and carries that out; whatever goes wrong becomes the answer, and training goes on."""
+        try:
+            self._carry_out(self.steering.answer(self.study, request, self.situation()))
+        except TunerError as error:
+            self.record(answered(request.request, "rejected", str(error), self.executor.now()))
+        except Exception as error:
+            told = self.fault(error, f"while answering {request.verb!r}")
+            self.record(answered(request.request, "rejected", told, self.executor.now()))
+
+    def _carry_out(self, decision: Decision) -> None:
+        """The order is that of the fields of a decision; see there."""
+        if decision is NOTHING:
+            return
+        if decision.parallel is not None:
+            self.executor.resize(decision.parallel)
+        for record in decision.records:
+            self.record(record)
+        for draft in decision.drafts:
+            self.create(draft)
+        self.crew.ready.extend(decision.ready)
+        for number, why in decision.stopped:
+            self.crew.release(number)
+            self.stop(self.study.trials[number], why)
+        if decision.paused is not None:
+            self.paused = decision.paused
+        if decision.ending is not None:
+            self.wind_down(decision.ending)
+        for worker, command in decision.commands:
+            self.tell(worker, command)
+        for fault in decision.faults:
+            self.record(fault.becomes(self.fault(fault.error, fault.during)))
+        for request in decision.due:
+            self.answer(request)
+
+    def _again(self, trial: Trial, cause: Cause, why: str) -> None:
+        self._carry_out(again(self.study, trial, self.shelf, self.executor.now(), cause, why))
+
+    def _adopt(self, event: WorkerReady, now: float) -> None:
+        """A worker is there: it goes on with what it trains, and whatever else was left goes on without its worker."""
+        unheard, self._unheard = self._unheard, set()
+        desk = self.crew.desks[event.worker]
+        for number in unheard:
+            trial = self.study.trials[number]
+            if number == event.training:
+                self.crew.assign(desk, number, now)
+                desk.started_at = now
+                self._carry_out(self.steering.started(self.study, trial, self.situation()))
+            elif trial.state == "paused":
+                self._carry_out(self.steering.released(self.study, trial, self.situation()))
+            else:
+                self._carry_out(taken_up(self.study, trial, self.shelf, now))
+
     # ── what others of the house use ────────────────────────────────────────────────────────────
 
     def record(self, record: Record) -> None:
         """Folds a record in; it is committed before this turn ends."""
         self._pending.append(record)
         self.study.apply(record)
+        if isinstance(record, Noted) and record.by == "tuner":
+            self._note = record.text
 
     def tell(self, worker: str, command: Command) -> None:
         """Sends a command after the commit."""
@@ -260,7 +342,9 @@ class Coordinator:
                 at=now,
             )
         )
-        open_first(self, self.study.trials[number], draft)
+        folder = None if self.shelf is None else self.shelf.folder
+        for record in begun(self.study, self.study.trials[number], draft, folder, now):
+            self.record(record)
         if next_up:
             self.crew.ready.append(number)
         return number
@@ -309,9 +393,7 @@ class Coordinator:
 
     def warn(self, text: str, trial: int | None, step: int | None) -> None:
         """Writes down, and shows once, what went wrong without ending a trial."""
-        noted = Noted(trial=trial, step=step, by="tuner", text=text, at=self.executor.now())
-        self._note = noted.text
-        self.record(noted)
+        self.record(warning(text, trial, step, self.executor.now()))
 
     def fault(self, error: BaseException, during: str) -> str:
         """Keeps the traceback of what went wrong inside tuner; the sentence to tell of it."""
@@ -334,7 +416,7 @@ class Coordinator:
             self._shelve(trial, event)
         if isinstance(event, Saved | Changed | Reverted | Did | Unread):
             desk.last_sign = self.executor.now()
-            self.steering.took_effect(self, trial, event)
+            self._carry_out(self.steering.took_effect(self.study, trial, event, self.situation()))
             return
         if trial.ended or getattr(event, "segment", trial.head.segment) != trial.head.segment:
             return
@@ -346,7 +428,7 @@ class Coordinator:
             case Reported():
                 self._names_reported.update(event.names)
                 self.record(event)
-                self.steering.reported(self, trial, event)
+                self._carry_out(self.steering.reported(self.study, trial, event, self.situation()))
             case Forgot():
                 self.crew.release(trial.trial)
                 if self._ending is None:
@@ -358,7 +440,7 @@ class Coordinator:
                 if self._ending is not None:
                     self._tell_to_end(desk, trial.trial)
                 else:
-                    self.steering.started(self, trial)
+                    self._carry_out(self.steering.started(self.study, trial, self.situation()))
             case Planned():
                 self.record(
                     TrialPlanned(
@@ -379,7 +461,7 @@ class Coordinator:
                 )
             case Warned():
                 self.warn(event.text, trial.trial, event.step)
-                self.steering.took_effect(self, trial, event)
+                self._carry_out(self.steering.took_effect(self.study, trial, event, self.situation()))
             case Ended():
                 self._end(desk, trial, event)
 
@@ -402,13 +484,13 @@ class Coordinator:
             held: Literal["paused", "lost"] = "lost" if interrupted else "paused"  # nobody asked for it to stand still
             self.record(TrialHeld(trial=trial.trial, state=held, step=event.step, why=why, at=event.at, frozen=frozen))
             self._thin(trial)
-            self.steering.released(self, trial)
+            self._carry_out(self.steering.released(self.study, trial, self.situation()))
             return
         if state == "failed":
             tries = self._tries[trial.trial] = self._tries.get(trial.trial, 0) + 1
             if self.policy.may_retry(event.error, tries):
                 self.record(TrialHeld(trial=trial.trial, state="lost", step=event.step, why=why, at=event.at))
-                again(self, trial, "retry", f"tried again after {why}")
+                self._again(trial, "retry", f"tried again after {why}")
                 return
         elif state in ("completed", "stopped") and trial.best_score is None:
             state, why = self._scoreless(trial, event)
@@ -467,7 +549,7 @@ class Coordinator:
             )
         )
         self.policy.ended(self.study, trial)
-        self.steering.ended(self, trial)
+        self._carry_out(self.steering.ended(self.study, trial, self.situation()))
         self._losses.pop(trial.trial, None)
         self._furthest.pop(trial.trial, None)
         self._suspects.discard(trial.trial)
@@ -509,7 +591,7 @@ class Coordinator:
                     at=now,
                 )
                 continue
-            again(self, trial, "retry", event.why if started else f"it may have begun before: {event.why}")
+            self._again(trial, "retry", event.why if started else f"it may have begun before: {event.why}")
         if desk is not None and desk.queue and not event.preempted:
             self.warn(f"{event.worker} on {desk.node} was lost: {event.why}; its trials go on", None, None)
 
@@ -520,7 +602,7 @@ class Coordinator:
         """
         if self._swept or self.shelf is None:
             return
-        if self.executor.outlives and (not self.crew.desks or self.orphans or self.crew.busy()):
+        if self.executor.outlives and (not self.crew.desks or self._unheard or self.crew.busy()):
             return
         self._swept = True
         for remark in self.shelf.sweep(self.study, self.store.left_at):
@@ -648,7 +730,7 @@ class Coordinator:
                 return None
             case Thaw() as thaw:
                 self._open_round(thaw.opened)
-                again(self, self.study.trials[thaw.trial], "thaw", thaw.why)
+                self._again(self.study.trials[thaw.trial], "thaw", thaw.why)
                 return self.crew.ready.popleft()
             case draft:
                 return self.create(draft, next_up=False)
@@ -679,7 +761,7 @@ class Coordinator:
     # ── ending ──────────────────────────────────────────────────────────────────────────────────
 
     def _finished(self) -> str | None:
-        idle = not self.crew.ready and not self.crew.busy() and not self.orphans
+        idle = not self.crew.ready and not self.crew.busy() and not self._unheard
         if self._ending is not None:
             return self._ending if self._interrupts > 1 or not self.crew.busy() else None
         return self.policy.spent(self.study) if idle and not self._orders else None
@@ -736,7 +818,7 @@ class Coordinator:
             if request.request not in self.study.requests:
                 self.study.apply(request)
             if self.study.requests[request.request].state == "received":
-                self.steering.answer(self, request)
+                self.answer(request)
 
     def _show(self, *, last: bool = False) -> None:
         if not self._faces or (not last and time.monotonic() < self._next_show):

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from tuner.coordinator.recovery import ancestry, outstanding
-from tuner.coordinator.requests import Refused
+from tuner.policy.requests import Refused
+from tuner.policy.segments import ancestry, outstanding
 from tuner.record.state import StudyState
 from tuner.record.trial import Checkpoint, Segment, Trial
 
