@@ -214,7 +214,7 @@ def test_a_sweep_taken_up_again_knows_the_copies_it_had(tmp_path: Path) -> None:
         if (found := re.search(r"to the last digit its curve so far is that of trial (\d+)", trial.why))
     }
     assert len(said) >= 10
-    assert {trial: policy.ledger.of(trial).like for trial in said} == said
+    assert {trial: policy.search.ledger.of(trial).like for trial in said} == said
 
 
 def test_a_trial_that_failed_says_nothing_of_those_like_it(tmp_path: Path) -> None:
@@ -250,11 +250,11 @@ def test_a_trial_that_failed_says_nothing_of_those_like_it(tmp_path: Path) -> No
 def test_a_sweep_taken_up_again_knows_a_copy_of_a_later_trial(tmp_path: Path) -> None:
     study = sweep(tmp_path, trials=60)
     policy = restored(study.state)
-    copy = next(outcome for outcome in policy.ledger if outcome.like is not None)
+    copy = next(outcome for outcome in policy.search.ledger if outcome.like is not None)
     assert copy.like is not None
     later = study.state
     later.trials[copy.trial], later.trials[copy.like] = later.trials[copy.like], later.trials[copy.trial]
     ahead, behind = later.trials[copy.trial], later.trials[copy.like]
     ahead.trial, behind.trial = copy.trial, copy.like
     again = restored(later)
-    assert again.ledger.of(copy.like).like == copy.trial
+    assert again.search.ledger.of(copy.like).like == copy.trial

@@ -81,7 +81,7 @@ def test_what_was_asked_for_is_tried_at_once_and_never_weighed_against_runs_that
     policy = caviar(proposer=Script([(0.5, 0.5)] * 9), start=[{"rate": 0.01}, {"rate": 0.1}])
     asked = []
     for _ in range(3):
-        proposal = policy.upcoming(study)
+        proposal = policy.search.upcoming(study)
         assert proposal is not None
         asked.append(proposal.at_once)
         add(study)

@@ -18,44 +18,18 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from scipy.special import ndtr
 
+from tuner.caviar.search import Search
 from tuner.caviar.stopping import Asha
-from tuner.policy.proposals import Proposal
 from tuner.policy.verdicts import StoppingRule, Thaw, Verdict
-from tuner.record.events import TrialState
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
-from tuner.space.space import Space
 from tuner.surrogate.evidence import MOST_ROWS
-from tuner.surrogate.ledger import Ledger
 
 _RUNGS = 64  # the first rung is at about this share of a whole training
 _HARVEST_EVERY = 3
 _MORE_IF_NEW = 0.3  # beginning anew must promise a third more, or copies of the best begin without end
 _MORE = 1.25  # the process is learned anew when this many times as much has been seen
 _HOPELESS = 0.02  # the chance to overtake below which, once all trials have begun, only the leader trains on
-
-
-class Search(Protocol):
-    """What the rule asks of the sweep whose runs it weighs."""
-
-    space: Space
-    ledger: Ledger
-
-    def upcoming(self, study: StudyState) -> Proposal | None:
-        """What would be tried next; None when no further trial may begin."""
-        ...
-
-    def numbers(self, study: StudyState) -> list[float] | None:
-        """The process that the search has learned; None while it has learned none, or learns none."""
-        ...
-
-    def know(self, study: StudyState, trial: Trial, state: TrialState) -> None:
-        """Enters into the ledger how far a trial has come."""
-        ...
-
-    def affordable(self, study: StudyState, trials: list[int]) -> list[int]:
-        """Which of these trials may still come to their next score."""
-        ...
 
 
 @runtime_checkable
@@ -107,7 +81,7 @@ class FreezeThaw:
     def judge(self, study: StudyState, trial: Trial, step: int) -> Verdict:
         """Goes on if nobody promises more, else is paused."""
         search = self._joined()
-        search.know(study, trial, "paused" if trial.resumable else "running")
+        search.observe(study, trial, "paused" if trial.resumable else "running")
         original = search.ledger.of(trial.trial).like
         if original is not None:
             why = f"stopped at step {step}: to the last digit its curve so far is that of trial {original}"
@@ -115,17 +89,18 @@ class FreezeThaw:
         if not trial.resumable:
             return self._asha.judge(study, trial, step)
         ask_at = _next_rung(step, trial.planned or self._horizon())
-        pick = self._pick(study, [trial.trial, *self._frozen(study, but=trial.trial)])
+        pick, opened = self._pick(study, [trial.trial, *self._frozen(study, but=trial.trial)]), search.due(study)
         if pick.trial == trial.trial:
-            search.know(study, trial, "running")
-            return Verdict(action="continue", why=f"goes on at step {step}: {pick.why}", ask_at=ask_at)
-        return Verdict(action="pause", why=f"paused at step {step}: {pick.why}", ask_at=ask_at)
+            search.observe(study, trial, "running")
+            why = f"goes on at step {step}: {pick.why}"
+            return Verdict(action="continue", why=why, ask_at=ask_at, opened=opened)
+        return Verdict(action="pause", why=f"paused at step {step}: {pick.why}", ask_at=ask_at, opened=opened)
 
     def thaw(self, study: StudyState) -> Thaw | None:
         """The run to take up again rather than begin another; None: begin another, if there is one."""
         frozen = self._frozen(study)
         pick = self._pick(study, frozen) if frozen else _Pick(None, "")
-        return None if pick.trial is None else Thaw(trial=pick.trial, why=pick.why)
+        return None if pick.trial is None else Thaw(trial=pick.trial, why=pick.why, opened=self._joined().due(study))
 
     # ── weighing ────────────────────────────────────────────────────────────────────────────────
 

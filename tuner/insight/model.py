@@ -11,7 +11,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.stats import chi2
 
-from tuner.caviar.policy import outcome
+from tuner.caviar.outcomes import outcome
 from tuner.panda.supervisor.series import MAD_TO_SD
 from tuner.policy.proposals import Outcome
 from tuner.record.state import StudyState

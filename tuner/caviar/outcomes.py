@@ -1,0 +1,46 @@
+"""What becomes of trials and rounds, from the record to what a sampler sees."""
+
+from __future__ import annotations
+
+import bisect
+import math
+
+from tuner.policy.proposals import Outcome, RoundPlan, marks_of
+from tuner.record.events import TrialState
+from tuner.record.state import Round, StudyState
+from tuner.record.trial import Trial
+from tuner.space.space import Space
+
+
+def outcome(
+    space: Space, study: StudyState, trial: Trial, state: TrialState | None = None, up_to: int | None = None
+) -> Outcome:
+    """A trial as a sampler sees it, by its curve up to a step."""
+    state = state or trial.state
+    curve = study.curve(trial)
+    upper = len(curve) if up_to is None else bisect.bisect_right(curve.steps, up_to)
+    sign = 1.0 if study.goal == "maximize" else -1.0
+    kept = [place for place in range(upper) if math.isfinite(curve.scores[place])]
+    score: float | None = None
+    if trial.ended and state != "diverged" and trial.best_score is not None and math.isfinite(trial.best_score):
+        score = sign * trial.best_score
+    elif not trial.ended and kept:
+        score = max(sign * curve.scores[place] for place in kept)
+    marks = marks_of([curve.steps[place] for place in kept], [curve.scores[place] for place in kept], sign)
+    if score is not None and not marks:
+        marks = ((max(1, trial.steps), score),)
+    return Outcome(
+        trial=trial.trial,
+        point=space.to_unit(trial.params),
+        state=state,
+        score=score,
+        round=trial.round,
+        steps=trial.steps if up_to is None else min(trial.steps, up_to),
+        planned=trial.planned,
+        marks=() if state == "diverged" else marks,
+    )
+
+
+def plan(each: Round) -> RoundPlan:
+    """A recorded round as a sampler sees it."""
+    return RoundPlan(round=each.round, first_trial=each.first_trial, box=each.box, why=each.why, memo=each.memo)

@@ -1,0 +1,200 @@
+"""The search of a sweep: what is known of its trials, what would be tried next, and in which round.
+
+The policy begins trials from it, and the stopping rule weighs against it those that train.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tuner.caviar.budget import Shares
+from tuner.caviar.combinations import Combinations
+from tuner.caviar.duplicates import Copies
+from tuner.caviar.outcomes import outcome, plan
+from tuner.caviar.seeds import trial_seed
+from tuner.policy.proposals import Learner, Outcome, Proposal, Proposer, RoundPlan
+from tuner.policy.protocol import Draft
+from tuner.record.events import Settings, TrialState
+from tuner.record.state import StudyState
+from tuner.record.trial import Trial
+from tuner.space.space import Space
+from tuner.surrogate.ledger import Ledger
+
+_LOOKS_A_TRIAL = 3  # so often are trials looked at, all in all, before one with drawn settings begins unweighed
+
+
+class Search:
+    """What a sweep knows, and what follows from that.
+
+    What it knows of each trial stands in `ledger`: of a running one as it was when it last waited for a verdict. So
+    with one worker every decision follows from the record, also across a restart. A round that is due belongs to what
+    is known, and stays due until it is on record: whoever decides meanwhile takes it along.
+    """
+
+    def __init__(
+        self,
+        *,
+        space: Space,
+        seed: int,
+        proposer: Proposer,
+        weighs: bool = False,
+        trials: int | None = None,
+        budget: Shares | None = None,
+        start: Sequence[Settings] = (),
+        reasons: Sequence[str] = (),
+    ) -> None:
+        """`weighs`: whether runs are weighed against one another, so that what became of each has to be known."""
+        self.space, self.seed, self.budget = space, seed, budget
+        self.learns = proposer.adaptive or weighs
+        """Whether what is decided depends on what came out."""
+        self.ledger = Ledger()
+        """What each trial is known by."""
+        self._proposer = proposer
+        # asked once: whether an object keeps a protocol takes longer than a draw
+        self._learner = proposer if isinstance(proposer, Learner) else None
+        self._weighs, self._trials = weighs, trials
+        self._start, self._reasons = tuple(start), tuple(reasons)
+        self._copies = Copies()
+        # what draws points of the cube may be led elsewhere; an Optuna sampler knows what it has drawn
+        self._combinations = Combinations.of(space) if getattr(proposer, "avoids_repeats", False) else None
+        self._exhausted = ""
+        self._recorded: list[RoundPlan] = []
+        # The last answers, each with the state of the study that it was given in: trials, entries, rounds.
+        self._due: tuple[tuple[int, int, int], RoundPlan | None] = (-1, -1, -1), None
+        self._next: tuple[tuple[int, int, int], Proposal] | None = None
+
+    # ── what is known ───────────────────────────────────────────────────────────────────────────
+
+    def observe(self, study: StudyState, trial: Trial, state: TrialState, up_to: int | None = None) -> None:
+        """Enters into the ledger how far a trial has come, or had at step `up_to`."""
+        known = outcome(self.space, study, trial, state, up_to)
+        if self._weighs:
+            self.look_for_copies(study, trial, up_to)
+            known = replace(known, like=self._original(study, trial.trial))
+        self.ledger.put(known)
+
+    def look_for_copies(self, study: StudyState, trial: Trial, up_to: int | None) -> None:
+        """Takes in a trial's curve up to a step; two that are whole tell whether copies stay copies."""
+        curve, believed = study.curve(trial), self._copies.hold
+        self._copies.enter(trial.trial, curve, up_to)
+        if trial.state == "completed":
+            for other in (study.trials[number] for number in self._copies.once_alike(trial.trial)):
+                if other.state == "completed" and other.params != trial.params:
+                    self._copies.compare(curve, study.curve(other))
+        if self._copies.hold != believed:
+            for known in tuple(self.ledger):
+                self.ledger.put(replace(known, like=self._original(study, known.trial)))
+
+    def _original(self, study: StudyState, trial: int) -> int | None:
+        """The trial that this one is a copy of; one that failed says nothing of others."""
+        if not self._copies.hold:
+            return None
+        alike = [number for number in self._copies.alike(trial) if study.trials[number].state != "failed"]
+        return self._copies.original(trial, alike)
+
+    # ── rounds ──────────────────────────────────────────────────────────────────────────────────
+
+    def due(self, study: StudyState) -> RoundPlan | None:
+        """The round that opens with whatever is decided next; None: not yet."""
+        if self._learner is None:
+            return None
+        state = len(study.trials), self.ledger.version, len(study.rounds)
+        asked, due = self._due
+        if asked[2] != state[2] or (due is None and asked != state):
+            due = self._learner.due(self.space, self.seed, state[0], self.ledger, self._on_record(study))
+            self._due = state, due
+        return due
+
+    def numbers(self, study: StudyState) -> list[float] | None:
+        """The process that the sampler has learned, a round that is due included; None where it learns none."""
+        return None if self._learner is None else self._learner.numbers(self._rounds(study))
+
+    def _rounds(self, study: StudyState) -> Sequence[RoundPlan]:
+        """All rounds: those on record, and the one that is due."""
+        on_record, due = self._on_record(study), self.due(study)
+        return on_record if due is None else [*on_record, due]
+
+    def _on_record(self, study: StudyState) -> Sequence[RoundPlan]:
+        self._recorded.extend(plan(each) for each in study.rounds[len(self._recorded) :])
+        return self._recorded
+
+    # ── what comes next ─────────────────────────────────────────────────────────────────────────
+
+    def spent(self, study: StudyState) -> str | None:
+        """Why no further trial starts, or None."""
+        if self._exhausted:
+            return self._exhausted
+        if self._trials is not None and len(study.trials) - study.repeating >= self._trials:
+            return f"all {self._trials} trials were tried"
+        return None if self.budget is None else self.budget.spent(study)
+
+    def affordable(self, study: StudyState, trials: list[int]) -> list[int]:
+        """Which of these trials the budget still brings to their next score."""
+        budget = self.budget
+        if budget is None or budget.left >= self.ledger.horizon:
+            return trials
+        return [number for number in trials if budget.affords(study, study.trials[number])]
+
+    def upcoming(self, study: StudyState) -> Proposal | None:
+        """What would be tried next; None when no further trial may begin."""
+        if self.spent(study) is not None:
+            return None
+        number, adaptive = len(study.trials), self._proposer.adaptive
+        state = number, self.ledger.version if adaptive else 0, len(study.rounds)
+        if self._next is None or self._next[0] != state:
+            # What learns nothing goes through a list: a trial that repeats another, or was given, takes no place.
+            given = len(self._start) * getattr(self._proposer, "in_order", False)
+            place = number if adaptive else max(0, number - study.repeating - given)
+            proposal = self._proposer.propose(self.space, self.seed, place, self.ledger, self._rounds(study))
+            if proposal is None:
+                self._exhausted = "every point of the grid has been tried"
+                return None
+            if self._combinations is not None and number >= len(self._start):
+                fresh = self._combinations.untried(study, proposal)
+                if fresh is None:
+                    self._exhausted = f"all {self._combinations.count} combinations of settings have been tried"
+                    return None
+                proposal = fresh
+            # where settings do not follow from what is known, a bad draw would keep all later ones waiting
+            waits = adaptive or self.ledger.looks < _LOOKS_A_TRIAL * number
+            at_once = proposal.at_once or number < len(self._start) or not waits
+            self._next = state, replace(proposal, at_once=at_once)
+        return self._next[1]
+
+    def begin(self, study: StudyState) -> Draft | None:
+        """The next trial, and the round that opens with it; None when no further trial may begin."""
+        proposal, number = self.upcoming(study), len(study.trials)
+        if proposal is None:
+            return None
+        params, why = self.space.from_unit(proposal.point), proposal.why
+        if number < len(self._start):
+            params = self.space.check(self._complete(self._start[number], params))
+            why = self._reasons[number] if number < len(self._reasons) else "a known-good starting point"
+        opened = self.due(study)
+        return self.given(study, params, why, round=proposal.round, opened=opened, memo=proposal.memo)
+
+    def given(
+        self,
+        study: StudyState,
+        settings: Settings,
+        why: str,
+        *,
+        round: int | None = None,  # noqa: A002 - the record's word
+        opened: RoundPlan | None = None,
+        memo: object = None,
+    ) -> Draft:
+        """The next trial with these settings; from now on known, so that no other gets the like of them."""
+        number = len(study.trials)
+        if self.learns:
+            point = self.space.to_unit(settings)
+            self.ledger.put(Outcome(trial=number, point=point, state="waiting", score=None, steps=0, round=round))
+        seed = trial_seed(self.seed, number)
+        return Draft(params=settings, seed=seed, why=why, round=round, opened=opened, memo=memo)
+
+    def _complete(self, given: Settings, drawn: Settings) -> Settings:
+        """A starting point with whatever it leaves open taken from the draw."""
+        merged = {**drawn, **given}
+        active = set(self.space.active(merged))
+        middle = self.space.from_unit([0.5] * len(self.space))
+        return {name: merged.get(name, middle.get(name)) for name in self.space.names if name in active}
