@@ -36,7 +36,7 @@ from tuner.api.handles import RunHandle
 from tuner.policy.segments import timeline
 from tuner.record.events import TrialStarted
 from tuner.record.reports import Row
-from tuner.worker.messages import Change, Command, Job, Order, WorkerEvent
+from tuner.worker.messages import Command, Job, Order, RecipeChange, WorkerEvent
 from tuner.worker.training import train
 
 STEPS = 500
@@ -114,7 +114,8 @@ def played(study: tuner.Study) -> dict[str, list[tuple[int, float]]]:
     trial, player = study.state.trials[0], Player()
     course = timeline(trial)
     changes = tuple(
-        Change(step=each.from_step, request=each.request, recipe=quickly(trial.recipe_of(each))) for each in course[1:]
+        RecipeChange(step=each.from_step, request=each.request, recipe=quickly(trial.recipe_of(each)))
+        for each in course[1:]
     )
     order = Order(trial=0, segment=0, recipe=quickly(trial.recipe_of(course[0])), seed=trial.seed, changes=changes)
     train(walks, order, Job(study="again", function="", search_path=(), objective="place"), player)

@@ -21,7 +21,6 @@ from tuner.worker import checkpoints, saving
 from tuner.worker.messages import (
     Adjust,
     Advance,
-    Change,
     Changed,
     Command,
     Did,
@@ -31,6 +30,7 @@ from tuner.worker.messages import (
     Job,
     Order,
     Pause,
+    RecipeChange,
     Resume,
     Revert,
     Reverted,
@@ -218,7 +218,7 @@ def test_a_request_that_comes_twice_is_done_once() -> None:
 
 def test_a_retry_repeats_its_adjustments_at_their_steps() -> None:
     first, second = (Recipe.constant({"rate": rate, "beta": 0.9}) for rate in (2.0, 3.0))
-    changes = (Change(step=3, request="a", recipe=first), Change(step=7, request="b", recipe=second))
+    changes = (RecipeChange(step=3, request="a", recipe=first), RecipeChange(step=7, request="b", recipe=second))
     channel, _ = trained({}, changes=changes)
     assert [(each.request, each.step, each.repeated) for each in channel.said(Changed)] == [
         ("a", 3, True),
@@ -228,7 +228,7 @@ def test_a_retry_repeats_its_adjustments_at_their_steps() -> None:
 
 
 def test_what_is_asked_while_a_retry_repeats_comes_after_what_it_repeats() -> None:
-    change = Change(step=7, request="a", recipe=Recipe.constant({"rate": 2.0, "beta": 0.9}))
+    change = RecipeChange(step=7, request="a", recipe=Recipe.constant({"rate": 2.0, "beta": 0.9}))
     channel, _ = trained({4: [adjust("b", beta=0.5)]}, changes=(change,))
     assert [(each.request, each.step) for each in channel.said(Changed)] == [("a", 7), ("b", 7)]
     assert channel.said(Changed)[-1].recipe.at(7) == {"rate": 2.0, "beta": 0.5}

@@ -3,6 +3,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import pickle
 import sys
 import sysconfig
 import threading
@@ -12,10 +13,12 @@ from typing import Any
 import cloudpickle
 import pytest
 
+import tuner
+from tuner import Space, choice, log_one_minus
 from tuner.errors import TrainingError
 from tuner.worker.function import keep_function, portable
 from tuner.worker.run import Run
-from tuner.worker.training import resolve
+from tuner.worker.training import resolve, sources_of
 from tuner.workloads import bowl
 
 
@@ -165,3 +168,52 @@ def test_a_function_by_value_is_kept_beside_its_study(tmp_path: Path) -> None:
     keep_function(portable(lambda run: 0.75), tmp_path / "night")
     (kept,) = (tmp_path / "night").iterdir()
     assert call(kept.read_bytes()) == 0.75
+
+
+# ── kept by an earlier version ──────────────────────────────────────────────────────────────────
+
+# Where the public names of the front door stood while the package was flat.
+STOOD = {
+    "api": ("Summary", "attach", "explain", "open", "promote", "studies", "sweep"),
+    "asking": ("Handle", "Reply"),
+    "babysitting": ("babysit",),
+    "explaining": ("Explanation",),
+    "handle": ("RunHandle", "SweepHandle"),
+    "reading": ("Best", "Study"),
+    "repeating": ("confirm", "recheck"),
+    "run": ("Run",),
+    "selfcheck": ("check",),
+    "space": ("Space", "choice", "integer", "linear", "log", "log_one_minus"),
+}
+
+
+def holding(module: str, name: str) -> bytes:
+    """A pickled `partial(print, module.name)`, written by hand: what an earlier version wrote refers to names alone."""
+    return f"cfunctools\npartial\n(cbuiltins\nprint\nc{module}\n{name}\ntR.".encode()
+
+
+@pytest.mark.parametrize(("module", "name"), [(module, name) for module in STOOD for name in STOOD[module]])
+def test_a_function_that_was_kept_finds_what_has_moved_since(module: str, name: str) -> None:
+    function: Any = resolve(holding(f"tuner.{module}", name))
+    assert function.args == (getattr(tuner, name),)
+
+
+def test_a_function_that_was_kept_with_its_sources_by_an_earlier_version_is_read() -> None:
+    fields = {"pickled": holding("tuner.run", "Run"), "sources": {"train.py": ["def train(run):\n"]}}
+    state = pickle.dumps(fields, protocol=2)[2:-1]  # without its head and its end
+    kept = b"\x80\x02ctuner.worker\nWithSources\n)\x81" + state + b"b."  # an object made, its state put in
+    function: Any = resolve(kept)
+    assert function.args == (Run,)
+    assert sources_of(kept) == fields["sources"]
+
+
+def test_a_space_that_was_kept_once_it_was_drawn_from_gives_the_same_values() -> None:
+    space = Space(beta=log_one_minus(0.9, 0.999), layers=choice(1, 2))
+    drawn = space.from_unit((0.5, 0.5))
+    kept = pickle.dumps(functools.partial(print, space), protocol=2)
+    for module in (b"space", b"parameters", b"scales"):
+        assert b"ctuner.space." + module + b"\n" in kept
+        kept = kept.replace(b"ctuner.space." + module + b"\n", b"ctuner.space\n")  # all of it stood in one file
+    function: Any = resolve(kept)
+    assert function.args == (space,)
+    assert function.args[0].from_unit((0.5, 0.5)) == drawn

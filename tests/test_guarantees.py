@@ -27,13 +27,14 @@ from tuner.api.handles import RunHandle
 from tuner.api.process import nurse
 from tuner.api.study import Study
 from tuner.errors import SettingsError, StudyBusy, StudyError
+from tuner.executors.base import Executor
 from tuner.executors.local import LocalExecutor
 from tuner.policy.segments import timeline
 from tuner.record.location import Place
 from tuner.record.recipe import Recipe
 from tuner.record.reports import Row
 from tuner.record.store import Store
-from tuner.worker.messages import Change, Event, Executor, Job, Order, WorkerEvent
+from tuner.worker.messages import Event, Job, Order, RecipeChange, WorkerEvent
 from tuner.worker.run import Run
 from tuner.worker.training import train
 
@@ -842,7 +843,7 @@ def test_g9_the_record_played_again_gives_the_same_metrics_bit_for_bit(bedside: 
     trial, player = study.state.trials[0], Player()
     course = timeline(trial)
     changes = tuple(
-        Change(step=each.from_step, request=each.request, recipe=trial.recipe_of(each)) for each in course[1:]
+        RecipeChange(step=each.from_step, request=each.request, recipe=trial.recipe_of(each)) for each in course[1:]
     )
     order = Order(trial=0, segment=0, recipe=trial.recipe_of(course[0]), seed=trial.seed, changes=changes)
     train(walks_farther, order, Job(study="again", function="", search_path=(), objective="place"), player)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tuner.record.score_names import is_loss, training_loss
-from tuner.worker.divergence import Divergence
+from tuner.worker.divergence import DivergenceAlarm
 
 LOSSES = (
     "loss",
@@ -45,14 +45,14 @@ OTHERS = (
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_name_whose_word_is_loss_is_one(name: str) -> None:
     assert is_loss(name)
-    assert Divergence(objective="score", goal="maximize")({name: 1.0}, {name: 1e7}) is not None
+    assert DivergenceAlarm(objective="score", goal="maximize")({name: 1.0}, {name: 1e7}) is not None
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_a_name_that_merely_holds_the_word_is_none(name: str) -> None:
     assert not is_loss(name)
-    assert Divergence(objective="score", goal="maximize")({name: 1.0}, {name: 1e7}) is None
-    assert Divergence(objective="score", goal="maximize")({name: 1.0}, {name: float("inf")}) is None
+    assert DivergenceAlarm(objective="score", goal="maximize")({name: 1.0}, {name: 1e7}) is None
+    assert DivergenceAlarm(objective="score", goal="maximize")({name: 1.0}, {name: float("inf")}) is None
 
 
 def test_the_training_loss_is_taken_for_what_it_is_called() -> None:

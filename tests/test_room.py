@@ -465,7 +465,7 @@ def test_the_room_draws_curves_settings_tree_and_log(tmp_path: Path) -> None:
         assert "learning_rate 0.1  beta 0.9  batch_size 64" in text_of(room, "#settings")
         assert text_of(room, "#first").startswith("score 0.98")
         assert text_of(room, "#second").startswith("train_loss")
-        assert "revert 40–" in text_of(room, "Tree")
+        assert "revert 40–" in text_of(room, "Branches")
         assert "bob at step 60: looks better" in text_of(room, "#entries")
 
     stay(handle_of(on_record(tmp_path, *STORY)), look)

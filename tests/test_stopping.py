@@ -17,7 +17,7 @@ from tuner.record.curve import Curve
 from tuner.record.events import Goal, Purpose, SegmentOpened, StudyOpened, TrialCreated, TrialEnded, TrialState
 from tuner.record.reports import pack_reports
 from tuner.record.state import StudyState
-from tuner.worker.divergence import Divergence
+from tuner.worker.divergence import DivergenceAlarm
 
 
 def a_study(goal: Goal = "maximize") -> StudyState:
@@ -398,16 +398,16 @@ def rungs(rule: StoppingRule, to: int = 30) -> list[int]:
 def test_the_alarm_knows_what_diverged(
     first: Mapping[str, float], now: Mapping[str, float], sentence: str | None
 ) -> None:
-    assert Divergence(objective="accuracy", goal="maximize")(first, now) == sentence
+    assert DivergenceAlarm(objective="accuracy", goal="maximize")(first, now) == sentence
 
 
 def test_a_minimised_objective_that_explodes_has_diverged() -> None:
-    alarm = Divergence(objective="cost", goal="minimize")
+    alarm = DivergenceAlarm(objective="cost", goal="minimize")
     assert alarm({"cost": 0.5}, {"cost": 2e6}) == "cost exploded from 0.5 to 2e+06"
     assert alarm({"cost": 0.5}, {"cost": -2e6}) is None
 
 
 def test_the_alarm_travels_to_the_worker() -> None:
-    alarm = pickle.loads(pickle.dumps(Divergence(objective="accuracy", goal="maximize")))
+    alarm = pickle.loads(pickle.dumps(DivergenceAlarm(objective="accuracy", goal="maximize")))
     scores = {"accuracy": 0.5, "train_loss": 0.3, "dev_loss": 0.4, "seconds": 12.0}
     assert alarm(scores, scores) is None

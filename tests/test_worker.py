@@ -14,7 +14,7 @@ from tuner.errors import TunerError
 from tuner.record.recipe import Recipe
 from tuner.record.reports import Row
 from tuner.worker import checkpoints
-from tuner.worker.divergence import Divergence
+from tuner.worker.divergence import DivergenceAlarm
 from tuner.worker.messages import (
     Command,
     Continue,
@@ -191,7 +191,7 @@ def test_a_diverged_trial_ends_at_the_next_step_and_says_where_it_happened() -> 
         function="m:f",
         search_path=(),
         objective="score",
-        alarm=Divergence(objective="score", goal="maximize"),
+        alarm=DivergenceAlarm(objective="score", goal="maximize"),
     )
     ended = train(explodes, order(), job, Script())
     assert (ended.state, ended.step) == ("diverged", 4)

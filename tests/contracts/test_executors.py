@@ -15,16 +15,16 @@ import pytest
 from waiting import PATIENCE_S
 
 from tuner.errors import TunerError
+from tuner.executors.base import Executor
 from tuner.record.events import Reported
 from tuner.record.recipe import Recipe
 from tuner.record.reports import unpack_reports
 from tuner.worker import checkpoints
-from tuner.worker.divergence import Divergence
+from tuner.worker.divergence import DivergenceAlarm
 from tuner.worker.messages import (
     Continue,
     Ended,
     Event,
-    Executor,
     Forget,
     Forgot,
     Held,
@@ -369,7 +369,7 @@ def test_a_forked_child_that_leaves_the_function_ends_there_and_says_nothing(
 
 
 def test_the_alarm_ends_a_diverged_trial_at_once(bench: Bench) -> None:
-    worker = bench.worker(explodes, alarm=Divergence(objective="score", goal="maximize"))
+    worker = bench.worker(explodes, alarm=DivergenceAlarm(objective="score", goal="maximize"))
     bench.executor.submit(worker, (bench.order(0),))
     ended = bench.ended(0)
     assert (ended.state, ended.step) == ("diverged", 6)

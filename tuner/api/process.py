@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tuner.errors import StudyError, TunerError
+from tuner.executors.base import Executor
 from tuner.numbers import duration
 from tuner.record.atomic import write_whole
 from tuner.record.events import Goal, Purpose
 from tuner.record.location import ASSIGNMENT, Place
 from tuner.record.store import Store, alive
 from tuner.worker.function import KEPT, Portable, keep
-from tuner.worker.messages import Executor, Job
+from tuner.worker.messages import Job
 
 _LOG = "coordinator.log"
 _STARTS_WITHIN_S = 300.0  # a busy machine takes its time; one that died says so at once
@@ -238,7 +239,7 @@ def nurse(folder: Path, hands: Executor | None = None) -> None:
     from tuner.record.recipe import UNBOUNDED
     from tuner.space.space import Space
     from tuner.version import version
-    from tuner.worker.divergence import Divergence
+    from tuner.worker.divergence import DivergenceAlarm
 
     assignment = Assignment.read(folder)
     place = Place.of(folder.name, folder.parent, None)
@@ -276,7 +277,7 @@ def nurse(folder: Path, hands: Executor | None = None) -> None:
             function=assignment.payload(folder),
             search_path=assignment.search_path,
             objective=assignment.objective,
-            alarm=Divergence(objective=assignment.objective, goal=assignment.goal),
+            alarm=DivergenceAlarm(objective=assignment.objective, goal=assignment.goal),
             revert=assignment.revert,
             log_folder=folder / "logs",
             asks_length=True,

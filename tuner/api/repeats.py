@@ -250,7 +250,7 @@ class _Session:
         from tuner.coordinator.checkpoint_keeper import Shelf, disk_budget
         from tuner.coordinator.loop import Coordinator
         from tuner.coordinator.watchdog import Care
-        from tuner.worker.divergence import Divergence
+        from tuner.worker.divergence import DivergenceAlarm
         from tuner.worker.messages import Job
 
         state, place = self.state, self.place
@@ -269,7 +269,7 @@ class _Session:
                 function=function.payload,
                 search_path=function.search_path,
                 objective=state.objective,
-                alarm=Divergence(objective=state.objective, goal=state.goal),
+                alarm=DivergenceAlarm(objective=state.objective, goal=state.goal),
                 log_folder=place.folder / "logs",
                 **shared_file(place, address),
             )

@@ -212,7 +212,7 @@ def sweep(
     from tuner.coordinator.checkpoint_keeper import Shelf, disk_budget
     from tuner.coordinator.loop import Coordinator
     from tuner.coordinator.watchdog import Care
-    from tuner.worker.divergence import Divergence
+    from tuner.worker.divergence import DivergenceAlarm
 
     warm = _warm(warm_start, place, space)
     reasons = [*["a known-good starting point"] * len(tried), *(each["why"] for each in warm)]
@@ -268,7 +268,7 @@ def sweep(
             function=function.payload,
             search_path=function.search_path,
             objective=objective,
-            alarm=Divergence(objective=objective, goal=goal),
+            alarm=DivergenceAlarm(objective=objective, goal=goal),
             log_folder=place.folder / "logs" if on_disk else None,
             **shared_file(place, address),
         )

@@ -12,9 +12,9 @@ from tuner.record.atomic import write_whole
 
 if TYPE_CHECKING:
     from tuner.coordinator.loop import Face
+    from tuner.executors.base import Executor
     from tuner.record.location import Place
     from tuner.worker.function import Portable
-    from tuner.worker.messages import Executor
 
 
 def executor_of(

@@ -20,6 +20,7 @@ from tuner.coordinator.recovery import begun, recover, taken_up
 from tuner.coordinator.watchdog import Alert, Care, look
 from tuner.coordinator.workers import Crew, Desk
 from tuner.errors import SweepFailed, TunerError, first_line
+from tuner.executors.base import Executor
 from tuner.policy.proposals import RoundPlan
 from tuner.policy.protocol import Draft, Policy
 from tuner.policy.requests import NOTHING, Decision, Situation, Steering, answered, warning
@@ -54,7 +55,6 @@ from tuner.worker.messages import (
     Delivered,
     Did,
     Ended,
-    Executor,
     Forget,
     Forgot,
     Held,

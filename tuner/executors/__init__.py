@@ -1,1 +1,1 @@
-"""Where training functions run: `local.py` in this process, `ray.py` on a cluster, both to `messages.Executor`."""
+"""Where training functions run: in this process, or on a Ray cluster."""

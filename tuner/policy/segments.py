@@ -7,7 +7,7 @@ from tuner.record.events import Cause, Record, SegmentOpened
 from tuner.record.recipe import Recipe
 from tuner.record.state import StudyState
 from tuner.record.trial import Checkpoint, Segment, Trial
-from tuner.worker.messages import Change
+from tuner.worker.messages import RecipeChange
 
 
 def opened(
@@ -78,13 +78,13 @@ def ancestry(trial: Trial, number: int) -> list[Segment]:
     return branch
 
 
-def outstanding(trial: Trial) -> tuple[Change, ...]:
+def outstanding(trial: Trial) -> tuple[RecipeChange, ...]:
     """The changes that a retry has yet to repeat."""
     if len(trial.segments) < 2:
         return ()
     held = {segment.request for segment in trial.path()}
     return tuple(
-        Change(step=each.from_step, request=each.request, recipe=trial.recipe_of(each))
+        RecipeChange(step=each.from_step, request=each.request, recipe=trial.recipe_of(each))
         for each in timeline(trial)
         if each.cause in ("adjust", "revert") and each.request not in held
     )

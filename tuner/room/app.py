@@ -53,7 +53,7 @@ class Chart(Widget):
         return drawing.drawn(drawing.chart, *self._shown, self.size.width, self.size.height)
 
 
-class Tree(Widget):
+class Branches(Widget):
     """The run's segments, as many of the newest as there are rows."""
 
     view: View | None = None
@@ -87,20 +87,20 @@ class Room(App[None]):
     #charts { height: 1fr; min-height: 5; }
     Chart { width: 1fr; height: 100%; }
     #second { margin-left: 1; }
-    Tree { height: auto; max-height: 4; }
+    Branches { height: auto; max-height: 4; }
     #advice { height: auto; max-height: 2; color: ansi_yellow; }
     #log { height: 5; scrollbar-size-vertical: 0; border-top: solid ansi_bright_black; }
     #sign { width: 2; color: ansi_green; text-style: bold; }
     Prompt { width: 1fr; }
     .-empty { display: none; }
-    .-tall Tree { max-height: 8; }
+    .-tall Branches { max-height: 8; }
     .-tall #log { height: 12; }
-    .-low Tree, .-low #advice, .-low #second { display: none; }
+    .-low Branches, .-low #advice, .-low #second { display: none; }
     .-low #log { height: 3; }
     .-low #settings { max-height: 1; }
     .-low #charts { min-height: 1; }
     .-reading #log { height: 1fr; }
-    .-reading Tree, .-reading #advice, .-middle.-reading #charts { display: none; }
+    .-reading Branches, .-reading #advice, .-middle.-reading #charts { display: none; }
     """
 
     def __init__(self, handle: RunHandle) -> None:
@@ -141,7 +141,7 @@ class Room(App[None]):
         with Horizontal(id="charts"):
             yield Chart(id="first")
             yield Chart(id="second")
-        yield Tree()
+        yield Branches()
         yield Static(id="advice")
         with VerticalScroll(id="log", can_focus=False):
             yield Static(id="entries")
@@ -189,7 +189,7 @@ class Room(App[None]):
         for chart, score in zip(charts, view.scores, strict=False):
             chart.show(score, view)
         charts[1].set_class(len(view.scores) < 2, "-empty")
-        tree = self.query_one(Tree)
+        tree = self.query_one(Branches)
         tree.view = view
         tree.refresh(layout=True)
         advice = self.query_one("#advice", Static)

@@ -15,7 +15,6 @@ from tuner.worker.heeding import Heed
 from tuner.worker.messages import (
     Adjust,
     Advance,
-    Change,
     Changed,
     Command,
     Continue,
@@ -27,6 +26,7 @@ from tuner.worker.messages import (
     Order,
     Pause,
     Planned,
+    RecipeChange,
     Resume,
     Revert,
     Reverted,
@@ -349,7 +349,7 @@ class TrialDesk:
 
     def _change_what_is_due(self) -> None:
         while self._changes and self._changes[0].step <= self.done:
-            change: Change = self._changes.popleft()
+            change: RecipeChange = self._changes.popleft()
             self._become(change.recipe, change.request, repeated=True)
         if self._changes:
             return

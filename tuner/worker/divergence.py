@@ -1,18 +1,27 @@
-"""The alarm in the worker: a score that is no number, or has exploded."""
+"""The divergence of a trial, as its worker sees it: a score that is no number, or has exploded."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from tuner.numbers import number
 from tuner.record.events import Goal
 from tuner.record.score_names import is_loss
 
 
+class Alarm(Protocol):
+    """Looks at every report in the worker; a sentence means the trial has diverged."""
+
+    def __call__(self, first: Mapping[str, float], scores: Mapping[str, float]) -> str | None:
+        """`first` holds the first value of each name, `scores` what is reported now."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Divergence:
+class DivergenceAlarm:
     """The alarm in the worker: the objective, or any loss, is no finite number or has exploded.
 
     Exploded is a score to be minimised (the objective if that is the goal, and whatever is a loss by its name) above

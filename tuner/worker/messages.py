@@ -1,27 +1,20 @@
-"""What travels between the coordinator and a worker: orders and commands one way, events the other."""
+"""The messages between the coordinator and a worker: orders and commands one way, events the other."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
 from tuner.plain import Recordable
 from tuner.record.events import Reported, Settings, TrialState
 from tuner.record.recipe import Recipe, Schedule
-
-
-class Alarm(Protocol):
-    """Looks at every report in the worker; a sentence means the trial has diverged."""
-
-    def __call__(self, first: Mapping[str, float], scores: Mapping[str, float]) -> str | None:
-        """`first` holds the first value of each name, `scores` what is reported now."""
-        ...
+from tuner.worker.divergence import Alarm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class RecipeChange:
     """A recipe that takes effect at a step: what a retry does again exactly where it was done before."""
 
     step: int
@@ -43,7 +36,7 @@ class Order:
     segment: int
     recipe: Recipe
     seed: int
-    changes: tuple[Change, ...] = ()
+    changes: tuple[RecipeChange, ...] = ()
     extra_steps: int = 0
     paused: bool = False
     from_step: int = 0
@@ -404,58 +397,3 @@ Effect: TypeAlias = Saved | Changed | Reverted | Did | Unread | Warned
 """What came of something that a person had asked for."""
 
 Event: TypeAlias = WorkerReady | WorkerLost | Delivered | tuple[str, WorkerEvent]
-
-
-class Executor(Protocol):
-    """Where training functions run. Workers have names; each trains its orders one after another.
-
-    Contract (`tests/contracts/test_executors.py`): events of one worker arrive in the order they happened; after
-    `WorkerLost` nothing more comes from that worker until its next `WorkerReady`; every order ends in `Ended` or
-    `WorkerLost`; `submit` and `send` never block on training.
-    """
-
-    outlives: bool
-    """Whether workers may go on when their coordinator dies, and be there already when the next one opens."""
-
-    def open(self, job: Job, parallel: int | None, delivered: Mapping[str, int] | None = None) -> int:
-        """Makes the workers; returns how many there will be.
-
-        `delivered` says what is on record already of workers that outlived their coordinator, by incarnation.
-        """
-        ...
-
-    def submit(self, worker: str, orders: tuple[Order, ...]) -> None:
-        """Queues orders on a worker."""
-        ...
-
-    def send(self, worker: str, command: Command) -> None:
-        """Sends a command that takes effect between two steps."""
-        ...
-
-    def poll(self, timeout_s: float) -> list[Event]:
-        """Events since the last call; waits at most `timeout_s` for the first."""
-        ...
-
-    def kill(self, worker: str, why: str) -> None:
-        """Ends a worker that does not answer; `WorkerLost` and a fresh `WorkerReady` follow."""
-        ...
-
-    def resize(self, parallel: int) -> int:
-        """Changes the number of workers; those not needed go when they are idle."""
-        ...
-
-    def obstacle(self) -> str | None:
-        """Why workers that were asked for do not stand yet, as a sentence, or None."""
-        ...
-
-    def now(self) -> float:
-        """Unix seconds by this executor's clock."""
-        ...
-
-    def leave(self) -> None:
-        """Goes without ending the workers that outlive their coordinator; what they train goes on. Else `close`."""
-        ...
-
-    def close(self) -> None:
-        """Ends the workers."""
-        ...

@@ -61,19 +61,35 @@ def resolve(function: str | bytes, search_path: tuple[str, ...] = ()) -> Trainin
     return resolved
 
 
-# Where what a training function may hold of tuner stood when studies of earlier versions were begun.
+# Where what a training function may hold of tuner stood when studies of earlier versions were begun: a module, or one
+# name of it.
 _MOVED = {
+    "tuner.api": "tuner.api.sweep",
+    "tuner.asking": "tuner.api.asking",
+    "tuner.babysitting": "tuner.api.babysit",
     "tuner.checkpoints": "tuner.worker.checkpoints",
+    "tuner.checkpoints:FolderState": "tuner.worker.state",
+    "tuner.checkpoints:ObjectState": "tuner.worker.state",
+    "tuner.explaining": "tuner.api.explanation",
     "tuner.handle": "tuner.api.handles",
     "tuner.reading": "tuner.api.study",
+    "tuner.reading:Best": "tuner.record.reader",
+    "tuner.repeating": "tuner.api.repeats",
     "tuner.run": "tuner.worker.run",
+    "tuner.selfcheck": "tuner.api.check",
+    "tuner.space:Choice": "tuner.space.parameters",
+    "tuner.space:Parameter": "tuner.space.parameters",
+    # what a parameter keeps of its scale once it has been drawn from
+    "tuner.space:_bent_by_one_minus": "tuner.space.scales",
+    "tuner.space:_unbent_by_one_minus": "tuner.space.scales",
     "tuner.worker": "tuner.worker.training",
 }
 
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        return super().find_class(_MOVED.get(module, module), name)
+        moved = _MOVED.get(f"{module}:{name}") or _MOVED.get(module, module)
+        return super().find_class(moved, name)
 
 
 def _loads(pickled: bytes) -> Any:
