@@ -38,6 +38,8 @@ RANK = {name: rank for rank, names in enumerate(reversed(ORDER)) for name in nam
 THOUGHT = ("insight", "caviar", "panda", "samplers", "surrogate", "policy")
 HANDS = ("executors", "worker", "callbacks")
 SPOKEN = "worker/messages.py"
+# Classes of one name, to be named apart next.
+HOMONYMS = {"Desk"}
 
 # Each outside package is known to one room, so that replacing it is one room's work.
 KNOWN_TO = {
@@ -278,6 +280,16 @@ def test_every_module_opens_with_a_sentence(module: Path) -> None:
 def test_every_module_postpones_its_annotations(module: Path) -> None:
     if len(syntax(module).body) > 1:
         assert "__future__" in imports(module)
+
+
+def test_no_two_classes_have_one_name() -> None:
+    homes: dict[str, list[str]] = {}
+    for module in MODULES:
+        for node in ast.walk(syntax(module)):
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name, []).append(f"{place(module)}:{node.lineno}")
+    homonyms = {name: places for name, places in homes.items() if len(places) > 1}
+    assert set(homonyms) == HOMONYMS, homonyms
 
 
 def test_no_module_is_called_by_a_word_that_says_nothing() -> None:

@@ -11,7 +11,7 @@ from tuner.api.fork import compare
 from tuner.cli import pages
 from tuner.errors import StudyError
 from tuner.record.location import Place
-from tuner.room.commands import compared
+from tuner.room.dispatch import compared
 
 SLOW, FAST = {"learning_rate": 0.1, "beta": 0.9998}, {"learning_rate": 0.3, "beta": 0.9998}
 

@@ -45,10 +45,11 @@ from tuner.record.reports import pack_reports
 from tuner.record.store import Store
 from tuner.room import drawing
 from tuner.room.app import Chart, Room
-from tuner.room.commands import VERBS, Command, advised, carry_out, compared, continuations, guide, read
-from tuner.room.phrases import said
+from tuner.room.completion import continuations
+from tuner.room.dispatch import carry_out, compared
+from tuner.room.language import VERBS, Command, advised, format_request, guide, read
 from tuner.room.prompt import Prompt
-from tuner.room.scene import Scene, View
+from tuner.room.scene import Picture, Scene
 
 SETTINGS = {"learning_rate": 0.1, "beta": 0.9, "batch_size": 64}
 
@@ -149,18 +150,18 @@ def on_record(folder: Path, *records: Record) -> Place:
     return place
 
 
-def seen(place: Place, by: str = "ann") -> View:
+def seen(place: Place, by: str = "ann") -> Picture:
     scene = Scene(place, by)
     try:
-        view = scene.look()
-        assert view is not None
-        return view
+        picture = scene.look()
+        assert picture is not None
+        return picture
     finally:
         scene.close()
 
 
 @pytest.fixture
-def view(tmp_path: Path) -> View:
+def picture(tmp_path: Path) -> Picture:
     return seen(on_record(tmp_path, *STORY))
 
 
@@ -205,7 +206,7 @@ def test_an_unknown_verb_names_the_nearest_one() -> None:
     st.sampled_from(["", "it's slow", "because of the spike at 40"]),
 )
 def test_what_was_asked_can_be_asked_again_in_the_words_it_is_said_in(values: dict[str, float], why: str) -> None:
-    line = said("set", {"values": values, "at": None, "expect": 3, "evidence": ""}, why)
+    line = format_request("set", {"values": values, "at": None, "expect": 3, "evidence": ""}, why)
     assert read(line, "one") == [Command(verb="set", values=values, why=why)]
 
 
@@ -219,7 +220,7 @@ def test_every_request_is_said_as_it_is_asked(line: str) -> None:
     elif command.words[0].isdigit():
         values = {"step" if command.verb == "revert" else "steps": int(command.words[0])}
     flags = {word.replace("-", "_"): True for word in command.words if word in ("keep-settings", "release")}
-    assert said(command.verb, {**values, **flags, "expect": None}) == line
+    assert format_request(command.verb, {**values, **flags, "expect": None}) == line
 
 
 def test_advice_becomes_a_line_of_the_room() -> None:
@@ -239,26 +240,26 @@ def test_the_guide_has_every_verb_and_each_example_can_be_read() -> None:
 # ── completion ──────────────────────────────────────────────────────────────────────────────────
 
 
-def offered(line: str, view: View) -> list[str]:
-    return [word for word, _ in continuations(line, view).words]
+def offered(line: str, picture: Picture) -> list[str]:
+    return [word for word, _ in continuations(line, picture).words]
 
 
-def test_completion_offers_verbs_parameters_steps_and_runs(view: View) -> None:
-    assert offered("", view) == list(VERBS)
-    assert offered("re", view) == ["resume", "revert"]
-    assert offered("set ", view) == ["learning_rate=", "beta=", "batch_size=", "at=", "why:"]
-    assert offered("set beta=0.9 le", view) == ["learning_rate="]
-    assert offered("revert ", view)[:2] == ["40", "20"]  # that of step 75 was given up
-    assert "cosine" in offered("schedule beta ", view)
-    assert offered("schedule beta cosine o", view) == ["over="]
-    assert offered("fork n", view) == ["name="]
-    assert offered("note re", view) == []
-    assert offered("set beta=0.9 why: re", view) == []
+def test_completion_offers_verbs_parameters_steps_and_runs(picture: Picture) -> None:
+    assert offered("", picture) == list(VERBS)
+    assert offered("re", picture) == ["resume", "revert"]
+    assert offered("set ", picture) == ["learning_rate=", "beta=", "batch_size=", "at=", "why:"]
+    assert offered("set beta=0.9 le", picture) == ["learning_rate="]
+    assert offered("revert ", picture)[:2] == ["40", "20"]  # that of step 75 was given up
+    assert "cosine" in offered("schedule beta ", picture)
+    assert offered("schedule beta cosine o", picture) == ["over="]
+    assert offered("fork n", picture) == ["name="]
+    assert offered("note re", picture) == []
+    assert offered("set beta=0.9 why: re", picture) == []
 
 
-def test_what_completion_offers_a_schedule_is_what_it_takes(view: View) -> None:
-    for shape in offered("schedule beta ", view):
-        words = [word for word in offered(f"schedule beta {shape} ", view) if word.endswith("=") and word != "at="]
+def test_what_completion_offers_a_schedule_is_what_it_takes(picture: Picture) -> None:
+    for shape in offered("schedule beta ", picture):
+        words = [word for word in offered(f"schedule beta {shape} ", picture) if word.endswith("=") and word != "at="]
         if shape != "constant":
             settings: dict[str, Any] = {word[:-1]: 1.0 for word in words}
             schedule("beta", shape, **settings)
@@ -273,15 +274,15 @@ def test_completion_knows_the_other_runs(tmp_path: Path) -> None:
 # ── what is seen ────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_view_tells_the_head_from_what_was_given_up(view: View) -> None:
-    assert (view.steps, view.head, view.state) == (60, 2, "running")
-    assert [(each.number, each.on_head, each.from_step, each.to_step) for each in view.branches] == [
+def test_a_view_tells_the_head_from_what_was_given_up(picture: Picture) -> None:
+    assert (picture.steps, picture.head, picture.state) == (60, 2, "running")
+    assert [(each.number, each.on_head, each.from_step, each.to_step) for each in picture.branches] == [
         (0, True, 0, 40),
         (1, False, 40, 80),
         (2, True, 40, 60),
     ]
-    assert view.branches[1].what == "learning_rate 0.1 → 0.3"
-    objective, loss = view.scores
+    assert picture.branches[1].what == "learning_rate 0.1 → 0.3"
+    objective, loss = picture.scores
     assert (objective.name, loss.name) == ("score", "train_loss")
     given_up, head = objective.lines
     assert (given_up.on_head, given_up.steps[0], given_up.steps[-1]) == (False, 41, 80)
@@ -289,15 +290,15 @@ def test_a_view_tells_the_head_from_what_was_given_up(view: View) -> None:
     assert objective.last == pytest.approx(1 - 1 / 60)
 
 
-def test_a_view_knows_speed_checkpoint_and_notes(view: View) -> None:
-    assert view.speed == pytest.approx(10.0)
-    assert view.checkpoint == (40, 40)  # that of step 75 was given up
-    assert [step for step, _ in view.checkpoints] == [40, 20]
-    assert any("looks better" in entry.text for entry in view.log)
+def test_a_view_knows_speed_checkpoint_and_notes(picture: Picture) -> None:
+    assert picture.speed == pytest.approx(10.0)
+    assert picture.checkpoint == (40, 40)  # that of step 75 was given up
+    assert [step for step, _ in picture.checkpoints] == [40, 20]
+    assert any("looks better" in entry.text for entry in picture.log)
 
 
-def test_advice_goes_once_the_run_was_changed(tmp_path: Path, view: View) -> None:
-    assert view.advice == ""
+def test_advice_goes_once_the_run_was_changed(tmp_path: Path, picture: Picture) -> None:
+    assert picture.advice == ""
     assert "It is worse." in seen(on_record(tmp_path / "before", *STORY[:11])).advice
 
 
@@ -335,23 +336,23 @@ def test_a_long_curve_is_thinned_but_keeps_its_spikes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(76, 12), (38, 8), (160, 40), (20, 5)])
-def test_a_chart_fills_its_cells_and_no_more(view: View, width: int, height: int) -> None:
-    for score in view.scores:
-        lines = drawing.chart(score, view, width, height).plain.split("\n")
+def test_a_chart_fills_its_cells_and_no_more(picture: Picture, width: int, height: int) -> None:
+    for score in picture.scores:
+        lines = drawing.chart(score, picture, width, height).plain.split("\n")
         assert len(lines) == height
         assert max(map(len, lines)) <= width
 
 
-def test_a_chart_marks_each_change_with_the_number_of_its_segment(view: View) -> None:
-    chart = drawing.chart(view.scores[0], view, 76, 12)
+def test_a_chart_marks_each_change_with_the_number_of_its_segment(picture: Picture) -> None:
+    chart = drawing.chart(picture.scores[0], picture, 76, 12)
     assert chart.plain.startswith("score 0.9833  best 0.9833 at step 60")
     assert "2" in chart.plain.split("\n")[-3]  # the revert; the adjustment was given up, and has no line
     assert any("⠁" <= sign <= "⣿" for sign in chart.plain)  # braille
 
 
-def test_a_score_that_falls_by_decades_is_drawn_on_a_log_scale(view: View) -> None:
-    assert "100" in drawing.chart(view.scores[1], view, 76, 20).plain
-    assert "0.1" in drawing.chart(view.scores[1], view, 76, 20).plain
+def test_a_score_that_falls_by_decades_is_drawn_on_a_log_scale(picture: Picture) -> None:
+    assert "100" in drawing.chart(picture.scores[1], picture, 76, 20).plain
+    assert "0.1" in drawing.chart(picture.scores[1], picture, 76, 20).plain
 
 
 def test_a_run_without_reports_says_so(tmp_path: Path) -> None:
@@ -362,13 +363,13 @@ def test_a_run_without_reports_says_so(tmp_path: Path) -> None:
 
 def test_a_score_that_is_not_finite_breaks_no_chart(tmp_path: Path) -> None:
     odd = [(1, "score", float("nan"), 0.1), (2, "score", float("inf"), 0.2), (3, "score", 1.0, 0.3)]
-    view = seen(on_record(tmp_path, *BEGINNING, pack_reports(0, 0, odd)))
-    assert view.scores[0].last == 1.0
-    assert drawing.chart(view.scores[0], view, 60, 10).plain.startswith("score 1")
+    picture = seen(on_record(tmp_path, *BEGINNING, pack_reports(0, 0, odd)))
+    assert picture.scores[0].last == 1.0
+    assert drawing.chart(picture.scores[0], picture, 60, 10).plain.startswith("score 1")
 
 
-def test_a_score_is_told_in_fewer_words_where_there_is_no_room_for_more(view: View) -> None:
-    told = [drawing.chart(view.scores[0], view, width, 12).plain.split("\n")[0] for width in (40, 36, 28)]
+def test_a_score_is_told_in_fewer_words_where_there_is_no_room_for_more(picture: Picture) -> None:
+    told = [drawing.chart(picture.scores[0], picture, width, 12).plain.split("\n")[0] for width in (40, 36, 28)]
     assert told == [
         "score 0.9833  best 0.9833 at step 60",
         "score 0.9833  best 0.9833 at step 60",
@@ -384,28 +385,28 @@ def test_a_run_that_went_far_back_takes_half_of_the_axis_at_least(tmp_path: Path
         pack_reports(0, 0, rows(11, 9000)),
     ]
     back: list[Record] = [opened(1, 0, 10, "revert", 0.1, checkpoint=0), pack_reports(0, 1, rows(11, 50))]
-    view = seen(on_record(tmp_path, *far, *back))
-    ticks = drawing.chart(view.scores[0], view, 76, 12).plain.split("\n")[-1].split()
+    picture = seen(on_record(tmp_path, *far, *back))
+    ticks = drawing.chart(picture.scores[0], picture, 76, 12).plain.split("\n")[-1].split()
     assert ticks == ["0", "20", "40", "60", "80", "100"]
 
 
 def test_a_run_that_is_over_is_told_without_what_only_one_that_trains_needs(tmp_path: Path) -> None:
-    view = seen(on_record(tmp_path, *STORY, OVER))
-    assert drawing.heading(view, 80).plain.startswith("one · completed · step 60")
-    assert drawing.tree(view, 100, 1).plain == "● 2 revert 40–60 back at step 40  ann"
+    picture = seen(on_record(tmp_path, *STORY, OVER))
+    assert drawing.heading(picture, 80).plain.startswith("one · completed · step 60")
+    assert drawing.tree(picture, 100, 1).plain == "● 2 revert 40–60 back at step 40  ann"
 
 
 def test_a_stretch_that_changed_nothing_leaves_no_gap(tmp_path: Path) -> None:
     thawed = opened(1, 0, 20, "thaw", 0.1, checkpoint=0, why="it still falls")
-    view = seen(on_record(tmp_path, *BEGINNING, pack_reports(0, 0, rows(1, 20)), saved(0, 0, 20), thawed))
-    assert drawing.tree(view, 100, 1).plain == "● 1 thaw 20–  ann: it still falls"
+    picture = seen(on_record(tmp_path, *BEGINNING, pack_reports(0, 0, rows(1, 20)), saved(0, 0, 20), thawed))
+    assert drawing.tree(picture, 100, 1).plain == "● 1 thaw 20–  ann: it still falls"
 
 
 def test_a_schedule_is_told_in_the_tree_without_the_step_that_stands_there(tmp_path: Path) -> None:
     cosine = replace(schedule("learning_rate", "cosine", over=50), value=0.1, since=20)
     falls = opened(1, 0, 20, "adjust", 0.1, schedules={"learning_rate": cosine.to_dict()})
-    view = seen(on_record(tmp_path, *BEGINNING, pack_reports(0, 0, rows(1, 20)), falls))
-    assert drawing.tree(view, 100, 1).plain == "● 1 adjust 20– learning_rate cosine over=50  ann"
+    picture = seen(on_record(tmp_path, *BEGINNING, pack_reports(0, 0, rows(1, 20)), falls))
+    assert drawing.tree(picture, 100, 1).plain == "● 1 adjust 20– learning_rate cosine over=50  ann"
 
 
 def test_two_runs_of_which_one_is_silent_are_told_so() -> None:
@@ -413,8 +414,8 @@ def test_two_runs_of_which_one_is_silent_are_told_so() -> None:
     assert compared(frame).endswith("two has reported nothing yet.")
 
 
-def test_the_tree_sets_aside_what_was_given_up(view: View) -> None:
-    first, second, third = drawing.tree(view, 100, 5).plain.split("\n")
+def test_the_tree_sets_aside_what_was_given_up(picture: Picture) -> None:
+    first, second, third = drawing.tree(picture, 100, 5).plain.split("\n")
     assert first.startswith("● 0 start 0–40 learning_rate 0.1, beta 0.9")
     assert second == "│ ○ 1 adjust 40–80 learning_rate 0.1 → 0.3  ann: it is slow"
     assert third.startswith("● 2 revert 40–")
@@ -603,9 +604,9 @@ def test_a_person_steers_a_run_in_its_room(run: RunHandle) -> None:
         def told(text: str) -> Callable[[], bool]:
             return lambda: text in text_of(room, "#entries")
 
-        def shown() -> View:
-            assert room._view is not None
-            return room._view
+        def shown() -> Picture:
+            assert room._picture is not None
+            return room._picture
 
         await until(pilot, lambda: shown().steps > 20 and bool(shown().checkpoints), "it does not train")
         await write(pilot, "set learning_rate=0.2 why: it's slow")
@@ -752,11 +753,13 @@ def test_a_person_in_a_terminal_of_80_by_24(run: RunHandle, tmp_path: Path) -> N
         subprocess.run(["tmux", "-L", server, "kill-server"], capture_output=True, check=False)
 
 
-def test_a_drawing_that_fails_costs_no_more_than_the_drawing(view: View, tmp_path: Path) -> None:
-    broken = replace(view.scores[0], lines=tuple(replace(line, lows=(), highs=()) for line in view.scores[0].lines))
+def test_a_drawing_that_fails_costs_no_more_than_the_drawing(picture: Picture, tmp_path: Path) -> None:
+    broken = replace(
+        picture.scores[0], lines=tuple(replace(line, lows=(), highs=()) for line in picture.scores[0].lines)
+    )
 
     async def look(room: Room, pilot: Pilot[None]) -> None:
-        room.query_one("#first", Chart).show(broken, view)
+        room.query_one("#first", Chart).show(broken, picture)
         await until(pilot, lambda: "chart cannot be drawn: ValueError" in text_of(room, "#first"), "no word of it")
         await write(pilot, "rever 40")
         await until(pilot, lambda: "Did you mean revert" in text_of(room, "#entries"), "the room does not answer")

@@ -375,7 +375,7 @@ def insert(database: Path, rows: list[tuple[Any, Any, Any, Any]]) -> None:
 def everything_reads(name: str, folder: str) -> tuner.Study:
     """Reads a study in every way there is."""
     from tuner.cli import pages
-    from tuner.room.phrases import said
+    from tuner.room.language import format_request
     from tuner.views.terminal import summary
 
     study = tuner.open(name, results=folder)
@@ -386,7 +386,7 @@ def everything_reads(name: str, folder: str) -> tuner.Study:
         study.export("markdown", to=Path(folder))
         study.advice()
     for request in study.state.requests.values():
-        said(request.verb, request.arguments, request.why)
+        format_request(request.verb, request.arguments, request.why)
         assert request.state in ("applied", "rejected", "expired", "superseded"), request
     assert pages is not None
     return study

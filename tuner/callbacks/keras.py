@@ -46,10 +46,10 @@ def keras_callback(run: Run, *, every: Every = "epoch") -> Any:
 
 @cache
 def _callback_class() -> Any:
-    return type("KerasCallback", (_Hooks, imported("keras", "keras").callbacks.Callback), {})
+    return type("KerasCallback", (_KerasHooks, imported("keras", "keras").callbacks.Callback), {})
 
 
-class _Hooks(Stepping):
+class _KerasHooks(Stepping):
     framework = "Keras"
     model: Any
     params: dict[str, Any]

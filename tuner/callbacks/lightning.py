@@ -48,10 +48,10 @@ def lightning_callback(run: Run, *, every: Every = "epoch") -> Any:
 def _callback_class() -> Any:
     older = "pytorch_lightning" in sys.modules and "lightning.pytorch" not in sys.modules
     pytorch = imported("pytorch_lightning" if older else "lightning.pytorch", "lightning")
-    return type("LightningCallback", (_Hooks, pytorch.Callback), {})
+    return type("LightningCallback", (_LightningHooks, pytorch.Callback), {})
 
 
-class _Hooks(Stepping):
+class _LightningHooks(Stepping):
     framework = "Lightning"
     _trainer: Any = None
     _is_over = False

@@ -53,10 +53,12 @@ def transformers_callback(run: Run, *, every: Every = "step") -> Any:
 
 @cache
 def _callback_class() -> Any:
-    return type("TransformersCallback", (_Hooks, imported("transformers", "transformers").TrainerCallback), {})
+    return type(
+        "TransformersCallback", (_TransformersHooks, imported("transformers", "transformers").TrainerCallback), {}
+    )
 
 
-class _Hooks(Stepping):
+class _TransformersHooks(Stepping):
     framework = "Transformers' Trainer"
     resume_from: str | None = None
     """The checkpoint that the run continues from, for `trainer.train(resume_from_checkpoint=...)`."""

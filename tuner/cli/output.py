@@ -70,9 +70,9 @@ DONE, NOT_DONE, NOT_YET = 0, 1, 3
 def answer(name: str, reply: Reply, as_json: bool, *, later: bool = False) -> int:
     """Prints what became of a request; the exit code. `later`: it was not to take effect now."""
     if as_json:
-        say_json({"name": name, "answer": told(reply), **plain(reply)})
+        say_json({"name": name, "answer": format_reply(reply), **plain(reply)})
     else:
-        say(f"{name}: {told(reply)}")
+        say(f"{name}: {format_reply(reply)}")
     if reply.pending:
         return DONE if later and reply.state == "accepted" else NOT_YET
     return DONE if reply.state == "applied" else NOT_DONE
@@ -83,7 +83,7 @@ def waits(sentence: str) -> None:
     remark(sentence, "yellow")
 
 
-def told(reply: Reply) -> str:
+def format_reply(reply: Reply) -> str:
     """What became of a request, in a line."""
     where = "" if reply.step is None or f"step {reply.step}" in reply.detail else f" at step {reply.step}"
     if reply.state == "applied":

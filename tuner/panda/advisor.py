@@ -90,7 +90,7 @@ def facts(study: StudyState, trial: Trial, curves: Mapping[str, Curve], space: S
         settings=settings,
         steps_left=None if planned is None else max(0, planned - trial.steps),
         smallest_gain=gain,
-        checkpoints=sorted({each.step for each in study.kept(trial) if _on_head(trial, each.segment, each.step)}),
+        checkpoints=sorted({each.step for each in trial.on_head(study.kept(trial))}),
         last_change_step=None if last is None else last.from_step,
         previous_settings=None if last is None else _before(trial, path, last),
         reverts=[each.from_step for each in path if each.cause == "revert" and SPIKE in each.why],
@@ -109,9 +109,3 @@ def _before(trial: Trial, path: list[Segment], change: Segment) -> Mapping[str, 
     """The settings in force just before a change on the head."""
     earlier = [each for each in path if each.segment == change.parent]
     return trial.recipe_of(earlier[0]).at(change.from_step) if earlier else None
-
-
-def _on_head(trial: Trial, segment: int, step: int) -> bool:
-    limits = trial.head_limits()
-    limit = limits.get(segment, -1)
-    return limit is None or step <= limit

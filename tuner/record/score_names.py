@@ -50,12 +50,12 @@ def is_better_lower(name: str) -> bool:
     return is_loss(name) or bool(words and (words[-1] in _LOWER or words[0] in _LOWER - {"error", "err", "cost"}))
 
 
-def training_loss(names: Iterable[str]) -> str | None:
+def training_loss(names: Iterable[str], *, beside: str | None = None) -> str | None:
     """The name that says how well the training set is fitted, or the nearest to it; None where no score is a loss.
 
-    Test scores are for the end alone.
+    Test scores are for the end alone, and `beside` is the objective where that is shown already.
     """
-    losses = [name for name in names if is_loss(name) and _TEST.isdisjoint(words_of(name))]
+    losses = [name for name in names if name != beside and is_loss(name) and _TEST.isdisjoint(words_of(name))]
     return min(losses, key=lambda name: (name != "train_loss", TRAIN.isdisjoint(words_of(name))), default=None)
 
 

@@ -22,9 +22,11 @@ from tuner.api.handles import RunHandle
 from tuner.errors import TunerError
 from tuner.record.store import Store
 from tuner.room import drawing
-from tuner.room.commands import Command, Continuation, advised, carry_out, continuations, guide, read
+from tuner.room.completion import Continuation, continuations
+from tuner.room.dispatch import carry_out
+from tuner.room.language import Command, advised, guide, read
 from tuner.room.prompt import Prompt
-from tuner.room.scene import Entry, Scene, Score, View
+from tuner.room.scene import Entry, Picture, Scene, Score
 
 Result = TypeVar("Result")
 
@@ -39,11 +41,11 @@ class Chart(Widget):
 
     def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's word
         super().__init__(id=id)
-        self._shown: tuple[Score, View] | None = None
+        self._shown: tuple[Score, Picture] | None = None
 
-    def show(self, score: Score, view: View) -> None:
+    def show(self, score: Score, picture: Picture) -> None:
         """Draws this score from now on."""
-        self._shown = (score, view)
+        self._shown = (score, picture)
         self.refresh()
 
     def render(self) -> Text:
@@ -56,17 +58,17 @@ class Chart(Widget):
 class Branches(Widget):
     """The run's segments, as many of the newest as there are rows."""
 
-    view: View | None = None
+    picture: Picture | None = None
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:  # noqa: ARG002 - Textual asks
         """A row a segment; the style sheet says how many at most."""
-        return 0 if self.view is None else len(self.view.branches)
+        return 0 if self.picture is None else len(self.picture.branches)
 
     def render(self) -> Text:
         """The picture at the present size."""
-        if self.view is None:
+        if self.picture is None:
             return Text()
-        return drawing.drawn(drawing.tree, self.view, self.size.width, self.size.height)
+        return drawing.drawn(drawing.tree, self.picture, self.size.width, self.size.height)
 
 
 class Room(App[None]):
@@ -110,7 +112,7 @@ class Room(App[None]):
         self._place, self._by = study.place, handle.by
         study.close()
         self._scene = Scene(self._place, handle.by)
-        self._view: View | None = None
+        self._picture: Picture | None = None
         self._said: list[Entry] = []
         self._looking = asyncio.Lock()
         self._lines: asyncio.Queue[tuple[list[Command], int | None]] = asyncio.Queue()
@@ -122,11 +124,11 @@ class Room(App[None]):
             self.run(mouse=False)  # so that the terminal's own selection works, also over ssh
         finally:
             self.close()
-        if self._view is None or not self._view.ended:
+        if self._picture is None or not self._picture.ended:
             print(f"{self._place.name} trains on. Come back: tuner watch {self._place.name}")
             return 0
-        print(f"{self._place.name} is over: {self._view.state}, {self._view.why}")
-        return 1 if self._view.state in ("failed", "diverged") else 0
+        print(f"{self._place.name} is over: {self._picture.state}, {self._picture.why}")
+        return 1 if self._picture.state in ("failed", "diverged") else 0
 
     def close(self) -> None:
         """Lets go of the record."""
@@ -174,26 +176,26 @@ class Room(App[None]):
 
     async def _look(self) -> None:
         async with self._looking:
-            view = await asyncio.to_thread(self._scene.look)
-            if view is not None:
-                self._show(view)
+            picture = await asyncio.to_thread(self._scene.look)
+            if picture is not None:
+                self._show(picture)
 
-    def _show(self, view: View) -> None:
+    def _show(self, picture: Picture) -> None:
         prompt = self.query_one(Prompt)
-        for line in view.asked[len(self._view.asked) if self._view else 0 :]:
+        for line in picture.asked[len(self._picture.asked) if self._picture else 0 :]:
             prompt.remember(line)
-        self._view = view
+        self._picture = picture
         self._draw_heading()
-        self.query_one("#settings", Static).update(drawing.drawn(drawing.settings, view))
+        self.query_one("#settings", Static).update(drawing.drawn(drawing.settings, picture))
         charts = (self.query_one("#first", Chart), self.query_one("#second", Chart))
-        for chart, score in zip(charts, view.scores, strict=False):
-            chart.show(score, view)
-        charts[1].set_class(len(view.scores) < 2, "-empty")
+        for chart, score in zip(charts, picture.scores, strict=False):
+            chart.show(score, picture)
+        charts[1].set_class(len(picture.scores) < 2, "-empty")
         tree = self.query_one(Branches)
-        tree.view = view
+        tree.picture = picture
         tree.refresh(layout=True)
         advice = self.query_one("#advice", Static)
-        sentence, command = advised(view.advice, view.name)
+        sentence, command = advised(picture.advice, picture.name)
         advice.update(Text(sentence))
         advice.set_class(not sentence, "-empty")
         prompt.advised = command
@@ -208,12 +210,12 @@ class Room(App[None]):
         prompt.placeholder = "Escape brings the curves back" if self.screen.has_class("-reading") else hint
 
     def _draw_heading(self) -> None:
-        if self._view is not None:
+        if self._picture is not None:
             for heading in self.query("#heading").results(Static):  # none is left while the room closes
-                heading.update(drawing.drawn(drawing.heading, self._view, self.size.width))
+                heading.update(drawing.drawn(drawing.heading, self._picture, self.size.width))
 
     def _draw_log(self) -> None:
-        told = self._view.log if self._view is not None else ()
+        told = self._picture.log if self._picture is not None else ()
         entries = sorted((*told, *self._said), key=lambda entry: entry.at)
         self.query_one("#entries", Static).update(drawing.drawn(drawing.log, entries))
 
@@ -229,9 +231,9 @@ class Room(App[None]):
         self._say("said", text)
 
     def _continuations(self, line: str) -> Continuation:
-        if self._view is None:
+        if self._picture is None:
             return Continuation(start=0, words=())
-        return continuations(line, self._view)
+        return continuations(line, self._picture)
 
     # ── what a person does ──────────────────────────────────────────────────────────────────────
 
@@ -324,12 +326,12 @@ class Room(App[None]):
 
     @property
     def _head(self) -> int:
-        return 0 if self._view is None else self._view.head
+        return 0 if self._picture is None else self._picture.head
 
     def _is_told(self, refusal: str) -> bool:
         """Whether the log has the refusal from the record already."""
         reason = refusal.partition(": ")[2]
-        told = self._view.log[-20:] if self._view is not None else ()
+        told = self._picture.log[-20:] if self._picture is not None else ()
         return bool(reason) and any(entry.kind == "rejected" and reason in entry.text for entry in told)
 
 

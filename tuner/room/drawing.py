@@ -1,4 +1,4 @@
-"""Knows how a view looks on so many columns and rows: the curves with what was changed on them, the tree, the words."""
+"""The look of a run on so many columns and rows: its curves with what was changed on them, its tree, its words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import plotext  # type: ignore[import-untyped]
 from rich.text import Text
 
 from tuner.numbers import duration, number
-from tuner.room.scene import Branch, Entry, Line, Score, View, age
+from tuner.room.scene import Branch, Entry, Line, Picture, Score, age
 
 _STATES = {
     "running": "bold green",
@@ -51,29 +51,29 @@ def drawn(draw: Callable[..., Text], *arguments: Any) -> Text:
 # ── words ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def heading(view: View, width: int) -> Text:
+def heading(picture: Picture, width: int) -> Text:
     """The run in a line: its state, step, speed, and its last checkpoint."""
-    state = Text(view.state, style=_STATES.get(view.state, "bold"))
-    parts = [Text(view.name, style="bold"), state, Text(f"step {view.steps}")]
-    if view.speed is not None:
-        parts.append(Text(f"{number(view.speed, 3)} steps/s"))
-    if view.checkpoint is None:
+    state = Text(picture.state, style=_STATES.get(picture.state, "bold"))
+    parts = [Text(picture.name, style="bold"), state, Text(f"step {picture.steps}")]
+    if picture.speed is not None:
+        parts.append(Text(f"{number(picture.speed, 3)} steps/s"))
+    if picture.checkpoint is None:
         parts.append(Text("no checkpoint yet", style="yellow"))
     else:
-        step, at = view.checkpoint
+        step, at = picture.checkpoint
         # What a run that trains would lose; once it is over, its age says nothing, and takes the room of the why.
-        old = "" if view.ended else f", {duration(age(at))} old"
+        old = "" if picture.ended else f", {duration(age(at))} old"
         parts.append(Text(f"checkpoint of step {step}{old}"))
-    if view.state not in ("running", "waiting") and view.why:
-        parts.append(Text(view.why, style="dim"))
+    if picture.state not in ("running", "waiting") and picture.why:
+        parts.append(Text(picture.why, style="dim"))
     return _cut(Text(" · ").join(parts), width)
 
 
-def settings(view: View) -> Text:
+def settings(picture: Picture) -> Text:
     """The values in force, those under a schedule with it."""
-    schedules = dict(view.schedules)
+    schedules = dict(picture.schedules)
     parts = []
-    for name, text in view.settings:
+    for name, text in picture.settings:
         part = Text.assemble((name, "dim"), " ", (text, "bold"))
         if name in schedules:
             part.append(f" ({schedules[name]})", style="yellow")
@@ -81,11 +81,11 @@ def settings(view: View) -> Text:
     return Text("  ").join(parts)
 
 
-def tree(view: View, width: int, rows: int) -> Text:
+def tree(picture: Picture, width: int, rows: int) -> Text:
     """The newest segments, a line each: the path that counts in colour, what was given up dim and set aside."""
-    shown = view.branches[-rows:]
-    growing = None if view.ended else view.head
-    lines = [_branch(each, is_head=each.number == view.head, grows=each.number == growing) for each in shown]
+    shown = picture.branches[-rows:]
+    growing = None if picture.ended else picture.head
+    lines = [_branch(each, is_head=each.number == picture.head, grows=each.number == growing) for each in shown]
     return Text("\n").join([_cut(line, width) for line in lines])
 
 
@@ -115,7 +115,7 @@ def log(entries: Sequence[Entry]) -> Text:
 # ── curves ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def chart(score: Score, view: View, width: int, height: int) -> Text:
+def chart(score: Score, picture: Picture, width: int, height: int) -> Text:
     """A score over the steps, `width` × `height` cells: the head bright, what was given up dim, each change a line.
 
     The number at a change is that of the segment it opened, as in the tree.
@@ -134,7 +134,7 @@ def chart(score: Score, view: View, width: int, height: int) -> Text:
         return [min(max(value, low), high) for value in values]
 
     low, high = _limits([math.log10(value) for value in head] if logarithmic else head)
-    last = _last_step(view, drawn)
+    last = _last_step(picture, drawn)
     drawn = [short for line in drawn if (short := _until(line, last)).steps]
     plotext.clear_figure()
     plotext.limit_size(False, False)
@@ -142,7 +142,7 @@ def chart(score: Score, view: View, width: int, height: int) -> Text:
     plotext.theme("clear")
     plotext.xlim(0, last)
     plotext.ylim(low, high)
-    _marks(view, low)
+    _marks(picture, low)
     for line in drawn:
         dots = max(1, 2 * width * (line.steps[-1] - line.steps[0]) // last)
         steps, means, lows, highs = _in_columns(line, dots)
@@ -155,9 +155,9 @@ def chart(score: Score, view: View, width: int, height: int) -> Text:
     return Text("\n").join([title, Text.from_ansi(plotext.build().rstrip("\n"))])
 
 
-def _last_step(view: View, drawn: Iterable[Line]) -> int:
+def _last_step(picture: Picture, drawn: Iterable[Line]) -> int:
     """Where the axis ends: what counts takes half of it at least, however far the run was when it went back."""
-    reached = max(1, view.steps, *(line.steps[-1] for line in drawn if line.on_head))
+    reached = max(1, picture.steps, *(line.steps[-1] for line in drawn if line.on_head))
     furthest = max(line.steps[-1] for line in drawn)
     return max(reached, min(furthest, 2 * reached))
 
@@ -194,8 +194,8 @@ def _in_columns(line: Line, dots: int) -> tuple[list[int], list[float], list[flo
     return [line.steps[(low + high) // 2] for low, high in edges], means, lows, highs
 
 
-def _marks(view: View, low: float) -> None:
-    for each in view.branches:
+def _marks(picture: Picture, low: float) -> None:
+    for each in picture.branches:
         if each.cause in _MARKS and each.on_head:
             plotext.vline(each.from_step, color=_MARKS[each.cause])
             plotext.text(str(each.number), each.from_step, low, color=_MARKS[each.cause], alignment="left")

@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import Input
 
-from tuner.room.commands import Continuation
+from tuner.room.completion import Continuation
 
 
 class Prompt(Input):

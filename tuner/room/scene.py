@@ -1,4 +1,4 @@
-"""Knows what the room shows of a run: follows the record, and hands out views that never change."""
+"""Knows what the room shows of a run: follows the record, and hands out pictures that never change."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tuner.record.score_names import training_loss
 from tuner.record.state import StudyState
 from tuner.record.store import Store
 from tuner.record.trial import Segment, Trial
-from tuner.room.phrases import said
+from tuner.room.language import format_request
 from tuner.views.terminal import settings_of
 
 # A curve is drawn from at most this many bins: two dots a column of any terminal.
@@ -80,7 +80,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class Picture:
     """All that is shown at one moment."""
 
     name: str
@@ -117,7 +117,7 @@ class Scene:
     """One run, from its record on; each `look` takes in what was recorded since."""
 
     def __init__(self, place: Place, by: str) -> None:
-        """`by` is whose requests `View.asked` holds."""
+        """`by` is whose requests `Picture.asked` holds."""
         self._place, self._by = place, by
         self._store = Store.open(place.existing())
         # The thread that looks may not have come back when the room closes, and SQLite dies of that.
@@ -131,7 +131,7 @@ class Scene:
         self._answered: dict[str, rec.Answered] = {}
         self._told: deque[Entry] = deque(maxlen=_ENTRIES)
 
-    def look(self) -> View | None:
+    def look(self) -> Picture | None:
         """The run as it is now, or None where nothing is new, or the scene is closed."""
         with self._one_at_a_time:
             return None if self._closed else self._look()
@@ -142,14 +142,14 @@ class Scene:
             self._closed = True
             self._store.close()
 
-    def _look(self) -> View | None:
+    def _look(self) -> Picture | None:
         records, after = self._store.follow(self._after)
         requests = [each for each in self._store.new_requests() if each.request not in self._state.requests]
         for each in (*requests, *records):
             self._state.apply(each)
             self._take(each)
         first, self._after = self._after == 0, after
-        return self._view() if (records or requests or first) and self._state.trials else None
+        return self._picture() if (records or requests or first) and self._state.trials else None
 
     # ── taking in ───────────────────────────────────────────────────────────────────────────────
 
@@ -169,7 +169,7 @@ class Scene:
                 self._tell(record.at, "note", f"{record.by} at step {record.step}: {record.text}")
             case rec.Judged():
                 asked = self._state.requests.get(record.request)
-                what = "" if asked is None else f" on {said(asked.verb, asked.arguments)}"
+                what = "" if asked is None else f" on {format_request(asked.verb, asked.arguments)}"
                 self._tell(record.at, "note", f"verdict{what}: {record.verdict} ({record.evidence})")
             case rec.TrialHeld():
                 self._paces.clear()
@@ -197,14 +197,17 @@ class Scene:
 
     # ── showing ─────────────────────────────────────────────────────────────────────────────────
 
-    def _view(self) -> View:
+    def _picture(self) -> Picture:
         state, trial = self._state, self._state.trials[0]
         recipe = trial.recipe
-        kept = state.kept(trial)
         limits = trial.head_limits()
-        back = [each for each in kept if _within(each.step, limits.get(each.segment, -1))]
-        asked = [said(each.verb, each.arguments, each.why) for each in state.requests.values() if each.by == self._by]
-        return View(
+        back = trial.on_head(state.kept(trial))
+        asked = [
+            format_request(each.verb, each.arguments, each.why)
+            for each in state.requests.values()
+            if each.by == self._by
+        ]
+        return Picture(
             name=state.name,
             state=trial.state,
             why=trial.why,
@@ -212,7 +215,7 @@ class Scene:
             head=trial.head.segment if trial.segments else 0,
             scores=tuple(self._score(trial, name) for name in self._shown()),
             settings=tuple(settings_of(recipe.at(trial.steps), self._one_minus()).items()),
-            schedules=tuple((name, schedule_in_words(each)) for name, each in recipe.schedules.items()),
+            schedules=tuple((name, format_schedule(each)) for name, each in recipe.schedules.items()),
             speed=self._speed() if trial.state == "running" else None,
             checkpoint=(back[-1].step, self._saved_at[back[-1].checkpoint]) if back else None,
             checkpoints=tuple((each.step, each.kind) for each in reversed(back)),
@@ -227,7 +230,7 @@ class Scene:
         """The objective, and what of the other scores is a train loss."""
         reported = dict.fromkeys(name for segment in self._scores.values() for name in segment)
         objective = self._state.objective
-        loss = training_loss(name for name in reported if name != objective)
+        loss = training_loss(reported, beside=objective)
         return [objective] if loss is None else [objective, loss]
 
     def _score(self, trial: Trial, name: str) -> Score:
@@ -282,13 +285,13 @@ class Scene:
         for name in {**parent.schedules, **recipe.schedules}:
             old, new = parent.schedules.get(name), recipe.schedules.get(name)
             if _course(old) != _course(new):
-                changes.append(f"{name} {'constant' if new is None else schedule_in_words(new, opened_at=step)}")
+                changes.append(f"{name} {'constant' if new is None else format_schedule(new, opened_at=step)}")
         return ", ".join(changes)
 
     def _requests(self) -> Iterator[Entry]:
         for each in list(self._state.requests.values())[-_ENTRIES:]:
             answer = self._answered.get(each.request)
-            text = said(each.verb, each.arguments, each.why)
+            text = format_request(each.verb, each.arguments, each.why)
             text = text if each.by == self._by else f"{each.by}: {text}"
             if each.verb == "note" and each.state == "applied":
                 continue  # the note itself is told
@@ -352,10 +355,10 @@ class _Points:
         )
 
 
-def schedule_in_words(each: Schedule, opened_at: int | None = None) -> str:
+def format_schedule(each: Schedule, opened_at: int | None = None) -> str:
     """A schedule as one would ask for it, and since when, unless that is the step it is told of.
 
-    >>> schedule_in_words(Schedule(shape="cosine", value=0.1, since=40, over=2000))
+    >>> format_schedule(Schedule(shape="cosine", value=0.1, since=40, over=2000))
     'cosine over=2000 since step 40'
     """
     return f"{each}" if each.since == opened_at else f"{each} since step {each.since}"
@@ -373,7 +376,3 @@ def age(at: float) -> float:
 
 def _text(value: Any, is_near_one: bool) -> str:
     return near_one(value) if is_near_one and isinstance(value, int | float) else number(value)
-
-
-def _within(step: int, limit: int | None) -> bool:
-    return limit is None or step <= limit

@@ -193,7 +193,7 @@ class _Book:
         if any(each.segment.request == segment.request for each in self.tree.stretches[: stretch.number]):
             return "The change was made again, at the step it had been made before the retry."
         asked = self.asked.get(segment.request)
-        told = prose.listed(self._told(segment.request, each) for each in self.tree.changes(stretch))
+        told = prose.listed(self._format_change(segment.request, each) for each in self.tree.changes(stretch))
         undone = asked is not None and asked.verb == "undo"
         did = f"took the last change back{': ' if told else ''}{told}" if undone else f"set {told or 'nothing anew'}"
         why = "" if asked is None else asked.why
@@ -201,7 +201,7 @@ class _Book:
         shown = f" Evidence: {prose.safe(evidence).rstrip('.')}." if evidence else ""
         return f"{prose.who(segment.by)} {did}.{prose.because(why)}{shown}{self._came_of_it(stretch)}"
 
-    def _told(self, request: str, change: Change) -> str:
+    def _format_change(self, request: str, change: Change) -> str:
         row = self.read_back.get((request, change.parameter))
         after = change.after if row is None else row.read_back
         step = f"`{change.parameter}` {prose.value(change.before)} → {prose.value(after)}"
@@ -255,7 +255,7 @@ class _Book:
         turn = next((each for each in self.tree.turns() if each.stretch is stretch), None)
         lost = 0 if turn is None else sum(piece.to - piece.after for piece in turn.given_up)
         verb = "took the last return back, to" if asked is not None and asked.verb == "undo" else "went back to"
-        changes = prose.listed(self._told("", each) for each in self.tree.changes(stretch))
+        changes = prose.listed(self._format_change("", each) for each in self.tree.changes(stretch))
         keeps = asked is not None and asked.arguments.get("keep_settings")
         settings = "with the settings kept" if keeps else f"with {changes}" if changes else "with the same settings"
         given_up = f" {count(lost, 'step')} were given up; they stay on record." if lost > 1 else ""

@@ -66,7 +66,7 @@ def lineage(study: StudyReader) -> Figure:
     figure = blank_figure(_WIDTH, _SCORES_HIGH)
     tree = Tree.of(study)
     objective, goal = study.state.objective, study.state.goal
-    loss = _train_loss(tree, objective)
+    loss = training_loss(tree.names(), beside=objective)
     labels = _labels(tree)
     zoom = Zoom.of(_span(tree), [label.step for label in labels])
     widths = [(float(zoom.place(label.step)), _inches(label.text)) for label in labels]
@@ -147,11 +147,6 @@ def _span(tree: Tree) -> tuple[float, float]:
     first = min((stretch.from_step for stretch in tree.stretches), default=0)
     last = max((stretch.to_step for stretch in tree.stretches), default=0)
     return (first, last) if first < last else (first - 0.5, last + 0.5)
-
-
-def _train_loss(tree: Tree, objective: str) -> str | None:
-    """The score that shows how well the training set is fitted, where it is another than the objective."""
-    return training_loss(name for name in tree.names() if name != objective)
 
 
 # ── what is drawn ───────────────────────────────────────────────────────────────────────────────
