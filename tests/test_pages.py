@@ -15,10 +15,16 @@ from pages import DOCS, PAGES, ROOT, anchors, coded, everything, links, parts, p
 import tuner
 import tuner.cli
 import tuner.tables
+from tuner import samplers
+from tuner.caviar import rules
+from tuner.caviar.requests import SweepSteering
 from tuner.cli import FAILED, INTERRUPTED, USAGE
 from tuner.cli.output import NOT_YET
 from tuner.cli.starting import SAMPLERS, STOPPING
+from tuner.panda.requests import RunSteering
 from tuner.record.events import ENDED, LIVE, Cause, Purpose, RequestState
+from tuner.record.requests import _TAKES
+from tuner.room import commands
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 FOR_USERS = ("README.md", *DOCS)
@@ -191,6 +197,15 @@ def test_what_contributing_names_in_a_file_is_there() -> None:
     for name, path in named:
         defined = rf"^ *(?:(?:class|def) {name}\b|{name}(?:: .*)? = )"
         assert re.search(defined, (ROOT / path).read_text(), re.MULTILINE), f"{name} in {path}"
+
+
+def test_what_has_a_name_has_it_in_each_place_that_contributing_tells() -> None:
+    assert tuple(samplers._NAMES) == SAMPLERS
+    assert tuple(rules._RULES) == STOPPING
+    for verb in RunSteering.verbs:
+        assert all(verb in known for known in (_TAKES, dir(tuner.RunHandle), VERBS, commands.VERBS)), verb
+    for verb in SweepSteering.verbs:
+        assert all(verb in known for known in (_TAKES, dir(tuner.SweepHandle))), verb
 
 
 def test_the_constraints_are_plain_pins_of_what_the_tests_run_on() -> None:

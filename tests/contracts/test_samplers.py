@@ -23,7 +23,7 @@ from tuner.samplers.base import UnitCubeSampler
 from tuner.space.constructors import choice, integer, linear, log, log_one_minus
 from tuner.space.space import Space
 
-NAMES = ("coarse_to_fine", "random", "sobol", "grid")
+NAMES = tuple(samplers._NAMES)
 NUMBERS = Space(learning_rate=log(1e-4, 1.0), beta=log_one_minus(0.9, 0.999), dropout=linear(0.0, 0.5))
 MIXED = Space(
     learning_rate=log(1e-4, 1.0),
