@@ -24,7 +24,7 @@ from tuner.cli.starting import SAMPLERS, STOPPING
 from tuner.panda.requests import RunSteering
 from tuner.record.events import ENDED, LIVE, Cause, Purpose, RequestState
 from tuner.record.requests import _TAKES
-from tuner.room import commands
+from tuner.room import language
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 FOR_USERS = ("README.md", *DOCS)
@@ -203,7 +203,7 @@ def test_what_has_a_name_has_it_in_each_place_that_contributing_tells() -> None:
     assert tuple(samplers._NAMES) == SAMPLERS
     assert tuple(rules._RULES) == STOPPING
     for verb in RunSteering.verbs:
-        assert all(verb in known for known in (_TAKES, dir(tuner.RunHandle), VERBS, commands.VERBS)), verb
+        assert all(verb in known for known in (_TAKES, dir(tuner.RunHandle), VERBS, language.VERBS)), verb
     for verb in SweepSteering.verbs:
         assert all(verb in known for known in (_TAKES, dir(tuner.SweepHandle))), verb
 
