@@ -44,8 +44,8 @@ HOMONYMS = {"Desk"}
 # Each outside package is known to one room, so that replacing it is one room's work.
 KNOWN_TO = {
     "ray": ("executors/ray.py", "executors/connection.py"),
-    "sqlalchemy": ("record/store.py",),
-    "sqlite3": ("record/store.py",),
+    "sqlalchemy": ("record/store.py", "record/schema.py", "record/database.py"),
+    "sqlite3": ("record/database.py",),
     "optuna": ("samplers/",),
     "matplotlib": ("views/plots/",),
     "pandas": ("tables/", "views/plots/sweep.py", "api/fork.py"),  # the last for `compare` alone
@@ -98,7 +98,6 @@ LONGER = {
     "api/sweep.py": "the verbs that begin and open a sweep, each with all its options",
     "coordinator/loop.py": "the one loop, with an answer to everything a worker may say",
     "panda/requests.py": "every verb of a babysat run, one function each",
-    "record/store.py": "everything the database is asked",
     "samplers/optuna.py": "one Optuna study rebuilt from the fold, for samplers and pruners alike",
     "tables/frames.py": "every table, its columns in order",
     "views/plots/lineage.py": "one picture",

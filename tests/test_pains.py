@@ -32,9 +32,10 @@ from tuner.coordinator.loop import Coordinator
 from tuner.coordinator.watchdog import Care
 from tuner.errors import SettingsError, StudyError, SweepFailed, TrainingError
 from tuner.executors.local import LocalExecutor
+from tuner.record.database import refuse_network_filesystem
 from tuner.record.events import Reported, StudyOpened
 from tuner.record.state import StudyState
-from tuner.record.store import Store, refuse_network_filesystem
+from tuner.record.store import Store
 from tuner.samplers import by_name
 from tuner.worker.messages import Event, Job, WorkerLost
 from tuner.workloads import bowl

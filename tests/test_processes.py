@@ -9,7 +9,7 @@ from pathlib import Path
 
 from side_by_side import group_of
 
-from tuner.record.store import alive
+from tuner.record.lease import alive
 
 THOUGHTLESS = """
 import subprocess

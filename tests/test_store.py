@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 
 from tuner.errors import StudyBusy, StudyError, StudyNotFound
 from tuner.record import events as rec
+from tuner.record.database import refuse_network_filesystem
 from tuner.record.events import Noted, Reported, Requested, StudyOpened, TrialCreated, TrialEnded
+from tuner.record.lease import FOREIGN_LEASE_S
 from tuner.record.reports import Row, objective_rows, pack_reports, unpack_reports
-from tuner.record.store import FOREIGN_LEASE_S, Store, refuse_network_filesystem
+from tuner.record.store import Store
 
 NOW = 1_800_000_000.0
 

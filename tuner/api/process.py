@@ -25,8 +25,9 @@ from tuner.executors.base import Executor
 from tuner.numbers import duration
 from tuner.record.atomic import write_whole
 from tuner.record.events import Goal, Purpose
+from tuner.record.lease import alive
 from tuner.record.location import ASSIGNMENT, Place
-from tuner.record.store import Store, alive
+from tuner.record.store import Store
 from tuner.worker.function import KEPT, Portable, keep
 from tuner.worker.messages import Job
 

@@ -1,7 +1,7 @@
 """The events of a study: frozen dataclasses, append-only, one database table each.
 
 Times are Unix seconds. A field annotated `Json` holds what `json` can write; whatever was said, a record is made of
-what can be written down (`plain.py`). Nothing here knows a database: `store.py` derives its tables from these fields,
+what can be written down (`plain.py`). Nothing here knows a database: `schema.py` derives its tables from these fields,
 `state.py` folds them into what is true now.
 """
 

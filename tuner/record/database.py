@@ -1,0 +1,137 @@
+"""The database file of a study: how it is made and opened, where it is refused, and what it refuses, in sentences."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import uuid
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+from tuner.errors import StudyError
+from tuner.record.atomic import sync_folder
+
+NETWORK_FILESYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "fuse.sshfs", "beegfs"}
+)
+
+
+def make(path: Path, fill: Callable[[Path], None]) -> None:
+    """Makes a new database aside, has it filled, and gives it its name once it is whole.
+
+    Whoever opens a database while its journal mode changes may wait for the other until both give up.
+    """
+    aside = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    try:
+        _make_private(aside)
+        fill(aside)
+        try:
+            os.link(aside, path)
+            sync_folder(path.parent)
+        except FileExistsError:
+            pass  # another process was faster
+        except OSError:  # a filesystem without links
+            aside.replace(path)
+    finally:
+        for leftover in path.parent.glob(f"{aside.name}*"):
+            leftover.unlink()
+
+
+def _make_private(path: Path) -> None:
+    """An empty file that only its owner may read, whatever the umask; SQLite gives its log the same rights."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise StudyError(
+            f"{path.parent} cannot be written to: {error.strerror or error}. Choose a folder you may write to: "
+            "--results, or --store for the record alone."
+        ) from error
+    try:
+        os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
+
+
+def sqlite_engine(path: Path, access: Literal["create", "write", "read"]) -> sa.Engine:
+    """The way to a SQLite file; nothing is opened before the first statement."""
+    mode: dict[str, str] = {}
+    if access == "read":
+        # A read-only folder cannot hold SQLite's shared memory file; without a log beside it the file alone is whole.
+        mode = {"mode": "ro"} if path.with_name(path.name + "-wal").exists() else {"immutable": "1"}
+    elif access == "write":
+        mode = {"mode": "rw"}  # one that is gone meanwhile is not made anew
+    url = sa.URL.create("sqlite", database=f"file:{quote(os.fsencode(path))}", query={**mode, "uri": "true"})
+    engine = sa.create_engine(
+        url, connect_args={"timeout": 30.0, "check_same_thread": False}, poolclass=sa.pool.NullPool
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def prepare(connection: Any, _: Any) -> None:
+        connection.isolation_level = "DEFERRED"
+        if access == "create":
+            connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+
+    return engine
+
+
+def let_go(connected: list[sa.Connection], engine: sa.Engine | None = None) -> None:
+    """Closes the connection there is, and with it the engine."""
+    while connected:
+        connected.pop().close()
+    if engine is not None:
+        engine.dispose()
+
+
+def data_version(connection: sa.Connection) -> int | None:
+    """A number that changes when another connection commits: far cheaper to ask for than to look. None: unknown."""
+    driver = connection.connection.dbapi_connection
+    if not isinstance(driver, sqlite3.Connection):
+        return None
+    return int(driver.execute("PRAGMA data_version").fetchone()[0])
+
+
+def refusal(where: str, error: DatabaseError) -> StudyError:
+    """What the database refused, as a sentence."""
+    reason = str(error.orig)
+    if not isinstance(error, OperationalError):
+        return StudyError(f"{where} is damaged or no study: {reason}. Restore it from a copy.")
+    if "no such table" in reason:
+        return StudyError(f"{where} holds no study yet: its coordinator has not begun. Try again in a moment.")
+    if "full" in reason:
+        return StudyError(f"the disk under {where} is full: nothing more can be recorded. Free some space and go on.")
+    if "locked" in reason:
+        return StudyError(f"{where} stayed locked for 30 s: {reason}. Close the program that holds it and try again.")
+    if "readonly" in reason or "read-only" in reason or "unable to open" in reason:
+        return StudyError(f"{where} cannot be written or opened: {reason}. Check who owns the study's folder.")
+    if "I/O" in reason:
+        return StudyError(
+            f"{where} cannot be used: {reason}. The disk refuses: look whether it is full, over quota or failing. "
+            "What was recorded before is kept."
+        )
+    return StudyError(f"{where} cannot be used: {reason}.")
+
+
+def refuse_network_filesystem(folder: Path, mounts: Iterable[str] | None = None) -> None:
+    """SQLite's locks do not hold on network filesystems, so a study's database is refused there."""
+    if mounts is None:
+        table = Path("/proc/mounts")
+        mounts = table.read_text().splitlines() if table.exists() else ()
+    target = str(folder.resolve()) + "/"
+    found = ("", "")
+    for line in mounts:
+        _, point, kind, *_ = line.split(" ")
+        point = point.replace("\\040", " ")
+        if target.startswith(point.rstrip("/") + "/") and len(point) >= len(found[0]):
+            found = (point, kind)
+    if found[1] in NETWORK_FILESYSTEMS:
+        raise StudyError(
+            f"{folder} lies on {found[0]}, a network filesystem ({found[1]}), where SQLite's locks do not hold and "
+            'studies get corrupted. Keep the records on a local disk with store="sqlite:////local/disk/NAME.db" '
+            "(--store); the results folder itself may stay on the shared one."
+        )
