@@ -2,6 +2,7 @@
 # make panda-demo   one network babysat for fourteen short days, as the supervisor advises, in half a minute
 # make test         everything that must hold before a commit
 # make test-all     that, and what takes longer: coordinators killed at random, properties tried on many more examples
+# make docs         the API reference as HTML, in build/docs
 #
 # All need make and Python 3.11 or later, and nothing else: what they install goes into .venv. Another Python, or
 # another folder: make demo PYTHON=python3.12 VENV=/tmp/venv
@@ -24,7 +25,7 @@ DAYS_OF_A_PANDA := $(VENV)/bin/python examples/three_days.py --executor ray
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo panda-demo test test-all long lint fast bounds picture benchmarks constraints clean
+.PHONY: help demo panda-demo test test-all docs long lint fast bounds picture benchmarks constraints clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -53,6 +54,11 @@ test: lint
 	$(PYTEST) $(SIDE_BY_SIDE)
 
 test-all: test long
+
+docs: $(VENV)/.docs
+	@rm -rf build/docs
+	$(VENV)/bin/python docs/api/write.py build/docs
+	@echo 'The reference is build/docs/index.html.'
 
 # What `make test` leaves out, for patient machines.
 long: $(VENV)/.test
@@ -109,6 +115,10 @@ $(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@$(PIP) install --quiet --editable '.[test]' --constraint constraints.txt
 	@touch $@ $(VENV)/.demo
 
+$(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@$(PIP) install --quiet --editable '.[docs]' --constraint constraints.txt
+	@touch $@
+
 $(VENV)/.uv: | $(VENV)/bin/python
 	@$(PIP) install --quiet 'uv>=0.5'
 	@touch $@
@@ -122,11 +132,11 @@ $(VENV)/bin/python:
 	  echo '$(PYTHON) cannot make virtual environments. Install python3-venv: apt-get install python3-venv'; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 
-# Pins the newest release of everything that the demo and the tests bring; run the tests before you keep it.
+# Pins the newest release of everything that the demo, the tests and the reference bring; run the tests before you keep it.
 constraints:
 	@rm -rf build/pins
 	$(PYTHON) -m venv build/pins
-	build/pins/bin/python -m pip --disable-pip-version-check install --quiet '.[test]'
+	build/pins/bin/python -m pip --disable-pip-version-check install --quiet '.[docs,test]'
 	{ head -n 1 constraints.txt; build/pins/bin/python -m pip list --format freeze --exclude pip --exclude setuptools --exclude tuner; } > build/constraints.txt
 	mv build/constraints.txt constraints.txt
 

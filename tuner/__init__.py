@@ -1,4 +1,9 @@
-"""Hyperparameter search for people who train neural networks: sweep many models, babysit one, read every score."""
+"""Hyperparameter search for people who train neural networks: sweep many models, babysit one, read every score.
+
+Every example of the reference runs as a test, in a folder where `night` is a sweep that is over and `study` that sweep
+opened, `handle` steers a babysat run, `one`, `tended` is another that is over, and `sweeping` steers a sweep that runs,
+`long`. All names of `tuner` are at hand, and those of the module that a page is about.
+"""
 
 from __future__ import annotations
 

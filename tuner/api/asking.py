@@ -209,7 +209,7 @@ class Handle:
         """Writes a note into the study's record, also of a babysat run that is over.
 
         Args:
-            text: What to note, up to a million characters.
+            text: What to note, of at most 100,000 characters.
             trial: The trial it speaks of, from 0. None: the study.
             timeout_s: Seconds to wait for an answer, at least 0. None: 15 s in which somebody could have given it.
 

@@ -75,11 +75,12 @@ def babysit(
         space: What the settings may be: a `Space`, the name of one that tuner brings, or a TOML file. None: any value.
         seed: Of all draws, 0 to 2**63 − 1; by default 0.
         executor: "ray", or "local" for one process without Ray; by default ray.
-        cpus: CPUs of the run, at least 0; by default 1.
-        gpus: GPUs of the run: a share of one, or whole ones; by default 0.
+        cpus: CPUs of the run, 0 to 10,000; by default 1.
+        gpus: GPUs of the run: a share of one, or whole ones, 10,000 at most; by default 0.
         address: A Ray cluster to join, as `ray.init` takes it. None: this machine.
         checkpoint_every_s: Seconds between two checkpoints, from 0 (every step) up; by default 10.0.
-        disk_budget_gb: GB that the run's checkpoints may take, above 0. None: 10 GB, or half of what is free.
+        disk_budget_gb: GB (2**30 bytes) that the run's checkpoints may take, above 0. None: 10, or half of what is free
+            where that is less.
         revert: "reenter" calls `train` again after a revert, for functions that carry values across steps outside
             `run.state`; by default in place.
         level: "advise" lets the supervisor watch the curves and say what it sees, "off" does not; by default advise.

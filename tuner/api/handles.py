@@ -99,13 +99,13 @@ class SweepHandle(Handle):
         Args:
             bounds: (low, high) by parameter, both in its own units and within its range; for a parameter called `why`.
             why: The reason, for the record.
-            **ranges: The same by name. Parameters that are left out keep their whole range.
+            **ranges: The same by name. Parameters that are left out keep the bounds of the present round.
 
         Returns:
             What became of it.
 
         Raises:
-            StudyError: The bounds do not fit the space, the sampler has no box, or the sweep does not run.
+            StudyError: The bounds do not fit the space, or the sweep does not run.
             SettingsError: Not two bounds, or no mapping.
 
         Example:
@@ -116,7 +116,7 @@ class SweepHandle(Handle):
 
     @checked()
     def set_parallel(self, parallel: int, why: str = "") -> Reply:
-        """Changes how many trials train at a time; those beyond it end first.
+        """Changes how many trials train at a time; workers beyond it finish their trials first.
 
         Args:
             parallel: How many, 1 to 10,000. To stop for a while, `pause`.

@@ -152,24 +152,25 @@ def sweep(
         clock: "virtual" lets an in-process sweep play many workers in no time; needs `executor="local"`. By default
             wall.
         seed: Of all draws, 0 to 2**63 − 1; by default 0.
-        cpus: CPUs of a trial, above 0; by default 1.
-        gpus: GPUs of a trial: a share of one, or whole ones; by default 0.
-        parallel: How many train at a time, from 1 up. None: as many as the cluster holds.
+        cpus: CPUs of a trial, above 0, 10,000 at most; by default 1.
+        gpus: GPUs of a trial: a share of one, or whole ones, 10,000 at most; by default 0.
+        parallel: How many train at a time, 1 to 10,000. None: as many as the cluster holds, and one without Ray.
         address: A Ray cluster to join, as `ray.init` takes it. None: this machine.
         time_budget_s: Seconds that this call may take, above 0; what trains then ends after its step. None: no bound.
         start: Known-good settings to try first, one mapping or a list; what they leave open is drawn.
         warm_start: Another study in `results`, whose five best settings come next, as far as they fit the space.
-        max_failures: Trials that may fail before the sweep gives up, from 1 up. None: any number.
+        max_failures: So many failed trials end the sweep, from 1 up. None: any number may fail.
         failures_in_a_row: Failures one after another that end the sweep, from 1 up; by default 5.
         retries: How often a trial that raised is tried again, or a mapping from a class of error to that number; by
             default 0. A worker that dies costs no retry.
         time_limit_s: Seconds that one trial may train, above 0. None: no limit.
         silence_limit_s: Seconds that a trial may go without a step or a report, above 0. None: no limit.
         checkpoint_every_s: Seconds between two checkpoints of a trial, from 0 (every step) up; by default 10.0.
-        disk_budget_gb: GB that the study's checkpoints may take, above 0. None: 10 GB, or half of what is free.
+        disk_budget_gb: GB (2**30 bytes) that the study's checkpoints may take, above 0. None: 10, or half of what is
+            free where that is less.
         rerun: "failed" trains failed trials again; by default nothing.
         results: The folder in which studies lie; by default results.
-        store: A database in place of the folder's own, as SQLAlchemy names it, or "memory" for no trace at all.
+        store: "sqlite:////absolute/path/night.db" in place of the folder's own database, or "memory" for none on disk.
         progress: "auto" shows progress where there is a terminal, "off" nothing; or an object with `show` and `close`.
             By default auto.
 

@@ -117,7 +117,7 @@ class Run:
 
         Args:
             *objects: What is trained, each with `state_dict` and `load_state_dict`.
-            save: In place of objects: writes the state into a folder, which is there and empty.
+            save: In place of objects: writes the state into a folder, which is there; it must write something.
             load: In place of objects: reads it from such a folder.
 
         Raises:
