@@ -38,9 +38,6 @@ RANK = {name: rank for rank, names in enumerate(reversed(ORDER)) for name in nam
 THOUGHT = ("insight", "caviar", "panda", "samplers", "surrogate", "policy")
 HANDS = ("executors", "worker", "callbacks")
 SPOKEN = "worker/messages.py"
-# Classes of one name, to be named apart next.
-HOMONYMS = {"Desk"}
-
 # Each outside package is known to one room, so that replacing it is one room's work.
 KNOWN_TO = {
     "ray": ("executors/ray.py", "executors/connection.py"),
@@ -102,7 +99,6 @@ LONGER = {
     "tables/frames.py": "every table, its columns in order",
     "views/plots/lineage.py": "one picture",
     "views/plots/sweep.py": "three pictures that share their axes",
-    "worker/control.py": "every command to a worker, one function each",
 }
 
 
@@ -288,7 +284,7 @@ def test_no_two_classes_have_one_name() -> None:
             if isinstance(node, ast.ClassDef):
                 homes.setdefault(node.name, []).append(f"{place(module)}:{node.lineno}")
     homonyms = {name: places for name, places in homes.items() if len(places) > 1}
-    assert set(homonyms) == HOMONYMS, homonyms
+    assert not homonyms
 
 
 def test_no_module_is_called_by_a_word_that_says_nothing() -> None:

@@ -25,8 +25,8 @@ class Report(NamedTuple):
     scores: dict[str, float]
 
 
-class Desk(Protocol):
-    """Who a `Run` answers to: a worker's desk, or nobody in a notebook."""
+class Control(Protocol):
+    """Who a `Run` answers to: a worker, or nobody in a notebook."""
 
     def report(self, step: int, scores: dict[str, float]) -> None:
         """Takes scores; never waits."""
@@ -77,7 +77,7 @@ class Run:
     """
 
     @checked(TrainingError)
-    def __init__(self, params: Mapping[str, Any], *, seed: int = 0, desk: Desk | None = None) -> None:
+    def __init__(self, params: Mapping[str, Any], *, seed: int = 0, desk: Control | None = None) -> None:
         if not isinstance(params, Mapping):
             raise TrainingError(f'Run takes settings by name, as in Run({{"rate": 0.1}}), got {shown(params)}.')
         self.params: Mapping[str, Any] = params
@@ -86,7 +86,7 @@ class Run:
         """A seed for everything random in this trial; the same in every retry of it."""
         self.ended: str | None = None
         """Why the loop ended early, or None. An objective reported after that is kept, but it never counts."""
-        self._desk: Desk = desk if desk is not None else _Notebook()
+        self._control: Control = desk if desk is not None else _Notebook()
         self._done = 0
         self._reported = 0
         self._in_step = False
@@ -104,7 +104,7 @@ class Run:
     @property
     def reports(self) -> list[Report]:
         """What a bare run has reported; a run that belongs to a study keeps its reports in the study's tables."""
-        return self._desk.reports if isinstance(self._desk, _Notebook) else []
+        return self._control.reports if isinstance(self._control, _Notebook) else []
 
     @checked(TrainingError)
     def state(
@@ -136,7 +136,7 @@ class Run:
                 f"{len(objects)} objects, save={save!r}, load={load!r}."
             )
         state = FolderState(save, load) if save is not None and load is not None else ObjectState(*objects)
-        self._done = self._desk.register(state)
+        self._done = self._control.register(state)
 
     @checked(TrainingError)
     def steps(self, count: int) -> Iterator[int]:
@@ -197,7 +197,7 @@ class Run:
             return False
         if not self._loops:
             self._loops = True
-            self.ended = self._desk.between(self._done)
+            self.ended = self._control.between(self._done)
         elif self._in_step:
             self._close_step()
         self._in_step = self.ended is None
@@ -273,7 +273,7 @@ class Run:
         else:
             self._reported += 1  # an objective without steps: every report is one
             step = self.done
-        self._desk.report(step, scores)
+        self._control.report(step, scores)
 
     def _named(self, scores: Mapping[str, Any]) -> dict[str, Any]:
         """The scores under names that can be written down; those that are so already are remembered."""
@@ -300,7 +300,7 @@ class Run:
     def _close_step(self) -> None:
         self._in_step = False
         self._done += 1
-        self.ended = self._desk.between(self._done)
+        self.ended = self._control.between(self._done)
 
 
 _UNNAMED = "run.report needs scores by name: run.report(dev_accuracy=0.9), or run.report(**scores)."

@@ -19,7 +19,8 @@ from typing import Any, TypeAlias
 from tuner.errors import TrainingError, TunerError, UnknownSetting, did_you_mean, first_line, name_of, shown, told
 from tuner.plain import clean
 from tuner.record.events import TrialState
-from tuner.worker.control import Channel, TrialDesk
+from tuner.worker.channel import Channel
+from tuner.worker.control import TrialControl
 from tuner.worker.messages import Ended, Job, Order, Started
 from tuner.worker.run import Run
 
@@ -135,36 +136,38 @@ def train(function: TrainingFunction, order: Order, job: Job, channel: Channel) 
     """Trains one order; whatever the function does, an `Ended` comes back."""
     started, process = channel.now(), os.getpid()
     channel.emit(Started(trial=order.trial, segment=order.segment, at=started))
-    desk = TrialDesk(order, job, channel)
+    control = TrialControl(order, job, channel)
     state: TrialState
     error: tuple[str, ...] = ()
     trace = ""
     try:
-        _take_result(desk.run, _called(function, desk.run, process), job.objective)
-        while desk.reenter:
-            run = desk.start_again()
+        _take_result(control.run, _called(function, control.run, process), job.objective)
+        while control.commands.reenter:
+            run = control.start_again()
             _take_result(run, _called(function, run, process), job.objective)
-        desk.finish()
-        state, why = desk.outcome
+        control.finish()
+        state, why = control.commands.outcome
     except BaseException as raised:  # a user's SystemExit must not take the worker along
-        failure = _explained(raised, desk.run)
+        failure = _explained(raised, control.run)
         state, why = "failed", first_line(failure)
-        if desk.verdict is not None and desk.verdict[0] != "running":  # it was over before it raised
-            state, why = desk.verdict[0], f"{desk.verdict[1]}; then it raised {why}"
+        if (
+            control.commands.verdict is not None and control.commands.verdict[0] != "running"
+        ):  # it was over before it raised
+            state, why = control.commands.verdict[0], f"{control.commands.verdict[1]}; then it raised {why}"
         error = tuple(map(name_of, type(failure).__mro__[:-1]))
         trace = _users_traceback(raised)
-        _settle(desk)
+        _settle(control)
     return Ended(
         trial=order.trial,
-        segment=desk.segment,
+        segment=control.position.segment,
         state=state,
         why=why,
-        step=desk.done,
+        step=control.position.done,
         started=started,
         at=channel.now(),
         error=error,
         traceback=trace,
-        released=desk.released,
+        released=control.commands.released,
     )
 
 
@@ -210,12 +213,14 @@ def _take_result(run: Run, result: Any, objective: str) -> None:
         run.report(**{objective: result})
 
 
-def _settle(desk: TrialDesk) -> None:
+def _settle(control: TrialControl) -> None:
     """What was being written when the function failed is still a checkpoint."""
     try:
-        desk.settle()
+        control.settle()
     except Exception as failure:  # the trial has failed already: how, is what has to be heard
-        desk.warn(str(failure) if isinstance(failure, TunerError) else f"a checkpoint was not written: {told(failure)}")
+        control.position.warn(
+            str(failure) if isinstance(failure, TunerError) else f"a checkpoint was not written: {told(failure)}"
+        )
 
 
 def check_results_are_shared(job: Job) -> None:

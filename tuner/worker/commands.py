@@ -1,0 +1,243 @@
+"""The commands to a trial: how each takes effect between two steps, and when the trial waits for one."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+
+from tuner.errors import CheckpointError, TunerError
+from tuner.record.events import TrialState
+from tuner.worker.checkpoints import load, restore, verify
+from tuner.worker.messages import (
+    Adjust,
+    Advance,
+    Command,
+    Continue,
+    Extend,
+    Forget,
+    Pause,
+    RecipeChange,
+    Resume,
+    Revert,
+    Save,
+    Stop,
+    Waiting,
+)
+from tuner.worker.position import Position
+
+
+class Commands:
+    """What one trial has been told, and has yet to do.
+
+    `verdict` is how the trial ends once something has decided that it does; `reenter` that the function is to be called
+    again from the order, after a revert that it cannot do in place.
+    """
+
+    def __init__(self, position: Position) -> None:
+        self.verdict: tuple[TrialState, str] | None = None
+        self.released = False
+        self.reenter = False
+        self._position = position
+        self._changes = deque(position.order.changes)
+        self._later: list[Adjust] = []
+        self._seen: set[str] = set()
+        self._ask_at, self._rung = position.order.ask_at, position.order.rung
+        self._asking = self._stopped_at_its_end = False
+        self._pause_at: int | None = position.order.from_step if position.order.paused else None
+        self._pause_request = ""
+
+    def take_effect(self, scored: int) -> None:
+        """Does what is due at this step and what has arrived, and waits where it must.
+
+        `scored` is the step at which the objective was reported last.
+        """
+        if self.verdict is None:
+            self._change_what_is_due()
+            while self.verdict is None and (command := self._position.channel.receive(wait=False)) is not None:
+                self._obey(command)
+        if self.verdict is None and self._is_to_ask(scored):
+            self._ask()
+        if self.verdict is None and self._pause_at is not None and self._position.done >= self._pause_at:
+            self._stand_still("it has come as far as asked", self._pause_request)
+
+    @property
+    def outcome(self) -> tuple[TrialState, str]:
+        """How the trial ends; one that may not go on beyond its last step has trained all of them."""
+        if self.verdict is None or (self._stopped_at_its_end and self._position.is_at_its_end):
+            return "completed", f"trained all {self._position.done} steps"
+        return self.verdict
+
+    # ── one by one ──────────────────────────────────────────────────────────────────────────────
+
+    def _is_to_ask(self, scored: int) -> bool:
+        """Whether a verdict is due here. At a rung it is where the objective was just scored, so never in between."""
+        if self._ask_at is not None and self._position.done >= self._ask_at:
+            return True
+        if self._rung is None or scored != self._position.done or self._position.done < self._rung:
+            return False
+        return not self._position.is_at_its_end
+
+    def _ask(self) -> None:
+        self._ask_at, self._rung, self._asking = None, None, True
+        self._position.channel.emit(
+            Waiting(trial=self._position.order.trial, segment=self._position.segment, step=self._position.done)
+        )
+        while self.verdict is None and self._asking:
+            command = self._position.channel.receive(wait=True)
+            if command is not None:
+                self._obey(command)
+
+    def _obey(self, command: Command) -> None:
+        if command.trial != self._position.order.trial:
+            return  # meant for a trial that has ended meanwhile
+        request = getattr(command, "request", "")
+        if request in self._seen:
+            return  # a coordinator that took this worker over asks once more, to be sure
+        if request:
+            self._seen.add(request)
+        match command:
+            case Continue():
+                self._ask_at, self._rung, self._asking = command.ask_at, command.rung, False
+            case Stop():
+                self._stopped_at_its_end = self._asking and self._position.is_at_its_end
+                self.verdict = (command.state, command.why)
+            case Save():
+                self._save_as_asked(command)
+            case Adjust(at_step=int(step)) if step > self._position.done:
+                self._later.append(command)
+            case Adjust() if self._changes:
+                self._later.append(command)  # what a retry has yet to repeat was there before it
+            case Adjust():
+                self._adjust(command)
+            case Revert():
+                self._revert(command)
+            case Advance():
+                self._give_way(command.request)
+                self._pause_at, self._pause_request = self._position.done + command.steps, command.request
+            case Extend():
+                self._extend(command)
+            case Pause(release=True):
+                self._release(command)
+            case Pause():
+                self._stand_still(command.why, command.request)
+            case Resume():
+                self._position.did(command.request, "it was training already")
+            case Forget():
+                pass
+
+    def _extend(self, command: Extend) -> None:
+        if self._position.run.planned is None:
+            why = "only a loop over run.steps(...) can be told how long it is, and this one takes its steps one by one"
+            self._position.did(command.request, why, state="rejected")
+            return
+        self._position.extend(command.steps)
+        self._position.did(command.request, f"{command.steps} steps longer: to step {self._position.run.planned}")
+
+    def _stand_still(self, why: str, request: str) -> None:
+        self._give_way(request)
+        self._position.held("paused", why)
+        self._position.did(request, "stands still")
+        while self.verdict is None and self._pause_at is None:
+            command = self._position.channel.receive(wait=True)
+            if isinstance(command, Resume) and command.trial == self._position.order.trial:
+                self._position.did(command.request, "training goes on")
+                break
+            if isinstance(command, Pause) and not command.release:
+                self._position.did(command.request, "it stood still already")
+            elif command is not None:
+                self._obey(command)
+        if self.reenter:
+            self._pause_at = self._position.done  # the function that is called again stands still where this one did
+        elif self.verdict is None:
+            self._position.held("running", "resumed")
+
+    def _give_way(self, request: str) -> None:
+        if self._pause_request != request:
+            self._position.did(
+                self._pause_request, "another request to step or pause came after it", state="superseded"
+            )
+        self._pause_at, self._pause_request = None, ""
+
+    def _release(self, command: Pause) -> None:
+        """Gives the worker back once the state is safe on disk; where it cannot be, a person's request is refused."""
+        if not self._position.saver.possible and not command.must:
+            why = "the function never called run.state(...), so it could not be taken up again: it trains on"
+            self._position.did(command.request, why, state="rejected")
+        elif not self._position.save("pause", wait=True) and command.request:
+            self._position.did(command.request, "the disk refused the checkpoint: it trains on", state="rejected")
+        else:
+            self._give_way(command.request)
+            lost = (
+                ""
+                if self._position.saver.possible
+                else "; it begins anew, for the function never called run.state(...)"
+            )
+            self.verdict, self.released = ("paused", f"{command.why}{lost}"), True
+            self._position.did(command.request, f"step {self._position.done} is saved, its worker is free")
+
+    def _save_as_asked(self, command: Save) -> None:
+        if self._position.saver.holds(self._position.segment, self._position.done):
+            self._position.saver.finish()
+        if self._position.saver.holds(self._position.segment, self._position.done):
+            self._position.did(command.request, f"step {self._position.done} is saved already")
+        elif not self._position.saver.possible:
+            why = "the function never called run.state(...), so there is nothing to save"
+            self._position.did(command.request, why, state="rejected")
+        else:
+            self._position.save(command.kind, must=True, request=command.request)
+
+    # ── changes ─────────────────────────────────────────────────────────────────────────────────
+
+    def _change_what_is_due(self) -> None:
+        while self._changes and self._changes[0].step <= self._position.done:
+            change: RecipeChange = self._changes.popleft()
+            self._position.become(change.recipe, change.request, repeated=True)
+        if self._changes:
+            return
+        for command in [each for each in self._later if (each.at_step or 0) <= self._position.done]:
+            self._later.remove(command)
+            self._adjust(command)
+
+    def _adjust(self, command: Adjust) -> None:
+        try:
+            recipe = command.recipe or self._position.recipe.set(command.values, self._position.done)
+            for name, schedule in command.schedules.items():
+                recipe = recipe.scheduled(name, schedule, self._position.done)
+        except TunerError as error:
+            self._position.did(command.request, str(error), state="rejected")
+            return
+        self._position.save("before adjustment", must=True)
+        self._position.become(recipe, command.request, repeated=False)
+
+    def _revert(self, command: Revert) -> None:
+        """Sets the state back where it can; otherwise training goes on untouched, and the reason is sent."""
+        state = self._position.saver.state
+        if state is None:
+            why = "the function never called run.state(...), so there is no state to set back"
+            self._position.did(command.request, why, state="rejected")
+            return
+        try:
+            verify(command.path, sha256=command.sha256)
+        except CheckpointError as error:
+            self._position.did(command.request, str(error), state="rejected")
+            return
+        # on record before the revert is: whoever undoes it at once takes the tail up again where it was given up
+        saved = self._position.save("before revert", wait=True)
+        try:
+            settings = restore(command.path, state)
+        except TunerError as error:
+            if not saved or (here := self._position.saver.newest()) is None:
+                raise  # nobody knows what the state is now
+            load(here, state)
+            self._position.did(command.request, str(error), state="rejected")
+            return
+        # What is given up is on record before the way back is: an undo that follows at once finds it.
+        self._position.saver.finish()
+        self._position.return_to(command, settings)
+        self._changes.clear()
+        if self._position.job.revert == "reenter":
+            self._position.order = replace(
+                self._position.order, checkpoint=command.path, sha256=command.sha256, from_step=command.step
+            )
+            self.reenter = True
+            self.verdict = ("running", "called again after a revert")
