@@ -34,8 +34,10 @@ def outcome(
     trial: int, space: Space, params: dict[str, Any], score: float | None, state: TrialState | None = None
 ) -> Outcome:
     state = state or ("diverged" if score is None else "completed")
-    marks = () if score is None else ((1, score),)
-    return Outcome(trial=trial, point=space.to_unit(params), state=state, score=score, steps=1, marks=marks)
+    observations = () if score is None else ((1, score),)
+    return Outcome(
+        trial=trial, point=space.to_unit(params), state=state, score=score, steps=1, observations=observations
+    )
 
 
 def sweep(
@@ -182,21 +184,21 @@ def test_a_diverged_trial_is_never_promising_however_good_its_score_was() -> Non
 def test_a_run_that_is_behind_but_has_trained_less_is_compared_at_the_end() -> None:
     def curve(trial: int, x: float, steps: int) -> Outcome:
         rate = 0.2 + 0.6 * x  # the further right, the better a run ends, and the slower it starts
-        marks = tuple((step, rate * step / 64 + 0.15 * (1 - x)) for step in (4, 16, 64) if step <= steps)
+        observations = tuple((step, rate * step / 64 + 0.15 * (1 - x)) for step in (4, 16, 64) if step <= steps)
         return Outcome(
             trial=trial,
             point=(x, 0.5),
             state="running" if steps < 64 else "completed",
             planned=64,
-            score=marks[-1][1],
+            score=observations[-1][1],
             steps=steps,
-            marks=marks,
+            observations=observations,
         )
 
     ended = [curve(k, x, 64) for k, x in enumerate((0.1, 0.3, 0.5, 0.7))]
     behind = [curve(4 + k, x, 16) for k, x in enumerate((0.2, 0.9))]
-    view = Ledger(ended + behind).view(SQUARE)
-    (low, high), _ = view.under(view.learned(None)).of_runs(behind)
+    surrogate = Ledger(ended + behind).surrogate(SQUARE)
+    (low, high), _ = surrogate.posterior(surrogate.fit(None)).of_runs(behind)
     assert behind[0].score is not None
     assert behind[1].score is not None
     assert abs(behind[0].score - behind[1].score) < 0.03  # hardly apart so far
@@ -277,13 +279,13 @@ def test_a_proposal_after_ten_thousand_outcomes_learns_from_no_more_rows_than_ar
     space = Space(**{f"x{k}": linear(0.0, 1.0) for k in range(6)})
     rng = np.random.default_rng(0)
     ledger = Ledger(
-        Outcome(trial=k, point=tuple(row), state="completed", score=-row[0], steps=1, marks=((1, -row[0]),))
+        Outcome(trial=k, point=tuple(row), state="completed", score=-row[0], steps=1, observations=((1, -row[0]),))
         for k, row in enumerate(rng.random((10_000, 6)).tolist())
     )
     opened = SAMPLER.propose(space, 0, 10_000, ledger, [plan(0, 0)]).opened
     assert opened is not None
     assert SAMPLER.propose(space, 0, 10_002, ledger, [opened]).opened is None
-    assert MOST_ROWS / 2 < len(ledger.view(space).told) <= MOST_ROWS
+    assert MOST_ROWS / 2 < len(ledger.surrogate(space).informative) <= MOST_ROWS
 
 
 def test_a_box_set_before_anything_is_learned_is_searched_evenly() -> None:

@@ -623,9 +623,9 @@ def test_a_few_that_share_the_best_score_are_counted_and_no_plateau() -> None:
 def test_what_a_model_is_tested_by_it_has_not_learned_its_numbers_from() -> None:
     model = Model.of_ranks(searched(TWO, hill, 24), TWO)
     assert model is not None
-    numbers = [tuple(posterior.process.numbers) for posterior, _ in model.without_each_fold()]
+    numbers = [tuple(posterior.process.hyperparameters) for posterior, _ in model.without_each_fold()]
     assert len(set(numbers)) == len(numbers) == 10
-    assert tuple(model.process.numbers) not in numbers
+    assert tuple(model.process.hyperparameters) not in numbers
 
 
 def test_a_gain_below_what_two_seeds_may_differ_is_not_called_more_than_luck() -> None:

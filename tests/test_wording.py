@@ -13,7 +13,7 @@ from tuner import Run, Space, linear
 from tuner.policy.proposals import Outcome
 from tuner.record.events import Goal
 from tuner.surrogate.ledger import Ledger
-from tuner.surrogate.outlook import Outlook
+from tuner.surrogate.posterior import Posterior
 
 SPACE = Space(x=linear(0.0, 1.0), y=linear(0.0, 1.0))
 _SCORE = re.compile(r"(above|below|being|:) (-?[0-9.]+(?:e-?\d+)?)(?= ±|,|;|$)")
@@ -95,31 +95,33 @@ def test_a_search_for_the_least_decides_as_its_mirror_image_does_and_says_it_the
 def test_no_score_is_named_that_lies_beyond_those_that_were_seen(
     scores: list[float], mean: float, deviation: float, *, minimize: bool
 ) -> None:
-    outlook = looking(scores, "minimize" if minimize else "maximize")
+    posterior = looking(scores, "minimize" if minimize else "maximize")
     seen = [float(f"{score:.4g}") for score in scores]
-    for sentence in (outlook.expected(mean, deviation), f"it may end {outlook.still_possible()}"):
+    for sentence in (posterior.expected(mean, deviation), f"it may end {posterior.still_possible()}"):
         named = [float(match[2]) for match in _SCORE.finditer(f": {sentence}")]
         assert named
         assert all(min(seen) - 1e-9 <= number <= max(seen) + 1e-9 for number in named), sentence
 
 
-def looking(scores: list[float], goal: Goal) -> Outlook:
+def looking(scores: list[float], goal: Goal) -> Posterior:
     sign = 1.0 if goal == "maximize" else -1.0
     more: dict[str, Any] = {"state": "completed", "steps": 4}
     outcomes = [
-        Outcome(trial=place, point=(place / len(scores), 0.5), score=sign * score, marks=((4, sign * score),), **more)
+        Outcome(
+            trial=place, point=(place / len(scores), 0.5), score=sign * score, observations=((4, sign * score),), **more
+        )
         for place, score in enumerate(scores)
     ]
-    view = Ledger(outcomes, goal).view(SPACE)
-    return view.under(view.learned(None))
+    surrogate = Ledger(outcomes, goal).surrogate(SPACE)
+    return surrogate.posterior(surrogate.fit(None))
 
 
 def test_what_is_expected_below_the_worst_score_is_named_by_that() -> None:
-    outlook = looking([0.0, 0.0, 1.0], "maximize")
-    assert "nothing better than the worst" in outlook.expected(-1.0, 1.0)
+    posterior = looking([0.0, 0.0, 1.0], "maximize")
+    assert "nothing better than the worst" in posterior.expected(-1.0, 1.0)
 
 
 @pytest.mark.parametrize(("best", "told"), [(0.99998, "0.99998"), (1.0, "1"), (0.98518518, "0.9852")])
 def test_rounding_makes_no_perfect_score_of_one_that_was_not(best: float, told: str) -> None:
-    outlook = looking([0.5, 0.4, best], "maximize")
-    assert outlook.said(outlook.best) == told
+    posterior = looking([0.5, 0.4, best], "maximize")
+    assert posterior.format_score(posterior.best) == told

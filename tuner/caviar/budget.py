@@ -1,4 +1,4 @@
-"""Knows how the training steps of a budget are shared out: up to scores where it can be, and never more than there are.
+"""A budget of training steps, shared out: up to scores where it can be, and never more than there are.
 
 Steps that lead to no score are of no use to anybody. So what is granted ends where a score is due, by what the curves
 show (`cadence.py`), and a trial for whose next score too little is left waits for what others may return, or ends where

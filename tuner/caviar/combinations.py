@@ -1,4 +1,4 @@
-"""Knows the combinations of a space that has few, and which of them were not tried yet."""
+"""The combinations of a space that has few, and which of them were not tried yet."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Knows which trials are copies: two curves that are equal to the last digit are one training, done twice.
+"""Duplicate trials: two curves that are equal to the last digit are one training, done twice.
 
 So it comes out where a function rounds its settings, takes them from a table or makes no use of a parameter, and its
 seed changes nothing. Scores counted in a few examples are equal by chance too, so equality says something only of
-scores that no other trial has had. And where a setting acts late, curves are equal at first and part: that copies stay
-copies is believed only of a study in which two of them have come to their end, and as long as none have parted.
+scores that no other trial has had. And where a setting acts late, curves are equal at first and part: that duplicates
+stay duplicates is believed only of a study in which two of them have come to their end, and while none have parted.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ Report: TypeAlias = tuple[int, float]
 """A step and its score."""
 
 _EARLY = 64  # reports of a trial that are compared
-_TELLING = 2  # scores that only copies share: one alone may be where training begins
+_TELLING = 2  # scores that only duplicates share: one alone may be where training begins
 
 
-class Copies:
+class Duplicates:
     """Curves by trial; a look at one costs about as much as there are curves that begin with the same report."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Copies:
 
     @property
     def hold(self) -> bool:
-        """Whether trials that were copies at first have been copies to their end, all of them."""
+        """Whether trials that were duplicates at first have been duplicates to their end, all of them."""
         return self._stayed and not self._parted
 
     def enter(self, trial: int, curve: Curve, up_to: int | None = None) -> None:
@@ -53,30 +53,30 @@ class Copies:
         self._holders.subtract(_scores(known) - _scores(early))
 
     def alike(self, trial: int) -> list[int]:
-        """The others that are copies of a trial or it of them, as far as both have come.
+        """The others that are duplicates of a trial or it of them, as far as both have come.
 
-        >>> copies = Copies()
-        >>> copies.enter(0, Curve([(1, 0.31), (2, 0.472), (3, 0.515)]))
-        >>> copies.enter(1, Curve([(1, 0.31), (2, 0.472)]))
-        >>> copies.enter(2, Curve([(1, 0.33), (2, 0.473)]))
-        >>> copies.alike(1), copies.alike(2)
+        >>> duplicates = Duplicates()
+        >>> duplicates.enter(0, Curve([(1, 0.31), (2, 0.472), (3, 0.515)]))
+        >>> duplicates.enter(1, Curve([(1, 0.31), (2, 0.472)]))
+        >>> duplicates.enter(2, Curve([(1, 0.33), (2, 0.473)]))
+        >>> duplicates.alike(1), duplicates.alike(2)
         ([0], [])
         """
         return sorted(self._sharing(self._curves.get(trial, ())) - {trial})
 
     def once_alike(self, trial: int) -> list[int]:
-        """The others that would have been taken for copies at some time, whether they are or have parted since."""
+        """The others that would have been taken for duplicates at some time, whether they are or have parted since."""
         mine = self._curves.get(trial, ())
         shared = (self._sharing(mine[:reports]) - {trial} for reports in range(_TELLING, len(mine) + 1))
         return sorted(next(filter(None, shared), ()))
 
     def original(self, trial: int, alike: Iterable[int]) -> int | None:
-        """Of trials that are alike the one this is a copy of: it is ahead, or was there first."""
+        """Of trials that are alike the one this is a duplicate of: it is ahead, or was there first."""
         ahead = min(alike, key=self._behind, default=trial)
         return ahead if self._behind(ahead) < self._behind(trial) else None
 
     def compare(self, one: Curve, other: Curve) -> None:
-        """Learns from two whole trainings that were copies at first."""
+        """Learns from two whole trainings that were duplicates at first."""
         if one.steps == other.steps and one.scores == other.scores:
             self._stayed = True
         else:

@@ -1,13 +1,13 @@
-"""Knows which runs to let stand still and which to take up again, from their settings and their curves.
+"""Freeze and thaw: which runs stand still and which go on, from their settings and their curves.
 
 At its first score at a rung or beyond, a run is weighed against every run that stands still and against the settings
-that would be tried next: it goes on if it promises most, else it is paused, saved, and its worker is free. What
-promises most is what is expected to rise furthest above the best there is or is expected, at the end of training
+that would be tried next: it goes on if its expected improvement at the end of training is the largest, else it is
+paused, saved, and its worker is free. Improvement is over the incumbent, the best score there is or is expected
 (`surrogate/`); so a run that starts slowly but may still cross stays in the race, and a good one that cannot get any
 better gives way. Every third time the run that is expected to end best goes on, whatever else might be learned. A run
-that is a copy of another is stopped.
+that is a duplicate of another is stopped.
 
-(Freeze and thaw: Swersky et al. 2014. A step of whichever run promises most: DyHPO, Wistuba et al. 2022.)
+(Freeze and thaw: Swersky et al. 2014. A step of the run of largest expected improvement: DyHPO, Wistuba et al. 2022.)
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from tuner.surrogate.evidence import MOST_ROWS
 
 _RUNGS = 64  # the first rung is at about this share of a whole training
 _HARVEST_EVERY = 3
-_MORE_IF_NEW = 0.3  # beginning anew must promise a third more, or copies of the best begin without end
-_MORE = 1.25  # the process is learned anew when this many times as much has been seen
+_MORE_IF_NEW = 0.3  # of a new trial a third more is asked, or near-duplicates of the best begin without end
+_MORE = 1.25  # hyperparameters are learned anew when this many times as much has been seen
 _HOPELESS = 0.02  # the chance to overtake below which, once all trials have begun, only the leader trains on
 
 
@@ -54,7 +54,7 @@ class _Pick:
 
 
 class FreezeThaw:
-    """Pauses runs at rungs and takes them up again, by what settings and curve promise.
+    """Pauses runs at rungs and takes them up again, by expected improvement.
 
     Rungs double from a sixty-fourth of a whole training on. A run whose function has not told how to save its state
     cannot be paused: it is stopped where successive halving would stop it.
@@ -79,10 +79,10 @@ class FreezeThaw:
         return _next_rung(after, self._horizon())
 
     def judge(self, study: StudyState, trial: Trial, step: int) -> Verdict:
-        """Goes on if nobody promises more, else is paused."""
+        """Goes on if its expected improvement is the largest, else is paused."""
         search = self._joined()
         search.observe(study, trial, "paused" if trial.resumable else "running")
-        original = search.ledger.of(trial.trial).like
+        original = search.ledger.of(trial.trial).duplicate_of
         if original is not None:
             why = f"stopped at step {step}: to the last digit its curve so far is that of trial {original}"
             return Verdict(action="prune", why=why, ask_at=None)
@@ -107,57 +107,57 @@ class FreezeThaw:
     def _pick(self, study: StudyState, trials: list[int]) -> _Pick:
         """Who of these trials is to train next; none of them where it is what is new, or where it would be in vain."""
         search = self._joined()
-        view = search.ledger.view(search.space)
+        surrogate = search.ledger.surrogate(search.space)
         new = search.upcoming(study)
-        if new is not None and (new.at_once or view.blind):
+        if new is not None and (new.at_once or surrogate.untrained):
             return _Pick(None, f"new settings come first: {new.why}")
-        if view.blind:
+        if surrogate.untrained:
             return _Pick(trials[0], "nothing can be compared yet")
         if len(trials) > MOST_ROWS:
-            telling = {outcome.trial for outcome in view.told}
+            telling = {outcome.trial for outcome in surrogate.informative}
             trials = [trial for trial in trials if trial in telling or trial == trials[0]]
-        outlook = view.under(self._numbers(study))
-        mean, deviation = outlook.of_runs([search.ledger.of(trial) for trial in trials])
+        posterior = surrogate.posterior(self._hyperparameters(study))
+        mean, deviation = posterior.of_runs([search.ledger.of(trial) for trial in trials])
 
-        def told(place: int) -> str:
-            return outlook.expected(float(mean[place]), float(deviation[place]))
+        def expectation(place: int) -> str:
+            return posterior.expected(float(mean[place]), float(deviation[place]))
 
-        if new is None and float(ndtr((mean - outlook.best) / deviation).max()) < _HOPELESS:
-            leader = outlook.leaders[0].trial
+        if new is None and float(ndtr((mean - posterior.best) / deviation).max()) < _HOPELESS:
+            leader = posterior.leaders[0].trial
             if leader in trials:
                 return _Pick(leader, f"trial {leader} leads, and none that is left may still overtake it")
             return _Pick(None, f"none that is left may still overtake trial {leader}")
-        if view.looks % _HARVEST_EVERY == 0:
+        if surrogate.information % _HARVEST_EVERY == 0:
             place = int(np.argmax(mean))
-            return _Pick(trials[place], f"trial {trials[place]} is expected to end best: {told(place)}")
-        promise = outlook.promise(mean, deviation)
-        place = int(np.argmax(promise))
+            return _Pick(trials[place], f"trial {trials[place]} is expected to end best: {expectation(place)}")
+        improvement = posterior.log_expected_improvement(mean, deviation)
+        place = int(np.argmax(improvement))
         if new is not None:
-            ahead, surely = outlook.of_points(np.array([new.point]))
-            if float(outlook.promise(ahead, surely)[0]) > float(promise[place]) + _MORE_IF_NEW:
-                expected = outlook.expected(float(ahead[0]), float(surely[0]))
+            ahead, surely = posterior.of_points(np.array([new.point]))
+            if float(posterior.log_expected_improvement(ahead, surely)[0]) > float(improvement[place]) + _MORE_IF_NEW:
+                expected = posterior.expected(float(ahead[0]), float(surely[0]))
                 return _Pick(None, f"new settings promise more: {expected}")
-        return _Pick(trials[place], f"trial {trials[place]} promises most: {told(place)}")
+        return _Pick(trials[place], f"trial {trials[place]} promises most: {expectation(place)}")
 
-    def _numbers(self, study: StudyState) -> list[float]:
-        """The numbers of the process: the search's own, else learned here."""
+    def _hyperparameters(self, study: StudyState) -> list[float]:
+        """Those of the Gaussian process: the search's own, else learned here."""
         search = self._joined()
-        found = search.numbers(study)
+        found = search.hyperparameters(study)
         if found is not None:
             return found
-        view = search.ledger.view(search.space)
-        if self._learned is None or view.looks >= _MORE * self._learned[0]:
-            self._learned = view.looks, view.learned(self._learned[1] if self._learned else None)
+        surrogate = search.ledger.surrogate(search.space)
+        if self._learned is None or surrogate.information >= _MORE * self._learned[0]:
+            self._learned = surrogate.information, surrogate.fit(self._learned[1] if self._learned else None)
         return self._learned[1]
 
     def _frozen(self, study: StudyState, but: int | None = None) -> list[int]:
         known = self._joined().ledger
         frozen = [trial.trial for trial in study.live.values() if trial.frozen and trial.trial != but]
-        return self._joined().affordable(study, [trial for trial in frozen if known.of(trial).like is None])
+        return self._joined().affordable(study, [trial for trial in frozen if known.of(trial).duplicate_of is None])
 
     def _horizon(self) -> int:
         search = self._joined()
-        return search.ledger.view(search.space).horizon
+        return search.ledger.surrogate(search.space).horizon
 
     def _joined(self) -> Search:
         if self._search is None:

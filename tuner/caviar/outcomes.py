@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import math
 
-from tuner.policy.proposals import Outcome, RoundPlan, marks_of
+from tuner.policy.proposals import Outcome, RoundPlan, thinned
 from tuner.record.events import TrialState
 from tuner.record.state import Round, StudyState
 from tuner.record.trial import Trial
@@ -26,9 +26,9 @@ def outcome(
         score = sign * trial.best_score
     elif not trial.ended and kept:
         score = max(sign * curve.scores[place] for place in kept)
-    marks = marks_of([curve.steps[place] for place in kept], [curve.scores[place] for place in kept], sign)
-    if score is not None and not marks:
-        marks = ((max(1, trial.steps), score),)
+    observations = thinned([curve.steps[place] for place in kept], [curve.scores[place] for place in kept], sign)
+    if score is not None and not observations:
+        observations = ((max(1, trial.steps), score),)
     return Outcome(
         trial=trial.trial,
         point=space.to_unit(trial.params),
@@ -37,7 +37,7 @@ def outcome(
         round=trial.round,
         steps=trial.steps if up_to is None else min(trial.steps, up_to),
         planned=trial.planned,
-        marks=() if state == "diverged" else marks,
+        observations=() if state == "diverged" else observations,
     )
 
 

@@ -105,9 +105,9 @@ class Caviar:
         self.search.ledger.goal = study.goal
         self._remarked = any(trial.resumable is False for trial in study.trials)
         trials = [trial for trial in study.trials if not trial.repeats]
-        if self._thawing is not None:  # a trial may be a copy of a later one
+        if self._thawing is not None:  # a trial may be a duplicate of a later one
             for trial in trials:
-                self.search.look_for_copies(study, trial, self._as_last_weighed(study, trial)[1])
+                self.search.look_for_duplicates(study, trial, self._as_last_weighed(study, trial)[1])
         for trial in trials:
             if self._budget is not None:
                 self._budget.note(study, trial)

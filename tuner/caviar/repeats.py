@@ -1,4 +1,4 @@
-"""Knows the policy that trains settings again: which, with which seeds, and that nobody cuts them short. Pure."""
+"""The policy that trains settings again: which, with which seeds, and that nobody cuts them short. Pure."""
 
 from __future__ import annotations
 

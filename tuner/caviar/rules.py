@@ -1,4 +1,4 @@
-"""Knows the stopping rules by name."""
+"""The stopping rules by name."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from tuner.caviar.budget import Shares
 from tuner.caviar.combinations import Combinations
-from tuner.caviar.duplicates import Copies
+from tuner.caviar.duplicates import Duplicates
 from tuner.caviar.outcomes import outcome, plan
 from tuner.caviar.seeds import trial_seed
 from tuner.policy.proposals import Learner, Outcome, Proposal, Proposer, RoundPlan
@@ -21,7 +21,7 @@ from tuner.record.trial import Trial
 from tuner.space.space import Space
 from tuner.surrogate.ledger import Ledger
 
-_LOOKS_A_TRIAL = 3  # so often are trials looked at, all in all, before one with drawn settings begins unweighed
+_INFORMATION_A_TRIAL = 3  # of each trial so much is known, all in all, before drawn settings begin unweighed
 
 
 class Search:
@@ -55,7 +55,7 @@ class Search:
         self._learner = proposer if isinstance(proposer, Learner) else None
         self._weighs, self._trials = weighs, trials
         self._start, self._reasons = tuple(start), tuple(reasons)
-        self._copies = Copies()
+        self._duplicates = Duplicates()
         # what draws points of the cube may be led elsewhere; an Optuna sampler knows what it has drawn
         self._combinations = Combinations.of(space) if getattr(proposer, "avoids_repeats", False) else None
         self._exhausted = ""
@@ -70,28 +70,28 @@ class Search:
         """Enters into the ledger how far a trial has come, or had at step `up_to`."""
         known = outcome(self.space, study, trial, state, up_to)
         if self._weighs:
-            self.look_for_copies(study, trial, up_to)
-            known = replace(known, like=self._original(study, trial.trial))
+            self.look_for_duplicates(study, trial, up_to)
+            known = replace(known, duplicate_of=self._original(study, trial.trial))
         self.ledger.put(known)
 
-    def look_for_copies(self, study: StudyState, trial: Trial, up_to: int | None) -> None:
-        """Takes in a trial's curve up to a step; two that are whole tell whether copies stay copies."""
-        curve, believed = study.curve(trial), self._copies.hold
-        self._copies.enter(trial.trial, curve, up_to)
+    def look_for_duplicates(self, study: StudyState, trial: Trial, up_to: int | None) -> None:
+        """Takes in a trial's curve up to a step; two that are whole tell whether duplicates stay duplicates."""
+        curve, believed = study.curve(trial), self._duplicates.hold
+        self._duplicates.enter(trial.trial, curve, up_to)
         if trial.state == "completed":
-            for other in (study.trials[number] for number in self._copies.once_alike(trial.trial)):
+            for other in (study.trials[number] for number in self._duplicates.once_alike(trial.trial)):
                 if other.state == "completed" and other.params != trial.params:
-                    self._copies.compare(curve, study.curve(other))
-        if self._copies.hold != believed:
+                    self._duplicates.compare(curve, study.curve(other))
+        if self._duplicates.hold != believed:
             for known in tuple(self.ledger):
-                self.ledger.put(replace(known, like=self._original(study, known.trial)))
+                self.ledger.put(replace(known, duplicate_of=self._original(study, known.trial)))
 
     def _original(self, study: StudyState, trial: int) -> int | None:
-        """The trial that this one is a copy of; one that failed says nothing of others."""
-        if not self._copies.hold:
+        """The trial that this one is a duplicate of; one that failed says nothing of others."""
+        if not self._duplicates.hold:
             return None
-        alike = [number for number in self._copies.alike(trial) if study.trials[number].state != "failed"]
-        return self._copies.original(trial, alike)
+        alike = [number for number in self._duplicates.alike(trial) if study.trials[number].state != "failed"]
+        return self._duplicates.original(trial, alike)
 
     # ── rounds ──────────────────────────────────────────────────────────────────────────────────
 
@@ -106,9 +106,9 @@ class Search:
             self._due = state, due
         return due
 
-    def numbers(self, study: StudyState) -> list[float] | None:
-        """The process that the sampler has learned, a round that is due included; None where it learns none."""
-        return None if self._learner is None else self._learner.numbers(self._rounds(study))
+    def hyperparameters(self, study: StudyState) -> list[float] | None:
+        """What the sampler has learned, a round that is due included; None where it learns nothing."""
+        return None if self._learner is None else self._learner.hyperparameters(self._rounds(study))
 
     def _rounds(self, study: StudyState) -> Sequence[RoundPlan]:
         """All rounds: those on record, and the one that is due."""
@@ -157,7 +157,7 @@ class Search:
                     return None
                 proposal = fresh
             # where settings do not follow from what is known, a bad draw would keep all later ones waiting
-            waits = adaptive or self.ledger.looks < _LOOKS_A_TRIAL * number
+            waits = adaptive or self.ledger.information < _INFORMATION_A_TRIAL * number
             at_once = proposal.at_once or number < len(self._start) or not waits
             self._next = state, replace(proposal, at_once=at_once)
         return self._next[1]

@@ -1,4 +1,4 @@
-"""Knows how the winners of one study become the first trials of another: by name, within the other's space."""
+"""The winners of one study as the first trials of another: by name, within the other's space."""
 
 from __future__ import annotations
 

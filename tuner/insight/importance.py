@@ -18,7 +18,7 @@ from scipy.stats import qmc
 
 from tuner.insight.model import FEWEST, Model
 from tuner.numbers import percent
-from tuner.surrogate.gaussian_process import Floats, Posterior, Rows
+from tuner.surrogate.gaussian_process import ConditionedProcess, Floats, Rows
 
 _POINTS = 512
 _POOR = 0.3  # a model that foretells less of unseen trials is to be taken lightly
@@ -139,7 +139,7 @@ def _drawn(model: Model) -> Floats:
     return drawn
 
 
-def _shares(model: Model, drawn: Floats, posterior: Posterior) -> tuple[Floats, Floats]:
+def _shares(model: Model, drawn: Floats, posterior: ConditionedProcess) -> tuple[Floats, Floats]:
     """Total shares and shares alone; zeros where nothing varies."""
     count = drawn.shape[1] // 2
     one, other = drawn[:, :count], drawn[:, count:]

@@ -1,4 +1,4 @@
-"""Knows a finished search as a function: what a whole training scores anywhere in the space, as far as can be told."""
+"""A finished search as a function: what a whole training scores anywhere in the space, as far as can be told."""
 
 from __future__ import annotations
 
@@ -16,8 +16,15 @@ from tuner.panda.supervisor.series import MAD_TO_SD
 from tuner.policy.proposals import Outcome
 from tuner.record.state import StudyState
 from tuner.space.space import Space
-from tuner.surrogate.evidence import Embedding, Spread, bad, rows_of
-from tuner.surrogate.gaussian_process import NOBODY, Floats, Posterior, Process, Rows, learned
+from tuner.surrogate.evidence import Embedding, Standardizer, bad, rows_of
+from tuner.surrogate.gaussian_process import (
+    NO_RUN,
+    ConditionedProcess,
+    Floats,
+    GaussianProcess,
+    Rows,
+    fit_hyperparameters,
+)
 from tuner.surrogate.ledger import Ledger
 
 FEWEST = 8
@@ -30,21 +37,23 @@ _JITTER = 1e-7
 
 
 class Model:
-    """The process that the scores of a search suggest, at the end of training. Higher is better, one is a spread.
+    """The Gaussian process that the scores of a search suggest, at the end of training; scores standardized.
 
     Trials stopped early speak of the step they came to, those that diverged of bad settings; repeats take no part.
     """
 
-    def __init__(self, space: Space, outcomes: Sequence[Outcome], rows: Rows, spread: Spread, horizon: int) -> None:
+    def __init__(
+        self, space: Space, outcomes: Sequence[Outcome], rows: Rows, standardizer: Standardizer, horizon: int
+    ) -> None:
         """Use `Model.of`."""
-        self.space, self.outcomes, self.spread, self.horizon = space, tuple(outcomes), spread, horizon
+        self.space, self.outcomes, self.standardizer, self.horizon = space, tuple(outcomes), standardizer, horizon
         self.embedding = Embedding.of(space)
-        numbers: list[float] | None = None
+        hyperparameters: list[float] | None = None
         for _ in range(_ROUNDS):
-            numbers = learned(rows, self.embedding.groups, numbers)
-        self.process = Process(numbers or (), self.embedding.groups)
+            hyperparameters = fit_hyperparameters(rows, self.embedding.groups, hyperparameters)
+        self.process = GaussianProcess(hyperparameters or (), self.embedding.groups)
         self.rows = rows
-        self.posterior = self.process.given(rows)
+        self.posterior = self.process.conditioned_on(rows)
 
     @classmethod
     def of(cls, study: StudyState, space: Space) -> Model | None:
@@ -55,7 +64,7 @@ class Model:
     def of_ranks(cls, study: StudyState, space: Space) -> Model | None:
         """The same with each score's rank among all in its place: of poor ones it tells the poor from the poorer."""
         outcomes = [outcome(space, study, trial) for trial in study.searched() if trial.state != "waiting"]
-        seen = sorted(value for each in outcomes if not bad(each) for _, value in each.marks)
+        seen = sorted(value for each in outcomes if not bad(each) for _, value in each.observations)
 
         def rank(value: float) -> float:
             return (bisect.bisect_left(seen, value) + bisect.bisect_right(seen, value)) / 2 / len(seen)
@@ -63,7 +72,7 @@ class Model:
         ranked = [
             replace(
                 each,
-                marks=tuple((step, rank(value)) for step, value in each.marks) if not bad(each) else (),
+                observations=tuple((step, rank(value)) for step, value in each.observations) if not bad(each) else (),
                 score=None if each.score is None or not seen else rank(each.score),
             )
             for each in outcomes
@@ -74,12 +83,12 @@ class Model:
     def _of(cls, outcomes: Sequence[Outcome], space: Space) -> Model | None:
         ledger = Ledger(outcomes)
         horizon = ledger.horizon
-        found = rows_of(ledger.view(space).told, Embedding.of(space), horizon)
+        found = rows_of(ledger.surrogate(space).informative, Embedding.of(space), horizon)
         if found is None or sum(each.score is not None for each in outcomes) < FEWEST:
             return None
         return cls(space, outcomes, *found, horizon)
 
-    def at(self, points: Floats, posterior: Posterior | None = None) -> tuple[Floats, Floats]:
+    def at(self, points: Floats, posterior: ConditionedProcess | None = None) -> tuple[Floats, Floats]:
         """Mean and standard deviation of what whole trainings at these points (n, d) of the unit cube score."""
         mean, variance = (posterior or self.posterior).at(self.new(points))
         return mean, np.sqrt(variance)
@@ -87,9 +96,9 @@ class Model:
     def joint(self, points: Floats) -> tuple[Floats, Floats]:
         """Mean (n,) and covariance (n, n) of what n runs at these points score, each with luck of its own."""
         new = self.new(points)
-        new = Rows(new.features, new.progress, NOBODY - 1 - np.arange(len(points)), new.value)
+        new = Rows(new.features, new.progress, NO_RUN - 1 - np.arange(len(points)), new.value)
         known = self.process.covariance(self.rows, self.rows)
-        known[np.diag_indices(len(known))] += np.exp(self.process.numbers[len(self.space) + 4]) + _JITTER
+        known[np.diag_indices(len(known))] += np.exp(self.process.hyperparameters[len(self.space) + 4]) + _JITTER
         across = self.process.covariance(new, self.rows)
         factor = cho_factor(known, lower=True)
         mean: Floats = across @ cho_solve(factor, self.rows.value)
@@ -102,10 +111,10 @@ class Model:
             points = np.array([self.space.to_unit(self.space.from_unit(point)) for point in points.tolist()])
         count = len(points)
         features = self.embedding.features(points)
-        return Rows(features, np.ones(count), np.full(count, NOBODY, dtype=np.int64), np.empty(count))
+        return Rows(features, np.ones(count), np.full(count, NO_RUN, dtype=np.int64), np.empty(count))
 
-    def without_each_fold(self, parts: int = _FOLDS) -> list[tuple[Posterior, Rows]]:
-        """What is known without a tenth of the trials, its numbers learned without them too, and what was left out.
+    def without_each_fold(self, parts: int = _FOLDS) -> list[tuple[ConditionedProcess, Rows]]:
+        """What is known without a tenth of the trials, hyperparameters learned without them too, and what was left out.
 
         A pair for each tenth, or for each of fewer `parts`.
         """
@@ -115,15 +124,15 @@ class Model:
         for group in np.array_split(folds, min(parts, len(trials))):
             held = np.isin(self.rows.run, group)
             known = _part(self.rows, ~held)
-            process = Process(learned(known, self.embedding.groups), self.embedding.groups)
-            pairs.append((process.given(known), _part(self.rows, held)))
+            process = GaussianProcess(fit_hyperparameters(known, self.embedding.groups), self.embedding.groups)
+            pairs.append((process.conditioned_on(known), _part(self.rows, held)))
         return pairs
 
     @property
     def noise(self) -> float:
         """What another seed changes, as the process has it, in the unit of the scores: its best guess."""
-        own = float(np.exp(self.process.numbers[len(self.space) + 3]))
-        return self.spread.unit * float(np.sqrt(own))
+        own = float(np.exp(self.process.hyperparameters[len(self.space) + 3]))
+        return self.standardizer.scale * float(np.sqrt(own))
 
     @cached_property
     def noise_at_most(self) -> float:
@@ -139,7 +148,7 @@ class Model:
         off = np.concatenate(missed)
         # A median, since one that did much better or worse than all others is no luck of theirs.
         scale, worth = MAD_TO_SD * float(np.median(np.abs(off))), _OF_A_MEDIAN * len(off)
-        return max(self.noise, self.spread.unit * scale * float(np.sqrt(worth / chi2.ppf(0.05, worth))))
+        return max(self.noise, self.standardizer.scale * scale * float(np.sqrt(worth / chi2.ppf(0.05, worth))))
 
 
 def _part(rows: Rows, kept: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Rows:

@@ -22,7 +22,7 @@ from tuner.record.events import ENDED, Goal
 from tuner.record.leaders import is_plateau, leaders, sharing
 from tuner.record.state import StudyState
 from tuner.surrogate.gaussian_process import Floats
-from tuner.surrogate.outlook import log_expected_improvement
+from tuner.surrogate.posterior import log_h
 
 _EVEN, _NEAR = 1024, 256
 _DRAWS = 4000
@@ -137,14 +137,14 @@ def worth_of(model: Model | None, study: StudyState, trials: int | None = None, 
 
 
 def _by_model(model: Model, best: float, count: int) -> tuple[float, float, float]:
-    bar = float(model.spread.of_score(best))
+    incumbent = float(model.standardizer.transform(best))
     points = _candidates(model)
     mean, covariance = model.joint(points)
-    chosen = _batch(mean, covariance.copy(), bar, min(count, _MOST))
+    chosen = _batch(mean, covariance.copy(), incumbent, min(count, _MOST))
     part = covariance[np.ix_(chosen, chosen)]
     factor = np.linalg.cholesky(part + 1e-7 * np.eye(len(chosen)))
     luck = np.random.default_rng(count).standard_normal((_DRAWS, len(chosen)))
-    gains = model.spread.unit * np.maximum(0.0, (mean[chosen] + luck @ factor.T).max(axis=1) - bar)
+    gains = model.standardizer.scale * np.maximum(0.0, (mean[chosen] + luck @ factor.T).max(axis=1) - incumbent)
     low, high = np.quantile(gains, (0.025, 0.975))
     return float(gains.mean()), float(low), float(high)
 
@@ -180,14 +180,14 @@ def _candidates(model: Model) -> Floats:
     return np.vstack([even, np.clip(near, 0.0, 1.0)])
 
 
-def _batch(mean: Floats, covariance: Floats, bar: float, count: int) -> list[int]:
-    """The candidates that promise most, each once those before it are known."""
+def _batch(mean: Floats, covariance: Floats, incumbent: float, count: int) -> list[int]:
+    """The candidates of the largest expected improvement, each once those before it are known."""
     chosen: list[int] = []
     for _ in range(count):
         deviation = np.sqrt(np.maximum(np.diag(covariance), 1e-12))
-        promise = log_expected_improvement((mean - bar) / deviation) + np.log(deviation)
-        promise[chosen] = -math.inf
-        place = int(np.argmax(promise))
+        improvement = log_h((mean - incumbent) / deviation) + np.log(deviation)
+        improvement[chosen] = -math.inf
+        place = int(np.argmax(improvement))
         column = covariance[:, place].copy()
         covariance -= np.outer(column, column) / max(float(column[place]), 1e-12)
         chosen.append(place)

@@ -13,7 +13,7 @@ from tuner.space.space import Space
 Point = tuple[float, ...]
 Box = Mapping[str, tuple[float, float]]
 
-Marks: TypeAlias = tuple[tuple[int, float], ...]
+Observations: TypeAlias = tuple[tuple[int, float], ...]
 """A few (step, score) of a curve, ascending: the last, and others at about halves of the steps before."""
 
 
@@ -23,8 +23,8 @@ class Outcome:
 
     `point` holds one coordinate in [0, 1] a parameter, NaN where the parameter does not exist. Scores have their sign
     turned so that higher is better; `score` is the best on the head, None where there is none or the trial diverged.
-    `planned` is how many steps its function means to take, where that is known; `like` the trial that this one is a
-    copy of, so far: what is known of that one is known of both.
+    `planned` is how many steps its function means to take, where that is known; `duplicate_of` the trial whose training
+    this one repeats to the last digit, so far: what is known of that one is known of both.
     """
 
     trial: int
@@ -33,9 +33,9 @@ class Outcome:
     score: float | None
     steps: int
     round: int | None = None
-    marks: Marks = ()
+    observations: Observations = ()
     planned: int | None = None
-    like: int | None = None
+    duplicate_of: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class RoundPlan:
 class Proposal:
     """Settings to try next, as a point of the unit cube; `opened` is the round that begins with it, if one does.
 
-    With `at_once` it is tried whatever else promises more; otherwise it is weighed against runs that stand still.
+    With `at_once` it is tried whatever else may be better; otherwise it is weighed against runs that stand still.
     """
 
     point: Point
@@ -85,7 +85,7 @@ class Proposer(Protocol):
 
 @runtime_checkable
 class Learner(Proposer, Protocol):
-    """A proposer that learns a process (`surrogate/`) and keeps it with its rounds."""
+    """A proposer that learns a Gaussian process (`surrogate/`) and keeps its hyperparameters with its rounds."""
 
     def due(
         self, space: Space, seed: int, trial: int, outcomes: Sequence[Outcome], rounds: Sequence[RoundPlan]
@@ -93,23 +93,23 @@ class Learner(Proposer, Protocol):
         """The round that is to open before anything else is decided; None: not yet."""
         ...
 
-    def numbers(self, rounds: Sequence[RoundPlan]) -> list[float] | None:
-        """The process learned last."""
+    def hyperparameters(self, rounds: Sequence[RoundPlan]) -> list[float] | None:
+        """Those of the Gaussian process learned last; None before the first."""
         ...
 
 
-def marks_of(steps: Sequence[int], scores: Sequence[float], sign: float = 1.0, most: int = 3) -> Marks:
-    """The marks of a curve with these ascending steps.
+def thinned(steps: Sequence[int], scores: Sequence[float], sign: float = 1.0, most: int = 3) -> Observations:
+    """A curve with these ascending steps, thinned to a few observations: the last, and others far enough apart.
 
-    >>> marks_of(range(1, 101), [0.0] * 99 + [7.0])
+    >>> thinned(range(1, 101), [0.0] * 99 + [7.0])
     ((20, 0.0), (45, 0.0), (100, 7.0))
     """
-    marks: list[tuple[int, float]] = []
+    observations: list[tuple[int, float]] = []
     place = len(steps) - 1
-    while place >= 0 and len(marks) < most:
-        marks.append((int(steps[place]), sign * scores[place]))
+    while place >= 0 and len(observations) < most:
+        observations.append((int(steps[place]), sign * scores[place]))
         place = bisect.bisect_right(steps, steps[place] / _APART, 0, place) - 1
-    return tuple(reversed(marks))
+    return tuple(reversed(observations))
 
 
-_APART = 2.2  # a mark lies at most at this share of the next: closer ones say nearly the same
+_APART = 2.2  # an observation lies at most at this share of the next: closer ones say nearly the same

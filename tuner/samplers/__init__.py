@@ -1,4 +1,4 @@
-"""Knows the samplers by name: what proposes the next settings; each also serves any Optuna study."""
+"""The samplers by name: what proposes the next settings; each also serves any Optuna study."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from optuna.trial import TrialState as OptunaState
 from tuner.arguments import checked
 from tuner.arguments import seed as seed_of
 from tuner.errors import SettingsError
-from tuner.policy.proposals import Outcome, Point, Proposal, RoundPlan, marks_of
+from tuner.policy.proposals import Outcome, Point, Proposal, RoundPlan, thinned
 from tuner.record.events import TrialState
 from tuner.space.parameters import Choice, Parameter
 from tuner.space.space import Space
@@ -302,9 +302,9 @@ def _outcome_of(cube: _Cube, trial: FrozenTrial, sign: float) -> Outcome | None:
     over = trial.state.is_finished()
     best = max((sign * value for value in curve.values()), default=None)
     score = None if state == "diverged" else sign * trial.value if finite and trial.value is not None else best
-    marks = marks_of([max(1, step) for step in curve], list(curve.values()), sign)
+    observations = thinned([max(1, step) for step in curve], list(curve.values()), sign)
     steps = max(curve, default=0) if curve else int(over)
-    return Outcome(trial=trial.number, point=point, state=state, score=score, steps=steps, marks=marks)
+    return Outcome(trial=trial.number, point=point, state=state, score=score, steps=steps, observations=observations)
 
 
 def dimension_of(distribution: BaseDistribution) -> Parameter | Choice:

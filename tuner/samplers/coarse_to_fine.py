@@ -1,20 +1,21 @@
-"""Knows coarse to fine: look over the whole space, then closer and closer where the best may still be found.
+"""Coarse to fine: a look over the whole space, then closer and closer where the best may still be found.
 
 Round 0 is coarse: an even spread over the whole space. Later rounds learn: a Gaussian process over settings and
 training steps (`surrogate/`) says what a run with any settings may end with. A round opens whenever a quarter more has
 been seen. Its box is the part of the space that may still hold something better than the best there is or is expected;
 so it shrinks as more is known, shifts, and widens again when what was believed turns out wrong. The box, the reason and
-the process are recorded with the round.
+the hyperparameters are recorded with the round.
 
-Inside the box a trial gets the settings that promise most (expected improvement). Few scores say little of how far
-their neighbourhoods reach, so each trial takes the learned lengths a little longer or shorter. What keeps a wrong zoom
-from being final: every sixth trial is an even draw from the whole cube, whatever is believed, and so is every trial
-while nothing promises much.
+Inside the box a trial gets the settings of the largest expected improvement. Few scores say little of how far their
+neighbourhoods reach, so each trial takes the learned lengths a little longer or shorter. What keeps a wrong zoom from
+being final: every sixth trial is an even draw from the whole cube, whatever is believed, and so is every trial while
+nowhere much improvement is to be expected.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
@@ -30,7 +31,7 @@ from tuner.surrogate.evidence import bad
 from tuner.surrogate.gaussian_process import with_lengths
 from tuner.surrogate.lattice import Lattice
 from tuner.surrogate.ledger import Ledger, ledger_of
-from tuner.surrogate.outlook import Outlook, View
+from tuner.surrogate.posterior import Posterior, Surrogate
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -38,8 +39,8 @@ _WHOLE = (0.0, 1.0)
 _COARSE = 4  # trials before anything is learned: the model says more than more even draws would
 _MORE = 1.25  # a round opens when this many times as much has been seen as when the last one did
 _GLOBAL_EVERY = 6
-_LITTLE = 1e-3  # spreads of the scores: a smaller improvement to be expected is not worth a trial
-_DRAWS = 4  # even draws where nothing promises much: the first is tried that is not beside a trial that went wrong
+_LITTLE = 1e-3  # standard deviations of the scores: a smaller improvement to be expected is not worth a trial
+_DRAWS = 4  # even draws where little is expected: the first is tried that is not beside a trial that went wrong
 _UNSURE = 0.2  # standard deviation of the logarithm of the lengths
 _HELD = 10  # trials for which a box that a person sets stays
 _HOPE = 2.5  # standard deviations: how far above its expectation a place may still turn out
@@ -99,11 +100,11 @@ class CoarseToFineSampler(UnitCubeSampler):
         """
         opened = self.due(space, seed, trial, outcomes, rounds)
         plan = opened or rounds[-1]
-        numbers = self.numbers([*rounds, plan])
+        hyperparameters = self.hyperparameters([*rounds, plan])
         ledger = ledger_of(outcomes)
-        view = ledger.view(space)
+        surrogate = ledger.surrogate(space)
         even = sobol_point(len(space), seed, trial)
-        if numbers is None or view.blind:
+        if hyperparameters is None or surrogate.untrained:
             even = _within(even, space, plan.box)
             why = f"an even spread over the box of round {plan.round}: little is known yet" if plan.round else _SPREAD
             return Proposal(point=even, why=why, at_once=True, round=plan.round, opened=opened)
@@ -111,8 +112,9 @@ class CoarseToFineSampler(UnitCubeSampler):
             even = sobol_point(len(space), seed, trial // _GLOBAL_EVERY, stream=1)  # sixth points are uneven
             return Proposal(point=even, why=_GLOBAL, at_once=True, round=plan.round, opened=opened)
         rng = np.random.default_rng([seed, trial])
-        outlook = view.under(with_lengths(numbers, len(space), math.exp(_UNSURE * rng.standard_normal())))
-        point, why = _most_promising(space, rng, plan, outlook, ledger) or _elsewhere(space, seed, trial, plan, view)
+        unsure = with_lengths(hyperparameters, len(space), math.exp(_UNSURE * rng.standard_normal()))
+        found = _best_candidate(space, rng, plan, surrogate.posterior(unsure), ledger)
+        point, why = found or _elsewhere(space, seed, trial, plan, surrogate)
         return Proposal(point=point, why=why, round=plan.round, opened=opened)
 
     def due(
@@ -140,30 +142,52 @@ class CoarseToFineSampler(UnitCubeSampler):
             return _plan(0, trial, dict.fromkeys(space, _WHOLE), f"{_SPREAD}: nothing is known yet", None)
         if trial < _COARSE:
             return None
-        view = ledger_of(outcomes).view(space)
+        surrogate = ledger_of(outcomes).surrogate(space)
         latest = rounds[-1]
-        if view.blind or (latest.memo is not None and view.looks < _MORE * latest.memo["looks"]):
+        if surrogate.untrained or (latest.memo is not None and surrogate.information < _MORE * latest.memo["looks"]):
             return None
         if latest.memo is None and latest.round > 0 and trial < latest.first_trial + _HELD:
             return None  # somebody has set this box
-        numbers = view.learned(self.numbers(rounds))
-        box, why, ends = _box(space, np.random.default_rng([seed, trial, 1]), latest, view.under(numbers))
-        return _plan(latest.round + 1, trial, box, why, {"numbers": numbers, "looks": view.looks, "ends": ends})
+        hyperparameters = surrogate.fit(self.hyperparameters(rounds))
+        posterior = surrogate.posterior(hyperparameters)
+        box, why, ends = _box(space, np.random.default_rng([seed, trial, 1]), latest, posterior)
+        memo = {"numbers": hyperparameters, "looks": surrogate.information, "ends": ends}  # words of the record
+        return _plan(latest.round + 1, trial, box, why, memo)
 
-    def numbers(self, rounds: Sequence[RoundPlan]) -> list[float] | None:
-        """The process learned in the latest round that learned one.
+    def hyperparameters(self, rounds: Sequence[RoundPlan]) -> list[float] | None:
+        """The hyperparameters of the Gaussian process that was learned last.
 
         Args:
             rounds: The rounds so far, in order.
 
         Returns:
-            The numbers of the Gaussian process; None where no round has learned one.
+            Their logarithms, in the order of `Hyperprior`; None where no round has learned any.
 
         Example:
-            >>> CoarseToFineSampler().numbers([]) is None
+            >>> CoarseToFineSampler().hyperparameters([]) is None
             True
         """
         return next((plan.memo["numbers"] for plan in reversed(rounds) if plan.memo is not None), None)
+
+    def numbers(self, rounds: Sequence[RoundPlan]) -> list[float] | None:
+        """The earlier name of `hyperparameters`, with a `DeprecationWarning`.
+
+        Args:
+            rounds: The rounds so far, in order.
+
+        Returns:
+            What `hyperparameters` returns.
+
+        Example:
+            >>> import warnings
+            >>> with warnings.catch_warnings():
+            ...     warnings.simplefilter("ignore")
+            ...     CoarseToFineSampler().numbers([]) is None
+            True
+        """
+        text = "CoarseToFineSampler.numbers is now called hyperparameters"
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        return self.hyperparameters(rounds)
 
 
 def _plan(number: int, first_trial: int, box: Box, why: str, memo: Mapping[str, object] | None) -> RoundPlan:
@@ -178,43 +202,43 @@ def _within(even: Point, space: Space, box: Box) -> Point:
 # ── what to try ─────────────────────────────────────────────────────────────────────────────────
 
 
-def _most_promising(
-    space: Space, rng: np.random.Generator, plan: RoundPlan, outlook: Outlook, ledger: Ledger
+def _best_candidate(
+    space: Space, rng: np.random.Generator, plan: RoundPlan, posterior: Posterior, ledger: Ledger
 ) -> tuple[Point, str] | None:
-    """The settings in the box that promise most and have not been tried; None where they promise little."""
+    """The untried settings of the box with the largest expected improvement; None where that is little."""
     sides = np.array([plan.box.get(name, _WHOLE) for name in space])
     low, high = sides[:, 0], sides[:, 1]
     lattice = Lattice(space)
-    places = np.vstack([low + rng.random((_EVEN, len(space))) * (high - low), _near_leaders(rng, outlook)])
+    places = np.vstack([low + rng.random((_EVEN, len(space))) * (high - low), _near_leaders(rng, posterior)])
     places = lattice.nearest(np.clip(places, low, high))
-    promise = outlook.promise(*outlook.of_points(places))
-    places = places[np.argsort(-promise, kind="stable")]
-    led = lattice.nearest(outlook.refined(places[0], low, high, lattice.fine(places[0]))[None])
-    if float(outlook.promise(*outlook.of_points(led))[0]) >= float(promise.max()):
+    improvement = posterior.log_expected_improvement(*posterior.of_points(places))
+    places = places[np.argsort(-improvement, kind="stable")]
+    led = lattice.nearest(posterior.refined(places[0], low, high, lattice.fine(places[0]))[None])
+    if float(posterior.log_expected_improvement(*posterior.of_points(led))[0]) >= float(improvement.max()):
         places = np.vstack([led, places])
     for place in (*places, *lattice.nearest(rng.random((_EVEN, len(space))))):
         point = tuple(float(u) for u in place)
         if not ledger.has(point):
             break
-    expected, surely = outlook.of_points(np.array([point]))
-    if float(outlook.promise(expected, surely)[0]) < math.log(_LITTLE):
+    expected, surely = posterior.of_points(np.array([point]))
+    if float(posterior.log_expected_improvement(expected, surely)[0]) < math.log(_LITTLE):
         return None
-    told = outlook.expected(float(expected[0]), float(surely[0]))
-    return point, f"it promises most in the box of round {plan.round}: {told}"
+    expectation = posterior.expected(float(expected[0]), float(surely[0]))
+    return point, f"it promises most in the box of round {plan.round}: {expectation}"
 
 
-def _elsewhere(space: Space, seed: int, trial: int, plan: RoundPlan, view: View) -> tuple[Point, str]:
+def _elsewhere(space: Space, seed: int, trial: int, plan: RoundPlan, surrogate: Surrogate) -> tuple[Point, str]:
     """An even draw from the whole space, or from the box that a person has set, not beside a trial that went wrong."""
     box, where = ({}, "the whole space") if plan.memo is not None else (plan.box, f"the box of round {plan.round}")
     draws = [sobol_point(len(space), seed, trial, stream=2 + turn) for turn in range(_DRAWS)]
     places = Lattice(space).nearest(np.array([_within(draw, space, box) for draw in draws]))
-    first = next((turn for turn, neighbour in enumerate(view.nearest(places)) if not bad(neighbour)), 0)
+    first = next((turn for turn, neighbour in enumerate(surrogate.nearest(places)) if not bad(neighbour)), 0)
     return tuple(places[first].tolist()), f"an even draw from {where}: {_ELSEWHERE}"
 
 
-def _near_leaders(rng: np.random.Generator, outlook: Outlook) -> Floats:
+def _near_leaders(rng: np.random.Generator, posterior: Posterior) -> Floats:
     """Points near the runs that are expected to end best: a few parameters moved, by little or much."""
-    leaders = np.array([outcome.point for outcome in outlook.leaders])
+    leaders = np.array([outcome.point for outcome in posterior.leaders])
     leaders = np.where(np.isnan(leaders), rng.random(leaders.shape), leaders)
     near = leaders[rng.integers(len(leaders), size=_NEAR)]
     moved = rng.random(near.shape) < min(1.0, _FEW / near.shape[1])
@@ -228,21 +252,21 @@ def _near_leaders(rng: np.random.Generator, outlook: Outlook) -> Floats:
 
 
 def _box(
-    space: Space, rng: np.random.Generator, before: RoundPlan, outlook: Outlook
+    space: Space, rng: np.random.Generator, before: RoundPlan, posterior: Posterior
 ) -> tuple[dict[str, tuple[float, float]], str, list[str]]:
     """The part of the cube that may hold something better, the reason, and at which ends of it the best sits."""
-    places = np.vstack([rng.random((_EVEN, len(space))), _near_leaders(rng, outlook)])
-    mean, deviation = outlook.of_points(Lattice(space).nearest(places))
-    may = mean + _HOPE * deviation >= outlook.bar
-    leaders = np.array([outcome.point for outcome in outlook.leaders])
+    places = np.vstack([rng.random((_EVEN, len(space))), _near_leaders(rng, posterior)])
+    mean, deviation = posterior.of_points(Lattice(space).nearest(places))
+    may = mean + _HOPE * deviation >= posterior.incumbent
+    leaders = np.array([outcome.point for outcome in posterior.leaders])
     hopeful = np.vstack([places[may], leaders])
-    box, told, notes, ends = {}, [], [], []
+    box, sides_in_words, notes, ends = {}, [], [], []
     for column, (name, dimension) in enumerate(space.items()):
         u = hopeful[:, column]
         sides = before.box.get(name, _WHOLE)
         box[name] = side = _side(dimension, sides, u[~np.isnan(u)])
         if (where := _where(dimension, side)) is not None:
-            told.append(f"{name} {where}")
+            sides_in_words.append(f"{name} {where}")
         if isinstance(dimension, Parameter):
             if side[0] < sides[0] - _MARGIN:
                 notes.append(f"{name} is widened downward because it may be better there after all")
@@ -255,8 +279,8 @@ def _box(
         if each not in known:
             name, end = each.rsplit(" ", 1)
             notes.append(f"{name} does best at the {end} end of the space: a wider space may hold a better value")
-    why = f"{_percent(float(may[:_EVEN].mean()))} of the space may still end {outlook.still_possible()}"
-    why += f", with {' and '.join(told)}" if told else ""
+    why = f"{_percent(float(may[:_EVEN].mean()))} of the space may still end {posterior.still_possible()}"
+    why += f", with {' and '.join(sides_in_words)}" if sides_in_words else ""
     return box, "; ".join([why, *notes]), ends
 
 

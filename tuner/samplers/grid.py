@@ -1,4 +1,4 @@
-"""Knows the grid, for those who want one: every combination of a few places a parameter, then it is done."""
+"""The grid, for those who want one: every combination of a few places a parameter, then it is done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows Optuna's ask and tell: any Optuna sampler proposes, any Optuna pruner stops, from what the record says.
+"""Optuna's ask and tell: any Optuna sampler proposes, any Optuna pruner stops, from what the record says.
 
 The *twin* is an in-memory Optuna study that says of every trial what the fold says, under the same number. Numbers lie
 in it as floats in [0, 1], so that bounds and scales are ours; choices are categories; a parameter that does not exist

@@ -1,4 +1,4 @@
-"""Knows the draws that look at no outcome: even random ones, and Sobol points, which leave no gaps."""
+"""The draws that look at no outcome: even random ones, and Sobol points, which leave no gaps."""
 
 from __future__ import annotations
 

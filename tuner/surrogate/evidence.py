@@ -1,4 +1,4 @@
-"""Knows how outcomes become what a process can learn from: places, shares of training, scores of one spread."""
+"""Outcomes as what a Gaussian process can learn from: places, shares of training, standardized scores."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tuner.surrogate.gaussian_process import Floats, Integers, Rows
 
 MOST_ROWS = 250
 """Beyond so many the process learns from a part of what is known: the best, the newest, and some of the rest."""
-_MARKS_A_RUN = 3
-_FLOOR = 3.0  # spreads below the median: what is worse is only bad, however bad it is
+_OBSERVATIONS_A_RUN = 3
+_FLOOR = 3.0  # deviations below the median: what is worse is only bad, however bad it is
 _WITHOUT_A_PLACE = 0.5  # where a parameter that does not exist is put; its parent tells the two apart
 
 
@@ -66,29 +66,29 @@ class Embedding:
 
 
 @dataclass(frozen=True)
-class Spread:
-    """The scale on which scores are compared: mean 0, standard deviation 1, and below a floor all are one."""
+class Standardizer:
+    """The scale on which scores are compared: mean 0, standard deviation 1, winsorized below a floor."""
 
-    middle: float
-    unit: float
+    mean: float
+    scale: float
     floor: float
 
     @classmethod
-    def of(cls, scores: Floats) -> Spread:
+    def of(cls, scores: Floats) -> Standardizer:
         """Of these finite scores; the floor keeps a few terrible ones from making all good ones look alike."""
         median, upper = np.quantile(scores, (0.5, 0.75))
-        spread = upper - median if upper > median else float(scores.std())
-        floor = float(median - _FLOOR * spread) if spread > 0 else float(scores.min())
+        deviation = upper - median if upper > median else float(scores.std())
+        floor = float(median - _FLOOR * deviation) if deviation > 0 else float(scores.min())
         kept = np.maximum(scores, floor)
         return cls(float(kept.mean()), float(kept.std()) or 1.0, floor)
 
-    def of_score(self, score: Floats | float) -> Floats:
-        """Scores on the scale."""
-        return (np.maximum(score, self.floor) - self.middle) / self.unit
+    def transform(self, score: Floats | float) -> Floats:
+        """Scores, standardized."""
+        return (np.maximum(score, self.floor) - self.mean) / self.scale
 
-    def score(self, value: float) -> float:
+    def inverse(self, value: float) -> float:
         """The way back."""
-        return self.middle + self.unit * value
+        return self.mean + self.scale * value
 
 
 def bad(outcome: Outcome) -> bool:
@@ -96,31 +96,31 @@ def bad(outcome: Outcome) -> bool:
     return outcome.state in ("diverged", "failed")
 
 
-def rows_of(told: Sequence[Outcome], embedding: Embedding, horizon: int) -> tuple[Rows, Spread] | None:
+def rows_of(informative: Sequence[Outcome], embedding: Embedding, horizon: int) -> tuple[Rows, Standardizer] | None:
     """What there is to learn from runs that tell something; None before the first score.
 
     At most `MOST_ROWS` rows, of as many runs or fewer.
     """
-    if not any(outcome.marks for outcome in told if not bad(outcome)):
+    if not any(outcome.observations for outcome in informative if not bad(outcome)):
         return None
-    marks_a_run = max(1, min(_MARKS_A_RUN, MOST_ROWS // len(told)))
+    observations_a_run = max(1, min(_OBSERVATIONS_A_RUN, MOST_ROWS // len(informative)))
     run, step, score = [], [], []
-    for place, outcome in enumerate(told):
+    for place, outcome in enumerate(informative):
         if bad(outcome):
             run.append(place)
             step.append(horizon)
             score.append(-math.inf)
             continue
-        for at, value in outcome.marks[-marks_a_run:]:
+        for at, value in outcome.observations[-observations_a_run:]:
             run.append(place)
             step.append(at)
             score.append(value)
     places, scores = np.array(run, dtype=np.int64), np.array(score)
-    spread = Spread.of(scores[np.isfinite(scores)])
-    features = embedding.features([outcome.point for outcome in told])
-    trials = np.array([outcome.trial for outcome in told], dtype=np.int64)
+    standardizer = Standardizer.of(scores[np.isfinite(scores)])
+    features = embedding.features([outcome.point for outcome in informative])
+    trials = np.array([outcome.trial for outcome in informative], dtype=np.int64)
     progress = progress_of(np.array(step, dtype=float), horizon)
-    return Rows(features[places], progress, trials[places], spread.of_score(scores)), spread
+    return Rows(features[places], progress, trials[places], standardizer.transform(scores)), standardizer
 
 
 def progress_of(steps: Floats, horizon: int) -> Floats:

@@ -1,4 +1,4 @@
-"""Knows a Gaussian process over settings and training steps: what a few scores say of every other one, and how surely.
+"""A Gaussian process over settings and training steps: what a few scores say of every other one, and how surely.
 
 The score of run i with settings x after a share τ of training (0 the first step, 1 the last, on a log scale) is
 
@@ -7,7 +7,7 @@ The score of run i with settings x after a share τ of training (0 the first ste
 M and R are Matérn-5/2 kernels (Rasmussen & Williams 2006, eq. 4.17), M with one length a parameter. A weighs what
 depends on the settings in detail; L a slope along each parameter, which carries to the corners of the space where few
 have been; C what all curves share; S what one run has of its own, such as its seed; N the noise. All are learned: the
-most probable ones under priors that say little (`Beliefs`), by gradient (eq. 5.9).
+most probable ones under priors that say little (`Hyperprior`), by gradient (eq. 5.9).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tuner.surrogate.threads import on_one_thread
 Floats: TypeAlias = NDArray[np.float64]
 Integers: TypeAlias = NDArray[np.int64]
 
-NOBODY = -1
+NO_RUN = -1
 """The run of settings as such, which have no luck of their own: what they are worth, not what one try may turn out."""
 
 _SQRT5 = math.sqrt(5.0)
@@ -50,8 +50,8 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Beliefs:
-    """What is believed of a process before any score: the logarithm of each of its numbers is normal.
+class Hyperprior:
+    """What is believed of a process before any score: each of its hyperparameters is log-normal.
 
     The lengths in [0, 1] are near 0.6·√parameters, since in many dimensions everything is far from everything (Hvarfner
     et al. 2024). Their order: a length a group of features, then that of time, A, C, S, N, L.
@@ -64,14 +64,14 @@ class Beliefs:
     high: Floats
 
     @classmethod
-    def of(cls, groups: int) -> Beliefs:
+    def of(cls, groups: int) -> Hyperprior:
         """For settings of so many parameters, each a group of features."""
         named = [(0.6 * math.sqrt(groups), 1.0, 0.02, 30.0)] * groups
         named += [
             (1.0, 0.7, 0.1, 5.0),  # the length of time, in shares of the logarithm of all steps
             (1.0, 1.0, 0.02, 20.0),  # A
             (0.5, 1.0, 2.5e-3, 20.0),  # C
-            (0.01, 1.5, 1e-5, 2.7),  # S: two runs of the same settings differ by a tenth of the spread
+            (0.01, 1.5, 1e-5, 2.7),  # S: two runs of the same settings differ by a tenth of a deviation
             (1e-3, 1.5, 1e-6, 0.5),  # N
             (1.0, 1.0, 1e-3, 20.0),  # L
         ]
@@ -79,16 +79,20 @@ class Beliefs:
         return cls(groups, np.log(mean), deviation, np.log(low), np.log(high))
 
 
-class Process:
-    """The process with given `numbers` (logarithms, see `Beliefs`); `groups[j]` is the parameter of feature j."""
+class GaussianProcess:
+    """The process before any score, under `hyperparameters` (logarithms, see `Hyperprior`).
 
-    def __init__(self, numbers: Sequence[float] | Floats, groups: Integers) -> None:
-        self.numbers = np.asarray(numbers, dtype=float)
+    `groups[j]` is the parameter of feature j.
+    """
+
+    def __init__(self, hyperparameters: Sequence[float] | Floats, groups: Integers) -> None:
+        self.hyperparameters = np.asarray(hyperparameters, dtype=float)
         self.groups = groups
         count = int(groups.max()) + 1
-        self._inverse = np.exp(-self.numbers[:count])[groups]
-        self._inverse_time = math.exp(-self.numbers[count])
-        self._detail, self._common, self._own, self._noise, self._slope = np.exp(self.numbers[count + 1 :]).tolist()
+        self._inverse = np.exp(-self.hyperparameters[:count])[groups]
+        self._inverse_time = math.exp(-self.hyperparameters[count])
+        variances = np.exp(self.hyperparameters[count + 1 :])
+        self._detail, self._common, self._own, self._noise, self._slope = variances.tolist()
         self._slope *= 12.0 / count  # so that it is the variance of an even point of the cube
 
     def covariance(self, one: Rows, other: Rows) -> Floats:
@@ -97,7 +101,7 @@ class Process:
         near *= self._detail
         near += self._slope * ((one.features - 0.5) @ (other.features - 0.5).T)
         near += self._common
-        near += self._own * ((one.run[:, None] == other.run[None, :]) & (one.run != NOBODY)[:, None])
+        near += self._own * ((one.run[:, None] == other.run[None, :]) & (one.run != NO_RUN)[:, None])
         near *= self._in_time(one.progress, other.progress)
         return near
 
@@ -113,24 +117,24 @@ class Process:
         """Of each row's true score, knowing nothing: (n,)."""
         slope: Floats = self._slope * np.square(rows.features - 0.5).sum(axis=1)
         slope += self._detail + self._common
-        slope[rows.run != NOBODY] += self._own
+        slope[rows.run != NO_RUN] += self._own
         return slope
 
-    def given(self, rows: Rows) -> Posterior:
+    def conditioned_on(self, rows: Rows) -> ConditionedProcess:
         """What is known once these scores are."""
-        return Posterior(self, rows)
+        return ConditionedProcess(self, rows)
 
 
-def with_lengths(numbers: Sequence[float], groups: int, factor: float) -> list[float]:
-    """The numbers of a process of so many parameters whose lengths are all so many times as long."""
-    return [number + math.log(factor) * (place < groups) for place, number in enumerate(numbers)]
+def with_lengths(hyperparameters: Sequence[float], groups: int, factor: float) -> list[float]:
+    """The hyperparameters of a process of so many parameters whose lengths are all so many times as long."""
+    return [number + math.log(factor) * (place < groups) for place, number in enumerate(hyperparameters)]
 
 
-class Posterior:
-    """A process that knows some scores."""
+class ConditionedProcess:
+    """A process conditioned on some scores (Rasmussen & Williams 2006, alg. 2.1)."""
 
     @on_one_thread
-    def __init__(self, process: Process, rows: Rows) -> None:
+    def __init__(self, process: GaussianProcess, rows: Rows) -> None:
         self.process, self.rows = process, rows
         known = process.covariance(rows, rows)
         known[np.diag_indices(len(rows))] += process._noise + _JITTER
@@ -141,8 +145,8 @@ class Posterior:
     def at(self, rows: Rows) -> tuple[Floats, Floats]:
         """Mean and variance of the true score at each row; its value is not looked at."""
         across = self.process.covariance(rows, self.rows)
-        told = solve_triangular(self._factor, across.T, lower=True, check_finite=False)
-        variance = self.process.variance(rows) - np.square(told).sum(axis=0)
+        explained = solve_triangular(self._factor, across.T, lower=True, check_finite=False)
+        variance = self.process.variance(rows) - np.square(explained).sum(axis=0)
         return across @ self._weights, np.maximum(variance, _SMALLEST_VARIANCE)
 
     def slope(self, features: Floats, progress: float) -> tuple[float, float, Floats, Floats]:
@@ -157,53 +161,55 @@ class Posterior:
         across += time * process._common
         steep = (time * process._detail * (5 / 3) * (1 + r) * fall)[:, None]
         gradient = process._slope * time[:, None] * others - steep * away * process._inverse
-        told = cho_solve((self._factor, True), across, check_finite=False)
+        explained = cho_solve((self._factor, True), across, check_finite=False)
         total = process._detail + process._common + process._slope * float(middle @ middle)
-        variance = max(total - float(across @ told), _SMALLEST_VARIANCE)
+        variance = max(total - float(across @ explained), _SMALLEST_VARIANCE)
         return (
             float(across @ self._weights),
             variance,
             gradient.T @ self._weights,
-            2 * process._slope * middle - 2 * gradient.T @ told,
+            2 * process._slope * middle - 2 * gradient.T @ explained,
         )
 
 
 @on_one_thread
-def learned(rows: Rows, groups: Integers, start: Sequence[float] | None = None, iterations: int = 15) -> list[float]:
-    """The most probable numbers of a process given the scores, from `start` on or from the beliefs (L-BFGS-B).
+def fit_hyperparameters(
+    rows: Rows, groups: Integers, start: Sequence[float] | None = None, iterations: int = 15
+) -> list[float]:
+    """The most probable hyperparameters of a process given the scores, from `start` on or from the prior (L-BFGS-B).
 
     Costs iterations × n²·(n/2 + 20·parameters) operations or so: a tenth of a second for 250 rows.
     """
-    beliefs = Beliefs.of(int(groups.max()) + 1)
-    objective = _Objective(rows, groups, beliefs)
-    first = beliefs.mean if start is None or len(start) != len(beliefs.mean) else np.asarray(start, dtype=float)
+    prior = Hyperprior.of(int(groups.max()) + 1)
+    objective = _Objective(rows, groups, prior)
+    first = prior.mean if start is None or len(start) != len(prior.mean) else np.asarray(start, dtype=float)
     found: Any = minimize(
         objective,
-        np.clip(first, beliefs.low, beliefs.high),
+        np.clip(first, prior.low, prior.high),
         jac=True,
         method="L-BFGS-B",
-        bounds=list(zip(beliefs.low, beliefs.high, strict=True)),
+        bounds=list(zip(prior.low, prior.high, strict=True)),
         options={"maxiter": iterations},
     )
     return [float(number) for number in found.x]
 
 
 class _Objective:
-    """Minus the log posterior of a process's numbers, and its gradient (Rasmussen & Williams 2006, eq. 5.8 and 5.9)."""
+    """Minus the log posterior of the hyperparameters, and its gradient (Rasmussen & Williams 2006, eq. 5.8 and 5.9)."""
 
-    def __init__(self, rows: Rows, groups: Integers, beliefs: Beliefs) -> None:
-        self._value, self._beliefs = rows.value, beliefs
+    def __init__(self, rows: Rows, groups: Integers, prior: Hyperprior) -> None:
+        self._value, self._prior = rows.value, prior
         by_feature = np.square(rows.features.T[:, :, None] - rows.features.T[:, None, :])
-        self._apart = np.array([by_feature[groups == group].sum(axis=0) for group in range(beliefs.groups)])
+        self._apart = np.array([by_feature[groups == group].sum(axis=0) for group in range(prior.groups)])
         self._apart_in_time = np.square(rows.progress[:, None] - rows.progress[None, :])
         self._same = (rows.run[:, None] == rows.run[None, :]).astype(float)
         centred = rows.features - 0.5
-        self._slopes = (12.0 / beliefs.groups) * (centred @ centred.T)
+        self._slopes = (12.0 / prior.groups) * (centred @ centred.T)
 
-    def __call__(self, numbers: Floats) -> tuple[float, Floats]:
-        count, value = self._beliefs.groups, self._value
-        shrunk = np.exp(-2 * numbers[: count + 1])
-        detail, common, own, noise, slope = np.exp(numbers[count + 1 :])
+    def __call__(self, hyperparameters: Floats) -> tuple[float, Floats]:
+        count, value = self._prior.groups, self._value
+        shrunk = np.exp(-2 * hyperparameters[: count + 1])
+        detail, common, own, noise, slope = np.exp(hyperparameters[count + 1 :])
         r = _SQRT5 * np.sqrt(np.tensordot(shrunk[:count], self._apart, axes=1))
         fall = np.exp(-r)
         near = (1 + r + r * r / 3) * fall
@@ -215,13 +221,13 @@ class _Objective:
         covariance[np.diag_indices(len(value))] += noise + _JITTER
         factor, failed = dpotrf(covariance, lower=1, clean=1)
         if failed:
-            return 1e10, np.zeros_like(numbers)
+            return 1e10, np.zeros_like(hyperparameters)
         half, _ = dpotri(factor, lower=1)
         inverse = half + np.tril(half, -1).T
         weights = inverse @ value
         left = inverse - np.outer(weights, weights)  # the gradient by a number is half of its product with dK
         in_time = left * time
-        gradient = np.empty_like(numbers)
+        gradient = np.empty_like(hyperparameters)
         steep = in_time * (detail * (5 / 3) * (1 + r) * fall)
         gradient[:count] = np.tensordot(self._apart, steep, axes=2) * shrunk[:count]
         gradient[count] = np.vdot(left * among, (5 / 3) * (1 + t) * fade * self._apart_in_time) * shrunk[count]
@@ -230,9 +236,9 @@ class _Objective:
         gradient[count + 3] = np.vdot(in_time, self._same) * own
         gradient[count + 4] = np.trace(left) * noise
         gradient[count + 5] = np.vdot(in_time, self._slopes) * slope
-        surprise = (numbers - self._beliefs.mean) / self._beliefs.deviation
+        surprise = (hyperparameters - self._prior.mean) / self._prior.deviation
         fit = 0.5 * float(value @ weights) + float(np.log(np.diag(factor)).sum())
-        return fit + 0.5 * float(surprise @ surprise), 0.5 * gradient + surprise / self._beliefs.deviation
+        return fit + 0.5 * float(surprise @ surprise), 0.5 * gradient + surprise / self._prior.deviation
 
 
 def _squares(one: Floats, other: Floats) -> Floats:

@@ -1,6 +1,6 @@
-"""Knows which places of the unit cube settings can have: a whole number or an option has the middle of its cell.
+"""The places of the unit cube that settings can have: a whole number or an option has the middle of its cell.
 
-What a process expects beside it is of no use: far from all that was tried it is unsure, so it promises much, and
+What a process expects beside it is of no use: far from all that was tried its expected improvement is large, and
 what is recorded is the same whole number again (Garrido-Merchán & Hernández-Lobato 2020).
 """
 

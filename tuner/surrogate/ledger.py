@@ -1,4 +1,4 @@
-"""Knows all trials of a study by what became of them, one entry a trial, and what of them is worth learning from."""
+"""All trials of a study by what became of them, one entry a trial, and which of them are worth learning from."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tuner.policy.proposals import Outcome, Point
 from tuner.record.events import ENDED, Goal, TrialState
 from tuner.space.space import Space
 from tuner.surrogate.evidence import MOST_ROWS, bad
-from tuner.surrogate.outlook import View
+from tuner.surrogate.posterior import Surrogate
 
-_BUSY: frozenset[TrialState] = frozenset({"waiting", "running", "lost"})
+_PENDING: frozenset[TrialState] = frozenset({"waiting", "running", "lost"})
 
 
 class Ledger(Sequence[Outcome]):
@@ -28,14 +28,14 @@ class Ledger(Sequence[Outcome]):
         """Which way scores were reported: here higher is always better, in words it is the user's own."""
         self.version = 0
         """Grows with every entry."""
-        self.looks = 0
+        self.information = 0
         """How much has been seen: one a trial for every doubling of its steps, and one for its end."""
         self._entries: dict[int, Outcome] = {}
         self._ranked: list[tuple[float, int]] = []  # those that tell something: minus the score, and the trial
-        self._busy: dict[int, None] = {}
+        self._pending: dict[int, None] = {}
         self._tried: set[Point] = set()
         self._planned = self._completed = self._furthest = 0
-        self._view: View | None = None
+        self._surrogate: Surrogate | None = None
         self._space: Space | None = None
         for outcome in outcomes:
             self.put(outcome)
@@ -44,24 +44,24 @@ class Ledger(Sequence[Outcome]):
         """Enters what a trial is known by now."""
         trial = outcome.trial
         if (known := self._entries.get(trial)) is not None:
-            self.looks -= _looks(known)
-            if _tells(known):
+            self.information -= _information(known)
+            if _informs(known):
                 del self._ranked[bisect.bisect_left(self._ranked, _rank(known))]
         self._entries[trial] = outcome
         self.version += 1
-        self.looks += _looks(outcome)
-        if _tells(outcome):
+        self.information += _information(outcome)
+        if _informs(outcome):
             bisect.insort(self._ranked, _rank(outcome))
-        if outcome.state in _BUSY:
-            self._busy[trial] = None
+        if outcome.state in _PENDING:
+            self._pending[trial] = None
         else:
-            self._busy.pop(trial, None)
+            self._pending.pop(trial, None)
         self._tried.add(_key(outcome.point))
         self._planned = max(self._planned, outcome.planned or 0)
         self._furthest = max(self._furthest, outcome.steps)
         if outcome.state == "completed":
             self._completed = max(self._completed, outcome.steps)
-        self._view = None
+        self._surrogate = None
 
     def of(self, trial: int) -> Outcome:
         """What a trial is known by; KeyError where it is not known."""
@@ -80,15 +80,17 @@ class Ledger(Sequence[Outcome]):
             return max(1, self._completed)
         return 4 * self._furthest  # nobody knows yet: far, so that a long run stays interesting
 
-    def view(self, space: Space) -> View:
-        """What can be learned from all entries; made once for each state of them."""
-        if self._view is None or self._space is not space:
-            told = [self._with_all_known(outcome) for outcome in self._telling()]
-            busy = [self._entries[trial] for trial in sorted(self._busy)]
-            self._view, self._space = View(space, told, busy, self.horizon, self.looks, self.goal), space
-        return self._view
+    def surrogate(self, space: Space) -> Surrogate:
+        """The model of all entries; made once for each state of them."""
+        if self._surrogate is None or self._space is not space:
+            informative = [self._with_all_known(outcome) for outcome in self._informative()]
+            pending = [self._entries[trial] for trial in sorted(self._pending)]
+            horizon, information = self.horizon, self.information
+            self._surrogate = Surrogate(space, informative, pending, horizon, information, self.goal)
+            self._space = space
+        return self._surrogate
 
-    def _telling(self) -> list[Outcome]:
+    def _informative(self) -> list[Outcome]:
         """Those that tell something, by number: all, or of too many the best and newest two fifths, and some others."""
         ranked = self._ranked
         if len(ranked) <= MOST_ROWS:
@@ -98,17 +100,18 @@ class Ledger(Sequence[Outcome]):
         for trial in reversed(self._entries):
             if len(chosen) >= 2 * share:
                 break
-            if _tells(self._entries[trial]):
+            if _informs(self._entries[trial]):
                 chosen.add(trial)
         stride = len(ranked) / (MOST_ROWS - len(chosen))
         chosen |= {ranked[int(turn * stride)][1] for turn in range(MOST_ROWS - len(chosen))}
         return [self._entries[trial] for trial in sorted(chosen)]
 
     def _with_all_known(self, outcome: Outcome) -> Outcome:
-        """A copy with what has become of its original."""
-        if outcome.like is None:
+        """A duplicate with what has become of its original."""
+        if outcome.duplicate_of is None:
             return outcome
-        return replace(self._entries[outcome.like], trial=outcome.trial, point=outcome.point, like=outcome.like)
+        original = self._entries[outcome.duplicate_of]
+        return replace(original, trial=outcome.trial, point=outcome.point, duplicate_of=original.trial)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -129,12 +132,12 @@ def ledger_of(outcomes: Sequence[Outcome]) -> Ledger:
     return outcomes if isinstance(outcomes, Ledger) else Ledger(outcomes)
 
 
-def _looks(outcome: Outcome) -> int:
+def _information(outcome: Outcome) -> int:
     return outcome.steps.bit_length() + (outcome.state in ENDED)
 
 
-def _tells(outcome: Outcome) -> bool:
-    return bool(outcome.marks) or bad(outcome)
+def _informs(outcome: Outcome) -> bool:
+    return bool(outcome.observations) or bad(outcome)
 
 
 def _rank(outcome: Outcome) -> tuple[float, int]:

@@ -1,4 +1,4 @@
-"""Knows that what is computed here is too small for several threads: they would wait for each other, and training."""
+"""Linear algebra on one thread: what is computed here is so small that several would wait for each other."""
 
 from __future__ import annotations
 

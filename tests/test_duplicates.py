@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sweeping import usually
 
 import tuner
-from tuner.caviar.duplicates import Copies, Report
+from tuner.caviar.duplicates import Duplicates, Report
 from tuner.caviar.freeze_thaw import FreezeThaw
 from tuner.caviar.policy import Caviar, Limits
 from tuner.policy.proposals import Outcome
@@ -32,63 +32,63 @@ def pairs(curve: Curve) -> list[Report]:
     return list(zip(curve.steps, curve.scores, strict=True))
 
 
-def entered(*curves: Curve) -> Copies:
+def entered(*curves: Curve) -> Duplicates:
     """Curves of trials 0, 1, …"""
-    copies = Copies()
+    duplicates = Duplicates()
     for trial, curve in enumerate(curves):
-        copies.enter(trial, curve)
-    return copies
+        duplicates.enter(trial, curve)
+    return duplicates
 
 
-def originals(copies: Copies, trials: int) -> list[int | None]:
-    return [copies.original(trial, copies.alike(trial)) for trial in range(trials)]
+def originals(duplicates: Duplicates, trials: int) -> list[int | None]:
+    return [duplicates.original(trial, duplicates.alike(trial)) for trial in range(trials)]
 
 
 def test_a_curve_equal_to_another_is_a_copy_of_it() -> None:
-    copies = entered(rising(0.7, 8), rising(0.8, 2), rising(0.7, 2), rising(0.7, 1))
-    assert originals(copies, 5) == [None, None, 0, None, None]  # one report says too little, and none nothing
+    duplicates = entered(rising(0.7, 8), rising(0.8, 2), rising(0.7, 2), rising(0.7, 1))
+    assert originals(duplicates, 5) == [None, None, 0, None, None]  # one report says too little, and none nothing
 
 
 def test_the_one_that_is_ahead_is_the_original_whichever_began_first() -> None:
-    copies = entered(rising(0.7, 2), rising(0.7, 4))
-    assert originals(copies, 2) == [1, None]
-    copies.enter(0, rising(0.7, 4))
-    assert originals(copies, 2) == [None, 0]
+    duplicates = entered(rising(0.7, 2), rising(0.7, 4))
+    assert originals(duplicates, 2) == [1, None]
+    duplicates.enter(0, rising(0.7, 4))
+    assert originals(duplicates, 2) == [None, 0]
 
 
 @given(st.permutations(range(6)))
 def test_who_is_a_copy_does_not_depend_on_the_order_in_which_curves_are_entered(order: list[int]) -> None:
     curves = [rising(end, steps) for end, steps in ((0.7, 8), (0.7, 2), (0.8, 4), (0.8, 4), (0.9, 4), (0.7, 4))]
-    copies = Copies()
+    duplicates = Duplicates()
     for trial in order:
-        copies.enter(trial, curves[trial])
-    assert originals(copies, 6) == [None, 0, None, 2, None, 0]
+        duplicates.enter(trial, curves[trial])
+    assert originals(duplicates, 6) == [None, 0, None, 2, None, 0]
 
 
 def test_curves_that_stand_still_are_not_told_apart_by_it() -> None:
-    copies = entered(Curve((step, 0.1) for step in range(1, 20)), Curve((step, 0.1) for step in range(1, 9)))
-    assert copies.alike(1) == []
+    duplicates = entered(Curve((step, 0.1) for step in range(1, 20)), Curve((step, 0.1) for step in range(1, 9)))
+    assert duplicates.alike(1) == []
 
 
 def test_scores_counted_in_a_few_examples_are_equal_by_chance_and_say_nothing() -> None:
     rng = np.random.default_rng(0)
-    copies, found, equal = Copies(), 0, 0
+    duplicates, found, equal = Duplicates(), 0, 0
     begun: set[tuple[Report, ...]] = set()
     for trial in range(300):
         curve = [(step, round(float(rng.normal(0.9, 0.03)) * 100) / 100) for step in (1, 2)]
         equal += tuple(curve) in begun
         begun.add(tuple(curve))
-        copies.enter(trial, Curve(curve))
-        found += copies.alike(trial) != []
+        duplicates.enter(trial, Curve(curve))
+        found += duplicates.alike(trial) != []
     assert equal > 100
     assert found <= 3
 
 
 def test_a_curve_that_changes_its_beginning_is_no_copy_any_more() -> None:
-    copies = entered(rising(0.7, 8), rising(0.7, 4))
-    assert copies.alike(1) == [0]
-    copies.enter(1, rising(0.6, 4))
-    assert copies.alike(1) == []
+    duplicates = entered(rising(0.7, 8), rising(0.7, 4))
+    assert duplicates.alike(1) == [0]
+    duplicates.enter(1, rising(0.6, 4))
+    assert duplicates.alike(1) == []
 
 
 def test_a_score_that_is_not_finite_is_passed_over() -> None:
@@ -99,33 +99,35 @@ def test_a_score_that_is_not_finite_is_passed_over() -> None:
 
 def test_those_that_have_parted_were_once_alike() -> None:
     parted = Curve([*pairs(rising(0.7, 3)), (4, 0.9), (5, 0.95)])
-    copies = entered(rising(0.7, 8), parted, rising(0.6, 8))
-    assert copies.alike(1) == []
-    assert copies.once_alike(1) == [0]
-    assert copies.once_alike(0) == [1]
-    assert copies.once_alike(2) == []
+    duplicates = entered(rising(0.7, 8), parted, rising(0.6, 8))
+    assert duplicates.alike(1) == []
+    assert duplicates.once_alike(1) == [0]
+    assert duplicates.once_alike(0) == [1]
+    assert duplicates.once_alike(2) == []
 
 
-def test_copies_are_believed_in_once_two_have_stayed_so_and_never_again_when_two_have_parted() -> None:
-    copies = Copies()
-    assert not copies.hold
-    copies.compare(rising(0.7, 8), rising(0.7, 8))
-    assert copies.hold
-    copies.compare(rising(0.7, 8), Curve([*pairs(rising(0.7, 7)), (8, 0.9)]))
-    assert not copies.hold
-    copies.compare(rising(0.7, 8), rising(0.7, 8))
-    assert not copies.hold
+def test_duplicates_are_believed_in_once_two_have_stayed_so_and_never_again_when_two_have_parted() -> None:
+    duplicates = Duplicates()
+    assert not duplicates.hold
+    duplicates.compare(rising(0.7, 8), rising(0.7, 8))
+    assert duplicates.hold
+    duplicates.compare(rising(0.7, 8), Curve([*pairs(rising(0.7, 7)), (8, 0.9)]))
+    assert not duplicates.hold
+    duplicates.compare(rising(0.7, 8), rising(0.7, 8))
+    assert not duplicates.hold
 
 
 def test_a_copy_is_known_by_all_that_became_of_its_original() -> None:
     space = Space(x=linear(0.0, 1.0))
-    marks = ((1, 0.3), (4, 0.6), (10, 0.8))
-    original = Outcome(trial=0, point=(0.2,), state="completed", score=0.8, steps=10, marks=marks)
-    copy = Outcome(trial=1, point=(0.3,), state="pruned", score=0.4, steps=2, marks=((1, 0.3), (2, 0.4)), like=0)
-    (_, known) = Ledger([original, copy]).view(space).told
-    assert (known.trial, known.point, known.score, known.marks) == (1, (0.3,), 0.8, marks)
+    observations = ((1, 0.3), (4, 0.6), (10, 0.8))
+    original = Outcome(trial=0, point=(0.2,), state="completed", score=0.8, steps=10, observations=observations)
+    copy = Outcome(
+        trial=1, point=(0.3,), state="pruned", score=0.4, steps=2, observations=((1, 0.3), (2, 0.4)), duplicate_of=0
+    )
+    (_, known) = Ledger([original, copy]).surrogate(space).informative
+    assert (known.trial, known.point, known.score, known.observations) == (1, (0.3,), 0.8, observations)
     gone = Outcome(trial=0, point=(0.2,), state="diverged", score=None, steps=10)
-    (_, known) = Ledger([gone, copy]).view(space).told
+    (_, known) = Ledger([gone, copy]).surrogate(space).informative
     assert known.state == "diverged"
 
 
@@ -214,7 +216,7 @@ def test_a_sweep_taken_up_again_knows_the_copies_it_had(tmp_path: Path) -> None:
         if (found := re.search(r"to the last digit its curve so far is that of trial (\d+)", trial.why))
     }
     assert len(said) >= 10
-    assert {trial: policy.search.ledger.of(trial).like for trial in said} == said
+    assert {trial: policy.search.ledger.of(trial).duplicate_of for trial in said} == said
 
 
 def test_a_trial_that_failed_says_nothing_of_those_like_it(tmp_path: Path) -> None:
@@ -250,11 +252,14 @@ def test_a_trial_that_failed_says_nothing_of_those_like_it(tmp_path: Path) -> No
 def test_a_sweep_taken_up_again_knows_a_copy_of_a_later_trial(tmp_path: Path) -> None:
     study = sweep(tmp_path, trials=60)
     policy = restored(study.state)
-    copy = next(outcome for outcome in policy.search.ledger if outcome.like is not None)
-    assert copy.like is not None
+    copy = next(outcome for outcome in policy.search.ledger if outcome.duplicate_of is not None)
+    assert copy.duplicate_of is not None
     later = study.state
-    later.trials[copy.trial], later.trials[copy.like] = later.trials[copy.like], later.trials[copy.trial]
-    ahead, behind = later.trials[copy.trial], later.trials[copy.like]
-    ahead.trial, behind.trial = copy.trial, copy.like
+    later.trials[copy.trial], later.trials[copy.duplicate_of] = (
+        later.trials[copy.duplicate_of],
+        later.trials[copy.trial],
+    )
+    ahead, behind = later.trials[copy.trial], later.trials[copy.duplicate_of]
+    ahead.trial, behind.trial = copy.trial, copy.duplicate_of
     again = restored(later)
-    assert again.search.ledger.of(copy.like).like == copy.trial
+    assert again.search.ledger.of(copy.duplicate_of).duplicate_of == copy.trial

@@ -1,0 +1,244 @@
+"""The posterior of scores at the end of training: of runs that have begun, and of settings that nobody has tried."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import log_ndtr, ndtr
+
+from tuner.policy.proposals import Outcome
+from tuner.record.events import Goal
+from tuner.space.space import Space
+from tuner.surrogate.evidence import Embedding, Standardizer, progress_of, rows_of
+from tuner.surrogate.gaussian_process import (
+    NO_RUN,
+    ConditionedProcess,
+    Floats,
+    GaussianProcess,
+    Rows,
+    fit_hyperparameters,
+)
+from tuner.surrogate.threads import on_one_thread
+
+_MOST_FANTASIES = 64  # of more runs in training, those expected to end best are enough to keep clear of
+_LEADERS = 5
+_REFINEMENTS = 15  # steps of L-BFGS-B from the best candidate
+
+
+class Posterior:
+    """What a study's outcomes say of the end of training, under given hyperparameters.
+
+    Scores are standardized. What the trials in training now are expected to reach is taken for granted, so that nobody
+    begins the like of them.
+    """
+
+    def __init__(
+        self,
+        embedding: Embedding,
+        horizon: int,
+        rows: Rows,
+        standardizer: Standardizer,
+        hyperparameters: Sequence[float],
+        informative: Sequence[Outcome],
+        pending: Sequence[Outcome] = (),
+        goal: Goal = "maximize",
+    ) -> None:
+        self.embedding, self.horizon, self.standardizer = embedding, horizon, standardizer
+        self._goal = goal
+        process = GaussianProcess(hyperparameters, embedding.groups)
+        self._process = process.conditioned_on(rows)
+        if pending:
+            self._process = self._with_fantasies(process, rows, pending)
+        scores = [outcome.score for outcome in informative if outcome.score is not None]
+        self.best = float(standardizer.transform(max(scores))) if scores else -math.inf
+        """The best score there is."""
+        self._worst = float(standardizer.transform(min(scores, default=-math.inf)))
+        runs = [outcome for outcome in informative if outcome.observations and outcome.duplicate_of is None]
+        mean, _ = self.of_runs(runs)
+        order = np.argsort(-mean, kind="stable")[:_LEADERS]
+        self.leaders = [runs[place] for place in order.tolist()]
+        """The runs that are expected to end best, the best first."""
+        fantasies, _ = self.of_runs(pending)
+        self.incumbent = max(self.best, *(float(each.max(initial=-math.inf)) for each in (mean, fantasies)))
+        """The best score there is or is expected, also of runs in training: what an improvement is measured against."""
+
+    def of_runs(self, outcomes: Sequence[Outcome]) -> tuple[Floats, Floats]:
+        """Mean and standard deviation of what each of these runs ends with."""
+        if not outcomes:
+            return np.empty(0), np.empty(0)
+        features = self.embedding.features([outcome.point for outcome in outcomes])
+        ends = np.array([outcome.planned or self.horizon for outcome in outcomes], dtype=float)
+        trials = np.array([outcome.trial for outcome in outcomes], dtype=np.int64)
+        rows = Rows(features, progress_of(ends, self.horizon), trials, np.empty(len(trials)))
+        mean, variance = self._process.at(rows)
+        return mean, np.sqrt(variance)
+
+    def of_points(self, points: Floats) -> tuple[Floats, Floats]:
+        """Mean and standard deviation of what these settings, points of the unit cube (n, d), are worth at the end."""
+        mean, variance = self._process.at(self._new(self.embedding.features(points)))
+        return mean, np.sqrt(variance)
+
+    def log_expected_improvement(self, mean: Floats, deviation: Floats) -> Floats:
+        """The logarithm of the expected improvement over the incumbent (Ament et al. 2023, eq. 9)."""
+        return log_h((mean - self.incumbent) / deviation) + np.log(deviation)
+
+    # ── in words, with the score's own sign, and no number that was never seen ──────────────────
+
+    @property
+    def beyond(self) -> str:
+        """Above or below: where better scores lie."""
+        return "above" if self._goal == "maximize" else "below"
+
+    def format_score(self, value: float) -> str:
+        """A score on the scale as a person has reported it, with four digits; more, where those make 1 of 0.99998."""
+        score = self.standardizer.inverse(value)
+        score = (score if self._goal == "maximize" else -score) + 0.0
+        texts = [f"{score:.{digits}g}" for digits in (4, 6, 8, 10)]
+        whole = abs(score - round(score)) < 1e-10
+        return texts[0] if whole else next((text for text in texts if not float(text).is_integer()), texts[-1])
+
+    def expected(self, mean: float, deviation: float) -> str:
+        """What is expected, beside the best so far.
+
+        A process knows no bounds: what it makes of an accuracy may lie above 1. Where that is better than any score so
+        far, or worse, it is said to be that.
+        """
+        best = f"the best so far being {self.format_score(self.best)}"
+        if mean > self.best:
+            return f"a new best is expected, {best}"
+        if mean < self._worst:
+            return f"nothing better than the worst so far is expected, {best}"
+        return f"{self.format_score(mean)} ± {self.standardizer.scale * deviation:.2g} is expected, {best}"
+
+    def still_possible(self) -> str:
+        """What whoever may still win has to reach."""
+        best = self.format_score(self.best)
+        if self.incumbent > self.best:
+            return f"{self.beyond} what is expected of the best run, itself {self.beyond} {best}, the best so far"
+        return f"{self.beyond} {best}"
+
+    @on_one_thread
+    def refined(self, point: Floats, low: Floats, high: Floats, free: NDArray[np.bool_]) -> Floats:
+        """The point led uphill to where the expected improvement is largest between two corners of the cube.
+
+        Only parameters that are `free` (d,) move; each is a number.
+        """
+        columns = self.embedding.columns_of(free)
+        if not len(columns):
+            return point
+        features = self.embedding.features(point)[0]
+
+        def objective(place: Floats) -> tuple[float, Floats]:
+            features[columns] = place
+            mean, variance, by_mean, by_variance = self._process.slope(features, 1.0)
+            deviation = math.sqrt(variance)
+            z = (mean - self.incumbent) / deviation
+            value = float(log_h(np.array([z]))[0])
+            ratio = math.exp(float(log_ndtr(z)) - value)  # of Φ to φ + zΦ
+            by_deviation = by_variance / (2 * deviation)
+            gradient = ratio * (by_mean - z * by_deviation) / deviation + by_deviation / deviation
+            return -(value + math.log(deviation)), -gradient[columns]
+
+        found = minimize(
+            objective,
+            point[free],
+            jac=True,
+            method="L-BFGS-B",
+            bounds=list(zip(low[free], high[free], strict=True)),
+            options={"maxiter": _REFINEMENTS},
+        )
+        led = point.copy()
+        led[free] = np.clip(found.x, low[free], high[free])
+        return led
+
+    def _new(self, features: Floats) -> Rows:
+        count = len(features)
+        return Rows(features, np.ones(count), np.full(count, NO_RUN, dtype=np.int64), np.empty(count))
+
+    def _with_fantasies(self, process: GaussianProcess, rows: Rows, pending: Sequence[Outcome]) -> ConditionedProcess:
+        """The process once these settings are worth what is expected (kriging believer, Ginsbourger et al. 2010)."""
+        mean, _ = self.of_runs(pending)
+        if len(pending) > _MOST_FANTASIES:
+            order = np.argsort(-mean, kind="stable")[:_MOST_FANTASIES]
+            pending, mean = [pending[place] for place in order.tolist()], mean[order]
+        features = self.embedding.features([outcome.point for outcome in pending])
+        return process.conditioned_on(
+            Rows(
+                np.vstack([rows.features, features]),
+                np.concatenate([rows.progress, np.ones(len(pending))]),
+                np.concatenate([rows.run, np.full(len(pending), NO_RUN, dtype=np.int64)]),
+                np.concatenate([rows.value, mean]),
+            )
+        )
+
+
+class Surrogate:
+    """The model of one state of a study: its data, and the posterior under any hyperparameters."""
+
+    def __init__(
+        self,
+        space: Space,
+        informative: Sequence[Outcome],
+        pending: Sequence[Outcome],
+        horizon: int,
+        information: int,
+        goal: Goal = "maximize",
+    ) -> None:
+        self.embedding, self.informative = Embedding.of(space), informative
+        self.horizon, self.information = horizon, information
+        self._pending, self._goal = pending, goal
+        self._rows = rows_of(informative, self.embedding, horizon)
+        self._posteriors: dict[tuple[float, ...], Posterior] = {}
+
+    @property
+    def untrained(self) -> bool:
+        """Whether there is no score yet to learn from."""
+        return self._rows is None
+
+    def nearest(self, points: Floats) -> list[Outcome]:
+        """Of each point (n, d) the outcome whose settings are most like it; there is one."""
+        known = self.embedding.features([outcome.point for outcome in self.informative])
+        apart = np.square(self.embedding.features(points)[:, None] - known).sum(axis=2)
+        return [self.informative[place] for place in apart.argmin(axis=1).tolist()]
+
+    def fit(self, start: Sequence[float] | None) -> list[float]:
+        """The most probable hyperparameters, found from earlier ones on; there is a score."""
+        return fit_hyperparameters(self._data[0], self.embedding.groups, start)
+
+    def posterior(self, hyperparameters: Sequence[float]) -> Posterior:
+        """The posterior under these hyperparameters; there is a score."""
+        key = tuple(hyperparameters)
+        if key not in self._posteriors:
+            rows, standardizer = self._data
+            self._posteriors[key] = Posterior(
+                self.embedding, self.horizon, rows, standardizer, key, self.informative, self._pending, self._goal
+            )
+        return self._posteriors[key]
+
+    @property
+    def _data(self) -> tuple[Rows, Standardizer]:
+        if self._rows is None:
+            raise ValueError("nothing has been scored yet: look at `untrained` first")
+        return self._rows
+
+
+def log_h(z: Floats) -> Floats:
+    """log(φ(z) + z·Φ(z)) without cancellation far below 0 (Ament et al. 2023, eq. 9).
+
+    >>> log_h(np.array([0.0, -40.0])).round(2).tolist()
+    [-0.92, -808.3]
+    """
+    found = np.empty_like(z)
+    near = z > -1.0
+    high = z[near]
+    found[near] = np.log(np.exp(-0.5 * high * high) / math.sqrt(2 * math.pi) + high * ndtr(high))
+    low = z[~near]
+    log_phi = -0.5 * low * low - 0.5 * math.log(2 * math.pi)
+    lost = 1.0 + low * np.exp(log_ndtr(low) - log_phi)  # 1 − |z|·Φ/φ, which tends to 1/z²
+    tail = -2.0 * np.log(-low)
+    found[~near] = log_phi + np.where(low < -1e4, tail, np.log(np.maximum(lost, np.finfo(float).tiny)))
+    return found
