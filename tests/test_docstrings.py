@@ -98,16 +98,17 @@ class Public:
 
     @property
     def silent_defaults(self) -> list[str]:
-        """The numbers and words that stand in for what is not given, and that the docstring does not tell."""
+        """The parameters of which the docstring does not tell what stands in for them; a text is empty where it may."""
         told = self.entries("Args", "Attributes")
-        spoken = {
-            word: each.default for word, each in self.parameters.items() if type(each.default) in (int, float, str)
-        }
-        return [
-            word
-            for word, default in spoken.items()
-            if default != "" and not re.search(rf"(?i)by default {re.escape(str(default))}", told.get(word, ""))
-        ]
+        silent = []
+        for word, each in self.parameters.items():
+            if each.default is None:
+                found = re.search(r"\bNone\b", told.get(word, ""))
+            else:
+                found = re.search(rf"(?i)by default {re.escape(str(each.default))}", told.get(word, ""))
+            if each.default not in (each.empty, "") and not found:
+                silent.append(word)
+        return silent
 
     @property
     def can_raise(self) -> bool:
@@ -166,6 +167,15 @@ def _methods(name: str, thing: Any, where: str) -> Iterator[Public]:
 PUBLIC = list(public())
 
 
+def properties() -> Iterator[tuple[str, property]]:
+    """What may be read of the public classes beside their fields, by name."""
+    for each in PUBLIC:
+        for name in dir(each.thing) if inspect.isclass(each.thing) else ():
+            value = inspect.getattr_static(each.thing, name)
+            if isinstance(value, property) and not name.startswith("_"):
+                yield f"{each.name}.{name}", value
+
+
 # ── what they say ───────────────────────────────────────────────────────────────────────────────
 
 
@@ -181,17 +191,21 @@ def test_everything_public_says_what_it_takes_what_it_refuses_and_how_it_is_call
     raising = [each for each in PUBLIC if each.can_raise]
     mute = [each.name for each in raising if not each.raised]
     bare = [each.name for each in PUBLIC if not each.examples]
+    values = dict(properties())
+    wordless = [name for name, value in values.items() if not inspect.getdoc(value)]
     given = sum(map(len, parameters.values()))
     print()
     print(counted("public callables with a docstring", sum(bool(inspect.getdoc(e.thing)) for e in PUBLIC), len(PUBLIC)))
     print(counted("parameters told of", given - sum(map(len, silent.values())), given))
     print(counted("callables that say what they raise", len(raising) - len(mute), len(raising)))
     print(counted("callables with an example", len(PUBLIC) - len(bare), len(PUBLIC)))
+    print(counted("properties with a docstring", len(values) - len(wordless), len(values)))
 
     assert len(PUBLIC) > 90
     assert not silent, f"parameters without a word: {silent}"
     assert not mute, f"what these raise is not said: {mute}"
     assert not bare, f"no example: {bare}"
+    assert not wordless, f"properties without a word: {wordless}"
     assert not defaults, f"defaults without a word: {defaults}"
 
 
@@ -202,6 +216,19 @@ def test_a_docstring_tells_of_no_parameter_and_no_error_that_is_not_there() -> N
             kind = getattr(tuner.errors, name, None) or getattr(builtins, name, None)
             assert inspect.isclass(kind), f"{each.name} raises {name}, which is no class"
             assert issubclass(kind, BaseException), f"{each.name} raises {name}, which is no error"
+
+
+def test_what_an_unknown_argument_raises_is_among_what_is_said() -> None:
+    checked = [each for each in PUBLIC if hasattr(each.called, "__wrapped__")]
+    for each in checked:
+        signature = inspect.signature(each.called)
+        if any(given.kind == given.VAR_KEYWORD for given in signature.parameters.values()):
+            continue  # every argument is known to it
+        itself = [None] if "self" in signature.parameters else []
+        with pytest.raises(tuner.TunerError) as caught:
+            each.called(*itself, no_such_argument=1)
+        assert {kind.__name__ for kind in caught.type.__mro__} & set(each.raised), f"{each.name}: {caught.value}"
+    assert len(checked) > 50
 
 
 def test_a_time_is_told_in_seconds_and_a_size_in_gigabytes() -> None:

@@ -110,7 +110,8 @@ def check(
     Args:
         train: A function of a `Run`, or its import path `package.module:function`.
         params: The settings. None: the middle of `space`, or none at all.
-        space: A `Space`, the name of one that tuner brings, or a TOML file; used where `params` are not given.
+        space: A `Space`, the name of one that tuner brings, or a TOML file, whose middle stands in for `params`. None:
+            no space.
         steps: How far it trains, from 2 up; by default 6.
         seed: Of the global generators of Python and NumPy, 0 to 2**63 − 1; by default 0.
 

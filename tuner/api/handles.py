@@ -98,6 +98,7 @@ class SweepHandle(Handle):
 
         Args:
             bounds: (low, high) by parameter, both in its own units and within its range; for a parameter called `why`.
+                None: as named.
             why: The reason, for the record.
             **ranges: The same by name. Parameters that are left out keep the bounds of the present round.
 
@@ -197,10 +198,12 @@ class RunHandle(Handle):
         """Sets effective values, now or at a step; under a schedule its shape goes on from there.
 
         Args:
-            changes: Values by setting; for a setting that is called as one of these words: `set({"at": 3})`.
+            changes: Values by setting; for a setting that is called as one of these words: `set({"at": 3})`. None: as
+                named.
             why: The reason, for the record.
             at: The step at which it takes effect, ahead of the run. None: now.
-            expect: The number of the segment you last saw: somebody else's change since then refuses yours.
+            expect: The number of the segment you last saw: somebody else's change since then refuses yours. None:
+                whatever was changed.
             evidence: What it was seen from, for the record.
             request: An id of your own: the same id twice is one request. Empty: a new one.
             timeout_s: Seconds to wait in all, at least 0. None: as the class says.
@@ -246,7 +249,8 @@ class RunHandle(Handle):
             shape: One of these five, or "constant" for none.
             why: The reason, for the record.
             at: The step at which it takes effect, ahead of the run. None: now.
-            expect: The number of the segment you last saw: somebody else's change since then refuses yours.
+            expect: The number of the segment you last saw: somebody else's change since then refuses yours. None:
+                whatever was changed.
             timeout_s: Seconds to wait in all, at least 0. None: as the class says.
             **settings: Of the shape: rate (above 0; 1, exponential 0.95, staircase 0.5), every (10 steps), over (steps;
                 cosine cannot do without), floor (0).
@@ -271,7 +275,8 @@ class RunHandle(Handle):
 
         Args:
             why: The reason, for the record.
-            release: Saves a checkpoint and frees the worker; `resume` seeks another one.
+            release: Saves a checkpoint and frees the worker, and `resume` seeks another one; by default False: it is
+                kept.
             timeout_s: Seconds to wait in all, at least 0. None: as the class says.
 
         Returns:
@@ -346,11 +351,12 @@ class RunHandle(Handle):
         Nothing is erased: what was trained since stays in the tables, off the head.
 
         Args:
-            step: To the newest checkpoint at or before this step.
-            checkpoint: To the checkpoint of this number.
-            keep_settings: The settings stay as they are now; otherwise those of that time come back.
+            step: To the newest checkpoint at or before this step. None: not by step.
+            checkpoint: To the checkpoint of this number. None: not by number.
+            keep_settings: The settings stay as they are now; by default False: those of that time come back.
             why: The reason, for the record.
-            expect: The number of the segment you last saw: somebody else's change since then refuses yours.
+            expect: The number of the segment you last saw: somebody else's change since then refuses yours. None:
+                whatever was changed.
             timeout_s: Seconds to wait in all, at least 0. None: as the class says.
 
         Returns:
@@ -374,7 +380,8 @@ class RunHandle(Handle):
 
         Args:
             why: The reason, for the record.
-            expect: The number of the segment you last saw: somebody else's change since then refuses yours.
+            expect: The number of the segment you last saw: somebody else's change since then refuses yours. None:
+                whatever was changed.
             timeout_s: Seconds to wait in all, at least 0. None: as the class says.
 
         Returns:
@@ -426,7 +433,8 @@ class RunHandle(Handle):
         """Starts another run from a checkpoint of this one, with other values.
 
         Args:
-            changes: Values by setting; for a setting called `name`, `step` or `why`: `fork({"step": 0.1})`.
+            changes: Values by setting; for a setting called `name`, `step` or `why`: `fork({"step": 0.1})`. None: as
+                named.
             name: What the new run is called. None: this one's name and the next free number, from 2.
             step: From the newest checkpoint at or before this step. None: the newest.
             why: The reason, for the record.

@@ -67,7 +67,7 @@ def confirm(
         parallel: How many train at a time, from 1 up. None: as it was in the sweep.
         address: A Ray cluster to join. None: as it was in the sweep.
         results: The folder in which studies lie; by default results.
-        store: The database, where it is not the folder's own.
+        store: The database, as `sweep` takes it. None: the folder's own.
         progress: "auto" shows progress where there is a terminal, "off" nothing; by default auto.
 
     Returns:
@@ -128,7 +128,7 @@ def recheck(
         parallel: How many train at a time, from 1 up. None: as it was in the sweep.
         address: A Ray cluster to join. None: as it was in the sweep.
         results: The folder in which studies lie; by default results.
-        store: The database, where it is not the folder's own.
+        store: The database, as `sweep` takes it. None: the folder's own.
         progress: "auto" shows progress where there is a terminal, "off" nothing; by default auto.
 
     Returns:

@@ -23,7 +23,7 @@ class Study(StudyReader):
     Args:
         place: Where it lies.
         store: Its record, which the study closes.
-        folded: What is true so far and how far that goes, where it is known already.
+        folded: What is true so far and how far that goes, where it is known already. None: it is read.
 
     Raises:
         StudyNotBegun: Its coordinator has yet to write its first record.

@@ -157,8 +157,9 @@ def sweep(
         parallel: How many train at a time, 1 to 10,000. None: as many as the cluster holds, and one without Ray.
         address: A Ray cluster to join, as `ray.init` takes it. None: this machine.
         time_budget_s: Seconds that this call may take, above 0; what trains then ends after its step. None: no bound.
-        start: Known-good settings to try first, one mapping or a list; what they leave open is drawn.
-        warm_start: Another study in `results`, whose five best settings come next, as far as they fit the space.
+        start: Known-good settings to try first, one mapping or a list; what they leave open is drawn. None: none.
+        warm_start: Another study in `results`, whose five best settings come next, as far as they fit the space. None:
+            no other.
         max_failures: So many failed trials end the sweep, from 1 up. None: any number may fail.
         failures_in_a_row: Failures one after another that end the sweep, from 1 up; by default 5.
         retries: How often a trial that raised is tried again, or a mapping from a class of error to that number; by
@@ -170,7 +171,8 @@ def sweep(
             free where that is less.
         rerun: "failed" trains failed trials again; by default nothing.
         results: The folder in which studies lie; by default results.
-        store: "sqlite:////absolute/path/night.db" in place of the folder's own database, or "memory" for none on disk.
+        store: "sqlite:////absolute/path/night.db", or "memory" for none on disk. None: `study.db` in the study's
+            folder.
         progress: "auto" shows progress where there is a terminal, "off" nothing; or an object with `show` and `close`.
             By default auto.
 
@@ -328,7 +330,7 @@ def open(name: str, *, results: str | Path = "results", store: str | None = None
     Args:
         name: The study's name.
         results: The folder in which studies lie; by default results.
-        store: The database, where it is not the folder's own.
+        store: The database, as `sweep` takes it. None: the folder's own.
 
     Returns:
         The study as it is now; `refresh` takes in what comes later.
@@ -364,7 +366,7 @@ def explain(
             objective's error; by default 0.0.
         more: Further trials to weigh, from 1 up. None: half as many as there were.
         results: The folder in which studies lie; by default results.
-        store: The database, where it is not the folder's own.
+        store: The database, as `sweep` takes it. None: the folder's own.
 
     Returns:
         Findings with their numbers; `print` tells them, `save` writes them.
@@ -389,7 +391,7 @@ def attach(name: str, *, results: str | Path = "results", store: str | None = No
     Args:
         name: The study's name.
         results: The folder in which studies lie; by default results.
-        store: The database, where it is not the folder's own.
+        store: The database, as `sweep` takes it. None: the folder's own.
         by: Who asks, as the record will say; the user's name where it is left out.
 
     Returns:
@@ -428,7 +430,7 @@ def promote(
         name: What the run is called. None: `study-trial`.
         why: The reason, for the record.
         results: The folder in which studies lie; by default results.
-        store: The sweep's database, where it is not the folder's own.
+        store: The sweep's database, as `sweep` takes it. None: the folder's own.
 
     Returns:
         The handle of the new run, which trains in a process of its own.

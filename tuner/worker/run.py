@@ -117,8 +117,8 @@ class Run:
 
         Args:
             *objects: What is trained, each with `state_dict` and `load_state_dict`.
-            save: In place of objects: writes the state into a folder, which is there; it must write something.
-            load: In place of objects: reads it from such a folder.
+            save: Writes the state into a folder, which is there; it must write something. None: the objects are saved.
+            load: Reads it from such a folder; given where `save` is. None: the objects are loaded.
 
         Raises:
             TrainingError: After the first step; neither objects nor both functions; an object without these methods.

@@ -164,7 +164,7 @@ class Network:
         activation: "relu" or "tanh"; by default relu.
         init: "he" (He et al. 2015), "xavier" (Glorot & Bengio 2010), "lecun" (LeCun et al. 1998), or "auto" for He with
             ReLU and Xavier with tanh; by default auto.
-        batch_norm: Normalises every hidden layer over the mini-batch (Ioffe & Szegedy 2015).
+        batch_norm: Normalises every hidden layer over the mini-batch (Ioffe & Szegedy 2015); by default False.
         optimizer: "plain", "momentum", "rmsprop" or "adam"; by default momentum.
         seed: Of everything drawn, at least 0; by default 0.
 
