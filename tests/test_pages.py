@@ -23,7 +23,7 @@ from tuner.cli.output import NOT_YET
 from tuner.cli.starting import SAMPLERS, STOPPING
 from tuner.panda.requests import RunSteering
 from tuner.record.events import ENDED, LIVE, Cause, Purpose, RequestState
-from tuner.record.requests import _TAKES
+from tuner.record.requests import REQUESTS
 from tuner.room import language
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -203,9 +203,9 @@ def test_what_has_a_name_has_it_in_each_place_that_contributing_tells() -> None:
     assert tuple(samplers._NAMES) == SAMPLERS
     assert tuple(rules._RULES) == STOPPING
     for verb in RunSteering.verbs:
-        assert all(verb in known for known in (_TAKES, dir(tuner.RunHandle), VERBS, language.VERBS)), verb
+        assert all(verb in known for known in (REQUESTS, dir(tuner.RunHandle), VERBS, language.VERBS)), verb
     for verb in SweepSteering.verbs:
-        assert all(verb in known for known in (_TAKES, dir(tuner.SweepHandle))), verb
+        assert all(verb in known for known in (REQUESTS, dir(tuner.SweepHandle))), verb
 
 
 def test_the_constraints_are_plain_pins_of_what_the_tests_run_on() -> None:

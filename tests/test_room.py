@@ -42,6 +42,7 @@ from tuner.record.events import (
 from tuner.record.location import Place
 from tuner.record.recipe import schedule
 from tuner.record.reports import pack_reports
+from tuner.record.requests import REQUESTS
 from tuner.record.store import Store
 from tuner.room import drawing
 from tuner.room.app import Chart, Room
@@ -232,9 +233,23 @@ def test_advice_becomes_a_line_of_the_room() -> None:
 
 
 def test_the_guide_has_every_verb_and_each_example_can_be_read() -> None:
-    for verb, (usage, _) in VERBS.items():
-        assert usage in guide()
-        assert read(usage, "one")[0].verb == verb
+    for word, verb in VERBS.items():
+        assert verb.example in guide()
+        assert read(verb.example, "one")[0].verb == word
+
+
+def test_the_room_reads_each_verb_of_a_run_from_its_declaration() -> None:
+    for word, verb in REQUESTS.items():
+        assert (word in VERBS) == bool(verb.example)
+        assert not verb.example or callable(getattr(RunHandle, word))
+        assert {*verb.words, *verb.options, *([verb.gathers] if verb.gathers else [])} <= set(verb.takes)
+
+
+def test_a_name_that_a_verb_does_not_take_is_refused_rather_than_dropped(run: RunHandle) -> None:
+    before = len(run.study.requests)
+    with pytest.raises(SettingsError, match="step"):
+        carry_out(Command(verb="revert", values={"stpe": 0}), run, 0)
+    assert len(run.study.requests) == before
 
 
 # ── completion ──────────────────────────────────────────────────────────────────────────────────

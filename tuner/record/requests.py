@@ -1,4 +1,4 @@
-"""What may be asked of a running study: the verbs, and what each of them takes.
+"""What may be asked of a running study: the verbs, what each of them takes, and how it is written.
 
 Whoever asks is checked where they write it, and the loop checks again what it reads: anybody may add a row.
 """
@@ -6,6 +6,7 @@ Whoever asks is checked where they write it, and the loop checks again what it r
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from tuner.arguments import (
@@ -56,29 +57,104 @@ def _shape_settings(word: str, given: Any) -> dict[str, Any]:
 
 
 _WHEN: Mapping[str, Check] = {"at": optional(index), "expect": optional(index)}
-# What each verb takes: its arguments with their checks, None standing for one that is left out.
-_TAKES: Mapping[str, Mapping[str, Check]] = {
-    "pause": {"release": optional(flag)},
-    "resume": {},
-    "stop": {},
-    "note": {"text": text, "trial": optional(index)},
-    "stop_trial": {"trial": index},
-    "add": {"settings": settings},
-    "set_box": {"ranges": _ranges},
-    "set_parallel": {"parallel": _parallel},
-    "set": {"values": settings, **_WHEN, "evidence": optional(text)},
-    "schedule": {"parameter": name, "shape": name, "shape_settings": optional(_shape_settings), **_WHEN},
-    "step": {"steps": count},
-    "checkpoint": {},
-    "revert": {
-        "step": optional(index),
-        "checkpoint": optional(index),
-        "keep_settings": optional(flag),
-        "expect": optional(index),
-        "before": optional(one_of("adjustment")),
-    },
-    "undo": {"expect": optional(index)},
-    "extend": {"steps": count},
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verb:
+    """What a verb takes, and how it is written in a line: plain words first, then name=value words and flags."""
+
+    takes: Mapping[str, Check]
+    """Its arguments with their checks, None standing for one that is left out."""
+    example: str = ""
+    """A line that asks for it; empty where it is no verb of a babysat run."""
+    meaning: str = ""
+    words: tuple[str, ...] = ()
+    """The arguments that are plain words, in their order."""
+    needs: int = 0
+    """How many of those there must be."""
+    wants: str = "no more words"
+    """What its words are, for whoever wrote others."""
+    options: tuple[str, ...] = ()
+    """The arguments that are written name=value."""
+    gathers: str = ""
+    """The argument that takes all other name=value words."""
+    flags: Mapping[str, str] = field(default_factory=dict)
+    """The words that stand alone, with what they mean."""
+    is_guarded: bool = False
+    """Whether it is refused where somebody else has changed the run since."""
+
+
+REQUESTS: Mapping[str, Verb] = {
+    "set": Verb(
+        takes={"values": settings, **_WHEN, "evidence": optional(text)},
+        example="set learning_rate=3e-4 why: loss spikes",
+        meaning="sets values now, or at=STEP",
+        wants="name=value words",
+        options=("at",),
+        gathers="values",
+        is_guarded=True,
+    ),
+    "schedule": Verb(
+        takes={"parameter": name, "shape": name, "shape_settings": optional(_shape_settings), **_WHEN},
+        example="schedule learning_rate cosine over=2000",
+        meaning="follows a shape; constant ends it",
+        words=("parameter", "shape"),
+        needs=2,
+        wants="a parameter and a shape",
+        options=("at",),
+        gathers="shape_settings",
+    ),
+    "pause": Verb(
+        takes={"release": optional(flag)},
+        example="pause",
+        meaning="stands still between two steps",
+        flags={"release": "saves, and frees the worker"},
+    ),
+    "resume": Verb(takes={}, example="resume", meaning="goes on"),
+    "step": Verb(
+        takes={"steps": count},
+        example="step 5",
+        meaning="trains that far, then stands still",
+        words=("steps",),
+        wants="a whole number of steps",
+    ),
+    "checkpoint": Verb(takes={}, example="checkpoint", meaning="saves now, and keeps it"),
+    "revert": Verb(
+        takes={
+            "step": optional(index),
+            "checkpoint": optional(index),
+            "keep_settings": optional(flag),
+            "expect": optional(index),
+            "before": optional(one_of("adjustment")),
+        },
+        example="revert 40",
+        meaning="goes back to a step, or by one change",
+        words=("step",),
+        wants="a step",
+        options=("step", "checkpoint"),
+        flags={"keep-settings": "the present ones stay"},
+        is_guarded=True,
+    ),
+    "undo": Verb(takes={"expect": optional(index)}, example="undo", meaning="takes the last change or revert back"),
+    "extend": Verb(
+        takes={"steps": count},
+        example="extend 100",
+        meaning="trains longer",
+        words=("steps",),
+        needs=1,
+        wants="a whole number of steps",
+    ),
+    "note": Verb(
+        takes={"text": text, "trial": optional(index)},
+        example="note the loss spikes after each epoch",
+        meaning="writes into the record",
+        options=("text",),
+    ),
+    "stop": Verb(takes={}, example="stop", meaning="ends the run; everything is kept"),
+    "stop_trial": Verb(takes={"trial": index}),
+    "add": Verb(takes={"settings": settings}),
+    "set_box": Verb(takes={"ranges": _ranges}),
+    "set_parallel": Verb(takes={"parallel": _parallel}),
 }
 
 
@@ -89,9 +165,9 @@ def understood(verb: str, arguments: Any) -> dict[str, Any]:
     """
     if not isinstance(arguments, Mapping):
         refuse(f"what {verb} takes", "a mapping of names to values", arguments)
-    takes = _TAKES.get(verb)
-    if takes is None:
+    if verb not in REQUESTS:
         return dict(arguments)
+    takes = REQUESTS[verb].takes
     for word in arguments:
         if word not in takes:
             raise SettingsError(unknown(verb, str(word), takes))

@@ -8,13 +8,11 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, get_args
 
 from tuner.record.recipe import Shape
-from tuner.room.language import FLAGS, FREE_WHY, VERBS
+from tuner.room.language import FREE_WHY, UNREASONED, VERBS
 
 if TYPE_CHECKING:
     from tuner.room.scene import Picture
 
-# What is written name=value behind each verb.
-_OPTIONS = {"set": ("at",), "schedule": ("at",), "fork": ("name", "step"), "revert": ("step", "checkpoint")}
 # What each shape may be told, as `recipe.schedule` takes it.
 _SHAPE_WORDS = {"staircase": ("rate", "every"), "cosine": ("over", "floor")}
 
@@ -39,37 +37,55 @@ def continuations(line: str, picture: Picture) -> Continuation:
         return Continuation(start=len(line), words=())
     start = len(line) - len(re.split(r"\s", line)[-1])
     before, stub = line[:start].split(), line[start:]
-    offered = _offered(before, picture) if before else [(verb, meaning) for verb, (_, meaning) in VERBS.items()]
+    offered = _offered(before, picture) if before else [(word, verb.meaning) for word, verb in VERBS.items()]
     words = tuple((word, meaning) for word, meaning in offered if word.startswith(stub) and word != stub)
     return Continuation(start=start, words=words)
 
 
 def _offered(before: list[str], picture: Picture) -> list[tuple[str, str]]:
     verb, *rest = before
-    settings = dict(picture.settings)
-    parameters = [name for name in settings if not name.startswith("1-")]
-    options = [(f"{option}=", "") for option in _OPTIONS.get(verb, ()) if not (verb == "revert" and rest)]
-    offered: list[tuple[str, str]] = []
-    match verb:
-        case "set" | "fork":
-            offered = [(f"{name}=", f"now {settings[name]}") for name in parameters]
-            offered = [each for each in offered if not any(word.startswith(each[0]) for word in rest)]
-        case "schedule" if not rest:
-            return [(name, f"now {settings[name]}") for name in parameters]
-        case "schedule" if len(rest) == 1:
-            return [(shape, " ".join(f"{word}=" for word in _shape_words(shape))) for shape in get_args(Shape)] + [
-                ("constant", "no schedule any more")
-            ]
-        case "schedule":
-            offered = [(f"{word}=", "") for word in _shape_words(rest[1])]
-        case "revert" if not rest:
-            offered = [(str(step), f"a checkpoint ({kind})") for step, kind in picture.checkpoints]
-        case "compare":
-            return [(name, "") for name in picture.others] if not rest else []
-        case "help" | "detach" | "resume" | "checkpoint" | "undo" | "stop" | "step" | "extend":
-            pass
-    offered += [*options, *(flag for flag in FLAGS.get(verb, {}).items() if flag[0] not in rest)]
-    return [*offered, ("why:", "the reason, for the record")] if verb in VERBS and verb != "help" else offered
+    if verb not in VERBS:
+        return []
+    how = VERBS[verb]
+    words = [word for word in rest if "=" not in word and word not in how.flags]
+    offered = _words(how.words[len(words)], picture) if len(words) < len(how.words) else []
+    if len(words) < how.needs:
+        return offered
+    offered += [each for each in _gathered(how.gathers, words, picture) if not _stands(each[0], rest)]
+    if how.needs or not words:  # a word that need not be there says what an option would
+        offered += [(f"{option}=", "") for option in how.options]
+    offered += [flag for flag in how.flags.items() if flag[0] not in rest]
+    return [*offered, *([] if verb in UNREASONED else [("why:", "the reason, for the record")])]
+
+
+def _words(argument: str, picture: Picture) -> list[tuple[str, str]]:
+    """What could stand for an argument that is a plain word."""
+    match argument:
+        case "parameter":
+            return [(name, f"now {value}") for name, value in _parameters(picture)]
+        case "shape":
+            shapes = [(shape, " ".join(f"{word}=" for word in _shape_words(shape))) for shape in get_args(Shape)]
+            return [*shapes, ("constant", "no schedule any more")]
+        case "step":
+            return [(str(step), f"a checkpoint ({kind})") for step, kind in picture.checkpoints]
+        case "other":
+            return [(name, "") for name in picture.others]
+    return []
+
+
+def _gathered(argument: str, words: list[str], picture: Picture) -> list[tuple[str, str]]:
+    """The name=value words that an argument gathers."""
+    if argument == "values":
+        return [(f"{name}=", f"now {value}") for name, value in _parameters(picture)]
+    return [(f"{word}=", "") for word in _shape_words(words[1])] if argument == "shape_settings" else []
+
+
+def _parameters(picture: Picture) -> list[tuple[str, str]]:
+    return [(name, value) for name, value in picture.settings if not name.startswith("1-")]
+
+
+def _stands(word: str, rest: list[str]) -> bool:
+    return any(each.startswith(word) for each in rest)
 
 
 def _shape_words(shape: str) -> tuple[str, ...]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from tuner.arguments import unknown
 from tuner.errors import SettingsError
 from tuner.numbers import number
 from tuner.room.language import VERBS, Command, value_of
@@ -21,50 +22,54 @@ def carry_out(command: Command, handle: RunHandle, expect: int) -> str:
 
     `expect` is the number of the segment last seen: a change by somebody else since then refuses this one.
     """
-    values, words, why = dict(command.values), command.words, command.why
-    at = values.pop("at", None)
     match command.verb:
-        case "set":
-            _exactly(command, 0, "name=value words")
-            handle.set(values, why=why, at=at, expect=expect)
-        case "schedule":
-            parameter, shape = _exactly(command, 2, "a parameter and a shape")
-            handle.schedule(parameter, shape, why=why, at=at, **values)
-        case "pause":
-            _at_most(command, 0, "no more words", but="release")
-            handle.pause(why, release="release" in words or bool(values.get("release")))
-        case "resume" | "undo" | "checkpoint" | "stop":
-            _exactly(command, 0, "no more words")
-            ask: Callable[[str], object] = getattr(handle, command.verb)
-            ask(why)
-        case "step":
-            _at_most(command, 1, "a number of steps")
-            handle.step(_number(command, words[0]) if words else values.get("steps", 1), why)
-        case "extend":
-            handle.extend(_number(command, *_exactly(command, 1, "a number of steps")), why)
-        case "revert":
-            numbers = _at_most(command, 1, "a step", but="keep-settings")
-            step = _number(command, numbers[0]) if numbers else values.get("step")
-            handle.revert(
-                step=step,
-                checkpoint=values.get("checkpoint"),
-                keep_settings="keep-settings" in words,
-                why=why,
-                expect=expect,
-            )
-        case "note":
-            handle.note(str(values["text"]))
         case "fork":
-            _exactly(command, 0, "name=value words")
-            name, step = values.pop("name", None), values.pop("step", None)
-            child = handle.fork(values, name=None if name is None else str(name), step=step, why=why)
-            with closing(child), closing(child.study) as study:
-                began = study.state.trials[0].segments[0].from_step
-            return f"{child.name} trains beside this run, from step {began} on. Its room: tuner watch {child.name}"
+            return _fork(command, handle)
         case "compare":
-            (other,) = _exactly(command, 1, "the name of another run")
-            return compared(handle.compare(other))
+            return compared(handle.compare(*_words(command)))
+        case "help" | "detach":
+            return ""
+    how, asked = VERBS[command.verb], _arguments(command)
+    if how.is_guarded:
+        asked["expect"] = expect
+    if command.why:
+        asked["why"] = command.why
+    gathered = asked.pop(how.gathers, {})
+    ask: Callable[..., object] = getattr(handle, command.verb)
+    if how.gathers == "values":  # as a mapping: a setting may be called as another argument is
+        ask(gathered, **asked)
+    else:
+        ask(**gathered, **asked)
     return ""
+
+
+def _fork(command: Command, handle: RunHandle) -> str:
+    _words(command)
+    values = dict(command.values)
+    name, step = values.pop("name", None), values.pop("step", None)
+    child = handle.fork(values, name=None if name is None else str(name), step=step, why=command.why)
+    with closing(child), closing(child.study) as study:
+        began = study.state.trials[0].segments[0].from_step
+    return f"{child.name} trains beside this run, from step {began} on. Its room: tuner watch {child.name}"
+
+
+def _arguments(command: Command) -> dict[str, Any]:
+    """What a request is asked with; no word is passed over, for it may be the reason."""
+    how, values = VERBS[command.verb], dict(command.values)
+    found = {word.replace("-", "_"): True for word in command.words if word in how.flags}
+    for argument, word in zip(how.words, _words(command), strict=False):
+        try:
+            found[argument] = how.takes[argument](argument, value_of(word))
+        except SettingsError as error:
+            what = f"{how.wants}, got {word!r}. Write: {how.example} ({how.meaning})"
+            raise SettingsError(f"{command.verb} takes {what}") from error
+    by_name = (*how.options, *how.words, *(flag.replace("-", "_") for flag in how.flags))
+    found |= {word: values.pop(word) for word in by_name if word in values}
+    if how.gathers:
+        return {**found, how.gathers: values}
+    for word in values:
+        raise SettingsError(unknown(command.verb, word, how.takes))
+    return found
 
 
 def compared(frame: pd.DataFrame, rows: int = 6) -> str:
@@ -85,29 +90,12 @@ def compared(frame: pd.DataFrame, rows: int = 6) -> str:
     return "\n".join([*table, *silent])
 
 
-def _exactly(command: Command, count: int, what: str) -> tuple[str, ...]:
-    if len(command.words) != count:
-        raise _unfit(command, command.words, what)
-    return command.words
-
-
-def _at_most(command: Command, count: int, what: str, but: str = "") -> tuple[str, ...]:
-    """The words beside the one that stands alone; none is passed over, for it may be the reason."""
-    words = tuple(word for word in command.words if word != but)
-    if len(words) > count:
-        raise _unfit(command, words, what)
-    return words
-
-
-def _unfit(command: Command, words: Sequence[str], what: str) -> SettingsError:
-    got, usage = " ".join(words) or "nothing", VERBS[command.verb][0].partition(" why:")[0]
+def _words(command: Command) -> tuple[str, ...]:
+    """The words beside those that stand alone: as many as the verb takes."""
+    how = VERBS[command.verb]
+    words = tuple(word for word in command.words if word not in how.flags)
+    if how.needs <= len(words) <= len(how.words):
+        return words
+    got, usage = " ".join(words) or "nothing", how.example.partition(" why:")[0]
     reason = " why: the reason" if words and command.verb != "compare" else ""
-    return SettingsError(f"{command.verb} takes {what}, got {got}. Write: {usage}{reason}")
-
-
-def _number(command: Command, word: str) -> int:
-    number = value_of(word)
-    if not isinstance(number, int):
-        example, meaning = VERBS[command.verb]
-        raise SettingsError(f"{command.verb} takes a whole number of steps, got {word!r}. Write: {example} ({meaning})")
-    return number
+    raise SettingsError(f"{command.verb} takes {how.wants}, got {got}. Write: {usage}{reason}")

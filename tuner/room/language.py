@@ -10,29 +10,34 @@ from typing import Any
 
 from tuner.errors import SettingsError, did_you_mean, shown
 from tuner.numbers import exact
+from tuner.record.requests import REQUESTS, Verb
 
-# Each verb: how it is written, and what it does.
-VERBS: dict[str, tuple[str, str]] = {
-    "set": ("set learning_rate=3e-4 why: loss spikes", "sets values now, or at=STEP"),
-    "schedule": ("schedule learning_rate cosine over=2000", "follows a shape; constant ends it"),
-    "pause": ("pause", "stands still between two steps"),
-    "resume": ("resume", "goes on"),
-    "step": ("step 5", "trains that far, then stands still"),
-    "checkpoint": ("checkpoint", "saves now, and keeps it"),
-    "revert": ("revert 40", "goes back to a step, or by one change"),
-    "undo": ("undo", "takes the last change or revert back"),
-    "extend": ("extend 100", "trains longer"),
-    "fork": ("fork learning_rate=0.03 name=two step=40", "starts another run from a checkpoint"),
-    "compare": ("compare one-2", "puts another run beside this one"),
-    "note": ("note the loss spikes after each epoch", "writes into the record"),
-    "stop": ("stop", "ends the run; everything is kept"),
-    "help": ("help", "says this"),
-    "detach": ("detach", "leaves; the run trains on (Ctrl-D)"),
+# What the room does beside asking the run.
+_OWN = {
+    "fork": Verb(
+        takes={},
+        example="fork learning_rate=0.03 name=two step=40",
+        meaning="starts another run from a checkpoint",
+        wants="name=value words",
+        options=("name", "step"),
+        gathers="values",
+    ),
+    "compare": Verb(
+        takes={},
+        example="compare one-2",
+        meaning="puts another run beside this one",
+        words=("other",),
+        needs=1,
+        wants="the name of another run",
+    ),
+    "help": Verb(takes={}, example="help", meaning="says this"),
+    "detach": Verb(takes={}, example="detach", meaning="leaves; the run trains on (Ctrl-D)"),
 }
+VERBS: dict[str, Verb] = {**{word: verb for word, verb in REQUESTS.items() if verb.example}, **_OWN}
+UNREASONED = ("compare", "help", "detach", "note")
+"""The verbs that take no reason."""
 
-# Words that stand alone, with what they mean.
-FLAGS = {"pause": {"release": "saves, and frees the worker"}, "revert": {"keep-settings": "the present ones stay"}}
-_NUMBERED = ("step", "extend", "revert")
+_UNSAID = ("expect", "evidence", "before")
 FREE_WHY = re.compile(r"(?:^|\s)why:(?:\s|$)")
 
 
@@ -107,7 +112,7 @@ def _command(tokens: list[str], run: str) -> Command:
             rest = rest[1:] if name.startswith("--") and not equals else [] if not equals else rest
         elif equals:
             values[option] = value_of(text)
-        elif name.startswith("--") and option in FLAGS.get(verb, ()):
+        elif name.startswith("--") and option in VERBS[verb].flags:
             words.append(option)
         elif name.startswith("--") and rest:
             values[option] = value_of(rest.pop(0))
@@ -178,15 +183,12 @@ def format_request(verb: str, arguments: Mapping[str, Any], why: str = "") -> st
 def _format(verb: str, arguments: Mapping[str, Any], why: str) -> str:
     if verb == "note":
         return f"note {arguments['text']}"
-    plain = {word: value for word, value in arguments.items() if word not in ("expect", "evidence", "before")}
-    words = [verb]
-    if verb == "schedule":
-        words += [plain.pop("parameter"), plain.pop("shape")]
-    elif verb in _NUMBERED and (number := plain.pop("step" if verb == "revert" else "steps", None)) is not None:
-        words.append(str(number))
-    given = {**plain.pop("values", {}), **plain.pop("shape_settings", {})}
-    words += [flag for flag in FLAGS.get(verb, ()) if plain.pop(flag.replace("-", "_"), False)]
-    words += [f"{word}={format_value(value)}" for word, value in {**given, **plain}.items() if value is not None]
+    how = VERBS.get(verb, Verb(takes={}))
+    plain = {word: value for word, value in arguments.items() if word not in _UNSAID}
+    words = [verb, *(str(plain.pop(word)) for word in how.words if plain.get(word) is not None)]
+    words += [flag for flag in how.flags if plain.pop(flag.replace("-", "_"), False)]
+    given = {**plain.pop(how.gathers, {}), **plain}
+    words += [f"{word}={format_value(value)}" for word, value in given.items() if value is not None]
     return " ".join(words) + (f" why: {why}" if why else "")
 
 
@@ -197,7 +199,7 @@ def format_value(value: Any) -> str:
 
 def guide() -> str:
     """All verbs, a line each."""
-    width = max(len(usage) for usage, _ in VERBS.values())
-    lines = [f"{usage:<{width}}  {meaning}" for usage, meaning in VERBS.values()]
+    width = max(len(verb.example) for verb in VERBS.values())
+    lines = [f"{verb.example:<{width}}  {verb.meaning}" for verb in VERBS.values()]
     keys = "Tab completes, ↑ ↓ go through what was asked, PageUp and PageDown through this log, Ctrl-D leaves."
     return "\n".join([*lines, keys])
