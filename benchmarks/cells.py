@@ -1,4 +1,4 @@
-"""Knows how searches are run and kept: a cell is one search, its result a line of a cache, so that work goes on."""
+"""Searches as they are run and kept: a cell is one search, its result a line of a cache, so that work goes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows what is compared: on which data, at which budgets, by which methods, and what was promised."""
+"""The contests: on which data, at which budgets, by which methods, and what was promised."""
 
 from __future__ import annotations
 

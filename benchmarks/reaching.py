@@ -1,4 +1,4 @@
-"""Knows how soon searches reach a target: the best score that another search finds in all its steps, by seed."""
+"""The time in which searches reach a target: the best score that another search finds in all its steps, by seed."""
 
 from __future__ import annotations
 

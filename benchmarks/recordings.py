@@ -1,4 +1,4 @@
-"""Knows where learning curves come from: recorded ones of the data folder, tables from pip, real training on images.
+"""The sources of learning curves: recorded ones of the data folder, tables from pip, real training on images.
 
 Each offers tasks; a task has one `Space` that every method searches, and a curve for any settings in it, a score an
 epoch, higher is better. A source that is not there raises `Absent`, whose message says how to come by it.

@@ -1,4 +1,4 @@
-"""Knows how searches are compared: regret over the budget, paired by task and seed, with standard errors."""
+"""The comparison of searches: regret over the budget, paired by task and seed, with standard errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows how our search is measured: recorded curves are replayed as ordinary training functions through `tuner.sweep`.
+"""Our search as it is measured: recorded curves are replayed as ordinary training functions through `tuner.sweep`.
 
 So what is measured is the product: its samplers and stopping rules, its checkpoints, its coordinator and its record.
 """

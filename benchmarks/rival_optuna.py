@@ -1,4 +1,4 @@
-"""Knows Optuna's samplers and pruners as peers, in Optuna's own ask-and-tell loop."""
+"""Optuna's samplers and pruners as peers, in Optuna's own ask-and-tell loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows SMAC as a peer: random forests over full trainings, and the same with Hyperband over epochs."""
+"""SMAC as a peer: random forests over full trainings, and the same with Hyperband over epochs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows Syne Tune's model-based successive halving as a peer: a model at each rung, from which it draws."""
+"""Syne Tune's model-based successive halving as a peer: a model at each rung, from which it draws."""
 
 from __future__ import annotations
 

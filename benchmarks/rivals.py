@@ -1,4 +1,4 @@
-"""Knows the peers by name, and simulates workers that train what a peer asks for, in the unit cube that tuner searches.
+"""The peers by name, and simulated workers that train what a peer asks for, in the unit cube that tuner searches.
 
 A method is a sampler, or sampler+pruner: `random`, `tpe+asha`, `gp+hyperband`; each kind of peer has a file of its own.
 Nothing of tuner's slows them down or steers them; only `Space.from_unit` is shared, so that all search one cube.

@@ -272,6 +272,12 @@ def test_every_module_opens_with_a_sentence(module: Path) -> None:
 
 
 @pytest.mark.parametrize("module", MODULES, ids=place)
+def test_every_module_names_what_it_is_rather_than_what_it_knows(module: Path) -> None:
+    docstring = ast.get_docstring(syntax(module)) or ""
+    assert not re.match(r"Knows\b|What \w+ knows\b", docstring), f"{place(module)} opens with {docstring[:40]!r}"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=place)
 def test_every_module_postpones_its_annotations(module: Path) -> None:
     if len(syntax(module).body) > 1:
         assert "__future__" in imports(module)

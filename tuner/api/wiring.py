@@ -1,4 +1,4 @@
-"""Knows who trains a study: the executor of its kind, what its workers must be able to read, and who watches."""
+"""Who trains a study: the executor of its kind, what its workers must be able to read, and who watches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows how sure the winner is: the scores of the best settings under new seeds, and the chance that each is best.
+"""The confirmation of a winner: the scores of the best settings under new seeds, and the chance that each is best.
 
 Repeat r has the same seed for all candidates, so the repeats are blocks (Fisher 1935): what a seed does to everybody
 alike drops out. With n repeats of k candidates the noise has (n−1)(k−1) degrees of freedom, and the means of the

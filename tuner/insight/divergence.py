@@ -1,4 +1,4 @@
-"""Knows how many trials diverged, and in which part of the space: the one cut that tells them best from the others."""
+"""The trials that diverged, and where: the one cut that tells them best from the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows where the best lies near the edge of what was searched, and to where the space is to be widened."""
+"""The edges of a space near which the best lies, and to where it is to be widened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows bias and variance: what the train and dev scores of a trial say of its fit, and what to do about it.
+"""Bias and variance: what the train and dev scores of a trial say of its fit, and what to do about it.
 
 The error on what was trained on, above the target, is bias: a bigger network, longer training. The error on dev above
 that is variance: more data, regularisation. Overfitting is dev getting worse while train gets better.

@@ -1,4 +1,4 @@
-"""Knows how much each parameter matters: Sobol's variance shares of the rank that a model expects over the whole space.
+"""The importance of each parameter: Sobol's variance shares of the rank that a model expects over the whole space.
 
 Ranks, since the best scores often lie so close that all the variance is between the terrible and the rest, or, where
 those are cut off, in what the search happened to try together with its best.

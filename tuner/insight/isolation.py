@@ -1,4 +1,4 @@
-"""Knows what each parameter can do: the best score in each stretch of its range, whatever the others were.
+"""Each parameter in isolation: the best score in each stretch of its range, whatever the others were.
 
 That is the isolation plot of the Deep Learning Tuning Playbook (Godbole et al. 2023): the others are optimised out.
 """

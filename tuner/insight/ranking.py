@@ -1,4 +1,4 @@
-"""Knows whether an order still holds: the rank correlation of what leaders scored then and score now, with its doubt.
+"""The ranking of leaders, then and now: the rank correlation of what leaders scored then and score now, with its doubt.
 
 Spearman's ρ, and three things beside it: how often shuffled leaders agree as well (a permutation test, exact up to
 seven leaders), between what bounds ρ lies (95 %, by Fisher's transform with the variance of Bonett & Wright 2000), and

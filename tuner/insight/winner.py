@@ -1,4 +1,4 @@
-"""Knows the winner of a search, and how far its score can be told from the next one and from luck."""
+"""The winner of a search, and how far its score can be told from the next one and from luck."""
 
 from __future__ import annotations
 

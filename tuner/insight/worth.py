@@ -1,4 +1,4 @@
-"""Knows whether more trials are worth their cost: the gain to expect of the next, beside what a seed alone changes.
+"""The worth of more trials: the gain to expect of the next, beside what a seed alone changes.
 
 Two ways to tell, of which the smaller gain counts. The model's: the next trials are those that promise most, one after
 another, each taking the ones before it for granted; the gain is the mean improvement of the best of them in draws from

@@ -1,4 +1,4 @@
-"""Knows the leaders of a study: the trials of the search that did best, and the same without settings twice."""
+"""The leaders of a study: the trials of the search that did best, and the same without settings twice."""
 
 from __future__ import annotations
 

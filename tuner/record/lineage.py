@@ -1,4 +1,4 @@
-"""Knows the tree of one run: every stretch it trained, which path counts, and what was given up on the way."""
+"""The tree of one run: every stretch it trained, which path counts, and what was given up on the way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows how the room lives: looks at the record, draws, and asks the run in threads, so that the line never waits."""
+"""The room as it lives: looks at the record, draws, and asks the run in threads, so that the line never waits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows the line a person writes commands on: history, completion, and nothing of the run."""
+"""The line a person writes commands on: history, completion, and nothing of the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows what the room shows of a run: follows the record, and hands out pictures that never change."""
+"""The scene of a run: follows its record, and hands out pictures that never change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows how tables become files: one a table, each written whole or not at all."""
+"""Tables as files: one a table, each written whole or not at all."""
 
 from __future__ import annotations
 

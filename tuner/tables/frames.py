@@ -1,4 +1,4 @@
-"""Knows the tables: a study's records as tidy pandas frames whose columns and dtypes are the same for every study.
+"""The tables: a study's records as tidy pandas frames whose columns and dtypes are the same for every study.
 
     >>> import tuner.tables
     >>> list(tuner.tables.COLUMNS["notes"])

@@ -1,4 +1,4 @@
-"""Knows an explanation as one page of HTML that needs nothing beside it: words, tables and pictures within."""
+"""An explanation as one page of HTML that needs nothing beside it: words, tables and pictures within."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows how to tell the story of a babysat run from its records alone: dated prose, of which people type only the why.
+"""The story of a babysat run, from its records alone: dated prose, of which people type only the why.
 
 What OPT-175B's, BLOOM's and Marin's keepers wrote by hand: who changed what at which step, from what to what, for which
 reason, and what came of it.

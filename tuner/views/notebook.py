@@ -1,4 +1,4 @@
-"""Knows how a study and a handle look in a notebook: a small table, and a picture where matplotlib is there."""
+"""A study and a handle in a notebook: a small table, and a picture where matplotlib is there."""
 
 from __future__ import annotations
 

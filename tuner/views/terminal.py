@@ -1,4 +1,4 @@
-"""Knows how a study reads on a terminal: live while it trains, summed up afterwards, with numbers for people."""
+"""A study on a terminal: live while it trains, summed up afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows how names, values, reasons and times read in a Markdown text."""
+"""Names, values, reasons and times in a Markdown text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows a training function by what is written: the plain function beneath, its name, its source, what it holds."""
+"""A training function by what is written: the plain function beneath, its name, its source, what it holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows when a loss has left its course: divergence, which is acted on at once, and spikes, which may heal (R1, R2)."""
+"""A loss off its course: divergence, which is acted on at once, and spikes, which may heal (R1, R2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows what a run needs: asks every rule in the order of urgency and puts what they find into advice."""
+"""The diagnosis of a run: asks every rule in the order of urgency and puts what they find into advice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows which way a setting should go: the angle between updates, and whether a curve alternates or rings (R4)."""
+"""The way a setting should go: the angle between updates, and whether a curve alternates or rings (R4)."""
 
 from __future__ import annotations
 

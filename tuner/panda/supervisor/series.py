@@ -1,4 +1,4 @@
-"""Knows what a noisy, autocorrelated series of scores is worth: how many independent values, block by block."""
+"""The worth of a noisy, autocorrelated series of scores: how many independent values, block by block."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows whether a curve improves, worsens, is flat, or cannot be told; losses, so lower is better (R3)."""
+"""The trend of a curve: whether it improves, worsens, is flat, or cannot be told; losses, so lower is better (R3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows whether a change made a run better or worse, and which comparisons are fair (R5)."""
+"""The verdict on a change: whether it made a run better or worse, and which comparisons are fair (R5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows what tuner's pictures have in common: blank figures, quiet axes that leave outliers at their edge, whole files.
+"""The common ground of tuner's pictures: blank figures, quiet axes that leave outliers at their edge, whole files.
 
 Figures are made without pyplot, so nothing global changes.
 """

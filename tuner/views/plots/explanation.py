@@ -1,4 +1,4 @@
-"""Knows the pictures of an explanation: how much each parameter matters, each one isolated, and how the best fit."""
+"""The pictures of an explanation: how much each parameter matters, each one isolated, and how the best fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows where labels above a curve stand, so that all can be read: each on a line up from its step."""
+"""The places of labels above a curve, so that all can be read: each on a line up from its step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows the picture of a babysat run: what it scored over its steps, what was changed where, and what was given up.
+"""The picture of a babysat run: what it scored over its steps, what was changed where, and what was given up.
 
 The head is dark, tails that were given up are grey, changes are dots with their labels above, going back is an
 arrow, checkpoints are ticks, the best report is a red star.

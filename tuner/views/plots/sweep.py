@@ -1,4 +1,4 @@
-"""Knows the three pictures of a study: its learning curves, where in the space its scores lie, and its progress.
+"""The three pictures of a study: its learning curves, where in the space its scores lie, and its progress.
 
 Good scores are dark, poor ones pale, the best trial is red. Axes and colours leave outliers at their edge, so that a
 few bad trials do not flatten the rest. Figures are made without pyplot, so nothing global changes.

@@ -1,4 +1,4 @@
-"""Knows a step axis on which changes that lie close together can be told apart: wider there, narrower elsewhere."""
+"""A step axis on which changes that lie close together can be told apart: wider there, narrower elsewhere."""
 
 from __future__ import annotations
 
