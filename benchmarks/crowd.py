@@ -225,7 +225,7 @@ def crowd(*, workers: int, seconds: float, sampler: str, stopping: str, seed: in
         executor=executor,
         shelf=None,
         care=Care(time_budget_s=WARM_S + seconds),
-        faces=[meter],
+        observers=[meter],
     ).run()
     store.close()
     first = meter.marks[0][0]

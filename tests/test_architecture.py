@@ -93,8 +93,6 @@ MAY_TOUCH = {
 LINES = 400
 LONGER = {
     "api/sweep.py": "the verbs that begin and open a sweep, each with all its options",
-    "coordinator/loop.py": "the one loop, with an answer to everything a worker may say",
-    "panda/requests.py": "every verb of a babysat run, one function each",
     "samplers/optuna.py": "one Optuna study rebuilt from the fold, for samplers and pruners alike",
     "tables/frames.py": "every table, its columns in order",
     "views/plots/lineage.py": "one picture",

@@ -16,7 +16,7 @@ from waiting import PATIENCE_S
 
 import tuner
 from tuner import Space, choice, integer, linear, log
-from tuner.coordinator.loop import Status
+from tuner.coordinator.observers import Status
 from tuner.errors import IdentityMismatch, SettingsError, SweepFailed
 from tuner.record.events import Answered, Configured
 from tuner.record.state import StudyState

@@ -17,7 +17,7 @@ from waiting import PATIENCE_S
 import tuner
 from tuner import Run, Space, Study, log
 from tuner.api.process import assign, nurse
-from tuner.coordinator.loop import Status
+from tuner.coordinator.observers import Status
 from tuner.executors.local import LocalExecutor
 from tuner.record.location import Place
 from tuner.record.state import StudyState

@@ -213,8 +213,8 @@ def ask(loop: Coordinator, verb: str, arguments: dict[str, Any]) -> Request:
     """What becomes of a request."""
     request = Requested(request="r", verb=verb, arguments=arguments, by="ann", why="", at=1.0)
     loop.study.apply(request)
-    loop.answer(request)
-    loop.commit()
+    loop.trials.answer(request)
+    loop.journal.commit()
     return loop.study.requests["r"]
 
 
@@ -235,7 +235,7 @@ def test_a_bug_in_an_answer_is_said_to_be_one_and_its_traceback_is_kept(tmp_path
 def test_a_bug_in_an_answer_of_a_babysat_run_is_said_to_be_one(tmp_path: Path, on_disk: bool) -> None:
     steering = RunSteering(Broken(learning_rate=log(1e-4, 0.5)), None)
     loop = coordinator(tmp_path, steering, Panda(), Shelf(tmp_path, None) if on_disk else None)
-    loop.create(Draft(params={"learning_rate": 0.1}, seed=0, why="to see"))
+    loop.trials.create(Draft(params={"learning_rate": 0.1}, seed=0, why="to see"))
     answer = ask(loop, "set", {"values": {"learning_rate": 0.2}})
     assert answer.state == "rejected"
     assert "bug in tuner" in answer.detail
@@ -245,7 +245,7 @@ def test_a_bug_in_an_answer_of_a_babysat_run_is_said_to_be_one(tmp_path: Path, o
 
 def test_what_makes_no_sense_is_no_bug(tmp_path: Path) -> None:
     loop = coordinator(tmp_path, RunSteering(SPACE, None), Panda(), Shelf(tmp_path, None))
-    loop.create(Draft(params={"learning_rate": 0.1}, seed=0, why="to see"))
+    loop.trials.create(Draft(params={"learning_rate": 0.1}, seed=0, why="to see"))
     answer = ask(loop, "set", {"values": 3})
     assert (answer.state, "bug" in answer.detail) == ("rejected", False)
     assert not (tmp_path / "errors.log").exists()

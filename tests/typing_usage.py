@@ -11,7 +11,7 @@ import pandas as pd
 
 import tuner
 from tuner import Space, choice, integer, linear, log, log_one_minus
-from tuner.coordinator.loop import Status
+from tuner.coordinator.observers import Status
 from tuner.record.state import StudyState
 from tuner.samplers import CoarseToFineSampler
 from tuner.workloads import bowl

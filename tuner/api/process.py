@@ -309,10 +309,10 @@ def nurse(folder: Path, hands: Executor | None = None) -> None:
             care=Care(checkpoint_every_s=assignment.checkpoint_every_s),
         )
         if not state.trials:
-            coordinator.create(draft, next_up=False)  # recovery takes it up
+            coordinator.trials.create(draft)  # recovery takes it up
             if space is None:
-                coordinator.warn(UNBOUNDED, 0, assignment.from_step)
-            coordinator.commit()
+                coordinator.journal.warn(UNBOUNDED, 0, assignment.from_step)
+            coordinator.journal.commit()
         hands.open(job, 1, state.received)
         try:
             coordinator.run()

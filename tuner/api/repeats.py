@@ -7,7 +7,7 @@ from contextlib import chdir, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tuner.api.wiring import executor_of, faces_of, shared_file
+from tuner.api.wiring import executor_of, observers_of, shared_file
 from tuner.arguments import amount, checked, count, gpus, one_of, optional, path, text
 from tuner.caviar.repeats import Plan, Repetition
 from tuner.errors import StudyError
@@ -22,7 +22,7 @@ from tuner.record.store import Store
 from tuner.worker.function import Portable, as_of_today
 
 if TYPE_CHECKING:
-    from tuner.coordinator.loop import Face
+    from tuner.coordinator.observers import Observer
 
 
 _TRAINED = {
@@ -50,7 +50,7 @@ def confirm(
     address: str | None = None,
     results: str | Path = "results",
     store: str | None = None,
-    progress: Literal["auto", "off"] | Face = "auto",
+    progress: Literal["auto", "off"] | Observer = "auto",
 ) -> Confirmation:
     """Trains the best settings of a sweep again, all with the same new seeds, and says how sure the winner is.
 
@@ -111,7 +111,7 @@ def recheck(
     address: str | None = None,
     results: str | Path = "results",
     store: str | None = None,
-    progress: Literal["auto", "off"] | Face = "auto",
+    progress: Literal["auto", "off"] | Observer = "auto",
 ) -> Recheck:
     """Trains the leaders of a sweep again, with the code and data of today: does their order still hold?
 
@@ -236,7 +236,7 @@ class _Session:
         self._records.append([record], time.time())
         self.state.apply(record)
 
-    def train(self, plan: Plan, progress: Literal["auto", "off"] | Face) -> None:
+    def train(self, plan: Plan, progress: Literal["auto", "off"] | Observer) -> None:
         """Trains what the plan still misses; nothing of it needs a worker where all is there."""
         left = any(trial.purpose == plan.purpose for trial in self.state.live.values())
         if not plan.missing(self.state) and not left:
@@ -245,7 +245,7 @@ class _Session:
         with chdir(home) if home.is_dir() else nullcontext():
             self._train(plan, progress)
 
-    def _train(self, plan: Plan, progress: Literal["auto", "off"] | Face) -> None:
+    def _train(self, plan: Plan, progress: Literal["auto", "off"] | Observer) -> None:
         from tuner.caviar.requests import RepeatSteering
         from tuner.coordinator.checkpoint_keeper import Shelf, disk_budget
         from tuner.coordinator.loop import Coordinator
@@ -282,7 +282,7 @@ class _Session:
                 executor=hands,
                 shelf=Shelf(place.folder, disk_budget(place.folder, None)),
                 care=Care(),
-                faces=faces_of(progress),
+                observers=observers_of(progress),
             ).run()
         finally:
             hands.close()

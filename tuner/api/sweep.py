@@ -14,7 +14,7 @@ from tuner import arguments
 from tuner.api.handles import Handle, RunHandle, SweepHandle
 from tuner.api.identity import begin
 from tuner.api.study import Study
-from tuner.api.wiring import executor_of, faces_of, shared_file
+from tuner.api.wiring import executor_of, observers_of, shared_file
 from tuner.arguments import (
     amount,
     checked,
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
     from tuner.api.explanation import Explanation
-    from tuner.coordinator.loop import Face
+    from tuner.coordinator.observers import Observer
     from tuner.policy.proposals import Proposer
     from tuner.policy.verdicts import StoppingRule
     from tuner.record.state import StudyState
@@ -129,7 +129,7 @@ def sweep(
     rerun: Literal["nothing", "failed"] = "nothing",
     results: str | Path = "results",
     store: str | None = None,
-    progress: Literal["auto", "off"] | Face = "auto",
+    progress: Literal["auto", "off"] | Observer = "auto",
 ) -> Study:
     """Trains many models and returns their study; the same `name` again goes on where it ended.
 
@@ -306,7 +306,7 @@ def sweep(
                 silence_limit_s=silence_limit_s,
                 time_budget_s=time_budget_s,
             ),
-            faces=faces_of(progress),
+            observers=observers_of(progress),
         ).run()
         after = records.version()
     except BaseException:

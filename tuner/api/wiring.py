@@ -11,7 +11,7 @@ from tuner.errors import StudyError
 from tuner.record.atomic import write_whole
 
 if TYPE_CHECKING:
-    from tuner.coordinator.loop import Face
+    from tuner.coordinator.observers import Observer
     from tuner.executors.base import Executor
     from tuner.record.location import Place
     from tuner.worker.function import Portable
@@ -45,7 +45,7 @@ def shared_file(place: Place, address: str | None) -> dict[str, Any]:
     return {"token_file": path, "token": token}
 
 
-def faces_of(progress: Any) -> list[Face]:
+def observers_of(progress: Any) -> list[Observer]:
     """Who watches: the terminal for "auto", nobody for "off", else the one given."""
     if progress == "off" or (progress == "auto" and (sys.stderr is None or sys.stderr.closed)):
         return []  # a process without a terminal may lack it

@@ -16,7 +16,7 @@ from tuner.numbers import duration
 
 if TYPE_CHECKING:
     from tuner.api.study import Study
-    from tuner.coordinator.loop import Status
+    from tuner.coordinator.observers import Status
     from tuner.record.state import StudyState
 
 _LOOK_EVERY_S = 0.25
@@ -155,7 +155,7 @@ def _follow(study: Study, once: bool) -> None:
 
 def _status(study: StudyState, seen: int, *, running: bool) -> Status:
     """What the coordinator would say, as far as the record tells; `seen` trials had ended at the last look."""
-    from tuner.coordinator.loop import Status
+    from tuner.coordinator.observers import Status
 
     began = study.trials[0].created_at if study.trials else time.time()
     last = max((trial.ended_at for trial in study.trials if trial.ended_at is not None), default=began)

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-from tuner.policy.protocol import Draft, Policy
+from tuner.policy.protocol import Policy
 from tuner.policy.requests import Decision, Saves
-from tuner.policy.segments import again, opened
-from tuner.record.events import Cause, CheckpointSaved, Record, SegmentOpened, TrialHeld
+from tuner.policy.segments import again
+from tuner.record.events import TrialHeld
 from tuner.record.state import StudyState, unfinished
 from tuner.record.trial import Trial
-from tuner.worker import checkpoints
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +68,7 @@ def recover(
 def taken_up(study: StudyState, trial: Trial, saves: Saves | None, now: float) -> Decision:
     """A trial whose worker is gone goes on from its newest checkpoint.
 
-    That it was lost is written before its next segment: a table of trials then shows where the one before ended.
+    That it was lost comes first: the record of its next segment has it wait again.
     """
     further = again(study, trial, saves, now, "retry", "its coordinator ended")
     if trial.state != "running":
@@ -82,40 +77,3 @@ def taken_up(study: StudyState, trial: Trial, saves: Saves | None, now: float) -
         trial=trial.trial, state="lost", step=trial.steps, why="its coordinator ended without a word", at=now
     )
     return replace(further, records=(lost, *further.records))
-
-
-def begun(study: StudyState, trial: Trial, draft: Draft, folder: Path | None, now: float) -> tuple[Record, ...]:
-    """How a trial begins: from scratch, or from a checkpoint of another run, which becomes one of its own.
-
-    `folder` is the study's; None: nothing is kept on disk.
-    """
-    if draft.beginning is None or folder is None:
-        return (opened(trial, at=now, cause="start", why=draft.why),)
-    manifest = checkpoints.verify(draft.beginning)
-    number = len(study.checkpoints)
-    saved = CheckpointSaved(
-        checkpoint=number,
-        trial=trial.trial,
-        segment=0,
-        step=draft.from_step,
-        kind="beginning",
-        bytes=manifest.bytes,
-        sha256=manifest.sha256,
-        path=str(draft.beginning.relative_to(folder)),
-        at=now,
-    )
-    cause: Cause = "promote" if draft.purpose == "promote" else "fork"
-    segment = SegmentOpened(
-        trial=trial.trial,
-        segment=0,
-        parent_segment=None,
-        from_step=draft.from_step,
-        checkpoint=number,
-        cause=cause,
-        by=draft.by,
-        why=draft.why,
-        params=None,
-        schedules=draft.schedules,
-        at=now,
-    )
-    return saved, segment  # the segment names the checkpoint

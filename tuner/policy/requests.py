@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -76,6 +75,11 @@ class Saves(Protocol):
         ...
 
 
+def _heard(trial: int) -> bool:  # noqa: ARG001 - a question about any trial
+    """Nobody is missing."""
+    return False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
     """What an answer depends on beside the study; only to be read."""
@@ -87,8 +91,8 @@ class Situation:
     """None: nothing is kept on disk."""
     paused: bool = False
     """Whether nothing starts until somebody says so."""
-    unheard: AbstractSet[int] = frozenset()
-    """The trials whose worker may have outlived the coordinator before, and has not been heard of."""
+    unheard: Callable[[int], bool] = _heard
+    """Whether the worker of a trial may have outlived the coordinator before, and has not been heard of."""
     judged: Callable[[], Iterable[Judged]] = tuple
     """Every judgement on record, in order."""
 

@@ -23,7 +23,7 @@ from tuner.record.events import ENDED
 from tuner.record.leaders import leaders, why_no_winner
 
 if TYPE_CHECKING:
-    from tuner.coordinator.loop import Status
+    from tuner.coordinator.observers import Status
     from tuner.record.reader import StudyReader
     from tuner.record.state import Round, StudyState
     from tuner.record.trial import Trial

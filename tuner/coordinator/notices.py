@@ -1,0 +1,44 @@
+"""What workers say, as records."""
+
+from __future__ import annotations
+
+from tuner.coordinator.checkpoint_keeper import Shelf
+from tuner.coordinator.workers import Desk
+from tuner.record.events import CheckpointSaved, TrialHeld, TrialPlanned, TrialStarted
+from tuner.record.state import StudyState
+from tuner.record.trial import Trial
+from tuner.worker.messages import Held, Planned, Saved
+
+
+def started(desk: Desk, trial: Trial, at: float) -> TrialStarted:
+    """A worker took a trial up."""
+    return TrialStarted(
+        trial=trial.trial, segment=trial.head.segment, worker=desk.name, node=desk.node, pid=desk.pid, at=at
+    )
+
+
+def planned(event: Planned) -> TrialPlanned:
+    """A trial's function said how many steps it means to take."""
+    return TrialPlanned(
+        trial=event.trial, segment=event.segment, steps=event.steps, resumable=event.resumable, at=event.at
+    )
+
+
+def held(event: Held) -> TrialHeld:
+    """A trial stands still, or goes on, in its worker's hands."""
+    return TrialHeld(trial=event.trial, state=event.state, step=event.step, why=event.why, at=event.at)
+
+
+def saved(study: StudyState, shelf: Shelf, event: Saved) -> CheckpointSaved:
+    """A checkpoint lies on disk."""
+    return CheckpointSaved(
+        checkpoint=len(study.checkpoints),
+        trial=event.trial,
+        segment=event.segment,
+        step=event.step,
+        kind=event.kind,
+        bytes=event.bytes,
+        sha256=event.sha256,
+        path=str(event.path.relative_to(shelf.root.parent)),
+        at=event.at,
+    )

@@ -1,0 +1,250 @@
+"""The trials under way: how each begins, goes on and ends, on record, with its worker and with its checkpoints."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from tuner.coordinator import beginnings
+from tuner.coordinator.checkpoint_keeper import Shelf
+from tuner.coordinator.endings import End, Ending, scoreless
+from tuner.coordinator.journal import Journal
+from tuner.coordinator.recovery import taken_up
+from tuner.coordinator.standing import Standings
+from tuner.coordinator.workers import Crew, Desk
+from tuner.errors import TunerError
+from tuner.executors.base import Executor
+from tuner.policy.proposals import RoundPlan
+from tuner.policy.protocol import Draft, Policy
+from tuner.policy.requests import NOTHING, Decision, Situation, Steering, answered
+from tuner.policy.segments import again
+from tuner.record.events import Cause, Judged, Requested, TrialHeld
+from tuner.record.state import StudyState
+from tuner.record.store import Store
+from tuner.record.trial import Trial
+from tuner.worker.messages import Command, Ended, Forget, Pause, Stop, WorkerLost, WorkerReady
+
+
+class Trials:
+    """Carries out what was decided, by a person's request, by the policy, or by what became of a worker."""
+
+    def __init__(
+        self,
+        *,
+        study: StudyState,
+        store: Store,
+        policy: Policy,
+        steering: Steering,
+        executor: Executor,
+        shelf: Shelf | None,
+    ) -> None:
+        self.study, self.journal = study, Journal(study, store, shelf, executor)
+        self.crew, self.standings = Crew(), Standings()
+        self.outgoing: list[tuple[str, Command]] = []
+        """What workers are to be told after the commit, by their names."""
+        self.paused = False
+        self.ending: Ending | None = None
+        self.collapsed: str | None = None
+        """Why the sweep was given up."""
+        self.names_reported: set[str] = set()
+        self._store, self._policy, self._steering = store, policy, steering
+        self._executor, self._shelf = executor, shelf
+
+    # ── requests ────────────────────────────────────────────────────────────────────────────────
+
+    def answer(self, request: Requested) -> None:
+        """Has a request decided, and carries that out; whatever goes wrong becomes the answer, and training goes on."""
+        try:
+            self.carry_out(self._steering.answer(self.study, request, self.situation()))
+        except TunerError as error:
+            self.journal.record(answered(request.request, "rejected", str(error), self._executor.now()))
+        except Exception as error:
+            told = self.journal.fault(error, f"while answering {request.verb!r}")
+            self.journal.record(answered(request.request, "rejected", told, self._executor.now()))
+
+    def situation(self) -> Situation:
+        """What an answer depends on beside the study."""
+        return Situation(
+            now=self._executor.now(),
+            workers=self.crew,
+            saves=self._shelf,
+            paused=self.paused,
+            unheard=self.standings.is_unheard,
+            judged=lambda: self._store.read(Judged),
+        )
+
+    def carry_out(self, decision: Decision) -> None:
+        """Does what was decided, in the order of the fields of a decision: why it is so stands there."""
+        if decision is NOTHING:
+            return
+        if decision.parallel is not None:
+            self._executor.resize(decision.parallel)
+        for record in decision.records:
+            self.journal.record(record)
+        for draft in decision.drafts:
+            self.crew.ready.append(self.create(draft))
+        self.crew.ready.extend(decision.ready)
+        for number, why in decision.stopped:
+            self.crew.release(number)
+            self.close(self.study.trials[number], End(state="stopped", why=why, at=self._executor.now()))
+        if decision.paused is not None:
+            self.paused = decision.paused
+        if decision.ending is not None:
+            self.wind_down(Ending(decision.ending, keeps=False))
+        self.outgoing += decision.commands
+        for fault in decision.faults:
+            self.journal.record(fault.becomes(self.journal.fault(fault.error, fault.during)))
+        for request in decision.due:
+            self.answer(request)
+
+    # ── beginning ───────────────────────────────────────────────────────────────────────────────
+
+    def create(self, draft: Draft) -> int:
+        """Records a new trial; whoever calls says when it trains."""
+        number = len(self.study.trials)
+        for record in beginnings.created(self.study, draft, self.journal.folder, self._executor.now()):
+            self.journal.record(record)
+        return number
+
+    def open_round(self, plan: RoundPlan | None) -> None:
+        """Records that a round begins, if one does."""
+        if plan is not None:
+            self.journal.record(beginnings.round_opened(self.study, plan, self._executor.now()))
+
+    def again(self, trial: Trial, cause: Cause, why: str) -> None:
+        """Lets a trial go on from its newest whole checkpoint as soon as a worker is free."""
+        self.carry_out(again(self.study, trial, self._shelf, self._executor.now(), cause, why))
+
+    # ── ending ──────────────────────────────────────────────────────────────────────────────────
+
+    def end(self, desk: Desk, trial: Trial, event: Ended) -> None:
+        """A worker is done with a trial: it stands still, is tried again, or is over."""
+        self.crew.release(trial.trial)
+        standing, ending = self.standings[trial.trial], self.ending
+        state, why = event.state, event.why
+        frozen, standing.freezing = standing.freezing, False
+        if event.released and ending is not None and not ending.keeps:
+            state, why = "stopped", ending.why  # it was interrupted, and then stopped
+        elif event.released:
+            interrupted = ending is not None and self.study.kind == "babysitting" and not trial.stands_still
+            held: Literal["paused", "lost"] = "lost" if interrupted else "paused"  # nobody asked for it to stand still
+            self.journal.record(
+                TrialHeld(trial=trial.trial, state=held, step=event.step, why=why, at=event.at, frozen=frozen)
+            )
+            self.thin(trial)
+            self.carry_out(self._steering.released(self.study, trial, self.situation()))
+            return
+        if state == "failed":
+            standing.failures += 1
+            if self._policy.may_retry(event.error, standing.failures):
+                lost = TrialHeld(trial=trial.trial, state="lost", step=event.step, why=why, at=event.at)
+                self.journal.record(lost)
+                self.again(trial, "retry", f"tried again after {why}")
+                return
+        elif state in ("completed", "stopped") and trial.best_score is None:
+            state, why = scoreless(self.study, trial, event, self.names_reported)
+        seconds = trial.seconds + event.at - (trial.resumed_at or event.started)
+        self.crew.took(seconds)
+        end = End(
+            state=state,
+            why=why,
+            at=event.at,
+            step=event.step,
+            started=trial.started or event.started,
+            seconds=seconds,
+            node=desk.node,
+            error=event.error[0] if event.error else "",
+            traceback=event.traceback,
+        )
+        self.close(trial, end)
+
+    def close(self, trial: Trial, end: End) -> None:
+        """A trial is over: on record first, since whoever is told of it below reads the fold."""
+        self.journal.record(end.of(trial))
+        self._policy.ended(self.study, trial)
+        self.carry_out(self._steering.ended(self.study, trial, self.situation()))
+        self.standings.forget(trial.trial)
+        if end.state == "failed":
+            where = f"tuner show {self.study.name}/{trial.trial}"
+            step = trial.steps if end.step is None else end.step
+            self.journal.note = f"trial {trial.trial} failed at step {step}: {end.why} ({where})"
+        self.thin(trial)
+        if self.collapsed is None and (collapsed := self._policy.collapsed(self.study)) is not None:
+            self.collapsed = collapsed
+            self.wind_down(Ending("the sweep was given up", keeps=False))
+
+    def adopt(self, event: WorkerReady, now: float) -> None:
+        """A worker is there: it goes on with what it trains, and whatever else was left goes on without its worker."""
+        unheard = self.standings.unheard()
+        for number in unheard:
+            self.standings[number].unheard = False
+        desk = self.crew.desks[event.worker]
+        for number in unheard:
+            trial = self.study.trials[number]
+            if number == event.training:
+                self.crew.assign(desk, number, now)
+                desk.started_at = now
+                self.carry_out(self._steering.started(self.study, trial, self.situation()))
+            elif trial.state == "paused":
+                self.carry_out(self._steering.released(self.study, trial, self.situation()))
+            else:
+                self.carry_out(taken_up(self.study, trial, self._shelf, now))
+
+    def lose(self, event: WorkerLost, now: float) -> None:
+        """A worker is gone: what it had goes on elsewhere, unless it is what kills workers."""
+        desk = self.crew.leave(event.worker)
+        for place, number in enumerate(desk.queue if desk is not None else ()):
+            trial, standing = self.study.trials[number], self.standings[number]
+            if trial.ended:
+                continue
+            standing.freezing = False
+            started = trial.state in ("running", "paused")
+            if started:
+                self.journal.record(TrialHeld(trial=number, state="lost", step=trial.steps, why=event.why, at=now))
+            if not event.preempted:
+                standing.suspect = True  # any of them may be the one that kills its worker
+                if started or place == 0:  # it may have died before its start was heard of
+                    standing.lost(trial.steps)
+            if standing.losses > self._policy.losses:
+                why = f"it lost its worker {standing.losses} times in a row at the same place, because {event.why}"
+                self.close(trial, End(state="failed", why=why, at=now, error="WorkerLost"))
+            else:
+                self.again(trial, "retry", event.why if started else f"it may have begun before: {event.why}")
+        if desk is not None and desk.queue and not event.preempted:
+            self.journal.warn(f"{event.worker} on {desk.node} was lost: {event.why}; its trials go on")
+
+    def thin(self, trial: Trial) -> None:
+        """Lets checkpoints go that nobody needs; a trial that stood still on one of them cannot go on."""
+        if self._shelf is None or not trial.checkpoints:
+            return
+        drops = self._shelf.drops(self.study, trial, self._executor.now())
+        for drop in drops:
+            self.journal.drop(drop)
+            if drop.why.startswith("evicted"):
+                self.journal.warn(f"checkpoint {drop.checkpoint} {drop.why}")
+        for drop in drops:
+            other = self.study.trials[self.study.checkpoints[drop.checkpoint].trial]
+            if other.frozen and not self.study.kept(other):
+                why = f"paused at step {other.steps}, and cannot go on: its checkpoint was {drop.why}"
+                self.close(other, End(state="pruned", why=why, at=self._executor.now()))
+
+    def wind_down(self, ending: Ending) -> None:
+        """Starts nothing more. Whoever stops a study that is being interrupted has it stopped."""
+        if self.ending is not None and (ending.keeps or not self.ending.keeps):
+            return
+        self.ending = ending
+        for desk in self.crew.busy():
+            for number in list(desk.queue)[1 if desk.started_at is not None else 0 :]:
+                self.tell(desk, Forget(trial=number))
+            self.tell_to_end(ending, desk, desk.queue[0])
+
+    def tell_to_end(self, ending: Ending, desk: Desk, trial: int) -> None:
+        """Has a trial come to its end after its present step."""
+        self.standings[trial].freezing = False
+        if ending.keeps:
+            self.tell(desk, Pause(trial=trial, why=ending.why, release=True, must=True))
+        else:
+            self.tell(desk, Stop(trial=trial, state="stopped", why=ending.why))
+
+    def tell(self, desk: Desk, command: Command) -> None:
+        """Sends a command after the commit."""
+        self.outgoing.append((desk.name, command))
