@@ -17,6 +17,10 @@ TEMPLATES = Path(__file__).parent
 
 def write(to: Path) -> None:
     """Writes a page for each module, and an index, into a folder."""
+    errors = import_module("tuner.errors")  # whose functions word the errors, and are nobody else's
+    vars(errors)["__all__"] = [
+        name for name, thing in vars(errors).items() if isinstance(thing, type) and issubclass(thing, Exception)
+    ]
     for name in (*MODULES, "tuner.samplers"):
         _make_visible(import_module(name))
     # Fields keep the types of the modules that they come from as they are written there.

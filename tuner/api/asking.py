@@ -109,7 +109,9 @@ class Handle:
         """Use `tuner.attach`, or what `tuner.babysit` returns. `by` is who asks, the user's name unless told."""
         self._place, self._store = place, store
         self.by = person(by)
+        """Who asks, as the record will say."""
         self.name = place.name
+        """The study's name."""
         self._started: Callable[[], bool] | None = None  # whether the coordinator lives that this wait has started
         self._gone = False
         self.on_wait: Callable[[str], None] | None = None
