@@ -91,7 +91,7 @@ def remembers(run: Run) -> float:
 class Lectern:
     """A channel with a script: the commands that are there between two steps, by the steps then done.
 
-    One that waits is given what the script holds under -1, one after another.
+    One that waits is given what is there, and then what the script holds under -1, one after another.
     """
 
     background_writes = False
@@ -112,7 +112,9 @@ class Lectern:
         self._done = step
 
     def receive(self, *, wait: bool) -> Command | None:
-        commands = self._script[-1 if wait else self._done]
+        commands = self._script[self._done]
+        if wait and not commands:
+            commands = self._script[-1]
         if wait and not commands:
             pytest.fail("it waits, and nobody will ever say anything")
         return commands.popleft() if commands else None
@@ -405,6 +407,14 @@ def test_what_was_planned_for_a_later_step_outlives_a_revert(tmp_path: Path, thi
 def test_a_run_set_back_while_it_stands_still_stands_still_there(tmp_path: Path, third: Path) -> None:
     channel, _ = trained({6: [pause()], -1: [back(third, 3), resume()]}, tmp_path)
     assert [(each.state, each.step) for each in channel.said(Held)] == [("paused", 6), ("running", 3)]
+    assert channel.answers("go") == [("applied", 3)]
+
+
+def test_a_run_that_is_to_stand_still_is_set_back_from_there_and_trains_no_further(tmp_path: Path, third: Path) -> None:
+    steps = Advance(trial=0, request="two", steps=2)
+    channel, _ = trained({6: [pause()], 8: [back(third, 3)], -1: [steps, resume()]}, tmp_path)
+    held = [(each.state, each.step) for each in channel.said(Held)]
+    assert held == [("paused", 6), ("running", 6), ("paused", 8), ("running", 3)]
     assert channel.answers("go") == [("applied", 3)]
 
 

@@ -53,12 +53,13 @@ class Commands:
         """
         if self.verdict is None:
             self._change_what_is_due()
+            # before any command: what is set back from where it was to stand still must not train up to there again
+            if self._pause_at is not None and self._position.done >= self._pause_at:
+                self._stand_still("it has come as far as asked", self._pause_request)
             while self.verdict is None and (command := self._position.channel.receive(wait=False)) is not None:
                 self._obey(command)
         if self.verdict is None and self._is_to_ask(scored):
             self._ask()
-        if self.verdict is None and self._pause_at is not None and self._position.done >= self._pause_at:
-            self._stand_still("it has come as far as asked", self._pause_request)
 
     @property
     def outcome(self) -> tuple[TrialState, str]:
