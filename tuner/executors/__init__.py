@@ -1,1 +1,1 @@
-"""Where training functions run: in this process, or on a Ray cluster."""
+"""The executors, where training functions run: in this process, or on a Ray cluster."""

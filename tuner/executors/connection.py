@@ -1,4 +1,4 @@
-"""How this process is connected to Ray: once, for all its sweeps, whichever threads they run in.
+"""The connection of this process to Ray: once, for all its sweeps, whichever threads they run in.
 
 Whoever comes first connects or starts Ray, and the last one out undoes that. A connection that other code has made is
 used and left as it was found.

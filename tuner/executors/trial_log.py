@@ -1,4 +1,4 @@
-"""What a trial prints goes to a file of its own, not to the terminal of whoever started the sweep.
+"""The log of a trial: what it prints goes to a file of its own, not to the terminal of whoever started the sweep.
 
 While it trains, the file stands where the process has its standard output and error. So what child processes, C code
 and a dying interpreter say lands there as well, and `sys.stdout` is the text stream that everybody expects.

@@ -1,1 +1,1 @@
-"""What happened, and what is true by it."""
+"""The record of a study, and what is true by it."""

@@ -1,4 +1,4 @@
-"""How a file is written whole or not at all: under a temporary name, flushed to disk, then renamed."""
+"""Files written whole or not at all: under a temporary name, flushed to disk, then renamed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a study lies: its folder, its database, and which names are allowed."""
+"""The location of a study: its folder, its database, and which names are allowed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run trains under: constant values, and schedules that give a value at every step.
+"""The recipe of a segment: constant values, and schedules that give a value at every step.
 
 The effective value is what people set and read: `set` under a schedule rescales it so that its value *now* is the one
 asked for, and its shape goes on from there.

@@ -1,4 +1,4 @@
-"""What may be asked of a running study: the verbs, what each of them takes, and how it is written.
+"""The requests to a running study: the verbs, what each of them takes, and how it is written.
 
 Whoever asks is checked where they write it, and the loop checks again what it reads: anybody may add a row.
 """

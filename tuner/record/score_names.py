@@ -1,4 +1,4 @@
-"""What the name of a score says: a loss is what has that word, as in train_loss, val/loss and lossEpoch."""
+"""The names of scores, and what they say: a loss is what has that word, as in train_loss, val/loss and lossEpoch."""
 
 from __future__ import annotations
 

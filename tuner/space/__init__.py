@@ -1,4 +1,4 @@
-"""What is searched: parameters, each with its scale, and the files that declare them."""
+"""The space that is searched: parameters, each with its scale, and the files that declare them."""
 
 from __future__ import annotations
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tuner.tables.frames import COLUMNS
+from tuner.tables.columns import COLUMNS
 
 __all__ = ["COLUMNS"]

@@ -11,137 +11,36 @@ NA (nan in float columns, NaT in times); what was recorded is shown as recorded,
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from tuner.errors import StudyError, did_you_mean
-from tuner.plain import bounded
 from tuner.record.curve import better
 from tuner.record.events import (
     Adjusted,
     Answered,
-    Cause,
     CheckpointDropped,
     CheckpointSaved,
     Judged,
     Noted,
-    Purpose,
     Reported,
     Requested,
-    RequestState,
     TrialEnded,
-    TrialState,
 )
 from tuner.record.reports import REPORT_FIELDS
 from tuner.record.state import Round, StudyState
 from tuner.record.trial import Trial
 from tuner.space.parameters import Choice, Parameter
 from tuner.space.space import Space
+from tuner.tables.columns import COLUMNS, Columns, fields, frame, one_minus, params
 
 if TYPE_CHECKING:
     from tuner.record.store import Store
 
-Columns: TypeAlias = dict[str, Any]
-"""Finished columns by name."""
-
-_TIME = "datetime64[us, UTC]"
-_PURPOSE, _STATE, _CAUSE, _REQUEST_STATE = (
-    pd.CategoricalDtype(list(get_args(words))) for words in (Purpose, TrialState, Cause, RequestState)
-)
 _REPORT = np.dtype(list(REPORT_FIELDS))
-
-COLUMNS: Mapping[str, Mapping[str, Any]] = {
-    "trials": {
-        "trial": "int64",
-        "purpose": _PURPOSE,
-        "state": _STATE,
-        "why": "string",
-        "round": "Int64",
-        "parent": "string",
-        "seed": "int64",
-        "params.*": "as declared",
-        "one_minus.*": "float64",
-        "objective": "float64",
-        "best_step": "Int64",
-        "score.*": "float64",
-        "steps": "int64",
-        "started": _TIME,
-        "seconds": "float64",
-        "node": "string",
-    },
-    "reports": {
-        "trial": "int64",
-        "segment": "int64",
-        "step": "int64",
-        "name": "category",
-        "value": "float64",
-        "head": "bool",
-        "at": _TIME,
-    },
-    "segments": {
-        "trial": "int64",
-        "segment": "int64",
-        "parent_segment": "Int64",
-        "from_step": "int64",
-        "to_step": "int64",
-        "cause": _CAUSE,
-        "by": "string",
-        "why": "string",
-        "params.*": "as declared",
-    },
-    "rounds": {
-        "round": "int64",
-        "parameter": "string",
-        "scale": "string",
-        "low": "float64",
-        "high": "float64",
-        "trials": "int64",
-        "best": "float64",
-        "diverged": "float64",
-        "why": "string",
-    },
-    "adjustments": {
-        "request": "string",
-        "trial": "int64",
-        "step": "int64",
-        "parameter": "string",
-        "before": "object",
-        "after": "object",
-        "read_back": "object",
-        "by": "string",
-        "why": "string",
-        "evidence": "string",
-        "requested_at": _TIME,
-        "accepted_at": _TIME,
-        "verdict": "string",
-    },
-    "checkpoints": {
-        "checkpoint": "int64",
-        "trial": "int64",
-        "segment": "int64",
-        "step": "int64",
-        "kind": "string",
-        "bytes": "int64",
-        "sha256": "string",
-        "path": "string",
-        "kept": "bool",
-    },
-    "notes": {"trial": "Int64", "step": "Int64", "by": "string", "text": "string", "at": _TIME},
-    "requests": {
-        "request": "string",
-        "verb": "string",
-        "arguments": "object",
-        "by": "string",
-        "why": "string",
-        "state": _REQUEST_STATE,
-        "detail": "string",
-        "at": _TIME,
-    },
-}
-"""Every table's columns in order, with their dtypes; `.*` stands for one column per parameter or score."""
 
 
 def build(name: str, study: StudyState, store: Store, space: Space | None = None) -> pd.DataFrame:
@@ -162,13 +61,17 @@ def build_all(study: StudyState, store: Store, space: Space | None = None) -> di
 def trials(study: StudyState, store: Store, space: Space | None = None) -> pd.DataFrame:
     """One row a trial; `objective` is the best score reported on the head, `score.*` what else was reported with it."""
     names = [name for name in COLUMNS["trials"] if not name.endswith("*") and name != "objective"]
-    values = _fields(study.trials, names)
+    values = fields(study.trials, names)
     values["objective"] = [trial.best_score for trial in study.trials]
     values["node"] = [node or None for node in values["node"]]
     settings = [trial.params for trial in study.trials]
-    one_minus = {f"one_minus.{name}": _one_minus(name, settings) for name in (space.one_minus_names if space else ())}
-    spread = {"params.*": _params(study, space, settings), "one_minus.*": one_minus, "score.*": _at_best(study, store)}
-    return _frame("trials", values, spread)
+    complements = {f"one_minus.{name}": one_minus(name, settings) for name in (space.one_minus_names if space else ())}
+    spread = {
+        "params.*": params(space, _known(study), settings),
+        "one_minus.*": complements,
+        "score.*": _at_best(study, store),
+    }
+    return frame("trials", values, spread)
 
 
 def reports(study: StudyState, store: Store) -> pd.DataFrame:
@@ -176,7 +79,7 @@ def reports(study: StudyState, store: Store) -> pd.DataFrame:
 
     What was recorded after the fold was taken is taken to be on the head.
     """
-    return _frame("reports", _reports(study, store))
+    return frame("reports", _reports(study, store))
 
 
 def _reports(study: StudyState, store: Store) -> Columns:
@@ -235,7 +138,7 @@ def segments(study: StudyState, store: Store, space: Space | None = None) -> pd.
         },
     }
     recipes = [trial.params if segment.params is None else segment.params for trial, segment in pairs]
-    return _frame("segments", values, {"params.*": _params(study, space, recipes)})
+    return frame("segments", values, {"params.*": params(space, _known(study), recipes)})
 
 
 def rounds(study: StudyState, space: Space | None = None) -> pd.DataFrame:
@@ -246,34 +149,34 @@ def rounds(study: StudyState, space: Space | None = None) -> pd.DataFrame:
             members[trial.round].append(trial)
     rows = [row for each in study.rounds for row in _round_rows(study, each, members[each.round], space or {})]
     columns = zip(*rows, strict=True) if rows else ((),) * len(COLUMNS["rounds"])
-    return _frame("rounds", dict(zip(COLUMNS["rounds"], columns, strict=True)))
+    return frame("rounds", dict(zip(COLUMNS["rounds"], columns, strict=True)))
 
 
 def adjustments(store: Store) -> pd.DataFrame:
     """One row a parameter changed in a running trial; `evidence` holds what led to it, then to the verdict."""
     adjusted = list(store.read(Adjusted))
     verdicts = {judged.request: judged for judged in store.read(Judged)}
-    values = _fields(adjusted, [name for name in COLUMNS["adjustments"] if name != "verdict"])
+    values = fields(adjusted, [name for name in COLUMNS["adjustments"] if name != "verdict"])
     judged = [verdicts.get(each.request) for each in adjusted]
     values["verdict"] = [each and each.verdict for each in judged]
     values["evidence"] = [
         "; ".join(filter(None, dict.fromkeys((before.evidence, after.evidence if after else ""))))
         for before, after in zip(adjusted, judged, strict=True)
     ]
-    return _frame("adjustments", values)
+    return frame("adjustments", values)
 
 
 def checkpoints(store: Store) -> pd.DataFrame:
     """One row a checkpoint ever written; `kept` says whether its files are still there."""
     saved = list(store.read(CheckpointSaved))
     dropped = {record.checkpoint for record in store.read(CheckpointDropped)}
-    values = _fields(saved, [name for name in COLUMNS["checkpoints"] if name != "kept"])
-    return _frame("checkpoints", values | {"kept": [each.checkpoint not in dropped for each in saved]})
+    values = fields(saved, [name for name in COLUMNS["checkpoints"] if name != "kept"])
+    return frame("checkpoints", values | {"kept": [each.checkpoint not in dropped for each in saved]})
 
 
 def notes(store: Store) -> pd.DataFrame:
     """One row a note, by a person or by tuner itself."""
-    return _frame("notes", _fields(list(store.read(Noted)), COLUMNS["notes"]))
+    return frame("notes", fields(list(store.read(Noted)), COLUMNS["notes"]))
 
 
 def requests(store: Store) -> pd.DataFrame:
@@ -281,10 +184,10 @@ def requests(store: Store) -> pd.DataFrame:
     asked = list(store.read(Requested))
     answers = {answer.request: answer for answer in store.read(Answered)}
     answered = [answers.get(each.request) for each in asked]
-    values = _fields(asked, ["request", "verb", "arguments", "by", "why", "at"])
+    values = fields(asked, ["request", "verb", "arguments", "by", "why", "at"])
     values["state"] = [each.state if each else "received" for each in answered]
     values["detail"] = [each.detail if each else "" for each in answered]
-    return _frame("requests", values)
+    return frame("requests", values)
 
 
 _BUILD: Mapping[str, Callable[[StudyState, Store, Space | None], pd.DataFrame]] = {
@@ -356,40 +259,9 @@ def _bounds(dimension: Parameter | Choice, sides: tuple[float, float]) -> tuple[
     return dimension.from_unit(sides[0]), dimension.from_unit(sides[1])
 
 
-# ── columns ─────────────────────────────────────────────────────────────────────────────────────
-
-
-def _frame(table: str, values: Mapping[str, Any], spread: Mapping[str, Columns] | None = None) -> pd.DataFrame:
-    """The table's columns in their order and dtypes; `spread` holds those that a `.*` stands for."""
-    columns: Columns = {}
-    for name, dtype in COLUMNS[table].items():
-        columns |= (spread or {})[name] if name.endswith(".*") else {name: _array(values[name], dtype)}
-    return pd.DataFrame(columns, copy=False)
-
-
-def _array(values: Any, dtype: Any) -> Any:
-    """Values as a column of that dtype; None becomes what is missing there."""
-    if isinstance(dtype, pd.CategoricalDtype):
-        return pd.Categorical(values, dtype=dtype)
-    if dtype == "category":
-        return values
-    if dtype == _TIME:
-        return _times(np.asarray(values, dtype=np.float64))
-    if dtype == "object":
-        column = np.empty(len(values), dtype=object)
-        column[:] = list(values)
-        return column
-    if dtype in ("int64", "float64", "bool"):
-        return np.asarray(values, dtype=dtype)
-    return pd.array(values, dtype=dtype)
-
-
-def _times(seconds: np.ndarray[Any, np.dtype[np.float64]]) -> pd.DatetimeIndex:
-    """Unix seconds as times in UTC to the microsecond, which is what a float of seconds can tell; nan as NaT."""
-    known = np.isfinite(seconds)
-    micro = np.round(np.where(known, seconds, 0.0) * 1e6).astype(np.int64).view("datetime64[us]")
-    micro[~known] = np.datetime64("NaT", "us")
-    return pd.DatetimeIndex(micro).tz_localize("UTC")
+def _known(study: StudyState) -> list[str]:
+    """The names of all settings that a trial was given, each once."""
+    return list(dict.fromkeys(name for trial in study.trials for name in trial.params))
 
 
 def _names(flushes: Sequence[Reported], counts: Any, places: Any) -> pd.Categorical:
@@ -399,59 +271,3 @@ def _names(flushes: Sequence[Reported], counts: Any, places: Any) -> pd.Categori
     starts = np.cumsum([0, *(len(each.names) for each in flushes)])[:-1]
     categories = pd.Index(list(known), dtype="str")
     return pd.Categorical.from_codes(codes[np.repeat(starts, counts) + places], categories)
-
-
-def _fields(records: Sequence[Any], names: Iterable[str]) -> dict[str, list[Any]]:
-    return {name: [getattr(record, name) for record in records] for name in names}
-
-
-def _params(study: StudyState, space: Space | None, settings: Sequence[Mapping[str, Any]]) -> Columns:
-    """One column a parameter of the space, then one a setting beyond it; NA where the settings leave it out."""
-    declared: dict[str, str | None] = {name: _declared(dimension) for name, dimension in (space or {}).items()}
-    for trial in study.trials:
-        for name in trial.params:
-            declared.setdefault(name, None)
-    return {
-        f"params.{name}": _param([each.get(name, pd.NA) for each in settings], dtype)
-        for name, dtype in declared.items()
-    }
-
-
-def _one_minus(name: str, settings: Sequence[Mapping[str, Any]]) -> Any:
-    values = [each.get(name) for each in settings]
-    return np.array([1.0 - value if isinstance(value, int | float) else np.nan for value in values], dtype=np.float64)
-
-
-def _declared(dimension: Parameter | Choice) -> str:
-    """The dtype that holds a parameter's values and the lack of one."""
-    if isinstance(dimension, Parameter):
-        return "Int64" if dimension.type == "integer" else "float64"
-    return _dtype(dimension.options)
-
-
-def _dtype(values: Iterable[Any]) -> str:
-    """The narrowest dtype that holds the values as they are."""
-    values = list(values)
-    if any(type(value) is int and bounded(value) != value for value in values):
-        return "object"
-    found = set(map(type, values))
-    kinds = frozenset(next((kind for kind in _DTYPES if issubclass(each, kind)), object) for each in found)
-    if len(kinds) == 1:
-        return _DTYPES.get(next(iter(kinds)), "object")
-    return "float64" if kinds == {int, float} else "object"
-
-
-_DTYPES: Mapping[type, str] = {bool: "boolean", int: "Int64", float: "float64", str: "string"}
-
-
-def _param(values: list[Any], dtype: str | None) -> Any:
-    """A parameter's column; one that holds what was not declared, such as a schedule, becomes an object column."""
-    found = [value for value in values if value is not pd.NA]
-    needed = _dtype(found)
-    if dtype is None:
-        dtype = needed
-    elif found and needed != dtype and (dtype, needed) != ("float64", "Int64"):
-        dtype = "object"
-    if dtype == "float64":
-        return np.array([np.nan if value is pd.NA else value for value in values], dtype=np.float64)
-    return _array(values, dtype)

@@ -1,1 +1,1 @@
-"""What runs where training runs."""
+"""The worker: all that runs where training runs."""

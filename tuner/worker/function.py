@@ -1,4 +1,4 @@
-"""How a training function travels: by import path where it has one, else by value."""
+"""The training function on its way: by import path where it has one, else by value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the training function heeds a change: which settings it reads, how often, and which it has not read since."""
+"""The heed paid to a change: which settings the training function reads, how often, and which it has not read since."""
 
 from __future__ import annotations
 

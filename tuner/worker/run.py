@@ -1,4 +1,4 @@
-"""What the user's training function holds: settings to read, a state to save, steps to take, scores to report.
+"""The run that a user's training function holds: settings to read, a state to save, steps to take, scores to report.
 
 A bare `Run(params)` works in a notebook or a unit test: it takes every step, keeps what is reported in
 `run.reports`, and nothing else happens.

@@ -1,4 +1,4 @@
-"""When and how one trial's state is written: fixed between two steps, put on disk while training goes on."""
+"""The saving of one trial's state: fixed between two steps, put on disk while training goes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs a training function: finds it, calls it with a `Run`, and says how it ended."""
+"""The training of one order: the function found, called with a `Run`, and its end told."""
 
 from __future__ import annotations
 
