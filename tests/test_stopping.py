@@ -349,15 +349,15 @@ def test_judging_looks_at_those_curves_alone_that_came_past_since_it_last_did(
     study, looked_at = a_study(), list[int]()
     for number in range(200):
         (ended if number % 2 else train)(study, [math.sin(number + step) for step in range(10)])
-    marked: Any = kind._mark
+    original: Any = kind._value
     rule = kind()
 
-    def mark(self: Asha | Median, study: StudyState, curve: Curve, rung: int) -> float | None:
+    def value(self: Asha | Median, study: StudyState, curve: Curve, rung: int) -> float | None:
         looked_at.append(rung)
-        found: float | None = marked(self, study, curve, rung)
+        found: float | None = original(self, study, curve, rung)
         return found
 
-    monkeypatch.setattr(kind, "_mark", mark)
+    monkeypatch.setattr(kind, "_value", value)
     judge(rule, study, 0)
     assert looked_at
     looked_at.clear()
@@ -388,7 +388,7 @@ def rungs(rule: StoppingRule, to: int = 30) -> list[int]:
         ({"accuracy": 0.1}, {"accuracy": math.nan}, "accuracy is nan"),
         ({"accuracy": 0.1}, {"accuracy": -math.inf}, "accuracy is -inf"),
         ({"train_loss": 2.0}, {"accuracy": 0.5, "train_loss": math.inf}, "train_loss is inf"),
-        ({"Loss": 3.0}, {"Loss": 4e6}, "Loss exploded from 3 to 4e+06"),
+        ({"Loss": 3.0}, {"Loss": 4e6}, "Loss exploded from 3 to 4e+6"),
         ({"Loss": 30.0}, {"Loss": 4e6}, None),
         ({"gradient": 1.0}, {"gradient": math.inf, "accuracy": 0.5}, None),
         ({"accuracy": 1.0}, {"accuracy": 1e9}, None),
@@ -403,7 +403,7 @@ def test_the_alarm_knows_what_diverged(
 
 def test_a_minimised_objective_that_explodes_has_diverged() -> None:
     alarm = DivergenceAlarm(objective="cost", goal="minimize")
-    assert alarm({"cost": 0.5}, {"cost": 2e6}) == "cost exploded from 0.5 to 2e+06"
+    assert alarm({"cost": 0.5}, {"cost": 2e6}) == "cost exploded from 0.5 to 2e+6"
     assert alarm({"cost": 0.5}, {"cost": -2e6}) is None
 
 

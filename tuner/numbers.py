@@ -84,6 +84,16 @@ def count(amount: int, word: str) -> str:
     return f"{amount} {word}{'' if amount == 1 else 's'}"
 
 
+def ordinal(number: int) -> str:
+    """A place in a row.
+
+    >>> [ordinal(number) for number in (1, 2, 3, 4, 11, 21, 112)]
+    ['1st', '2nd', '3rd', '4th', '11th', '21st', '112th']
+    """
+    teens = number % 100 in (11, 12, 13)
+    return f"{number}{'th' if teens else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
+
+
 def duration(seconds: float) -> str:
     """A time span with the two units that matter.
 

@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tuner.errors import SettingsError
+from tuner.numbers import ordinal
 from tuner.policy.verdicts import Verdict
 from tuner.record.curve import Curve
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
 
-_Mark = Callable[[StudyState, Curve, int], float | None]
+_RungValue = Callable[[StudyState, Curve, int], float | None]
 
 
 class Off:
@@ -47,7 +48,7 @@ class _RungRule:
 
     def __init__(self, first_rung: int) -> None:
         self._first_rung = first_rung
-        self._past: _Past | None = None
+        self._table: _Rungs | None = None
 
     def first_ask(self, after: int = 0) -> int | None:
         """The first rung beyond `after`."""
@@ -77,7 +78,7 @@ class _RungRule:
         """What the trial in question is judged by; None where it has not been scored from there on."""
         raise NotImplementedError
 
-    def _mark(self, study: StudyState, curve: Curve, rung: int) -> float | None:
+    def _value(self, study: StudyState, curve: Curve, rung: int) -> float | None:
         """What the others are remembered by."""
         raise NotImplementedError
 
@@ -102,15 +103,15 @@ class _RungRule:
         return reached
 
     def _others(self, study: StudyState, trial: Trial, rung: int) -> list[float]:
-        """The marks of all other search trials that have come as far, ascending."""
-        if self._past is None or not self._past.speaks_of(study):
-            self._past = _Past(study, self._first_rung, self._following, self._mark)
-        return self._past.others(trial, rung)
+        """The values of all other search trials that have come as far, ascending."""
+        if self._table is None or not self._table.speaks_of(study):
+            self._table = _Rungs(study, self._first_rung, self._following, self._value)
+        return self._table.others(trial, rung)
 
 
 @dataclass(slots=True)
-class _Marks:
-    """What one trial is remembered by at the rungs it has passed, for as long as its curve only grows."""
+class _RungValues:
+    """What one trial had scored at the rungs it has passed, for as long as its curve only grows."""
 
     rewritten: int
     """How often its curve had been rewritten then."""
@@ -119,31 +120,31 @@ class _Marks:
     at: dict[int, float]
 
 
-class _Past:
-    """What the trials of one study are remembered by at every rung, sorted: a cache their curves can always refill."""
+class _Rungs:
+    """What the trials of one study had scored at every rung, sorted: a cache their curves can always refill."""
 
-    def __init__(self, study: StudyState, first: int, following: Callable[[int], int], mark: _Mark) -> None:
+    def __init__(self, study: StudyState, first: int, following: Callable[[int], int], value: _RungValue) -> None:
         self.study = study
         self._first = first
         self._following = following
-        self._mark = mark
+        self._value = value
         self._revivals = study.revivals
         self._ended = self._moves = 0
         self._by_rung: dict[int, list[float]] = {}
-        self._by_trial: dict[int, _Marks] = {}
+        self._by_trial: dict[int, _RungValues] = {}
 
     def speaks_of(self, study: StudyState) -> bool:
         """Whether all it remembers still holds: it does not once a trial that was over is taken up again."""
         return self.study is study and self._revivals == study.revivals
 
     def others(self, trial: Trial, rung: int) -> list[float]:
-        """The marks at one rung of all search trials but one, ascending."""
+        """The values at one rung of all search trials but one, ascending."""
         self._catch_up()
-        marks = self._by_rung.get(rung, []).copy()
+        values = self._by_rung.get(rung, []).copy()
         own = self._by_trial[trial.trial].at.get(rung) if trial.trial in self._by_trial else None
         if own is not None:
-            _take_out(marks, own)
-        return marks
+            _take_out(values, own)
+        return values
 
     def _catch_up(self) -> None:
         """Takes in the trials that have ended or whose curves have changed since the last call."""
@@ -156,19 +157,19 @@ class _Past:
         self._ended, self._moves = len(self.study.ended_order), self.study.moves
 
     def _take_in(self, trial: Trial) -> None:
-        curve, marks = self.study.curve(trial), self._by_trial.get(trial.trial)
-        if marks is None or marks.rewritten != curve.rewritten:
-            for rung, old in marks.at.items() if marks is not None else ():
+        curve, passed = self.study.curve(trial), self._by_trial.get(trial.trial)
+        if passed is None or passed.rewritten != curve.rewritten:
+            for rung, old in passed.at.items() if passed is not None else ():
                 _take_out(self._by_rung[rung], old)
             first = self._first if trial.purpose == "search" else None
-            marks = self._by_trial[trial.trial] = _Marks(curve.rewritten, first, {})
+            passed = self._by_trial[trial.trial] = _RungValues(curve.rewritten, first, {})
         last = curve.steps[-1] if curve.steps else 0
-        while marks.ahead is not None and marks.ahead <= last:
-            rung, marks.ahead = marks.ahead, self._following(marks.ahead)
-            mark = self._mark(self.study, curve, rung)
-            if mark is not None:
-                marks.at[rung] = mark
-                bisect.insort(self._by_rung.setdefault(rung, []), mark)
+        while passed.ahead is not None and passed.ahead <= last:
+            rung, passed.ahead = passed.ahead, self._following(passed.ahead)
+            value = self._value(self.study, curve, rung)
+            if value is not None:
+                passed.at[rung] = value
+                bisect.insort(self._by_rung.setdefault(rung, []), value)
 
 
 class Asha(_RungRule):
@@ -203,7 +204,7 @@ class Asha(_RungRule):
         place = curve.place(rung)
         return _worth(study, curve.scores[place]) if place < len(curve) else None
 
-    _mark = _own
+    _value = _own
 
     def _compare(self, study: StudyState, own: float, others: list[float]) -> tuple[bool, str]:
         seen = len(others) + 1
@@ -212,7 +213,7 @@ class Asha(_RungRule):
         place = len(others) - bisect.bisect_right(others, own) + 1
         best = seen // self.reduction
         these = "the best one goes on" if best == 1 else f"the best {best} go on"
-        return place > best, f"{_ordinal(place)} of {seen} at that rung with {study.signed(own):g}, {these}"
+        return place > best, f"{ordinal(place)} of {seen} at that rung with {study.signed(own):g}, {these}"
 
 
 class Median(_RungRule):
@@ -241,7 +242,7 @@ class Median(_RungRule):
     def _own(self, study: StudyState, curve: Curve, rung: int) -> float | None:
         return max((_worth(study, score) for score in _scores_to(curve, rung)), default=None)
 
-    def _mark(self, study: StudyState, curve: Curve, rung: int) -> float | None:
+    def _value(self, study: StudyState, curve: Curve, rung: int) -> float | None:
         scores = _scores_to(curve, rung)
         return _worth(study, sum(scores) / len(scores)) if scores else None
 
@@ -250,11 +251,11 @@ class Median(_RungRule):
             return False, f"only {len(others)} of the {self.min_trials} others it takes to compare have come as far"
         median = statistics.median(others)
         stops = own < median
-        best, bar = study.signed(own), study.signed(median)
+        best, middle = study.signed(own), study.signed(median)
         relation = "worse" if stops else "no worse"
         return (
             stops,
-            f"its best score {best:g} is {relation} than {bar:g}, the median of {len(others)} others' averages",
+            f"its best score {best:g} is {relation} than {middle:g}, the median of {len(others)} others' averages",
         )
 
 
@@ -263,17 +264,11 @@ def _worth(study: StudyState, score: float) -> float:
     return study.signed(score) if math.isfinite(score) else -math.inf
 
 
-def _take_out(marks: list[float], mark: float) -> None:
-    del marks[bisect.bisect_left(marks, mark)]
+def _take_out(values: list[float], value: float) -> None:
+    del values[bisect.bisect_left(values, value)]
 
 
 def _scores_to(curve: Curve, rung: int) -> array[float]:
     """All up to the one that reached the rung; none where none has."""
     place = curve.place(rung)
     return curve.scores[: place + 1] if place < len(curve) else curve.scores[:0]
-
-
-def _ordinal(number: int) -> str:
-    """1st, 2nd, 3rd, 4th … 11th, 12th."""
-    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{ending}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuner.errors import SettingsError
+from tuner.numbers import setting
 from tuner.record.events import Settings
 from tuner.record.leaders import leaders
 from tuner.record.state import StudyState
@@ -66,10 +67,10 @@ def _fitted(settings: Settings, space: Space) -> tuple[dict[str, Any], list[str]
         except SettingsError:
             nearest = _nearest(parameter, value)
             if nearest is None:
-                moved.append(f"{name} {_text(value)} is nothing that this space tries, and is drawn")
+                moved.append(f"{name} {setting(value)} is nothing that this space tries, and is drawn")
             else:
                 kept[name] = nearest
-                moved.append(f"{name} {_text(value)} lies outside this space, and becomes {_text(nearest)}")
+                moved.append(f"{name} {setting(value)} lies outside this space, and becomes {setting(nearest)}")
     return _existing(space, kept), moved
 
 
@@ -91,7 +92,3 @@ def _nearest(parameter: Parameter | Choice, value: Any) -> Any:
         return None
     near = round(value) if parameter.type == "integer" else value
     return parameter.check(min(max(near, parameter.low), parameter.high))
-
-
-def _text(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from tuner.numbers import ordinal
+
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointFacts:
@@ -53,8 +55,8 @@ def retain(
         for each in trial:
             if each.pinned or each.checkpoint in kept:
                 continue
-            age = _ordinal(newest_first.index(each) + 1)
-            standing = f"ranks {_ordinal(scored.index(each) + 1)} by score" if each in scored else "has no score"
+            age = ordinal(newest_first.index(each) + 1)
+            standing = f"ranks {ordinal(scored.index(each) + 1)} by score" if each in scored else "has no score"
             why = f"rotated: step {each.step} is the {age} newest (the last {last} are kept), {standing} "
             why += f"(the best {best} are kept)"
             if octaves:
@@ -93,7 +95,7 @@ def evict(checkpoints: Sequence[CheckpointFacts], *, budget_bytes: int) -> list[
             break
         excess -= each.bytes
         scored = _number(each.trial_score) > -math.inf
-        rank = _ordinal(len(place) - place[each.trial])
+        rank = ordinal(len(place) - place[each.trial])
         standing = f"ranks {rank} of {len(place)} with checkpoints" if scored else "has no score"
         if each.trial_frozen:
             standing = f"is paused after {each.trial_steps} steps, least to train again"
@@ -108,16 +110,6 @@ def _promise(each: CheckpointFacts) -> float:
 
 def _number(score: float | None) -> float:
     return -math.inf if score is None or math.isnan(score) else score
-
-
-def _ordinal(number: int) -> str:
-    """A place in a row.
-
-    >>> [_ordinal(number) for number in (1, 2, 3, 4, 11, 21, 112)]
-    ['1st', '2nd', '3rd', '4th', '11th', '21st', '112th']
-    """
-    teens = number % 100 in (11, 12, 13)
-    return f"{number}{'th' if teens else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
 
 
 def _size(count: float) -> str:

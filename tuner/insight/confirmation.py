@@ -216,9 +216,9 @@ def _sentences(found: Confirmation) -> list[str]:
     if best is None:
         return [f"No repeat of {found.study} has a {found.objective} to compare."]
     count = len(best.finite)
-    scored = f"{_told(best)} over {count} new seed{'' if count == 1 else 's'}"
+    scored = f"{_estimate(best)} over {count} new seed{'' if count == 1 else 's'}"
     others = [each for each in found.candidates if each.mean is not None and each is not best]
-    next_ = f"; next is trial {others[0].trial} with {_told(others[0])}" if others else ""
+    next_ = f"; next is trial {others[0].trial} with {_estimate(others[0])}" if others else ""
     if not others:
         sentences = [f"Trial {best.trial} scores {scored}."]
     elif best.chance is None:
@@ -260,7 +260,7 @@ def _sentences(found: Confirmation) -> list[str]:
     return sentences
 
 
-def _told(each: Candidate) -> str:
+def _estimate(each: Candidate) -> str:
     return number(each.mean) + ("" if each.error is None else f" ± {number(each.error, 2)}")
 
 

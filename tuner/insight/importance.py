@@ -82,9 +82,9 @@ class Importance:
             not others or first.total - others[0].total > _SURER * math.hypot(first.error, others[0].error)
         )
         matters = "matters most" if sure else "seems to matter most"
-        told = f"{first.parameter} {matters}: {_told(first)} of how {self.objective} varies over the space, by rank"
+        told = f"{first.parameter} {matters}: {_total(first)} of how {self.objective} varies over the space, by rank"
         little = [each.parameter for each in others if trusted and each.total + _SURE * each.error < _LITTLE]
-        some = [f"{each.parameter} {_told(each)}" for each in others if each.parameter not in little]
+        some = [f"{each.parameter} {_total(each)}" for each in others if each.parameter not in little]
         rest = f"; then {', '.join(some)}" if some else ""
         rest += f"; {' and '.join(little)} hardly matter{'s' if len(little) == 1 else ''}" if little else ""
         light = f" Take it lightly: of trials it has not seen, the model foretells {percent(max(0.0, self.foretold))}."
@@ -155,5 +155,5 @@ def _shares(model: Model, drawn: Floats, posterior: ConditionedProcess) -> tuple
     return np.clip(total, 0.0, 1.0), np.clip(alone, 0.0, 1.0)
 
 
-def _told(each: Share) -> str:
+def _total(each: Share) -> str:
     return f"{percent(each.total)} ± {100 * _SURE * each.error:.0f}"

@@ -304,14 +304,14 @@ def _where(dimension: Parameter | Choice, side: tuple[float, float]) -> str | No
     if isinstance(dimension, Choice):
         count = len(dimension.options)
         return " or ".join(str(option) for option in dimension.options[round(low * count) : round(high * count)])
-    return f"{_text(dimension, low)} to {_text(dimension, high)}"
+    return f"{_in_words(dimension, low)} to {_in_words(dimension, high)}"
 
 
 def _percent(share: float) -> str:
     return "less than 1 %" if share < 0.01 else f"{share:.0%}".replace("%", " %")
 
 
-def _text(parameter: Parameter, u: float) -> str:
+def _in_words(parameter: Parameter, u: float) -> str:
     """The value at a place as a person reads it: three digits, of 1−β two where that is what counts."""
     value = parameter.from_unit(min(max(u, 0.0), 1.0))
     if parameter.scale == "log_one_minus" and value < 1:

@@ -84,10 +84,10 @@ class OptunaProposer:
             return None
         self._twin = None  # should the sampler raise, the half-asked trial goes with its twin
         twin.optuna.sampler = self._keyed(twin.optuna.sampler, seed, trial)
-        with self._once.said():
+        with self._once.listening():
             params, memo = self._ask(twin, space)
         self._twin, self._asked[trial] = twin, params
-        why = f"{type(self._sampler).__name__} drew it, knowing {len(twin.told)} ended trials"
+        why = f"{type(self._sampler).__name__} drew it, knowing {len(twin.ended)} ended trials"
         return Proposal(point=space.to_unit(params), why=why, memo=memo)
 
     def _ask(self, twin: _Twin, space: Space) -> tuple[Settings, Mapping[str, Any] | None]:
@@ -190,7 +190,7 @@ class _Twin:
     ) -> None:
         self.study = study
         self.length = 0
-        self.told: set[int] = set()
+        self.ended: set[int] = set()
         self._recorded, self._curves = recorded, curves
         self._seen = 0
         self._revivals = study.revivals
@@ -290,7 +290,7 @@ class _Twin:
 
     def _end(self, trial: Trial) -> None:
         """Tells how a trial ended; divergence is the worst score so far, once there is one (SMAC3's crash cost)."""
-        self.told.add(trial.trial)
+        self.ended.add(trial.trial)
         state, score = _ending(trial)
         if state is None:
             self._held.append(trial)
@@ -379,16 +379,16 @@ def describe(component: object) -> str:
     'TPESampler(n_startup_trials=5)'
     """
     known = vars(component) if hasattr(component, "__dict__") else {}
-    said = []
+    arguments = []
     for name, parameter in inspect.signature(type(component)).parameters.items():
         value = known.get(f"_{name}", known.get(name, parameter.default))
         decides = name != "seed" and not name.startswith("warn_")
         if decides and value is not parameter.default and value != parameter.default:
-            said.append(f"{name}={_said(value)}")
-    return f"{type(component).__name__}({', '.join(said)})"
+            arguments.append(f"{name}={_described(value)}")
+    return f"{type(component).__name__}({', '.join(arguments)})"
 
 
-def _said(value: object) -> str:
+def _described(value: object) -> str:
     if isinstance(value, BaseSampler | BasePruner):
         return describe(value)
     text = repr(value)
@@ -456,7 +456,7 @@ class _Once(logging.Filter):
         return self._first.setdefault(gist, record) is record  # several handlers may ask about one record
 
     @contextlib.contextmanager
-    def said(self) -> Iterator[None]:
+    def listening(self) -> Iterator[None]:
         """Listens to what Optuna says for a moment."""
         handlers = logging.getLogger("optuna").handlers[:]
         for handler in handlers:
