@@ -107,8 +107,8 @@ def _beyond(series: Series, reference: tuple[float, float], means: Array, length
     if lowest <= median + LIMIT * deviation or series.is_slight(lowest - median):
         return None
     onset = int(series.steps[-HIGH_BLOCKS * length])
-    above, edge = series.way("above", "below"), series.told(lowest)
-    usual = f"{number(series.told(median))} ± {number(deviation, 2)}"
+    above, edge = series.way("above", "below"), series.as_reported(lowest)
+    usual = f"{number(series.as_reported(median))} ± {number(deviation, 2)}"
     why = f"five blocks since step {onset} stay {above} {number(edge)}, it was {usual}"
     statistic = f"{series.way('lowest', 'highest')} of five block means, robust sd {above} the reference"
     return Divergence(
@@ -127,7 +127,7 @@ def _above_start(series: Series, window: int) -> Divergence | None:
         return None
     # A report of the last window may lie below the first once more.
     onset = int(series.steps[int(np.flatnonzero(series.values[:-window] <= first)[-1]) + 1])
-    above, around, began = series.way("above", "below"), series.told(level), series.told(first)
+    above, around, began = series.way("above", "below"), series.as_reported(level), series.as_reported(first)
     why = f"the last {window} reports lie around {number(around)}, {above} the {number(began)} it began with"
     statistic = f"median of the last window, robust sd {above} the first value"
     return Divergence(
@@ -194,7 +194,7 @@ def spike(series: Series, window: int, *, reverts: tuple[int, ...] = ()) -> Spik
     error = deviation * sqrt(tau / min(window, now - start) + tau / len(before))
     last = float(np.mean(series.values[-min(window, now - start) :]))
     back = last <= median + 2 * error
-    around, usual = number(series.told(last)), f"two SE of {number(series.told(median))}"
+    around, usual = number(series.as_reported(last)), f"two SE of {number(series.as_reported(median))}"
     soon = any(0 < onset - went_back <= 2 * window * series.spacing for went_back in reverts)
     if recent >= 3 or soon:
         state: SpikeState = "returning"
@@ -207,7 +207,7 @@ def spike(series: Series, window: int, *, reverts: tuple[int, ...] = ()) -> Spik
         state, why = "lasting", f"two windows later it lies around {around}, not within {usual}"
     if state in ("recovered", "returning") and now - start > 4 * window:
         return None
-    return Spike(onset=onset, peak=series.told(highest), z=z, state=state, why=why)
+    return Spike(onset=onset, peak=series.as_reported(highest), z=z, state=state, why=why)
 
 
 def _level_of_sorted(ordered: list[float]) -> tuple[float, float]:

@@ -28,7 +28,7 @@ class Series:
     into the words of the score as it was reported.
 
     >>> accuracy = Series.of([(1, 0.5), (2, 0.25)]).mirrored()
-    >>> accuracy.values, accuracy.told(-0.25), accuracy.way("rises", "falls")
+    >>> accuracy.values, accuracy.as_reported(-0.25), accuracy.way("rises", "falls")
     (array([-0.5 , -0.25]), 0.25, 'falls')
     """
 
@@ -92,7 +92,7 @@ class Series:
         of_gain = rise < SLIGHT_OF_GAIN * gained or gained <= same
         return of_gain and rise < SLIGHT_OF_LEVEL * abs(level)
 
-    def told(self, value: float) -> float:
+    def as_reported(self, value: float) -> float:
         """A value, a slope or a difference with the sign it has in what was reported."""
         return 0.0 - value if self.is_mirrored else value
 

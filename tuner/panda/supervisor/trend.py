@@ -67,7 +67,7 @@ def trend(series: Series, *, smallest_gain: float | None = None, steps_left: int
         )
     spread = float(np.ptp(series.values))
     if spread <= resolution(series.values):
-        value = number(series.told(float(series.values[-1])), 6)
+        value = number(series.as_reported(float(series.values[-1])), 6)
         why = f"all {len(series)} reports since step {series.steps[0]} are {value}"
         return Trend(
             word="constant",
@@ -89,7 +89,7 @@ def trend(series: Series, *, smallest_gain: float | None = None, steps_left: int
     correlation = kept_correlation(tau, length)
     error *= sqrt((1 + correlation) / (1 - correlation))
     low, high = (slope - STUDENT_95 * error) / per_step, (slope + STUDENT_95 * error) / per_step
-    t = series.told(slope / error if error else copysign(inf, slope) if slope else 0.0)
+    t = series.as_reported(slope / error if error else copysign(inf, slope) if slope else 0.0)
     word, why = _word(series, low, high, smallest_gain, steps_left)
     return Trend(
         word=word,
@@ -161,6 +161,6 @@ def _word(
         return "improving", f"it {series.way('falls', 'rises')} by at least {number(-high, 3)} a step (95 %)"
     if low > 0:
         return "worsening", f"it {series.way('rises', 'falls')} by at least {number(low, 3)} a step (95 %)"
-    least, most = sorted((series.told(low), series.told(high)))
+    least, most = sorted((series.as_reported(low), series.as_reported(high)))
     slope = f"its slope lies between {number(least, 3)} and {number(most, 3)} a step (95 %)"
     return "unknown", f"{slope}, which tells neither way"
