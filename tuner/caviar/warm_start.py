@@ -43,8 +43,8 @@ def winners_of(other: StudyState, space: Space, count: int = WINNERS) -> list[Wa
     for trial in best:
         settings, moved = _fitted(trial.settings, space)
         if settings and all(settings != each.settings for each in found):
-            told = "; ".join([f"a winner of {other.name} (trial {trial.trial}, {trial.best_score:.4g})", *moved])
-            found.append(WarmStart(settings=settings, why=told))
+            why = "; ".join([f"a winner of {other.name} (trial {trial.trial}, {trial.best_score:.4g})", *moved])
+            found.append(WarmStart(settings=settings, why=why))
         if len(found) == count:
             break
     if not found:
