@@ -326,8 +326,9 @@ class LocalExecutor:
 
     def _harmless(self) -> int:
         """How many events may be heard before those that decisions follow from."""
-        kept = (place for place, event in enumerate(self._events) if isinstance(event, tuple) and _decides(event[1]))
-        return next(kept, len(self._events))
+        events = tuple(self._events)  # one that is away may deliver meanwhile
+        kept = (place for place, event in enumerate(events) if isinstance(event, tuple) and _decides(event[1]))
+        return next(kept, len(events))
 
     def _advance(self, deadline: float) -> bool:
         """Lets the worker that is furthest behind go on until it hands over; False when nobody can."""
