@@ -111,7 +111,7 @@ def test_a_fault_of_the_supervisor_is_noted_once_and_it_looks_again(tmp_path: Pa
         steering = RunSteering(None, FailsAtFirst(None), clock=lambda: next(clock))
         for _ in range(3):
             for flush in study.reported(0):
-                loop.carry_out(steering.reported(study.state, study.trial(0), flush, loop.situation))
+                loop.carry_out(steering.reported(study.state, study.trial(0), flush, loop.situation.now))
     assert len(loop.warned) == 1
     assert "IndexError" in loop.warned[0]
     assert {str(each) for each in loop.faults} == {"index 9 is out of bounds"}

@@ -42,11 +42,11 @@ class SweepSteering:
             return NOTHING
         return Decision(commands=((desk.name, Pause(trial=trial.trial, why="the sweep is paused")),))
 
-    def reported(self, study: StudyState, trial: Trial, record: Reported, situation: Situation) -> Decision:
+    def reported(self, study: StudyState, trial: Trial, record: Reported, now: float) -> Decision:
         """The stopping rule looks at them."""
         return NOTHING
 
-    def ended(self, study: StudyState, trial: Trial, situation: Situation) -> Decision:
+    def ended(self, study: StudyState, trial: Trial, now: float) -> Decision:
         """Every answer has been given."""
         return NOTHING
 

@@ -231,7 +231,7 @@ class Coordinator:
             case Reported():
                 self.trials.names_reported.update(event.names)
                 self.journal.record(event)  # before anybody looks: the supervisor and the rules read the fold
-                self.trials.carry_out(self._steering.reported(self.study, trial, event, self.trials.situation()))
+                self.trials.carry_out(self._steering.reported(self.study, trial, event, self._executor.now()))
             case Forgot():
                 self._crew.release(trial.trial)
                 if self.trials.ending is None:

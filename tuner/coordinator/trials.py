@@ -161,7 +161,7 @@ class Trials:
         """A trial is over: on record first, since whoever is told of it below reads the fold."""
         self.journal.record(end.of(trial))
         self._policy.ended(self.study, trial)
-        self.carry_out(self._steering.ended(self.study, trial, self.situation()))
+        self.carry_out(self._steering.ended(self.study, trial, self._executor.now()))
         self.standings.forget(trial.trial)
         if end.state == "failed":
             where = f"tuner show {self.study.name}/{trial.trial}"

@@ -132,7 +132,7 @@ class RunSteering:
                     break
         return replace(further, records=tuple(records), due=self._saved())
 
-    def reported(self, study: StudyState, trial: Trial, record: Reported, situation: Situation) -> Decision:
+    def reported(self, study: StudyState, trial: Trial, record: Reported, now: float) -> Decision:
         """Shows the scores to the supervisor, and writes down what it advises."""
         if self._watch is None:
             return NOTHING
@@ -144,9 +144,9 @@ class RunSteering:
             advice = self._watch.news(study, trial)
         except Exception as error:  # whatever the supervisor makes of a curve, training goes on
             self._looks_at = began + _LOOK_AGAIN_S
-            return self._failed(trial, error, situation.now)
+            return self._failed(trial, error, now)
         self._looks_at = began + max(_LOOK_EVERY_S, _LOOK_SHARE * (self._clock() - began))
-        return NOTHING if advice is None else advised(study, trial, advice, situation.now)
+        return NOTHING if advice is None else advised(study, trial, advice, now)
 
     def _failed(self, trial: Trial, error: Exception, at: float) -> Decision:
         """Notes a fault of the supervisor, each kind once."""
@@ -162,7 +162,7 @@ class RunSteering:
         )
         return Decision(faults=(fault,))
 
-    def ended(self, study: StudyState, trial: Trial, situation: Situation) -> Decision:
+    def ended(self, study: StudyState, trial: Trial, now: float) -> Decision:
         """What was accepted and can no longer happen says so."""
         waiting = {each.request for each in self._saved()}
         records: list[Record] = []
@@ -174,7 +174,7 @@ class RunSteering:
                 detail = f"the run ended: {trial.why}"
             else:
                 detail = f"the run ended before it took effect: {trial.state}, {trial.why}"
-            records.append(answered(request.request, state, detail, situation.now, trial.steps))
+            records.append(answered(request.request, state, detail, now, trial.steps))
         return Decision(records=tuple(records))
 
     def took_effect(self, study: StudyState, trial: Trial, event: Effect, situation: Situation) -> Decision:

@@ -149,11 +149,11 @@ class Steering(Protocol):
         """Does a request, passes it on, or refuses it by raising a `TunerError`; the answer is among the records."""
         ...
 
-    def reported(self, study: StudyState, trial: Trial, record: Reported, situation: Situation) -> Decision:
-        """Scores of the head came in."""
+    def reported(self, study: StudyState, trial: Trial, record: Reported, now: float) -> Decision:
+        """Scores of the head came in; `now` in Unix seconds by the executor's clock."""
         ...
 
-    def ended(self, study: StudyState, trial: Trial, situation: Situation) -> Decision:
+    def ended(self, study: StudyState, trial: Trial, now: float) -> Decision:
         """A trial is over: whatever was asked of it is settled."""
         ...
 
