@@ -92,7 +92,6 @@ MAY_TOUCH = {
 
 LINES = 400
 LONGER = {
-    "api/sweep.py": "the verbs that begin and open a sweep, each with all its options",
     "samplers/optuna.py": "one Optuna study rebuilt from the fold, for samplers and pruners alike",
     "views/plots/lineage.py": "one picture",
     "views/plots/sweep.py": "three pictures that share their axes",

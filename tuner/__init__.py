@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from tuner.api.explanation import Explanation
     from tuner.api.handles import Handle, Reply, RunHandle, SweepHandle
     from tuner.api.repeats import confirm, recheck
+    from tuner.api.studies import Summary, attach, explain, open, promote, studies  # noqa: A004 - tuner.open reads like open
     from tuner.api.study import Study
-    from tuner.api.sweep import Summary, attach, explain, open, promote, studies, sweep  # noqa: A004 - tuner.open reads like open
+    from tuner.api.sweep import sweep
     from tuner.errors import TunerError
     from tuner.insight.confirmation import Confirmation
     from tuner.insight.ranking import Recheck
@@ -69,7 +70,8 @@ _HOMES = {
     "api.handles": ("RunHandle", "SweepHandle"),
     "api.repeats": ("confirm", "recheck"),
     "api.study": ("Study",),
-    "api.sweep": ("Summary", "attach", "explain", "open", "promote", "studies", "sweep"),
+    "api.studies": ("Summary", "attach", "explain", "open", "promote", "studies"),
+    "api.sweep": ("sweep",),
     "errors": ("TunerError",),
     "insight.confirmation": ("Confirmation",),
     "insight.ranking": ("Recheck",),

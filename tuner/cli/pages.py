@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tuner.api.explanation import Explanation
+    from tuner.api.studies import Summary
     from tuner.api.study import Study
-    from tuner.api.sweep import Summary
     from tuner.insight.confirmation import Confirmation
     from tuner.insight.ranking import Recheck
     from tuner.record.state import StudyState

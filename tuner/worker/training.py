@@ -65,7 +65,7 @@ def resolve(function: str | bytes, search_path: tuple[str, ...] = ()) -> Trainin
 # Where what a training function may hold of tuner stood when studies of earlier versions were begun: a module, or one
 # name of it.
 _MOVED = {
-    "tuner.api": "tuner.api.sweep",
+    "tuner.api": "tuner.api.studies",
     "tuner.asking": "tuner.api.asking",
     "tuner.babysitting": "tuner.api.babysit",
     "tuner.checkpoints": "tuner.worker.checkpoints",
