@@ -52,7 +52,8 @@ class Commands:
         `scored` is the step at which the objective was reported last.
         """
         if self.verdict is None:
-            self._change_what_is_due()
+            if self._changes or self._later:
+                self._change_what_is_due()
             # before any command: what is set back from where it was to stand still must not train up to there again
             if self._pause_at is not None and self._position.done >= self._pause_at:
                 self._stand_still("it has come as far as asked", self._pause_request)
