@@ -66,6 +66,7 @@ def resolve(function: str | bytes, search_path: tuple[str, ...] = ()) -> Trainin
 # name of it.
 _MOVED = {
     "tuner.api": "tuner.api.studies",
+    "tuner.api:sweep": "tuner.api.sweep",
     "tuner.asking": "tuner.api.asking",
     "tuner.babysitting": "tuner.api.babysit",
     "tuner.checkpoints": "tuner.worker.checkpoints",
