@@ -260,7 +260,7 @@ def test_every_shape_of_schedule_is_followed_step_by_step(babysit: Babysit, pati
     frame = study.reports
     rates = dict(frame[frame["name"] == "rate"][["step", "value"]].itertuples(index=False, name=None))
     assert reply.step is not None
-    assert reply.detail.startswith(f"rate from 1.0 on, {shape} ")
+    assert reply.detail.startswith(f"rate from 1 on, {shape} ")
     assert rates[reply.step + 1] == 1.0
     for step in range(reply.step, 100):
         assert rates[step + 1] == trial.recipe.at(step)["rate"]
