@@ -418,6 +418,13 @@ def test_a_run_that_is_to_stand_still_is_set_back_from_there_and_trains_no_furth
     assert channel.answers("go") == [("applied", 3)]
 
 
+def test_steps_still_to_take_are_taken_from_where_a_revert_went(tmp_path: Path, third: Path) -> None:
+    steps = Advance(trial=0, request="four", steps=4)
+    channel, _ = trained({6: [pause()], 8: [back(third, 3)], -1: [steps, resume()]}, tmp_path)
+    held = [(each.state, each.step) for each in channel.said(Held)]
+    assert held == [("paused", 6), ("running", 6), ("paused", 5), ("running", 5)]
+
+
 # ── revert by calling the function again ────────────────────────────────────────────────────────
 
 

@@ -273,7 +273,9 @@ def test_completion_offers_verbs_parameters_steps_and_runs(picture: Picture) -> 
 
 
 def test_what_completion_offers_a_schedule_is_what_it_takes(picture: Picture) -> None:
-    for shape in offered("schedule beta ", picture):
+    shapes = offered("schedule beta ", picture)
+    assert {"constant", "cosine"} < set(shapes)
+    for shape in shapes:
         words = [word for word in offered(f"schedule beta {shape} ", picture) if word.endswith("=") and word != "at="]
         if shape != "constant":
             settings: dict[str, Any] = {word[:-1]: 1.0 for word in words}

@@ -235,6 +235,8 @@ class Commands:
             return
         # What is given up is on record before the way back is: an undo that follows at once finds it.
         self._position.saver.finish()
+        if self._pause_at is not None:  # the steps that were asked for and not yet taken are taken from there
+            self._pause_at += command.step - self._position.done
         self._position.return_to(command, settings)
         self._changes.clear()
         if self._position.job.revert == "reenter":
