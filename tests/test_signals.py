@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
+import sqlalchemy as sa
+from waiting import PATIENCE_S
 
 import tuner
+import tuner.cli
 from tuner import Run, Space, linear
 from tuner.errors import SweepFailed
+from tuner.record.database import sqlite_engine
 
 
 def sweep(folder: Path, train: Any, **given: Any) -> tuner.Study:
@@ -72,3 +80,44 @@ def test_in_this_process_the_refusal_says_what_to_do(tmp_path: Path) -> None:
 
     with pytest.raises(SweepFailed, match=r"thread of its own.*saves by itself"):
         sweep(tmp_path, train, executor="local", trials=1)
+
+
+class ClosedByCtrlC(sqlite3.Connection):
+    def close(self) -> None:
+        super().close()
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_while_a_connection_closes_shows_no_traceback_and_is_not_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = sqlite_engine(tmp_path / "study.db", "create")
+
+    @sa.event.listens_for(engine, "do_connect")
+    def connect(_dialect: Any, _record: Any, words: Any, options: Any) -> sqlite3.Connection:
+        return sqlite3.connect(*words, **options, factory=ClosedByCtrlC)
+
+    connection = engine.connect()
+    with caplog.at_level(logging.WARNING), pytest.raises(KeyboardInterrupt):
+        connection.close()
+    assert caplog.text == ""
+
+
+def test_ctrl_c_within_a_finaliser_shows_no_traceback_and_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Finalised:
+        def __del__(self) -> None:
+            raise KeyboardInterrupt
+
+    @click.command()
+    def lets_go() -> None:
+        held = [Finalised()]
+        held.clear()
+        time.sleep(PATIENCE_S)
+
+    monkeypatch.setitem(tuner.cli.cli.commands, "ls", lets_go)
+    with pytest.raises(SystemExit) as left:
+        tuner.cli.main(["ls"])
+    assert left.value.code == 130
+    assert capfd.readouterr().err.strip() == "interrupted"

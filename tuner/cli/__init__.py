@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import click
 
@@ -76,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _interrupts_heard():
             warnings.showwarning = lambda message, *_: remark(f"note: {message}", "yellow")
             code = cli.main(args=arguments, prog_name="tuner", standalone_mode=False)
         return code if isinstance(code, int) else 0
@@ -97,3 +99,23 @@ def _run(arguments: Sequence[str] | None) -> int:
         if not error.unread:
             remark(str(error), "red")
         return FAILED
+
+
+@contextlib.contextmanager
+def _interrupts_heard() -> Iterator[None]:
+    """A Ctrl-C that falls into a finaliser, where Python prints and forgets it, is raised again once that is over."""
+    usual = sys.unraisablehook
+
+    def hook(lost: sys.UnraisableHookArgs) -> None:
+        if issubclass(lost.exc_type, KeyboardInterrupt):
+            again = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
+            again.daemon = True
+            again.start()
+        else:
+            usual(lost)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = usual

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import uuid
@@ -70,6 +71,9 @@ def sqlite_engine(path: Path, access: Literal["create", "write", "read"]) -> sa.
         url, connect_args={"timeout": 30.0, "check_same_thread": False}, poolclass=sa.pool.NullPool
     )
 
+    pools = sa.pool.NullPool
+    logging.getLogger(f"{pools.__module__}.{pools.__name__}").addFilter(_is_no_interrupt)
+
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: Any, _: Any) -> None:
         connection.isolation_level = "DEFERRED"
@@ -78,6 +82,12 @@ def sqlite_engine(path: Path, access: Literal["create", "write", "read"]) -> sa.
         connection.execute("PRAGMA synchronous=FULL")
 
     return engine
+
+
+def _is_no_interrupt(record: logging.LogRecord) -> bool:
+    """The pool logs with a traceback what it raises again: a Ctrl-C while a connection closes is no error."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or issubclass(kind, Exception)
 
 
 def let_go(connected: list[sa.Connection], engine: sa.Engine | None = None) -> None:
