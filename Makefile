@@ -78,8 +78,8 @@ fast: $(VENV)/.test
 bounds: bound-highest bound-lowest-direct
 
 # What meets the packages of others: the shell, pictures, tables, the record, samplers, what travels, the loop.
-BOUND_TESTS := $(addprefix tests/test_,$(addsuffix .py,cli console comparing drawing room plots lineage notebook explaining \
-  tables export store optuna space search_spaces functions sources local coordinator babysitting threads atomic))
+BOUND_TESTS := $(addprefix tests/test_,$(addsuffix .py,cli terminal compare drawing room plots lineage_plot notebook explanation \
+  tables export store optuna space search_spaces function sources local coordinator babysitting threads atomic))
 
 bound-%: $(VENV)/.uv
 	@rm -rf build/$*

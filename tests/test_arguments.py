@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from bedside import at_home
+from babysat import at_home
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from sweeping import usually

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bedside import at_home, end_all, state_of, steps_of
+from babysat import at_home, end_all, state_of, steps_of
 from rich.console import Console
 from waiting import PATIENCE_S, wait_until
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bedside import at_home, end_all
+from babysat import at_home, end_all
 from waiting import PATIENCE_S, wait_until
 from workplaces import standing_in
 

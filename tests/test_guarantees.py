@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bedside import at_home, end_all, state_of, steps_of
+from babysat import at_home, end_all, state_of, steps_of
 from waiting import PATIENCE_S, wait_until
 
 import tuner
@@ -136,10 +136,10 @@ def walks_heavily(run: Run) -> None:
         time.sleep(PACE.step_s)
 
 
-# ── the bedside ─────────────────────────────────────────────────────────────────────────────────
+# ── a babysat run ───────────────────────────────────────────────────────────────────────────────
 
 
-class Bedside:
+class Babysitter:
     """Babysat runs whose coordinators live on threads of this process, the real thing otherwise."""
 
     def __init__(self, results: Path) -> None:
@@ -209,12 +209,12 @@ class Bedside:
 
 
 @pytest.fixture
-def bedside(tmp_path: Path) -> Iterator[Bedside]:
-    bedside = Bedside(tmp_path / "results")
-    with at_home(bedside.results):
-        yield bedside
+def babysitter(tmp_path: Path) -> Iterator[Babysitter]:
+    babysitter = Babysitter(tmp_path / "results")
+    with at_home(babysitter.results):
+        yield babysitter
         PACE.usual()
-        bedside.close()
+        babysitter.close()
 
 
 @pytest.fixture
@@ -286,8 +286,8 @@ def as_it_should_be(study: Study, steps: int) -> dict[str, list[tuple[int, float
 # ── G1: between two steps ───────────────────────────────────────────────────────────────────────
 
 
-def test_g1_all_fields_of_one_request_change_at_the_same_step(bedside: Bedside) -> None:
-    handle = bedside.run()
+def test_g1_all_fields_of_one_request_change_at_the_same_step(babysitter: Babysitter) -> None:
+    handle = babysitter.run()
     replies = [handle.set(learning_rate=0.01 * turn, beta=0.9 - 0.01 * turn) for turn in range(2, 8)]
     handle.stop()
     study = handle.wait(PATIENCE_S)
@@ -300,8 +300,8 @@ def test_g1_all_fields_of_one_request_change_at_the_same_step(bedside: Bedside) 
             assert values[reply.step + 1] == value
 
 
-def test_g1_a_change_for_a_later_step_waits_for_it(bedside: Bedside) -> None:
-    handle = bedside.hold(walks_far)
+def test_g1_a_change_for_a_later_step_waits_for_it(babysitter: Babysitter) -> None:
+    handle = babysitter.hold(walks_far)
     reply = handle.set(learning_rate=0.5, at=200)
     assert reply.state == "accepted"
     PACE.go.set()
@@ -310,8 +310,8 @@ def test_g1_a_change_for_a_later_step_waits_for_it(bedside: Bedside) -> None:
     assert (rates[200], rates[201]) == (0.01, 0.5)
 
 
-def test_g1_a_step_that_is_over_is_refused(bedside: Bedside) -> None:
-    handle = bedside.run(until_step=20)
+def test_g1_a_step_that_is_over_is_refused(babysitter: Babysitter) -> None:
+    handle = babysitter.run(until_step=20)
     with pytest.raises(StudyError, match=r"step 3 is over.*step \d+"):
         handle.set(learning_rate=0.5, at=3)
 
@@ -319,8 +319,8 @@ def test_g1_a_step_that_is_over_is_refused(bedside: Bedside) -> None:
 # ── G2: accepted when durable, applied when read back ───────────────────────────────────────────
 
 
-def test_g2_what_was_accepted_is_on_record_before_it_takes_effect(bedside: Bedside) -> None:
-    handle = bedside.run()
+def test_g2_what_was_accepted_is_on_record_before_it_takes_effect(babysitter: Babysitter) -> None:
+    handle = babysitter.run()
     for turn in range(1, 6):
         handle.set(learning_rate=0.01 * turn + 0.001)
     handle.stop()
@@ -332,8 +332,8 @@ def test_g2_what_was_accepted_is_on_record_before_it_takes_effect(bedside: Bedsi
     assert set(table["request"]) <= set(took_effect)
 
 
-def test_g2_accepted_survives_the_power_because_the_database_syncs(bedside: Bedside) -> None:
-    handle = bedside.run()
+def test_g2_accepted_survives_the_power_because_the_database_syncs(babysitter: Babysitter) -> None:
+    handle = babysitter.run()
     (level,) = handle._store._connection.exec_driver_sql("PRAGMA synchronous").one()
     assert level == 2  # FULL
 
@@ -341,8 +341,8 @@ def test_g2_accepted_survives_the_power_because_the_database_syncs(bedside: Beds
 # ── G3: the same id is one request ──────────────────────────────────────────────────────────────
 
 
-def test_g3_a_request_that_is_sent_twice_is_done_once(bedside: Bedside) -> None:
-    handle = bedside.run()
+def test_g3_a_request_that_is_sent_twice_is_done_once(babysitter: Babysitter) -> None:
+    handle = babysitter.run()
     first = handle.set(learning_rate=0.5, request="mine")
     second = handle.set(learning_rate=0.5, request="mine")
     assert first == second
@@ -391,8 +391,8 @@ BAD: dict[str, tuple[Callable[[RunHandle], Any], str]] = {
 }
 
 
-def test_g4_a_bad_request_is_refused_with_what_would_be_right_and_training_goes_on(bedside: Bedside) -> None:
-    handle = bedside.run()
+def test_g4_a_bad_request_is_refused_with_what_would_be_right_and_training_goes_on(babysitter: Babysitter) -> None:
+    handle = babysitter.run()
     at_once = 0
     for ask, told in BAD.values():
         with pytest.raises((StudyError, SettingsError), match=told) as refused:
@@ -407,8 +407,8 @@ def test_g4_a_bad_request_is_refused_with_what_would_be_right_and_training_goes_
     assert (study.requests["state"] == "rejected").sum() == len(BAD) - at_once
 
 
-def test_g4_rows_written_by_hand_are_refused_whatever_they_hold(bedside: Bedside) -> None:
-    handle = bedside.run(until_step=10)
+def test_g4_rows_written_by_hand_are_refused_whatever_they_hold(babysitter: Babysitter) -> None:
+    handle = babysitter.run(until_step=10)
     rows = [
         ("h1", "set", "{not json", "eve", "", 1.0),
         ("h2", "set", "null", "eve", "", "yesterday"),
@@ -435,11 +435,11 @@ def test_g4_rows_written_by_hand_are_refused_whatever_they_hold(bedside: Bedside
     study = handle.wait(PATIENCE_S)
     assert cause(study) == ["start"]
     assert Counter(study.requests["state"]) == {"rejected": len(rows), "applied": 1}
-    assert study.export("csv", bedside.results / "tables")
+    assert study.export("csv", babysitter.results / "tables")
 
 
-def test_g4_a_revert_without_a_state_is_refused_with_the_reason(bedside: Bedside) -> None:
-    handle = bedside.run(walks_without_a_state)
+def test_g4_a_revert_without_a_state_is_refused_with_the_reason(babysitter: Babysitter) -> None:
+    handle = babysitter.run(walks_without_a_state)
     asked: list[Callable[[], object]] = [handle.revert, handle.checkpoint, lambda: handle.pause(release=True)]
     for ask in asked:
         with pytest.raises(StudyError, match=r"run\.state|no checkpoint"):
@@ -447,8 +447,8 @@ def test_g4_a_revert_without_a_state_is_refused_with_the_reason(bedside: Bedside
     assert handle.set(learning_rate=0.5).state == "applied"
 
 
-def test_g4_a_torn_checkpoint_is_refused_and_training_is_untouched(bedside: Bedside) -> None:
-    handle = bedside.run()
+def test_g4_a_torn_checkpoint_is_refused_and_training_is_untouched(babysitter: Babysitter) -> None:
+    handle = babysitter.run()
     reply = handle.checkpoint()
     handle.set(learning_rate=0.5)
     study = opened(handle)
@@ -462,8 +462,8 @@ def test_g4_a_torn_checkpoint_is_refused_and_training_is_untouched(bedside: Beds
     assert head(study) == as_it_should_be(study, len(head(study)["place"]))
 
 
-def test_g4_what_an_ended_run_cannot_do_is_refused_with_what_it_can(bedside: Bedside) -> None:
-    handle = bedside.run(walks)
+def test_g4_what_an_ended_run_cannot_do_is_refused_with_what_it_can(babysitter: Babysitter) -> None:
+    handle = babysitter.run(walks)
     handle.wait(PATIENCE_S)
     with pytest.raises(StudyError, match=r"over \(completed.*revert, extend, undo, fork"):
         handle.set(learning_rate=0.5)
@@ -495,8 +495,8 @@ def walks_heavily_on_a_small_disk(run: Run) -> None:
 # ── G5: nothing is overwritten ──────────────────────────────────────────────────────────────────
 
 
-def test_g5_a_revert_opens_a_segment_and_the_tail_stays_in_the_tables(bedside: Bedside) -> None:
-    handle = bedside.run()
+def test_g5_a_revert_opens_a_segment_and_the_tail_stays_in_the_tables(babysitter: Babysitter) -> None:
+    handle = babysitter.run()
     before = handle.checkpoint().step
     assert before is not None
     wait_until(lambda: steps_of(handle) > before + 20)
@@ -509,11 +509,11 @@ def test_g5_a_revert_opens_a_segment_and_the_tail_stays_in_the_tables(bedside: B
     tail = study.reports.query("not head")
     assert tail["step"].min() == before + 1
     assert len(tail) >= 3 * 20
-    assert len(study.export("csv", bedside.results / "tables")) > 5
+    assert len(study.export("csv", babysitter.results / "tables")) > 5
 
 
-def test_g5_undo_of_an_adjustment_is_a_new_change_of_settings_alone(bedside: Bedside) -> None:
-    handle = bedside.run()
+def test_g5_undo_of_an_adjustment_is_a_new_change_of_settings_alone(babysitter: Babysitter) -> None:
+    handle = babysitter.run()
     handle.set(learning_rate=0.5)
     reply = handle.undo(why="worse")
     handle.stop()
@@ -525,8 +525,8 @@ def test_g5_undo_of_an_adjustment_is_a_new_change_of_settings_alone(bedside: Bed
     assert head(study) == as_it_should_be(study, len(rates))
 
 
-def test_g5_undo_of_a_revert_takes_the_tail_up_again(bedside: Bedside) -> None:
-    handle = bedside.run()
+def test_g5_undo_of_a_revert_takes_the_tail_up_again(babysitter: Babysitter) -> None:
+    handle = babysitter.run()
     before = handle.checkpoint().step
     handle.set(learning_rate=0.5)
     wait_until(lambda: steps_of(handle) > (before or 0) + 20)
@@ -540,8 +540,8 @@ def test_g5_undo_of_a_revert_takes_the_tail_up_again(bedside: Bedside) -> None:
     assert head(study) == as_it_should_be(study, len(head(study)["place"]))
 
 
-def test_g5_undo_of_an_undo_brings_the_change_back(bedside: Bedside) -> None:
-    handle = bedside.run()
+def test_g5_undo_of_an_undo_brings_the_change_back(babysitter: Babysitter) -> None:
+    handle = babysitter.run()
     handle.schedule("learning_rate", "exponential", rate=0.999)
     handle.set(learning_rate=0.5)
     handle.undo()
@@ -554,8 +554,8 @@ def test_g5_undo_of_an_undo_brings_the_change_back(bedside: Bedside) -> None:
     assert recipes[3].at(1000) == recipes[1].at(1000)
 
 
-def test_g5_undo_under_a_schedule_puts_the_very_schedule_back(bedside: Bedside) -> None:
-    handle = bedside.run()
+def test_g5_undo_under_a_schedule_puts_the_very_schedule_back(babysitter: Babysitter) -> None:
+    handle = babysitter.run()
     handle.schedule("learning_rate", "cosine", over=5000)
     handle.schedule("learning_rate", "constant")
     handle.undo()
@@ -569,8 +569,8 @@ def test_g5_undo_under_a_schedule_puts_the_very_schedule_back(bedside: Bedside) 
 # ── G6: what a checkpoint holds ─────────────────────────────────────────────────────────────────
 
 
-def test_g6_a_checkpoint_holds_settings_schedule_generators_and_the_users_state(bedside: Bedside) -> None:
-    handle = bedside.run()
+def test_g6_a_checkpoint_holds_settings_schedule_generators_and_the_users_state(babysitter: Babysitter) -> None:
+    handle = babysitter.run()
     handle.schedule("learning_rate", "cosine", over=500)
     step = handle.checkpoint().step
     study = opened(handle)
@@ -583,8 +583,8 @@ def test_g6_a_checkpoint_holds_settings_schedule_generators_and_the_users_state(
     assert (path / "state" / "state.pickle").is_file()
 
 
-def test_g6_what_is_trained_again_after_a_revert_is_the_same_bit_for_bit(bedside: Bedside) -> None:
-    handle = bedside.run()
+def test_g6_what_is_trained_again_after_a_revert_is_the_same_bit_for_bit(babysitter: Babysitter) -> None:
+    handle = babysitter.run()
     handle.schedule("learning_rate", "exponential", rate=0.99)
     step = handle.checkpoint().step or 0
     wait_until(lambda: steps_of(handle) > step + 40)
@@ -623,8 +623,8 @@ class Deadly(LocalExecutor):
         return events
 
 
-def test_g7_a_dead_worker_repeats_its_adjustments_at_their_steps(bedside: Bedside) -> None:
-    handle = bedside.hold(walks_far, hands=Deadly(150), checkpoint_every_s=1000)
+def test_g7_a_dead_worker_repeats_its_adjustments_at_their_steps(babysitter: Babysitter) -> None:
+    handle = babysitter.hold(walks_far, hands=Deadly(150), checkpoint_every_s=1000)
     handle.set(learning_rate=0.02, at=50)
     handle.set(learning_rate=0.04, beta=0.8, at=100)
     handle.schedule("learning_rate", "exponential", rate=0.99, at=120)
@@ -635,8 +635,8 @@ def test_g7_a_dead_worker_repeats_its_adjustments_at_their_steps(bedside: Bedsid
     assert head(study) == as_it_should_be(study, 400)
 
 
-def test_g7_also_when_it_dies_again_before_it_has_repeated_them(bedside: Bedside) -> None:
-    handle = bedside.hold(walks_far, hands=Deadly(150, 60, 110), checkpoint_every_s=1000)
+def test_g7_also_when_it_dies_again_before_it_has_repeated_them(babysitter: Babysitter) -> None:
+    handle = babysitter.hold(walks_far, hands=Deadly(150, 60, 110), checkpoint_every_s=1000)
     for step, rate in ((50, 0.02), (100, 0.04), (130, 0.08)):
         handle.set(learning_rate=rate, at=step)
     PACE.go.set()
@@ -648,8 +648,8 @@ def test_g7_also_when_it_dies_again_before_it_has_repeated_them(bedside: Bedside
     assert len(study.adjustments) == 3
 
 
-def test_g7_also_from_the_beginning_where_nothing_could_be_saved(bedside: Bedside) -> None:
-    handle = bedside.hold(walks_without_a_state, hands=Deadly(150))
+def test_g7_also_from_the_beginning_where_nothing_could_be_saved(babysitter: Babysitter) -> None:
+    handle = babysitter.hold(walks_without_a_state, hands=Deadly(150))
     handle.set(learning_rate=0.02, at=50)
     PACE.go.set()
     wait_until(lambda: "retry" in cause(opened(handle)) and steps_of(handle) > 160)
@@ -659,10 +659,10 @@ def test_g7_also_from_the_beginning_where_nothing_could_be_saved(bedside: Bedsid
 
 
 @pytest.mark.parametrize("undone", [False, True])
-def test_g7_a_loss_after_a_revert_repeats_what_is_on_the_head_alone(bedside: Bedside, undone: bool) -> None:
+def test_g7_a_loss_after_a_revert_repeats_what_is_on_the_head_alone(babysitter: Babysitter, undone: bool) -> None:
     hands = Deadly()
     PACE.slow()
-    handle = bedside.run(walks_farther, hands=hands, checkpoint_every_s=1000)
+    handle = babysitter.run(walks_farther, hands=hands, checkpoint_every_s=1000)
     saved = handle.checkpoint().step
     handle.set(learning_rate=0.5)
     changed = handle.set(learning_rate=0.7, beta=0.6).step or 0
@@ -681,8 +681,8 @@ def test_g7_a_loss_after_a_revert_repeats_what_is_on_the_head_alone(bedside: Bed
     assert head(study)["rate"][-1][1] == (0.7 if undone else 0.01)
 
 
-def test_g7_undo_after_a_loss_undoes_the_change_that_was_repeated(bedside: Bedside) -> None:
-    handle = bedside.hold(walks_on, hands=Deadly(150), checkpoint_every_s=1000)
+def test_g7_undo_after_a_loss_undoes_the_change_that_was_repeated(babysitter: Babysitter) -> None:
+    handle = babysitter.hold(walks_on, hands=Deadly(150), checkpoint_every_s=1000)
     handle.set(learning_rate=0.02, at=50)
     PACE.go.set()
     wait_until(lambda: "retry" in cause(opened(handle)) and steps_of(handle) > 160)
@@ -691,9 +691,9 @@ def test_g7_undo_after_a_loss_undoes_the_change_that_was_repeated(bedside: Bedsi
     assert head(handle.wait(PATIENCE_S))["rate"][-1][1] == 0.01
 
 
-def test_g7_a_run_that_stood_still_when_its_worker_died_stands_still_again(bedside: Bedside) -> None:
+def test_g7_a_run_that_stood_still_when_its_worker_died_stands_still_again(babysitter: Babysitter) -> None:
     hands = Deadly()
-    handle = bedside.run(hands=hands)
+    handle = babysitter.run(hands=hands)
     handle.checkpoint()
     handle.pause()
     hands.deaths.append(0)
@@ -790,9 +790,9 @@ def test_g8_a_run_that_stood_still_waits_to_be_resumed(babysit: Callable[..., Ru
 
 
 def test_g8_a_coordinator_that_died_before_its_first_record_is_started_again(
-    babysit: Callable[..., RunHandle], bedside: Bedside
+    babysit: Callable[..., RunHandle], babysitter: Babysitter
 ) -> None:
-    place = bedside.assign(walks, params=START)
+    place = babysitter.assign(walks, params=START)
     Store.create(place.existing_or_new()).close()
     study = babysit(walks, space=SPACE).wait(PATIENCE_S)
     assert study.state.trials[0].state == "completed"
@@ -823,9 +823,9 @@ class Player:
         return 0.0
 
 
-def test_g9_the_record_played_again_gives_the_same_metrics_bit_for_bit(bedside: Bedside) -> None:
+def test_g9_the_record_played_again_gives_the_same_metrics_bit_for_bit(babysitter: Babysitter) -> None:
     PACE.slow()
-    handle = bedside.run(walks_farther)
+    handle = babysitter.run(walks_farther)
     handle.set(learning_rate=0.02)
     handle.schedule("learning_rate", "cosine", over=300)
     handle.set(learning_rate=0.05, beta=0.7)
@@ -856,21 +856,21 @@ def test_g9_the_record_played_again_gives_the_same_metrics_bit_for_bit(bedside: 
 # ── G10: one writer, many readers ───────────────────────────────────────────────────────────────
 
 
-def test_g10_a_second_coordinator_is_refused(bedside: Bedside) -> None:
-    handle = bedside.run()
+def test_g10_a_second_coordinator_is_refused(babysitter: Babysitter) -> None:
+    handle = babysitter.run()
     store = Store.open(handle._place.existing())
     with pytest.raises(StudyBusy, match=f"pid {os.getpid()}"):
         store.acquire(time.time())
     store.close()
 
 
-def test_g10_many_read_while_one_writes(bedside: Bedside) -> None:
-    handle = bedside.run()
+def test_g10_many_read_while_one_writes(babysitter: Babysitter) -> None:
+    handle = babysitter.run()
     seen: list[int] = []
 
     def read() -> None:
         for _ in range(20):
-            study = tuner.open("one", results=bedside.results)
+            study = tuner.open("one", results=babysitter.results)
             frame = study.reports
             seen.append(len(frame) - len(frame.drop_duplicates(["step", "name"])))
             study.close()
@@ -888,9 +888,9 @@ def test_g10_many_read_while_one_writes(bedside: Bedside) -> None:
 # ── G11: two people ─────────────────────────────────────────────────────────────────────────────
 
 
-def test_g11_whoever_has_not_seen_the_last_change_is_refused_and_told_of_it(bedside: Bedside) -> None:
-    ada = bedside.run()
-    bob = tuner.attach("one", results=bedside.results, by="bob")
+def test_g11_whoever_has_not_seen_the_last_change_is_refused_and_told_of_it(babysitter: Babysitter) -> None:
+    ada = babysitter.run()
+    bob = tuner.attach("one", results=babysitter.results, by="bob")
     assert isinstance(bob, RunHandle)
     seen = opened(ada).state.trials[0].head.segment
     ada.set(learning_rate=0.5, expect=seen, why="slow")
@@ -902,12 +902,12 @@ def test_g11_whoever_has_not_seen_the_last_change_is_refused_and_told_of_it(beds
     bob.close()
 
 
-def test_g11_two_at_the_very_same_time_cannot_both_win(bedside: Bedside) -> None:
-    handle = bedside.run()
+def test_g11_two_at_the_very_same_time_cannot_both_win(babysitter: Babysitter) -> None:
+    handle = babysitter.run()
     outcomes: list[str] = []
 
     def ask(rate: float) -> None:
-        mine = tuner.attach("one", results=bedside.results, by=f"person {rate}")
+        mine = tuner.attach("one", results=babysitter.results, by=f"person {rate}")
         assert isinstance(mine, RunHandle)
         try:
             outcomes.append(mine.set(learning_rate=rate, expect=0).state)

@@ -189,6 +189,15 @@ def test_every_path_named_exists(page: str) -> None:
         assert any((folder / path).exists() for folder in beside), path
 
 
+def test_every_test_that_the_makefile_names_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    named = re.findall(r"addprefix tests/test_,\$\(addsuffix \.py,([\w\s]+)\)", makefile)
+
+    assert named
+    for name in named[0].split():
+        assert (ROOT / f"tests/test_{name}.py").exists(), name
+
+
 def test_what_contributing_names_in_a_file_is_there() -> None:
     prose = " ".join(parts("CONTRIBUTING.md")[2].split())
     named = re.findall(r"`(\w+)` in `([\w/.]+\.py)`", prose)

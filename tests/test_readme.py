@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bedside import at_home
+from babysat import at_home
 from pages import DOCS, PAGES, Block, blocks, parts, text
 from waiting import PATIENCE_S
 from workplaces import standing_in

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from bedside import at_home
+from babysat import at_home
 from hypothesis import given
 from hypothesis import strategies as st
 from waiting import PATIENCE_S

@@ -1,6 +1,6 @@
 """What users of other tools suffer from, each with a test that shows it cured; issue numbers say where it was reported.
 
-Kills, Ctrl-C and full disks are in `test_unbreakable.py`, lost workers and nodes in `test_ray.py`.
+Kills, Ctrl-C and full disks are in `test_survival.py`, lost workers and nodes in `test_ray.py`.
 """
 
 from __future__ import annotations

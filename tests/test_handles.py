@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bedside import at_home, state_of, steps_of
+from babysat import at_home, state_of, steps_of
 from stories import NOON, Part, story
 from sweeping import sweep
 from waiting import PATIENCE_S, wait_until

@@ -50,7 +50,7 @@ def call(payload: str | bytes) -> Any:
 
 def test_a_function_of_a_module_travels_by_its_import_path() -> None:
     found = portable(train)
-    assert found.payload == found.name == "test_functions:train"
+    assert found.payload == found.name == "test_function:train"
     assert found.function is train
     assert call(found.payload) == 0.5
 
@@ -63,7 +63,7 @@ def test_an_import_path_is_looked_up_and_travels_as_it_is() -> None:
 
 def test_a_static_method_travels_by_its_import_path() -> None:
     found = portable(Trainer.alone)
-    assert found.payload == "test_functions:Trainer.alone"
+    assert found.payload == "test_function:Trainer.alone"
     assert call(found.payload) == 0.25
 
 

@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from bedside import end_all
+from babysat import end_all
 from waiting import PATIENCE_S
 
 import tuner
