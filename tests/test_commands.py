@@ -20,12 +20,11 @@ from tuner.record.reports import Row
 from tuner.worker import checkpoints, saving
 from tuner.worker.messages import (
     Adjust,
-    Advance,
+    AsAsked,
     Changed,
     Command,
     Did,
     Ended,
-    Extend,
     Held,
     Job,
     Order,
@@ -86,6 +85,10 @@ def remembers(run: Run) -> float:
         run.report(total=carried)
     run.report(left_at=carried)
     return -1.0
+
+
+def as_asked(request: str, verb: str, steps: int) -> AsAsked:
+    return AsAsked(trial=0, request=request, verb=verb, arguments={"steps": steps})
 
 
 class Lectern:
@@ -210,7 +213,7 @@ def test_what_cannot_be_rescaled_is_refused_and_training_goes_on() -> None:
 
 
 def test_a_request_that_comes_twice_is_done_once() -> None:
-    channel, _ = trained({4: [Extend(trial=0, request="e", steps=3)], 6: [Extend(trial=0, request="e", steps=3)]})
+    channel, _ = trained({4: [as_asked("e", "extend", 3)], 6: [as_asked("e", "extend", 3)]})
     assert channel.said(Ended) == []
     assert channel.values("total")[-1][0] == 13
 
@@ -248,7 +251,7 @@ def test_a_pause_stands_still_until_it_is_told_to_go_on() -> None:
 
 
 def test_steps_are_taken_one_by_one_while_it_stands_still() -> None:
-    script: Script = {4: [pause()], -1: [Advance(trial=0, request="s", steps=2), resume()]}
+    script: Script = {4: [pause()], -1: [as_asked("s", "step", 2), resume()]}
     channel, _ = trained(script)
     assert [(each.state, each.step) for each in channel.said(Held)] == [
         ("paused", 4),
@@ -261,12 +264,8 @@ def test_steps_are_taken_one_by_one_while_it_stands_still() -> None:
 
 def test_steps_that_are_overtaken_say_so() -> None:
     overtaken: dict[str, Script] = {
-        "by a pause": {2: [Advance(trial=0, request="s", steps=6)], 4: [pause()], -1: [resume()]},
-        "by steps": {
-            2: [Advance(trial=0, request="s", steps=6)],
-            4: [Advance(trial=0, request="t", steps=1)],
-            -1: [resume()],
-        },
+        "by a pause": {2: [as_asked("s", "step", 6)], 4: [pause()], -1: [resume()]},
+        "by steps": {2: [as_asked("s", "step", 6)], 4: [as_asked("t", "step", 1)], -1: [resume()]},
     }
     for script in overtaken.values():
         channel, _ = trained(script)
@@ -411,7 +410,7 @@ def test_a_run_set_back_while_it_stands_still_stands_still_there(tmp_path: Path,
 
 
 def test_a_run_that_is_to_stand_still_is_set_back_from_there_and_trains_no_further(tmp_path: Path, third: Path) -> None:
-    steps = Advance(trial=0, request="two", steps=2)
+    steps = as_asked("two", "step", 2)
     channel, _ = trained({6: [pause()], 8: [back(third, 3)], -1: [steps, resume()]}, tmp_path)
     held = [(each.state, each.step) for each in channel.said(Held)]
     assert held == [("paused", 6), ("running", 6), ("paused", 8), ("running", 3)]
@@ -419,7 +418,7 @@ def test_a_run_that_is_to_stand_still_is_set_back_from_there_and_trains_no_furth
 
 
 def test_steps_still_to_take_are_taken_from_where_a_revert_went(tmp_path: Path, third: Path) -> None:
-    steps = Advance(trial=0, request="four", steps=4)
+    steps = as_asked("four", "step", 4)
     channel, _ = trained({6: [pause()], 8: [back(third, 3)], -1: [steps, resume()]}, tmp_path)
     held = [(each.state, each.step) for each in channel.said(Held)]
     assert held == [("paused", 6), ("running", 6), ("paused", 5), ("running", 5)]
@@ -441,7 +440,7 @@ def test_what_it_says_on_its_way_out_belongs_to_no_step(tmp_path: Path, third: P
 
 
 def test_what_it_was_extended_by_is_not_forgotten(tmp_path: Path, third: Path) -> None:
-    script: Script = {4: [Extend(trial=0, request="e", steps=2)], 6: [back(third, 3)]}
+    script: Script = {4: [as_asked("e", "extend", 2)], 6: [back(third, 3)]}
     _, ended = trained(script, tmp_path, remembers, revert="reenter")
     assert ended.step == 12
 
@@ -456,8 +455,16 @@ def test_one_that_stood_still_stands_still_when_it_is_called_again(tmp_path: Pat
 # ── extend ──────────────────────────────────────────────────────────────────────────────────────
 
 
+def test_a_worker_says_of_a_verb_that_it_does_not_know_why_and_trains_on() -> None:
+    channel, ended = trained({4: [as_asked("n", "somersault", 2)]})
+    assert [(each.state, each.step, "somersault" in each.detail) for each in channel.said(Did)] == [
+        ("rejected", 4, True)
+    ]
+    assert (ended.state, ended.step) == ("completed", 10)
+
+
 def test_an_extension_trains_longer_than_the_function_asks() -> None:
-    _, ended = trained({10: [Extend(trial=0, request="e", steps=5)]})
+    _, ended = trained({10: [as_asked("e", "extend", 5)]})
     assert (ended.state, ended.step) == ("completed", 15)
 
 

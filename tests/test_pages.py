@@ -208,11 +208,16 @@ def test_what_contributing_names_in_a_file_is_there() -> None:
         assert re.search(defined, (ROOT / path).read_text(), re.MULTILINE), f"{name} in {path}"
 
 
+def test_a_verb_of_a_babysat_run_is_written_in_three_places_at_most() -> None:
+    places = re.findall(r"^\d\. ", section("CONTRIBUTING.md", "A verb of a babysat run"), re.MULTILINE)
+    assert 1 <= len(places) <= 3
+
+
 def test_what_has_a_name_has_it_in_each_place_that_contributing_tells() -> None:
     assert tuple(samplers._NAMES) == SAMPLERS
     assert tuple(rules._RULES) == STOPPING
     for verb in RunSteering.verbs:
-        assert all(verb in known for known in (REQUESTS, dir(tuner.RunHandle), VERBS, language.VERBS)), verb
+        assert all(verb in known for known in (dir(tuner.RunHandle), VERBS, language.VERBS)), verb
     for verb in SweepSteering.verbs:
         assert all(verb in known for known in (REQUESTS, dir(tuner.SweepHandle))), verb
 

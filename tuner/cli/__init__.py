@@ -15,25 +15,14 @@ from collections.abc import Iterator, Sequence
 
 import click
 
-from tuner.cli.babysitting import (
-    babysit,
-    checkpoint,
-    compare,
-    extend,
-    fork,
-    promote,
-    revert,
-    schedule,
-    set,  # noqa: A004 - the verb
-    step,
-    undo,
-)
+from tuner.cli.babysitting import ASKED, babysit, compare, fork, promote
 from tuner.cli.learning import confirm, explain, recheck
 from tuner.cli.reading import export, ls, plot, show, spaces, watch
 from tuner.cli.starting import check, sweep
 from tuner.cli.steering import note, pause, resume, stop
 from tuner.cli.streams import Unanswered, refusal, remark, steady
 from tuner.errors import SettingsError, SpaceError, TrialNotFound, TunerError
+from tuner.record.requests import RUN_VERBS
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
@@ -57,9 +46,11 @@ def cli() -> None:
     """Search hyperparameters: train many models in parallel, or babysit one; read every score as a table."""
 
 
+_OF_ANY_STUDY = {"pause": pause, "resume": resume, "note": note, "stop": stop}
+
 for _verb in (
     *(sweep, babysit, check, ls, show, watch),
-    *(set, schedule, pause, resume, step, checkpoint, revert, undo, extend, note, stop),
+    *({**ASKED, **_OF_ANY_STUDY}[verb] for verb in RUN_VERBS),
     *(explain, confirm, recheck),
     *(fork, compare, promote, export, plot, spaces),
 ):

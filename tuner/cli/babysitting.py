@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,16 +25,11 @@ from tuner.cli.options import (
 from tuner.cli.output import answer, say, say_json, stdout_kept, study_as_json, waits
 from tuner.cli.streams import remark
 from tuner.errors import StudyError
-from tuner.record.recipe import Shape
+from tuner.record.requests import REQUESTS, Kind, Shell, Word
 
 if TYPE_CHECKING:
     from tuner.api.handles import Reply, RunHandle
     from tuner.space.space import Space
-
-_at_option = click.option("--at", type=click.IntRange(min=0), metavar="STEP", help="The step to take effect at.")
-_expect_option = click.option(
-    "--expect", type=click.IntRange(min=0), metavar="N", help="The segment you last saw; a newer one refuses it."
-)
 
 
 @verb("tuner babysit tuner.workloads.digits:train --set learning_rate=0.002,beta=0.9,epochs=10000 --name one")
@@ -110,149 +105,6 @@ def babysit(
             ctx.exit(1 if study.state.trials[0].state in ("failed", "diverged") else 0)
 
 
-@verb('tuner set one learning_rate=3e-4 beta=0.95 --why "the loss spikes"')
-@click.argument("name")
-@click.argument("values", nargs=-1, required=True, metavar="NAME=VALUE…")
-@_at_option
-@_expect_option
-@why_option
-@timeout_option
-@results_option
-def set(  # noqa: A001 - the verb
-    name: str,
-    values: tuple[str, ...],
-    at: int | None,
-    expect: int | None,
-    why: str,
-    timeout_s: float | None,
-    results: Path,
-    as_json: bool,
-) -> None:
-    """Change settings of a babysat run, all at the same step.
-
-    A value is the effective one from then on: a schedule is rescaled to it.
-    """
-    changes = read_changes(values, _space(name, results), "NAME=VALUE")
-    _ask(
-        name,
-        results,
-        as_json,
-        lambda run: run.set(changes, why=why, at=at, expect=expect, timeout_s=timeout_s),
-        later=at is not None,
-    )
-
-
-@verb("tuner schedule one learning_rate cosine --over 2000")
-@click.argument("name")
-@click.argument("parameter")
-@click.argument("shape", type=click.Choice([*get_args(Shape), "constant"]))
-@click.option("--over", type=float, metavar="STEPS", help="How long a cosine takes.")
-@click.option("--floor", type=float, metavar="VALUE", help="Where a cosine ends. Default: 0.")
-@click.option("--rate", type=float, help="How fast the other shapes fall.")
-@click.option("--every", type=float, metavar="STEPS", help="How long a stair of the staircase is.")
-@_at_option
-@why_option
-@timeout_option
-@results_option
-def schedule(
-    name: str,
-    parameter: str,
-    shape: str,
-    at: int | None,
-    why: str,
-    timeout_s: float | None,
-    results: Path,
-    as_json: bool,
-    **settings: float | None,
-) -> None:
-    """Let a setting of a babysat run follow a schedule.
-
-    It begins at the present value; constant ends it.
-    """
-    given: dict[str, Any] = {word: number for word, number in settings.items() if number is not None}
-    if shape == "cosine" and "over" not in given:
-        raise click.UsageError("how long does the cosine take? Add --over STEPS.")
-    _ask(
-        name,
-        results,
-        as_json,
-        lambda run: run.schedule(parameter, shape, why=why, at=at, timeout_s=timeout_s, **given),
-        later=at is not None,
-    )
-
-
-@verb("tuner step one 10")
-@click.argument("name")
-@click.argument("steps", type=click.IntRange(min=1))
-@why_option
-@timeout_option
-@results_option
-def step(name: str, steps: int, why: str, timeout_s: float | None, results: Path, as_json: bool) -> None:
-    """Train a babysat run a few steps, then hold it."""
-    _ask(name, results, as_json, lambda run: run.step(steps, why, timeout_s=timeout_s))
-
-
-@verb("tuner checkpoint one")
-@click.argument("name")
-@why_option
-@timeout_option
-@results_option
-def checkpoint(name: str, why: str, timeout_s: float | None, results: Path, as_json: bool) -> None:
-    """Save a babysat run now, and keep that checkpoint."""
-    _ask(name, results, as_json, lambda run: run.checkpoint(why, timeout_s=timeout_s))
-
-
-@verb('tuner revert one --step 40 --why "it got worse"')
-@click.argument("name")
-@click.option("--step", type=click.IntRange(min=0), help="To the newest checkpoint at or before this step.")
-@click.option("--checkpoint", type=click.IntRange(min=0), metavar="N", help="To this checkpoint: see `tuner show`.")
-@click.option("--keep-settings", is_flag=True, help="Go back with the present settings, not those of that time.")
-@_expect_option
-@why_option
-@timeout_option
-@results_option
-def revert(
-    name: str,
-    step: int | None,
-    checkpoint: int | None,
-    keep_settings: bool,
-    expect: int | None,
-    why: str,
-    timeout_s: float | None,
-    results: Path,
-    as_json: bool,
-) -> None:
-    """Take a babysat run back to a checkpoint.
-
-    Without --step and --checkpoint, to the moment before its last adjustment. What is given up stays on record.
-    """
-    if step is not None and checkpoint is not None:
-        raise click.UsageError("--step and --checkpoint both say where to go back to: give one of them.")
-    where: dict[str, Any] = {"step": step, "checkpoint": checkpoint, "keep_settings": keep_settings, "expect": expect}
-    _ask(name, results, as_json, lambda run: run.revert(why=why, timeout_s=timeout_s, **where))
-
-
-@verb('tuner undo one --why "it made no difference"')
-@click.argument("name")
-@why_option
-@timeout_option
-@results_option
-def undo(name: str, why: str, timeout_s: float | None, results: Path, as_json: bool) -> None:
-    """Take back the last adjustment or revert of a babysat run."""
-    _ask(name, results, as_json, lambda run: run.undo(why, timeout_s=timeout_s))
-
-
-@verb('tuner extend one 1000 --why "still falling"')
-@click.argument("name")
-@click.argument("steps", type=click.IntRange(min=1))
-@why_option
-@timeout_option
-@results_option
-def extend(name: str, steps: int, why: str, timeout_s: float | None, results: Path, as_json: bool) -> None:
-    """Train a babysat run longer, also one that is over."""
-    _ask(name, results, as_json, lambda run: run.extend(steps, why, timeout_s=timeout_s))
-
-
 @verb("tuner fork one --set learning_rate=0.03 --step 40 --as bolder")
 @click.argument("name")
 @click.option("--set", "sets", multiple=True, metavar="NAME=VALUE,…", help="What the other run does otherwise.")
@@ -305,6 +157,61 @@ def promote(
         raise click.UsageError(f"which trial? Write {name}/17; the best are in: tuner show {name}")
     with closing(tuner.promote(name, trial, name=new_name, why=why, results=results, store=store)) as promoted:
         _introduce(promoted, as_json)
+
+
+# ── what is asked of a run ──────────────────────────────────────────────────────────────────────
+
+_TYPES: Mapping[Kind, click.ParamType[Any] | None] = {
+    "count": click.IntRange(min=1),
+    "index": click.IntRange(min=0),
+    "number": click.FLOAT,
+    "text": click.STRING,
+}
+
+
+def _type_of(word: Word) -> click.ParamType[Any] | None:
+    return click.Choice(word.kind) if isinstance(word.kind, tuple) else _TYPES.get(word.kind)
+
+
+def _argument(name: str, word: Word) -> click.Argument:
+    several = -1 if word.kind == "settings" else 1
+    return click.Argument([name], type=_type_of(word), metavar=word.metavar, nargs=several, required=True)
+
+
+def _option(name: str, word: Word) -> click.Option:
+    how: dict[str, Any] = {"is_flag": True} if word.kind == "flag" else {"type": _type_of(word)}
+    return click.Option([f"--{name.replace('_', '-')}", name], metavar=word.metavar, help=word.help, **how)
+
+
+def _asking(asked: str, shell: Shell) -> click.Command:
+    """The verb of the shell that asks a babysat run for what the method of that name asks for in Python."""
+    settings = [name for name, word in shell.words.items() if word.kind == "settings"]
+
+    @why_option
+    @timeout_option
+    @results_option
+    def ask(name: str, results: Path, as_json: bool, **words: Any) -> None:
+        given = {word: value for word, value in words.items() if value is not None}
+        if refusal := shell.refuses(given):
+            raise click.UsageError(refusal)
+        # as a mapping: a setting may be called as another argument is
+        changes = [read_changes(given.pop(word), _space(name, results), "NAME=VALUE") for word in settings]
+        _ask(name, results, as_json, lambda run: getattr(run, asked)(*changes, **given), later="at" in given)
+
+    ask.__name__, ask.__doc__ = asked, shell.help
+    command = verb(shell.example)(ask)
+    command.params[:0] = [
+        click.Argument(["name"]),
+        *(_argument(name, word) for name, word in shell.words.items()),
+        *(_option(name, word) for name, word in shell.options.items()),
+    ]
+    return command
+
+
+ASKED: Mapping[str, click.Command] = {
+    word: _asking(word, how.shell) for word, how in REQUESTS.items() if how.shell is not None
+}
+"""The verbs of a babysat run alone, by their names."""
 
 
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────

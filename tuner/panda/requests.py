@@ -22,18 +22,17 @@ from tuner.panda.going_back import expected
 from tuner.panda.revival import going_back, revived, unmanned
 from tuner.policy.requests import NOTHING, Decision, Fault, Refused, Situation, answered, warning
 from tuner.record.events import Answered, Noted, Record, Reported, Requested, RequestState
-from tuner.record.requests import understood
+from tuner.record.requests import RUN_VERBS, understood
 from tuner.record.state import Request, StudyState
 from tuner.record.trial import Trial
 from tuner.space.space import Space
 from tuner.worker.messages import (
     Adjust,
-    Advance,
+    AsAsked,
     Changed,
     Command,
     Did,
     Effect,
-    Extend,
     Pause,
     Resume,
     Reverted,
@@ -56,7 +55,7 @@ class RunSteering:
     """The verbs of a babysat run."""
 
     attention_s = 0.004
-    verbs = ("set", "schedule", "pause", "resume", "step", "checkpoint", "revert", "undo", "extend", "note", "stop")
+    verbs = RUN_VERBS
 
     def __init__(self, space: Space | None, watch: Watch | None, clock: Callable[[], float] = time.monotonic) -> None:
         """`space` bounds what may be set; without one, names and types are those of the run's own settings.
@@ -234,17 +233,13 @@ class RunSteering:
                 return Pause(trial=number, why=why, release=bool(given.get("release")), request=name)
             case "resume":
                 return Resume(trial=number, request=name)
-            case "step":
-                return Advance(trial=number, request=name, steps=given["steps"])
             case "checkpoint":
                 return Save(trial=number, kind="pinned", request=name)
             case "revert" | "undo":
                 return going_back(study, trial, request, situation)
-            case "extend":
-                return Extend(trial=number, request=name, steps=given["steps"])
             case "stop":
                 return Stop(trial=number, state="stopped", why=why)
-        raise Refused(f"{request.verb!r} is not for the worker")
+        return AsAsked(trial=number, request=name, verb=request.verb, arguments=given)
 
 
 def _note(trial: Trial | None, request: Requested, at: float) -> Decision:

@@ -5,9 +5,9 @@ Whoever asks is checked where they write it, and the loop checks again what it r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 from tuner.arguments import (
     Check,
@@ -27,6 +27,7 @@ from tuner.arguments import (
 )
 from tuner.errors import SettingsError
 from tuner.plain import whole
+from tuner.record.recipe import Shape
 
 parallel = whole_number(1, 10_000)
 
@@ -56,6 +57,48 @@ def _shape_settings(word: str, given: Any) -> dict[str, Any]:
     return {name(f"a name in {word}", key): amount()(str(key), each) for key, each in given.items()}
 
 
+Kind: TypeAlias = Literal["count", "index", "number", "text", "flag", "settings"] | tuple[str, ...]
+"""What a word of the shell must be: a whole number from 1 or from 0 up, a number, a text, nothing, name=value words,
+or one of these words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """An argument as the shell has it."""
+
+    kind: Kind
+    help: str = ""
+    """What an option does; of plain words the help of the verb speaks."""
+    metavar: str | None = None
+    """What stands for it in the usage; None: what it must be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shell:
+    """A verb of a babysat run as the shell has it, beside --why, --timeout, --results and --json, which all have."""
+
+    help: str
+    example: str
+    words: Mapping[str, Word] = field(default_factory=dict)
+    """The arguments that are plain words, in their order; none may be left out."""
+    options: Mapping[str, Word] = field(default_factory=dict)
+    """The arguments, and what the verb gathers, that are written --name."""
+    refuses: Callable[[Mapping[str, Any]], str] = field(default=lambda _: "")
+    """What speaks against the words together, of which those left out are not given; empty: nothing."""
+
+
+def _two_ways_back(given: Mapping[str, Any]) -> str:
+    both = {"step", "checkpoint"} <= set(given)
+    return "--step and --checkpoint both say where to go back to: give one of them." if both else ""
+
+
+def _endless_cosine(given: Mapping[str, Any]) -> str:
+    endless = given["shape"] == "cosine" and "over" not in given
+    return "how long does the cosine take? Add --over STEPS." if endless else ""
+
+
+_AT = Word(kind="index", metavar="STEP", help="The step to take effect at.")
+_EXPECT = Word(kind="index", metavar="N", help="The segment you last saw; a newer one refuses it.")
 _WHEN: Mapping[str, Check] = {"at": optional(index), "expect": optional(index)}
 
 
@@ -82,6 +125,8 @@ class Verb:
     """The words that stand alone, with what they mean."""
     is_guarded: bool = False
     """Whether it is refused where somebody else has changed the run since."""
+    shell: Shell | None = None
+    """None: in the shell it is a verb of any study, which `tuner/cli/steering.py` has, or none."""
 
 
 REQUESTS: Mapping[str, Verb] = {
@@ -93,6 +138,13 @@ REQUESTS: Mapping[str, Verb] = {
         options=("at",),
         gathers="values",
         is_guarded=True,
+        shell=Shell(
+            help="Change settings of a babysat run, all at the same step.\n\n"
+            "A value is the effective one from then on: a schedule is rescaled to it.",
+            example='tuner set one learning_rate=3e-4 beta=0.95 --why "the loss spikes"',
+            words={"values": Word(kind="settings", metavar="NAME=VALUE…")},
+            options={"at": _AT, "expect": _EXPECT},
+        ),
     ),
     "schedule": Verb(
         takes={"parameter": name, "shape": name, "shape_settings": optional(_shape_settings), **_WHEN},
@@ -103,6 +155,20 @@ REQUESTS: Mapping[str, Verb] = {
         wants="a parameter and a shape",
         options=("at",),
         gathers="shape_settings",
+        shell=Shell(
+            help="Let a setting of a babysat run follow a schedule.\n\n"
+            "It begins at the present value; constant ends it.",
+            example="tuner schedule one learning_rate cosine --over 2000",
+            words={"parameter": Word(kind="text"), "shape": Word(kind=(*get_args(Shape), "constant"))},
+            options={
+                "over": Word(kind="number", metavar="STEPS", help="How long a cosine takes."),
+                "floor": Word(kind="number", metavar="VALUE", help="Where a cosine ends. Default: 0."),
+                "rate": Word(kind="number", help="How fast the other shapes fall."),
+                "every": Word(kind="number", metavar="STEPS", help="How long a stair of the staircase is."),
+                "at": _AT,
+            },
+            refuses=_endless_cosine,
+        ),
     ),
     "pause": Verb(
         takes={"release": optional(flag)},
@@ -117,8 +183,18 @@ REQUESTS: Mapping[str, Verb] = {
         meaning="trains that far, then stands still",
         words=("steps",),
         wants="a whole number of steps",
+        shell=Shell(
+            help="Train a babysat run a few steps, then hold it.",
+            example="tuner step one 10",
+            words={"steps": Word(kind="count")},
+        ),
     ),
-    "checkpoint": Verb(takes={}, example="checkpoint", meaning="saves now, and keeps it"),
+    "checkpoint": Verb(
+        takes={},
+        example="checkpoint",
+        meaning="saves now, and keeps it",
+        shell=Shell(help="Save a babysat run now, and keep that checkpoint.", example="tuner checkpoint one"),
+    ),
     "revert": Verb(
         takes={
             "step": optional(index),
@@ -134,8 +210,28 @@ REQUESTS: Mapping[str, Verb] = {
         options=("step", "checkpoint"),
         flags={"keep-settings": "the present ones stay"},
         is_guarded=True,
+        shell=Shell(
+            help="Take a babysat run back to a checkpoint.\n\nWithout --step and --checkpoint, to the moment before "
+            "its last adjustment. What is given up stays on record.",
+            example='tuner revert one --step 40 --why "it got worse"',
+            options={
+                "step": Word(kind="index", help="To the newest checkpoint at or before this step."),
+                "checkpoint": Word(kind="index", metavar="N", help="To this checkpoint: see `tuner show`."),
+                "keep_settings": Word(kind="flag", help="Go back with the present settings, not those of that time."),
+                "expect": _EXPECT,
+            },
+            refuses=_two_ways_back,
+        ),
     ),
-    "undo": Verb(takes={"expect": optional(index)}, example="undo", meaning="takes the last change or revert back"),
+    "undo": Verb(
+        takes={"expect": optional(index)},
+        example="undo",
+        meaning="takes the last change or revert back",
+        shell=Shell(
+            help="Take back the last adjustment or revert of a babysat run.",
+            example='tuner undo one --why "it made no difference"',
+        ),
+    ),
     "extend": Verb(
         takes={"steps": count},
         example="extend 100",
@@ -143,6 +239,11 @@ REQUESTS: Mapping[str, Verb] = {
         words=("steps",),
         needs=1,
         wants="a whole number of steps",
+        shell=Shell(
+            help="Train a babysat run longer, also one that is over.",
+            example='tuner extend one 1000 --why "still falling"',
+            words={"steps": Word(kind="count")},
+        ),
     ),
     "note": Verb(
         takes={"text": text, "trial": optional(index)},
@@ -156,6 +257,10 @@ REQUESTS: Mapping[str, Verb] = {
     "set_box": Verb(takes={"ranges": _ranges}),
     "set_parallel": Verb(takes={"parallel": _parallel}),
 }
+
+
+RUN_VERBS: tuple[str, ...] = tuple(word for word, verb in REQUESTS.items() if verb.example)
+"""The verbs of a babysat run."""
 
 
 def understood(verb: str, arguments: Any) -> dict[str, Any]:

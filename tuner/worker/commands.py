@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from tuner.errors import CheckpointError, TunerError
 from tuner.record.events import TrialState
 from tuner.worker.checkpoints import load, restore, verify
 from tuner.worker.messages import (
     Adjust,
-    Advance,
+    AsAsked,
     Command,
     Continue,
-    Extend,
     Forget,
     Pause,
     RecipeChange,
@@ -113,11 +114,8 @@ class Commands:
                 self._adjust(command)
             case Revert():
                 self._revert(command)
-            case Advance():
-                self._give_way(command.request)
-                self._pause_at, self._pause_request = self._position.done + command.steps, command.request
-            case Extend():
-                self._extend(command)
+            case AsAsked():
+                self._do_as_asked(command.verb, command.request, command.arguments)
             case Pause(release=True):
                 self._release(command)
             case Pause():
@@ -127,13 +125,25 @@ class Commands:
             case Forget():
                 pass
 
-    def _extend(self, command: Extend) -> None:
+    def _do_as_asked(self, verb: str, request: str, given: Mapping[str, Any]) -> None:
+        """What needs nothing but the trial: the verb's name and its arguments say all."""
+        match verb:
+            case "step":
+                self._give_way(request)
+                self._pause_at, self._pause_request = self._position.done + given["steps"], request
+            case "extend":
+                self._extend(given["steps"], request)
+            case _:
+                why = f"its worker knows no {verb!r}: it runs an earlier version of tuner. Stop the run and extend it"
+                self._position.did(request, why, state="rejected")
+
+    def _extend(self, steps: int, request: str) -> None:
         if self._position.run.planned is None:
             why = "only a loop over run.steps(...) can be told how long it is, and this one takes its steps one by one"
-            self._position.did(command.request, why, state="rejected")
+            self._position.did(request, why, state="rejected")
             return
-        self._position.extend(command.steps)
-        self._position.did(command.request, f"{command.steps} steps longer: to step {self._position.run.planned}")
+        self._position.extend(steps)
+        self._position.did(request, f"{steps} steps longer: to step {self._position.run.planned}")
 
     def _stand_still(self, why: str, request: str) -> None:
         self._give_way(request)

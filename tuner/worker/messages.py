@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from tuner.plain import Recordable
 from tuner.record.events import Reported, Settings, TrialState
@@ -155,21 +155,13 @@ class Revert:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Advance:
-    """Train this many steps, then stand still."""
+class AsAsked:
+    """Do what was asked for, as it was asked: `Commands` knows how, by the verb."""
 
     trial: int
     request: str
-    steps: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Extend:
-    """Train this many steps beyond what the function asks for."""
-
-    trial: int
-    request: str
-    steps: int
+    verb: str
+    arguments: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +171,7 @@ class Forget:
     trial: int
 
 
-Command: TypeAlias = Continue | Stop | Pause | Resume | Save | Adjust | Revert | Advance | Extend | Forget
+Command: TypeAlias = Continue | Stop | Pause | Resume | Save | Adjust | Revert | AsAsked | Forget
 
 
 # ── events ──────────────────────────────────────────────────────────────────────────────────────
