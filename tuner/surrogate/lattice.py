@@ -7,7 +7,7 @@ what is recorded is the same whole number again (Garrido-Merchán & Hernández-L
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,24 +25,49 @@ class Lattice:
     """The places of a space."""
 
     def __init__(self, space: Space) -> None:
-        self._space, self._dimensions = space, list(space.values())
+        self._dimensions = list(space.values())
         self._cells = {
             column: _cells(dimension)
             for column, dimension in enumerate(self._dimensions)
             if isinstance(dimension, Choice) or dimension.type == "integer"
         }
-        self._conditional = any(dimension.when for dimension in self._dimensions)
+        columns = {name: column for column, name in enumerate(space)}
+        self._conditions = {
+            columns[name]: {columns[parent]: values for parent, values in dimension.when.items()}
+            for name, dimension in space.items()
+            if dimension.when
+        }
 
     def nearest(self, points: Floats) -> Floats:
         """Points (n, d) as the record would have them: NaN where a parameter does not exist."""
-        if self._conditional:
-            space = self._space
-            return np.array([space.to_unit(space.from_unit(point)) for point in points.tolist()])
         found = points.copy()
         for column, (cuts, middles) in self._cells.items():
             cell = np.searchsorted(cuts, points[:, column], side="right")
             near = cell < len(middles)
             found[near, column] = middles[cell[near]]
+        exist: dict[int, NDArray[np.bool_]] = {}
+        for column in self._conditions:
+            found[~self._exists(points, column, exist), column] = np.nan
+        return found
+
+    def _exists(self, points: Floats, column: int, known: dict[int, NDArray[np.bool_]]) -> NDArray[np.bool_]:
+        """At which points (n, d) a parameter exists: its parents do, with values that its condition names."""
+        if column not in known:
+            known[column] = np.ones(len(points), dtype=bool)
+            for parent, values in self._conditions.get(column, {}).items():
+                known[column] &= self._exists(points, parent, known)
+                known[column] &= self._is_one_of(points[:, parent], parent, values)
+        return known[column]
+
+    def _is_one_of(self, places: Floats, column: int, values: tuple[Any, ...]) -> NDArray[np.bool_]:
+        """Where (n,) a parameter has one of some values."""
+        dimension = self._dimensions[column]
+        cuts, middles = self._cells.get(column, (np.empty(0), np.empty(0)))
+        named = np.searchsorted(cuts, [dimension.to_unit(value) for value in values], side="right")
+        cell = np.searchsorted(cuts, places, side="right")
+        found = np.isin(cell, named)
+        for row in np.flatnonzero((cell >= len(middles)) & ~np.isnan(places)):  # no cells, or beyond those looked at
+            found[row] = dimension.from_unit(float(places[row])) in values
         return found
 
     def fine(self, point: Floats) -> NDArray[np.bool_]:
