@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import shlex
 import signal
 import statistics
 import subprocess
@@ -22,14 +21,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from measures import unix_seconds
 from rich.console import Console
-from throughput import HEADERS, Figure, Goal, Line, cells, load, machine, printed
+from rows import Figure, Goal, Measured, Row, load, machine, page, printed, written
 
 import tuner
 from tuner.api.handles import RunHandle
@@ -170,15 +169,15 @@ def p99(values: list[float]) -> float:
 # ── rows ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def idle(bench: Bench) -> Iterator[Line]:
+def idle(bench: Bench) -> Iterator[Row]:
     """What a step costs when nobody asks for anything."""
     with bench.run(idles) as handle:
         frame = handle.wait(PATIENCE_S).reports
         cost = float(frame[frame["name"] == "step_us"]["value"].iloc[0])
-    yield Line(what="idle cost, µs a step", tuner=cost, goal=Goal(at_most=10))
+    yield Row("idle cost, a step", cost, "µs", goal=Goal(at_most=10))
 
 
-def answers(bench: Bench) -> Iterator[Line]:
+def answers(bench: Bench) -> Iterator[Row]:
     """How soon a change is on record, and how soon it has taken effect."""
     moments = random.Random(bench.seed)
     with bench.run() as handle:
@@ -188,13 +187,13 @@ def answers(bench: Bench) -> Iterator[Line]:
             asked.append(ask(handle, "set", {"values": {"rate": 1.0 + turn}}))
     to_accepted = [1000 * (each.accepted - each.sent) for each in asked]
     beyond = [1000 * (each.applied - each.accepted) for each in asked]
-    yield Line(what="set → accepted, ms, median", tuner=statistics.median(to_accepted))
-    yield Line(what="set → accepted, ms, p99", tuner=p99(to_accepted), goal=Goal(at_most=50))
-    yield Line(what="accepted → applied, ms, median", tuner=statistics.median(beyond), goal=Goal(at_most=20))
-    yield Line(what="accepted → applied, ms, p99", tuner=p99(beyond))
+    yield Row("set → accepted, median", Measured.of(to_accepted), "ms")
+    yield Row("set → accepted, p99", p99(to_accepted), "ms", goal=Goal(at_most=50))
+    yield Row("accepted → applied, median", Measured.of(beyond), "ms", goal=Goal(at_most=20))
+    yield Row("accepted → applied, p99", p99(beyond), "ms")
 
 
-def pauses(bench: Bench) -> Iterator[Line]:
+def pauses(bench: Bench) -> Iterator[Row]:
     """How many steps end after a pause was accepted."""
     late = []
     with bench.run() as handle:
@@ -204,12 +203,11 @@ def pauses(bench: Bench) -> Iterator[Line]:
             late.append(int((unix_seconds(frame[frame["name"] == "loss"]["at"]) > accepted).sum()))
             handle.resume()
             time.sleep(0.03)
-    what = "steps that end after a pause was accepted"
-    yield Line(what=f"{what}, median of {len(late)}", tuner=statistics.median(late), goal=Goal(at_most=1))
-    yield Line(what=f"{what}, most", tuner=max(late))
+    what = f"steps that end after a pause was accepted, median of {len(late)}"
+    yield Row(what, Measured.of(late), goal=Goal(at_most=1))
 
 
-def saves(bench: Bench) -> Iterator[Line]:
+def saves(bench: Bench) -> Iterator[Row]:
     """How long training stands still for a checkpoint."""
     with bench.run(mebibytes=10) as handle:
         asked = []
@@ -223,16 +221,13 @@ def saves(bench: Bench) -> Iterator[Line]:
         study.close()
     stalls = [float(took.loc[step + 1]) for step in steps if step + 1 in took.index]
     usual = float(took.median())
-    what = "training stands still for a checkpoint of 10 MiB, ms"
-    yield Line(what=f"{what}, median", tuner=statistics.median(stalls) - usual, goal=Goal(at_most=20))
-    yield Line(what=f"{what}, most", tuner=max(stalls) - usual)
-    yield Line(
-        what="checkpoint of 10 MiB: asked → whole on disk, ms, median",
-        tuner=statistics.median(1000 * (each.applied - each.sent) for each in asked),
-    )
+    still = Measured.of([stall - usual for stall in stalls])
+    yield Row("training stands still for a checkpoint of 10 MiB, median", still, "ms", goal=Goal(at_most=20))
+    whole = Measured.of([1000 * (each.applied - each.sent) for each in asked])
+    yield Row("checkpoint of 10 MiB: asked → whole on disk, median", whole, "ms")
 
 
-def reverts(bench: Bench) -> Iterator[Line]:
+def reverts(bench: Bench) -> Iterator[Row]:
     """How soon training goes on from where it was."""
     for size, goal, times in ((10, 0.2, 10), (100, 1.0, 5)):
         with bench.run(mebibytes=size) as handle:
@@ -242,12 +237,11 @@ def reverts(bench: Bench) -> Iterator[Line]:
                 time.sleep(0.3)
                 asked = ask(handle, "revert", {"step": step})
                 took.append(asked.applied - asked.sent)
-        median = statistics.median(took)
-        yield Line(what=f"revert to a checkpoint of {size} MiB, s, median", tuner=median, goal=Goal(at_most=goal))
-        yield Line(what=f"revert to a checkpoint of {size} MiB, s, most", tuner=max(took))
+        what = f"revert to a checkpoint of {size} MiB, median"
+        yield Row(what, Measured.of(took), "s", goal=Goal(at_most=goal))
 
 
-def losses(bench: Bench) -> Iterator[Line]:
+def losses(bench: Bench) -> Iterator[Row]:
     """How soon training goes on after its worker's process was killed."""
     if bench.executor == "local":
         return  # its worker is its coordinator
@@ -263,11 +257,10 @@ def losses(bench: Bench) -> Iterator[Line]:
             frame = reports(handle)
             again = frame[frame["segment"] > segments]["at"].min()
             took.append(again.timestamp() - killed)
-    yield Line(what="worker killed → stepping again, s, median", tuner=statistics.median(took), goal=Goal(at_most=5))
-    yield Line(what="worker killed → stepping again, s, most", tuner=max(took))
+    yield Row("worker killed → stepping again, median", Measured.of(took), "s", goal=Goal(at_most=5))
 
 
-def looks(bench: Bench) -> Iterator[Line]:
+def looks(bench: Bench) -> Iterator[Row]:
     """How long somebody waits at a terminal until the curve of a running run is there, without starting Ray."""
     with bench.run() as handle:
         wait_until(lambda: len(reports(handle)) > 200)
@@ -282,42 +275,31 @@ def looks(bench: Bench) -> Iterator[Line]:
             took.append(time.perf_counter() - began)
             if shown.returncode:
                 raise RuntimeError(f"tuner show ended with {shown.returncode}: {shown.stderr.strip()[-200:]}")
-    what = "attach and first terminal plot (tuner show), s"
-    yield Line(what=f"{what}, median of 7", tuner=statistics.median(took), goal=Goal(at_most=1))
+    what = "attach and first terminal plot (tuner show), median of 7"
+    yield Row(what, Measured.of(took), "s", goal=Goal(at_most=1))
 
 
-def starts(bench: Bench) -> Iterator[Line]:
+def starts(bench: Bench) -> Iterator[Row]:
     """How long `tuner.babysit` takes until the first step has ended."""
     began = time.perf_counter()
     with bench.run():
         took = time.perf_counter() - began
-    yield Line(what="tuner.babysit → its first steps, s", tuner=took)
+    yield Row("tuner.babysit → its first steps", took, "s")
 
 
-ROWS: dict[str, Callable[[Bench], Iterator[Line]]] = {
+ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     row.__name__: row for row in (idle, answers, pauses, saves, reverts, losses, looks, starts)
 }
 
 
-def measured(row: Callable[[Bench], Iterator[Line]], bench: Bench) -> list[Line]:
+def measured(row: Callable[[Bench], Iterator[Row]], bench: Bench) -> list[Row]:
     """The lines of one row; what goes wrong is told in place of a figure."""
     try:
         found = list(row(bench))
     except Exception as error:
         failed: Figure = f"{type(error).__name__}: {error}"
-        return [Line(what=f"{bench.executor}: {(row.__doc__ or '').strip()}", tuner=failed, goal=Goal(at_most=0))]
-    return [Line(what=f"{bench.executor}: {each.what}", tuner=each.tuner, goal=each.goal) for each in found]
-
-
-def markdown(lines: list[Line], facts: dict[str, str]) -> str:
-    """The table for the repository, with everything that a reader needs to repeat it."""
-    columns = (0, 1, 4, 5)
-    rows = [tuple(row[place] for place in columns) for row in (HEADERS, ("---",) * 6, *map(cells, lines))]
-    table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
-    about = "\n".join(f"- {name}: {value}" for name, value in facts.items())
-    missed = [line.what for line in lines if line.verdict not in ("reached", "")]
-    told = f"Missed: {'; '.join(missed)}." if missed else "Every goal was reached."
-    return f"# Babysitting\n\n{told} Rows and goals: `benchmarks/README.md`.\n\n{table}\n\n{about}\n"
+        return [Row(f"{bench.executor}: {(row.__doc__ or '').strip()}", failed, goal=Goal(at_most=0))]
+    return [replace(each, what=f"{bench.executor}: {each.what}") for each in found]
 
 
 def main() -> None:
@@ -334,14 +316,13 @@ def main() -> None:
         parser.error(f"no row named {', '.join(unknown)}; rows: {', '.join(ROWS)}")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
     console = Console() if sys.stdout.isatty() else Console(width=140)
-    lines: list[Line] = []
+    lines: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="babysitting-") as folder:
         facts = machine(Path(folder)) | {
             "seed": str(options.seed),
             "changes asked for": str(options.times),
             "a step": f"{1000 * STEP_S:g} ms",
             "load before": load(),
-            "command": shlex.join(["python", *sys.argv]),
         }
         for executor in options.executors.split(","):
             bench = Bench(folder=Path(folder), executor=executor, times=options.times, seed=options.seed)
@@ -350,9 +331,7 @@ def main() -> None:
                 lines += measured(ROWS[name], bench)
         facts["load after"] = load()
     console.print(printed(lines, f"{facts['cpu']}, {facts['cores']} cores, {facts['date']}"))
-    if options.markdown:
-        options.markdown.parent.mkdir(parents=True, exist_ok=True)
-        options.markdown.write_text(markdown(lines, facts))
+    written(options.markdown, page("Babysitting", lines, facts))
 
 
 if __name__ == "__main__":

@@ -12,10 +12,13 @@ independent. "act now" and "consider" are what all rules together advise at one 
 from __future__ import annotations
 
 import argparse
+import itertools
+import sys
 import time
 from typing import Any
 
 import numpy as np
+from rows import Goal, Row, grid, lines_of, tally
 from sentences import LIMIT, table
 
 from tuner.panda.supervisor import Facts, Series, anytime_bound, diagnose, trend, window_length
@@ -99,17 +102,18 @@ def peeking(seed: int, runs: int, blocks: int, first: int = 10) -> tuple[float, 
 def of_sentences(seed: int, runs: int, only: str) -> None:
     """A row for each sentence of explain, confirm and recheck: how often it is said falsely, and where true."""
     print(f"What is said of searches whose truth is known, %, seed {seed}\n")
-    print("| says | sentence | where it would be false | simulated | said falsely | said where true |")
-    print("|---|---|---|---:|---:|---:|")
-    above = []
+    lines = [("says", "sentence", "where it would be false", "simulated", "said falsely", "said where true")]
+    rows = []
     for kind, falsely, truly in table(seed, runs, only):
         told = "" if truly is None else f"{100 * truly.share:.0f}"
-        share = f"{100 * falsely.share:.1f}"
-        print(f"| {kind.who} | {kind.sentence} | {kind.truth} | {falsely.asked} | {share} | {told} |", flush=True)
-        # More than chance makes of a true 5 %: two standard errors.
-        if falsely.share > LIMIT + 2 * np.sqrt(LIMIT * (1 - LIMIT) / max(1, falsely.asked)):
-            above.append(kind.sentence)
-    print(f"\nLimit {LIMIT:.0%}: {'above it: ' + ', '.join(above) if above else 'kept by all'}")
+        lines.append((kind.who, kind.sentence, kind.truth, str(falsely.asked), f"{100 * falsely.share:.1f}", told))
+        print(" | ".join(lines[-1]), file=sys.stderr, flush=True)
+        chance = 2 * 100 * np.sqrt(LIMIT * (1 - LIMIT) / max(1, falsely.asked))  # two standard errors of a true 5 %
+        said = Row(
+            f"{kind.sentence}, where {kind.truth}", 100 * falsely.share, "%", goal=Goal(at_most=100 * LIMIT + chance)
+        )
+        rows.append(said)
+    print(f"{grid(lines)}\n\n{tally(rows)} The limit is {LIMIT:.0%} and what chance makes of it.")
 
 
 def main() -> None:
@@ -124,22 +128,20 @@ def main() -> None:
         of_sentences(options.seed, options.runs, options.only)
         print(f"\n{time.perf_counter() - started:.0f} s")
         return
-    within: list[tuple[float, float]] = []
+    lines: list[tuple[str, ...]] = []
+    rows: list[Row] = []
     print(f"False alarms on AR(1) noise, %, seed {options.seed}, {options.runs} runs a row\n")
-    for phi in PHIS:
-        for length in LENGTHS:
-            rates = false_alarms(options.seed, options.runs, phi, length)
-            if not within:
-                print("| φ | reports | " + " | ".join(rates) + " |\n|" + "---:|" * (len(rates) + 2))
-            print(f"| {phi} | {length} | " + " | ".join(f"{rate:.1f}" for rate in rates.values()) + " |", flush=True)
-            within.append((phi, rates["improving"]))
-    tested = [rate for phi, rate in within if phi <= 0.9]
-    good = all(3 <= rate <= 7 for rate in tested)
-    print(f"\nφ ≤ 0.9: {min(tested):.1f} to {max(tested):.1f} %, goal 3 to 7 %: {'reached' if good else 'missed'}")
+    for phi, length in itertools.product(PHIS, LENGTHS):
+        rates = false_alarms(options.seed, options.runs, phi, length)
+        lines = lines or [("φ", "reports", *rates)]
+        lines.append((str(phi), str(length), *(f"{rate:.1f}" for rate in rates.values())))
+        print(" | ".join(lines[-1]), file=sys.stderr, flush=True)
+        goal = Goal(at_least=3, at_most=7) if phi <= 0.9 else None
+        rows.append(Row(f"improving, φ {phi}, {length} reports", rates["improving"], "%", goal=goal))
     naive, anytime = peeking(options.seed, options.runs, 200)
-    print(
-        f"Verdicts peeked at after each of 200 blocks: |z| > 1.96 {naive:.1f} %, anytime {anytime:.1f} % (goal ≤ 5 %)"
-    )
+    what = "false verdicts, peeked at after each of 200 blocks"
+    rows.append(Row(what, anytime, "%", beside="|z| > 1.96", other=naive, goal=Goal(at_most=5)))
+    print(f"{grid(lines)}\n\n{tally(rows)}\n\n{grid(lines_of(rows))}")
     print(f"\n{time.perf_counter() - started:.0f} s")
 
 

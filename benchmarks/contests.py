@@ -12,7 +12,7 @@ import reaching
 import regret
 import rivals
 from regret import Results, Traces
-from throughput import Goal, Line
+from rows import Goal, Row
 
 WORKERS = 8
 
@@ -130,21 +130,21 @@ def traces(contest: Contest, results: Results, method: str, workers: int = 1) ->
 # ── what was promised ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def goals(contest: Contest, results: Results) -> list[Line]:
+def goals(contest: Contest, results: Results) -> list[Row]:
     """The goals of a contest with what was reached."""
     if contest.name not in _GOALS or not results.get((contest.ours, 1)):
         return []
     return list(_GOALS[contest.name](contest, results))
 
 
-def _ours_at(contest: Contest, results: Results, point: int | None, at_most: float) -> Line:
+def _ours_at(contest: Contest, results: Results, point: int | None, at_most: float) -> Row:
     found = traces(contest, results, contest.ours)
     where = "area" if point is None else f"regret at {point:,} {contest.unit}"
     value = regret.area(found) if point is None else contest.at(found, point)
-    return Line(what=f"{contest.name}: {where}", tuner=value.mean, goal=Goal(at_most=at_most))
+    return Row(f"{contest.name}: {where}", value.measured, goal=Goal(at_most=at_most))
 
 
-def _onnx(contest: Contest, results: Results) -> Iterator[Line]:
+def _onnx(contest: Contest, results: Results) -> Iterator[Row]:
     ours, last = traces(contest, results, contest.ours), contest.points[-1]
     yield _ours_at(contest, results, 250, 0.077)
     rivals_at_end = {
@@ -152,52 +152,48 @@ def _onnx(contest: Contest, results: Results) -> Iterator[Line]:
     }
     if rivals_at_end:
         best = min(rivals_at_end, key=lambda method: contest.at(rivals_at_end[method], last).mean)
-        yield Line(
-            what=f"{contest.name}: regret at 250 epochs, the pairs of {best}",
-            tuner=contest.at(_shared(ours, rivals_at_end[best]), 250).mean,
+        yield Row(
+            f"{contest.name}: regret at 250 epochs, the pairs of {best}",
+            contest.at(_shared(ours, rivals_at_end[best]), 250).measured,
             beside=f"best peer, {best}, at {last:,}",
-            other=contest.at(rivals_at_end[best], last).mean,
+            other=contest.at(rivals_at_end[best], last).measured,
             goal=Goal(at_most=1, times=True),
         )
     yield _ours_at(contest, results, last, 0.03)
     yield _ours_at(contest, results, None, 0.08)
 
 
-def _table(contest: Contest, results: Results) -> Iterator[Line]:
+def _table(contest: Contest, results: Results) -> Iterator[Row]:
     ours, peer = traces(contest, results, contest.ours), traces(contest, results, "random+asha")
     differences = [contest.less_ours(peer, ours, point) for point in contest.points]
     behind = [-each.mean / each.error for each in differences if each is not None and each.error > 0]
-    yield Line(
-        what=f"{contest.name}: regret less random+asha's, in standard errors, at the worst of the budgets",
-        tuner=max(behind) if behind else "random+asha was not measured beside it",
+    yield Row(
+        f"{contest.name}: regret less random+asha's at the worst of the budgets",
+        max(behind) if behind else "random+asha was not measured beside it",
+        "standard errors",
         goal=Goal(at_most=2),
     )
     yield _ours_at(contest, results, contest.points[-1], 0.05)
 
 
-def _deepobs(contest: Contest, results: Results) -> Iterator[Line]:
+def _deepobs(contest: Contest, results: Results) -> Iterator[Row]:
     yield _ours_at(contest, results, 250, 0.02)
     yield _ours_at(contest, results, None, 0.05)
 
 
-def _trainings(contest: Contest, results: Results) -> Iterator[Line]:
+def _trainings(contest: Contest, results: Results) -> Iterator[Row]:
     ours, peer = traces(contest, results, contest.ours), traces(contest, results, "gp")
     ours, peer = _shared(ours, peer), _shared(peer, ours)
     for point in contest.points:
         what, goal = f"{contest.name}: regret after {point} trainings, the pairs of gp", Goal(at_most=1, times=True)
         if not peer:
-            yield Line(what=what, tuner="Optuna's GPSampler was not measured beside it", goal=goal)
+            yield Row(what, "Optuna's GPSampler was not measured beside it", goal=goal)
             continue
-        yield Line(
-            what=what,
-            tuner=contest.at(ours, point).mean,
-            beside="GPSampler",
-            other=contest.at(peer, point).mean,
-            goal=goal,
-        )
+        both = [contest.at(each, point).measured for each in (ours, peer)]
+        yield Row(what, both[0], beside="GPSampler", other=both[1], goal=goal)
 
 
-def _workers(contest: Contest, results: Results) -> Iterator[Line]:
+def _workers(contest: Contest, results: Results) -> Iterator[Row]:
     alone, together = (results.get((contest.ours, workers), {}) for workers in (1, WORKERS))
     pairs = sorted(alone.keys() & together.keys())
     start = _start(contest, results)
@@ -205,17 +201,14 @@ def _workers(contest: Contest, results: Results) -> Iterator[Line]:
         goal = Goal(at_least=0.85) if point == contest.points[-1] else None
         what = f"{contest.name}: share of the sequential regret reduction after {point:,} epochs"
         share = _share(contest, results, start, point) if pairs and start else math.nan
-        yield Line(what=what, tuner="random was not measured beside it" if math.isnan(share) else share, goal=goal)
+        yield Row(what, "random was not measured beside it" if math.isnan(share) else share, goal=goal)
     if pairs:
         seconds = [float(np.mean([each[pair].seconds for pair in pairs])) for each in (alone, together)]
-        yield Line(
-            what=f"{contest.name}: times less simulated wall-clock for the whole budget",
-            tuner=seconds[0] / seconds[1],
-            goal=Goal(at_least=6),
-        )
+        what = f"{contest.name}: times less simulated wall-clock for the whole budget"
+        yield Row(what, seconds[0] / seconds[1], goal=Goal(at_least=6))
 
 
-def _fashion(contest: Contest, results: Results) -> Iterator[Line]:
+def _fashion(contest: Contest, results: Results) -> Iterator[Row]:
     reached = reaching.all_reached(results, contest.target, contest.budget)
     ours = reached.get(contest.ours, {})
     for method in contest.peers:
@@ -223,11 +216,12 @@ def _fashion(contest: Contest, results: Results) -> Iterator[Line]:
         pairs = sorted(ours.keys() & theirs.keys())
         if not pairs:
             continue
-        means = [float(np.mean([each[pair].steps for pair in pairs])) for each in (ours, theirs)]
+        means = [regret.Estimate.of([each[pair].steps for pair in pairs]).measured for each in (ours, theirs)]
         never = sum(theirs[pair].censored for pair in pairs)
-        yield Line(
-            what=f"{contest.name}: epochs to the best accuracy of {contest.target} search in all its trainings",
-            tuner=means[0],
+        yield Row(
+            f"{contest.name}: epochs to the best accuracy of {contest.target} search in all its trainings",
+            means[0],
+            "epochs",
             beside=f"{method}, {never} of {len(pairs)} never" if never else method,
             other=means[1],
         )
@@ -253,7 +247,7 @@ def _shared(some: Traces, others: Traces) -> Traces:
     return {pair: trace for pair, trace in some.items() if pair in others}
 
 
-_GOALS: Mapping[str, Callable[[Contest, Results], Iterator[Line]]] = {
+_GOALS: Mapping[str, Callable[[Contest, Results], Iterator[Row]]] = {
     "lcbench_onnx": _onnx,
     "lcbench": _table,
     "deepobs": _deepobs,

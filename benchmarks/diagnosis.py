@@ -17,13 +17,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from rows import Goal, Row, grid, lines_of
 
 from tuner.panda.supervisor import Advice, Facts, Series, diagnose
 from tuner.workloads import digits
 from tuner.workloads.network import Network
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
-GOAL = 0.9
 EPOCHS = 60
 
 
@@ -358,12 +358,10 @@ def main() -> None:
                     print(f"  {case.kind}: {case.made}\n    {answer.symptom}: {answer.sentence}\n    {answer.command}")
         rows.append((cases[0].kind, right, len(cases)))
     print(f"\nDiagnosis of constructed runs, seed {options.seed}, {time.perf_counter() - started:.0f} s\n")
-    print("| kind | right | of |\n|---|---:|---:|")
-    for name, right, count in rows:
-        print(f"| {name} | {right} | {count} |")
     right, count = sum(row[1] for row in rows), sum(row[2] for row in rows)
-    print(f"| **all** | **{right}** | **{count}** |\n")
-    print(f"{right / count:.0%}, goal ≥ {GOAL:.0%}: {'reached' if right / count >= GOAL else 'missed'}")
+    print(grid([("kind", "right", "of"), *((name, str(good), str(of)) for name, good, of in rows)]))
+    all_of_them = Row(f"right in all, of {count}", 100 * right / count, "%", goal=Goal(at_least=90))
+    print(f"\n{grid(lines_of([all_of_them]))}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from rows import Measured
 
 Array: TypeAlias = NDArray[np.float64]
 Pair: TypeAlias = tuple[str, int]
@@ -82,6 +83,12 @@ class Estimate:
     def __str__(self) -> str:
         error = "" if math.isnan(self.error) else f" ± {self.error:.3f}".replace(" 0.", " .")
         return f"{self.mean:.3f}".replace("0.", ".", 1) + error
+
+    @property
+    def measured(self) -> Measured:
+        """The mean, and as its spread one standard error to either side."""
+        error = 0.0 if math.isnan(self.error) else self.error
+        return Measured(self.mean, self.mean - error, self.mean + error)
 
     @property
     def verdict(self) -> Literal["worse", "better", "none"]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
-import shlex
 import sys
 import tempfile
 import time
@@ -32,8 +31,7 @@ from regret import Results
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from throughput import HEADERS, Line, load, machine, printed
-from throughput import cells as columns
+from rows import Row, facts_of, grid, lines_of, load, machine, printed, tally, written
 
 # ── what is to be run ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -161,37 +159,30 @@ def times_to_target(contest: Contest, results: Results) -> Iterator[tuple[str, l
             yield title, [reaching.HEADERS, *lines]
 
 
-def grid(lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    marked = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in marked)
-
-
 def markdown(
     found: Mapping[str, tuple[Contest, Results]],
-    lines: Sequence[Line],
+    lines: Sequence[Row],
     notes: Sequence[str],
     pictures: Sequence[str],
     facts: Mapping[str, str],
 ) -> str:
     """The page for the repository, with everything that a reader needs to repeat it."""
-    tally = {verdict: sum(line.verdict == verdict for line in lines) for verdict in ("reached", "missed")}
     about = (
-        f"Goals: {tally['reached']} reached, {tally['missed']} missed. Protocol, methods and goals: "
+        f"{tally(lines)} Protocol, methods and goals: "
         "`benchmarks/README.md`. ± is one standard error over pairs of task and seed; `less ours` is paired, and a "
         "difference under two standard errors is none."
     )
-    parts = ["# Search quality", about, grid([HEADERS, *map(columns, lines)]), *notes]
+    parts = ["# Search quality", about, grid(lines_of(lines)), *notes]
     for contest, results in found.values():
         parts.append(f"## {contest.name}")
         for workers in contest.workers:
             parts += [title_of(contest, workers) + ".", grid([header(contest), *rows(contest, results, workers)])]
-        for title, lines_of in times_to_target(contest, results):
-            parts += [title + ".", grid(lines_of)]
+        for title, reached in times_to_target(contest, results):
+            parts += [title + ".", grid(reached)]
         parts.append(remark(contest, results))
         drawn = [each for each in pictures if Path(each).name.startswith(f"search_{contest.name}.")]
         parts += [f"![{contest.name}]({each})" for each in drawn]
-    parts.append("\n".join(f"- {name}: {value}" for name, value in facts.items()))
+    parts.append(facts_of(facts))
     return "\n\n".join(parts) + "\n"
 
 
@@ -275,11 +266,9 @@ def main() -> None:
             ),
             "processes": f"{options.jobs}, one thread each",
             "load before": before,
-            "command": shlex.join(["python", *sys.argv]),
         }
-        options.markdown.parent.mkdir(parents=True, exist_ok=True)
         pictures = [os.path.relpath(path, options.markdown.parent) for path in drawn]
-        options.markdown.write_text(markdown(found, lines, notes, pictures, facts))
+        written(options.markdown, markdown(found, lines, notes, pictures, facts))
 
 
 def _run(plan: Sequence[Cell], cache: Cache, options: argparse.Namespace, console: Console) -> Iterator[str]:

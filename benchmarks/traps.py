@@ -1,6 +1,6 @@
 """Whether our search can be trapped: twenty deceptive bowls, by it, by random search and by Sobol's sequence.
 
-    python benchmarks/traps.py [--seed 0] [--trials 100] [--markdown PAGE]
+    python benchmarks/traps.py [--seed 0] [--seeds 5] [--trials 100] [--markdown PAGE]
 
 Seven bowls have a broad decoy and, elsewhere, a narrower and better optimum; seven have the optimum at a face, an edge
 or a corner of the space; six score NaN in one half of the space, and the optimum is near that cliff. Of each bowl the
@@ -12,19 +12,17 @@ from __future__ import annotations
 
 import argparse
 import functools
-import shlex
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from rows import Goal, Measured, Row, command, facts_of, grid, lines_of, revision, written
 from scipy.stats import qmc
-from search import grid
-from throughput import revision
 
 import tuner
 from tuner import Space, linear, log, log_one_minus
@@ -196,65 +194,95 @@ def reached(bowl: Bowl, sampler: str, seed: int, trials: int) -> int | None:
     return next((trial for trial, score in enumerate(scores, start=1) if score > bowl.line), None)
 
 
+_KINDS = {
+    "decoy": ("decoy",),
+    "edge": ("edge", "face", "corner"),
+    "cliff": ("cliff",),
+    "all": ("decoy", "edge", "face", "corner", "cliff"),
+}
 HEADERS = ("bowl", "kind", "parameters", "basin", "above all outside", "random's chance", *SAMPLERS)
 
 
-def rows(several: Sequence[Bowl], seed: int, trials: int) -> Iterator[tuple[str, ...]]:
-    """A line a bowl as soon as it is searched, then how many were reached, by kind and in all."""
-    tallies: dict[str, list[tuple[float, ...]]] = {}  # by kind: random's chance, and 1 for each search that reached it
-    for number, bowl in enumerate(several, start=1):
+@dataclass(frozen=True, kw_only=True)
+class Searched:
+    """A bowl, and the trial in which each search reached it."""
+
+    bowl: Bowl
+    chance: float
+    """Random search's, of reaching it."""
+    found: Mapping[str, int | None]
+
+    def cells(self, number: int) -> tuple[str, ...]:
+        """A line of the table."""
+        bowl = self.bowl
+        shares = f"{bowl.basin():.1%}", f"{bowl.better():.2%}", f"{self.chance:.0%}"
+        trials = ("never" if trial is None else str(trial) for trial in self.found.values())
+        return str(number), bowl.kind, ", ".join(bowl.space), *shares, *trials
+
+
+def searched(seed: int, trials: int) -> Iterator[Searched]:
+    """The bowls of a seed, each as soon as every search of it is over."""
+    for bowl in bowls(seed):
         found = {name: reached(bowl, sampler, seed, trials) for name, sampler in SAMPLERS.items()}
-        chance = 1.0 - (1.0 - bowl.better()) ** trials
-        kind = "edge" if bowl.kind in ("face", "corner") else bowl.kind
-        tallies.setdefault(kind, []).append((chance, *(float(trial is not None) for trial in found.values())))
-        yield (
-            str(number),
-            bowl.kind,
-            ", ".join(bowl.space),
-            f"{bowl.basin():.1%}",
-            f"{bowl.better():.2%}",
-            f"{chance:.0%}",
-            *("never" if trial is None else str(trial) for trial in found.values()),
-        )
-    every = [each for tally in tallies.values() for each in tally]
-    for kind, tally in [*tallies.items(), ("all", every)]:
-        expected, *counts = np.sum(tally, axis=0)
-        shares = (f"{count:.0f} of {len(tally)}" for count in counts)
-        yield "reached", kind, "", "", "", f"{expected:.1f} of {len(tally)}", *shares
+        yield Searched(bowl=bowl, chance=1.0 - (1.0 - bowl.better()) ** trials, found=found)
+
+
+def tallies(several: Sequence[Searched]) -> Iterator[tuple[str, ...]]:
+    """How many were reached, by kind and in all."""
+    kinds = {kind: [each for each in several if each.bowl.kind in kinds] for kind, kinds in _KINDS.items()}
+    for kind, those in kinds.items():
+        counts = (sum(each.found[name] is not None for each in those) for name in SAMPLERS)
+        expected = f"{sum(each.chance for each in those):.1f} of {len(those)}"
+        yield "reached", kind, "", "", "", expected, *(f"{count} of {len(those)}" for count in counts)
+
+
+def goals(by_seed: Mapping[int, Sequence[Searched]]) -> list[Row]:
+    """How many of the twenty ours reaches, and random search beside it: the mean over seeds, the least and the most."""
+    means = {}
+    for name in SAMPLERS:
+        counts = [sum(each.found[name] is not None for each in several) for several in by_seed.values()]
+        means[name] = Measured(float(np.mean(counts)), min(counts), max(counts))
+    what = f"bowls reached, of 20; mean over seeds {', '.join(map(str, by_seed))}"
+    return [Row(what, means["tuner"], beside="random", other=means["random"], goal=Goal(at_least=19))]
 
 
 def main() -> None:
-    """Search every bowl three times, and print the table."""
+    """Search every bowl three times, and print the tables."""
     options = _options()
-    lines: list[tuple[str, ...]] = []
-    for line in rows(bowls(options.seed), options.seed, options.trials):
-        lines.append(line)
-        print(" | ".join(line), file=sys.stderr, flush=True)
-    page = _page(lines, options)
+    by_seed: dict[int, list[Searched]] = {}
+    for seed in range(options.seed, options.seed + options.seeds):
+        by_seed[seed] = []
+        for number, each in enumerate(searched(seed, options.trials), start=1):
+            by_seed[seed].append(each)
+            print(" | ".join(each.cells(number)), file=sys.stderr, flush=True)
+    page = _page(by_seed, options)
     print(page)
-    if options.markdown:
-        options.markdown.parent.mkdir(parents=True, exist_ok=True)
-        options.markdown.write_text(page + "\n")
+    written(options.markdown, page + "\n")
 
 
-def _page(lines: Sequence[Sequence[str]], options: Any) -> str:
+def _page(by_seed: Mapping[int, Sequence[Searched]], options: Any) -> str:
     about = (
         f"The trial, of {options.trials}, with which a search first scored above all that is outside the basin of the "
-        "optimum. Goal: ours does so on at least 19 of 20. `random's chance` is 1 − (1 − share)ⁿ of the share "
-        "above all outside; in the last lines stands how many bowls random search is to be expected to reach."
+        "optimum. `random's chance` is 1 − (1 − share)ⁿ of the share above all outside; in the last lines stands how "
+        "many bowls random search is to be expected to reach."
     )
-    facts = f"- revision: {revision()}\n- command: {shlex.join(['python', *sys.argv])}"
-    return "\n\n".join(["# Deceptive bowls", about, grid([HEADERS, *lines]), facts])
+    parts = ["# Deceptive bowls", about, grid(lines_of(goals(by_seed)))]
+    for seed, several in by_seed.items():
+        lines = [each.cells(number) for number, each in enumerate(several, start=1)]
+        parts += [f"Seed {seed}:", grid([HEADERS, *lines, *tallies(several)])]
+    return "\n\n".join([*parts, facts_of({"revision": revision(), "command": command()})])
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0, help="of the bowls and of the searches (default: 0)")
+    parser.add_argument("--seeds", type=int, default=1, help="how many seeds, from --seed up (default: 1)")
     parser.add_argument("--trials", type=int, default=100, help="a search (default: 100)")
     parser.add_argument("--markdown", type=Path, help="write the table here")
     options = parser.parse_args()
-    if options.trials < 1:
-        parser.error(f"--trials must be at least 1, got {options.trials}")
+    for name in ("trials", "seeds"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name} must be at least 1, got {getattr(options, name)}")
     return options
 
 

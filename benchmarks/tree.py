@@ -15,6 +15,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rows import Goal, Row, grid, lines_of
+
+LENGTHS = "module: median, longest; function: median, 95 %, longest"
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -82,17 +85,17 @@ def share(values: Sequence[int], quantile: float) -> int:
 
 
 def main(names: Sequence[str]) -> None:
-    """Prints one row a package."""
-    lengths = "module: median, longest | function: median, 95 %, longest"
-    print(f"| package | names at the top | modules | {lengths} | annotated | classes of one name |")
-    print("|---|---|---|---|---|---|---|")
+    """Prints one line a package, and what is promised of ours."""
+    lines = [("package", "names at the top", "modules", LENGTHS, "annotated", "classes of one name")]
     for tree in map(Tree.of, names or ["tuner"]):
-        print(
-            f"| {tree.name} | {tree.top} | {len(tree.modules)} "
-            f"| {statistics.median(tree.modules):.0f}, {max(tree.modules)} "
-            f"| {statistics.median(tree.functions):.0f}, {share(tree.functions, 0.95)}, {max(tree.functions)} "
-            f"| {tree.annotated:.0%} | {tree.homonyms} |"
-        )
+        modules = f"{statistics.median(tree.modules):.0f}, {max(tree.modules)}"
+        functions = f"{statistics.median(tree.functions):.0f}, {share(tree.functions, 0.95)}, {max(tree.functions)}"
+        counted = str(tree.top), str(len(tree.modules)), f"{modules}; {functions}"
+        lines.append((tree.name, *counted, f"{tree.annotated:.0%}", str(tree.homonyms)))
+    ours = Tree.of("tuner")
+    annotated = Row("tuner: annotated functions", 100 * ours.annotated, "%", goal=Goal(at_least=100))
+    homonyms = Row("tuner: classes of one name", ours.homonyms, goal=Goal(at_most=0))
+    print(f"{grid(lines)}\n\n{grid(lines_of([annotated, homonyms]))}")
 
 
 if __name__ == "__main__":
