@@ -19,10 +19,10 @@ from peers import trivial_score
 
 from tuner.api.identity import begin
 from tuner.caviar.policy import Caviar, Limits
-from tuner.caviar.requests import SweepSteering
+from tuner.caviar.requests import SweepRequests
 from tuner.caviar.rules import rule_by_name
 from tuner.coordinator.loop import Coordinator
-from tuner.coordinator.watchdog import Care
+from tuner.coordinator.watchdog import Timing
 from tuner.record.events import StudyOpened, TrialState
 from tuner.record.reports import pack_reports
 from tuner.record.state import StudyState
@@ -221,10 +221,10 @@ def crowd(*, workers: int, seconds: float, sampler: str, stopping: str, seed: in
         study=state,
         store=store,
         policy=policy,
-        steering=SweepSteering(policy),
+        requests=SweepRequests(policy),
         executor=executor,
-        shelf=None,
-        care=Care(time_budget_s=WARM_S + seconds),
+        keeper=None,
+        timing=Timing(time_budget_s=WARM_S + seconds),
         observers=[meter],
     ).run()
     store.close()

@@ -62,7 +62,7 @@ ASKED = """
 from pathlib import Path
 
 import tuner
-from bedside import at_home
+from babysat import at_home
 from tuner.cli import main
 from tuner.room.dispatch import carry_out
 from tuner.room.language import guide, read

@@ -13,9 +13,9 @@ import pytest
 from stories import Part, story
 
 from tuner.api.study import Study
-from tuner.coordinator.workers import Crew
-from tuner.panda.advisor import Watch, facts
-from tuner.panda.requests import RunSteering
+from tuner.coordinator.workers import WorkerPool
+from tuner.panda.advisor import Advisor, facts
+from tuner.panda.requests import RunRequests
 from tuner.panda.supervisor import Advice
 from tuner.policy.requests import Decision, Situation
 from tuner.record.events import Judged, Noted, Record
@@ -62,10 +62,10 @@ def test_what_was_given_up_is_no_part_of_what_is_looked_at(tmp_path: Path) -> No
     )
     with closing(study):
         trial = study.trial(0)
-        watch = Watch(None)
+        advisor = Advisor(None)
         for flush in study.reported(0):
-            watch.take(flush, trial)
-        seen = watch.look(study.state, trial)
+            advisor.take(flush, trial)
+        seen = advisor.look(study.state, trial)
         assert [each.symptom for each in seen] == [each.symptom for each in study.advice()]
         assert "diverged" not in [each.symptom for each in seen]
         assert seen[0].window[1] == 100
@@ -76,7 +76,7 @@ class Loop:
     """As much of a coordinator as the supervisor meets."""
 
     study: StudyState
-    situation: Situation = field(default_factory=lambda: Situation(now=0.0, workers=Crew(), saves=None))
+    situation: Situation = field(default_factory=lambda: Situation(now=0.0, workers=WorkerPool(), checkpoints=None))
     warned: list[str] = field(default_factory=list)
     recorded: list[Record] = field(default_factory=list)
     faults: list[BaseException] = field(default_factory=list)
@@ -92,7 +92,7 @@ class Loop:
                 self.recorded.append(record)
 
 
-class FailsAtFirst(Watch):
+class FailsAtFirst(Advisor):
     """Raises at its first looks, as a bug would."""
 
     fails = 2
@@ -108,10 +108,10 @@ def test_a_fault_of_the_supervisor_is_noted_once_and_it_looks_again(tmp_path: Pa
     diverged = Part(start=0, to=90, params=SLOW, scores=lambda step: {"score": math.nan if step > 80 else step / 90})
     with closing(story(tmp_path / "one", diverged)) as study:
         loop, clock = Loop(study.state), itertools.count(step=40.0)
-        steering = RunSteering(None, FailsAtFirst(None), clock=lambda: next(clock))
+        requests = RunRequests(None, FailsAtFirst(None), clock=lambda: next(clock))
         for _ in range(3):
             for flush in study.reported(0):
-                loop.carry_out(steering.reported(study.state, study.trial(0), flush, loop.situation.now))
+                loop.carry_out(requests.reported(study.state, study.trial(0), flush, loop.situation.now))
     assert len(loop.warned) == 1
     assert "IndexError" in loop.warned[0]
     assert {str(each) for each in loop.faults} == {"index 9 is out of bounds"}
@@ -124,13 +124,13 @@ def test_a_change_that_nobody_read_is_noted_and_not_judged_until_it_is_read(tmp_
     before, after = Part(start=0, to=50, params=SLOW), Part(start=50, to=90, params=STEEP, parent=0)
     with closing(story(tmp_path / "one", before, after)) as study:
         trial, loop = study.trial(0), Loop(study.state)
-        steering, asked = RunSteering(None, None), trial.head.request
+        requests, asked = RunRequests(None, None), trial.head.request
         finding = Unread(trial=0, step=60, request=asked, since=50, names=("lr",), heeded=False, before=True)
         assert facts(study.state, trial, {}, None).last_change_step == 50
-        loop.carry_out(steering.took_effect(study.state, trial, finding, loop.situation))
+        loop.carry_out(requests.took_effect(study.state, trial, finding, loop.situation))
         assert facts(study.state, trial, {}, None).last_change_step is None
         assert "nothing has read lr" in loop.warned[0]
-        loop.carry_out(steering.took_effect(study.state, trial, replace(finding, step=70, again=True), loop.situation))
+        loop.carry_out(requests.took_effect(study.state, trial, replace(finding, step=70, again=True), loop.situation))
         assert facts(study.state, trial, {}, None).last_change_step == 50
     assert [(each.request, each.verdict) for each in loop.recorded if isinstance(each, Judged)] == [
         (asked, "not read"),

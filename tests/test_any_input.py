@@ -412,7 +412,7 @@ def test_a_sweep_refuses_or_does_whatever_stands_in_the_table_of_requests(rows: 
 @FEW
 @given(rows=st.lists(ROWS, min_size=1, max_size=12))
 def test_a_babysat_run_refuses_or_does_whatever_stands_in_the_table_of_requests(rows: list[tuple[Any, ...]]) -> None:
-    from tuner.api import process as nurse
+    from tuner.api import process
     from tuner.executors.local import LocalExecutor
     from tuner.worker.function import portable
 
@@ -422,7 +422,7 @@ def test_a_babysat_run_refuses_or_does_whatever_stands_in_the_table_of_requests(
 
     with TemporaryDirectory() as folder:
         place = Path(folder) / "one"
-        nurse.assign(
+        process.assign(
             portable(train),
             place,
             name="one",
@@ -451,7 +451,7 @@ def test_a_babysat_run_refuses_or_does_whatever_stands_in_the_table_of_requests(
         Store.create(place / "study.db").close()
         extends = [(verb, arguments, by, at) for verb, arguments, by, at in rows if verb not in ("extend", "pause")]
         insert(place / "study.db", [*extends, ("resume", "{}", "me", 0.0)])
-        nurse.nurse(place, LocalExecutor(function=train))
+        process.run_coordinator(place, LocalExecutor(function=train))
         study = everything_reads("one", folder)
         assert study.state.trials[0].state == "completed"
         study.close()

@@ -1,4 +1,4 @@
-"""A worker's desk: every command takes effect between two steps, and is answered."""
+"""Commands at the worker: each takes effect between two steps, and is answered."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from waiting import PATIENCE_S
 
 import tuner
 from tuner import Run, Space, Study, log
-from tuner.api.process import assign, nurse
+from tuner.api.process import assign, run_coordinator
 from tuner.coordinator.observers import Status
 from tuner.executors.local import LocalExecutor
 from tuner.record.location import Place
@@ -300,10 +300,10 @@ def test_a_babysat_run_ends_its_step_when_it_is_interrupted_once_and_is_left_whe
     )
     long = Long()
     with pytest.raises(KeyboardInterrupt):
-        nurse(place.folder, Interrupting(long, times))
+        run_coordinator(place.folder, Interrupting(long, times))
     assert states(tmp_path) == [(state, steps)]
     long.released.set()
-    nurse(place.folder, LocalExecutor(function=long))
+    run_coordinator(place.folder, LocalExecutor(function=long))
     assert states(tmp_path) == [("completed", 3)]
 
 

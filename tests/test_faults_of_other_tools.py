@@ -26,10 +26,10 @@ from waiting import PATIENCE_S, study_once, wait_until
 import tuner
 from tuner import Run, Space, Study, choice, linear, log, log_one_minus
 from tuner.caviar.policy import Caviar, Limits
-from tuner.caviar.requests import SweepSteering
+from tuner.caviar.requests import SweepRequests
 from tuner.caviar.stopping import Off
 from tuner.coordinator.loop import Coordinator
-from tuner.coordinator.watchdog import Care
+from tuner.coordinator.watchdog import Timing
 from tuner.errors import SettingsError, StudyError, SweepFailed, TrainingError
 from tuner.executors.local import LocalExecutor
 from tuner.record.database import refuse_network_filesystem
@@ -342,10 +342,10 @@ def test_a_taken_machine_is_no_failure_however_often() -> None:
         study=study,
         store=store,
         policy=policy,
-        steering=SweepSteering(policy),
+        requests=SweepRequests(policy),
         executor=executor,
-        shelf=None,
-        care=Care(),
+        keeper=None,
+        timing=Timing(),
     ).run()
     executor.close()
     assert [trial.state for trial in study.trials] == ["completed"]
@@ -691,7 +691,7 @@ def test_a_network_filesystem_is_refused(tmp_path: Path) -> None:
         refuse_network_filesystem(tmp_path, [f"server:/export {tmp_path} nfs4 rw 0 0"])
 
 
-# ── steering ────────────────────────────────────────────────────────────────────────────────────
+# ── requests ────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_the_box_of_a_running_study_can_be_changed(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from waiting import PATIENCE_S, wait_until
 import tuner
 from tuner import Space, choice, integer, log
 from tuner.api.handles import RunHandle
-from tuner.api.process import nurse
+from tuner.api.process import run_coordinator
 from tuner.api.study import Study
 from tuner.errors import SettingsError, StudyBusy, StudyError
 from tuner.executors.base import Executor
@@ -178,9 +178,9 @@ class Babysitter:
         assign(portable(train), place.folder, name=name, **given)
         return place
 
-    def begin(self, place: Place, hands: Executor | None = None, *, until_step: int = 3) -> RunHandle:
+    def begin(self, place: Place, executor: Executor | None = None, *, until_step: int = 3) -> RunHandle:
         """Starts the coordinator, and waits until the run has come to a step."""
-        thread = threading.Thread(target=nurse, args=(place.folder, hands), daemon=True)
+        thread = threading.Thread(target=run_coordinator, args=(place.folder, executor), daemon=True)
         thread.start()
         self.threads.append(thread)
         wait_until(lambda: place.database is not None and place.database.is_file() and _begun(place))
@@ -191,14 +191,14 @@ class Babysitter:
         return handle
 
     def run(
-        self, train: Any = walks_on, *, hands: Executor | None = None, until_step: int = 3, **options: Any
+        self, train: Any = walks_on, *, executor: Executor | None = None, until_step: int = 3, **options: Any
     ) -> RunHandle:
-        return self.begin(self.assign(train, **options), hands, until_step=until_step)
+        return self.begin(self.assign(train, **options), executor, until_step=until_step)
 
-    def hold(self, train: Any, *, hands: Executor | None = None, **options: Any) -> RunHandle:
+    def hold(self, train: Any, *, executor: Executor | None = None, **options: Any) -> RunHandle:
         """A run that waits before its first step until `PACE.go` is set."""
         PACE.go.clear()
-        return self.run(train, hands=hands, until_step=0, **options)
+        return self.run(train, executor=executor, until_step=0, **options)
 
     def close(self) -> None:
         end_all(self.results)
@@ -624,7 +624,7 @@ class Deadly(LocalExecutor):
 
 
 def test_g7_a_dead_worker_repeats_its_adjustments_at_their_steps(babysitter: Babysitter) -> None:
-    handle = babysitter.hold(walks_far, hands=Deadly(150), checkpoint_every_s=1000)
+    handle = babysitter.hold(walks_far, executor=Deadly(150), checkpoint_every_s=1000)
     handle.set(learning_rate=0.02, at=50)
     handle.set(learning_rate=0.04, beta=0.8, at=100)
     handle.schedule("learning_rate", "exponential", rate=0.99, at=120)
@@ -636,7 +636,7 @@ def test_g7_a_dead_worker_repeats_its_adjustments_at_their_steps(babysitter: Bab
 
 
 def test_g7_also_when_it_dies_again_before_it_has_repeated_them(babysitter: Babysitter) -> None:
-    handle = babysitter.hold(walks_far, hands=Deadly(150, 60, 110), checkpoint_every_s=1000)
+    handle = babysitter.hold(walks_far, executor=Deadly(150, 60, 110), checkpoint_every_s=1000)
     for step, rate in ((50, 0.02), (100, 0.04), (130, 0.08)):
         handle.set(learning_rate=rate, at=step)
     PACE.go.set()
@@ -649,7 +649,7 @@ def test_g7_also_when_it_dies_again_before_it_has_repeated_them(babysitter: Baby
 
 
 def test_g7_also_from_the_beginning_where_nothing_could_be_saved(babysitter: Babysitter) -> None:
-    handle = babysitter.hold(walks_without_a_state, hands=Deadly(150))
+    handle = babysitter.hold(walks_without_a_state, executor=Deadly(150))
     handle.set(learning_rate=0.02, at=50)
     PACE.go.set()
     wait_until(lambda: "retry" in cause(opened(handle)) and steps_of(handle) > 160)
@@ -660,9 +660,9 @@ def test_g7_also_from_the_beginning_where_nothing_could_be_saved(babysitter: Bab
 
 @pytest.mark.parametrize("undone", [False, True])
 def test_g7_a_loss_after_a_revert_repeats_what_is_on_the_head_alone(babysitter: Babysitter, undone: bool) -> None:
-    hands = Deadly()
+    executor = Deadly()
     PACE.slow()
-    handle = babysitter.run(walks_farther, hands=hands, checkpoint_every_s=1000)
+    handle = babysitter.run(walks_farther, executor=executor, checkpoint_every_s=1000)
     saved = handle.checkpoint().step
     handle.set(learning_rate=0.5)
     changed = handle.set(learning_rate=0.7, beta=0.6).step or 0
@@ -672,7 +672,7 @@ def test_g7_a_loss_after_a_revert_repeats_what_is_on_the_head_alone(babysitter: 
         handle.undo()
     later = handle.set(kind="b").step or 0
     wait_until(lambda: steps_of(handle) > later + 10)
-    hands.deaths.append(0)
+    executor.deaths.append(0)
     wait_until(lambda: "retry" in cause(opened(handle)))
     PACE.hurry()
     study = handle.wait(PATIENCE_S)
@@ -682,7 +682,7 @@ def test_g7_a_loss_after_a_revert_repeats_what_is_on_the_head_alone(babysitter: 
 
 
 def test_g7_undo_after_a_loss_undoes_the_change_that_was_repeated(babysitter: Babysitter) -> None:
-    handle = babysitter.hold(walks_on, hands=Deadly(150), checkpoint_every_s=1000)
+    handle = babysitter.hold(walks_on, executor=Deadly(150), checkpoint_every_s=1000)
     handle.set(learning_rate=0.02, at=50)
     PACE.go.set()
     wait_until(lambda: "retry" in cause(opened(handle)) and steps_of(handle) > 160)
@@ -692,11 +692,11 @@ def test_g7_undo_after_a_loss_undoes_the_change_that_was_repeated(babysitter: Ba
 
 
 def test_g7_a_run_that_stood_still_when_its_worker_died_stands_still_again(babysitter: Babysitter) -> None:
-    hands = Deadly()
-    handle = babysitter.run(hands=hands)
+    executor = Deadly()
+    handle = babysitter.run(executor=executor)
     handle.checkpoint()
     handle.pause()
-    hands.deaths.append(0)
+    executor.deaths.append(0)
     wait_until(lambda: "retry" in cause(opened(handle)) and state_of(handle) == "paused")
     reached = steps_of(handle)
     for turn in range(3):  # each is answered by a turn of the loop

@@ -18,17 +18,17 @@ from waiting import PATIENCE_S
 import tuner
 from tuner import Run, Space, Study, log
 from tuner.caviar.policy import Caviar, Limits
-from tuner.caviar.requests import SweepSteering
+from tuner.caviar.requests import SweepRequests
 from tuner.caviar.rules import rule_by_name
 from tuner.coordinator import faults
-from tuner.coordinator.checkpoint_keeper import Shelf
+from tuner.coordinator.checkpoint_keeper import CheckpointKeeper
 from tuner.coordinator.loop import Coordinator
-from tuner.coordinator.watchdog import Care
+from tuner.coordinator.watchdog import Timing
 from tuner.executors.local import LocalExecutor
 from tuner.panda.policy import Panda
-from tuner.panda.requests import RunSteering
+from tuner.panda.requests import RunRequests
 from tuner.policy.protocol import Draft, Policy
-from tuner.policy.requests import Steering
+from tuner.policy.requests import RequestPolicy
 from tuner.record.events import Requested
 from tuner.record.state import Request, StudyState
 from tuner.record.store import Store
@@ -194,7 +194,7 @@ class Broken(Space):
         raise KeyError("low")
 
 
-def coordinator(folder: Path, steering: Steering, policy: Policy, shelf: Shelf | None) -> Coordinator:
+def coordinator(folder: Path, requests: RequestPolicy, policy: Policy, keeper: CheckpointKeeper | None) -> Coordinator:
     """One that has just begun, over an executor that is not open."""
     store = Store.in_memory()
     store.acquire(1.0)
@@ -202,10 +202,10 @@ def coordinator(folder: Path, steering: Steering, policy: Policy, shelf: Shelf |
         study=StudyState(name="s", objective="score"),
         store=store,
         policy=policy,
-        steering=steering,
+        requests=requests,
         executor=LocalExecutor(),
-        shelf=shelf,
-        care=Care(),
+        keeper=keeper,
+        timing=Timing(),
     )
 
 
@@ -222,7 +222,7 @@ def test_a_bug_in_an_answer_is_said_to_be_one_and_its_traceback_is_kept(tmp_path
     policy = Caviar(
         space=SPACE, seed=0, proposer=by_name("random"), stopping=rule_by_name("off"), limits=Limits(trials=1)
     )
-    loop = coordinator(tmp_path, SweepSteering(policy), policy, Shelf(tmp_path, None))
+    loop = coordinator(tmp_path, SweepRequests(policy), policy, CheckpointKeeper(tmp_path, None))
     answer = ask(loop, "set_parallel", {"parallel": 2})
     assert answer.state == "rejected"
     assert "bug in tuner" in answer.detail
@@ -233,8 +233,8 @@ def test_a_bug_in_an_answer_is_said_to_be_one_and_its_traceback_is_kept(tmp_path
 
 @pytest.mark.parametrize("on_disk", [True, False])
 def test_a_bug_in_an_answer_of_a_babysat_run_is_said_to_be_one(tmp_path: Path, on_disk: bool) -> None:
-    steering = RunSteering(Broken(learning_rate=log(1e-4, 0.5)), None)
-    loop = coordinator(tmp_path, steering, Panda(), Shelf(tmp_path, None) if on_disk else None)
+    requests = RunRequests(Broken(learning_rate=log(1e-4, 0.5)), None)
+    loop = coordinator(tmp_path, requests, Panda(), CheckpointKeeper(tmp_path, None) if on_disk else None)
     loop.trials.create(Draft(params={"learning_rate": 0.1}, seed=0, why="to see"))
     answer = ask(loop, "set", {"values": {"learning_rate": 0.2}})
     assert answer.state == "rejected"
@@ -244,7 +244,7 @@ def test_a_bug_in_an_answer_of_a_babysat_run_is_said_to_be_one(tmp_path: Path, o
 
 
 def test_what_makes_no_sense_is_no_bug(tmp_path: Path) -> None:
-    loop = coordinator(tmp_path, RunSteering(SPACE, None), Panda(), Shelf(tmp_path, None))
+    loop = coordinator(tmp_path, RunRequests(SPACE, None), Panda(), CheckpointKeeper(tmp_path, None))
     loop.trials.create(Draft(params={"learning_rate": 0.1}, seed=0, why="to see"))
     answer = ask(loop, "set", {"values": 3})
     assert (answer.state, "bug" in answer.detail) == ("rejected", False)

@@ -17,11 +17,11 @@ import tuner.cli
 import tuner.tables
 from tuner import samplers
 from tuner.caviar import rules
-from tuner.caviar.requests import SweepSteering
+from tuner.caviar.requests import SweepRequests
 from tuner.cli import FAILED, INTERRUPTED, USAGE
 from tuner.cli.output import NOT_YET
 from tuner.cli.starting import SAMPLERS, STOPPING
-from tuner.panda.requests import RunSteering
+from tuner.panda.requests import RunRequests
 from tuner.record.events import ENDED, LIVE, Cause, Purpose, RequestState
 from tuner.record.requests import REQUESTS
 from tuner.room import language
@@ -216,9 +216,9 @@ def test_a_verb_of_a_babysat_run_is_written_in_three_places_at_most() -> None:
 def test_what_has_a_name_has_it_in_each_place_that_contributing_tells() -> None:
     assert tuple(samplers._NAMES) == SAMPLERS
     assert tuple(rules._RULES) == STOPPING
-    for verb in RunSteering.verbs:
+    for verb in RunRequests.verbs:
         assert all(verb in known for known in (dir(tuner.RunHandle), VERBS, language.VERBS)), verb
-    for verb in SweepSteering.verbs:
+    for verb in SweepRequests.verbs:
         assert all(verb in known for known in (REQUESTS, dir(tuner.SweepHandle))), verb
 
 

@@ -11,15 +11,15 @@ from stories import Part, story
 
 from tuner import Space, log
 from tuner.caviar.policy import Caviar, Limits
-from tuner.caviar.requests import RepeatSteering, SweepSteering
+from tuner.caviar.requests import RepeatRequests, SweepRequests
 from tuner.caviar.rules import rule_by_name
-from tuner.coordinator.checkpoint_keeper import Shelf
+from tuner.coordinator.checkpoint_keeper import CheckpointKeeper
 from tuner.coordinator.recovery import recover
 from tuner.coordinator.standing import Standing, Standings
-from tuner.coordinator.workers import Crew
+from tuner.coordinator.workers import WorkerPool
 from tuner.panda.policy import Panda
-from tuner.panda.requests import RunSteering
-from tuner.policy.requests import Decision, Refused, Situation, Steering
+from tuner.panda.requests import RunRequests
+from tuner.policy.requests import Decision, Refused, RequestPolicy, Situation
 from tuner.record import events as rec
 from tuner.record.state import StudyState
 from tuner.samplers import by_name
@@ -62,7 +62,7 @@ def begun(number: int) -> list[rec.Record]:
     ]
 
 
-def sweep(trials: int) -> tuple[StudyState, SweepSteering]:
+def sweep(trials: int) -> tuple[StudyState, SweepRequests]:
     study = StudyState(name="s", objective="score")
     for number in range(trials):
         for record in begun(number):
@@ -70,23 +70,25 @@ def sweep(trials: int) -> tuple[StudyState, SweepSteering]:
     policy = Caviar(
         space=SPACE, seed=0, proposer=by_name("random"), stopping=rule_by_name("off"), limits=Limits(trials=9)
     )
-    return study, SweepSteering(policy)
+    return study, SweepRequests(policy)
 
 
-def busy(*trials: int) -> Crew:
+def busy(*trials: int) -> WorkerPool:
     """One worker that trains the first of these; the others wait behind it."""
-    crew = Crew()
-    crew.join("worker-1", "here", 1, 1.0)
+    pool = WorkerPool()
+    pool.join("worker-1", "here", 1, 1.0)
     for trial in trials:
-        crew.assign(crew.desks["worker-1"], trial, 1.0)
-    return crew
+        pool.assign(pool.workers["worker-1"], trial, 1.0)
+    return pool
 
 
-def answer(steering: Steering, study: StudyState, request: rec.Requested, workers: Crew | None = None) -> Decision:
+def answer(
+    requests: RequestPolicy, study: StudyState, request: rec.Requested, workers: WorkerPool | None = None
+) -> Decision:
     """The decision; a study that it changes is not the one it was given."""
     study.apply(request)
     before = repr(study)
-    decision = steering.answer(study, request, Situation(now=2.0, workers=workers or Crew(), saves=None))
+    decision = requests.answer(study, request, Situation(now=2.0, workers=workers or WorkerPool(), checkpoints=None))
     assert repr(study) == before
     return decision
 
@@ -96,29 +98,29 @@ def states(decision: Decision) -> list[str]:
 
 
 def test_a_pause_holds_what_trains_and_what_would_start() -> None:
-    study, steering = sweep(2)
-    decision = answer(steering, study, asked("pause", why="lunch"), busy(0, 1))
+    study, requests = sweep(2)
+    decision = answer(requests, study, asked("pause", why="lunch"), busy(0, 1))
     assert decision.paused is True
     assert decision.commands == (("worker-1", Pause(trial=0, why="lunch")),)
     assert states(decision) == ["applied"]
 
 
 def test_a_trial_that_trains_is_told_to_stop_and_one_that_waits_ends_at_once() -> None:
-    study, steering = sweep(3)
-    training = answer(steering, study, asked("stop_trial", {"trial": 0}), busy(0, 1))
+    study, requests = sweep(3)
+    training = answer(requests, study, asked("stop_trial", {"trial": 0}), busy(0, 1))
     assert (training.commands, training.stopped) == (
         (("worker-1", Stop(trial=0, state="stopped", why="stopped by ann")),),
         (),
     )
-    queued = answer(steering, study, asked("stop_trial", {"trial": 1}), busy(0, 1))
+    queued = answer(requests, study, asked("stop_trial", {"trial": 1}), busy(0, 1))
     assert (queued.commands, queued.stopped) == ((("worker-1", Forget(trial=1)),), ((1, "stopped by ann"),))
-    nowhere = answer(steering, study, asked("stop_trial", {"trial": 2}), busy(0, 1))
+    nowhere = answer(requests, study, asked("stop_trial", {"trial": 2}), busy(0, 1))
     assert (nowhere.commands, nowhere.stopped) == ((), ((2, "stopped by ann"),))
 
 
 def test_settings_of_a_person_become_a_draft() -> None:
-    study, steering = sweep(1)
-    decision = answer(steering, study, asked("add", {"settings": {"learning_rate": 0.2}}))
+    study, requests = sweep(1)
+    decision = answer(requests, study, asked("add", {"settings": {"learning_rate": 0.2}}))
     (draft,) = decision.drafts
     assert draft.params == {"learning_rate": 0.2}
     assert [each.detail for each in decision.records if isinstance(each, rec.Answered)] == [
@@ -129,14 +131,14 @@ def test_settings_of_a_person_become_a_draft() -> None:
 def test_what_speaks_of_the_search_is_refused_while_leaders_are_repeated() -> None:
     study, _ = sweep(1)
     with pytest.raises(Refused, match="knows no 'set_box'"):
-        answer(RepeatSteering(), study, asked("set_box", {"ranges": {}}))
+        answer(RepeatRequests(), study, asked("set_box", {"ranges": {}}))
 
 
 def test_an_answer_to_a_run_that_stands_still_is_accepted_before_it_ends(tmp_path: Path) -> None:
     with closing(story(tmp_path / "one", Part(start=0, to=20, params={"learning_rate": 0.1}))) as told:
         study = told.state
         study.apply(rec.TrialHeld(trial=0, state="paused", step=20, why="asked", at=2.0))
-        decision = answer(RunSteering(None, None), study, asked("stop"))
+        decision = answer(RunRequests(None, None), study, asked("stop"))
     assert states(decision) == ["accepted"]
     assert decision.stopped == ((0, "stop by ann"),)
     assert decision.commands == ()
@@ -147,22 +149,26 @@ def test_a_run_whose_worker_may_still_be_there_is_left_to_it(tmp_path: Path) -> 
         study = told.state
         study.apply(rec.TrialHeld(trial=0, state="paused", step=20, why="asked", at=2.0))
         study.apply(request := asked("stop"))
-        situation = Situation(now=2.0, workers=Crew(), saves=None, unheard=lambda trial: trial == 0)
-        decision = RunSteering(None, None).answer(study, request, situation)
+        situation = Situation(now=2.0, workers=WorkerPool(), checkpoints=None, unheard=lambda trial: trial == 0)
+        decision = RunRequests(None, None).answer(study, request, situation)
     assert (states(decision), decision.stopped) == (["accepted"], ())
 
 
 def test_recovery_says_what_goes_on_and_who_has_not_been_heard_of(tmp_path: Path) -> None:
     study, _ = sweep(2)
     study.apply(rec.TrialStarted(trial=0, segment=0, worker="w", node="here", pid=1, at=1.0))
-    before, shelf = repr(study), Shelf(tmp_path, None)
-    legacy = recover(study, Panda(), shelf, 2.0, outlives=False, clean=False, failed_too=False)
+    before, keeper = repr(study), CheckpointKeeper(tmp_path, None)
+    recovery = recover(study, Panda(), keeper, 2.0, outlives=False, clean=False, failed_too=False)
     assert repr(study) == before
-    assert (legacy.decision.ready, legacy.unheard) == ((0, 1), frozenset())
-    assert [type(each).__name__ for each in legacy.decision.records] == ["TrialHeld", "SegmentOpened", "SegmentOpened"]
-    outlived = recover(study, Panda(), shelf, 2.0, outlives=True, clean=False, failed_too=False)
+    assert (recovery.decision.ready, recovery.unheard) == ((0, 1), frozenset())
+    assert [type(each).__name__ for each in recovery.decision.records] == [
+        "TrialHeld",
+        "SegmentOpened",
+        "SegmentOpened",
+    ]
+    outlived = recover(study, Panda(), keeper, 2.0, outlives=True, clean=False, failed_too=False)
     assert (outlived.decision, outlived.unheard) == (Decision(), frozenset({0, 1}))
-    clean = recover(study, Panda(), shelf, 2.0, outlives=False, clean=True, failed_too=False)
+    clean = recover(study, Panda(), keeper, 2.0, outlives=False, clean=True, failed_too=False)
     assert clean.decision.ready == (0, 1)
     assert [type(each).__name__ for each in clean.decision.records] == ["TrialHeld", "SegmentOpened"]
 

@@ -15,7 +15,7 @@ import pytest
 from waiting import PATIENCE_S
 
 from tuner.api.handles import RunHandle
-from tuner.api.process import assign, nurse
+from tuner.api.process import assign, run_coordinator
 from tuner.errors import StudyBusy
 from tuner.executors.thread import WorkerThread
 from tuner.record.location import Place
@@ -91,12 +91,12 @@ class Ward:
         self.handles: list[RunHandle] = []
         self.coordinators: list[threading.Thread] = []
 
-    def coordinate(self, trouble: Callable[[list[Event]], None] = never) -> RunHandle:
+    def run_coordinator(self, trouble: Callable[[list[Event]], None] = never) -> RunHandle:
         """Starts a coordinator; `trouble` sees what it is told before it does, and may raise."""
 
         def live() -> None:
             try:
-                nurse(self.place.folder, Hands(self, trouble))
+                run_coordinator(self.place.folder, OneWorker(self, trouble))
             except BaseException as error:
                 self.failures.append(error)
 
@@ -126,7 +126,7 @@ class Ward:
             self.worker.send(Stop(trial=0, state="stopped", why="the test is over"))
 
 
-class Hands:
+class OneWorker:
     """An executor over the ward's worker: what `RayExecutor` is over an actor."""
 
     outlives = True
@@ -245,16 +245,16 @@ def at_the_end(events: list[Event]) -> None:
 
 @pytest.mark.parametrize("takeovers", [1, 2])
 def test_a_takeover_keeps_the_checkpoints_that_the_orphaned_worker_wrote(ward: Ward, takeovers: int) -> None:
-    handle = ward.coordinate(at_step(5))
+    handle = ward.run_coordinator(at_step(5))
     for _ in range(takeovers - 1):
         ward.gone()
         here = ward.saved
         wait_until(lambda: ward.saved > here + 10)  # noqa: B023 - it is waited for at once
-        handle = ward.coordinate(at_step(ward.saved))
+        handle = ward.run_coordinator(at_step(ward.saved))
     ward.gone()
     alone = ward.saved
     wait_until(lambda: ward.saved > alone + 10)
-    handle = ward.coordinate()
+    handle = ward.run_coordinator()
     wait_until(lambda: steps_of(handle) > alone + 20)
     assert handle.checkpoint().state == "applied"
     handle.stop()
@@ -268,11 +268,11 @@ def test_a_takeover_keeps_the_checkpoints_that_the_orphaned_worker_wrote(ward: W
 
 
 def test_what_nobody_ever_tells_of_is_cleared_away_once_the_worker_has_been_heard_out(ward: Ward) -> None:
-    ward.coordinate(at_step(5))
+    ward.run_coordinator(at_step(5))
     ward.gone()
     stray = ward.place.folder / "checkpoints" / "0" / "7-5"
     shutil.copytree(next(stray.parent.glob("0-*")), stray)
-    handle = ward.coordinate()
+    handle = ward.run_coordinator()
     reached = steps_of(handle)
     wait_until(lambda: steps_of(handle) > reached + 10)
     assert stray.is_dir()  # the worker may yet tell of it
@@ -293,7 +293,7 @@ def test_a_run_that_was_released_and_taken_over_does_as_it_is_told(ward: Ward, v
         if died.is_set():
             raise Killed
 
-    handle = ward.coordinate(dies_later if heard else at_the_end)
+    handle = ward.run_coordinator(dies_later if heard else at_the_end)
     saved = handle.checkpoint().step
     if heard:
         assert handle.pause(release=True).state == "applied"
@@ -302,7 +302,7 @@ def test_a_run_that_was_released_and_taken_over_does_as_it_is_told(ward: Ward, v
     wait_until(lambda: not heard or state_of(handle) == "paused")
     died.set()
     ward.gone()
-    handle = ward.coordinate()
+    handle = ward.run_coordinator()
     if verb == "resume":
         assert handle.resume().state == "applied"
         reached = steps_of(handle)
@@ -318,7 +318,7 @@ def test_a_run_that_was_released_and_taken_over_does_as_it_is_told(ward: Ward, v
 
 
 def test_whoever_resumes_a_run_before_it_has_given_its_worker_back_is_not_forgotten(ward: Ward) -> None:
-    handle = ward.coordinate()
+    handle = ward.run_coordinator()
     wait_until(lambda: steps_of(handle) > 5)
     for number, (verb, arguments) in enumerate([("pause", {"release": True}), ("resume", {})] * 3):
         handle._store.request(verb, arguments, by="ada", why="", request=f"r{number}")
@@ -336,7 +336,7 @@ def test_whoever_resumes_a_run_before_it_has_given_its_worker_back_is_not_forgot
 def test_a_revert_waits_for_the_moment_before_the_change_to_be_on_disk(tmp_path: Path) -> None:
     ward, written = Ward(tmp_path / "results", checkpoint_every_s=1000.0), threading.Event()
     try:
-        handle = ward.coordinate()
+        handle = ward.run_coordinator()
         wait_until(lambda: steps_of(handle) > 5)
         saving._WRITER.submit(written.wait, PATIENCE_S)  # the disk is busy
         changed = handle.set(rate=2.0)
@@ -362,13 +362,13 @@ def test_a_revert_waits_for_the_moment_before_the_change_to_be_on_disk(tmp_path:
 
 
 def test_a_coordinator_that_fails_leaves_its_worker_training_and_the_next_takes_it_over(ward: Ward) -> None:
-    ward.coordinate(at_step(5, RuntimeError))
+    ward.run_coordinator(at_step(5, RuntimeError))
     ward.gone()
     assert [type(each) for each in ward.failures] == [RuntimeError]
     assert ward.ended == 0
     alone = ward.saved
     wait_until(lambda: ward.saved > alone + 5)
-    handle = ward.coordinate()
+    handle = ward.run_coordinator()
     handle.stop()
     study = handle.wait(PATIENCE_S)
     ward.gone()
@@ -377,7 +377,7 @@ def test_a_coordinator_that_fails_leaves_its_worker_training_and_the_next_takes_
 
 
 def test_a_coordinator_that_lost_its_lease_leaves_the_worker_to_its_successor(ward: Ward) -> None:
-    handle = ward.coordinate()
+    handle = ward.run_coordinator()
     wait_until(lambda: steps_of(handle) > 5)
     with sqlite3.connect(ward.place.existing()) as connection:
         connection.execute("UPDATE lease SET epoch = epoch + 1")

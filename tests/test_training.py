@@ -1,4 +1,4 @@
-"""One order at its desk, with a scripted channel in place of an executor."""
+"""One order in training, with a scripted channel in place of an executor."""
 
 from __future__ import annotations
 

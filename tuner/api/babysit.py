@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tuner import arguments
-from tuner.api import process as nurse
+from tuner.api import process
 from tuner.api.fork import complete, continuation
 from tuner.api.handles import RunHandle, person
 from tuner.api.process import Assignment
@@ -117,7 +117,7 @@ def babysit(
     if smallest_gain is not None and not 0 < smallest_gain < inf:
         raise SettingsError(f"smallest_gain must be above 0, in units of {objective!r}, got {smallest_gain!r}.")
     begins_with = complete(found, params, seed)
-    nurse.assign(
+    process.assign(
         portable(train),
         place.folder,
         name=name,
@@ -143,7 +143,7 @@ def babysit(
         smallest_gain=smallest_gain,
         why="the settings given" if params else "a random start from the space",
     )
-    nurse.start(place)
+    process.start(place)
     return attach_run(place)
 
 
@@ -201,7 +201,7 @@ def _take_up(place: Place, function: Portable) -> None:
         source_sha256=function.source_sha256,
         search_path=function.search_path,
     ).write(place.folder, function.payload)
-    nurse.start(place)
+    process.start(place)
 
 
 def _running(place: Place) -> bool:

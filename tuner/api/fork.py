@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tuner.api import process as nurse
+from tuner.api import process
 from tuner.api.process import Assignment
 from tuner.api.study import Study
 from tuner.errors import CheckpointError, SettingsError, StudyError, did_you_mean
@@ -222,7 +222,7 @@ def _branch(
         extra_steps=study.state.extension,
     ).write(place.folder, payload)
     study.close()
-    nurse.start(place)
+    process.start(place)
     return place
 
 

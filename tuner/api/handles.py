@@ -509,7 +509,7 @@ class RunHandle(Handle):
             raise KeyboardInterrupt(told) from None
 
     def _wait(self, timeout_s: float | None) -> Study:
-        from tuner.api import process as nurse
+        from tuner.api import process
 
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         study = self.study
@@ -523,9 +523,9 @@ class RunHandle(Handle):
             if alone:
                 deaths, furthest = (0, trial.steps) if trial.steps > furthest else (deaths + 1, furthest)
                 if deaths > _DEATHS:
-                    told = nurse.last_words(self._place)
+                    told = process.last_words(self._place)
                     raise StudyError(f"the coordinator of {self.name} dies again and again: {told}")
-                nurse.start(self._place)
+                process.start(self._place)
             if deadline is not None and time.monotonic() > deadline:
                 raise StudyError(f"{self.name} is still training after {duration(timeout_s or 0.0)}.")
             time.sleep(0.05)
@@ -582,13 +582,13 @@ class RunHandle(Handle):
 
     def _wake(self) -> None:
         """Starts a coordinator, unless one that was started is on its way; raises what one that failed said last."""
-        from tuner.api import process as nurse
+        from tuner.api import process
 
         if self._started is None:
-            (_, self._started), self._gone = nurse.launch(self._place), False
+            (_, self._started), self._gone = process.launch(self._place), False
         elif self._gone:
             self._started = None
-            raise StudyError(f"no coordinator could be started for {self.name}: {nurse.last_words(self._place)}")
+            raise StudyError(f"no coordinator could be started for {self.name}: {process.last_words(self._place)}")
         else:
             self._gone = not self._started()  # it may have answered before it left: that is looked at first
 

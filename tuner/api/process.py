@@ -162,7 +162,7 @@ _threads: list[threading.Thread] | None = None
 def _on_a_thread(place: Place, threads: list[threading.Thread]) -> tuple[int, Callable[[], bool]]:
     def coordinate() -> None:
         try:
-            nurse(place.folder)
+            run_coordinator(place.folder)
         except TunerError as error:
             with (place.folder / _LOG).open("a") as log:
                 print(error, file=log)
@@ -225,15 +225,15 @@ def last_words(place: Place) -> str:
     return lines[-1] if lines else f"the coordinator ended without a word ({log})."
 
 
-def nurse(folder: Path, hands: Executor | None = None) -> None:
-    """Runs the coordinator of one babysat run until the run is over; `hands` train it, else what it was assigned."""
+def run_coordinator(folder: Path, executor: Executor | None = None) -> None:
+    """Runs the coordinator of one babysat run until it is over; `executor` trains it, else what it was assigned."""
     from tuner.api.identity import begin
-    from tuner.coordinator.checkpoint_keeper import Shelf, disk_budget
+    from tuner.coordinator.checkpoint_keeper import CheckpointKeeper, disk_budget
     from tuner.coordinator.loop import Coordinator
-    from tuner.coordinator.watchdog import Care
-    from tuner.panda.advisor import Watch
+    from tuner.coordinator.watchdog import Timing
+    from tuner.panda.advisor import Advisor
     from tuner.panda.policy import Panda
-    from tuner.panda.requests import RunSteering
+    from tuner.panda.requests import RunRequests
     from tuner.policy.protocol import Draft
     from tuner.record.events import StudyOpened
     from tuner.record.reader import curves_by_name, fold
@@ -244,9 +244,10 @@ def nurse(folder: Path, hands: Executor | None = None) -> None:
 
     assignment = Assignment.read(folder)
     place = Place.of(folder.name, folder.parent, None)
-    hands = hands or _hands(assignment, folder)  # loads Ray: before there is a study to see
+    executor = executor or _executor(assignment, folder)  # loads Ray: before there is a study to see
     records = Store.create(place.existing_or_new())
-    part = hands.leave  # whatever goes wrong here: what trains on a cluster goes on, and the next coordinator finds it
+    # Whatever goes wrong here: what trains on a cluster goes on, and the next coordinator finds it.
+    part = executor.leave
     try:
         records.acquire(time.time())
         state, _ = fold(records, place.name)
@@ -298,27 +299,27 @@ def nurse(folder: Path, hands: Executor | None = None) -> None:
         space = None if assignment.space is None else Space.from_dict(assignment.space)
         segment = state.trials[0].head.segment if state.trials and state.trials[0].segments else None
         curves = curves_by_name(records, state.trials[0]) if state.trials else {}
-        watch = None if assignment.level == "off" else Watch(space, curves, segment)
+        advisor = None if assignment.level == "off" else Advisor(space, curves, segment)
         coordinator = Coordinator(
             study=state,
             store=records,
             policy=Panda(),
-            steering=RunSteering(space, watch),
-            executor=hands,
-            shelf=Shelf(folder, disk_budget(folder, assignment.disk_budget_gb)),
-            care=Care(checkpoint_every_s=assignment.checkpoint_every_s),
+            requests=RunRequests(space, advisor),
+            executor=executor,
+            keeper=CheckpointKeeper(folder, disk_budget(folder, assignment.disk_budget_gb)),
+            timing=Timing(checkpoint_every_s=assignment.checkpoint_every_s),
         )
         if not state.trials:
             coordinator.trials.create(draft)  # recovery takes it up
             if space is None:
                 coordinator.journal.warn(UNBOUNDED, 0, assignment.from_step)
             coordinator.journal.commit()
-        hands.open(job, 1, state.received)
+        executor.open(job, 1, state.received)
         try:
             coordinator.run()
         finally:
             if records.left_clean:
-                part = hands.close
+                part = executor.close
     finally:
         try:
             part()
@@ -326,7 +327,7 @@ def nurse(folder: Path, hands: Executor | None = None) -> None:
             records.close()
 
 
-def _hands(assignment: Assignment, folder: Path) -> Executor:
+def _executor(assignment: Assignment, folder: Path) -> Executor:
     if assignment.executor == "local":
         from tuner.executors.local import LocalExecutor
 
@@ -356,7 +357,7 @@ def main() -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # its last words may hold what the terminal's encoding lacks
     try:
-        nurse(Path(sys.argv[1]))
+        run_coordinator(Path(sys.argv[1]))
     except TunerError as error:
         print(error)
         return 1

@@ -246,10 +246,10 @@ class _Session:
             self._train(plan, progress)
 
     def _train(self, plan: Plan, progress: Literal["auto", "off"] | Observer) -> None:
-        from tuner.caviar.requests import RepeatSteering
-        from tuner.coordinator.checkpoint_keeper import Shelf, disk_budget
+        from tuner.caviar.requests import RepeatRequests
+        from tuner.coordinator.checkpoint_keeper import CheckpointKeeper, disk_budget
         from tuner.coordinator.loop import Coordinator
-        from tuner.coordinator.watchdog import Care
+        from tuner.coordinator.watchdog import Timing
         from tuner.worker.divergence import DivergenceAlarm
         from tuner.worker.messages import Job
 
@@ -260,7 +260,7 @@ class _Session:
                 f"the source of {state.function} has changed since {state.name!r} began: {plan.purpose} has it new"
             )
         address = self._option("address", None)
-        hands = executor_of(
+        executor = executor_of(
             self._option("executor", "ray"), "wall", address, self._option("cpus", 1), self._option("gpus", 0), function
         )
         try:
@@ -273,19 +273,19 @@ class _Session:
                 log_folder=place.folder / "logs",
                 **shared_file(place, address),
             )
-            hands.open(job, self._option("parallel", None))
+            executor.open(job, self._option("parallel", None))
             Coordinator(
                 study=state,
                 store=self._records,
                 policy=Repetition(plan),
-                steering=RepeatSteering(),
-                executor=hands,
-                shelf=Shelf(place.folder, disk_budget(place.folder, None)),
-                care=Care(),
+                requests=RepeatRequests(),
+                executor=executor,
+                keeper=CheckpointKeeper(place.folder, disk_budget(place.folder, None)),
+                timing=Timing(),
                 observers=observers_of(progress),
             ).run()
         finally:
-            hands.close()
+            executor.close()
 
     def _option(self, word: str, default: Any) -> Any:
         """What this call says, else what the sweep was trained with."""

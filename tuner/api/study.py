@@ -181,9 +181,9 @@ class Study(StudyReader):
             ...     isinstance(tended.advice(), list)
             True
         """
-        from tuner.panda.advisor import Watch
+        from tuner.panda.advisor import Advisor
 
-        return Watch(self.space, self.curves(0)).look(self.state, self.trial(0))
+        return Advisor(self.space, self.curves(0)).look(self.state, self.trial(0))
 
     def _table(self, name: str) -> pd.DataFrame:
         from tuner.tables import frames as tables

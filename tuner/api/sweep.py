@@ -207,10 +207,10 @@ def sweep(
     tried = [_in_space(space, settings) for settings in cast("list[Settings]", start or [])]
 
     from tuner.caviar.policy import Caviar, Limits
-    from tuner.caviar.requests import SweepSteering
-    from tuner.coordinator.checkpoint_keeper import Shelf, disk_budget
+    from tuner.caviar.requests import SweepRequests
+    from tuner.coordinator.checkpoint_keeper import CheckpointKeeper, disk_budget
     from tuner.coordinator.loop import Coordinator
-    from tuner.coordinator.watchdog import Care
+    from tuner.coordinator.watchdog import Timing
     from tuner.worker.divergence import DivergenceAlarm
 
     warm = _warm(warm_start, place, space)
@@ -254,7 +254,7 @@ def sweep(
     }
 
     on_disk = place.database is not None
-    hands = executor_of(executor, clock, address, cpus, gpus, function)  # loads Ray: before there is a study to see
+    chosen = executor_of(executor, clock, address, cpus, gpus, function)  # loads Ray: before there is a study to see
     records = Store.create(place.database) if place.database is not None else Store.in_memory()
     try:
         records.acquire(time.time())
@@ -271,7 +271,7 @@ def sweep(
             log_folder=place.folder / "logs" if on_disk else None,
             **shared_file(place, address),
         )
-        workers = hands.open(job, parallel)
+        workers = chosen.open(job, parallel)
         policy = Caviar(
             space=space,
             seed=seed,
@@ -292,11 +292,11 @@ def sweep(
             study=state,
             store=records,
             policy=policy,
-            steering=SweepSteering(policy),
-            executor=hands,
+            requests=SweepRequests(policy),
+            executor=chosen,
             rerun=rerun,
-            shelf=Shelf(place.folder, disk_budget(place.folder, disk_budget_gb)) if on_disk else None,
-            care=Care(
+            keeper=CheckpointKeeper(place.folder, disk_budget(place.folder, disk_budget_gb)) if on_disk else None,
+            timing=Timing(
                 checkpoint_every_s=checkpoint_every_s,
                 time_limit_s=time_limit_s,
                 silence_limit_s=silence_limit_s,
@@ -307,11 +307,11 @@ def sweep(
         after = records.version()
     except BaseException:
         try:
-            hands.close()
+            chosen.close()
         finally:
             records.close()
         raise
-    hands.close()
+    chosen.close()
     if place.database is None:
         return Study(place, records, (state, after))
     records.close()

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tuner.errors import did_you_mean
-from tuner.policy.requests import NOTHING, Decision, Refused, Situation, Staff, answered
+from tuner.policy.requests import NOTHING, Decision, Refused, Situation, WorkerStatus, answered
 from tuner.record.events import Configured, Noted, Record, Reported, Requested, RoundOpened
 from tuner.record.requests import understood
 from tuner.record.state import StudyState
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tuner.caviar.policy import Caviar
 
 
-class SweepSteering:
+class SweepRequests:
     """The verbs of a sweep: each is done at once."""
 
     attention_s = 0.05
@@ -37,10 +37,10 @@ class SweepSteering:
 
     def started(self, study: StudyState, trial: Trial, situation: Situation) -> Decision:
         """What was in a worker's queue when a pause came stands still too."""
-        desk = situation.workers.desk_of(trial.trial)
-        if not situation.paused or desk is None:
+        worker = situation.workers.worker_of(trial.trial)
+        if not situation.paused or worker is None:
             return NOTHING
-        return Decision(commands=((desk.name, Pause(trial=trial.trial, why="the sweep is paused")),))
+        return Decision(commands=((worker.name, Pause(trial=trial.trial, why="the sweep is paused")),))
 
     def reported(self, study: StudyState, trial: Trial, record: Reported, now: float) -> Decision:
         """The stopping rule looks at them."""
@@ -60,12 +60,12 @@ class SweepSteering:
 
     def _pause(self, study: StudyState, request: Requested, situation: Situation) -> Decision:
         why = request.why or f"paused by {request.by}"
-        commands = tuple((desk.name, Pause(trial=trial, why=why)) for desk, trial in _training(situation))
+        commands = tuple((worker.name, Pause(trial=trial, why=why)) for worker, trial in _training(situation))
         done = _applied(request, situation, "no trial starts; those that train stand still between two steps")
         return Decision(records=(done,), paused=True, commands=commands)
 
     def _resume(self, study: StudyState, request: Requested, situation: Situation) -> Decision:
-        commands = tuple((desk.name, Resume(trial=trial)) for desk, trial in _training(situation))
+        commands = tuple((worker.name, Resume(trial=trial)) for worker, trial in _training(situation))
         return Decision(records=(_applied(request, situation, "training goes on"),), paused=False, commands=commands)
 
     def _stop(self, study: StudyState, request: Requested, situation: Situation) -> Decision:
@@ -75,14 +75,14 @@ class SweepSteering:
     def _stop_trial(self, study: StudyState, request: Requested, situation: Situation) -> Decision:
         number = _live_trial(study, request.arguments).trial
         why = request.why or f"stopped by {request.by}"
-        desk = situation.workers.desk_of(number)
-        if desk is not None and desk.training == number:
+        worker = situation.workers.worker_of(number)
+        if worker is not None and worker.training == number:
             done = _applied(request, situation, f"trial {number} ends after its present step")
-            return Decision(records=(done,), commands=((desk.name, Stop(trial=number, state="stopped", why=why)),))
+            return Decision(records=(done,), commands=((worker.name, Stop(trial=number, state="stopped", why=why)),))
         return Decision(
             records=(_applied(request, situation, f"trial {number} will not start"),),
             stopped=((number, why),),
-            commands=() if desk is None else ((desk.name, Forget(trial=number)),),
+            commands=() if worker is None else ((worker.name, Forget(trial=number)),),
         )
 
     def _add(self, study: StudyState, request: Requested, situation: Situation) -> Decision:
@@ -127,7 +127,7 @@ class SweepSteering:
         return Decision(records=(noted, _applied(request, situation, "noted")))
 
 
-class RepeatSteering(SweepSteering):
+class RepeatRequests(SweepRequests):
     """The verbs of a sweep while its leaders are trained again: all but those that speak of the search."""
 
     verbs = ("pause", "resume", "stop", "stop_trial", "set_parallel", "note")
@@ -140,11 +140,11 @@ def _applied(request: Requested, situation: Situation, detail: str) -> Record:
     return answered(request.request, "applied", detail, situation.now)
 
 
-def _training(situation: Situation) -> Iterator[tuple[Staff, int]]:
+def _training(situation: Situation) -> Iterator[tuple[WorkerStatus, int]]:
     """The workers with something to train, and what that is."""
-    for desk in situation.workers.busy():
-        if desk.training is not None:
-            yield desk, desk.training
+    for worker in situation.workers.busy():
+        if worker.training is not None:
+            yield worker, worker.training
 
 
 def _live_trial(study: StudyState, arguments: Mapping[str, Any]) -> Trial:

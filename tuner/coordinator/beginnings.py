@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tuner.coordinator.checkpoint_keeper import Shelf
+from tuner.coordinator.checkpoint_keeper import CheckpointKeeper
 from tuner.policy.proposals import RoundPlan
 from tuner.policy.protocol import Draft, Policy
 from tuner.policy.segments import outstanding
@@ -84,13 +84,15 @@ def _segment(trial: int, cause: Cause, draft: Draft, now: float, start: Checkpoi
     )
 
 
-def order(study: StudyState, trial: Trial, policy: Policy, shelf: Shelf | None, checkpoint_every_s: float) -> Order:
+def order(
+    study: StudyState, trial: Trial, policy: Policy, keeper: CheckpointKeeper | None, checkpoint_every_s: float
+) -> Order:
     """What a worker is given to train."""
     segment = trial.head
     start = sha256 = None
-    if segment.checkpoint is not None and shelf is not None:
+    if segment.checkpoint is not None and keeper is not None:
         checkpoint = study.checkpoints[segment.checkpoint]
-        start, sha256 = shelf.path(checkpoint), study.sha256_of(checkpoint)
+        start, sha256 = keeper.path(checkpoint), study.sha256_of(checkpoint)
     return Order(
         trial=trial.trial,
         segment=segment.segment,
@@ -102,7 +104,7 @@ def order(study: StudyState, trial: Trial, policy: Policy, shelf: Shelf | None, 
         from_step=segment.from_step,
         checkpoint=start,
         sha256=sha256,
-        folder=None if shelf is None else shelf.root,
+        folder=None if keeper is None else keeper.root,
         checkpoint_every_s=checkpoint_every_s,
         rung=policy.first_ask(trial.trial, segment.from_step),
         ask_at=policy.allowance(study, trial, segment.from_step),

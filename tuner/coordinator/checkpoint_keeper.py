@@ -28,7 +28,7 @@ def disk_budget(folder: Path, gigabytes: float | None) -> int:
     return min(_BUDGET_BYTES, shutil.disk_usage(folder).free // 2)
 
 
-class Shelf:
+class CheckpointKeeper:
     """A study's checkpoints under `folder`, within `budget_bytes` (None: no budget)."""
 
     def __init__(self, folder: Path, budget_bytes: int | None) -> None:

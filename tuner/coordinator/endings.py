@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
-from tuner.coordinator.workers import Crew
+from tuner.coordinator.workers import WorkerPool
 from tuner.policy.protocol import Policy
 from tuner.policy.requests import Decision
 from tuner.record.events import Record, TrialEnded, TrialHeld, TrialState
@@ -79,12 +79,12 @@ def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-def parted(study: StudyState, policy: Policy, crew: Crew, ending: Ending, now: float) -> Decision:
+def parted(study: StudyState, policy: Policy, pool: WorkerPool, ending: Ending, now: float) -> Decision:
     """What was begun and has not come to an end gets one on record."""
     records: list[Record] = []
     stopped: list[tuple[int, str]] = []
     for trial in unfinished(study):
-        left = crew.desk_of(trial.trial) is not None
+        left = pool.worker_of(trial.trial) is not None
         if trial.started is None or (trial.state == "paused" and not left) or not policy.trains(trial):
             continue
         why = f"{ending.why}; it was left in the midst of a step" if left else ending.why

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from tuner.coordinator import faults
-from tuner.coordinator.checkpoint_keeper import Shelf
+from tuner.coordinator.checkpoint_keeper import CheckpointKeeper
 from tuner.errors import first_line
 from tuner.executors.base import Executor
 from tuner.policy.requests import warning
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class Journal:
     """The study, its database and its checkpoints, kept in step."""
 
-    def __init__(self, study: StudyState, store: Store, shelf: Shelf | None, executor: Executor) -> None:
-        self._study, self._store, self._shelf, self._executor = study, store, shelf, executor
+    def __init__(self, study: StudyState, store: Store, keeper: CheckpointKeeper | None, executor: Executor) -> None:
+        self._study, self._store, self._keeper, self._executor = study, store, keeper, executor
         self._pending: list[Record] = []
         self._drops: list[CheckpointDropped] = []
         self.note: str | None = None
@@ -31,7 +31,7 @@ class Journal:
     @property
     def folder(self) -> Path | None:
         """The study's folder; None: nothing is kept on disk."""
-        return None if self._shelf is None else self._shelf.folder
+        return None if self._keeper is None else self._keeper.folder
 
     def record(self, record: Record) -> None:
         """Folds a record in; it is committed before this turn ends."""
@@ -66,6 +66,6 @@ class Journal:
         else:
             self._store.beat(time.time())
         drops, self._drops = self._drops, []
-        if drops and self._shelf is not None:
-            for complaint in self._shelf.delete(self._study, drops):
+        if drops and self._keeper is not None:
+            for complaint in self._keeper.delete(self._study, drops):
                 self.warn(complaint)

@@ -11,17 +11,17 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from tuner.coordinator import beginnings, notices
-from tuner.coordinator.checkpoint_keeper import Shelf
+from tuner.coordinator.checkpoint_keeper import CheckpointKeeper
 from tuner.coordinator.endings import End, Ending, Interrupts, awaited, parted
-from tuner.coordinator.observers import Audience, Observer, Status
+from tuner.coordinator.observers import Observer, Observers, Status
 from tuner.coordinator.recovery import recover
 from tuner.coordinator.trials import Trials
-from tuner.coordinator.watchdog import Care, look
-from tuner.coordinator.workers import Desk
+from tuner.coordinator.watchdog import Timing, overdue
+from tuner.coordinator.workers import Worker
 from tuner.errors import SweepFailed
 from tuner.executors.base import Executor
 from tuner.policy.protocol import Policy
-from tuner.policy.requests import Steering
+from tuner.policy.requests import RequestPolicy
 from tuner.policy.verdicts import Thaw
 from tuner.record.events import Received, Reported, TrialHeld
 from tuner.record.state import StudyState
@@ -62,22 +62,24 @@ class Coordinator:
         study: StudyState,
         store: Store,
         policy: Policy,
-        steering: Steering,
+        requests: RequestPolicy,
         executor: Executor,
-        shelf: Shelf | None,
-        care: Care,
+        keeper: CheckpointKeeper | None,
+        timing: Timing,
         observers: Sequence[Observer] = (),
         rerun: Literal["nothing", "failed"] = "nothing",
     ) -> None:
-        """`shelf` None: nothing is kept on disk, as in a replay in memory."""
+        """`keeper` None: nothing is kept on disk, as in a replay in memory."""
         self.study = study
-        self.trials = Trials(study=study, store=store, policy=policy, steering=steering, executor=executor, shelf=shelf)
-        self.journal, self._crew, self._standings = self.trials.journal, self.trials.crew, self.trials.standings
-        self._store, self._policy, self._steering, self._executor = store, policy, steering, executor
-        self._shelf, self._care, self._rerun = shelf, care, rerun
-        self._audience = Audience(observers, self.journal.folder)
+        self.trials = Trials(
+            study=study, store=store, policy=policy, requests=requests, executor=executor, keeper=keeper
+        )
+        self.journal, self._pool, self._standings = self.trials.journal, self.trials.pool, self.trials.standings
+        self._store, self._policy, self._requests, self._executor = store, policy, requests, executor
+        self._keeper, self._timing, self._rerun = keeper, timing, rerun
+        self._observers = Observers(observers, self.journal.folder)
         self._interrupts = Interrupts(f"everything so far is kept: the same call goes on with {study.name}")
-        self._swept = shelf is None
+        self._swept = keeper is None
         self._orders: dict[str, list[Order]] = {}
         self._waiting: list[Waiting] = []
         self._started_at = self._next_requests = 0.0
@@ -94,7 +96,7 @@ class Coordinator:
             with self._interrupts.caught():
                 finished = self._run()
         finally:
-            self._audience.close()
+            self._observers.close()
         if self._interrupts.count:
             raise KeyboardInterrupt(self._interrupts.going_on)
         if self.trials.collapsed is not None:
@@ -104,35 +106,35 @@ class Coordinator:
     def _run(self) -> str:
         self._recover()
         while (finished := self._finished()) is None:
-            self._turn(self._executor.poll(0.0 if self.trials.outgoing or self._orders else self._steering.attention_s))
+            self._turn(self._executor.poll(0.0 if self.trials.outgoing or self._orders else self._requests.attention_s))
         self._part()
         ending = self.trials.ending
         remark = None if ending is not None and ending.keeps else self._policy.parting(self.study)
         if remark is not None:
             self.journal.warn(f"{finished}: {remark}")
         self._turn([])
-        self._store.left_clean = not self._crew.busy()
+        self._store.left_clean = not self._pool.busy()
         self._show(last=True)
         self.journal.commit()  # a display that has just failed is noted
         return finished
 
     def _recover(self) -> None:
         self._policy.restore(self.study)
-        if self._shelf is not None and self._executor.outlives:
-            self._shelf.mend()
+        if self._keeper is not None and self._executor.outlives:
+            self._keeper.mend()
         self._sweep()  # before anything is saved anew: whatever the record does not know is a leftover, then
-        legacy = recover(
+        recovery = recover(
             self.study,
             self._policy,
-            self._shelf,
+            self._keeper,
             self._executor.now(),
             outlives=self._executor.outlives,
             clean=self._store.left_clean,
             failed_too=self._rerun == "failed",
         )
-        for number in legacy.unheard:
+        for number in recovery.unheard:
             self._standings[number].unheard = True
-        self.trials.carry_out(legacy.decision)
+        self.trials.carry_out(recovery.decision)
         self._take_requests()  # whoever asked while nobody ran the study comes before its first trial
         # Only from here on are workers given trials: after a crash, one that waits may have begun.
         self.journal.commit()
@@ -146,15 +148,15 @@ class Coordinator:
         for event in events:  # in the order they were said: a report before the end it belongs to
             match event:
                 case WorkerReady():
-                    self._crew.join(event.worker, event.node, event.pid, now)
+                    self._pool.join(event.worker, event.node, event.pid, now)
                     self.trials.adopt(event, now)
                 case WorkerLost():
                     self.trials.lose(event, now)
                 case Delivered():  # in one transaction with the reports it delivered, so none is lost or taken twice
                     received = Received(worker=event.worker, incarnation=event.incarnation, batch=event.batch)
                     self.journal.record(received)
-                case (worker, said) if worker in self._crew.desks:
-                    self._take(self._crew.desks[worker], said, over)
+                case (worker, said) if worker in self._pool.workers:
+                    self._take(self._pool.workers[worker], said, over)
         self._sweep()
         self._take_requests()  # before verdicts: what a person asked for outdoes what the policy would decide
         self._judge()
@@ -172,30 +174,30 @@ class Coordinator:
         for worker, batch in orders.items():  # orders first: a command may be for a trial that was just assigned
             self._executor.submit(worker, tuple(batch))
         for worker, command in outgoing:
-            if worker in self._crew.desks:
+            if worker in self._pool.workers:
                 self._executor.send(worker, command)
 
     def _finished(self) -> str | None:
         if self.trials.ending is not None:
-            return self.trials.ending.why if self._interrupts.count > 1 or not self._crew.busy() else None
-        idle = not self._crew.ready and not self._crew.busy() and not self._orders and not self._standings.unheard()
+            return self.trials.ending.why if self._interrupts.count > 1 or not self._pool.busy() else None
+        idle = not self._pool.ready and not self._pool.busy() and not self._orders and not self._standings.unheard()
         return self._policy.spent(self.study) if idle else None
 
     def _show(self, *, last: bool = False) -> None:
-        if not self._audience.due(last=last):
+        if not self._observers.due(last=last):
             return
-        busy = [desk.queue[0] for desk in self._crew.busy()]
+        busy = [worker.queue[0] for worker in self._pool.busy()]
         awaiting = awaited(self.trials.ending, busy, self._interrupts.count)
         note, self.journal.note = self.journal.note, None
         status = Status(
-            workers=len(self._crew.desks),
+            workers=len(self._pool.workers),
             busy=len(busy),
             elapsed_s=time.monotonic() - self._started_at,
             trials_wanted=self._policy.wanted,
-            waiting_because=awaiting if self._crew.desks else self._executor.obstacle(),
+            waiting_because=awaiting if self._pool.workers else self._executor.obstacle(),
             note=note,
         )
-        for complaint in self._audience.show(self.study, status):
+        for complaint in self._observers.show(self.study, status):
             self.journal.warn(complaint)
 
     # ── requests ────────────────────────────────────────────────────────────────────────────────
@@ -203,7 +205,7 @@ class Coordinator:
     def _take_requests(self) -> None:
         if time.monotonic() < self._next_requests:
             return
-        self._next_requests = time.monotonic() + self._steering.attention_s
+        self._next_requests = time.monotonic() + self._requests.attention_s
         for request in self._store.new_requests():
             if request.request not in self.study.requests:
                 self.study.apply(request)  # whoever asked has recorded it
@@ -212,38 +214,38 @@ class Coordinator:
 
     # ── events ──────────────────────────────────────────────────────────────────────────────────
 
-    def _take(self, desk: Desk, event: WorkerEvent, over: set[tuple[int, int]]) -> None:
+    def _take(self, worker: Worker, event: WorkerEvent, over: set[tuple[int, int]]) -> None:
         trial = self.study.trials[event.trial]
-        if isinstance(event, Saved) and self._shelf is not None:  # it counts whatever has become of its trial
-            self.journal.record(notices.saved(self.study, self._shelf, event))
+        if isinstance(event, Saved) and self._keeper is not None:  # it counts whatever has become of its trial
+            self.journal.record(notices.saved(self.study, self._keeper, event))
             self.trials.thin(trial)
         if isinstance(event, Saved | Changed | Reverted | Did | Unread):
-            desk.last_sign = self._executor.now()
-            self.trials.carry_out(self._steering.took_effect(self.study, trial, event, self.trials.situation()))
+            worker.last_sign = self._executor.now()
+            self.trials.carry_out(self._requests.took_effect(self.study, trial, event, self.trials.situation()))
             return
         if trial.ended or getattr(event, "segment", trial.head.segment) != trial.head.segment:
             return  # of a segment that was given up
-        if not isinstance(event, Beat) or event.step != desk.last_step:
-            desk.last_sign = self._executor.now()
+        if not isinstance(event, Beat) or event.step != worker.last_step:
+            worker.last_sign = self._executor.now()
         match event:
             case Beat():
-                desk.last_step = event.step
+                worker.last_step = event.step
             case Reported():
                 self.trials.names_reported.update(event.names)
                 self.journal.record(event)  # before anybody looks: the supervisor and the rules read the fold
-                self.trials.carry_out(self._steering.reported(self.study, trial, event, self._executor.now()))
+                self.trials.carry_out(self._requests.reported(self.study, trial, event, self._executor.now()))
             case Forgot():
-                self._crew.release(trial.trial)
+                self._pool.release(trial.trial)
                 if self.trials.ending is None:
-                    self._crew.ready.appendleft(trial.trial)
+                    self._pool.ready.appendleft(trial.trial)
             case Started():
-                desk.started_at, desk.last_step, desk.told_to_stop = event.at, -1, None
+                worker.started_at, worker.last_step, worker.told_to_stop = event.at, -1, None
                 if (event.trial, event.segment) not in over:  # its end says all that its start would
-                    self.journal.record(notices.started(desk, trial, event.at))
+                    self.journal.record(notices.started(worker, trial, event.at))
                 if self.trials.ending is not None:
-                    self.trials.tell_to_end(self.trials.ending, desk, trial.trial)
+                    self.trials.tell_to_end(self.trials.ending, worker, trial.trial)
                 else:
-                    self.trials.carry_out(self._steering.started(self.study, trial, self.trials.situation()))
+                    self.trials.carry_out(self._requests.started(self.study, trial, self.trials.situation()))
             case Planned():
                 self.journal.record(notices.planned(event))
                 if (remark := self._policy.planned(trial)) is not None:
@@ -254,9 +256,9 @@ class Coordinator:
                 self.journal.record(notices.held(event))
             case Warned():
                 self.journal.warn(event.text, trial.trial, event.step)
-                self.trials.carry_out(self._steering.took_effect(self.study, trial, event, self.trials.situation()))
+                self.trials.carry_out(self._requests.took_effect(self.study, trial, event, self.trials.situation()))
             case Ended():
-                self.trials.end(desk, trial, event)
+                self.trials.end(worker, trial, event)
 
     # ── checkpoints ─────────────────────────────────────────────────────────────────────────────
 
@@ -265,12 +267,12 @@ class Coordinator:
 
         A worker that outlived its coordinator tells only later what it has saved meanwhile.
         """
-        if self._swept or self._shelf is None:
+        if self._swept or self._keeper is None:
             return
-        if self._executor.outlives and (not self._crew.desks or self._standings.unheard() or self._crew.busy()):
+        if self._executor.outlives and (not self._pool.workers or self._standings.unheard() or self._pool.busy()):
             return
         self._swept = True
-        for remark in self._shelf.sweep(self.study, self._store.left_at):
+        for remark in self._keeper.sweep(self.study, self._store.left_at):
             self.journal.warn(remark)
 
     # ── decisions ───────────────────────────────────────────────────────────────────────────────
@@ -279,78 +281,78 @@ class Coordinator:
         waiting, self._waiting = self._waiting, []
         for event in waiting:
             trial = self.study.trials[event.trial]
-            desk = self._crew.desk_of(event.trial)
-            if trial.ended or desk is None or event.segment != trial.head.segment or self.trials.ending is not None:
+            worker = self._pool.worker_of(event.trial)
+            if trial.ended or worker is None or event.segment != trial.head.segment or self.trials.ending is not None:
                 continue  # whoever is to end has been told so
             verdict = self._policy.judge(self.study, trial, event.step)
             self.trials.open_round(verdict.opened)
             match verdict.action:
                 case "continue":
-                    self.trials.tell(desk, Continue(trial=trial.trial, ask_at=verdict.limit, rung=verdict.ask_at))
+                    self.trials.tell(worker, Continue(trial=trial.trial, ask_at=verdict.limit, rung=verdict.ask_at))
                 case "wait":
-                    desk.last_sign = self._executor.now()  # it is we who keep it
+                    worker.last_sign = self._executor.now()  # it is we who keep it
                     self._waiting.append(event)
                 case "pause":
                     self._standings[trial.trial].freezing = True
-                    self.trials.tell(desk, Pause(trial=trial.trial, why=verdict.why, release=True))
+                    self.trials.tell(worker, Pause(trial=trial.trial, why=verdict.why, release=True))
                 case "prune":
-                    self.trials.tell(desk, Stop(trial=trial.trial, state="pruned", why=verdict.why))
+                    self.trials.tell(worker, Stop(trial=trial.trial, state="pruned", why=verdict.why))
                 case "stop":
-                    self.trials.tell(desk, Stop(trial=trial.trial, state="stopped", why=verdict.why))
+                    self.trials.tell(worker, Stop(trial=trial.trial, state="stopped", why=verdict.why))
 
     def _watch(self, now: float) -> None:
         """Time limits and silence."""
-        budget = self._care.time_budget_s
+        budget = self._timing.time_budget_s
         if budget is not None and self.trials.ending is None and time.monotonic() - self._started_at >= budget:
             self.trials.wind_down(Ending(f"the time budget of {budget:g} s is spent", keeps=False))
-        for desk in self._crew.busy() if self._care.limits_trials else ():
-            trial = self.study.trials[desk.queue[0]]
-            alert = look(desk, trial, self._care, now)
+        for worker in self._pool.busy() if self._timing.limits_trials else ():
+            trial = self.study.trials[worker.queue[0]]
+            alert = overdue(worker, trial, self._timing, now)
             if alert is not None and alert.action == "stop":
-                desk.told_to_stop = now
-                self.trials.tell(desk, Stop(trial=trial.trial, state=alert.state, why=alert.why))
+                worker.told_to_stop = now
+                self.trials.tell(worker, Stop(trial=trial.trial, state=alert.state, why=alert.why))
             elif alert is not None:
-                self._kill(desk, trial, End(state=alert.state, why=alert.why, at=now, error="Hung"))
+                self._kill(worker, trial, End(state=alert.state, why=alert.why, at=now, error="Hung"))
 
-    def _kill(self, desk: Desk, trial: Trial, end: End) -> None:
+    def _kill(self, worker: Worker, trial: Trial, end: End) -> None:
         """Ends a trial whose worker does not answer, and the worker with it; what waited behind it has not begun."""
         self.trials.close(trial, end)
-        self._crew.leave(desk.name)
-        self._crew.ready.extendleft(number for number in reversed(desk.queue) if number != trial.trial)
+        self._pool.leave(worker.name)
+        self._pool.ready.extendleft(number for number in reversed(worker.queue) if number != trial.trial)
         self.journal.commit()  # before the worker dies: a crash in between must not train the hung trial again
-        self._executor.kill(desk.name, f"tuner ended it, since trial {trial.trial} hung")
+        self._executor.kill(worker.name, f"tuner ended it, since trial {trial.trial} hung")
 
     # ── starting trials ─────────────────────────────────────────────────────────────────────────
 
     def _fill(self, now: float) -> None:
         if self.trials.paused or self.trials.ending is not None:
             return
-        for desk in self._crew.openings(self._crew.depth(adaptive=self._policy.adaptive, asks=self._policy.asks)):
+        for worker in self._pool.openings(self._pool.depth(adaptive=self._policy.adaptive, asks=self._policy.asks)):
             number = self._next()
             if number is None:
-                for other, behind in self._crew.recall():
+                for other, behind in self._pool.recall():
                     self.trials.tell(other, Forget(trial=behind))
                 return
             alone = self._standings.is_suspect(number)
-            if alone and desk.queue:
-                self._crew.ready.appendleft(number)
+            if alone and worker.queue:
+                self._pool.ready.appendleft(number)
                 return
-            self._crew.assign(desk, number, now, alone=alone)
-            trial, every_s = self.study.trials[number], self._care.checkpoint_every_s
-            order = beginnings.order(self.study, trial, self._policy, self._shelf, every_s)
-            self._orders.setdefault(desk.name, []).append(order)
+            self._pool.assign(worker, number, now, alone=alone)
+            trial, every_s = self.study.trials[number], self._timing.checkpoint_every_s
+            order = beginnings.order(self.study, trial, self._policy, self._keeper, every_s)
+            self._orders.setdefault(worker.name, []).append(order)
 
     def _next(self) -> int | None:
         """The trial to train next, or None."""
-        if self._crew.ready:
-            return self._crew.ready.popleft()
+        if self._pool.ready:
+            return self._pool.ready.popleft()
         match self._policy.propose(self.study):
             case None:
                 return None
             case Thaw() as thaw:
                 self.trials.open_round(thaw.opened)
                 self.trials.again(self.study.trials[thaw.trial], "thaw", thaw.why)
-                return self._crew.ready.popleft()
+                return self._pool.ready.popleft()
             case draft:
                 return self.trials.create(draft)
 
@@ -358,11 +360,11 @@ class Coordinator:
         """Whatever has not come to an end gets one on record, unless its worker outlives this process."""
         if self.trials.ending is None or self._executor.outlives:
             return
-        decision = parted(self.study, self._policy, self._crew, self.trials.ending, self._executor.now())
+        decision = parted(self.study, self._policy, self._pool, self.trials.ending, self._executor.now())
         self.trials.carry_out(decision)
         for record in decision.records:
             if isinstance(record, TrialHeld):
-                self._crew.release(record.trial)
+                self._pool.release(record.trial)
 
 
 def _of_workers(events: Sequence[Any]) -> Iterator[tuple[str, WorkerEvent]]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from tuner.coordinator.checkpoint_keeper import Shelf
-from tuner.coordinator.workers import Desk
+from tuner.coordinator.checkpoint_keeper import CheckpointKeeper
+from tuner.coordinator.workers import Worker
 from tuner.record.events import CheckpointSaved, TrialHeld, TrialPlanned, TrialStarted
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
 from tuner.worker.messages import Held, Planned, Saved
 
 
-def started(desk: Desk, trial: Trial, at: float) -> TrialStarted:
+def started(worker: Worker, trial: Trial, at: float) -> TrialStarted:
     """A worker took a trial up."""
     return TrialStarted(
-        trial=trial.trial, segment=trial.head.segment, worker=desk.name, node=desk.node, pid=desk.pid, at=at
+        trial=trial.trial, segment=trial.head.segment, worker=worker.name, node=worker.node, pid=worker.pid, at=at
     )
 
 
@@ -29,7 +29,7 @@ def held(event: Held) -> TrialHeld:
     return TrialHeld(trial=event.trial, state=event.state, step=event.step, why=event.why, at=event.at)
 
 
-def saved(study: StudyState, shelf: Shelf, event: Saved) -> CheckpointSaved:
+def saved(study: StudyState, keeper: CheckpointKeeper, event: Saved) -> CheckpointSaved:
     """A checkpoint lies on disk."""
     return CheckpointSaved(
         checkpoint=len(study.checkpoints),
@@ -39,6 +39,6 @@ def saved(study: StudyState, shelf: Shelf, event: Saved) -> CheckpointSaved:
         kind=event.kind,
         bytes=event.bytes,
         sha256=event.sha256,
-        path=str(event.path.relative_to(shelf.root.parent)),
+        path=str(event.path.relative_to(keeper.root.parent)),
         at=event.at,
     )

@@ -44,7 +44,7 @@ class Observer(Protocol):
         ...
 
 
-class Audience:
+class Observers:
     """All observers of a study; tracebacks of those that fail are kept in its folder."""
 
     def __init__(self, observers: Sequence[Observer], folder: Path | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from tuner.policy.protocol import Policy
-from tuner.policy.requests import Decision, Saves
+from tuner.policy.requests import Decision, KeptCheckpoints
 from tuner.policy.segments import again
 from tuner.record.events import TrialHeld
 from tuner.record.state import StudyState, unfinished
@@ -13,7 +13,7 @@ from tuner.record.trial import Trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Legacy:
+class Recovery:
     """What a coordinator finds at its start."""
 
     decision: Decision
@@ -23,15 +23,22 @@ class Legacy:
 
 
 def recover(
-    study: StudyState, policy: Policy, saves: Saves | None, now: float, *, outlives: bool, clean: bool, failed_too: bool
-) -> Legacy:
+    study: StudyState,
+    policy: Policy,
+    checkpoints: KeptCheckpoints | None,
+    now: float,
+    *,
+    outlives: bool,
+    clean: bool,
+    failed_too: bool,
+) -> Recovery:
     """Takes up what an earlier coordinator left: nothing that may have begun begins again without saying so.
 
     `outlives`: workers may have outlived it. `clean`: it ended with nothing under way. `failed_too`: what had failed is
     tried again.
     """
     decisions = [
-        again(study, trial, saves, now, "retry", "failed before, and asked for again")
+        again(study, trial, checkpoints, now, "retry", "failed before, and asked for again")
         for trial in (study.ended() if failed_too else ())
         if trial.state == "failed" and policy.trains(trial)
     ]
@@ -46,17 +53,17 @@ def recover(
         if trial.frozen and policy.thaws:
             continue
         if trial.state == "paused":
-            decisions.append(again(study, trial, saves, now, "thaw", f"goes on after: {trial.why}"))
+            decisions.append(again(study, trial, checkpoints, now, "thaw", f"goes on after: {trial.why}"))
         elif trial.state == "waiting" and clean:
             decisions.append(Decision(ready=(trial.trial,)))  # no worker was ever given it
         elif trial.state in ("waiting", "running") and outlives:
             unheard.add(trial.trial)  # its worker may still be training
         elif trial.state == "waiting":
             why = "it may have begun: its coordinator ended without a word"
-            decisions.append(again(study, trial, saves, now, "retry", why))
+            decisions.append(again(study, trial, checkpoints, now, "retry", why))
         else:
-            decisions.append(taken_up(study, trial, saves, now))
-    return Legacy(
+            decisions.append(taken_up(study, trial, checkpoints, now))
+    return Recovery(
         decision=Decision(
             records=tuple(record for each in decisions for record in each.records),
             ready=tuple(number for each in decisions for number in each.ready),
@@ -65,12 +72,12 @@ def recover(
     )
 
 
-def taken_up(study: StudyState, trial: Trial, saves: Saves | None, now: float) -> Decision:
+def taken_up(study: StudyState, trial: Trial, checkpoints: KeptCheckpoints | None, now: float) -> Decision:
     """A trial whose worker is gone goes on from its newest checkpoint.
 
     That it was lost comes first: the record of its next segment has it wait again.
     """
-    further = again(study, trial, saves, now, "retry", "its coordinator ended")
+    further = again(study, trial, checkpoints, now, "retry", "its coordinator ended")
     if trial.state != "running":
         return further
     lost = TrialHeld(

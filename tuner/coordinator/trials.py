@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Literal
 
 from tuner.coordinator import beginnings
-from tuner.coordinator.checkpoint_keeper import Shelf
+from tuner.coordinator.checkpoint_keeper import CheckpointKeeper
 from tuner.coordinator.endings import End, Ending, scoreless
 from tuner.coordinator.journal import Journal
 from tuner.coordinator.recovery import taken_up
 from tuner.coordinator.standing import Standings
-from tuner.coordinator.workers import Crew, Desk
+from tuner.coordinator.workers import Worker, WorkerPool
 from tuner.errors import TunerError
 from tuner.executors.base import Executor
 from tuner.policy.proposals import RoundPlan
 from tuner.policy.protocol import Draft, Policy
-from tuner.policy.requests import NOTHING, Decision, Situation, Steering, answered
+from tuner.policy.requests import NOTHING, Decision, RequestPolicy, Situation, answered
 from tuner.policy.segments import again
 from tuner.record.events import Cause, Judged, Requested, TrialHeld
 from tuner.record.state import StudyState
@@ -33,12 +33,12 @@ class Trials:
         study: StudyState,
         store: Store,
         policy: Policy,
-        steering: Steering,
+        requests: RequestPolicy,
         executor: Executor,
-        shelf: Shelf | None,
+        keeper: CheckpointKeeper | None,
     ) -> None:
-        self.study, self.journal = study, Journal(study, store, shelf, executor)
-        self.crew, self.standings = Crew(), Standings()
+        self.study, self.journal = study, Journal(study, store, keeper, executor)
+        self.pool, self.standings = WorkerPool(), Standings()
         self.outgoing: list[tuple[str, Command]] = []
         """What workers are to be told after the commit, by their names."""
         self.paused = False
@@ -46,15 +46,15 @@ class Trials:
         self.collapsed: str | None = None
         """Why the sweep was given up."""
         self.names_reported: set[str] = set()
-        self._store, self._policy, self._steering = store, policy, steering
-        self._executor, self._shelf = executor, shelf
+        self._store, self._policy, self._requests = store, policy, requests
+        self._executor, self._keeper = executor, keeper
 
     # ── requests ────────────────────────────────────────────────────────────────────────────────
 
     def answer(self, request: Requested) -> None:
         """Has a request decided, and carries that out; whatever goes wrong becomes the answer, and training goes on."""
         try:
-            self.carry_out(self._steering.answer(self.study, request, self.situation()))
+            self.carry_out(self._requests.answer(self.study, request, self.situation()))
         except TunerError as error:
             self.journal.record(answered(request.request, "rejected", str(error), self._executor.now()))
         except Exception as error:
@@ -65,8 +65,8 @@ class Trials:
         """What an answer depends on beside the study."""
         return Situation(
             now=self._executor.now(),
-            workers=self.crew,
-            saves=self._shelf,
+            workers=self.pool,
+            checkpoints=self._keeper,
             paused=self.paused,
             unheard=self.standings.is_unheard,
             judged=lambda: self._store.read(Judged),
@@ -81,10 +81,10 @@ class Trials:
         for record in decision.records:
             self.journal.record(record)
         for draft in decision.drafts:
-            self.crew.ready.append(self.create(draft))
-        self.crew.ready.extend(decision.ready)
+            self.pool.ready.append(self.create(draft))
+        self.pool.ready.extend(decision.ready)
         for number, why in decision.stopped:
-            self.crew.release(number)
+            self.pool.release(number)
             self.close(self.study.trials[number], End(state="stopped", why=why, at=self._executor.now()))
         if decision.paused is not None:
             self.paused = decision.paused
@@ -112,13 +112,13 @@ class Trials:
 
     def again(self, trial: Trial, cause: Cause, why: str) -> None:
         """Lets a trial go on from its newest whole checkpoint as soon as a worker is free."""
-        self.carry_out(again(self.study, trial, self._shelf, self._executor.now(), cause, why))
+        self.carry_out(again(self.study, trial, self._keeper, self._executor.now(), cause, why))
 
     # ── ending ──────────────────────────────────────────────────────────────────────────────────
 
-    def end(self, desk: Desk, trial: Trial, event: Ended) -> None:
+    def end(self, worker: Worker, trial: Trial, event: Ended) -> None:
         """A worker is done with a trial: it stands still, is tried again, or is over."""
-        self.crew.release(trial.trial)
+        self.pool.release(trial.trial)
         standing, ending = self.standings[trial.trial], self.ending
         state, why = event.state, event.why
         frozen, standing.freezing = standing.freezing, False
@@ -131,7 +131,7 @@ class Trials:
                 TrialHeld(trial=trial.trial, state=held, step=event.step, why=why, at=event.at, frozen=frozen)
             )
             self.thin(trial)
-            self.carry_out(self._steering.released(self.study, trial, self.situation()))
+            self.carry_out(self._requests.released(self.study, trial, self.situation()))
             return
         if state == "failed":
             standing.failures += 1
@@ -143,7 +143,7 @@ class Trials:
         elif state in ("completed", "stopped") and trial.best_score is None:
             state, why = scoreless(self.study, trial, event, self.names_reported)
         seconds = trial.seconds + event.at - (trial.resumed_at or event.started)
-        self.crew.took(seconds)
+        self.pool.took(seconds)
         end = End(
             state=state,
             why=why,
@@ -151,7 +151,7 @@ class Trials:
             step=event.step,
             started=trial.started or event.started,
             seconds=seconds,
-            node=desk.node,
+            node=worker.node,
             error=event.error[0] if event.error else "",
             traceback=event.traceback,
         )
@@ -161,7 +161,7 @@ class Trials:
         """A trial is over: on record first, since whoever is told of it below reads the fold."""
         self.journal.record(end.of(trial))
         self._policy.ended(self.study, trial)
-        self.carry_out(self._steering.ended(self.study, trial, self._executor.now()))
+        self.carry_out(self._requests.ended(self.study, trial, self._executor.now()))
         self.standings.forget(trial.trial)
         if end.state == "failed":
             where = f"tuner show {self.study.name}/{trial.trial}"
@@ -177,22 +177,22 @@ class Trials:
         unheard = self.standings.unheard()
         for number in unheard:
             self.standings[number].unheard = False
-        desk = self.crew.desks[event.worker]
+        worker = self.pool.workers[event.worker]
         for number in unheard:
             trial = self.study.trials[number]
             if number == event.training:
-                self.crew.assign(desk, number, now)
-                desk.started_at = now
-                self.carry_out(self._steering.started(self.study, trial, self.situation()))
+                self.pool.assign(worker, number, now)
+                worker.started_at = now
+                self.carry_out(self._requests.started(self.study, trial, self.situation()))
             elif trial.state == "paused":
-                self.carry_out(self._steering.released(self.study, trial, self.situation()))
+                self.carry_out(self._requests.released(self.study, trial, self.situation()))
             else:
-                self.carry_out(taken_up(self.study, trial, self._shelf, now))
+                self.carry_out(taken_up(self.study, trial, self._keeper, now))
 
     def lose(self, event: WorkerLost, now: float) -> None:
         """A worker is gone: what it had goes on elsewhere, unless it is what kills workers."""
-        desk = self.crew.leave(event.worker)
-        for place, number in enumerate(desk.queue if desk is not None else ()):
+        worker = self.pool.leave(event.worker)
+        for place, number in enumerate(worker.queue if worker is not None else ()):
             trial, standing = self.study.trials[number], self.standings[number]
             if trial.ended:
                 continue
@@ -209,14 +209,14 @@ class Trials:
                 self.close(trial, End(state="failed", why=why, at=now, error="WorkerLost"))
             else:
                 self.again(trial, "retry", event.why if started else f"it may have begun before: {event.why}")
-        if desk is not None and desk.queue and not event.preempted:
-            self.journal.warn(f"{event.worker} on {desk.node} was lost: {event.why}; its trials go on")
+        if worker is not None and worker.queue and not event.preempted:
+            self.journal.warn(f"{event.worker} on {worker.node} was lost: {event.why}; its trials go on")
 
     def thin(self, trial: Trial) -> None:
         """Lets checkpoints go that nobody needs; a trial that stood still on one of them cannot go on."""
-        if self._shelf is None or not trial.checkpoints:
+        if self._keeper is None or not trial.checkpoints:
             return
-        drops = self._shelf.drops(self.study, trial, self._executor.now())
+        drops = self._keeper.drops(self.study, trial, self._executor.now())
         for drop in drops:
             self.journal.drop(drop)
             if drop.why.startswith("evicted"):
@@ -232,19 +232,19 @@ class Trials:
         if self.ending is not None and (ending.keeps or not self.ending.keeps):
             return
         self.ending = ending
-        for desk in self.crew.busy():
-            for number in list(desk.queue)[1 if desk.started_at is not None else 0 :]:
-                self.tell(desk, Forget(trial=number))
-            self.tell_to_end(ending, desk, desk.queue[0])
+        for worker in self.pool.busy():
+            for number in list(worker.queue)[1 if worker.started_at is not None else 0 :]:
+                self.tell(worker, Forget(trial=number))
+            self.tell_to_end(ending, worker, worker.queue[0])
 
-    def tell_to_end(self, ending: Ending, desk: Desk, trial: int) -> None:
+    def tell_to_end(self, ending: Ending, worker: Worker, trial: int) -> None:
         """Has a trial come to its end after its present step."""
         self.standings[trial].freezing = False
         if ending.keeps:
-            self.tell(desk, Pause(trial=trial, why=ending.why, release=True, must=True))
+            self.tell(worker, Pause(trial=trial, why=ending.why, release=True, must=True))
         else:
-            self.tell(desk, Stop(trial=trial, state="stopped", why=ending.why))
+            self.tell(worker, Stop(trial=trial, state="stopped", why=ending.why))
 
-    def tell(self, desk: Desk, command: Command) -> None:
+    def tell(self, worker: Worker, command: Command) -> None:
         """Sends a command after the commit."""
-        self.outgoing.append((desk.name, command))
+        self.outgoing.append((worker.name, command))

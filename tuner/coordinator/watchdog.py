@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tuner.coordinator.workers import Desk
+from tuner.coordinator.workers import Worker
 from tuner.record.trial import Trial
 
 # A trial told to stop gets this long to come to the end of a step.
@@ -13,7 +13,7 @@ _KILL_GRACE_S = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Care:
+class Timing:
     """How the trials of a study are looked after; None: no such limit."""
 
     checkpoint_every_s: float = 10.0
@@ -36,18 +36,18 @@ class Alert:
     why: str
 
 
-def look(desk: Desk, trial: Trial, care: Care, now: float) -> Alert | None:
+def overdue(worker: Worker, trial: Trial, timing: Timing, now: float) -> Alert | None:
     """What the watchdog makes of a worker and the trial it trains."""
-    if desk.started_at is None or trial.state == "paused":
+    if worker.started_at is None or trial.state == "paused":
         return None
-    limit, silence = care.time_limit_s, care.silence_limit_s
-    if limit is not None and desk.told_to_stop is not None:
-        if now - desk.told_to_stop > _KILL_GRACE_S:
+    limit, silence = timing.time_limit_s, timing.silence_limit_s
+    if limit is not None and worker.told_to_stop is not None:
+        if now - worker.told_to_stop > _KILL_GRACE_S:
             why = f"its time limit of {limit:g} s is up, and no step came to an end"
             return Alert(action="kill", state="stopped", why=why)
-    elif limit is not None and trial.seconds + now - (trial.resumed_at or desk.started_at) > limit:
+    elif limit is not None and trial.seconds + now - (trial.resumed_at or worker.started_at) > limit:
         return Alert(action="stop", state="stopped", why=f"its time limit of {limit:g} s is up")
-    if silence is not None and now - desk.last_sign > silence:
+    if silence is not None and now - worker.last_sign > silence:
         why = f"no sign of life for {silence:g} s: no step ended, no report came"
         return Alert(action="kill", state="failed", why=why)
     return None

@@ -15,7 +15,7 @@ _SHORT_TRIAL_S = 0.05
 
 
 @dataclass(slots=True)
-class Desk:
+class Worker:
     """One worker: the first trial of its queue trains, the others wait there."""
 
     name: str
@@ -35,64 +35,64 @@ class Desk:
         return self.queue[0] if self.queue else None
 
 
-class Crew:
+class WorkerPool:
     """All workers, and the trials that wait for one."""
 
     def __init__(self) -> None:
-        self.desks: dict[str, Desk] = {}
+        self.workers: dict[str, Worker] = {}
         self.ready: deque[int] = deque()
-        self._desk_of: dict[int, Desk] = {}
+        self._worker_of: dict[int, Worker] = {}
         self._recalled: set[int] = set()
         self._mean_s: float | None = None
 
     def join(self, name: str, node: str, pid: int, now: float) -> None:
         """A worker stands ready."""
-        self.desks[name] = Desk(name, node, pid, last_sign=now)
+        self.workers[name] = Worker(name, node, pid, last_sign=now)
 
-    def leave(self, name: str) -> Desk | None:
-        """A worker is gone; its desk is handed back with whatever lay on it."""
-        desk = self.desks.pop(name, None)
-        for trial in desk.queue if desk is not None else ():
-            del self._desk_of[trial]
+    def leave(self, name: str) -> Worker | None:
+        """A worker is gone; it is handed back with what it had in its queue."""
+        worker = self.workers.pop(name, None)
+        for trial in worker.queue if worker is not None else ():
+            del self._worker_of[trial]
             self._recalled.discard(trial)
-        return desk
+        return worker
 
-    def assign(self, desk: Desk, trial: int, now: float, *, alone: bool = False) -> None:
+    def assign(self, worker: Worker, trial: int, now: float, *, alone: bool = False) -> None:
         """Puts a trial into a worker's queue; with `alone`, nothing may wait behind it."""
-        if not desk.queue:
-            desk.last_sign = now
-        desk.alone = alone
-        desk.queue.append(trial)
-        self._desk_of[trial] = desk
+        if not worker.queue:
+            worker.last_sign = now
+        worker.alone = alone
+        worker.queue.append(trial)
+        self._worker_of[trial] = worker
 
     def release(self, trial: int) -> None:
         """Takes a trial away from wherever it is."""
         self._recalled.discard(trial)
-        desk = self._desk_of.pop(trial, None)
-        if desk is None:
+        worker = self._worker_of.pop(trial, None)
+        if worker is None:
             if trial in self.ready:
                 self.ready.remove(trial)
             return
-        if desk.training == trial:
-            desk.started_at, desk.alone = None, False
-        desk.queue.remove(trial)
+        if worker.training == trial:
+            worker.started_at, worker.alone = None, False
+        worker.queue.remove(trial)
 
-    def recall(self) -> list[tuple[Desk, int]]:
+    def recall(self) -> list[tuple[Worker, int]]:
         """What waits behind other trials while workers stand idle, to be asked back: one trial for each of those."""
-        idle = sum(not desk.queue for desk in self.desks.values())
-        waiting = [(desk, trial) for desk in self.desks.values() for trial in list(desk.queue)[1:]]
-        found = [(desk, trial) for desk, trial in waiting if trial not in self._recalled]
+        idle = sum(not worker.queue for worker in self.workers.values())
+        waiting = [(worker, trial) for worker in self.workers.values() for trial in list(worker.queue)[1:]]
+        found = [(worker, trial) for worker, trial in waiting if trial not in self._recalled]
         recalled = found[max(0, len(found) - max(0, idle - len(self._recalled))) :]
         self._recalled.update(trial for _, trial in recalled)
         return recalled
 
-    def desk_of(self, trial: int) -> Desk | None:
+    def worker_of(self, trial: int) -> Worker | None:
         """The worker that has the trial, in training or in its queue."""
-        return self._desk_of.get(trial)
+        return self._worker_of.get(trial)
 
-    def busy(self) -> list[Desk]:
+    def busy(self) -> list[Worker]:
         """The workers with something to train."""
-        return [desk for desk in self.desks.values() if desk.queue]
+        return [worker for worker in self.workers.values() if worker.queue]
 
     def took(self, seconds: float) -> None:
         """Notes how long a trial took."""
@@ -105,20 +105,20 @@ class Crew:
         """
         mean_s = self._mean_s
         if adaptive:
-            return 2 if mean_s is not None and mean_s < _SHORT_TRIAL_S and len(self.desks) > 1 else 1
+            return 2 if mean_s is not None and mean_s < _SHORT_TRIAL_S and len(self.workers) > 1 else 1
         if mean_s is None or asks:
             return 2
         return max(2, min(_AHEAD_TRIALS, int(_AHEAD_S / max(mean_s, 1e-6))))
 
-    def openings(self, depth: int) -> Iterator[Desk]:
+    def openings(self, depth: int) -> Iterator[Worker]:
         """Workers with room for one more trial, the shortest queue first; each expects to be given one."""
-        open_desks = [desk for desk in self.desks.values() if len(desk.queue) < depth and not desk.alone]
-        heap = [(len(desk.queue), place, desk) for place, desk in enumerate(open_desks)]
+        open_workers = [worker for worker in self.workers.values() if len(worker.queue) < depth and not worker.alone]
+        heap = [(len(worker.queue), place, worker) for place, worker in enumerate(open_workers)]
         heapq.heapify(heap)
         while heap and heap[0][0] < depth:
-            length, place, desk = heap[0]
-            yield desk
-            if desk.alone:
+            length, place, worker = heap[0]
+            yield worker
+            if worker.alone:
                 heapq.heappop(heap)
             else:
-                heapq.heapreplace(heap, (length + 1, place, desk))
+                heapq.heapreplace(heap, (length + 1, place, worker))

@@ -17,7 +17,7 @@ from tuner.space.parameters import Parameter
 from tuner.space.space import Space
 
 
-class Watch:
+class Advisor:
     """The head curves of every score of one run, and what was said about them since its settings last changed."""
 
     def __init__(

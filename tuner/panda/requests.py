@@ -15,7 +15,7 @@ from typing import Any
 
 from tuner.errors import SettingsError, TunerError, did_you_mean
 from tuner.numbers import duration
-from tuner.panda.advisor import Watch
+from tuner.panda.advisor import Advisor
 from tuner.panda.checks import checked, scheduled
 from tuner.panda.effects import advised, changed, reverted, unread
 from tuner.panda.going_back import expected
@@ -51,18 +51,20 @@ _LOOK_AGAIN_S = 30.0  # after a fault of its own
 _AT_ONCE = ("stop", "note", "checkpoint")
 
 
-class RunSteering:
+class RunRequests:
     """The verbs of a babysat run."""
 
     attention_s = 0.004
     verbs = RUN_VERBS
 
-    def __init__(self, space: Space | None, watch: Watch | None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, space: Space | None, advisor: Advisor | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """`space` bounds what may be set; without one, names and types are those of the run's own settings.
 
-        `watch` None: the supervisor keeps silent. `clock` says when it looks again, in seconds.
+        `advisor` None: the supervisor keeps silent. `clock` says when it looks again, in seconds.
         """
-        self._space, self._watch, self._clock = space, watch, clock
+        self._space, self._advisor, self._clock = space, advisor, clock
         self._looks_at = -math.inf
         self._faults: set[tuple[object, ...]] = set()
         self._saving: tuple[int, int] | None = None  # segment and step of the moment before the last change
@@ -88,21 +90,21 @@ class RunSteering:
             return revived(study, trial, request, situation)
         command = self._command(study, trial, study.requests[request.request], situation)
         _check_step(trial, request.arguments)
-        desk = situation.workers.desk_of(trial.trial)
-        if desk is None and trial.state == "paused" and not situation.unheard(trial.trial):
+        worker = situation.workers.worker_of(trial.trial)
+        if worker is None and trial.state == "paused" and not situation.unheard(trial.trial):
             accepted = answered(request.request, "accepted", _unmanned_detail(request), situation.now, trial.steps)
             further = unmanned(study, trial, request, situation)
             return replace(further, records=(accepted, *further.records))
-        told = desk is not None and desk.started_at is not None
+        told = worker is not None and worker.started_at is not None
         return Decision(
             records=(answered(request.request, "accepted", _when(trial, request), situation.now, trial.steps),),
-            commands=((desk.name, command),) if desk is not None and told else (),
+            commands=((worker.name, command),) if worker is not None and told else (),
         )
 
     def started(self, study: StudyState, trial: Trial, situation: Situation) -> Decision:
         """What was accepted while no worker had the run reaches the worker now, in the order it was asked."""
-        desk = situation.workers.desk_of(trial.trial)
-        if desk is None:
+        worker = situation.workers.worker_of(trial.trial)
+        if worker is None:
             return Decision(due=self._saved())
         commands: list[tuple[str, Command]] = []
         records: list[Record] = []
@@ -112,7 +114,7 @@ class RunSteering:
                 continue
             refused = partial(_rejected, request.request, at=situation.now, step=trial.steps)
             try:
-                commands.append((desk.name, self._command(study, trial, request, situation)))
+                commands.append((worker.name, self._command(study, trial, request, situation)))
             except TunerError as error:  # what could be done when it was accepted may be possible no longer
                 records.append(refused(str(error)))
             except Exception as error:
@@ -133,14 +135,14 @@ class RunSteering:
 
     def reported(self, study: StudyState, trial: Trial, record: Reported, now: float) -> Decision:
         """Shows the scores to the supervisor, and writes down what it advises."""
-        if self._watch is None:
+        if self._advisor is None:
             return NOTHING
         began = self._clock()
         try:
-            self._watch.take(record, trial)
+            self._advisor.take(record, trial)
             if began < self._looks_at:
                 return NOTHING
-            advice = self._watch.news(study, trial)
+            advice = self._advisor.news(study, trial)
         except Exception as error:  # whatever the supervisor makes of a curve, training goes on
             self._looks_at = began + _LOOK_AGAIN_S
             return self._failed(trial, error, now)

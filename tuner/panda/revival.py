@@ -26,15 +26,15 @@ def going_back(study: StudyState, trial: Trial, request: Request, situation: Sit
 def revert(study: StudyState, trial: Trial, request: Request, situation: Situation) -> Revert:
     """What a worker is told that is to go back to a checkpoint."""
     given = request.arguments
-    desk = situation.workers.desk_of(trial.trial)
-    checkpoint = destination(study, trial, request.verb, given, trial.steps if desk is None else desk.last_step)
-    if situation.saves is None:
+    worker = situation.workers.worker_of(trial.trial)
+    checkpoint = destination(study, trial, request.verb, given, trial.steps if worker is None else worker.last_step)
+    if situation.checkpoints is None:
         raise Refused("nothing of this run is kept on disk, so there is nothing to go back to")
     return Revert(
         trial=trial.trial,
         request=request.request,
         checkpoint=checkpoint.checkpoint,
-        path=situation.saves.path(checkpoint),
+        path=situation.checkpoints.path(checkpoint),
         step=checkpoint.step,
         sha256=study.sha256_of(checkpoint),
         recipe=None if given.get("keep_settings") else trial.recipe_of(trial.segment(checkpoint.segment)),
@@ -55,7 +55,7 @@ def _extended(study: StudyState, trial: Trial, request: Requested, situation: Si
     One that ended before trains that many more from where it stood, and no longer all that its function asks for.
     """
     at, why = situation.now, request.why or f"{request.verb} by {request.by}"
-    checkpoint, torn = newest_whole(study, trial, situation.saves, at)
+    checkpoint, torn = newest_whole(study, trial, situation.checkpoints, at)
     if checkpoint is None:
         return Decision(records=(*torn, answered(request.request, "rejected", NO_CHECKPOINT, at)))
     planned, stood, steps = trial.planned, trial.steps, request.arguments["steps"]
@@ -81,9 +81,9 @@ def _set_back(study: StudyState, trial: Trial, request: Requested, situation: Si
     at, why = situation.now, request.why or f"{request.verb} by {request.by}"
     going = revert(study, trial, study.requests[request.request], situation)
     checkpoint = study.checkpoints[going.checkpoint]
-    if situation.saves is not None:
+    if situation.checkpoints is not None:
         try:
-            situation.saves.verify(study, checkpoint)
+            situation.checkpoints.verify(study, checkpoint)
         except CheckpointError as error:
             raise Refused(str(error)) from error
     segment = opened(
@@ -107,7 +107,7 @@ def unmanned(study: StudyState, trial: Trial, request: Request | Requested, situ
     at, why = situation.now, request.why or f"{request.verb} by {request.by}"
     match request.verb:
         case "resume":
-            further = again(study, trial, situation.saves, at, "thaw", why)
+            further = again(study, trial, situation.checkpoints, at, "thaw", why)
             done = answered(request.request, "applied", "it goes on from its checkpoint", at, trial.steps)
             return replace(further, records=(*further.records, done))
         case "pause":
@@ -116,4 +116,5 @@ def unmanned(study: StudyState, trial: Trial, request: Request | Requested, situ
             return Decision(stopped=((trial.trial, why),))
         case "set" | "schedule" | "extend":
             return NOTHING  # it takes effect when the run is resumed
-    return again(study, trial, situation.saves, at, "retry", why)  # a worker is needed: it stands still until told
+    # A worker is needed, though it stands still until it is told to go on.
+    return again(study, trial, situation.checkpoints, at, "retry", why)

@@ -21,8 +21,8 @@ class Refused(TunerError):
     """A request that cannot be done, and why."""
 
 
-class Staff(Protocol):
-    """A worker, as far as an answer depends on it."""
+class WorkerStatus(Protocol):
+    """What an answer depends on of a worker."""
 
     @property
     def name(self) -> str:
@@ -48,16 +48,16 @@ class Staff(Protocol):
 class Workers(Protocol):
     """All workers: who trains what."""
 
-    def desk_of(self, trial: int) -> Staff | None:
+    def worker_of(self, trial: int) -> WorkerStatus | None:
         """The worker that has the trial, in training or in its queue."""
         ...
 
-    def busy(self) -> Sequence[Staff]:
+    def busy(self) -> Sequence[WorkerStatus]:
         """The workers with something to train."""
         ...
 
 
-class Saves(Protocol):
+class KeptCheckpoints(Protocol):
     """The checkpoints of a study on disk: reads, and changes nothing."""
 
     def path(self, checkpoint: Checkpoint) -> Path:
@@ -87,7 +87,7 @@ class Situation:
     now: float
     """Unix seconds by the executor's clock."""
     workers: Workers
-    saves: Saves | None
+    checkpoints: KeptCheckpoints | None
     """None: nothing is kept on disk."""
     paused: bool = False
     """Whether nothing starts until somebody says so."""
@@ -139,7 +139,7 @@ class Decision:
 NOTHING = Decision()
 
 
-class Steering(Protocol):
+class RequestPolicy(Protocol):
     """What people may ask of a running study, and what workers say of it. It decides; the loop carries out."""
 
     attention_s: float

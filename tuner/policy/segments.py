@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tuner.policy.requests import Decision, Saves, warning
+from tuner.policy.requests import Decision, KeptCheckpoints, warning
 from tuner.record.events import Cause, Record, SegmentOpened
 from tuner.record.recipe import Recipe
 from tuner.record.state import StudyState
@@ -38,9 +38,11 @@ def opened(
     )
 
 
-def again(study: StudyState, trial: Trial, saves: Saves | None, at: float, cause: Cause, why: str) -> Decision:
+def again(
+    study: StudyState, trial: Trial, checkpoints: KeptCheckpoints | None, at: float, cause: Cause, why: str
+) -> Decision:
     """The trial goes on as soon as a worker is free, with the adjustments it had, at the steps it had them."""
-    start, torn = newest_whole(study, trial, saves, at)
+    start, torn = newest_whole(study, trial, checkpoints, at)
     return Decision(records=(*torn, gone_on(trial, start, at=at, cause=cause, why=why)), ready=(trial.trial,))
 
 
@@ -55,12 +57,12 @@ def gone_on(
 
 
 def newest_whole(
-    study: StudyState, trial: Trial, saves: Saves | None, at: float
+    study: StudyState, trial: Trial, checkpoints: KeptCheckpoints | None, at: float
 ) -> tuple[Checkpoint | None, tuple[Record, ...]]:
     """The checkpoint of the head that a trial goes on from; and, with a warning each, the loss of those found torn."""
-    if saves is None:
+    if checkpoints is None:
         return None, ()
-    start, torn = saves.newest_whole(study, trial, at)
+    start, torn = checkpoints.newest_whole(study, trial, at)
     records: list[Record] = []
     for drop in torn:
         records += [drop, warning(f"trial {trial.trial}: {drop.why}", trial.trial, None, at)]
