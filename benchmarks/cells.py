@@ -35,6 +35,10 @@ class Cell:
     seed: int
     budget: int
     """Steps in all."""
+    trials: int | None = None
+    """How many in all, where they are the budget and not steps."""
+    noise: float = 0.0
+    """The luck of a run, as a share of the range from floor to best."""
 
     @property
     def key(self) -> str:
@@ -86,9 +90,8 @@ class Cache:
     def search(self, cell: Cell, scale: str) -> regret.Search:
         """The result on a scale: `floor` or `median`."""
         kept = self[cell]
-        return regret.Search(
-            steps=kept["steps"], seconds=kept["simulated_s"], rises=kept["rises"], best=kept["best"], bad=kept[scale]
-        )
+        same = {name: kept[name] for name in ("steps", "trials", "rises", "best", "claim", "worth", "border")}
+        return regret.Search(**same, seconds=kept["simulated_s"], bad=kept[scale])
 
 
 def measured(cells: Sequence[Cell], data: str | None, jobs: int) -> Iterator[tuple[Cell, Mapping[str, Any] | str]]:
@@ -113,17 +116,22 @@ def _measured(cell: Cell, *, data: str | None, folder: str) -> tuple[Cell, Mappi
 
 def _result(cell: Cell, data: str | None, folder: Path) -> Mapping[str, Any]:
     recording = recordings.opened(cell.bench, data)
-    how = dict(workers=cell.workers, seed=cell.seed, budget=cell.budget)
+    names = ("workers", "seed", "budget", "trials", "noise")
+    how: dict[str, Any] = {name: getattr(cell, name) for name in names}
     began = time.perf_counter()
     if cell.method in replaying.OURS:
-        epochs = replaying.searched(recording, cell.task, cell.method, folder=folder, **how)
+        trained = replaying.searched(recording, cell.task, cell.method, folder=folder, **how)
     else:
-        epochs = rivals.searched(recording, cell.task, cell.method, **how)
+        trained = rivals.searched(recording, cell.task, cell.method, **how)
     took = time.perf_counter() - began
     return {
-        "steps": len(epochs),
-        "simulated_s": epochs[-1][1],
-        "rises": regret.rises(epochs),
+        "steps": len(trained.epochs),
+        "trials": trained.trials,
+        "simulated_s": trained.epochs[-1].at,
+        "rises": regret.rises(trained.epochs),
+        "claim": trained.claim,
+        "worth": trained.worth,
+        "border": round(trained.border, 4),
         "best": recording.best(cell.task),
         "floor": recording.floor(cell.task),
         "median": recording.median(cell.task),

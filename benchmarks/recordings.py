@@ -60,6 +60,24 @@ class Recording(Protocol):
         ...
 
 
+def luck(recording: Recording, task: str, noise: float, key: Sequence[int]) -> float:
+    """What a run's own seed adds to every score of it: normal, `noise` of the range from the floor to the best."""
+    if not noise:
+        return 0.0
+    return noise * (recording.best(task) - recording.floor(task)) * float(np.random.default_rng(key).standard_normal())
+
+
+def border(space: Space, several: Sequence[Mapping[str, Any]]) -> float:
+    """The share of coordinates of the settings drawn that lie within a hundredth of a bound; choices have none."""
+    places = [
+        parameter.to_unit(settings[name])
+        for settings in several
+        for name, parameter in space.items()
+        if name in settings and isinstance(parameter, Parameter) and parameter.type == "float"
+    ]
+    return float(np.mean([min(place, 1.0 - place) <= 0.01 for place in places])) if places else 0.0
+
+
 def opened(name: str, data: str | None) -> Recording:
     """The recording of that name; opened once a process."""
     return _opened(name, data)
@@ -67,9 +85,9 @@ def opened(name: str, data: str | None) -> Recording:
 
 @functools.cache
 def _opened(name: str, data: str | None) -> Recording:
-    if name == "fashion":
-        return Fashion(data)
-    return Digits() if name == "digits" else HPOBench() if name == "hpobench" else Folder(name, data)
+    if name in _DIGITS:
+        return Digits(_DIGITS[name])
+    return Fashion(data) if name == "fashion" else HPOBench() if name == "hpobench" else Folder(name, data)
 
 
 # ── the data folder ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -196,21 +214,16 @@ class Digits:
     step = "epoch"
     _EPOCHS = 30
 
-    def __init__(self) -> None:
+    def __init__(self, space: Space) -> None:
         if importlib.util.find_spec("sklearn") is None:
             raise Absent("digits needs scikit-learn, which brings the images. Try: pip install 'tuner[digits]'")
+        self._space = space
 
     def tasks(self) -> list[str]:
         return ["digits"]
 
     def space(self, task: str) -> Space:  # noqa: ARG002
-        return Space(
-            learning_rate=log(1e-4, 1.0),
-            beta=log_one_minus(0.5, 0.999),
-            l2=log(1e-6, 1e-1),
-            batch_size=integer(16, 256, "log"),
-            hidden_units=integer(8, 64, "log"),
-        )
+        return self._space
 
     def curve(self, task: str, settings: Mapping[str, Any]) -> Curve:  # noqa: ARG002
         return Unrolled(lambda: _trained(settings, self._EPOCHS), self._EPOCHS)
@@ -226,6 +239,19 @@ class Digits:
 
     def median(self, task: str) -> float:
         return self.floor(task)
+
+
+_DIGITS = {
+    "digits": Space(
+        learning_rate=log(1e-4, 1.0),
+        beta=log_one_minus(0.5, 0.999),
+        l2=log(1e-6, 1e-1),
+        batch_size=integer(16, 256, "log"),
+        hidden_units=integer(8, 64, "log"),
+    ),
+    "digits_demo": Space.load("sgd_momentum"),
+}
+"""The spaces by name: what matters of it all, and the two settings of the demo."""
 
 
 class Images(NamedTuple):
@@ -334,12 +360,12 @@ def _trained(settings: Mapping[str, Any], epochs: int) -> Iterator[float]:
     from tuner.workloads import digits
 
     data = digits.load()
-    network = Network([64, settings["hidden_units"], 10], optimizer="momentum", seed=0)
-    held = {name: settings[name] for name in ("learning_rate", "beta", "l2", "batch_size")}
-    others = {name: digits.DEFAULTS[name] for name in ("beta2", "epsilon", "dropout")}
+    given = {**digits.DEFAULTS, **settings}
+    network = Network([64, given["hidden_units"], 10], optimizer="momentum", seed=0)
+    held = {name: given[name] for name in ("learning_rate", "beta", "beta2", "epsilon", "batch_size", "l2", "dropout")}
     x, y = data.train
     for _ in range(epochs):
         with np.errstate(all="ignore"):  # never across a yield: whoever trains on may be another thread
-            network.train_epoch(x, y, **others, **held)
+            network.train_epoch(x, y, **held)
             accuracy = float(network.evaluate(*data.dev)[1])
         yield accuracy

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,32 @@ Traces: TypeAlias = Mapping[Pair, Array]
 """Regret after each step, by task and seed."""
 
 
+class Epoch(NamedTuple):
+    """One step as it was trained."""
+
+    score: float
+    """What the search saw."""
+    worth: float
+    """The same without the luck of the run."""
+    at: float
+    """The simulated second at which it ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """All that a search trained, in the order trained, and the settings that it chooses in the end."""
+
+    epochs: Sequence[Epoch]
+    trials: int
+    """How many settings were begun."""
+    claim: float
+    """The score that the search promises of its choice: the highest it saw, or what it expects."""
+    worth: float
+    """The best score of a whole training of the chosen settings, without luck."""
+    border: float
+    """The share of all coordinates drawn that lie within a hundredth of a bound."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Search:
     """What one search came to: the steps at which its best score rose, and the scale to measure it on."""
@@ -27,15 +53,29 @@ class Search:
     seconds: float
     """When the last of them ended, on the simulated clock."""
     rises: Sequence[tuple[int, float, float]]
-    """Step, counted from 1; the best score from then on; the simulated second."""
+    """Step, counted from 1; what the highest score seen from then on is worth; the simulated second."""
     best: float
     bad: float
     """The score where regret is 1: the recording's floor or its median."""
+    trials: int
+    claim: float
+    worth: float
+    border: float
 
     @property
     def clipped(self) -> bool:
         """Whether it found better than the best known, so that its regret is cut off at zero."""
-        return self.rises[-1][1] > self.best
+        return any(worth > self.best for _, worth, _ in self.rises)
+
+    @property
+    def chosen(self) -> float:
+        """The regret of the settings that the search chooses in the end."""
+        return float(np.clip((self.best - self.worth) / (self.best - self.bad), 0.0, 1.0))
+
+    @property
+    def boast(self) -> float:
+        """What is claimed of them less what they are worth, where 1 lies between bad and best."""
+        return (self.claim - self.worth) / (self.best - self.bad)
 
     def by_step(self, budget: int) -> Array:
         """Regret after each step of the budget; the last is carried on where fewer were trained."""
@@ -57,13 +97,20 @@ Results: TypeAlias = Mapping[tuple[str, int], Mapping[Pair, Search]]
 """Searches by method and number of workers."""
 
 
-def rises(scores: Sequence[tuple[float, float]]) -> list[tuple[int, float, float]]:
-    """The steps at which the best score rose, from every score and its second in the order trained; NaN never does."""
+def rises(epochs: Sequence[Epoch]) -> list[tuple[int, float, float]]:
+    """The steps at which the highest score seen rose, what it is worth, and its second; NaN never does."""
     found: list[tuple[int, float, float]] = []
-    for step, (score, at) in enumerate(scores, start=1):
-        if math.isfinite(score) and (not found or score > found[-1][1]):
-            found.append((step, score, at))
+    highest = -math.inf
+    for step, epoch in enumerate(epochs, start=1):
+        if math.isfinite(epoch.score) and epoch.score > highest:
+            highest = epoch.score
+            found.append((step, epoch.worth, epoch.at))
     return found
+
+
+def highest(curve: Sequence[float]) -> float:
+    """The highest score of a curve that is a number."""
+    return max((score for score in curve if math.isfinite(score)), default=-math.inf)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +153,11 @@ def at(traces: Traces, point: int) -> Estimate:
 def area(traces: Traces) -> Estimate:
     """The mean over the budget."""
     return Estimate.of([float(trace.mean()) for trace in traces.values()])
+
+
+def in_the_end(searches: Mapping[Pair, Search]) -> Traces:
+    """Regret of what each search chooses in the end, as a trace of one step."""
+    return {pair: np.array([search.chosen]) for pair, search in searches.items()}
 
 
 def difference(theirs: Traces, ours: Traces, point: int | None, our_point: int | None = None) -> Estimate | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import optuna
 import rivals
@@ -41,12 +42,15 @@ class Optuna:
     def ask(self) -> rivals.Training:
         """A new trial."""
         trial = self._study.ask()
-        chosen = {
-            name: trial.suggest_float(name, 0.0, 1.0) if options is None else trial.suggest_categorical(name, options)
-            for name, options in rivals.options_of(self._space).items()
-        }
-        curve = self._recording.curve(self._task, rivals.settings(self._space, chosen))
-        return rivals.Training(trial=trial, curve=curve, until=len(curve))
+        options = rivals.options_of(self._space)
+
+        def suggested(name: str) -> Any:
+            if (several := options[name]) is not None:
+                return trial.suggest_categorical(name, several)
+            return self._space[name].from_unit(trial.suggest_float(name, 0.0, 1.0))
+
+        settings = rivals.walked(self._space, suggested)
+        return rivals.begun(self._recording, self._task, trial, settings, None)
 
     def goes_on(self, training: rivals.Training, score: float) -> bool:
         """Reports the score; a trial that is over or pruned is told."""

@@ -45,8 +45,9 @@ class Smac:
             until = self._length if info.budget is None else math.ceil(info.budget)
             training = self._trainings.get(info.config)
             if training is None:
-                curve = self._recording.curve(self._task, rivals.settings(self._space, info.config))
-                self._trainings[info.config] = training = rivals.Training(trial=info, curve=curve, until=until)
+                settings = rivals.settings(self._space, info.config)
+                training = rivals.begun(self._recording, self._task, info, settings, until)
+                self._trainings[info.config] = training
             training.trial, training.until = info, min(until, len(training.curve))
             if training.done < training.until:
                 return training

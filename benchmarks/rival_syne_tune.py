@@ -43,8 +43,8 @@ class SyneTune:
         config = self._scheduler.suggest().config
         trial = Trial(trial_id=next(self._numbers), config=config, creation_time=datetime.datetime.now(datetime.UTC))
         self._scheduler.on_trial_add(trial)
-        curve = self._recording.curve(self._task, rivals.settings(self._space, config))
-        return rivals.Training(trial=trial, curve=curve, until=len(curve))
+        settings = rivals.settings(self._space, config)
+        return rivals.begun(self._recording, self._task, trial, settings, None)
 
     def goes_on(self, training: rivals.Training, score: float) -> bool:
         """Tells the scheduler of an epoch, and does what it decides."""

@@ -10,15 +10,16 @@ import heapq
 import importlib
 import importlib.metadata
 import importlib.util
-import itertools
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
+import recordings
+import regret
 from recordings import Curve, Recording
-from replaying import Epochs
+from regret import Epoch, Trained
 
 from tuner import Space
 from tuner.space.parameters import Choice
@@ -32,14 +33,17 @@ class Training:
     """The peer's own name for it."""
     curve: Curve
     until: int
+    settings: Mapping[str, Any]
+    luck: float = 0.0
     done: int = 0
     best: float = -math.inf
 
-    def train(self) -> float:
-        """One epoch; its score."""
-        score = self.curve[self.done]
+    def train(self) -> Epoch:
+        """One epoch; it ends at no time yet."""
+        worth = self.curve[self.done]
+        score = worth + self.luck
         self.done, self.best = self.done + 1, max(self.best, score)
-        return score
+        return Epoch(score, worth, 0.0)
 
 
 class Rival(Protocol):
@@ -97,33 +101,78 @@ def is_slow(method: str) -> bool:
     return method in SLOW or method.partition("+")[0] in SLOW
 
 
-def searched(recording: Recording, task: str, method: str, *, workers: int, seed: int, budget: int) -> Epochs:
-    """What the peer trains with a budget of epochs; a worker asks for new settings as soon as it is free.
+def searched(
+    recording: Recording,
+    task: str,
+    method: str,
+    *,
+    workers: int,
+    seed: int,
+    budget: int,
+    trials: int | None,
+    noise: float,
+) -> Trained:
+    """What the peer trains with a budget of epochs, or of trials; a worker asks for settings as soon as it is free.
 
     With one worker this is the plain ask-and-tell loop. An epoch takes one simulated second.
     """
     file, name = _FILES[method]
-    epochs: Epochs = []
+    epochs: list[Epoch] = []
     due: list[tuple[float, int, Training]] = []  # when the epoch in progress ends, who trains it
-    begun = itertools.count(1)
+    begun: list[Training] = []
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # experimental features, and pruned trials that a sampler passes over
         kind = cast("Kind", getattr(importlib.import_module(file), name))
         rival = kind(recording, task, method, workers, seed, budget)
 
+        def asked() -> Training | None:
+            """What the peer wants trained; nothing new once all trials are begun."""
+            if trials is not None and len(begun) >= trials:
+                return None
+            training = rival.ask()
+            if not training.done:
+                training.luck = recordings.luck(recording, task, noise, [seed, len(begun)])
+                begun.append(training)
+            return training
+
         def begin(now: float, worker: int, training: Training | None) -> None:
-            if next(begun) <= budget:
-                heapq.heappush(due, (now + 1.0, worker, training or rival.ask()))
+            if len(epochs) + len(due) < budget and (training := training or asked()) is not None:
+                heapq.heappush(due, (now + 1.0, worker, training))
 
         for worker in range(workers):
             begin(0.0, worker, None)
         while due:
             now, worker, training = heapq.heappop(due)
-            score = training.train()
-            epochs.append((score, now))
-            begin(now, worker, training if rival.goes_on(training, score) else None)
-    return epochs
+            epoch = training.train()._replace(at=now)
+            epochs.append(epoch)
+            begin(now, worker, training if rival.goes_on(training, epoch.score) else None)
+    best = max(begun, key=lambda training: training.best)
+    return Trained(
+        epochs=epochs,
+        trials=len(begun),
+        claim=best.best,
+        worth=regret.highest(best.curve),
+        border=recordings.border(recording.space(task), [each.settings for each in begun]),
+    )
+
+
+def begun(recording: Recording, task: str, trial: Any, settings: Mapping[str, Any], until: int | None) -> Training:
+    """A training of these settings, up to an epoch or to its end."""
+    curve = recording.curve(task, settings)
+    return Training(trial=trial, settings=settings, curve=curve, until=min(until or len(curve), len(curve)))
+
+
+def walked(space: Space, value_of: Callable[[str], Any]) -> dict[str, Any]:
+    """One parameter after another, parents first: whether a child exists depends on them."""
+    settings: dict[str, Any] = {}
+    while fresh := [
+        name
+        for name in space.active(settings)
+        if name not in settings and settings.keys() >= (space[name].when or {}).keys()
+    ]:
+        settings.update({name: value_of(name) for name in fresh})
+    return settings
 
 
 def options_of(space: Space) -> dict[str, tuple[Any, ...] | None]:
@@ -132,8 +181,10 @@ def options_of(space: Space) -> dict[str, tuple[Any, ...] | None]:
 
 
 def settings(space: Space, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """What a choice of options and numbers between 0 and 1 means in a space."""
-    return {
-        name: chosen[name] if isinstance(parameter, Choice) else parameter.from_unit(float(chosen[name]))
-        for name, parameter in space.items()
-    }
+    """What a choice of options and numbers between 0 and 1 means in a space; what does not exist is left out."""
+
+    def value_of(name: str) -> Any:
+        parameter = space[name]
+        return chosen[name] if isinstance(parameter, Choice) else parameter.from_unit(float(chosen[name]))
+
+    return walked(space, value_of)

@@ -26,7 +26,7 @@ import regret
 import replaying
 import rivals
 from cells import Cache, Cell, code_of, measured
-from contests import CONTESTS, QUICK_PEERS, Contest, goals, traces
+from contests import CONTESTS, KNOWN, QUICK_PEERS, Contest, goals, named, traces
 from regret import Results
 from rich.console import Console
 from rich.table import Table
@@ -40,7 +40,7 @@ def asked(contest: Contest, options: argparse.Namespace) -> Contest:
     """The contest as the options want it."""
     quick: dict[str, object] = {}
     if options.quick:
-        seeds = 1 if contest.name in ("trainings", "fashion") else 2
+        seeds = 1 if contest.name in ("trainings", "fashion") or contest.family else 2
         quick = {"seeds": seeds, "most_tasks": 2, "peers": tuple(m for m in contest.peers if m in QUICK_PEERS)}
     contest = replace(contest, **quick)  # type: ignore[arg-type]
     if options.seeds is not None:
@@ -54,14 +54,14 @@ def asked(contest: Contest, options: argparse.Namespace) -> Contest:
 
 def methods_of(contest: Contest, options: argparse.Namespace) -> list[str]:
     """Ours, its parts where they are asked for, then the peers."""
-    named = [method for method in options.methods or () if method in replaying.OURS]
-    parts = list(replaying.OURS) if options.ablation and contest.ablates else named
-    return list(dict.fromkeys([contest.ours, *parts, *contest.peers]))
+    parts = contest.parts if options.methods is None else [name for name in options.methods if name in replaying.OURS]
+    every = list(replaying.OURS) if options.ablation and contest.ablates else []
+    return list(dict.fromkeys([contest.ours, *parts, *every, *contest.peers]))
 
 
 def planned(contest: Contest, tasks: Sequence[str], options: argparse.Namespace) -> Iterator[Cell]:
     """Every search of a contest, seed by seed, so that wherever it is ended the methods share their pairs."""
-    numbered = list(enumerate(tasks))[: contest.most_tasks]
+    numbered = [each for each in enumerate(tasks) if options.half in ("both", half_of(each[0]))][: contest.most_tasks]
     for offset, (number, task) in itertools.product(range(contest.seeds), numbered):
         for method, workers in itertools.product(methods_of(contest, options), contest.workers):
             if rivals.is_slow(method) and offset >= options.slow_seeds:
@@ -73,7 +73,22 @@ def planned(contest: Contest, tasks: Sequence[str], options: argparse.Namespace)
                 workers=workers,
                 seed=1000 * number + offset,
                 budget=contest.budget,
+                trials=contest.trials,
+                noise=contest.noise,
             )
+
+
+def half_of(number: int) -> str:
+    """Which half of a family's tasks a task belongs to: every other one is tuned on, and the rest reported apart."""
+    return "report" if number % 2 else "tune"
+
+
+def reported(results: Results) -> Results:
+    """What was found on the half that nothing was tuned on."""
+    return {
+        key: {pair: search for pair, search in searches.items() if half_of(pair[1] // 1000) == "report"}
+        for key, searches in results.items()
+    }
 
 
 def gathered(contest: Contest, plan: Sequence[Cell], cache: Cache) -> Results:
@@ -115,6 +130,45 @@ def rows(contest: Contest, results: Results, workers: int) -> list[tuple[str, ..
     return [line for _, line in sorted(lines)]
 
 
+ENDS = ("method", "pairs", "trials", "steps", "regret of the chosen", "less ours", "", "claim less truth", "at a bound")
+
+
+def ends(contest: Contest, results: Results) -> Iterator[tuple[str, ...]]:
+    """A line a method: what each search took, what it chooses in the end, and what it claims of it."""
+    ours = regret.in_the_end(results.get((contest.ours, 1), {}))
+    for (method, width), searches in results.items():
+        if width != 1:
+            continue
+        chosen = regret.in_the_end(searches)
+        less = None if method == contest.ours else regret.difference(chosen, ours, None)
+        every = list(searches.values())
+        yield (
+            method,
+            str(len(every)),
+            f"{np.mean([search.trials for search in every]):,.0f}",
+            counted([search.steps for search in every]),
+            str(regret.area(chosen)),
+            *(("", "") if less is None else (str(less), less.verdict)),
+            str(regret.Estimate.of([search.boast for search in every])),
+            f"{np.mean([search.border for search in every]):.1%}",
+        )
+
+
+def counted(steps: Sequence[float]) -> str:
+    """A mean of steps and its standard error."""
+    found = regret.Estimate.of(steps)
+    return f"{found.mean:,.0f}" if np.isnan(found.error) else f"{found.mean:,.0f} ± {found.error:,.0f}"
+
+
+def tables(contest: Contest, results: Results) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
+    """Title and lines, heads first, of every table of a contest."""
+    for workers in contest.workers:
+        yield title_of(contest, workers), [header(contest), *rows(contest, results, workers)]
+    if contest.ends or contest.interior:
+        yield f"{contest.name}: what is chosen in the end", [ENDS, *ends(contest, results)]
+    yield from times_to_target(contest, results)
+
+
 def title_of(contest: Contest, workers: int) -> str:
     """What a table shows."""
     width = "" if len(contest.workers) == 1 else ", sequential" if workers == 1 else f", {workers} at a time"
@@ -134,12 +188,7 @@ def remark(contest: Contest, results: Results) -> str:
 
 def shown(contest: Contest, results: Results) -> Iterator[Table]:
     """The tables for a terminal."""
-    for workers in contest.workers:
-        table = Table(*header(contest), title=title_of(contest, workers))
-        for line in rows(contest, results, workers):
-            table.add_row(*map(Text, line), style="bold" if line[0].startswith("tuner") else "")
-        yield table
-    for title, (heads, *lines) in times_to_target(contest, results):
+    for title, (heads, *lines) in tables(contest, results):
         table = Table(*heads, title=title)
         for line in lines:
             table.add_row(*map(Text, line), style="bold" if line[0].startswith("tuner") else "")
@@ -175,10 +224,8 @@ def markdown(
     parts = ["# Search quality", about, grid(lines_of(lines)), *notes]
     for contest, results in found.values():
         parts.append(f"## {contest.name}")
-        for workers in contest.workers:
-            parts += [title_of(contest, workers) + ".", grid([header(contest), *rows(contest, results, workers)])]
-        for title, reached in times_to_target(contest, results):
-            parts += [title + ".", grid(reached)]
+        for title, several in tables(contest, results):
+            parts += [title + ".", grid(several)]
         parts.append(remark(contest, results))
         drawn = [each for each in pictures if Path(each).name.startswith(f"search_{contest.name}.")]
         parts += [f"![{contest.name}]({each})" for each in drawn]
@@ -250,6 +297,9 @@ def main() -> None:
     found = {name: (contest, gathered(contest, plan, cache)) for name, (contest, plan) in plans.items()}
 
     lines = [line for contest, results in found.values() for line in goals(contest, results)]
+    if options.half == "both":
+        apart = [line for contest, results in found.values() for line in goals(contest, reported(results))]
+        lines += [replace(line, what=f"{line.what} (tasks reported apart)") for line in apart]
     for contest, results in found.values():
         console.print(*shown(contest, results), remark(contest, results), sep="\n")
     if lines:
@@ -300,11 +350,17 @@ def _run(plan: Sequence[Cell], cache: Cache, options: argparse.Namespace, consol
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few tasks, seeds and methods: under five minutes")
-    parser.add_argument("--only", default=",".join(CONTESTS), help=f"contests: {', '.join(CONTESTS)}")
+    parser.add_argument("--only", default=",".join(CONTESTS), help=f"contests and families: {', '.join(KNOWN)}")
     parser.add_argument(
         "--data",
         default=os.environ.get("TUNER_BENCH_DATA"),
         help="the folder of recorded curves, with loaders/ and data/ (default: the variable TUNER_BENCH_DATA)",
+    )
+    parser.add_argument(
+        "--half",
+        choices=("tune", "report", "both"),
+        default="both",
+        help="every other task of each contest: those to tune on, or those reported apart (default: both)",
     )
     parser.add_argument("--tasks", type=int, help="only the first so many tasks of each contest")
     parser.add_argument("--seeds", type=int, help="seeds a task (default: 10)")
@@ -319,9 +375,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--markdown", type=Path, help="write the tables here")
     parser.add_argument("--plots", type=Path, help="draw regret over the budget into this folder")
     options = parser.parse_args()
-    options.only = [name.strip() for name in options.only.split(",")]
+    options.only = named([name.strip() for name in options.only.split(",")])
     if unknown := sorted(set(options.only) - set(CONTESTS)):
-        parser.error(f"no contest named {', '.join(unknown)}; contests: {', '.join(CONTESTS)}")
+        parser.error(f"no contest named {', '.join(unknown)}; contests and families: {', '.join(KNOWN)}")
     if options.methods is not None:
         options.methods = [name.strip() for name in options.methods.split(",")]
         if unknown := sorted(set(options.methods) - set(known)):
