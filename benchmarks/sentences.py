@@ -273,6 +273,13 @@ def confirms_an_equal(rng: np.random.Generator) -> bool:
     return confirmed(repeated(rng, [0.0] * int(rng.integers(2, 5)), 5)).confirmed
 
 
+def confirms_an_equal_in_the_end(rng: np.random.Generator) -> bool:
+    """As often as it says that it is too close to tell, twice the repeats are made, the earlier ones among them."""
+    count, seed = int(rng.integers(2, 4)), int(rng.integers(2**32))
+    looks = (repeated(np.random.default_rng(seed), [0.0] * count, repeats) for repeats in (5, 10, 20, 40))
+    return any(confirmed(look).confirmed for look in looks)
+
+
 def confirms_the_wrong_one(rng: np.random.Generator) -> bool:
     merits = rng.standard_normal(3).tolist()
     found = confirmed(repeated(rng, merits, 5, shared=1.0))
@@ -564,6 +571,12 @@ KINDS = (
         truth="two to four equal settings",
         falsely=confirms_an_equal,
         truly=confirms_the_best,
+    ),
+    Kind(
+        who="confirm",
+        sentence="is the best, in the end",
+        truth="two or three equal settings, repeats doubled three times",
+        falsely=confirms_an_equal_in_the_end,
     ),
     Kind(who="confirm", sentence="is the best", truth="another one is", falsely=confirms_the_wrong_one),
     Kind(
