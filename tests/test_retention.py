@@ -124,7 +124,7 @@ def test_the_worst_ended_trial_is_evicted_first_and_its_best_checkpoint_last() -
 def test_an_eviction_tells_the_budget_and_the_rank() -> None:
     history = [facts(trial, trial=trial, bytes=10**9, trial_score=-float(trial)) for trial in range(3)]
     (only,) = evict(history, budget_bytes=2 * 10**9)
-    assert "disk budget 2.0 GB" in only.why
+    assert "disk budget 2 GB" in only.why
     assert "trial 2 ranks 3rd of 3" in only.why
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from tuner.caviar.policy import PROGRAMMING_ERRORS
 from tuner.caviar.seeds import trial_seed
+from tuner.numbers import number
 from tuner.policy.protocol import Draft
 from tuner.policy.verdicts import Verdict
 from tuner.record.leaders import distinct, leaders
@@ -108,14 +109,15 @@ class Repetition:
         """The next repeat."""
         if not self._missing:
             return None
-        number, repeat = self._missing.pop(0)
-        trial = study.trials[number]
+        repeated, repeat = self._missing.pop(0)
+        trial = study.trials[repeated]
+        done = f"repeat {repeat + 1} of {self.plan.repeats} of trial {repeated}"
         return Draft(
             params=dict(trial.settings),
             seed=self._seeds[repeat],
             purpose=self.plan.purpose,
-            parent=f"{study.name}/{number}",
-            why=f"repeat {repeat + 1} of {self.plan.repeats} of trial {number}, which scored {trial.best_score:.6g}",
+            parent=f"{study.name}/{repeated}",
+            why=f"{done}, which scored {number(trial.best_score, 6)}",
         )
 
     def spent(self, study: StudyState) -> str | None:  # noqa: ARG002 - a policy's word

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tuner.errors import SettingsError
-from tuner.numbers import ordinal
+from tuner.numbers import number, ordinal
 from tuner.policy.verdicts import Verdict
 from tuner.record.curve import Curve
 from tuner.record.state import StudyState
@@ -148,12 +148,12 @@ class _Rungs:
 
     def _catch_up(self) -> None:
         """Takes in the trials that have ended or whose curves have changed since the last call."""
-        for number in self.study.ended_order[self._ended :]:
-            self._take_in(self.study.trials[number])
-        for number, moved in reversed(self.study.moved.items()):
+        for ended in self.study.ended_order[self._ended :]:
+            self._take_in(self.study.trials[ended])
+        for trial, moved in reversed(self.study.moved.items()):
             if moved <= self._moves:
                 break
-            self._take_in(self.study.trials[number])
+            self._take_in(self.study.trials[trial])
         self._ended, self._moves = len(self.study.ended_order), self.study.moves
 
     def _take_in(self, trial: Trial) -> None:
@@ -213,7 +213,7 @@ class Asha(_RungRule):
         place = len(others) - bisect.bisect_right(others, own) + 1
         best = seen // self.reduction
         these = "the best one goes on" if best == 1 else f"the best {best} go on"
-        return place > best, f"{ordinal(place)} of {seen} at that rung with {study.signed(own):g}, {these}"
+        return place > best, f"{ordinal(place)} of {seen} at that rung with {number(study.signed(own), 6)}, {these}"
 
 
 class Median(_RungRule):
@@ -226,9 +226,9 @@ class Median(_RungRule):
     name = "median"
 
     def __init__(self, *, min_trials: int = 5, min_steps: int = 3) -> None:
-        for word, number in (("min_trials", min_trials), ("min_steps", min_steps)):
-            if number < 1:
-                raise SettingsError(f"{word} must be at least 1, got {number}. Try {word}=3.")
+        for word, given in (("min_trials", min_trials), ("min_steps", min_steps)):
+            if given < 1:
+                raise SettingsError(f"{word} must be at least 1, got {given}. Try {word}=3.")
         super().__init__(min_steps)
         self.min_trials = min_trials
         self.min_steps = min_steps
@@ -251,11 +251,11 @@ class Median(_RungRule):
             return False, f"only {len(others)} of the {self.min_trials} others it takes to compare have come as far"
         median = statistics.median(others)
         stops = own < median
-        best, middle = study.signed(own), study.signed(median)
+        best, middle = (number(study.signed(each), 6) for each in (own, median))
         relation = "worse" if stops else "no worse"
         return (
             stops,
-            f"its best score {best:g} is {relation} than {middle:g}, the median of {len(others)} others' averages",
+            f"its best score {best} is {relation} than {middle}, the median of {len(others)} others' averages",
         )
 
 

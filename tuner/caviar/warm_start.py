@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuner.errors import SettingsError
-from tuner.numbers import setting
+from tuner.numbers import number, setting
 from tuner.record.events import Settings
 from tuner.record.leaders import leaders
 from tuner.record.state import StudyState
@@ -43,7 +43,7 @@ def winners_of(other: StudyState, space: Space, count: int = WINNERS) -> list[Wa
     for trial in best:
         settings, moved = _fitted(trial.settings, space)
         if settings and all(settings != each.settings for each in found):
-            why = "; ".join([f"a winner of {other.name} (trial {trial.trial}, {trial.best_score:.4g})", *moved])
+            why = "; ".join([f"a winner of {other.name} (trial {trial.trial}, {number(trial.best_score)})", *moved])
             found.append(WarmStart(settings=settings, why=why))
         if len(found) == count:
             break

@@ -20,6 +20,7 @@ from tuner.coordinator.watchdog import Timing, overdue
 from tuner.coordinator.workers import Worker
 from tuner.errors import SweepFailed
 from tuner.executors.base import Executor
+from tuner.numbers import duration
 from tuner.policy.protocol import Policy
 from tuner.policy.requests import RequestPolicy
 from tuner.policy.verdicts import Thaw
@@ -304,7 +305,7 @@ class Coordinator:
         """Time limits and silence."""
         budget = self._timing.time_budget_s
         if budget is not None and self.trials.ending is None and time.monotonic() - self._started_at >= budget:
-            self.trials.wind_down(Ending(f"the time budget of {budget:g} s is spent", keeps=False))
+            self.trials.wind_down(Ending(f"the time budget of {duration(budget)} is spent", keeps=False))
         for worker in self._pool.busy() if self._timing.limits_trials else ():
             trial = self.study.trials[worker.queue[0]]
             alert = overdue(worker, trial, self._timing, now)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from tuner.numbers import ordinal
+from tuner.numbers import memory, ordinal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +99,7 @@ def evict(checkpoints: Sequence[CheckpointFacts], *, budget_bytes: int) -> list[
         standing = f"ranks {rank} of {len(place)} with checkpoints" if scored else "has no score"
         if each.trial_frozen:
             standing = f"is paused after {each.trial_steps} steps, least to train again"
-        why = f"evicted: disk budget {_size(budget_bytes)}, trial {each.trial} {standing}"
+        why = f"evicted: disk budget {memory(budget_bytes)}, trial {each.trial} {standing}"
         drops.append(Drop(checkpoint=each.checkpoint, why=why))
     return drops
 
@@ -110,16 +110,3 @@ def _promise(each: CheckpointFacts) -> float:
 
 def _number(score: float | None) -> float:
     return -math.inf if score is None or math.isnan(score) else score
-
-
-def _size(count: float) -> str:
-    """Bytes for people, in powers of 1000.
-
-    >>> _size(2_000_000_000), _size(512)
-    ('2.0 GB', '512 B')
-    """
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"

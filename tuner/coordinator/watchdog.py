@@ -43,11 +43,11 @@ def overdue(worker: Worker, trial: Trial, timing: Timing, now: float) -> Alert |
     limit, silence = timing.time_limit_s, timing.silence_limit_s
     if limit is not None and worker.told_to_stop is not None:
         if now - worker.told_to_stop > _KILL_GRACE_S:
-            why = f"its time limit of {limit:g} s is up, and no step came to an end"
+            why = f"its time limit of {duration(limit)} is up, and no step came to an end"
             return Alert(action="kill", state="stopped", why=why)
     elif limit is not None and trial.seconds + now - (trial.resumed_at or worker.started_at) > limit:
-        return Alert(action="stop", state="stopped", why=f"its time limit of {limit:g} s is up")
+        return Alert(action="stop", state="stopped", why=f"its time limit of {duration(limit)} is up")
     if silence is not None and now - worker.last_sign > silence:
-        why = f"no sign of life for {silence:g} s: no step ended, no report came"
+        why = f"no sign of life for {duration(silence)}: no step ended, no report came"
         return Alert(action="kill", state="failed", why=why)
     return None

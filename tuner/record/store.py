@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError
 
 from tuner.errors import StudyBusy, StudyError, StudyNotFound
+from tuner.numbers import duration
 from tuner.record.database import data_version, let_go, make, refusal, refuse_network_filesystem, sqlite_engine
 from tuner.record.events import Answered, Record, Reported, Requested
 from tuner.record.lease import HEARTBEAT_S, Lease, given_back
@@ -162,7 +163,7 @@ class Store:
             self._connection.rollback()
             raise StudyBusy(
                 f"{self.where} is in the hands of another coordinator: pid {before.pid} on {before.host}, last heard "
-                f"{max(0.0, now - before.heartbeat):.0f} s ago. Watch it with `tuner watch`, or stop it first."
+                f"{duration(max(0.0, now - before.heartbeat))} ago. Watch it with `tuner watch`, or stop it first."
             )
         self.left_clean = before is None or before.left_clean
         self.left_at = 0.0 if before is None else before.last_heard

@@ -22,6 +22,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.numbers import near_one, number, percent
 from tuner.policy.proposals import Box, Outcome, Point, Proposal, RoundPlan
 from tuner.samplers.base import UnitCubeSampler
 from tuner.samplers.quasi_random import sobol_point
@@ -308,12 +309,12 @@ def _where(dimension: Parameter | Choice, side: tuple[float, float]) -> str | No
 
 
 def _percent(share: float) -> str:
-    return "less than 1 %" if share < 0.01 else f"{share:.0%}".replace("%", " %")
+    return "less than 1%" if share < 0.01 else percent(share)
 
 
 def _in_words(parameter: Parameter, u: float) -> str:
     """The value at a place as a person reads it: three digits, of 1−β two where that is what counts."""
     value = parameter.from_unit(min(max(u, 0.0), 1.0))
     if parameter.scale == "log_one_minus" and value < 1:
-        return f"{value:.{max(2, 1 - math.floor(math.log10(1 - value)))}f}"
-    return str(value) if isinstance(value, int) else f"{value:.3g}"
+        return near_one(value, 2)
+    return number(value, 3)

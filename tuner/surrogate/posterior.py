@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_ndtr, ndtr
 
+from tuner.numbers import number
 from tuner.policy.proposals import Outcome
 from tuner.record.events import Goal
 from tuner.space.space import Space
@@ -97,7 +98,7 @@ class Posterior:
         """A score on the scale as a person has reported it, with four digits; more, where those make 1 of 0.99998."""
         score = self.standardizer.inverse(value)
         score = (score if self._goal == "maximize" else -score) + 0.0
-        texts = [f"{score:.{digits}g}" for digits in (4, 6, 8, 10)]
+        texts = [number(score, digits) for digits in (4, 6, 8, 10)]
         whole = abs(score - round(score)) < 1e-10
         return texts[0] if whole else next((text for text in texts if not float(text).is_integer()), texts[-1])
 
@@ -112,7 +113,7 @@ class Posterior:
             return f"a new best is expected, {best}"
         if mean < self._worst:
             return f"nothing better than the worst so far is expected, {best}"
-        return f"{self.format_score(mean)} ± {self.standardizer.scale * deviation:.2g} is expected, {best}"
+        return f"{self.format_score(mean)} ± {number(self.standardizer.scale * deviation, 2)} is expected, {best}"
 
     def still_possible(self) -> str:
         """What whoever may still win has to reach."""
