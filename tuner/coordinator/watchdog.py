@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tuner.coordinator.workers import Worker
+from tuner.numbers import duration
 from tuner.record.trial import Trial
 
 # A trial told to stop gets this long to come to the end of a step.
