@@ -13,6 +13,7 @@ from tuner import arguments
 from tuner.api import process
 from tuner.api.fork import complete, continuation
 from tuner.api.handles import RunHandle, person
+from tuner.api.identity import same_search
 from tuner.api.process import Assignment
 from tuner.arguments import amount, checked, gigabytes, gpus, one_of, optional, path, seed, settings, training_function
 from tuner.caviar.seeds import trial_seed
@@ -172,7 +173,7 @@ def _check_same(place: Place, function: Portable, identity: Mapping[str, Any], p
     there = {word: getattr(assignment, word) for word in identity}
     there["space"] = None if assignment.space is None else Space.from_dict(assignment.space)
     for word, given in identity.items():
-        if there[word] != given:
+        if not (same_search(there[word], given) if word == "space" else there[word] == given):
             raise IdentityMismatch(
                 f"the run {place.name!r} exists with another {word}: it has {there[word]!r}, this call has {given!r}. "
                 f"Choose another name, or the same {word}; tuner.attach({place.name!r}) steers it as it is."

@@ -25,6 +25,7 @@ class Explanation(Findings):
         confirmation: What `tuner.confirm` found; None where it was not asked.
         importance: Each parameter's share in the differences between scores.
         edges: The parameters whose best values lie at an end of the space.
+        beliefs: The likely values that the space names, beside the best trial's.
         divergences: Where trials diverged.
         fits: Bias and variance of the best three trials, where they report on train and dev alike.
         worth: What further trials may still gain.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 import warnings
+from dataclasses import replace
 from typing import Any
 
 from tuner.errors import IdentityMismatch
+from tuner.numbers import setting
 from tuner.record.events import Configured, Noted, Record, StudyOpened
 from tuner.record.state import StudyState
 from tuner.record.store import Store
@@ -21,9 +23,10 @@ def begin(state: StudyState, records: Store, opened: StudyOpened, options: dict[
         news.append(opened)
     else:
         for word, value in opened.identity.items():
-            if state.identity[word] != value:
+            there = state.identity[word]
+            if not (same_search(_space(there), _space(value)) if word == "space" else there == value):
                 raise IdentityMismatch(
-                    f"the study {state.name!r} exists with another {word}: it has {_brief(state.identity[word])}, this "
+                    f"the study {state.name!r} exists with another {word}: it has {_brief(there)}, this "
                     f"call has {_brief(value)}. Choose another name, or the same {word}."
                 )
         if not is_same(state, opened.function, opened.source_sha256):
@@ -46,7 +49,38 @@ def begin(state: StudyState, records: Store, opened: StudyOpened, options: dict[
             state.apply(record)
 
 
+def as_begun(state: StudyState, space: Space) -> Space:
+    """The space as a sweep began with it: other likely values, given later, do not change where it looks first."""
+    began = Space.from_dict(state.identity["space"])
+    if began == space:
+        return space
+    text = (
+        f"the study {state.name!r} keeps the likely values that it began with, {_likely(began)}: those of this call, "
+        f"{_likely(space)}, are left aside"
+    )
+    warnings.warn(text, stacklevel=4)
+    return began
+
+
+def same_search(one: Space | None, other: Space | None) -> bool:
+    """Whether two spaces hold the same settings; what is likely may differ, as it is advice that scores overrule."""
+    bare = [
+        None if space is None else [(name, replace(each, likely=None)) for name, each in space.items()]
+        for space in (one, other)
+    ]
+    return bare[0] == bare[1]
+
+
 _UNSET = object()
+
+
+def _space(described: Any) -> Space | None:
+    return None if described is None else Space.from_dict(described)
+
+
+def _likely(space: Space) -> str:
+    named = [f"{name} {setting(each.likely)}" for name, each in space.items() if each.likely is not None]
+    return ", ".join(named) or "none"
 
 
 def _brief(value: Any) -> str:

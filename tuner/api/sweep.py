@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from tuner import arguments
-from tuner.api.identity import begin
+from tuner.api.identity import as_begun, begin
 from tuner.api.studies import open as open_study
 from tuner.api.study import Study
 from tuner.api.wiring import executor_of, observers_of, shared_file
@@ -129,7 +129,8 @@ def sweep(
 ) -> Study:
     """Trains many models and returns their study; the same `name` again goes on where it ended.
 
-    The space, the objective, the goal, the seed and the sampler are the study's identity and cannot change; trials,
+    The space, the objective, the goal, the seed and the sampler are the study's identity and cannot change (of the
+    space, what is `likely` stays as it was at first); trials,
     budgets, limits and where it trains may, and the change is recorded.
 
     Args:
@@ -260,6 +261,7 @@ def sweep(
         records.acquire(time.time())
         state, _ = fold(records, name)
         begin(state, records, opened, options)
+        space = as_begun(state, space)
         if on_disk:
             keep_function(function, place.folder)  # once it is known to be the study's
         job = Job(

@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from tuner.numbers import count, duration, memory, number, percent
+from tuner.numbers import count, duration, memory, number, percent, setting
 from tuner.record.events import Noted
 from tuner.space.parameters import Choice, Parameter
 from tuner.space.preview import preview
@@ -238,6 +238,7 @@ def _range(parameter: Parameter | Choice) -> str:
     else:
         whole = "whole numbers " if parameter.type == "integer" else ""
         words = [f"{whole}{number(parameter.low)} to {number(parameter.high)}, {_SCALES[parameter.scale]}"]
+    words += [] if parameter.likely is None else [f"likely {setting(parameter.likely)}"]
     words += [f"tune {parameter.priority}"] if parameter.priority else []
     words += [f"when {name} is {' or '.join(map(str, values))}" for name, values in (parameter.when or {}).items()]
     return "; ".join(words)

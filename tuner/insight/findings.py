@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from tuner.errors import SettingsError, StudyError
+from tuner.insight.beliefs import Belief, beliefs_of
 from tuner.insight.confirmation import Confirmation, confirmation_of
 from tuner.insight.divergence import Divergences, divergences_of
 from tuner.insight.edges import Edge, edges_of
@@ -54,6 +55,7 @@ class Findings:
     confirmation: Confirmation | None
     importance: Importance
     edges: tuple[Edge, ...]
+    beliefs: tuple[Belief, ...]
     divergences: Divergences
     fits: tuple[Fit, ...]
     worth: Worth
@@ -112,6 +114,7 @@ class Findings:
             importance=importance,
             divergences=divergences_of(state, space),
             edges=edges_of(state, space, importance.at_least()),
+            beliefs=beliefs_of(state, space),
             fits=tuple(fit for fit in fits if fit is not None),
             worth=worth_of(model, state, more, measured),
             recheck=recheck_of(state),
@@ -156,7 +159,8 @@ def _sections(found: Findings) -> Iterator[Section]:
         table=(("parameter", "in all", "s.e.", "alone"), *rows) if rows else (),
     )
     inside = "Nothing says to widen the space." if found.winner is not None else "It takes a score to tell."
-    yield Section(title="Where to look next", sentences=tuple(each.sentence for each in found.edges) or (inside,))
+    where = tuple(each.sentence for each in found.edges) or (inside,)
+    yield Section(title="Where to look next", sentences=(*where, *(each.sentence for each in found.beliefs)))
     yield Section(title="What diverged", sentences=(found.divergences.sentence,))
     yield Section(title="How the best fit", sentences=tuple(_fits(found.fits)) or (_no_fit(found),), pictures=("fits",))
     yield Section(title="Are more trials worth it?", sentences=(found.worth.sentence,))

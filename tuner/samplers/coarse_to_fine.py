@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from tuner.numbers import near_one, number, percent
 from tuner.policy.proposals import Box, Outcome, Point, Proposal, RoundPlan
 from tuner.samplers.base import UnitCubeSampler
+from tuner.samplers.prior import Prior
 from tuner.samplers.quasi_random import sobol_point
 from tuner.space.parameters import Choice, Parameter
 from tuner.space.space import Space
@@ -53,6 +54,7 @@ _MARGIN = 0.02  # of the whole range, around what may still be best
 _AT_THE_END = 0.02  # nearer than this, the best trial sits at an end of the space
 
 _SPREAD = "an even spread over the whole space"
+_NOTHING = "nothing is known yet"
 _GLOBAL = "an even draw from the whole space, so that a wrong zoom is never final"
 _ELSEWHERE = "nowhere is much improvement to be expected"
 
@@ -108,6 +110,8 @@ class CoarseToFineSampler(UnitCubeSampler):
         if hyperparameters is None or surrogate.untrained:
             even = _within(even, space, plan.box)
             why = f"an even spread over the box of round {plan.round}: little is known yet" if plan.round else _SPREAD
+            if not plan.round and (drawn := Prior(space).draw(even, trial)) is not None:
+                even, why = drawn
             return Proposal(point=even, why=why, at_once=True, round=plan.round, opened=opened)
         if trial % _GLOBAL_EVERY == _GLOBAL_EVERY - 1:
             even = sobol_point(len(space), seed, trial // _GLOBAL_EVERY, stream=1)  # sixth points are uneven
@@ -140,7 +144,9 @@ class CoarseToFineSampler(UnitCubeSampler):
             ({'rate': (0.0, 1.0)}, True)
         """
         if not rounds:
-            return _plan(0, trial, dict.fromkeys(space, _WHOLE), f"{_SPREAD}: nothing is known yet", None)
+            likely = Prior(space).words
+            known = f"nothing is known yet but what the space says is likely, {likely}" if likely else _NOTHING
+            return _plan(0, trial, dict.fromkeys(space, _WHOLE), f"{_SPREAD}: {known}", None)
         if trial < _COARSE:
             return None
         surrogate = ledger_of(outcomes).surrogate(space)
@@ -212,10 +218,12 @@ def _best_candidate(
     lattice = Lattice(space)
     places = np.vstack([low + rng.random((_EVEN, len(space))) * (high - low), _near_leaders(rng, posterior)])
     places = lattice.nearest(np.clip(places, low, high))
-    improvement = posterior.log_expected_improvement(*posterior.of_points(places))
+    prior, seen = Prior(space), len(ledger)
+    improvement = posterior.log_expected_improvement(*posterior.of_points(places)) + prior.log_weight(places, seen)
     places = places[np.argsort(-improvement, kind="stable")]
     led = lattice.nearest(posterior.refined(places[0], low, high, lattice.fine(places[0]))[None])
-    if float(posterior.log_expected_improvement(*posterior.of_points(led))[0]) >= float(improvement.max()):
+    ahead = posterior.log_expected_improvement(*posterior.of_points(led)) + prior.log_weight(led, seen)
+    if float(ahead[0]) >= float(improvement.max()):
         places = np.vstack([led, places])
     for place in (*places, *lattice.nearest(rng.random((_EVEN, len(space))))):
         point = tuple(float(u) for u in place)

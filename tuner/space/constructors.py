@@ -17,6 +17,7 @@ class Declared(TypedDict, total=False):
     changes: Changes
     priority: Priority | None
     why: str | None
+    likely: Any
 
 
 @checked(SpaceError)
@@ -27,13 +28,15 @@ def linear(low: float, high: float, **declared: Unpack[Declared]) -> Parameter:
         low: The least value, included; finite.
         high: The largest value, included; finite and above `low`.
         **declared: `when`, the settings under which it exists (none: always); `changes`, "live" or "never" while a
-            model trains (live); `priority`, "first", "second" or "third" to tune; `why`, the reason, for people.
+            model trains (live); `priority`, "first", "second" or "third" to tune; `why`, the reason, for people;
+            `likely`, a value in the range that practice has found good: a search looks around it first, and lets
+            scores overrule it (none: nothing is known).
 
     Returns:
         The parameter, for a `Space`.
 
     Raises:
-        SpaceError: Bounds that leave nothing to search, or an argument of another name.
+        SpaceError: Bounds that leave nothing to search, a likely value outside them, or an argument of another name.
 
     Example:
         >>> linear(0, 10).from_unit(0.25)
@@ -49,7 +52,7 @@ def log(low: float, high: float, **declared: Unpack[Declared]) -> Parameter:
     Args:
         low: The least value, included; above 0.
         high: The largest value, included; finite and above `low`.
-        **declared: `when`, `changes` (live), `priority`, `why`: see `linear`.
+        **declared: `when`, `changes` (live), `priority`, `why`, `likely`: see `linear`.
 
     Returns:
         The parameter, for a `Space`.
@@ -60,6 +63,8 @@ def log(low: float, high: float, **declared: Unpack[Declared]) -> Parameter:
     Example:
         >>> round(log(1e-4, 1.0).from_unit(0.5), 12)
         0.01
+        >>> log(1e-5, 1.0, likely=1e-3)
+        log(1e-05, 1.0, likely=0.001)
     """
     return _declared("log", Parameter, declared, low=low, high=high, scale="log")
 
@@ -73,7 +78,7 @@ def log_one_minus(low: float, high: float, **declared: Unpack[Declared]) -> Para
     Args:
         low: The least β, included; at least 0.
         high: The largest β, included; below 1 and above `low`.
-        **declared: `when`, `changes` (live), `priority`, `why`: see `linear`.
+        **declared: `when`, `changes` (live), `priority`, `why`, `likely`: see `linear`.
 
     Returns:
         The parameter, for a `Space`.
@@ -96,7 +101,7 @@ def integer(low: int, high: int, scale: Literal["linear", "log"] = "linear", **d
         low: The least number, included; from −2**40.
         high: The largest number, included; up to 2**40, above `low`.
         scale: "linear" or "log", which begins at 1; by default linear.
-        **declared: `when`, `changes` (never), `priority`, `why`: see `linear`.
+        **declared: `when`, `changes` (never), `priority`, `why`, `likely`: see `linear`.
 
     Returns:
         The parameter, for a `Space`.
@@ -118,13 +123,14 @@ def choice(*options: Any, **declared: Unpack[Declared]) -> Choice:
 
     Args:
         *options: Texts, finite numbers, true, false or None, all different, at least one.
-        **declared: `when`, `changes` (never), `priority`, `why`: see `linear`.
+        **declared: `when`, `changes` (never), `priority`, `why`, `likely`: see `linear`.
 
     Returns:
         The choice, for a `Space`.
 
     Raises:
-        SpaceError: No options, one twice, one that cannot be recorded, or an argument of another name.
+        SpaceError: No options, one twice, one that cannot be recorded, a likely one that is none of them, or an
+            argument of another name.
 
     Example:
         >>> choice("relu", "tanh").from_unit(0.7)

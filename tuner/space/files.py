@@ -10,8 +10,15 @@ from typing import Any
 from tuner.errors import SpaceError, did_you_mean, shown
 from tuner.space.parameters import Choice, Parameter
 
-_SAID = ("when", "changes", "priority", "why")
-_OTHERWISE = {"min": "low", "max": "high", "distribution": "scale", "values": "choice", "choices": "choice"}
+_SAID = ("when", "changes", "priority", "why", "likely")
+_OTHERWISE = {
+    "min": "low",
+    "max": "high",
+    "distribution": "scale",
+    "values": "choice",
+    "choices": "choice",
+    "default": "likely",
+}
 _NUMBER_KEYS = ("type", "scale", "low", "high", *_SAID)
 _CHOICE_KEYS = ("choice", *_SAID)
 

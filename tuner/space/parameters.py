@@ -9,7 +9,7 @@ import math
 import numbers
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
@@ -41,6 +41,8 @@ class Dimension:
     """What to tune first, second, third."""
     why: str | None = field(default=None, compare=False)
     """Why it is searched so, in the words of whoever wrote the space."""
+    likely: Any = None
+    """A value that practice has found good, around which a search looks first; None: nothing is known."""
 
     def __post_init__(self) -> None:
         """Gives `when` its one form, each name with a tuple of values."""
@@ -59,6 +61,11 @@ class Dimension:
             return f'when must be a mapping, got when={shown(self.when)}. Try when={{"optimizer": "adam"}}.'
         if self.why is not None and not isinstance(self.why, str):
             return f"why must be a text, got why={shown(self.why)}."
+        if self.likely is not None:
+            try:
+                replace(self, name="", likely=None).check(self.likely)
+            except SettingsError as refused:
+                return f"likely {refused}"
         return next((f"when {name} has no value to hold. Name one." for name, v in self.when.items() if not v), None)
 
     def to_unit(self, value: Any) -> float:
@@ -86,7 +93,8 @@ class Dimension:
     def to_dict(self) -> dict[str, Any]:
         """What decides what is searched, as JSON can hold it."""
         when = {name: list(values) for name, values in (self.when or {}).items()}
-        return {"changes": self.changes, **({"when": when} if when else {})}
+        likely = {} if self.likely is None else {"likely": self.likely}
+        return {"changes": self.changes, **({"when": when} if when else {}), **likely}
 
     def _nowhere(self, u: object) -> SettingsError:
         return self._refuse(f"has no place in the unit interval, got {shown(u)}. Give a number from 0 to 1.")
@@ -105,12 +113,12 @@ class Parameter(Dimension):
     type: Literal["float", "integer"] = "float"
 
     def __post_init__(self) -> None:
-        """Gives the bounds the type of the values."""
+        """Gives the bounds, and the likely value, the type of the values."""
         super().__post_init__()
-        for bound in ("low", "high"):
-            number = _number(getattr(self, bound), self.type)
+        for word in ("low", "high", "likely"):
+            number = _number(getattr(self, word), self.type)
             if number is not None:
-                object.__setattr__(self, bound, number)
+                object.__setattr__(self, word, number)
 
     def __repr__(self) -> str:
         maker, scale = (self.scale, "") if self.type == "float" else ("integer", f", scale={self.scale!r}")
@@ -118,7 +126,7 @@ class Parameter(Dimension):
 
     def problem(self) -> str | None:
         """Why this range cannot be searched, and what to write in its place; None when it can."""
-        return super().problem() or _problem_of_words(self) or _problem_of_bounds(self) or _problem_of_scale(self)
+        return _problem_of_words(self) or _problem_of_bounds(self) or _problem_of_scale(self) or super().problem()
 
     @cached_property
     def _line(self) -> tuple[Callable[[float], float], Callable[[float], float], float, float]:
@@ -206,6 +214,7 @@ class Choice(Dimension):
         super().__post_init__()
         if isinstance(self.options, list | tuple):
             object.__setattr__(self, "options", tuple(_unboxed(option) for option in self.options))
+        object.__setattr__(self, "likely", _unboxed(self.likely))
 
     def __repr__(self) -> str:
         return f"choice({', '.join(map(repr, self.options))}{_said(self)})"
@@ -332,4 +341,5 @@ def _said(parameter: Dimension) -> str:
     """What the constructor was told beside the values, as it was written."""
     usual = "live" if getattr(parameter, "type", "choice") == "float" else "never"
     when = f", when={dict(parameter.when)!r}" if parameter.when else ""
-    return when + (f", changes={parameter.changes!r}" if parameter.changes != usual else "")
+    changes = f", changes={parameter.changes!r}" if parameter.changes != usual else ""
+    return when + changes + ("" if parameter.likely is None else f", likely={parameter.likely!r}")

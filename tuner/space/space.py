@@ -236,7 +236,7 @@ class Space(Mapping[str, Parameter | Choice]):
         return all(parent in exists and params.get(parent) in values for parent, values in when.items())
 
     def to_dict(self) -> dict[str, Any]:
-        """The identity of the space as JSON can hold it: order, scales, bounds, conditions; no comments.
+        """The space as JSON can hold it: order, scales, bounds, conditions, likely values; no comments.
 
         Returns:
             A mapping that `from_dict` reads.
