@@ -10,8 +10,6 @@ range that is further away, of every parameter at once. A measurement: it fails 
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,8 +17,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from search import grid
-from throughput import revision
+from rows import command, facts_of, grid, revision, written
 from traps import PARAMETERS
 
 import tuner
@@ -119,9 +116,7 @@ def main() -> None:
     headers = ("likely", "searches", *(cell for point in points for cell in (str(point), "less none")))
     page = _page([headers, *rows(options.bowls, options.seeds, options.trials)])
     print(page)
-    if options.markdown:
-        options.markdown.parent.mkdir(parents=True, exist_ok=True)
-        options.markdown.write_text(page + "\n")
+    written(options.markdown, page + "\n")
 
 
 def _page(lines: Sequence[Sequence[str]]) -> str:
@@ -129,8 +124,8 @@ def _page(lines: Sequence[Sequence[str]]) -> str:
         "1 less the best score after so many trials, and the paired difference to a search that knows nothing, "
         "± one standard error."
     )
-    facts = f"- revision: {revision()}\n- command: {shlex.join(['python', *sys.argv])}"
-    return "\n\n".join(["# Likely values", about, grid(list(lines)), facts])
+    facts = facts_of({"revision": revision(), "command": command()})
+    return "\n\n".join(["# Likely values", about, grid(lines), facts])
 
 
 def _options() -> argparse.Namespace:

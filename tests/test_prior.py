@@ -139,7 +139,7 @@ def test_a_likely_value_is_written_in_toml_and_kept_by_what_describes_a_space() 
         (lambda: integer(1, 4, likely=2.5), "likely must be a whole number, got 2.5. Try 2."),
         (lambda: choice("relu", "tanh", likely="gelu"), "likely must be one of 'relu', 'tanh', got 'gelu'."),
         (lambda: choice("relu", "tanh", likely=["relu"]), "likely must be one of 'relu', 'tanh', got ['relu']."),
-        (lambda: linear(0, 1, likly=0.5), "linear takes no likly. Did you mean likely?"),
+        (lambda: linear(0, 1, likly=0.5), "linear takes no likly. Did you mean likely?"),  # type: ignore[call-arg]
         (
             lambda: Space.from_toml('[x]\nscale = "linear"\nlow = 0\nhigh = 1\nlikely = 2'),
             "the text: x: likely must lie from 0 to 1, got 2.0.",

@@ -67,12 +67,12 @@ class Peak:
     def density(self, u: Floats) -> Floats:
         """What is believed of each place, 1 being even."""
         if self.options:
-            near = self.options * (np.abs(u - self.place) < 0.5 / self.options)
-        else:
-            low, high = self._below
-            z = (u - self.place) / self.deviation
-            near = np.exp(-0.5 * z * z) / (math.sqrt(2 * math.pi) * self.deviation * (high - low))
-        believed: Floats = 0.5 + 0.5 * near
+            there: Floats = 0.5 + 0.5 * self.options * (np.abs(u - self.place) < 0.5 / self.options)
+            return there
+        low, high = self._below
+        z = (u - self.place) / self.deviation
+        around = np.exp(-0.5 * z * z) / (math.sqrt(2 * math.pi) * self.deviation * (high - low))
+        believed: Floats = 0.5 + 0.5 * around
         return believed
 
 
