@@ -67,8 +67,7 @@ class Peak:
     def density(self, u: Floats) -> Floats:
         """What is believed of each place, 1 being even."""
         if self.options:
-            there: Floats = 0.5 + 0.5 * self.options * (np.abs(u - self.place) < 0.5 / self.options)
-            return there
+            return np.where(np.abs(u - self.place) < 0.5 / self.options, 0.5 + 0.5 * self.options, 0.5)
         low, high = self._below
         z = (u - self.place) / self.deviation
         around = np.exp(-0.5 * z * z) / (math.sqrt(2 * math.pi) * self.deviation * (high - low))
