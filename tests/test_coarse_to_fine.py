@@ -93,7 +93,7 @@ def test_a_round_opens_when_a_quarter_more_has_been_seen() -> None:
     assert SAMPLER.propose(SQUARE, 0, 40, outcomes, rounds).opened is None
 
 
-def test_where_nothing_promises_much_any_more_trials_are_even_draws_that_are_weighed_like_others() -> None:
+def test_where_little_improvement_is_expected_trials_are_even_draws_that_are_weighed_like_others() -> None:
     outcomes, _, proposals = sweep(SQUARE, bowl(0.3, 0.8), 80)
     assert max(o.score for o in outcomes if o.score is not None) > -1e-5
     elsewhere = [p for p in proposals if "nowhere is much improvement to be expected" in p.why]
@@ -115,7 +115,7 @@ def test_a_narrow_better_place_is_found_though_a_broad_one_draws_the_search() ->
 def test_a_proposal_lies_where_the_record_can_have_it() -> None:
     space = Space(layers=integer(1, 5), batch=choice(32, 64, 128), rate=log(1e-4, 1.0))
     _, _, proposals = sweep(space, lambda p: -abs(p["layers"] - 2.2) - abs(math.log10(p["rate"]) + 2), 30)
-    learned = [p.point for p in proposals if "promises most" in p.why]
+    learned = [p.point for p in proposals if "the largest expected improvement" in p.why]
     assert len(learned) > 5
     for point in learned:
         assert space.to_unit(space.from_unit(point)) == pytest.approx(point, abs=1e-12)
@@ -146,7 +146,7 @@ def test_a_wrong_first_zoom_is_recovered_from(seed: int) -> None:
     assert best.point == pytest.approx((0.2, 0.9), abs=0.02)
 
 
-def test_every_sixth_trial_is_an_even_draw_from_the_whole_space_whatever_else_promises_more() -> None:
+def test_every_sixth_trial_is_an_even_draw_from_the_whole_space_whatever_is_expected_elsewhere() -> None:
     _, _, proposals = sweep(SQUARE, bowl(0.3, 0.8), 240)
     everywhere = [p for p in proposals[6:] if "so that a wrong zoom is never final" in p.why]
     assert everywhere == proposals[11::6]
@@ -173,7 +173,7 @@ def test_a_stretch_where_trials_diverge_is_left_alone_up_to_its_edge() -> None:
     assert max(o.score for o in outcomes if o.score is not None) > 0.025
 
 
-def test_a_diverged_trial_is_never_promising_however_good_its_score_was() -> None:
+def test_a_diverged_trial_is_never_expected_to_win_however_good_its_score_was() -> None:
     good = [outcome(k, SQUARE, {"x": 0.2 + k / 100, "y": k / 12}, 1.0 + k / 9) for k in range(6)]
     gone = [outcome(6 + k, SQUARE, {"x": 0.9, "y": k / 12}, 9.0, "diverged") for k in range(6)]
     for trial in (12, 13, 14):
@@ -271,7 +271,7 @@ def test_reasons_speak_in_values() -> None:
         space, lambda p: -sum((a - b) ** 2 for a, b in zip(space.to_unit(p), target, strict=True)), 30
     )
     assert re.search(r"with learning_rate 0\.0\d+ to 0\.\d+ and beta 0\.9\d+ to 0\.99\d", rounds[-1].why)
-    told = r"^it promises most in the box of round \d+: .* is expected, the best so far being "
+    told = r"^the largest expected improvement in the box of round \d+: .* is expected, the best so far being "
     assert re.search(told, proposals[-2].why)
 
 

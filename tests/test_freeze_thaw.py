@@ -1,4 +1,4 @@
-"""Runs stand still and go on by what settings and curve promise; a slow start is no end."""
+"""Runs stand still and go on by the expected improvement of settings and curve; a slow start is no end."""
 
 from __future__ import annotations
 
@@ -87,7 +87,9 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[tuner.Stud
         yield study, results
 
 
-def test_runs_pause_at_rungs_and_go_on_where_they_promise_most(usual: tuple[tuner.Study, Path]) -> None:
+def test_runs_pause_at_rungs_and_go_on_where_the_expected_improvement_is_largest(
+    usual: tuple[tuner.Study, Path],
+) -> None:
     study, _ = usual
     trials = study.trials
     assert set(trials["state"]) == {"completed", "paused"}
@@ -103,9 +105,9 @@ def test_every_pause_and_return_says_why(usual: tuple[tuner.Study, Path]) -> Non
     paused = held(results)
     assert paused
     assert all(each.frozen and each.why.startswith(f"paused at step {each.step}: ") for each in paused)
-    assert any("new settings promise more" in each.why for each in paused)
+    assert any("new settings have the larger expected improvement" in each.why for each in paused)
     told = whys(study, "thaw")
-    assert any("promises most: " in why and "the best so far being" in why for why in told)
+    assert any("has the largest expected improvement: " in why and "the best so far being" in why for why in told)
     assert any("is expected to end best: " in why for why in told)
 
 

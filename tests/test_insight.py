@@ -463,7 +463,7 @@ def test_train_and_dev_are_known_by_the_words_of_a_name_as_losses_are(train: str
 # ── more trials ─────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_hill_that_was_climbed_promises_less_than_one_that_was_not() -> None:
+def test_less_improvement_is_expected_of_a_hill_that_was_climbed_than_of_one_that_was_not() -> None:
     few, many = searched(TWO, hill, 10), searched(TWO, hill, 80)
     early, late = (worth_of(Model.of(each, TWO), each, 16) for each in (few, many))
 

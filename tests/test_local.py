@@ -1,4 +1,4 @@
-"""What the in-process executor promises beyond the contract: turns, and the virtual clock."""
+"""What the in-process executor guarantees beyond the contract: turns, and the virtual clock."""
 
 from __future__ import annotations
 

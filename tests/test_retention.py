@@ -128,7 +128,7 @@ def test_an_eviction_tells_the_budget_and_the_rank() -> None:
     assert "trial 2 ranks 3rd of 3" in only.why
 
 
-def test_trials_without_a_score_are_the_least_promising() -> None:
+def test_trials_without_a_score_are_let_go_of_first() -> None:
     history = [facts(0, trial=0, trial_score=math.nan), facts(1, trial=1, trial_score=-1e9), facts(2, trial=2)]
     first, second = evict(history, budget_bytes=0)
     assert (first.checkpoint, second.checkpoint) == (2, 0)

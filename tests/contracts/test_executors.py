@@ -1,4 +1,4 @@
-"""What every executor promises to the coordinator, whoever trains and whatever the clock."""
+"""What every executor guarantees to the coordinator, whoever trains and whatever the clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every sampler promises, as a proposer and as an Optuna sampler."""
+"""What every sampler guarantees, as a proposer and as an Optuna sampler."""
 
 from __future__ import annotations
 
@@ -279,7 +279,7 @@ def test_in_optuna_a_range_may_change_and_the_search_goes_on_in_the_new_one() ->
     study.optimize(lambda trial: (trial.suggest_float("x", 0, 10) - 12) ** 2, n_trials=20)
     study.optimize(lambda trial: (trial.suggest_float("x", 5, 25) - 12) ** 2, n_trials=40)
     assert study.best_params["x"] == pytest.approx(12, abs=0.5)
-    after = [trial.params["x"] for trial in study.trials[20:35]]  # before nothing promises much any more
+    after = [trial.params["x"] for trial in study.trials[20:35]]  # before little improvement is expected any more
     assert sum(abs(x - 12) < 4 for x in after) > len(after) / 2  # evenly drawn, 40 % would be
 
 

@@ -136,8 +136,8 @@ class FreezeThaw:
             ahead, surely = posterior.of_points(np.array([new.point]))
             if float(posterior.log_expected_improvement(ahead, surely)[0]) > float(improvement[place]) + _MORE_IF_NEW:
                 expected = posterior.expected(float(ahead[0]), float(surely[0]))
-                return _Pick(None, f"new settings promise more: {expected}")
-        return _Pick(trials[place], f"trial {trials[place]} promises most: {expectation(place)}")
+                return _Pick(None, f"new settings have the larger expected improvement: {expected}")
+        return _Pick(trials[place], f"trial {trials[place]} has the largest expected improvement: {expectation(place)}")
 
     def _hyperparameters(self, study: StudyState) -> list[float]:
         """Those of the Gaussian process: the search's own, else learned here."""

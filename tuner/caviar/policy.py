@@ -185,7 +185,7 @@ class Caviar:
         self._remarked = True
         return (
             "the training function never tells run.state how to save its model, so trials that fall behind are "
-            'stopped for good, as stopping="asha" does; with it they are paused, and go on where they promise more'
+            'stopped for good, as stopping="asha" does; with it they are paused, and go on where the most is expected'
         )
 
     def ended(self, study: StudyState, trial: Trial) -> None:

@@ -1,4 +1,4 @@
-"""Which checkpoints to let go of, and why: by age, score and milestone within a trial, by promise across trials."""
+"""Which checkpoints to let go of, and why: by age, score and milestone within a trial, by score across trials."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class CheckpointFacts:
     score: float | None
     trial_score: float | None
     trial_alive: bool  # running or paused: it may go on from its newest checkpoint
-    trial_frozen: bool = False  # paused by the stopping rule: it may be taken up again, if it promises most
+    trial_frozen: bool = False  # paused by the stopping rule: it may be taken up again
     trial_steps: int = 0
     pinned: bool  # by a person, before an adjustment without a verdict, or the parent of a live segment
 
@@ -48,8 +48,10 @@ def retain(
     for _, group in groupby(sorted(checkpoints, key=lambda each: (each.trial, each.sequence)), lambda each: each.trial):
         trial = list(group)
         newest_first = trial[::-1]
-        best_first = sorted(newest_first, key=_promise, reverse=True)  # stable: of equals the newest
-        scored = [each for each in best_first if _promise(each) > -math.inf]
+        best_first = sorted(
+            newest_first, key=lambda each: _number(each.score), reverse=True
+        )  # stable: of equals the newest
+        scored = [each for each in best_first if _number(each.score) > -math.inf]
         octaves = {each.step.bit_length(): each for each in trial} if milestones else {}
         kept = {each.checkpoint for each in (*newest_first[:last], *scored[:best], *octaves.values())}
         for each in trial:
@@ -66,7 +68,7 @@ def retain(
 
 
 def evict(checkpoints: Sequence[CheckpointFacts], *, budget_bytes: int) -> list[Drop]:
-    """What to delete, least promising first, until the rest fits the budget.
+    """What to delete, lowest score first, until the rest fits the budget.
 
     Ended trials go before live ones, the worst trial first; within a trial the oldest first and its best last. Between
     them go those that the stopping rule has paused: first what is least to train again, since scores at different steps
@@ -75,7 +77,7 @@ def evict(checkpoints: Sequence[CheckpointFacts], *, budget_bytes: int) -> list[
     """
     excess = sum(each.bytes for each in checkpoints) - budget_bytes
     newest = {each.trial: each for each in sorted(checkpoints, key=lambda each: each.sequence)}
-    best = {each.trial: each for each in sorted(checkpoints, key=lambda each: (_promise(each), each.sequence))}
+    best = {each.trial: each for each in sorted(checkpoints, key=lambda each: (_number(each.score), each.sequence))}
     worst_first = sorted(newest, key=lambda trial: (_number(newest[trial].trial_score), -trial))
     place = {trial: position for position, trial in enumerate(worst_first)}
 
@@ -102,10 +104,6 @@ def evict(checkpoints: Sequence[CheckpointFacts], *, budget_bytes: int) -> list[
         why = f"evicted: disk budget {memory(budget_bytes)}, trial {each.trial} {standing}"
         drops.append(Drop(checkpoint=each.checkpoint, why=why))
     return drops
-
-
-def _promise(each: CheckpointFacts) -> float:
-    return _number(each.score)
 
 
 def _number(score: float | None) -> float:

@@ -1,7 +1,7 @@
-"""The promise of an executor, whichever way it runs what it is given.
+"""The contract of an executor, whichever way it runs what it is given.
 
 In order: the events of one worker arrive as they happened, and what was reported before an event comes before it;
-nothing is promised between two workers. A worker trains its orders in the order they were submitted, and takes
+nothing is guaranteed between two workers. A worker trains its orders in the order they were submitted, and takes
 its commands in the order they were sent, each between two steps; one for a trial that it does not train does nothing.
 
 Once: every order ends in one `Ended` or `Forgot`, or with its worker in `WorkerLost`. After `WorkerLost` nothing more

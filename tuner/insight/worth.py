@@ -1,10 +1,10 @@
 """The worth of more trials: the gain to expect of the next, beside what a seed alone changes.
 
-Two ways to tell, of which the smaller gain counts. The model's: the next trials are those that promise most, one after
-another, each taking the ones before it for granted; the gain is the mean improvement of the best of them in draws from
-the model, which may promise too much beside a cliff. The tail's: the next trials are drawn like those before, whose
-scores beyond a threshold follow a generalised Pareto law (Pickands 1975), exponential or with an end, fitted by
-weighted moments (Hosking & Wallis 1987); nothing is learned on the way.
+Two ways to tell, of which the smaller gain counts. The model's: the next trials are those of the largest expected
+improvement, one after another, each taking the ones before it for granted; the gain is the mean improvement of the best
+of them in draws from the model, which may expect too much beside a cliff. The tail's: the next trials are drawn like
+those before, whose scores beyond a threshold follow a generalised Pareto law (Pickands 1975), exponential or with an
+end, fitted by weighted moments (Hosking & Wallis 1987); nothing is learned on the way.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ class Worth:
     def sentence(self) -> str:
         """The gain, the cost, and what to make of them."""
         if self.alike:
-            return f"{self.alike} trials share one {self.objective} to the last digit: more of them promise nothing."
+            alike = f"{self.alike} trials share one {self.objective} to the last digit"
+            return f"{alike}: no improvement is expected of more of them."
         if self.gain is None:
             return f"Whether more trials are worth it can be told from {FEWEST} trials with a score on."
         adds = f"add {self._amount(self.gain)}" if self.goal == "maximize" else f"take off {self._amount(self.gain)}"

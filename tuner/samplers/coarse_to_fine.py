@@ -233,7 +233,7 @@ def _best_candidate(
     if float(posterior.log_expected_improvement(expected, surely)[0]) < math.log(_LITTLE):
         return None
     expectation = posterior.expected(float(expected[0]), float(surely[0]))
-    return point, f"it promises most in the box of round {plan.round}: {expectation}"
+    return point, f"the largest expected improvement in the box of round {plan.round}: {expectation}"
 
 
 def _elsewhere(space: Space, seed: int, trial: int, plan: RoundPlan, surrogate: Surrogate) -> tuple[Point, str]:

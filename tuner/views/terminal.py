@@ -198,7 +198,7 @@ class Progress:
 
 
 def tried(study: StudyState) -> int:
-    """How many trials are over, or were set aside where others promised more."""
+    """How many trials are over, or were paused where more was expected of others."""
     return sum(count for state, count in study.counts.items() if state in ENDED or state == "paused")
 
 
@@ -261,7 +261,7 @@ def summary(study: StudyReader, top: int = 8) -> RenderableType:
     return Group(*parts)
 
 
-_ASIDE = "a paused trial was overtaken; it goes on once it promises more than others"
+_ASIDE = "a paused trial was overtaken; it goes on once more is expected of it than of others"
 _ASKED = "and more trials are asked for"
 
 
