@@ -124,8 +124,8 @@ class Crowd:
     def kill(self, worker: str, why: str) -> None:
         raise NotImplementedError(f"{worker} never hangs: {why}")
 
-    def resize(self, parallel: int) -> int:  # noqa: ARG002 - nobody asks
-        return len(self._members)
+    def resize(self, parallel: int) -> None:
+        raise NotImplementedError(f"nobody asks for {parallel} workers")
 
     def obstacle(self) -> str | None:
         return None

@@ -100,6 +100,16 @@ def test_the_callbacks_import_no_framework_until_they_are_used() -> None:
     assert told.stdout.strip() == "set()"
 
 
+@pytest.mark.parametrize("callback", [keras_callback, lightning_callback, transformers_callback])
+def test_what_a_callback_cannot_step_is_refused_before_a_framework_is_looked_for(callback: Callable[..., Any]) -> None:
+    there = set(sys.modules)
+    with pytest.raises(TrainingError, match="the Run"):
+        callback("no run")
+    with pytest.raises(TrainingError, match="every='year'"):
+        callback(tuner.Run({}), every="year")
+    assert not {"keras", "lightning", "pytorch_lightning", "transformers"} & (set(sys.modules) - there)
+
+
 def test_a_framework_that_is_missing_is_named_with_how_to_install_it() -> None:
     with pytest.raises(MissingExtra, match=r"no_such_framework.*pip install lightning"):
         imported("no_such_framework.pytorch", "lightning")

@@ -16,12 +16,11 @@ from waiting import PATIENCE_S, wait_until
 from workplaces import standing_in
 
 import tuner
-from tuner.caviar.rules import rule_by_name
+from tuner.caviar.rules import STOPPING, rule_by_name
 from tuner.cli import cli, main
 from tuner.cli.options import read_settings
-from tuner.cli.starting import SAMPLERS, STOPPING
 from tuner.record.trial import Trial
-from tuner.samplers import by_name
+from tuner.samplers import SAMPLERS, by_name
 from tuner.space.space import Space
 
 TRAINING = """
@@ -49,6 +48,18 @@ def slow(run):
 
 def broken(run):
     return there_is_no_such_name
+
+def flaky(run):
+    if not os.path.exists(f"tried-{run.seed}"):
+        open(f"tried-{run.seed}", "w").close()
+        raise OSError("the share was away")
+    for step in run.steps(3):
+        run.report(score=step)
+
+def silent(run):
+    for step in run.steps(2):
+        time.sleep(2 * step)
+        run.report(score=step)
 
 def elsewhere(run):
     for step in run.steps(2):
@@ -277,6 +288,32 @@ def test_a_sweep_without_a_single_score_is_exit_code_1_and_says_what_came_of_its
     assert told in " ".join(out.split())
 
 
+def test_a_sweep_tries_again_what_raised_as_often_as_it_is_told(workplace: Path, shell: Shell) -> None:
+    words = ("sweep", "my_training:flaky", *LOCAL, "--name", "s", "--trials", 2, "--retries", "OSError=1,MemoryError=2")
+    assert shell(*words)[0] == 0
+    with tuner.open("s", results=workplace / "results") as study:
+        assert study.trials["state"].tolist() == ["completed"] * 2
+
+
+def test_a_sweep_gives_up_after_as_many_failures_in_a_row_as_it_is_told(workplace: Path, shell: Shell) -> None:
+    words = ("sweep", "my_training:flaky", *LOCAL, "--name", "s", "--trials", 9, "--failures-in-a-row", 2)
+    assert shell(*words)[0] == 1
+    with tuner.open("s", results=workplace / "results") as study:
+        assert study.trials["state"].tolist() == ["failed"] * 2
+
+
+@pytest.mark.parametrize(
+    ("train", "limit", "state"), [("slow", "--time-limit", "stopped"), ("silent", "--silence-limit", "failed")]
+)
+def test_a_trial_that_takes_too_long_is_ended(
+    workplace: Path, shell: Shell, train: str, limit: str, state: str
+) -> None:
+    shell("sweep", f"my_training:{train}", *LOCAL, "--name", "s", "--trials", 1, limit, "0.5s", "--disk-budget", 0.5)
+    with tuner.open("s", results=workplace / "results") as study:
+        (trial,) = study.state.trials
+        assert (trial.state, "0.5 s" in trial.why) == (state, True), trial.why
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -285,6 +322,11 @@ def test_a_sweep_without_a_single_score_is_exit_code_1_and_says_what_came_of_its
         (("--try", "learning_rate"), "Write name=value"),
         (("--try", "learning_rate=7"), "must lie from 0.0001 to 1"),
         (("--time-budget", "soon"), "Write 90s, 10m, 1.5h or 2d"),
+        (("--retries", "often"), "Write 2, or by the class of error: OSError=2"),
+        (("--retries", "OSError=-1"), "Write 2, or by the class of error: OSError=2"),
+        (("--time-limit", "0s"), "time_limit_s"),
+        (("--disk-budget", "0"), "0 is not in the range"),
+        (("--failures-in-a-row", "0"), "0 is not in the range"),
         (("--trials", "0"), "0 is not in the range"),
         (("--sampler", "tpe"), "'tpe' is not one of"),
     ],

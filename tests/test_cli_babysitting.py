@@ -121,6 +121,22 @@ def test_how_long_a_run_trained_and_how_it_goes_on_are_told_once_it_is_over(one:
     assert "go on: tuner extend one STEPS" in shell("show", "one")[1]
 
 
+def test_what_begins_a_run_waits_for_it_no_longer_than_it_is_told(one: Path, shell: Shell) -> None:
+    assert said(shell, "checkpoint", "one")["state"] == "applied"
+    words = ("--set", "learning_rate=0.01,beta=0.9", "--space", "sgd_momentum", "--detach", "--disk-budget", 0.5)
+    begun = {
+        "two": ("babysit", "my_training:train", *LOCAL, *words, "--name", "two"),
+        "three": ("fork", "one", "--as", "three"),
+    }
+    for name, begin in begun.items():
+        code, _, err = shell(*begin, "--timeout", "0s")
+        assert code == 1
+        assert f"tuner show {name}" in err
+        wait_until(lambda name=name: steps(one, name) > 0)  # type: ignore[misc]
+    code, _, err = shell("promote", "two/0", "--as", "four", "--timeout", "soon")
+    assert (code, "10m" in err) == (2, True)
+
+
 # ── a day with a run ────────────────────────────────────────────────────────────────────────────
 
 

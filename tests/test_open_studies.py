@@ -14,7 +14,7 @@ import pytest
 import tuner
 from tuner import Run, Space, linear
 from tuner.api.handles import person
-from tuner.errors import SettingsError, StudyError
+from tuner.errors import SettingsError, StudyError, TrialNotFound
 from tuner.record.events import Requested
 from tuner.record.store import Store
 
@@ -79,6 +79,14 @@ def test_handles_that_nobody_closes_run_out_of_no_files(tmp_path: Path) -> None:
     with few_files():
         for _ in range(60):
             tuner.attach("s", results=tmp_path)
+
+
+def test_whatever_is_asked_of_a_trial_that_never_was_says_so(tmp_path: Path) -> None:
+    with sweep(tmp_path) as study:
+        assert [flush.trial for flush in study.reported(1)] != []
+        for ask in (study.trial, study.curve, study.traceback, study.printed, study.reported):
+            with pytest.raises(TrialNotFound, match="7"):
+                ask(7)
 
 
 def test_a_study_that_holds_no_file_sees_what_is_recorded_later(tmp_path: Path) -> None:

@@ -167,8 +167,8 @@ class OneWorker:
     def kill(self, worker: str, why: str) -> None:
         raise AssertionError("nothing hangs here")
 
-    def resize(self, parallel: int) -> int:
-        return 1
+    def resize(self, parallel: int) -> None:
+        pass
 
     def obstacle(self) -> str | None:
         return None

@@ -375,6 +375,7 @@ count = whole_number(1)
 index = whole_number(0)
 seed = whole_number(0, 2**63 - 1, "Try seed=0.")
 seconds = amount(above=0, unit="seconds")
+patience = optional(amount(least=0, unit="seconds"))
 gigabytes = amount(above=0, most=1e9, unit="GB")
 
 

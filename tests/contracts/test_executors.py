@@ -610,7 +610,7 @@ def test_a_trial_that_waits_can_be_killed(bench: Bench) -> None:
 
 def test_more_workers_come_when_asked(bench: Bench) -> None:
     bench.open(train)
-    assert bench.executor.resize(bench.parallel + 1) == bench.parallel + 1
+    bench.executor.resize(bench.parallel + 1)
     bench.until(lambda: len(bench.workers()) == bench.parallel + 1)
     bench.executor.submit(bench.workers()[-1], (bench.order(0),))
     bench.ended(0)
@@ -624,7 +624,7 @@ def test_idle_workers_go_at_once_and_busy_ones_after_their_trial(bench: Bench) -
     for trial, worker in enumerate(workers):
         bench.executor.submit(worker, (bench.order(trial, steps=4, ask_at=2),))
     bench.until(lambda: all(bench.said(trial, Waiting) for trial in range(len(workers))))
-    assert bench.executor.resize(1) == 1
+    bench.executor.resize(1)
     bench.linger()
     assert bench.workers() == workers  # all are busy
     for trial, worker in enumerate(workers):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import replace
 from math import inf
 from pathlib import Path
@@ -15,9 +16,22 @@ from tuner.api.fork import complete, continuation
 from tuner.api.handles import RunHandle, person
 from tuner.api.identity import same_search
 from tuner.api.process import Assignment
-from tuner.arguments import amount, checked, gigabytes, gpus, one_of, optional, path, seed, settings, training_function
+from tuner.arguments import (
+    amount,
+    checked,
+    gigabytes,
+    gpus,
+    one_of,
+    optional,
+    path,
+    patience,
+    seed,
+    settings,
+    training_function,
+)
 from tuner.caviar.seeds import trial_seed
 from tuner.errors import IdentityMismatch, SettingsError
+from tuner.executors import EXECUTORS, ExecutorName
 from tuner.record.events import Goal, Settings
 from tuner.record.location import Place
 from tuner.record.store import Store
@@ -32,7 +46,7 @@ from tuner.worker.run import Run
     objective=arguments.name,
     goal=one_of("maximize", "minimize"),
     seed=seed,
-    executor=one_of("ray", "local"),
+    executor=one_of(*EXECUTORS),
     cpus=amount(least=0, most=10_000),
     gpus=gpus,
     address=optional(arguments.name),
@@ -41,6 +55,7 @@ from tuner.worker.run import Run
     revert=one_of("in place", "reenter"),
     level=one_of("advise", "off"),
     smallest_gain=optional(amount()),
+    timeout_s=patience,
     results=path,
 )
 def babysit(
@@ -52,7 +67,7 @@ def babysit(
     goal: Goal = "maximize",
     space: Space | str | Path | None = None,
     seed: int = 0,
-    executor: Literal["ray", "local"] = "ray",
+    executor: ExecutorName = "ray",
     cpus: float = 1,
     gpus: float = 0,
     address: str | None = None,
@@ -61,6 +76,7 @@ def babysit(
     revert: Literal["in place", "reenter"] = "in place",
     level: Literal["off", "advise"] = "advise",
     smallest_gain: float | None = None,
+    timeout_s: float | None = None,
     results: str | Path = "results",
 ) -> RunHandle:
     """Trains one model under supervision, and returns the handle to steer it; the same `name` again attaches to it.
@@ -87,6 +103,7 @@ def babysit(
         level: "advise" lets the supervisor watch the curves and say what it sees, "off" does not; by default advise.
         smallest_gain: Where the supervisor is sure that the objective gains less than this until the end of the loop,
             it calls the run flat; above 0, in units of the objective. None: it never does for that reason.
+        timeout_s: Seconds to wait until it has begun, at least 0; after them it begins all the same. None: 300.
         results: The folder in which studies lie; by default results.
 
     Returns:
@@ -97,7 +114,7 @@ def babysit(
         SpaceError: A space that cannot be searched.
         IdentityMismatch: The name exists with another function, objective, goal, seed, space or beginning.
         TrainingError: A function that cannot be found, or that never trains.
-        StudyError: Its coordinator could not be started.
+        StudyError: Its coordinator could not be started, or has not begun within `timeout_s`.
 
     Example:
         >>> from tuner.workloads import bowl
@@ -108,21 +125,18 @@ def babysit(
     """
     place = Place.of(name, results, None)
     found = space if isinstance(space, Space) or space is None else Space.load(space)
-    if place.database is not None and place.database.is_file():
-        identity = {"objective": objective, "goal": goal, "seed": seed, "space": found}
-        function = portable(train)
+    if place.existing_or_new().is_file():
+        function, identity = portable(train), {"objective": objective, "goal": goal, "seed": seed, "space": found}
         _check_same(place, function, identity, params or {})
-        if not _running(place):
-            _take_up(place, function)
+        _take_up(place, function, timeout_s)
         return attach_run(place)
     if smallest_gain is not None and not 0 < smallest_gain < inf:
         raise SettingsError(f"smallest_gain must be above 0, in units of {objective!r}, got {smallest_gain!r}.")
-    begins_with = complete(found, params, seed)
     process.assign(
         portable(train),
         place.folder,
         name=name,
-        params=begins_with,
+        params=complete(found, params, seed),
         objective=objective,
         goal=goal,
         space=None if found is None else found.to_dict(),
@@ -135,16 +149,11 @@ def babysit(
         checkpoint_every_s=checkpoint_every_s,
         disk_budget_gb=disk_budget_gb,
         revert=revert,
-        purpose="search",
-        parent=None,
-        checkpoint=None,
-        from_step=0,
-        extra_steps=0,
         level=level,
         smallest_gain=smallest_gain,
         why="the settings given" if params else "a random start from the space",
     )
-    process.start(place)
+    process.start(place, timeout_s)
     return attach_run(place)
 
 
@@ -153,9 +162,11 @@ def attach_run(place: Place, by: str = "") -> RunHandle:
     return RunHandle(place, Store.open(place.existing()), by=by)
 
 
-def promote(sweep: Place, trial: int, *, name: str | None = None, why: str = "") -> RunHandle:
+def promote(
+    sweep: Place, trial: int, *, name: str | None = None, why: str = "", timeout_s: float | None = None
+) -> RunHandle:
     """A trial of a sweep, continued from its checkpoint as a babysat run."""
-    return attach_run(continuation(sweep, trial, by=person(), name=name, why=why))
+    return attach_run(continuation(sweep, trial, by=person(), name=name, why=why, timeout_s=timeout_s))
 
 
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────────
@@ -187,27 +198,16 @@ def _check_same(place: Place, function: Portable, identity: Mapping[str, Any], p
             )
 
 
-def _take_up(place: Place, function: Portable) -> None:
-    """A run whose coordinator is gone goes on, with the function as it is now."""
-    store = Store.open(place.existing())
-    try:
+def _take_up(place: Place, function: Portable, timeout_s: float | None) -> None:
+    """A run that is not over and whose coordinator is gone goes on, with the function as it is now."""
+    with closing(Store.open(place.existing())) as store:
         brief = store.brief()
-    finally:
-        store.close()
-    if brief["trials"] and brief["ended"] == brief["trials"]:
-        return
+        if store.holder(time.time()) is not None or (brief["trials"] and brief["ended"] == brief["trials"]):
+            return
     replace(
         Assignment.read(place.folder),
         function=function.name,
         source_sha256=function.source_sha256,
         search_path=function.search_path,
     ).write(place.folder, function.payload)
-    process.start(place)
-
-
-def _running(place: Place) -> bool:
-    store = Store.open(place.existing())
-    try:
-        return store.holder(time.time()) is not None
-    finally:
-        store.close()
+    process.start(place, timeout_s)

@@ -131,37 +131,46 @@ def check(
     """
     function = resolve(train, (str(Path.cwd()),)) if isinstance(train, str) else train
     refuse_what_never_trains(function, train if isinstance(train, str) else import_name(train))
-    if params is None:
-        found = space if isinstance(space, Space) else Space.load(space) if space is not None else None
-        params = found.from_unit([0.5] * len(found)) if found is not None else {}
+    params = _middle(space) if params is None else params
     half = steps // 2
     with tempfile.TemporaryDirectory(prefix="tuner-check-") as place:
-        folder = Path(place) / "checkpoint"
+        folder, again = Path(place) / "checkpoint", Path(place) / "again"
         straight = _train(function, params, seed, save_at=half, stop_at=steps, folder=folder)
-        if straight.state is None:
-            raise TrainingError(
-                "the function never calls run.state(...), so nothing can be saved: sweeps work, but a lost trial "
-                "starts again from its first step. Call run.state(network) before the first step, where network has "
-                "state_dict() and load_state_dict(), or give run.state(save=..., load=...)."
-            )
-        if straight.bytes == 0:
-            raise TrainingError(
-                f"the function took fewer than {half + 1} steps of run.steps(...), so there was nothing to check. Let "
-                "it train longer, or give a smaller number of steps."
-            )
+        _refuse_what_saves_nothing(straight, half)
         resumed = _train(function, params, seed + 1, save_at=half, stop_at=steps, resume=folder)
-        back = _train(function, params, seed, save_at=half, stop_at=steps, folder=Path(place) / "again", go_back=True)
-    differences = [
-        *_differences(straight.scores, resumed.scores, half, "after resuming in a fresh call", last=-1),
-        *_differences(straight.scores, back.scores, half, "after going back inside the same call", last=-1),
-    ]
+        back = _train(function, params, seed, save_at=half, stop_at=steps, folder=again, go_back=True)
     return CheckReport(
         steps=max((step for step, _ in straight.scores), default=0),
         saved_at=half,
         names=tuple(dict.fromkeys(name for _, name in straight.scores)),
         checkpoint_bytes=straight.bytes,
-        differences=tuple(differences),
+        differences=(
+            *_differences(straight.scores, resumed.scores, half, "after resuming in a fresh call"),
+            *_differences(straight.scores, back.scores, half, "after going back inside the same call"),
+        ),
     )
+
+
+def _middle(space: Space | str | Path | None) -> Settings:
+    """The settings that stand for a space."""
+    if space is None:
+        return {}
+    found = space if isinstance(space, Space) else Space.load(space)
+    return found.from_unit([0.5] * len(found))
+
+
+def _refuse_what_saves_nothing(straight: _Desk, half: int) -> None:
+    if straight.state is None:
+        raise TrainingError(
+            "the function never calls run.state(...), so nothing can be saved: sweeps work, but a lost trial "
+            "starts again from its first step. Call run.state(network) before the first step, where network has "
+            "state_dict() and load_state_dict(), or give run.state(save=..., load=...)."
+        )
+    if straight.bytes == 0:
+        raise TrainingError(
+            f"the function took fewer than {half + 1} steps of run.steps(...), so there was nothing to check. Let "
+            "it train longer, or give a smaller number of steps."
+        )
 
 
 def _train(
@@ -184,13 +193,13 @@ def _train(
     return desk
 
 
-def _differences(expected: Scores, found: Scores, after: int, when: str, *, last: int) -> list[str]:
+def _differences(expected: Scores, found: Scores, after: int, when: str) -> list[str]:
     """One sentence for each score that is not the same."""
     sentences = []
     for name in dict.fromkeys(name for _, name in expected):
         steps = sorted(step for step, each in expected if each == name and step > after)
         for step in steps:
-            one, other = expected[step, name][last], found.get((step, name), [float("nan")])[last]
+            one, other = expected[step, name][-1], found.get((step, name), [float("nan")])[-1]
             if one != other and not (one != one and other != other):
                 sentences.append(
                     f"{name} differs {when}: at step {step} it is {other!r}, it was {one!r}. Something it depends "

@@ -35,6 +35,7 @@ def fork(
     name: str | None = None,
     step: int | None = None,
     why: str = "",
+    timeout_s: float | None = None,
 ) -> Place:
     """Another run from a checkpoint of this one, with other values."""
     assignment = Assignment.read(parent.folder)
@@ -55,10 +56,13 @@ def fork(
         name=name or _free_name(parent),
         by=by,
         why=why or f"forked from {parent.name} at step {checkpoint.step} with {changed}",
+        timeout_s=timeout_s,
     )
 
 
-def continuation(sweep: Place, trial_number: int, *, by: str, name: str | None = None, why: str = "") -> Place:
+def continuation(
+    sweep: Place, trial_number: int, *, by: str, name: str | None = None, why: str = "", timeout_s: float | None = None
+) -> Place:
     """A trial of a sweep, continued from its checkpoint as a babysat run."""
     study = Study(sweep, Store.open(sweep.existing()))
     trial = study.trial(trial_number)
@@ -83,12 +87,7 @@ def continuation(sweep: Place, trial_number: int, *, by: str, name: str | None =
         checkpoint_every_s=10.0,
         disk_budget_gb=None,
         revert="in place",
-        purpose="promote",
-        parent=None,
         why="",
-        checkpoint=None,
-        from_step=0,
-        extra_steps=0,
         level="advise",
         home=options.get("home", ""),
     )
@@ -105,6 +104,7 @@ def continuation(sweep: Place, trial_number: int, *, by: str, name: str | None =
         name=name or f"{sweep.name}-{trial_number}",
         by=by,
         why=why or f"promoted from {sweep.name}/{trial_number}",
+        timeout_s=timeout_s,
     )
 
 
@@ -189,6 +189,7 @@ def _branch(
     name: str,
     by: str,
     why: str,
+    timeout_s: float | None,
 ) -> Place:
     """A run of its own that begins with a copy of a checkpoint."""
     place = Place.of(name, parent.folder.parent, None)
@@ -222,7 +223,7 @@ def _branch(
         extra_steps=study.state.extension,
     ).write(place.folder, payload)
     study.close()
-    process.start(place)
+    process.start(place, timeout_s)
     return place
 
 

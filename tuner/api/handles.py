@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuner.api.asking import SAYS_AFTER_S, Handle, Reply, person
 from tuner.api.study import Study
-from tuner.arguments import amount, checked, index, name, optional, settings, text
+from tuner.arguments import checked, index, name, optional, patience, settings, text
 from tuner.errors import SettingsError, StudyBusy, StudyError, TunerError, shown
 from tuner.numbers import duration
 from tuner.record.events import Answered, Noted
@@ -419,7 +419,7 @@ class RunHandle(Handle):
         """
         return self._ask("extend", {"steps": steps}, why, timeout_s=timeout_s)
 
-    @checked(name=optional(name), step=optional(index), why=text)
+    @checked(name=optional(name), step=optional(index), why=text, timeout_s=patience)
     def fork(
         self,
         changes: Mapping[str, Any] | None = None,
@@ -428,23 +428,25 @@ class RunHandle(Handle):
         name: str | None = None,
         step: int | None = None,
         why: str = "",
+        timeout_s: float | None = None,
         **values: Any,
     ) -> RunHandle:
         """Starts another run from a checkpoint of this one, with other values.
 
         Args:
-            changes: Values by setting; for a setting called `name`, `step` or `why`: `fork({"step": 0.1})`. None: as
+            changes: Values by setting; for a setting called as one of these words: `fork({"step": 0.1})`. None: as
                 named.
             name: What the new run is called. None: this one's name and the next free number, from 2.
             step: From the newest checkpoint at or before this step. None: the newest.
             why: The reason, for the record.
+            timeout_s: Seconds to wait until it has begun, at least 0; after them it begins all the same. None: 300.
             **values: The same by name.
 
         Returns:
             The handle of the new run, which trains in a process of its own.
 
         Raises:
-            StudyError: No checkpoint is kept there, or the name exists.
+            StudyError: No checkpoint is kept there, the name exists, or it has not begun within `timeout_s`.
             SettingsError: No such setting, a value out of range, or one that is built into the model.
 
         Example:
@@ -456,7 +458,7 @@ class RunHandle(Handle):
         from tuner.api.fork import fork
 
         changed = settings("what a fork changes", _together(changes, values))
-        place = fork(self._place, values=changed, by=self.by, name=name, step=step, why=why)
+        place = fork(self._place, values=changed, by=self.by, name=name, step=step, why=why, timeout_s=timeout_s)
         return RunHandle(place, Store.open(place.existing()), by=self.by)
 
     @checked(other=name)
@@ -483,7 +485,7 @@ class RunHandle(Handle):
 
         return compare(self._place, other)
 
-    @checked(timeout_s=optional(amount(least=0, unit="seconds")))
+    @checked(timeout_s=patience)
     def wait(self, timeout_s: float | None = None) -> Study:
         """Waits until the run is over; a coordinator that died is started again.
 

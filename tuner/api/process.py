@@ -15,12 +15,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tuner.errors import StudyError, TunerError
+from tuner.executors import ExecutorName
 from tuner.executors.base import Executor
 from tuner.numbers import duration
 from tuner.record.atomic import write_whole
@@ -29,7 +30,13 @@ from tuner.record.lease import alive
 from tuner.record.location import ASSIGNMENT, Place
 from tuner.record.store import Store
 from tuner.worker.function import KEPT, Portable, keep
-from tuner.worker.messages import Job
+
+if TYPE_CHECKING:
+    from tuner.api.session import Session
+    from tuner.coordinator.loop import Coordinator
+    from tuner.panda.advisor import Advisor
+    from tuner.record.state import StudyState
+    from tuner.space.space import Space
 
 _LOG = "coordinator.log"
 _STARTS_WITHIN_S = 300.0  # a busy machine takes its time; one that died says so at once
@@ -54,19 +61,19 @@ class Assignment:
     space: dict[str, Any] | None
     seed: int
     trial_seed: int
-    executor: Literal["ray", "local"]
+    executor: ExecutorName
     cpus: float
     gpus: float
     address: str | None
     checkpoint_every_s: float
     disk_budget_gb: float | None
     revert: Literal["in place", "reenter"]
-    purpose: Purpose
-    parent: str | None
     why: str
-    checkpoint: str | None
-    from_step: int
     level: Literal["off", "advise"]
+    purpose: Purpose = "search"
+    parent: str | None = None
+    checkpoint: str | None = None
+    from_step: int = 0
     extra_steps: int = 0
     schedules: dict[str, Any] | None = None
     by: str = "tuner"
@@ -101,6 +108,27 @@ class Assignment:
                 f"{folder / ASSIGNMENT} is not what this tuner writes: {error}. Restore it from a copy."
             ) from error
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What cannot change of the run."""
+        return {
+            "space": self.space,
+            "objective": self.objective,
+            "goal": self.goal,
+            "seed": self.seed,
+            "sampler": "none",
+        }
+
+    def options(self, state: StudyState) -> dict[str, Any]:
+        """What may, and is on record with each change; an extension may have changed how far it trains."""
+        return {
+            "cpus": self.cpus,
+            "gpus": self.gpus,
+            "address": self.address,
+            "extra_steps": state.options.get("extra_steps", self.extra_steps),
+            "smallest_gain": self.smallest_gain,
+        }
+
     def payload(self, folder: Path) -> str | bytes:
         """How the function travels."""
         pickled = folder / KEPT
@@ -127,19 +155,24 @@ def launch(place: Place) -> tuple[int, Callable[[], bool]]:
     return _in_a_process(place) if _threads is None else _on_a_thread(place, _threads)
 
 
-def start(place: Place) -> int:
-    """Starts the coordinator of the study; returns its pid once it holds the lease."""
+def start(place: Place, timeout_s: float | None = None) -> int:
+    """Starts the coordinator of the study; returns its pid once it holds the lease, else raises what it said last."""
     (pid, lives), database = launch(place), place.existing_or_new()
-    deadline = time.monotonic() + _STARTS_WITHIN_S
-    while time.monotonic() < deadline:
+    within_s = _STARTS_WITHIN_S if timeout_s is None else timeout_s
+    deadline = time.monotonic() + within_s
+    while True:
         if (holder := _holder(database)) is not None:
             return holder[1]
         if not lives():
             if _holder(database) is None and _ended(database):
                 return pid  # it was quick
             raise StudyError(last_words(place))
+        if time.monotonic() >= deadline:
+            raise StudyError(
+                f"the coordinator of {place.name} (pid {pid}) has not begun within {duration(within_s)}, and still "
+                f"may. Look again: tuner show {place.name}"
+            )
         time.sleep(0.01)
-    raise StudyError(f"the coordinator of {place.name} (pid {pid}) did not begin within {duration(_STARTS_WITHIN_S)}.")
 
 
 @contextmanager
@@ -227,120 +260,81 @@ def last_words(place: Place) -> str:
 
 def run_coordinator(folder: Path, executor: Executor | None = None) -> None:
     """Runs the coordinator of one babysat run until it is over; `executor` trains it, else what it was assigned."""
-    from tuner.api.identity import begin
-    from tuner.coordinator.checkpoint_keeper import CheckpointKeeper, disk_budget
-    from tuner.coordinator.loop import Coordinator
+    from tuner.api.session import Session
     from tuner.coordinator.watchdog import Timing
-    from tuner.panda.advisor import Advisor
     from tuner.panda.policy import Panda
     from tuner.panda.requests import RunRequests
-    from tuner.policy.protocol import Draft
-    from tuner.record.events import StudyOpened
-    from tuner.record.reader import curves_by_name, fold
-    from tuner.record.recipe import UNBOUNDED
     from tuner.space.space import Space
-    from tuner.version import version
-    from tuner.worker.divergence import DivergenceAlarm
 
     assignment = Assignment.read(folder)
     place = Place.of(folder.name, folder.parent, None)
     executor = executor or _executor(assignment, folder)  # loads Ray: before there is a study to see
-    records = Store.create(place.existing_or_new())
-    # Whatever goes wrong here: what trains on a cluster goes on, and the next coordinator finds it.
-    part = executor.leave
-    try:
-        records.acquire(time.time())
-        state, _ = fold(records, place.name)
-        opened = StudyOpened(
-            name=assignment.name,
-            kind="babysitting",
-            function=assignment.function,
-            source_sha256=assignment.source_sha256,
-            version=version(),
-            identity={
-                "space": assignment.space,
-                "objective": assignment.objective,
-                "goal": assignment.goal,
-                "seed": assignment.seed,
-                "sampler": "none",
-            },
-            at=time.time(),
-        )
-        options = {
-            "cpus": assignment.cpus,
-            "gpus": assignment.gpus,
-            "address": assignment.address,
-            "extra_steps": state.options.get("extra_steps", assignment.extra_steps),  # an extension may have changed it
-            "smallest_gain": assignment.smallest_gain,
-        }
-        begin(state, records, opened, options)
-        job = Job(
-            study=assignment.name,
-            function=assignment.payload(folder),
-            search_path=assignment.search_path,
-            objective=assignment.objective,
-            alarm=DivergenceAlarm(objective=assignment.objective, goal=assignment.goal),
-            revert=assignment.revert,
-            log_folder=folder / "logs",
-            asks_length=True,
-            heeds=True,
-        )
-        draft = Draft(
-            params=assignment.params,
-            seed=assignment.trial_seed,
-            why=assignment.why,
-            purpose=assignment.purpose,
-            parent=assignment.parent,
-            beginning=None if assignment.checkpoint is None else folder / assignment.checkpoint,
-            from_step=assignment.from_step,
-            schedules=assignment.schedules,
-            by=assignment.by,
-        )
+    with Session(place, place.existing_or_new()) as session, ExitStack() as parting:
+        # whatever goes wrong here: what trains on a cluster goes on, and the next coordinator finds it
+        parting.callback(executor.leave)
+        options = assignment.options(session.state)
+        session.begin("babysitting", assignment.function, assignment.source_sha256, assignment.identity, options)
         space = None if assignment.space is None else Space.from_dict(assignment.space)
-        segment = state.trials[0].head.segment if state.trials and state.trials[0].segments else None
-        curves = curves_by_name(records, state.trials[0]) if state.trials else {}
-        advisor = None if assignment.level == "off" else Advisor(space, curves, segment)
-        coordinator = Coordinator(
-            study=state,
-            store=records,
-            policy=Panda(),
-            requests=RunRequests(space, advisor),
-            executor=executor,
-            keeper=CheckpointKeeper(folder, disk_budget(folder, assignment.disk_budget_gb)),
-            timing=Timing(checkpoint_every_s=assignment.checkpoint_every_s),
+        coordinator = session.coordinator(
+            executor,
+            Panda(),
+            RunRequests(space, None if assignment.level == "off" else _advisor(session, space)),
+            Timing(checkpoint_every_s=assignment.checkpoint_every_s),
+            disk_budget_gb=assignment.disk_budget_gb,
         )
-        if not state.trials:
-            coordinator.trials.create(draft)  # recovery takes it up
-            if space is None:
-                coordinator.journal.warn(UNBOUNDED, 0, assignment.from_step)
-            coordinator.journal.commit()
-        executor.open(job, 1, state.received)
+        if not session.state.trials:
+            _create(coordinator, assignment, folder)
+        job = session.job(
+            assignment.payload(folder), assignment.search_path, revert=assignment.revert, asks_length=True, heeds=True
+        )
+        executor.open(job, 1, session.state.received)
         try:
             coordinator.run()
         finally:
-            if records.left_clean:
-                part = executor.close
-    finally:
-        try:
-            part()
-        finally:
-            records.close()
+            if session.records.left_clean:
+                parting.pop_all()
+                parting.callback(executor.close)
+
+
+def _advisor(session: Session, space: Space | None) -> Advisor:
+    """The supervisor, with all that the run has reported so far."""
+    from tuner.panda.advisor import Advisor
+    from tuner.record.reader import curves_by_name
+
+    if not session.state.trials:
+        return Advisor(space, {}, None)
+    trial = session.state.trials[0]
+    return Advisor(space, curves_by_name(session.records, trial), trial.head.segment if trial.segments else None)
+
+
+def _create(coordinator: Coordinator, assignment: Assignment, folder: Path) -> None:
+    """Puts the run's one trial on record; recovery takes it up."""
+    from tuner.policy.protocol import Draft
+    from tuner.record.recipe import UNBOUNDED
+
+    draft = Draft(
+        params=assignment.params,
+        seed=assignment.trial_seed,
+        why=assignment.why,
+        purpose=assignment.purpose,
+        parent=assignment.parent,
+        beginning=None if assignment.checkpoint is None else folder / assignment.checkpoint,
+        from_step=assignment.from_step,
+        schedules=assignment.schedules,
+        by=assignment.by,
+    )
+    coordinator.trials.create(draft)
+    if assignment.space is None:
+        coordinator.journal.warn(UNBOUNDED, 0, assignment.from_step)
+    coordinator.journal.commit()
 
 
 def _executor(assignment: Assignment, folder: Path) -> Executor:
-    if assignment.executor == "local":
-        from tuner.executors.local import LocalExecutor
+    """What the run was assigned; on a cluster its workers outlive this process."""
+    from tuner.api.wiring import executor_of
 
-        return LocalExecutor()
-    from tuner.executors.ray import RayExecutor
-
-    return RayExecutor(
-        address=assignment.address,
-        cpus=assignment.cpus,
-        gpus=assignment.gpus,
-        ship=Path.cwd(),
-        keep=f"{assignment.name}-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}",
-    )
+    keep = f"{assignment.name}-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
+    return executor_of(assignment.executor, assignment.address, assignment.cpus, assignment.gpus, keep=keep)
 
 
 def main() -> int:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import time
-from contextlib import chdir, nullcontext
+from contextlib import chdir, closing, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from tuner.api.wiring import executor_of, observers_of, shared_file
+from tuner.api.session import Session
+from tuner.api.wiring import executor_of
 from tuner.arguments import amount, checked, count, gpus, one_of, optional, path, text
 from tuner.caviar.repeats import Plan, Repetition
 from tuner.errors import StudyError
+from tuner.executors import EXECUTORS, ExecutorName
 from tuner.insight.confirmation import Confirmation, confirmation_of
 from tuner.insight.ranking import FEWEST, Recheck, planned_recheck, recheck_of
 from tuner.record.events import Configured, Noted
 from tuner.record.leaders import leaders
 from tuner.record.location import Place
-from tuner.record.reader import fold
 from tuner.record.requests import parallel as parallels
-from tuner.record.store import Store
-from tuner.worker.function import Portable, as_of_today
+from tuner.worker.function import as_of_today
 
 if TYPE_CHECKING:
     from tuner.coordinator.observers import Observer
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _TRAINED = {
     "top": count,
     "repeats": count,
-    "executor": optional(one_of("ray", "local")),
+    "executor": optional(one_of(*EXECUTORS)),
     "cpus": optional(amount(least=0, most=10_000)),
     "gpus": optional(gpus),
     "parallel": optional(parallels),
@@ -43,7 +43,7 @@ def confirm(
     *,
     top: int = 3,
     repeats: int = 5,
-    executor: Literal["ray", "local"] | None = None,
+    executor: ExecutorName | None = None,
     cpus: float | None = None,
     gpus: float | None = None,
     parallel: int | None = None,
@@ -87,7 +87,7 @@ def confirm(
         (2, [2, 2])
     """
     place = Place.of(name, results, store)
-    with _Session(place, executor, cpus, gpus, parallel, address) as session:
+    with _Over(place, executor=executor, cpus=cpus, gpus=gpus, parallel=parallel, address=address) as session:
         plan = Plan.to_confirm(session.state, top, repeats)
         if not plan.trials:
             raise StudyError(f"no trial of {name} has a score yet: there is nothing to confirm.")
@@ -104,7 +104,7 @@ def recheck(
     *,
     top: int = 8,
     repeats: int = 1,
-    executor: Literal["ray", "local"] | None = None,
+    executor: ExecutorName | None = None,
     cpus: float | None = None,
     gpus: float | None = None,
     parallel: int | None = None,
@@ -147,25 +147,24 @@ def recheck(
         (3, 'cannot be told')
     """
     place = Place.of(name, results, store)
-    with _Session(place, executor, cpus, gpus, parallel, address) as session:
-        state = session.state
-        there = len(leaders(state, whole=True))
-        if there < FEWEST:
-            raise StudyError(
-                f"a recheck compares trials that were trained to the end, and {name} has {there}: an order takes "
-                f"{FEWEST}. Let the sweep complete more, with stopping off or more trials."
-            )
+    with _Over(place, executor=executor, cpus=cpus, gpus=gpus, parallel=parallel, address=address) as session:
         plan = _recheck_plan(session, top, repeats)
         session.train(plan, progress)
-        session.configure({"recheck": {**state.options["recheck"], "done": plan.done(state)}})
-        found = recheck_of(state, plan)
+        session.configure({"recheck": {**session.state.options["recheck"], "done": plan.done(session.state)}})
+        found = recheck_of(session.state, plan)
     if found is None:
         raise StudyError(f"{name} holds no recheck.")
     return found
 
 
-def _recheck_plan(session: _Session, top: int, repeats: int) -> Plan:
+def _recheck_plan(session: _Over, top: int, repeats: int) -> Plan:
     """The recheck that was left unfinished, else a new one, which goes on record before anything trains."""
+    there = len(leaders(session.state, whole=True))
+    if there < FEWEST:
+        raise StudyError(
+            f"a recheck compares trials that were trained to the end, and {session.place.name} has {there}: an order "
+            f"takes {FEWEST}. Let the sweep complete more, with stopping off or more trials."
+        )
     asked, latest = session.state.options.get("recheck"), planned_recheck(session.state)
     if asked is not None and latest is not None and not asked["done"]:
         if (asked["top"], asked["repeats"]) != (top, repeats):
@@ -191,38 +190,22 @@ def _recheck_plan(session: _Session, top: int, repeats: int) -> Plan:
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-class _Session:
-    """A sweep that is over, in hand: its record, which nobody else writes meanwhile, and whoever trains for it."""
+class _Over(Session):
+    """A sweep that is over, whose leaders are trained again as it was trained, but for what is given."""
 
-    def __init__(
-        self,
-        place: Place,
-        executor: str | None,
-        cpus: float | None,
-        gpus: float | None,
-        parallel: int | None,
-        address: str | None,
-    ) -> None:
-        self.place = place
-        self._given = {"executor": executor, "cpus": cpus, "gpus": gpus, "parallel": parallel, "address": address}
-        self._records = Store.create(place.existing())
+    def __init__(self, place: Place, **given: Any) -> None:
+        super().__init__(place, place.existing())
+        self._given = given
 
-    def __enter__(self) -> _Session:
-        try:
-            self._records.acquire(time.time())
-            self.state, _ = fold(self._records, self.place.name)
-            if self.state.kind != "sweep":
-                raise StudyError(
-                    f"{self.place.name} is one babysat run: it has no leaders to train again. To train it a second "
-                    f"time, start another: tuner babysit … --name {self.place.name}-2"
-                )
-        except BaseException:
-            self._records.close()
-            raise
+    def __enter__(self) -> Self:
+        super().__enter__()
+        if self.state.kind != "sweep":
+            self.records.close()
+            raise StudyError(
+                f"{self.place.name} is one babysat run: it has no leaders to train again. To train it a second "
+                f"time, start another: tuner babysit … --name {self.place.name}-2"
+            )
         return self
-
-    def __exit__(self, *_: object) -> None:
-        self._records.close()
 
     def configure(self, options: dict[str, object]) -> None:
         """Puts options on record."""
@@ -233,7 +216,7 @@ class _Session:
         self._append(Noted(trial=None, step=None, by="tuner", text=text, at=time.time()))
 
     def _append(self, record: Configured | Noted) -> None:
-        self._records.append([record], time.time())
+        self.records.append([record], time.time())
         self.state.apply(record)
 
     def train(self, plan: Plan, progress: Literal["auto", "off"] | Observer) -> None:
@@ -247,52 +230,23 @@ class _Session:
 
     def _train(self, plan: Plan, progress: Literal["auto", "off"] | Observer) -> None:
         from tuner.caviar.requests import RepeatRequests
-        from tuner.coordinator.checkpoint_keeper import CheckpointKeeper, disk_budget
-        from tuner.coordinator.loop import Coordinator
         from tuner.coordinator.watchdog import Timing
-        from tuner.worker.divergence import DivergenceAlarm
-        from tuner.worker.messages import Job
 
-        state, place = self.state, self.place
-        function = self._function()
+        state, function = self.state, as_of_today(self.state, self.place.folder)
         if state.source_sha256 and function.source_sha256 and state.source_sha256 != function.source_sha256:
             self.note(
                 f"the source of {state.function} has changed since {state.name!r} began: {plan.purpose} has it new"
             )
         address = self._option("address", None)
-        executor = executor_of(
-            self._option("executor", "ray"), "wall", address, self._option("cpus", 1), self._option("gpus", 0), function
-        )
-        try:
-            job = Job(
-                study=state.name,
-                function=function.payload,
-                search_path=function.search_path,
-                objective=state.objective,
-                alarm=DivergenceAlarm(objective=state.objective, goal=state.goal),
-                log_folder=place.folder / "logs",
-                **shared_file(place, address),
-            )
-            executor.open(job, self._option("parallel", None))
-            Coordinator(
-                study=state,
-                store=self._records,
-                policy=Repetition(plan),
-                requests=RepeatRequests(),
-                executor=executor,
-                keeper=CheckpointKeeper(place.folder, disk_budget(place.folder, None)),
-                timing=Timing(),
-                observers=observers_of(progress),
-            ).run()
-        finally:
-            executor.close()
+        resources = self._option("cpus", 1), self._option("gpus", 0)
+        chosen = executor_of(self._option("executor", "ray"), address, *resources, function=function)
+        with closing(chosen):
+            job = self.job(function.payload, function.search_path, address=address)
+            chosen.open(job, self._option("parallel", None))
+            self.coordinator(chosen, Repetition(plan), RepeatRequests(), Timing(), progress=progress).run()
 
     def _option(self, word: str, default: Any) -> Any:
         """What this call says, else what the sweep was trained with."""
         given = self._given[word]
         found = self.state.options.get(word) if given is None else given
         return default if found is None else found
-
-    def _function(self) -> Portable:
-        """The training function, as it is today."""
-        return as_of_today(self.state, self.place.folder)

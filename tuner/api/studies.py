@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tuner.api.handles import Handle, RunHandle, SweepHandle
 from tuner.api.study import Study
-from tuner.arguments import checked, index, path, text
+from tuner.arguments import checked, index, path, patience, text
 from tuner.errors import TunerError
 from tuner.record.location import ASSIGNMENT, Place, names
 from tuner.record.store import Store
@@ -108,13 +108,14 @@ def attach(name: str, *, results: str | Path = "results", store: str | None = No
     return (RunHandle if kind == "babysitting" else SweepHandle)(place, records, by=by)
 
 
-@checked(trial=index, why=text, results=path)
+@checked(trial=index, why=text, timeout_s=patience, results=path)
 def promote(
     study: str,
     trial: int,
     *,
     name: str | None = None,
     why: str = "",
+    timeout_s: float | None = None,
     results: str | Path = "results",
     store: str | None = None,
 ) -> RunHandle:
@@ -125,6 +126,7 @@ def promote(
         trial: The trial's number, from 0.
         name: What the run is called. None: `study-trial`.
         why: The reason, for the record.
+        timeout_s: Seconds to wait until it has begun, at least 0; after them it begins all the same. None: 300.
         results: The folder in which studies lie; by default results.
         store: The sweep's database, as `sweep` takes it. None: the folder's own.
 
@@ -133,7 +135,8 @@ def promote(
 
     Raises:
         TrialNotFound: The sweep has no trial of that number.
-        StudyError: No checkpoint of it is kept, its function was not, or the name exists.
+        StudyError: No checkpoint of it is kept, its function was not, the name exists, or it has not begun within
+            `timeout_s`.
         SettingsError: An argument of another name, or one that makes no sense.
 
     Example:
@@ -145,7 +148,8 @@ def promote(
     """
     from tuner.api import babysit as babysitting
 
-    return babysitting.promote(Place.of(study, results, store), trial, name=name, why=why)
+    sweep = Place.of(study, results, store)
+    return babysitting.promote(sweep, trial, name=name, why=why, timeout_s=timeout_s)
 
 
 @dataclass(frozen=True, kw_only=True)

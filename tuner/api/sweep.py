@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -10,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from tuner import arguments
-from tuner.api.identity import as_begun, begin
+from tuner.api.identity import as_begun
+from tuner.api.session import Session
 from tuner.api.studies import open as open_study
 from tuner.api.study import Study
-from tuner.api.wiring import executor_of, observers_of, shared_file
+from tuner.api.wiring import executor_of
 from tuner.arguments import (
     amount,
     checked,
@@ -31,13 +31,14 @@ from tuner.arguments import (
     training_function,
 )
 from tuner.errors import SettingsError, did_you_mean
-from tuner.record.events import Goal, Settings, StudyOpened
+from tuner.executors import EXECUTORS, ExecutorName
+from tuner.record.events import Goal, Settings
 from tuner.record.location import Place
 from tuner.record.reader import fold
 from tuner.record.requests import parallel as parallels
 from tuner.record.store import Store
 from tuner.space.space import Space
-from tuner.version import version
+from tuner.worker.function import keep_function, portable
 from tuner.worker.run import Run
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def _watched_by(word: str, given: Any) -> Any:
     sampler=_sampler,
     stopping=_pruner,
     budget_steps=optional(count),
-    executor=one_of("ray", "local"),
+    executor=one_of(*EXECUTORS),
     clock=one_of("wall", "virtual"),
     seed=seed,
     cpus=amount(above=0, most=10_000),
@@ -105,7 +106,7 @@ def sweep(
     sampler: str | BaseSampler = "coarse_to_fine",
     stopping: str | BasePruner = "auto",
     budget_steps: int | None = None,
-    executor: Literal["ray", "local"] = "ray",
+    executor: ExecutorName = "ray",
     clock: Literal["wall", "virtual"] = "wall",
     seed: int = 0,
     cpus: float = 1,
@@ -197,43 +198,16 @@ def sweep(
     """
     if clock == "virtual" and executor != "local":
         raise SettingsError('clock="virtual" needs executor="local": real workers keep real time.')
-    from tuner.worker.function import keep_function, portable
-    from tuner.worker.messages import Job
-
     place = Place.of(name, results, store)
     space = space if isinstance(space, Space) else Space.load(space)
     function = portable(train, travels=executor != "local")
     if trials is None and budget_steps is None and time_budget_s is None:
         trials = DEFAULT_TRIALS
     tried = [_in_space(space, settings) for settings in cast("list[Settings]", start or [])]
-
-    from tuner.caviar.policy import Caviar, Limits
-    from tuner.caviar.requests import SweepRequests
-    from tuner.coordinator.checkpoint_keeper import CheckpointKeeper, disk_budget
-    from tuner.coordinator.loop import Coordinator
-    from tuner.coordinator.watchdog import Timing
-    from tuner.worker.divergence import DivergenceAlarm
-
     warm = _warm(warm_start, place, space)
-    reasons = [*["a known-good starting point"] * len(tried), *(each["why"] for each in warm)]
-    beginnings = [*tried, *(each["settings"] for each in warm)]
     proposer, sampler_name = _proposer(sampler)
     rule = _stopping(stopping, sampler)
-    opened = StudyOpened(
-        name=name,
-        kind="sweep",
-        function=function.name,
-        source_sha256=function.source_sha256,
-        version=version(),
-        identity={
-            "space": space.to_dict(),
-            "objective": objective,
-            "goal": goal,
-            "seed": seed,
-            "sampler": sampler_name,
-        },
-        at=time.time(),
-    )
+    identity = {"space": space.to_dict(), "objective": objective, "goal": goal, "seed": seed, "sampler": sampler_name}
     options = {
         "trials": trials,
         "budget_steps": budget_steps,
@@ -254,34 +228,25 @@ def sweep(
         "home": str(Path.cwd()),
     }
 
-    on_disk = place.database is not None
-    chosen = executor_of(executor, clock, address, cpus, gpus, function)  # loads Ray: before there is a study to see
-    records = Store.create(place.database) if place.database is not None else Store.in_memory()
-    try:
-        records.acquire(time.time())
-        state, _ = fold(records, name)
-        begin(state, records, opened, options)
-        space = as_begun(state, space)
-        if on_disk:
+    from tuner.caviar.policy import Caviar, Limits
+    from tuner.caviar.requests import SweepRequests
+    from tuner.coordinator.watchdog import Timing
+
+    # loads Ray: before there is a study to see
+    chosen = executor_of(executor, address, cpus, gpus, function=function, clock=clock)
+    with Session(place, place.database) as session, closing(chosen):
+        session.begin("sweep", function.name, function.source_sha256, identity, options)
+        space = as_begun(session.state, space)
+        if place.database is not None:
             keep_function(function, place.folder)  # once it is known to be the study's
-        job = Job(
-            study=name,
-            function=function.payload,
-            search_path=function.search_path,
-            objective=objective,
-            alarm=DivergenceAlarm(objective=objective, goal=goal),
-            log_folder=place.folder / "logs" if on_disk else None,
-            **shared_file(place, address),
-        )
-        workers = chosen.open(job, parallel)
         policy = Caviar(
             space=space,
             seed=seed,
-            proposer=_attached(proposer, state, space),
-            stopping=_attached(rule, state, space),
-            start=beginnings,
-            reasons=reasons,
-            parallel=workers,
+            proposer=_attached(proposer, session.state, space),
+            stopping=_attached(rule, session.state, space),
+            start=[*tried, *(each["settings"] for each in warm)],
+            reasons=[*["a known-good starting point"] * len(tried), *(each["why"] for each in warm)],
+            parallel=chosen.open(session.job(function.payload, function.search_path, address=address), parallel),
             limits=Limits(
                 trials=trials,
                 budget_steps=budget_steps,
@@ -290,35 +255,17 @@ def sweep(
                 retries=cast("Mapping[str, int]", retries),
             ),
         )
-        Coordinator(
-            study=state,
-            store=records,
-            policy=policy,
-            requests=SweepRequests(policy),
-            executor=chosen,
-            rerun=rerun,
-            keeper=CheckpointKeeper(place.folder, disk_budget(place.folder, disk_budget_gb)) if on_disk else None,
-            timing=Timing(
-                checkpoint_every_s=checkpoint_every_s,
-                time_limit_s=time_limit_s,
-                silence_limit_s=silence_limit_s,
-                time_budget_s=time_budget_s,
-            ),
-            observers=observers_of(progress),
-        ).run()
-        after = records.version()
-    except BaseException:
-        try:
-            chosen.close()
-        finally:
-            records.close()
-        raise
-    chosen.close()
-    if place.database is None:
-        return Study(place, records, (state, after))
-    records.close()
-    readable = Store.open(place.database, idle="closed")
-    return Study(place, readable, (state, after))
+        timing = Timing(
+            checkpoint_every_s=checkpoint_every_s,
+            time_limit_s=time_limit_s,
+            silence_limit_s=silence_limit_s,
+            time_budget_s=time_budget_s,
+        )
+        given: dict[str, Any] = {"disk_budget_gb": disk_budget_gb, "progress": progress, "rerun": rerun}
+        session.coordinator(chosen, policy, SweepRequests(policy), timing, **given).run()
+        folded = session.state, session.records.version()
+        records = session.keep_open() if place.database is None else None
+    return Study(place, records or Store.open(place.existing(), idle="closed"), folded)
 
 
 def _in_space(space: Space, settings: Settings) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tuner.errors import StudyError
+from tuner.executors import ExecutorName
 from tuner.record.atomic import write_whole
 
 if TYPE_CHECKING:
@@ -18,17 +19,28 @@ if TYPE_CHECKING:
 
 
 def executor_of(
-    kind: str, clock: Literal["wall", "virtual"], address: str | None, cpus: float, gpus: float, function: Portable
+    kind: ExecutorName,
+    address: str | None,
+    cpus: float,
+    gpus: float,
+    *,
+    function: Portable | None = None,
+    clock: Literal["wall", "virtual"] = "wall",
+    keep: str | None = None,
 ) -> Executor:
-    """The executor of that kind, not opened yet."""
+    """The executor of that name, not opened yet.
+
+    `function` None: what the job says of it is all there is, and code of one's own lies in the present directory. With
+    `keep` workers on a cluster outlive it, see `RayExecutor`.
+    """
     if kind == "local":
         from tuner.executors.local import LocalExecutor
 
-        return LocalExecutor(clock=clock, function=function.function)
+        return LocalExecutor(clock=clock, function=None if function is None else function.function)
     from tuner.executors.ray import RayExecutor
 
-    own_code = function.module_folder is not None or isinstance(function.payload, bytes)
-    return RayExecutor(address=address, cpus=cpus, gpus=gpus, ship=Path.cwd() if own_code else None)
+    own_code = function is None or function.module_folder is not None or isinstance(function.payload, bytes)
+    return RayExecutor(address=address, cpus=cpus, gpus=gpus, ship=Path.cwd() if own_code else None, keep=keep)
 
 
 def shared_file(place: Place, address: str | None) -> dict[str, Any]:

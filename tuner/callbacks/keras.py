@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tuner.arguments import checked
-from tuner.callbacks.stepping import Every, Stepping, imported
+from tuner.callbacks.stepping import Every, Stepping, imported, refuse_what_cannot_step
 from tuner.errors import TrainingError
 from tuner.worker.run import Run
 
@@ -41,6 +41,7 @@ def keras_callback(run: Run, *, every: Every = "epoch") -> Any:
         ...     model = build(run.params)
         ...     model.fit(x, y, epochs=10, callbacks=[keras_callback(run)], verbose=0)
     """
+    refuse_what_cannot_step(run, every)
     return _callback_class()(run, every)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.arguments import checked
-from tuner.callbacks.stepping import Every, Stepping, follow_in_torch, imported, torch_rate
+from tuner.callbacks.stepping import Every, Stepping, follow_in_torch, imported, refuse_what_cannot_step, torch_rate
 from tuner.errors import TrainingError
 from tuner.worker.run import Run
 
@@ -41,6 +41,7 @@ def lightning_callback(run: Run, *, every: Every = "epoch") -> Any:
         ...     trainer = Trainer(max_epochs=10, callbacks=[lightning_callback(run)], logger=False)
         ...     trainer.fit(module(run.params), data)
     """
+    refuse_what_cannot_step(run, every)
     return _callback_class()(run, every)
 
 

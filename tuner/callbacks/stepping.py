@@ -21,6 +21,14 @@ _RATES_OF_GROUPS = ("initial_lr", "max_lr", "min_lr")
 _RATES_OF_SCHEDULERS = ("base_lrs", "max_lrs", "min_lrs", "eta_min")
 
 
+def refuse_what_cannot_step(run: Any, every: Any) -> None:
+    """Raises what is wrong with what a callback is given, before a framework is imported, which takes seconds."""
+    if not isinstance(run, Run):
+        raise TrainingError(f"a callback steps the Run that the training function is given, got {shown(run)}.")
+    if every not in ("epoch", "step"):
+        raise TrainingError(f"every={shown(every)} is no step of a run. {did_you_mean(str(every), ('epoch', 'step'))}")
+
+
 class Stepping:
     """A `Run` stepped from the hooks of a framework; comes before the framework's own callback among the bases."""
 
@@ -28,12 +36,6 @@ class Stepping:
 
     def __init__(self, run: Run, every: Every) -> None:
         super().__init__()
-        if not isinstance(run, Run):
-            raise TrainingError(f"a callback steps the Run that the training function is given, got {shown(run)}.")
-        if every not in ("epoch", "step"):
-            raise TrainingError(
-                f"every={shown(every)} is no step of a run. {did_you_mean(str(every), ('epoch', 'step'))}"
-            )
         self._run, self._every = run, every
         self._stepping = False
         self._followed: Any = run.params.get(RATE)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tuner.arguments import checked
-from tuner.callbacks.stepping import Every, Stepping, follow_in_torch, imported, torch_rate
+from tuner.callbacks.stepping import Every, Stepping, follow_in_torch, imported, refuse_what_cannot_step, torch_rate
 from tuner.errors import TrainingError
 from tuner.worker.run import Run
 
@@ -48,6 +48,7 @@ def transformers_callback(run: Run, *, every: Every = "step") -> Any:
         ...     trainer = Trainer(model(run.params), arguments, callbacks=[callback])
         ...     trainer.train(resume_from_checkpoint=callback.resume_from)
     """
+    refuse_what_cannot_step(run, every)
     return _callback_class()(run, every)
 
 

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from tuner.caviar.freeze_thaw import FreezeThaw
-from tuner.caviar.stopping import Asha, Median, Off
-from tuner.errors import SettingsError, did_you_mean, shown
-from tuner.policy.verdicts import StoppingRule
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-_RULES: dict[str, type[FreezeThaw | Asha | Median | Off]] = {
-    "auto": FreezeThaw,
-    "asha": Asha,
-    "median": Median,
-    "off": Off,
+from tuner.errors import SettingsError, did_you_mean, shown
+
+if TYPE_CHECKING:
+    from tuner.policy.verdicts import StoppingRule
+
+_RULES = {  # imported on demand: the shell's help needs the names alone
+    "auto": ("freeze_thaw", "FreezeThaw"),
+    "asha": ("stopping", "Asha"),
+    "median": ("stopping", "Median"),
+    "off": ("stopping", "Off"),
 }
+STOPPING = tuple(_RULES)
+"""What a stopping rule is called, in Python and in the shell."""
 
 
 def rule_by_name(name: str) -> StoppingRule:
     """The rule of that name with its defaults: auto, asha, median or off; else a `SettingsError`."""
     if name not in _RULES:
         raise SettingsError(f"stopping={shown(name)} is unknown. {did_you_mean(name, _RULES)}")
-    return _RULES[name]()
+    module, kind = _RULES[name]
+    rule: StoppingRule = getattr(import_module(f"tuner.caviar.{module}"), kind)()
+    return rule

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tuner.cli.options import (
+    beginning_option,
+    disk_budget_option,
     read_changes,
     read_settings,
     results_option,
@@ -25,6 +27,7 @@ from tuner.cli.options import (
 from tuner.cli.output import answer, say, say_json, stdout_kept, study_as_json, waits
 from tuner.cli.streams import remark
 from tuner.errors import StudyError
+from tuner.executors import EXECUTORS
 from tuner.record.requests import REQUESTS, Kind, Shell, Word
 
 if TYPE_CHECKING:
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
 @click.option("--objective", default="dev_accuracy", show_default=True, help="The reported score that counts.")
 @click.option("--goal", type=click.Choice(["maximize", "minimize"]), default="maximize", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--executor", type=click.Choice(["ray", "local"]), default="ray", show_default=True)
+@click.option("--executor", type=click.Choice(EXECUTORS), default="ray", show_default=True)
 @click.option("--address", metavar="ADDRESS", help="The Ray cluster: auto, or ray://host:port. Default: this machine.")
 @click.option("--cpus", type=click.FloatRange(min=0), default=1, show_default=True)
 @click.option("--gpus", type=click.FloatRange(min=0), default=0, show_default=True)
@@ -58,6 +61,8 @@ if TYPE_CHECKING:
     show_default=True,
     help="How often to save: 90s, 10m.",
 )
+@disk_budget_option
+@beginning_option
 @click.option("--detach", is_flag=True, help="Return as soon as it trains.")
 @results_option
 @click.pass_context
@@ -111,16 +116,26 @@ def babysit(
 @click.option("--step", type=click.IntRange(min=0), help="From the newest checkpoint at or before this step.")
 @click.option("--as", "new_name", metavar="NAME", help="What to call it. Default: the name with a number.")
 @why_option
+@beginning_option
 @results_option
 def fork(
-    name: str, sets: tuple[str, ...], step: int | None, new_name: str | None, why: str, results: Path, as_json: bool
+    name: str,
+    sets: tuple[str, ...],
+    step: int | None,
+    new_name: str | None,
+    why: str,
+    timeout_s: float | None,
+    results: Path,
+    as_json: bool,
 ) -> None:
     """Start another run from a checkpoint of a babysat one.
 
     Both train on, and can be compared.
     """
     values = read_changes(sets, _space(name, results), "--set")
-    with closing(_run(name, results)) as run, closing(run.fork(values, name=new_name, step=step, why=why)) as forked:
+    with closing(_run(name, results)) as run:
+        forked = run.fork(values, name=new_name, step=step, why=why, timeout_s=timeout_s)
+    with closing(forked):
         _introduce(forked, as_json)
 
 
@@ -145,9 +160,16 @@ def compare(name: str, other: str, results: Path, as_json: bool) -> None:
 @click.argument("study", metavar="NAME/TRIAL", callback=study_and_trial)
 @click.option("--as", "new_name", metavar="NAME", help="What to call the run. Default: NAME-TRIAL.")
 @why_option
+@beginning_option
 @study_options
 def promote(
-    study: tuple[str, int | None], new_name: str | None, why: str, results: Path, store: str | None, as_json: bool
+    study: tuple[str, int | None],
+    new_name: str | None,
+    why: str,
+    timeout_s: float | None,
+    results: Path,
+    store: str | None,
+    as_json: bool,
 ) -> None:
     """Babysit a trial of a sweep from where it stands."""
     import tuner
@@ -155,7 +177,8 @@ def promote(
     name, trial = study
     if trial is None:
         raise click.UsageError(f"which trial? Write {name}/17; the best are in: tuner show {name}")
-    with closing(tuner.promote(name, trial, name=new_name, why=why, results=results, store=store)) as promoted:
+    given: dict[str, Any] = {"name": new_name, "why": why, "timeout_s": timeout_s, "results": results, "store": store}
+    with closing(tuner.promote(name, trial, **given)) as promoted:
         _introduce(promoted, as_json)
 
 

@@ -94,6 +94,35 @@ timeout_option = click.option(
 )
 
 
+beginning_option = click.option(
+    "--timeout",
+    "timeout_s",
+    callback=seconds,
+    metavar="TIME",
+    help="How long to wait until it has begun: 90s, 10m. It begins all the same (exit code 1). Default: 5m.",
+)
+disk_budget_option = click.option(
+    "--disk-budget",
+    "disk_budget_gb",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="GB",
+    help="What its checkpoints may take. Default: 10, or half of what is free.",
+)
+
+
+def retries(ctx: click.Context, param: click.Parameter, word: str) -> int | dict[str, int]:  # noqa: ARG001 - a callback
+    """How often in `2`, or by the class of an error in `OSError=2,MemoryError=1`."""
+    if word.strip().isdecimal():
+        return int(word)
+    found: dict[str, int] = {}
+    for part in word.split(","):
+        error, _, times = (each.strip() for each in part.partition("="))
+        if not times.isdecimal() or not all(name.isidentifier() for name in error.split(".")):
+            raise click.BadParameter(f"{part!r} says not how often. Write 2, or by the class of error: OSError=2.")
+        found[error] = int(times)
+    return found
+
+
 # How alike two names are, the one of which is probably the other, misspelt: learning_rte and learning_rate are so by
 # 0.96, batch_size and batch_norm by 0.6.
 _MISSPELT = 0.8

@@ -10,16 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuner.cli.options import read_settings, say_which_way, seconds, study_options, training_function, verb
+from tuner.caviar.rules import STOPPING
+from tuner.cli.options import (
+    disk_budget_option,
+    read_settings,
+    retries,
+    say_which_way,
+    seconds,
+    study_options,
+    training_function,
+    verb,
+)
 from tuner.cli.output import say, say_json, stdout_kept, study_as_json
 from tuner.cli.streams import Unanswered, remark
 from tuner.errors import MissingExtra, TunerError, first_line
+from tuner.executors import EXECUTORS
+from tuner.samplers import SAMPLERS
 
 if TYPE_CHECKING:
     from tuner.api.study import Study
-
-SAMPLERS = ("coarse_to_fine", "random", "sobol", "grid")
-STOPPING = ("auto", "asha", "median", "off")
 
 
 @verb("tuner sweep tuner.workloads.digits:train --space sgd_momentum --trials 64 --name night")
@@ -42,13 +51,39 @@ STOPPING = ("auto", "asha", "median", "off")
     help="What pauses or ends a trial early.",
 )
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--executor", type=click.Choice(["ray", "local"]), default="ray", show_default=True)
+@click.option("--executor", type=click.Choice(EXECUTORS), default="ray", show_default=True)
 @click.option("--debug", is_flag=True, help="One trial at a time in this process: breakpoint() works.")
 @click.option("--address", metavar="ADDRESS", help="The Ray cluster: auto, or ray://host:port. Default: this machine.")
 @click.option("--cpus", type=click.FloatRange(min=0), default=1, show_default=True, help="CPUs for each trial.")
 @click.option("--gpus", type=click.FloatRange(min=0), default=0, show_default=True, help="GPUs for each trial.")
 @click.option("--parallel", type=click.IntRange(min=1), help="Trials at a time. Default: as many as fit.")
 @click.option("--max-failures", type=click.IntRange(min=1), help="Give up after this many failed trials.")
+@click.option(
+    "--failures-in-a-row",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Give up after so many of them.",
+)
+@click.option(
+    "--retries",
+    callback=retries,
+    default="0",
+    show_default=True,
+    metavar="N|ERROR=N,…",
+    help="How often to try a trial again that raised, or by the class of what it raised.",
+)
+@click.option(
+    "--time-limit", "time_limit_s", callback=seconds, metavar="TIME", help="How long one trial may train: 90s."
+)
+@click.option(
+    "--silence-limit",
+    "silence_limit_s",
+    callback=seconds,
+    metavar="TIME",
+    help="How long a trial may go without a step or a report.",
+)
+@disk_budget_option
 @click.option("--rerun-failed", is_flag=True, help="Train the trials again that failed before.")
 @click.option("--plot/--no-plot", "plots", default=None, help="Draw plots at the end. Default: where matplotlib is.")
 @study_options

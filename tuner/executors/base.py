@@ -48,7 +48,7 @@ class Executor(Protocol):
         """Ends a worker that does not answer; `WorkerLost` and a fresh `WorkerReady` follow."""
         ...
 
-    def resize(self, parallel: int) -> int:
+    def resize(self, parallel: int) -> None:
         """Changes the number of workers; those not needed go when they are idle."""
         ...
 

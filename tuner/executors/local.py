@@ -219,7 +219,9 @@ class LocalExecutor:
         """Makes the workers; without `parallel`, one. None outlives this process, so nothing was `delivered`."""
         self._job = job
         self._function = self._function or resolve(job.function, job.search_path)
-        return self.resize(parallel or 1)
+        workers = parallel or 1
+        self.resize(workers)
+        return workers
 
     def submit(self, worker: str, orders: tuple[Order, ...]) -> None:
         """Queues orders."""
@@ -263,7 +265,7 @@ class LocalExecutor:
         self._events.append(WorkerLost(worker=worker, why=why))
         self._hire(worker)
 
-    def resize(self, parallel: int) -> int:
+    def resize(self, parallel: int) -> None:
         """Adds workers, or lets some go: idle ones first, then the newest, each after its trial."""
         idle_last = sorted(self._workers.values(), key=lambda each: not (each.busy or each.queue))
         for place, worker in enumerate(idle_last):
@@ -272,7 +274,6 @@ class LocalExecutor:
             self._names += 1
             self._hire(f"worker-{self._names}")
         self._dismiss()
-        return parallel
 
     def obstacle(self) -> str | None:
         """Nothing stands in the way of a thread."""

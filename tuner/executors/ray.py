@@ -145,7 +145,9 @@ class RayExecutor:
         fitting = self._fitting()
         if fitting < 1 and (parallel is None or self._address == "local"):  # a cluster may still grow
             raise ExecutorError(f"no trial can be placed: {self._lack()}. Ask for less (cpus=, gpus=) or add a node.")
-        return self.resize(parallel or fitting)
+        workers = parallel or fitting
+        self.resize(workers)
+        return workers
 
     def submit(self, worker: str, orders: tuple[Order, ...]) -> None:
         """Queues orders on a worker."""
@@ -181,7 +183,7 @@ class RayExecutor:
         seat.killed_because = why
         ray.kill(seat.actor, no_restart=False)
 
-    def resize(self, parallel: int) -> int:
+    def resize(self, parallel: int) -> None:
         """Adds workers, or lets some go: idle ones first, then the newest, each after its trial."""
         idle_last = sorted(self._seats.values(), key=lambda seat: not seat.busy)
         for place, seat in enumerate(idle_last):
@@ -190,7 +192,6 @@ class RayExecutor:
                 self._dismiss(seat)
         for _ in range(parallel - len(idle_last)):
             self._hire()
-        return parallel
 
     def obstacle(self) -> str | None:
         """Why workers wait for a place."""

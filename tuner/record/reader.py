@@ -142,12 +142,14 @@ class StudyReader:
             An iterator over what was written at a time, each with its names, steps and scores.
 
         Raises:
-            SettingsError: No number of a trial. One that never was has reported nothing.
+            TrialNotFound: The study has no trial of that number.
+            SettingsError: No number of a trial.
 
         Example:
             >>> sorted(next(study.reported(0)).names)
             ['loss', 'score']
         """
+        self.trial(trial)
         return self._store.reports(trial)
 
     @checked(trial=index)

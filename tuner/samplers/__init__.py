@@ -27,6 +27,8 @@ _NAMES = {
     "sobol": "SobolSampler",
     "grid": "GridSampler",
 }
+SAMPLERS = tuple(_NAMES)
+"""What a sampler is called, in Python and in the shell."""
 
 
 def by_name(name: str) -> UnitCubeSampler:

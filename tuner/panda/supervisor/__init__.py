@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from tuner.panda.supervisor.advice import Advice, Facts, Symptom, Urgency, Verb
+from tuner.panda.supervisor.advice import Advice, Facts, Remedy, Symptom, Urgency
 from tuner.panda.supervisor.diagnosis import SPIKE, diagnose
 from tuner.panda.supervisor.series import (
     Series,
@@ -23,11 +23,11 @@ __all__ = [
     "ChangeVerdict",
     "Comparison",
     "Facts",
+    "Remedy",
     "Series",
     "Symptom",
     "Trend",
     "Urgency",
-    "Verb",
     "anytime_bound",
     "autocorrelation_time",
     "block_means",

@@ -16,7 +16,7 @@ from tuner.record.score_names import training_loss
 
 Symptom: TypeAlias = Literal["diverged", "spike", "worse", "oscillating", "slow", "flat", "improving", "unknown"]
 Urgency: TypeAlias = Literal["now", "consider", "none"]
-Verb: TypeAlias = Literal["set", "revert", "fork", "none"]
+Remedy: TypeAlias = Literal["set", "revert", "fork", "none"]
 
 LARGEST_FACTOR = sqrt(10)  # no setting is moved further at once
 
@@ -131,13 +131,13 @@ class Advice:
     threshold: float
     window: tuple[int, int]
     urgency: Urgency = "none"
-    verb: Verb = "none"
+    verb: Remedy = "none"
     settings: Mapping[str, Any] = field(default_factory=dict)
     revert_step: int | None = None
     command: str = ""
 
 
-def command_of(study: str, verb: Verb, settings: Mapping[str, Any], step: int | None, why: str) -> str:
+def command_of(study: str, verb: Remedy, settings: Mapping[str, Any], step: int | None, why: str) -> str:
     """The shell command that does it; a revert that also changes settings is two, joined by &&.
 
     >>> command_of("one", "revert", {"learning_rate": 0.003}, 120, "it diverged")

@@ -8,7 +8,7 @@ from math import inf
 from typing import Any
 
 from tuner.numbers import number, percent
-from tuner.panda.supervisor.advice import LARGEST_FACTOR, Advice, Facts, Symptom, Urgency, Verb, command_of
+from tuner.panda.supervisor.advice import LARGEST_FACTOR, Advice, Facts, Remedy, Symptom, Urgency, command_of
 from tuner.panda.supervisor.alarms import Spike, accepted, divergence, spike
 from tuner.panda.supervisor.direction import BOLD, LONG_PERIOD, TIMID, Direction, alternating, direction, ringing
 from tuner.panda.supervisor.series import Series, is_sane, window_length
@@ -308,7 +308,7 @@ class _Case:
         facts = self.facts
         said = f"{self.name} {self.loss.way('falls', 'rises')} slowly"
         said += f": it still has {percent(pace)} of its mean pace, so the curve has hardly bent"
-        verb: Verb = "set"
+        verb: Remedy = "set"
         if way.word == "lower":
             settings, then = facts.scaled(facts.rate_name, 1 / LARGEST_FACTOR), f"and {way.why}: lower it"
         else:
@@ -357,7 +357,7 @@ class _Case:
         *,
         since: int | None = None,
         urgency: Urgency = "none",
-        verb: Verb = "none",
+        verb: Remedy = "none",
         settings: Mapping[str, Any] | None = None,
         step: int | None = None,
         why: str = "",
