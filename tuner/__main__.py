@@ -1,4 +1,4 @@
-"""Runs the shell's verbs as `python -m tuner`."""
+"""The shell's verbs as `python -m tuner`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""At which steps a function scores its model, from the curves there are: when the next score is due.
+"""The cadence of scores: at which steps a function scores its model, and when the next score is due.
 
 A function may report the objective at every step, at every tenth, late and then often, or once at its very end. What
 the run that has been scored furthest did after a step is what another is expected to do there.

@@ -1,4 +1,4 @@
-"""What becomes of trials and rounds, from the record to what a sampler sees."""
+"""The outcomes of trials and rounds: from the record to what a sampler sees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How rounds and trials begin: what is written down, and what a worker is given."""
+"""The beginnings of rounds and trials: what is written down, and what a worker is given."""
 
 from __future__ import annotations
 

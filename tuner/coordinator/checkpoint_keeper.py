@@ -1,4 +1,4 @@
-"""Which checkpoints of a study stay on disk: reads the fold, asks `retention.py`, deletes what was let go."""
+"""The keeper of a study's checkpoints on disk: reads the fold, asks `retention.py`, deletes what was let go."""
 
 from __future__ import annotations
 

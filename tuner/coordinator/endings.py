@@ -1,4 +1,4 @@
-"""How trials and sessions end: what is written down of an end, whom it waits for, and what Ctrl-C does."""
+"""The endings of trials and sessions: what is written down of an end, whom it waits for, and what Ctrl-C does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What went wrong inside tuner itself: the traceback, kept in the study's folder."""
+"""The faults of tuner itself: each traceback, kept in the study's folder."""
 
 from __future__ import annotations
 

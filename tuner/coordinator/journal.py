@@ -1,4 +1,4 @@
-"""What happens goes into the study at once, and into the database once a turn."""
+"""The journal of a study: what happens goes into the fold at once, and into the database once a turn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What workers say, as records."""
+"""The notices of workers: what they say, as records."""
 
 from __future__ import annotations
 

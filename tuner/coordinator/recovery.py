@@ -1,4 +1,4 @@
-"""What an earlier coordinator left, and who takes it up. Pure: reads the study, and returns what is to be done."""
+"""The recovery of a study: what an earlier coordinator left, and who takes it up. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which checkpoints to let go of, and why: by age, score and milestone within a trial, by score across trials."""
+"""The retention of checkpoints, each with its reason: by age, score and milestone within a trial, by score across trials."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the coordinator knows of a trial beside the record, until the trial is over."""
+"""The standing of a trial: what the coordinator knows of it beside the record, until it is over."""
 
 from __future__ import annotations
 

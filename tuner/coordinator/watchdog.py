@@ -1,4 +1,4 @@
-"""When a trial has taken too long or fallen silent: first a word, then its worker's process."""
+"""The watchdog of trials that take too long or fall silent: first a word, then its worker's process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the worker of a babysat run did, and what the supervisor made of it, as records."""
+"""The effects of requests on a babysat run: what its worker did, and what the supervisor made of it, as records."""
 
 from __future__ import annotations
 

@@ -1,0 +1,21 @@
+"""The three ways through the house are those that its map shows."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_a_report_a_request_and_a_proposal_pass_the_stations_that_the_map_shows(tmp_path: Path) -> None:
+    told = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "stations.py"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    ways = [line for line in told.stdout.splitlines() if " → " in line]
+    shown = (ROOT / "ARCHITECTURE.md").read_text()
+
+    assert [way.split()[1] for way in ways] == ["report", "request", "proposal"]
+    for way in ways:
+        assert way in shown
