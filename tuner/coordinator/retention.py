@@ -1,4 +1,4 @@
-"""The retention of checkpoints, each with its reason: by age, score and milestone within a trial, by score across trials."""
+"""The retention of checkpoints, with reasons: by age, score and milestone within a trial, by score across trials."""
 
 from __future__ import annotations
 
