@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tuner.caviar.rules import STOPPING
+from tuner.executors import EXECUTORS
+from tuner.samplers import SAMPLERS
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "tuner"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -287,6 +291,18 @@ def test_no_two_classes_have_one_name() -> None:
                 homes.setdefault(node.name, []).append(f"{place(module)}:{node.lineno}")
     homonyms = {name: places for name, places in homes.items() if len(places) > 1}
     assert not homonyms
+
+
+@pytest.mark.parametrize("names", [EXECUTORS, SAMPLERS, STOPPING], ids=["executors", "samplers", "stopping rules"])
+def test_the_names_of_a_kind_are_written_once(names: tuple[str, ...]) -> None:
+    homes = [
+        f"{place(module)}:{node.lineno}"
+        for module in MODULES
+        for node in ast.walk(syntax(module))
+        if isinstance(node, ast.Tuple | ast.List | ast.Set | ast.Dict | ast.Call)
+        if set(names) <= {each.value for each in ast.iter_child_nodes(node) if isinstance(each, ast.Constant)}
+    ]
+    assert len(homes) == 1, homes
 
 
 def test_no_module_is_called_by_a_word_that_says_nothing() -> None:
