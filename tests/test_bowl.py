@@ -15,7 +15,7 @@ from tuner.worker.state import State
 from tuner.workloads import bowl
 
 
-class Desk:
+class ScriptedControl:
     """Where a run is interrupted: it saves and stops at one step, resumes at another, or has a setting changed."""
 
     def __init__(
@@ -84,9 +84,9 @@ def test_noise_is_small_and_another_for_another_seed() -> None:
 @pytest.mark.parametrize("at", [1, 10, 19])
 def test_a_resumed_curve_is_the_rest_of_the_uninterrupted_one(at: int, tmp_path: Path) -> None:
     params: dict[str, Any] = {"learning_rate": 0.03, "beta": 0.9}
-    before, after = Desk(tmp_path, stop_at=at), Desk(tmp_path, resume_at=at)
-    bowl.train(Run(params, desk=before))
-    bowl.train(Run(params, desk=after))
+    before, after = ScriptedControl(tmp_path, stop_at=at), ScriptedControl(tmp_path, resume_at=at)
+    bowl.train(Run(params, control=before))
+    bowl.train(Run(params, control=after))
     whole = Run(params)
     bowl.train(whole)
     assert before.reports + after.reports == whole.reports
@@ -99,9 +99,9 @@ def test_settings_changed_between_two_steps_take_effect_at_once(tmp_path: Path) 
         if done == 10:
             params["learning_rate"] = 0.1
 
-    desk = Desk(tmp_path, adjust=adjust)
-    bowl.train(Run(params, desk=desk))
-    constant, adjusted = rolled(learning_rate=0.001), [report.scores for report in desk.reports]
+    control = ScriptedControl(tmp_path, adjust=adjust)
+    bowl.train(Run(params, control=control))
+    constant, adjusted = rolled(learning_rate=0.001), [report.scores for report in control.reports]
     assert adjusted[:10] == constant[:10]
     assert adjusted[-1]["score"] > 0.9 > 0.5 > constant[-1]["score"]
 

@@ -40,8 +40,8 @@ def installed(module: str, install: str) -> Any:
     return pytest.importorskip(module, reason=reason)
 
 
-class Desk:
-    """A desk with a script: what happens between two steps, by the number of steps then done."""
+class ScriptedControl:
+    """A control with a script: what happens between two steps, by the number of steps then done."""
 
     def __init__(self, *, stop_at: int = 10**9, resume: Path | None = None, resume_at: int = 0) -> None:
         self.stop_at, self.resume, self.resume_at = stop_at, resume, resume_at
@@ -49,7 +49,7 @@ class Desk:
         self.scores: list[tuple[int, dict[str, float]]] = []
         self.between_steps: list[int] = []
         self.state: State | None = None
-        self.run = tuner.Run({"learning_rate": RATE}, desk=self)
+        self.run = tuner.Run({"learning_rate": RATE}, control=self)
 
     def report(self, step: int, scores: dict[str, float]) -> None:
         self.scores.append((step, scores))
@@ -263,18 +263,18 @@ def test_lightning_resumes_and_goes_back_bit_for_bit(lightning: Callable[..., Tr
 
 
 def test_lightning_stops_when_the_run_does_whatever_its_least_epochs(lightning: Callable[..., Train]) -> None:
-    desk = Desk(stop_at=2)
-    trainer, _ = lightning(min_epochs=5)(desk.run)
+    control = ScriptedControl(stop_at=2)
+    trainer, _ = lightning(min_epochs=5)(control.run)
 
     assert trainer.current_epoch == 2
-    assert desk.run.ended == "stopped"
-    assert desk.score("dev_loss").keys() == {1, 2}
+    assert control.run.ended == "stopped"
+    assert control.score("dev_loss").keys() == {1, 2}
 
 
 def test_lightning_trains_nothing_where_the_run_has_ended_before_its_first_step(
     lightning: Callable[..., Train],
 ) -> None:
-    _, module = lightning()(Desk(stop_at=0).run)
+    _, module = lightning()(ScriptedControl(stop_at=0).run)
 
     assert module.used == []
 
@@ -282,22 +282,22 @@ def test_lightning_trains_nothing_where_the_run_has_ended_before_its_first_step(
 def test_lightning_trains_at_the_rate_that_is_set_and_its_schedule_goes_on_from_there(
     lightning: Callable[..., Train],
 ) -> None:
-    desk = Desk()
-    desk.actions[2] = lambda: desk.set_rate(0.03)
-    _, module = lightning()(desk.run)
+    control = ScriptedControl()
+    control.actions[2] = lambda: control.set_rate(0.03)
+    _, module = lightning()(control.run)
 
     expected = [RATE, RATE / 2, 0.03, 0.015, 0.0075, 0.00375]
     assert module.used == pytest.approx([rate for rate in expected for _ in range(4)])
-    assert list(desk.score("learning_rate").values()) == pytest.approx(expected)
+    assert list(control.score("learning_rate").values()) == pytest.approx(expected)
 
 
 def test_lightning_resumed_under_another_rate_trains_at_that_one(
     lightning: Callable[..., Train], tmp_path: Path
 ) -> None:
-    desk = Desk()
-    desk.actions[2] = lambda: desk.save(tmp_path / "two")
-    lightning()(desk.run)
-    again = Desk(resume=tmp_path / "two", resume_at=2)
+    control = ScriptedControl()
+    control.actions[2] = lambda: control.save(tmp_path / "two")
+    lightning()(control.run)
+    again = ScriptedControl(resume=tmp_path / "two", resume_at=2)
     again.actions[2] = lambda: again.set_rate(0.5)
     trainer, module = lightning()(again.run)
 
@@ -307,30 +307,30 @@ def test_lightning_resumed_under_another_rate_trains_at_that_one(
 
 
 def test_lightning_resumes_its_other_callbacks_too(lightning: Callable[..., Train], tmp_path: Path) -> None:
-    desk = Desk()
-    desk.actions[2] = lambda: desk.save(tmp_path / "two")
-    lightning(max_epochs=10, least_gain=1e9)(desk.run)
-    again = Desk(resume=tmp_path / "two", resume_at=2)
+    control = ScriptedControl()
+    control.actions[2] = lambda: control.save(tmp_path / "two")
+    lightning(max_epochs=10, least_gain=1e9)(control.run)
+    again = ScriptedControl(resume=tmp_path / "two", resume_at=2)
     lightning(max_epochs=10, least_gain=1e9)(again.run)
 
-    assert desk.run.done == again.run.done == 5
+    assert control.run.done == again.run.done == 5
 
 
 def test_lightning_goes_back_to_the_very_beginning_and_to_its_rate(
     lightning: Callable[..., Train], tmp_path: Path
 ) -> None:
-    desk = Desk()
+    control = ScriptedControl()
 
     def go_back() -> None:
-        desk.go_back(tmp_path / "zero", 0)
-        desk.set_rate(RATE)
+        control.go_back(tmp_path / "zero", 0)
+        control.set_rate(RATE)
 
-    desk.actions[0] = lambda: desk.save(tmp_path / "zero")
-    desk.actions[1] = lambda: desk.set_rate(0.01)
-    desk.actions[2] = go_back
-    trainer, module = lightning()(desk.run)
+    control.actions[0] = lambda: control.save(tmp_path / "zero")
+    control.actions[1] = lambda: control.set_rate(0.01)
+    control.actions[2] = go_back
+    trainer, module = lightning()(control.run)
 
-    assert desk.between_steps == [0, 1, 2, 1, 2, 3, 4, 5, 6]
+    assert control.between_steps == [0, 1, 2, 1, 2, 3, 4, 5, 6]
     assert trainer.current_epoch == 6
     assert module.used[::4] == pytest.approx([RATE, 0.01, *(RATE / 2**epoch for epoch in range(6))])
 
@@ -338,38 +338,38 @@ def test_lightning_goes_back_to_the_very_beginning_and_to_its_rate(
 def test_lightning_steps_once_an_update_and_a_validation_belongs_to_the_update_before(
     lightning: Callable[..., Train],
 ) -> None:
-    desk = Desk()
-    lightning("step", max_epochs=2, val_check_interval=2)(desk.run)
+    control = ScriptedControl()
+    lightning("step", max_epochs=2, val_check_interval=2)(control.run)
 
-    assert desk.between_steps == list(range(9))
-    assert list(desk.score("train_loss")) == list(range(1, 9))
-    assert list(desk.score("dev_loss")) == [2, 4, 6, 8]
+    assert control.between_steps == list(range(9))
+    assert list(control.score("train_loss")) == list(range(1, 9))
+    assert list(control.score("dev_loss")) == [2, 4, 6, 8]
 
 
 def test_lightning_stops_between_two_updates(lightning: Callable[..., Train]) -> None:
-    desk = Desk(stop_at=6)
-    trainer, module = lightning("step", min_steps=20)(desk.run)
+    control = ScriptedControl(stop_at=6)
+    trainer, module = lightning("step", min_steps=20)(control.run)
 
     assert len(module.used) == trainer.global_step == 6
 
 
 def test_lightning_counts_updates_where_gradients_are_accumulated(lightning: Callable[..., Train]) -> None:
-    desk = Desk()
-    trainer, module = lightning("step", max_epochs=2, accumulate_grad_batches=2)(desk.run)
+    control = ScriptedControl()
+    trainer, module = lightning("step", max_epochs=2, accumulate_grad_batches=2)(control.run)
 
     assert len(module.used) == 8
-    assert desk.run.done == trainer.global_step == 4
+    assert control.run.done == trainer.global_step == 4
 
 
 def test_lightning_goes_back_between_two_updates_and_takes_all_its_steps(
     lightning: Callable[..., Train], tmp_path: Path
 ) -> None:
-    desk = Desk()
-    desk.actions[3] = lambda: desk.save(tmp_path / "three")
-    desk.actions[6] = lambda: desk.go_back(tmp_path / "three", 3)
-    trainer, module = lightning("step", max_epochs=-1, max_steps=10, interval="step")(desk.run)
+    control = ScriptedControl()
+    control.actions[3] = lambda: control.save(tmp_path / "three")
+    control.actions[6] = lambda: control.go_back(tmp_path / "three", 3)
+    trainer, module = lightning("step", max_epochs=-1, max_steps=10, interval="step")(control.run)
 
-    assert desk.between_steps == [0, 1, 2, 3, 4, 5, 6, 4, 5, 6, 7, 8, 9, 10]
+    assert control.between_steps == [0, 1, 2, 3, 4, 5, 6, 4, 5, 6, 7, 8, 9, 10]
     assert trainer.global_step == 10
     assert module.used[6:] == module.used[3:6] + [RATE / 2**step for step in range(6, 10)]
 
@@ -433,28 +433,28 @@ LINEAR = [RATE * (1 - step / 12) for step in range(12)]
 def test_transformers_reports_every_step_what_the_trainer_logs_with_its_evaluation(
     transformers: Callable[..., Train],
 ) -> None:
-    desk = Desk()
-    transformers(eval_strategy="steps", eval_steps=5, eval_on_start=True)(desk.run)
+    control = ScriptedControl()
+    transformers(eval_strategy="steps", eval_steps=5, eval_on_start=True)(control.run)
 
-    assert desk.between_steps == list(range(13))
-    assert list(desk.score("loss")) == list(range(1, 13))
-    assert list(desk.score("eval_loss")) == [5, 10, 12]
-    assert list(desk.score("learning_rate").values()) == pytest.approx(LINEAR)
-    assert "train_runtime" not in {name for _, scores in desk.scores for name in scores}
+    assert control.between_steps == list(range(13))
+    assert list(control.score("loss")) == list(range(1, 13))
+    assert list(control.score("eval_loss")) == [5, 10, 12]
+    assert list(control.score("learning_rate").values()) == pytest.approx(LINEAR)
+    assert "train_runtime" not in {name for _, scores in control.scores for name in scores}
 
 
 @pytest.mark.parametrize("logging", ["epoch", "steps"])
 def test_transformers_reports_every_epoch(transformers: Callable[..., Train], logging: str) -> None:
-    desk = Desk()
-    transformers("epoch", eval_strategy="epoch", logging_strategy=logging)(desk.run)
+    control = ScriptedControl()
+    transformers("epoch", eval_strategy="epoch", logging_strategy=logging)(control.run)
 
-    assert desk.between_steps == [0, 1, 2, 3]
-    assert desk.score("loss").keys() == desk.score("eval_loss").keys() == {1, 2, 3}
+    assert control.between_steps == [0, 1, 2, 3]
+    assert control.score("loss").keys() == control.score("eval_loss").keys() == {1, 2, 3}
 
 
 def test_transformers_waits_for_no_log_of_a_step_that_was_logged_before(transformers: Callable[..., Train]) -> None:
     options = {"logging_strategy": "epoch", "logging_first_step": True, "per_device_train_batch_size": 16}
-    trainer, _ = transformers("epoch", **options)(Desk(stop_at=1).run)
+    trainer, _ = transformers("epoch", **options)(ScriptedControl(stop_at=1).run)
 
     assert trainer.state.global_step == 1
 
@@ -463,32 +463,34 @@ def test_transformers_waits_for_no_log_of_a_step_that_was_logged_before(transfor
 def test_transformers_resumes_bit_for_bit(
     transformers: Callable[..., Train], tmp_path: Path, every: str, done: int
 ) -> None:
-    desk = Desk()
-    desk.actions[done] = lambda: desk.save(tmp_path / "saved")
-    transformers(every)(desk.run)
-    again = Desk(resume=tmp_path / "saved", resume_at=done)
+    control = ScriptedControl()
+    control.actions[done] = lambda: control.save(tmp_path / "saved")
+    transformers(every)(control.run)
+    again = ScriptedControl(resume=tmp_path / "saved", resume_at=done)
     _, used = transformers(every)(again.run)
 
-    assert again.between_steps == [each for each in desk.between_steps if each >= done]
-    assert again.scores == [(step, scores) for step, scores in desk.scores if step > done]
+    assert again.between_steps == [each for each in control.between_steps if each >= done]
+    assert again.scores == [(step, scores) for step, scores in control.scores if step > done]
     assert used == pytest.approx(LINEAR[6 if every == "step" else 8 :])
 
 
 def test_transformers_says_that_a_checkpoint_is_to_be_passed_on(
     transformers: Callable[..., Train], tmp_path: Path
 ) -> None:
-    desk = Desk()
-    desk.actions[6] = lambda: desk.save(tmp_path / "six")
-    transformers()(desk.run)
+    control = ScriptedControl()
+    control.actions[6] = lambda: control.save(tmp_path / "six")
+    transformers()(control.run)
     with pytest.raises(TrainingError, match=r"resume_from_checkpoint=callback\.resume_from"):
-        transformers(resume=False)(Desk(resume=tmp_path / "six", resume_at=6).run)
+        transformers(resume=False)(ScriptedControl(resume=tmp_path / "six", resume_at=6).run)
 
 
 @pytest.mark.parametrize(("every", "stop_at", "steps"), [("step", 5, 5), ("epoch", 2, 8)])
 def test_transformers_stops_when_the_run_does(
     transformers: Callable[..., Train], every: str, stop_at: int, steps: int
 ) -> None:
-    trainer, used = transformers(every, eval_strategy=every.replace("step", "steps"))(Desk(stop_at=stop_at).run)
+    trainer, used = transformers(every, eval_strategy=every.replace("step", "steps"))(
+        ScriptedControl(stop_at=stop_at).run
+    )
 
     assert trainer.state.global_step == len(used) == steps
 
@@ -496,26 +498,26 @@ def test_transformers_stops_when_the_run_does(
 def test_transformers_trains_at_the_rate_that_is_set_and_its_schedule_goes_on_from_there(
     transformers: Callable[..., Train],
 ) -> None:
-    desk = Desk()
-    desk.actions[4] = lambda: desk.set_rate(0.02)
-    _, used = transformers()(desk.run)
+    control = ScriptedControl()
+    control.actions[4] = lambda: control.set_rate(0.02)
+    _, used = transformers()(control.run)
 
     expected = LINEAR[:4] + [0.02 * LINEAR[step] / LINEAR[4] for step in range(4, 12)]
     assert used[4] == 0.02
     assert used == pytest.approx(expected)
-    assert list(desk.score("learning_rate").values()) == pytest.approx(expected)
+    assert list(control.score("learning_rate").values()) == pytest.approx(expected)
 
 
 def test_transformers_goes_back_in_state_and_says_that_its_loop_does_not(
     transformers: Callable[..., Train], tmp_path: Path
 ) -> None:
-    desk = Desk()
-    desk.actions[3] = lambda: desk.save(tmp_path / "three")
-    desk.actions[6] = lambda: desk.go_back(tmp_path / "three", 3)
+    control = ScriptedControl()
+    control.actions[3] = lambda: control.save(tmp_path / "three")
+    control.actions[6] = lambda: control.go_back(tmp_path / "three", 3)
     with pytest.warns(UserWarning, match=r"step 3 .*3 steps early.*'reenter'"):
-        _, used = transformers()(desk.run)
+        _, used = transformers()(control.run)
 
-    assert desk.run.done == 9
+    assert control.run.done == 9
     assert used == pytest.approx(LINEAR[:6] + LINEAR[3:9])
 
 
@@ -568,35 +570,35 @@ def test_keras_reports_every_epoch_what_fit_logs(keras: Callable[..., Train]) ->
 
 
 def test_keras_steps_once_a_batch_and_a_validation_belongs_to_the_batch_before(keras: Callable[..., Train]) -> None:
-    desk = Desk()
-    keras("step")(desk.run)
+    control = ScriptedControl()
+    keras("step")(control.run)
 
-    assert desk.between_steps == list(range(21))
-    assert list(desk.score("loss")) == list(range(1, 21))
-    assert list(desk.score("val_loss")) == [4, 8, 12, 16, 20]
+    assert control.between_steps == list(range(21))
+    assert list(control.score("loss")) == list(range(1, 21))
+    assert list(control.score("val_loss")) == [4, 8, 12, 16, 20]
 
 
 @pytest.mark.parametrize("schedule", [False, True])
 def test_keras_resumes_bit_for_bit(keras: Callable[..., Train], tmp_path: Path, schedule: bool) -> None:
-    desk = Desk()
-    desk.actions[1] = lambda: desk.set_rate(0.125)
-    desk.actions[3] = lambda: desk.save(tmp_path / "three")
-    _, rates = keras(schedule=schedule)(desk.run)
-    again = Desk(resume=tmp_path / "three", resume_at=3)
+    control = ScriptedControl()
+    control.actions[1] = lambda: control.set_rate(0.125)
+    control.actions[3] = lambda: control.save(tmp_path / "three")
+    _, rates = keras(schedule=schedule)(control.run)
+    again = ScriptedControl(resume=tmp_path / "three", resume_at=3)
     again.set_rate(0.125)
     _, used = keras(schedule=schedule)(again.run)
 
-    assert again.scores == [(step, scores) for step, scores in desk.scores if step > 3]
+    assert again.scores == [(step, scores) for step, scores in control.scores if step > 3]
     assert used == rates[12:]
 
 
 def test_keras_resumed_within_an_epoch_takes_as_many_steps_as_it_would_have(
     keras: Callable[..., Train], tmp_path: Path
 ) -> None:
-    desk = Desk()
-    desk.actions[6] = lambda: desk.save(tmp_path / "six")
-    keras("step")(desk.run)
-    again = Desk(resume=tmp_path / "six", resume_at=6)
+    control = ScriptedControl()
+    control.actions[6] = lambda: control.save(tmp_path / "six")
+    keras("step")(control.run)
+    again = ScriptedControl(resume=tmp_path / "six", resume_at=6)
     _, used = keras("step")(again.run)
 
     assert again.run.done == 20
@@ -608,43 +610,43 @@ def test_keras_resumed_within_an_epoch_takes_as_many_steps_as_it_would_have(
     ("every", "stop_at", "batches"), [("epoch", 2, 8), ("step", 6, 6), ("step", 8, 8), ("epoch", 0, 0)]
 )
 def test_keras_stops_when_the_run_does(keras: Callable[..., Train], every: str, stop_at: int, batches: int) -> None:
-    desk = Desk(stop_at=stop_at)
-    _, used = keras(every)(desk.run)
+    control = ScriptedControl(stop_at=stop_at)
+    _, used = keras(every)(control.run)
 
     assert len(used) == batches
-    assert desk.run.done == stop_at
+    assert control.run.done == stop_at
 
 
 @pytest.mark.parametrize("schedule", [False, True])
 def test_keras_trains_at_the_rate_that_is_set_and_its_schedule_goes_on_from_there(
     keras: Callable[..., Train], schedule: bool
 ) -> None:
-    desk = Desk()
-    desk.actions[2] = lambda: desk.set_rate(0.02)
-    _, used = keras(schedule=schedule)(desk.run)
+    control = ScriptedControl()
+    control.actions[2] = lambda: control.set_rate(0.02)
+    _, used = keras(schedule=schedule)(control.run)
 
     halved = 0.5 if schedule else 1.0
     expected = [RATE, RATE * halved, 0.02, 0.02 * halved, 0.02 * halved**2]
     assert used[::4] == pytest.approx(expected)
-    assert list(desk.score("learning_rate").values()) == pytest.approx(expected)
+    assert list(control.score("learning_rate").values()) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("schedule", [False, True])
 def test_keras_updates_weights_at_the_rate_that_is_set(keras: Callable[..., Train], schedule: bool) -> None:
-    desk = Desk()
-    desk.actions[2] = lambda: desk.set_rate(1e-12)
-    keras(schedule=schedule, momentum=0.0)(desk.run)
-    losses = list(desk.score("val_loss").values())
+    control = ScriptedControl()
+    control.actions[2] = lambda: control.set_rate(1e-12)
+    keras(schedule=schedule, momentum=0.0)(control.run)
+    losses = list(control.score("val_loss").values())
 
     assert losses[0] != losses[1]
     assert losses[2:] == pytest.approx([losses[1]] * 3)
 
 
 def test_keras_goes_back_in_state_and_says_that_its_loop_does_not(keras: Callable[..., Train], tmp_path: Path) -> None:
-    desk = Desk()
-    desk.actions[1] = lambda: desk.save(tmp_path / "one")
-    desk.actions[3] = lambda: desk.go_back(tmp_path / "one", 1)
+    control = ScriptedControl()
+    control.actions[1] = lambda: control.save(tmp_path / "one")
+    control.actions[3] = lambda: control.go_back(tmp_path / "one", 1)
     with pytest.warns(UserWarning, match=r"step 1 .*2 steps early.*'reenter'"):
-        keras()(desk.run)
+        keras()(control.run)
 
-    assert desk.run.done == 3
+    assert control.run.done == 3

@@ -17,7 +17,7 @@ from tuner.workloads.network import Network
 pytest.importorskip("sklearn", reason="the digits are an extra: pip install 'tuner[digits]'")
 
 
-class Desk:
+class ScriptedControl:
     """Where a run is interrupted: it saves and stops at one step, resumes at another, or has a setting changed."""
 
     def __init__(
@@ -117,9 +117,9 @@ def test_a_resumed_run_reports_what_the_uninterrupted_one_reports(optimizer: str
         "l2": 0.1,
         "decay": "exponential",
     }
-    before, after = Desk(tmp_path, stop_at=3), Desk(tmp_path, resume_at=3)
-    digits.train(Run(params, desk=before))
-    digits.train(Run(params, desk=after))
+    before, after = ScriptedControl(tmp_path, stop_at=3), ScriptedControl(tmp_path, resume_at=3)
+    digits.train(Run(params, control=before))
+    digits.train(Run(params, control=after))
     whole = Run(params)
     digits.train(whole)
     assert before.reports + after.reports == whole.reports
@@ -127,9 +127,9 @@ def test_a_resumed_run_reports_what_the_uninterrupted_one_reports(optimizer: str
 
 def test_early_stopping_counts_on_after_a_resume(tmp_path: Path) -> None:
     params: dict[str, Any] = {"learning_rate": 0.0, "patience": 4}  # the first epoch stays the best
-    before, after = Desk(tmp_path, stop_at=3), Desk(tmp_path, resume_at=3)
-    digits.train(Run(params, desk=before))
-    digits.train(Run(params, desk=after))
+    before, after = ScriptedControl(tmp_path, stop_at=3), ScriptedControl(tmp_path, resume_at=3)
+    digits.train(Run(params, control=before))
+    digits.train(Run(params, control=after))
     assert (len(before.reports), len(after.reports)) == (3, 2)
     assert len(trained(**params)) == 5
 
@@ -140,9 +140,9 @@ def test_a_learning_rate_changed_in_mid_run_is_read_at_the_next_epoch(tmp_path: 
     def adjust(done: int) -> None:
         params["learning_rate"] = 0.1 if done == 0 else 0.0
 
-    desk = Desk(tmp_path, adjust=adjust)
-    digits.train(Run(params, desk=desk))
-    losses = [report.scores["dev_loss"] for report in desk.reports]
+    control = ScriptedControl(tmp_path, adjust=adjust)
+    digits.train(Run(params, control=control))
+    losses = [report.scores["dev_loss"] for report in control.reports]
     assert losses[0] == losses[1] == losses[2]
 
 

@@ -12,7 +12,7 @@ from tuner.worker.state import FolderState, State
 
 
 class Stage:
-    """A desk that keeps what it is told, and ends the run after so many steps."""
+    """A control that keeps what it is told, and ends the run after so many steps."""
 
     def __init__(self, *, ends_after: int | None = None, resumes_at: int = 0) -> None:
         self.reports: list[tuple[int, dict[str, float]]] = []
@@ -128,7 +128,7 @@ def test_a_loop_inside_a_loop_never_counts_a_step_twice() -> None:
 
 def test_step_is_the_primitive_under_steps() -> None:
     one, other = Stage(ends_after=4), Stage(ends_after=4)
-    loop, owned = Run({}, desk=one), Run({}, desk=other)
+    loop, owned = Run({}, control=one), Run({}, control=other)
     for _ in loop.steps(9):
         loop.report(loss=0.0)
     while owned.step():
@@ -188,7 +188,7 @@ def test_a_report_of_nothing_is_refused() -> None:
 
 def test_a_resumed_run_takes_only_the_steps_that_are_missing() -> None:
     stage = Stage(resumes_at=7)
-    run = Run({}, desk=stage)
+    run = Run({}, control=stage)
     run.state(Weights())
     assert run.done == 7
     assert list(run.steps(5)) == []  # a first loop that was over already
@@ -197,7 +197,7 @@ def test_a_resumed_run_takes_only_the_steps_that_are_missing() -> None:
 
 
 def test_a_resumed_function_without_a_loop_counts_on() -> None:
-    run = Run({}, desk=Stage(resumes_at=7))
+    run = Run({}, control=Stage(resumes_at=7))
     run.state(Weights())
     run.report(loss=1.0)
     assert run.done == 8
@@ -233,16 +233,16 @@ def test_nothing_at_all_is_no_state() -> None:
 
 def test_a_pair_of_functions_of_a_folder_is_a_state() -> None:
     stage = Stage()
-    run = Run({}, desk=stage)
+    run = Run({}, control=stage)
     run.state(save=lambda folder: (folder / "w").write_text("1"), load=lambda folder: (folder / "w").read_text())
     assert isinstance(stage.state, FolderState)
 
 
-# ── whoever sits at the desk ────────────────────────────────────────────────────────────────────
+# ── who controls a run ────────────────────────────────────────────────────────────────────────────
 
 
 def test_an_ended_run_takes_no_further_step_and_says_why() -> None:
-    run = Run({}, desk=Stage(ends_after=3))
+    run = Run({}, control=Stage(ends_after=3))
     assert list(run.steps(10)) == [0, 1, 2]
     assert run.ended == "enough"
     assert list(run.steps(10)) == []
@@ -251,13 +251,13 @@ def test_an_ended_run_takes_no_further_step_and_says_why() -> None:
 
 def test_the_last_step_is_asked_about_too() -> None:
     stage = Stage()
-    list(Run({}, desk=stage).steps(3))
+    list(Run({}, control=stage).steps(3))
     assert stage.asked == [0, 1, 2, 3]
 
 
 def test_a_run_set_back_between_two_steps_repeats_them() -> None:
     stage = Stage()
-    run = Run({}, desk=stage)
+    run = Run({}, control=stage)
     again = iter([2])
     stage.then = lambda done: run.rewind(next(again, done)) if done == 4 else None
     assert list(run.steps(6)) == [0, 1, 2, 3, 2, 3, 4, 5]
@@ -265,7 +265,7 @@ def test_a_run_set_back_between_two_steps_repeats_them() -> None:
 
 def test_a_run_set_back_after_its_last_step_repeats_it() -> None:
     stage = Stage()
-    run = Run({}, desk=stage)
+    run = Run({}, control=stage)
     again = iter([1])
     stage.then = lambda done: run.rewind(next(again, done)) if done == 3 else None
     assert list(run.steps(3)) == [0, 1, 2, 1, 2]
@@ -273,14 +273,14 @@ def test_a_run_set_back_after_its_last_step_repeats_it() -> None:
 
 def test_an_extended_run_goes_on_for_longer_than_the_function_asks() -> None:
     stage = Stage()
-    run = Run({}, desk=stage)
+    run = Run({}, control=stage)
     stage.then = lambda done: run.extend(2) if done == 3 else None
     assert list(run.steps(3)) == [0, 1, 2, 3, 4]
 
 
 def test_params_are_read_live() -> None:
     stage = Stage()
-    run = Run({"rate": 1.0}, desk=stage)
+    run = Run({"rate": 1.0}, control=stage)
 
     def halve(done: int) -> None:
         run.params = {"rate": run.params["rate"] / 2}
@@ -292,3 +292,13 @@ def test_params_are_read_live() -> None:
 def test_the_seed_is_the_one_given() -> None:
     assert Run({}, seed=7).seed == 7
     assert Run({}).seed == 0
+
+
+def test_the_earlier_name_of_the_control_still_works_and_says_so() -> None:
+    stage = Stage(ends_after=3)
+    with pytest.warns(DeprecationWarning, match="control") as warned:
+        run = Run({}, desk=stage)
+
+    assert warned[0].filename == __file__
+    list(run.steps(10))
+    assert run.ended

@@ -57,7 +57,7 @@ class CheckReport:
         return "\n".join(self.sentences)
 
 
-class _Desk:
+class _CheckedControl:
     """Records reports, saves at one step, and goes back once at the end where asked to."""
 
     def __init__(self, *, folder: Path | None, save_at: int, stop_at: int, resume: Path | None, go_back: bool) -> None:
@@ -159,7 +159,7 @@ def _middle(space: Space | str | Path | None) -> Settings:
     return found.from_unit([0.5] * len(found))
 
 
-def _refuse_what_saves_nothing(straight: _Desk, half: int) -> None:
+def _refuse_what_saves_nothing(straight: _CheckedControl, half: int) -> None:
     if straight.state is None:
         raise TrainingError(
             "the function never calls run.state(...), so nothing can be saved: sweeps work, but a lost trial "
@@ -183,14 +183,14 @@ def _train(
     folder: Path | None = None,
     resume: Path | None = None,
     go_back: bool = False,
-) -> _Desk:
+) -> _CheckedControl:
     # A resumed run begins with other global generators, as it would in a new process: the checkpoint must set them.
     random.seed(seed)
     np.random.seed(seed)
-    desk = _Desk(folder=folder, save_at=save_at, stop_at=stop_at, resume=resume, go_back=go_back)
-    run = desk.run = Run(dict(params), seed=0, desk=desk)
+    control = _CheckedControl(folder=folder, save_at=save_at, stop_at=stop_at, resume=resume, go_back=go_back)
+    run = control.run = Run(dict(params), seed=0, control=control)
     function(run)
-    return desk
+    return control
 
 
 def _differences(expected: Scores, found: Scores, after: int, when: str) -> list[str]:

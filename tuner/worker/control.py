@@ -103,7 +103,7 @@ class TrialControl:
         return self.run
 
     def _begun(self) -> Run:
-        run = self.position.run = Run(self.position.given(), seed=self.position.order.seed, desk=self)
+        run = self.position.run = Run(self.position.given(), seed=self.position.order.seed, control=self)
         run.extend(self.position.extra_steps)
         return run
 

@@ -6,6 +6,7 @@ A bare `Run(params)` works in a notebook or a unit test: it takes every step, ke
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Never, Protocol
@@ -63,7 +64,8 @@ class Run:
     Args:
         params: The settings by name.
         seed: For everything random in the trial; by default 0. The same in every retry.
-        desk: Who answers to the run: a worker. None: nobody.
+        control: Who answers to the run: a worker. None: nobody.
+        desk: The earlier name of `control`, with a `DeprecationWarning`.
 
     Raises:
         TrainingError: Settings that are no mapping, or an argument of another name.
@@ -77,16 +79,21 @@ class Run:
     """
 
     @checked(TrainingError)
-    def __init__(self, params: Mapping[str, Any], *, seed: int = 0, desk: Control | None = None) -> None:
+    def __init__(
+        self, params: Mapping[str, Any], *, seed: int = 0, control: Control | None = None, desk: Control | None = None
+    ) -> None:
         if not isinstance(params, Mapping):
             raise TrainingError(f'Run takes settings by name, as in Run({{"rate": 0.1}}), got {shown(params)}.')
+        if desk is not None:
+            warnings.warn("the argument desk of Run is now called control", DeprecationWarning, stacklevel=3)
+            control = control or desk
         self.params: Mapping[str, Any] = params
         """The settings in force now; read them at every step, since a person may change them."""
         self.seed = seed
         """A seed for everything random in this trial; the same in every retry of it."""
         self.ended: str | None = None
         """Why the loop ended early, or None. An objective reported after that is kept, but it never counts."""
-        self._control: Control = desk if desk is not None else _Notebook()
+        self._control: Control = control if control is not None else _Notebook()
         self._done = 0
         self._reported = 0
         self._in_step = False
@@ -205,7 +212,7 @@ class Run:
 
     @checked(TrainingError)
     def extend(self, steps: int) -> None:
-        """Lets `steps` go on for longer than the function asks; for whoever sits at the desk, not for the function.
+        """Lets `steps` go on for longer than the function asks; for who controls the run, not for the function.
 
         Args:
             steps: How many steps more.
@@ -225,7 +232,7 @@ class Run:
 
     @checked(TrainingError)
     def rewind(self, done: int) -> None:
-        """Says that the registered state was set back; for whoever sits at the desk, and not for a training function.
+        """Says that the registered state was set back; for who controls the run, not for the function.
 
         Args:
             done: The steps done in the state as it is now.
