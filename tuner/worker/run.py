@@ -65,7 +65,7 @@ class Run:
         params: The settings by name.
         seed: For everything random in the trial; by default 0. The same in every retry.
         control: Who answers to the run: a worker. None: nobody.
-        desk: The earlier name of `control`, with a `DeprecationWarning`; by default not given.
+        desk: The earlier name of `control`, with a `DeprecationWarning`; None: it is not used.
 
     Raises:
         TrainingError: Settings that are no mapping, or an argument of another name.
