@@ -243,6 +243,27 @@ def test_a_ledger_that_grew_entry_by_entry_proposes_what_a_new_one_does() -> Non
     assert SAMPLER.propose(SQUARE, 0, 400, grown, rounds) == SAMPLER.propose(SQUARE, 0, 400, outcomes, rounds)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_draws_that_many_workers_wait_for_share_a_posterior_and_are_those_of_a_ledger_that_is_made_anew(
+    seed: int,
+) -> None:
+    outcomes, rounds, _ = sweep(SQUARE, bowl(0.3, 0.8), 20, seed)
+    grown, many = Ledger(outcomes), list(outcomes)
+    points = []
+    for trial in range(20, 36):
+        proposal = SAMPLER.propose(SQUARE, seed, trial, grown, rounds)
+        rounds += [proposal.opened] if proposal.opened else []
+        anew = SAMPLER.propose(SQUARE, seed, trial, many, rounds)
+        assert anew.point == pytest.approx(proposal.point, abs=1e-9)
+        assert anew.why == proposal.why
+        points.append(proposal.point)
+        many.append(Outcome(trial=trial, point=proposal.point, state="waiting", score=None, steps=0))
+        grown.put(many[-1])
+    apart = np.linalg.norm(np.array(points)[:, None] - np.array(points), axis=2) + 9 * np.eye(16)
+    assert apart.min() > 1e-5
+    assert np.median(apart.min(axis=0)) > 1e-3
+
+
 def test_options_that_nothing_speaks_for_are_given_up() -> None:
     space = Space(x=linear(0.0, 1.0), kind=choice("a", "b", "c"))
     _, rounds, _ = sweep(space, lambda p: -((p["x"] - 0.3) ** 2) - "abc".index(str(p["kind"])), 40)

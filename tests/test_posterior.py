@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -125,3 +126,81 @@ def test_what_is_expected_below_the_worst_score_is_named_by_that() -> None:
 def test_rounding_makes_no_perfect_score_of_one_that_was_not(best: float, told: str) -> None:
     posterior = looking([0.5, 0.4, best], "maximize")
     assert posterior.format_score(posterior.best) == told
+
+
+def known_of(seed: int, trials: int, horizon: int = 8) -> list[Outcome]:
+    """Runs of all lengths with noisy scores."""
+    rng = np.random.default_rng(seed)
+    outcomes = []
+    for trial in range(trials):
+        x, y = rng.random(2)
+        steps = int(rng.choice([1, 2, 4, horizon]))
+        seen = tuple((step, float(-((x - 0.3) ** 2) - y / step + 0.01 * rng.standard_normal())) for step in (1, steps))
+        outcomes.append(
+            Outcome(
+                trial=trial,
+                point=(float(x), float(y)),
+                state="completed" if steps == horizon else "paused",
+                score=max(score for _, score in seen),
+                steps=steps,
+                planned=horizon,
+                observations=seen[-1:] if steps == 1 else seen,
+            )
+        )
+    return outcomes
+
+
+def drawn(trial: int, x: float, y: float) -> Outcome:
+    return Outcome(trial=trial, point=(x, y), state="waiting", score=None, steps=0)
+
+
+@given(seed=st.integers(0, 1000), drawn_together=st.integers(1, 12), trials=st.integers(2, 40))
+def test_what_is_drawn_one_after_another_is_believed_as_if_it_had_been_drawn_at_once(
+    seed: int, drawn_together: int, trials: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    outcomes = known_of(seed, trials)
+    waiting = [drawn(trials + turn, *rng.random(2).tolist()) for turn in range(drawn_together)]
+    points, length = rng.random((20, 2)), rng.uniform(0.2, 2.0)
+    hyperparameters = np.log([length, length, 1.0, 1.0, 0.5, 0.01, 1e-3, 1.0]).tolist()
+    grown = Ledger(outcomes)
+    step_by_step = grown.surrogate(SPACE).posterior(hyperparameters)
+    candidates = step_by_step.candidates("some", lambda: points)
+    for each in waiting:
+        grown.put(each)
+        assert grown.surrogate(SPACE).posterior(hyperparameters) is step_by_step
+    at_once = Ledger([*outcomes, *waiting]).surrogate(SPACE).posterior(hyperparameters)
+    mean, deviation = at_once.of_points(points)
+    for found in (step_by_step.of_points(points), candidates.worth):
+        assert found[0] == pytest.approx(mean, abs=1e-6)
+        assert found[1] == pytest.approx(deviation, rel=1e-4, abs=1e-5)
+    assert step_by_step.incumbent == pytest.approx(at_once.incumbent, abs=1e-9)
+    assert [leader.trial for leader in step_by_step.leaders] == [leader.trial for leader in at_once.leaders]
+
+
+@given(seed=st.integers(0, 1000), trials=st.integers(1, 40))
+def test_what_known_runs_end_with_is_what_the_whole_posterior_says(seed: int, trials: int) -> None:
+    outcomes = known_of(seed, trials)
+    posterior = Ledger(outcomes).surrogate(SPACE).posterior(np.log([0.5, 0.5, 1, 1, 0.5, 0.01, 1e-3, 1.0]).tolist())
+    mean, _ = posterior.of_runs(outcomes)
+    assert posterior.incumbent == pytest.approx(max(posterior.best, mean.max()), abs=1e-6)
+    assert mean[posterior.leaders[0].trial] == pytest.approx(mean.max(), abs=1e-6)
+
+
+def test_what_was_heard_of_a_trial_is_no_mere_expectation_any_more() -> None:
+    outcomes, waiting = known_of(0, 12), drawn(12, 0.31, 0.05)
+    ledger = Ledger([*outcomes, waiting])
+    before = ledger.surrogate(SPACE)
+    ledger.put(drawn(13, 0.9, 0.9))
+    assert ledger.surrogate(SPACE) is before
+    heard = Outcome(trial=12, point=(0.31, 0.05), state="running", score=-9.0, steps=1, observations=((1, -9.0),))
+    ledger.put(heard)
+    assert ledger.surrogate(SPACE) is not before
+    assert heard in ledger.surrogate(SPACE).informative
+
+
+def test_trials_are_drawn_together_until_one_of_them_is_heard_of() -> None:
+    ledger = Ledger([*known_of(0, 5), drawn(5, 0.1, 0.2), drawn(6, 0.3, 0.4)])
+    assert [ledger.drawn_together(trial) for trial in (4, 5, 6, 7)] == [4, 5, 5, 5]
+    ledger.put(Outcome(trial=5, point=(0.1, 0.2), state="running", score=0.1, steps=1, observations=((1, 0.1),)))
+    assert ledger.drawn_together(7) == 6

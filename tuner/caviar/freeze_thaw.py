@@ -156,8 +156,7 @@ class FreezeThaw:
         return self._joined().affordable(study, [trial for trial in frozen if known.of(trial).duplicate_of is None])
 
     def _horizon(self) -> int:
-        search = self._joined()
-        return search.ledger.surrogate(search.space).horizon
+        return self._joined().ledger.horizon
 
     def _joined(self) -> Search:
         if self._search is None:

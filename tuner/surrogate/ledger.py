@@ -61,7 +61,10 @@ class Ledger(Sequence[Outcome]):
         self._furthest = max(self._furthest, outcome.steps)
         if outcome.state == "completed":
             self._completed = max(self._completed, outcome.steps)
-        self._surrogate = None
+        if self._surrogate is not None and known is None and _unheard(outcome):
+            self._surrogate.expect(outcome)  # it makes what is known no different
+        else:
+            self._surrogate = None
 
     def of(self, trial: int) -> Outcome:
         """What a trial is known by; KeyError where it is not known."""
@@ -70,6 +73,15 @@ class Ledger(Sequence[Outcome]):
     def has(self, point: Point) -> bool:
         """Whether a trial has these very settings."""
         return _key(point) in self._tried
+
+    def drawn_together(self, trial: int) -> int:
+        """The first of the trials before this one, and of it, that were drawn from the same knowledge.
+
+        Nothing has been heard of any of them. Alone it is this one itself.
+        """
+        while (before := self._entries.get(trial - 1)) is not None and _unheard(before):
+            trial -= 1
+        return trial
 
     @property
     def horizon(self) -> int:
@@ -134,6 +146,10 @@ def ledger_of(outcomes: Sequence[Outcome]) -> Ledger:
 
 def _information(outcome: Outcome) -> int:
     return outcome.steps.bit_length() + (outcome.state in ENDED)
+
+
+def _unheard(outcome: Outcome) -> bool:
+    return outcome.state in _PENDING and not outcome.steps and not outcome.observations and outcome.planned is None
 
 
 def _informs(outcome: Outcome) -> bool:

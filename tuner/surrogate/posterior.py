@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from tuner.surrogate.evidence import Embedding, Standardizer, progress_of, rows_
 from tuner.surrogate.gaussian_process import (
     NO_RUN,
     ConditionedProcess,
+    Field,
     Floats,
     GaussianProcess,
     Rows,
@@ -27,7 +28,10 @@ from tuner.surrogate.threads import on_one_thread
 
 _MOST_FANTASIES = 64  # of more runs in training, those expected to end best are enough to keep clear of
 _LEADERS = 5
+_WIDENED = 16  # of the candidates, so many have others drawn around them
+_NEARBY = (-2.0, -0.3)  # how far from them, as powers of ten of the lengths
 _REFINEMENTS = 15  # steps of L-BFGS-B from the best candidate
+_ENOUGH = 1e-3  # a step that gains less of the improvement, as a share of its logarithm, is the last
 
 
 class Posterior:
@@ -50,32 +54,43 @@ class Posterior:
     ) -> None:
         self.embedding, self.horizon, self.standardizer = embedding, horizon, standardizer
         self._goal = goal
-        process = GaussianProcess(hyperparameters, embedding.groups)
-        self._process = process.conditioned_on(rows)
-        if pending:
-            self._process = self._with_fantasies(process, rows, pending)
+        self._known = self._process = GaussianProcess(hyperparameters, embedding.groups).conditioned_on(rows)
+        self._candidates: tuple[object, Candidates] | None = None
         scores = [outcome.score for outcome in informative if outcome.score is not None]
         self.best = float(standardizer.transform(max(scores))) if scores else -math.inf
         """The best score there is."""
         self._worst = float(standardizer.transform(min(scores, default=-math.inf)))
         runs = [outcome for outcome in informative if outcome.observations and outcome.duplicate_of is None]
-        mean, _ = self.of_runs(runs)
+        mean = self._process.mean_of(self._ends(runs))
         order = np.argsort(-mean, kind="stable")[:_LEADERS]
         self.leaders = [runs[place] for place in order.tolist()]
         """The runs that are expected to end best, the best first."""
-        fantasies, _ = self.of_runs(pending)
-        self.incumbent = max(self.best, *(float(each.max(initial=-math.inf)) for each in (mean, fantasies)))
+        self.incumbent = self._known_incumbent = max(self.best, float(mean.max(initial=-math.inf)))
         """The best score there is or is expected, also of runs in training: what an improvement is measured against."""
+        self.expecting = 0
+        """How many trials in training it takes for granted."""
+        self.expect(pending)
+
+    def expect(self, pending: Sequence[Outcome]) -> None:
+        """Takes for granted that these settings are worth what is expected (Ginsbourger et al. 2010)."""
+        if not pending:
+            return
+        self.expecting += len(pending)
+        mean = self._process.mean_at(self._ends(pending))
+        self.incumbent = max(self.incumbent, float(mean.max()))
+        if len(pending) > _MOST_FANTASIES:
+            order = np.argsort(-mean, kind="stable")[:_MOST_FANTASIES]
+            pending, mean = [pending[place] for place in order.tolist()], mean[order]
+        believed = self._new(self.embedding.features([outcome.point for outcome in pending]))
+        self._process = self._process.and_also(believed.worth(mean))
+        if self._candidates is not None:
+            self._candidates[1].learn(self._process)
 
     def of_runs(self, outcomes: Sequence[Outcome]) -> tuple[Floats, Floats]:
         """Mean and standard deviation of what each of these runs ends with."""
         if not outcomes:
             return np.empty(0), np.empty(0)
-        features = self.embedding.features([outcome.point for outcome in outcomes])
-        ends = np.array([outcome.planned or self.horizon for outcome in outcomes], dtype=float)
-        trials = np.array([outcome.trial for outcome in outcomes], dtype=np.int64)
-        rows = Rows(features, progress_of(ends, self.horizon), trials, np.empty(len(trials)))
-        mean, variance = self._process.at(rows)
+        mean, variance = self._process.at(self._ends(outcomes))
         return mean, np.sqrt(variance)
 
     def of_points(self, points: Floats) -> tuple[Floats, Floats]:
@@ -83,9 +98,30 @@ class Posterior:
         mean, variance = self._process.at(self._new(self.embedding.features(points)))
         return mean, np.sqrt(variance)
 
+    def candidates(self, key: object, draw: Callable[[], Floats]) -> Candidates:
+        """Points of the unit cube (n, d) to choose from: drawn once a key, and weighed anew when more is expected."""
+        if self._candidates is None or self._candidates[0] != key:
+            self._candidates = key, Candidates(self, draw())
+        return self._candidates[1]
+
+    def field_of(self, points: Floats) -> tuple[Field, Floats]:
+        """What these points (n, d) are worth, and their log expected improvement before any settings were expected."""
+        field = Field(self._known, self._new(self.embedding.features(points)))
+        improvement = log_expected_improvement(field.mean, np.sqrt(field.variance), self._known_incumbent)
+        field.learn(self._process)
+        return field, improvement
+
+    def spread(self, points: Floats, rng: np.random.Generator, each: int, moved: float) -> Floats:
+        """Around each of these points so many others, by shares of the lengths; a share of the parameters is moved."""
+        around = np.repeat(points, each, axis=0)
+        far = 10 ** rng.uniform(*_NEARBY, (len(around), 1)) * np.minimum(self._known.process.lengths, 1.0)
+        step = np.where(rng.random(around.shape) < moved, far * rng.standard_normal(around.shape), 0.0)
+        spread: Floats = around + step
+        return spread
+
     def log_expected_improvement(self, mean: Floats, deviation: Floats) -> Floats:
         """The logarithm of the expected improvement over the incumbent (Ament et al. 2023, eq. 9)."""
-        return log_h((mean - self.incumbent) / deviation) + np.log(deviation)
+        return log_expected_improvement(mean, deviation, self.incumbent)
 
     # ── in words, with the score's own sign, and no number that was never seen ──────────────────
 
@@ -150,7 +186,7 @@ class Posterior:
             jac=True,
             method="L-BFGS-B",
             bounds=list(zip(low[free], high[free], strict=True)),
-            options={"maxiter": _REFINEMENTS},
+            options={"maxiter": _REFINEMENTS, "ftol": _ENOUGH},
         )
         led = point.copy()
         led[free] = np.clip(found.x, low[free], high[free])
@@ -158,23 +194,50 @@ class Posterior:
 
     def _new(self, features: Floats) -> Rows:
         count = len(features)
-        return Rows(features, np.ones(count), np.full(count, NO_RUN, dtype=np.int64), np.empty(count))
+        return Rows(features, np.ones(count), np.full(count, NO_RUN), np.empty(count))
 
-    def _with_fantasies(self, process: GaussianProcess, rows: Rows, pending: Sequence[Outcome]) -> ConditionedProcess:
-        """The process once these settings are worth what is expected (kriging believer, Ginsbourger et al. 2010)."""
-        mean, _ = self.of_runs(pending)
-        if len(pending) > _MOST_FANTASIES:
-            order = np.argsort(-mean, kind="stable")[:_MOST_FANTASIES]
-            pending, mean = [pending[place] for place in order.tolist()], mean[order]
-        features = self.embedding.features([outcome.point for outcome in pending])
-        return process.conditioned_on(
-            Rows(
-                np.vstack([rows.features, features]),
-                np.concatenate([rows.progress, np.ones(len(pending))]),
-                np.concatenate([rows.run, np.full(len(pending), NO_RUN, dtype=np.int64)]),
-                np.concatenate([rows.value, mean]),
-            )
-        )
+    def _ends(self, outcomes: Sequence[Outcome]) -> Rows:
+        features = self.embedding.features([outcome.point for outcome in outcomes])
+        ends = np.array([outcome.planned or self.horizon for outcome in outcomes], dtype=float)
+        trials = np.array([outcome.trial for outcome in outcomes], dtype=np.int64)
+        return Rows(features, progress_of(ends, self.horizon), trials, np.empty(len(trials)))
+
+
+class Candidates:
+    """Points from which one draw after another takes the most promising."""
+
+    def __init__(self, posterior: Posterior, points: Floats) -> None:
+        self.points = points
+        """Of the unit cube (n, d)."""
+        field, self._improvement = posterior.field_of(points)
+        self._fields, self._posterior = [field], posterior
+
+    def widen(self, around: Callable[[Floats], Floats]) -> None:
+        """Adds points around those of the largest improvement before any settings were expected; once."""
+        if len(self._fields) > 1:
+            return
+        best = np.argsort(-self._improvement, kind="stable")[:_WIDENED]
+        more = around(self.points[best])
+        self.points = np.vstack([self.points, more])
+        self._fields.append(self._posterior.field_of(more)[0])
+
+    def learn(self, known: ConditionedProcess) -> None:
+        """Takes in what more is known or expected."""
+        for field in self._fields:
+            field.learn(known)
+
+    @property
+    def worth(self) -> tuple[Floats, Floats]:
+        """Mean and standard deviation of what each point is worth at the end."""
+        mean = np.concatenate([field.mean for field in self._fields])
+        return mean, np.sqrt(np.concatenate([field.variance for field in self._fields]))
+
+    def best_first(self, weigh: Callable[[Floats], Floats]) -> tuple[Floats, Floats, Floats, Floats]:
+        """The points by log expected improvement and a weight beside it (n,), with mean and standard deviation."""
+        mean, deviation = self.worth
+        improvement = self._posterior.log_expected_improvement(mean, deviation) + weigh(self.points)
+        order = np.argsort(-improvement, kind="stable")
+        return self.points[order], mean[order], deviation[order], improvement[order]
 
 
 class Surrogate:
@@ -191,7 +254,7 @@ class Surrogate:
     ) -> None:
         self.embedding, self.informative = Embedding.of(space), informative
         self.horizon, self.information = horizon, information
-        self._pending, self._goal = pending, goal
+        self._pending, self._goal = list(pending), goal
         self._rows = rows_of(informative, self.embedding, horizon)
         self._posteriors: dict[tuple[float, ...], Posterior] = {}
 
@@ -218,13 +281,24 @@ class Surrogate:
             self._posteriors[key] = Posterior(
                 self.embedding, self.horizon, rows, standardizer, key, self.informative, self._pending, self._goal
             )
-        return self._posteriors[key]
+        posterior = self._posteriors[key]
+        posterior.expect(self._pending[posterior.expecting :])
+        return posterior
+
+    def expect(self, outcome: Outcome) -> None:
+        """Takes in settings that have just been drawn, of which nothing is known yet."""
+        self._pending.append(outcome)
 
     @property
     def _data(self) -> tuple[Rows, Standardizer]:
         if self._rows is None:
             raise ValueError("nothing has been scored yet: look at `untrained` first")
         return self._rows
+
+
+def log_expected_improvement(mean: Floats, deviation: Floats, incumbent: float) -> Floats:
+    """The logarithm of the expected improvement over an incumbent (Ament et al. 2023, eq. 9)."""
+    return log_h((mean - incumbent) / deviation) + np.log(deviation)
 
 
 def log_h(z: Floats) -> Floats:
