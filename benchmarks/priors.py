@@ -28,6 +28,7 @@ Array: TypeAlias = NDArray[np.float64]
 KINDS = ("good", "none", "wrong")
 POINTS = (4, 8, 16, 50)
 _MISS = 0.1  # of the range: how far off practice is
+_CLOSE = 0.1  # what the best may lack to count as found
 _LOSS = 2.0  # of an even draw, on average: −log of its score
 
 
@@ -101,12 +102,19 @@ def rows(bowls: int, seeds: int, trials: int) -> Iterator[tuple[str, ...]]:
         for point in (point for point in POINTS if point <= trials):
             less = _mean(trace[:, point - 1] - traces["none"][:, point - 1])
             cells += [f"{trace[:, point - 1].mean():.3f}", "" if kind == "none" else less]
-        yield kind, str(len(pairs)), *cells
+        sooner = _sooner(trace) - _sooner(traces["none"])
+        yield kind, str(len(pairs)), *cells, f"{_sooner(trace).mean():.1f}", "" if kind == "none" else _mean(sooner, 1)
 
 
-def _mean(differences: Array) -> str:
+def _sooner(trace: Array) -> Array:
+    """The trial, counted from 1, that first lacks no more than a tenth; one beyond the last where none does."""
+    found: Array = (trace > _CLOSE).sum(axis=1) + 1.0
+    return found
+
+
+def _mean(differences: Array, digits: int = 3) -> str:
     error = differences.std(ddof=1) / np.sqrt(len(differences)) if len(differences) > 1 else np.nan
-    return f"{differences.mean():+.3f} ± {error:.3f}"
+    return f"{differences.mean():+.{digits}f} ± {error:.{digits}f}"
 
 
 def main() -> None:
@@ -114,6 +122,7 @@ def main() -> None:
     options = _options()
     points = [point for point in POINTS if point <= options.trials]
     headers = ("likely", "searches", *(cell for point in points for cell in (str(point), "less none")))
+    headers = (*headers, f"trials to {_CLOSE}", "less none")
     page = _page([headers, *rows(options.bowls, options.seeds, options.trials)])
     print(page)
     written(options.markdown, page + "\n")

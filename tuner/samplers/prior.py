@@ -26,7 +26,7 @@ Floats: TypeAlias = NDArray[np.float64]
 
 _SPREAD = 0.125  # standard deviation on a linear scale, as a share of the range
 _WIDEST = 0.25  # of a range of few decades: a belief wider than this says nothing
-_STRENGTH = 5.0  # β of πBO: a tenth of the trials (Hvarfner et al. 2022), here of fifty
+_STRENGTH = 2.0  # β of πBO: more helps little where it is right and costs trials where it is wrong
 
 
 @dataclass(frozen=True, kw_only=True)
