@@ -95,11 +95,7 @@ MAY_TOUCH = {
 }
 
 LINES = 400
-LONGER = {
-    "samplers/optuna.py": "one Optuna study rebuilt from the fold, for samplers and pruners alike",
-    "views/plots/lineage.py": "one picture",
-    "views/plots/sweep.py": "three pictures that share their axes",
-}
+LONGER = {"views/plots/lineage.py": "one picture", "views/plots/sweep.py": "three pictures that share their axes"}
 
 
 def place(module: Path) -> str:

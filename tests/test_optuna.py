@@ -1,22 +1,28 @@
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
 import logging
 import math
+import re
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import TrialState as OptunaState
 
+import tuner
 from tuner.errors import MissingExtra, SettingsError, StudyError
 from tuner.policy.proposals import Proposal
 from tuner.record import events as rec
 from tuner.record.events import Goal, Purpose, Record, TrialState
 from tuner.record.reports import pack_reports
 from tuner.record.state import StudyState
+from tuner.samplers import internals
 from tuner.samplers.optuna import OptunaProposer, OptunaPruning, describe
 from tuner.space.constructors import choice, integer, linear, log, log_one_minus
 from tuner.space.space import Space
@@ -524,3 +530,73 @@ def test_a_pruner_forgets_the_rungs_of_an_abandoned_tail() -> None:
     sweep.open_segment(number, from_step=0)
     sweep.report(number, [0.1])
     assert pruning.judge(sweep.study, trial, 1).action == "prune"
+
+
+# ── what is not Optuna's public interface ───────────────────────────────────────────────────────
+
+
+PACKAGE = Path(tuner.__file__).parent
+REACHING = sorted(
+    path for path in PACKAGE.rglob("*.py") if re.search(r"^\s*(import|from) optuna\b", path.read_text(), re.MULTILINE)
+)
+
+
+def reached_inside(path: Path) -> list[str]:
+    """Names that begin with an underscore, of objects other than its own classes', and of Optuna's modules."""
+    tree = ast.parse(path.read_text())
+    own = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and is_own(node.value)}
+    own |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    found: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_") and node.attr not in own:
+            found.append(node.attr)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("getattr", "vars"):
+            found += [node.func.id] if node.func.id == "vars" else names_asked(node)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [each.name for each in node.names]
+            found += [name for name in names if "optuna" in ast.unparse(node) and re.search(r"(^|\.)_", name)]
+    return [name for name in found if not re.fullmatch(r"__\w+__", name)]
+
+
+def is_own(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id in ("self", "cls")
+
+
+def names_asked(call: ast.Call) -> list[str]:
+    return [each.value for each in call.args if isinstance(each, ast.Constant) and str(each.value).startswith("_")]
+
+
+def test_optunas_private_parts_are_reached_in_one_file() -> None:
+    by_file = {str(path.relative_to(PACKAGE)): found for path in REACHING if (found := reached_inside(path))}
+    assert list(by_file) == ["samplers/internals.py"], by_file
+    assert {"_storage", "_study_id", "_trial_id", "_seed", "_wrapped_pruner"} <= set(by_file["samplers/internals.py"])
+
+
+def test_every_private_part_of_optuna_is_there_in_the_release_installed() -> None:
+    study = optuna.create_study(sampler=samplers.QMCSampler(seed=3))
+    trial = study.ask()
+    internals.note_on_study(study, "key", 1)
+    assert internals.notes_of(study) == {"key": 1}
+    internals.note_on_trial(study, study.trials[trial.number], "key", 2)
+    assert study.trials[trial.number].system_attrs["key"] == 2
+    assert isinstance(study.sampler, samplers.QMCSampler)
+    internals.seed_sequence(study.sampler, 7)
+    assert internals.arguments_of(study.sampler)["seed"] == (7, None)
+    partly = samplers.PartialFixedSampler({"x": 0.5}, samplers.TPESampler(seed=1))
+    assert [type(each).__name__ for each in internals.samplers_in(partly)][:2] == ["PartialFixedSampler", "TPESampler"]
+    assert len(list(internals.generators_in(partly))) >= 1
+    median = optuna.pruners.MedianPruner()
+    assert internals.wrapped_in(optuna.pruners.PatientPruner(median, patience=1)) is median
+    assert internals.wrapped_in(median) is None
+
+
+def test_optuna_is_bound_to_the_majors_that_were_tried() -> None:
+    text = (PACKAGE.parent / "pyproject.toml").read_text()
+    bound = next(each for each in tomllib.loads(text)["project"]["dependencies"] if each.startswith("optuna"))
+    low, high = re.fullmatch(r"optuna>=(\d+)\.\d+,<(\d+)", bound).groups()  # type: ignore[union-attr]
+    major = int(optuna.__version__.partition(".")[0])
+    assert int(low) <= major < int(high), f"{bound}, and {optuna.__version__} is installed"
+    assert int(high) == int(low) + 1, "a new major is tried before it is admitted"
+    # ... and `make bounds` tries both ends with this file.
+    assert " optuna " in (PACKAGE.parent / "Makefile").read_text().split("BOUND_TESTS :=")[1].split("bound-%")[0]

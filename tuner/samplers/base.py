@@ -23,6 +23,7 @@ from tuner.arguments import seed as seed_of
 from tuner.errors import SettingsError
 from tuner.policy.proposals import Outcome, Point, Proposal, RoundPlan, thinned
 from tuner.record.events import TrialState
+from tuner.samplers.internals import note_on_trial
 from tuner.space.parameters import Choice, Parameter
 from tuner.space.space import Space
 from tuner.surrogate.ledger import Ledger
@@ -120,8 +121,7 @@ class UnitCubeSampler(optuna.samplers.BaseSampler):
         proposal = self._propose_again(cube.space, trial.number, known.ledger, rounds)
         self._known = {key: known}
         if proposal.opened is not None:
-            note = cube.note(proposal.opened)
-            study._storage.set_trial_system_attr(trial._trial_id, self._ROUND, note)
+            note_on_trial(study, trial, self._ROUND, cube.note(proposal.opened))
         return cube.settings(proposal.point)
 
     def sample_independent(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import importlib.util
-import inspect
 import logging
 import math
 import re
@@ -23,7 +22,6 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, QMCSampler
-from optuna.search_space import IntersectionSearchSpace
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
@@ -35,6 +33,16 @@ from tuner.record.curve import better
 from tuner.record.events import Settings
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
+from tuner.samplers.internals import (
+    arguments_of,
+    generators_in,
+    note_on_study,
+    notes_of,
+    renewed,
+    samplers_in,
+    seed_sequence,
+    wrapped_in,
+)
 from tuner.space.parameters import Choice, Parameter
 from tuner.space.space import Space
 
@@ -59,7 +67,7 @@ class OptunaProposer:
         self.description = describe(sampler)
         """The sampler's name and settings: its part of the study's identity."""
         self._sampler = sampler
-        self._renews = all(type(each).__module__.startswith("optuna.samplers") for each in _samplers(sampler))
+        self._renews = all(type(each).__module__.startswith("optuna.samplers") for each in samplers_in(sampler))
         self._study: StudyState | None = None
         self._space: Space | None = None
         self._twin: _Twin | None = None
@@ -121,12 +129,12 @@ class OptunaProposer:
 
     def _keyed(self, sampler: BaseSampler, seed: int, trial: int) -> BaseSampler:
         if self._renews:
-            sampler = _renewed(self._sampler, sampler)
-        for place, generator in enumerate(_generators(sampler)):
+            sampler = renewed(self._sampler, sampler)
+        for place, generator in enumerate(generators_in(sampler)):
             generator.seed(np.random.SeedSequence([seed, trial, place]).generate_state(4))
-        for each in _samplers(sampler):
-            if isinstance(each, QMCSampler):  # one sequence for the whole study: a trial is a place in it
-                each._seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
+        for each in samplers_in(sampler):
+            if isinstance(each, QMCSampler):
+                seed_sequence(each, int(np.random.SeedSequence(seed).generate_state(1)[0]))
         return sampler
 
 
@@ -205,7 +213,7 @@ class _Twin:
     @property
     def attributes(self) -> dict[str, Any]:
         """What samplers keep with the study as a whole."""
-        return self._storage.get_study_system_attrs(self.optuna._study_id)
+        return notes_of(self.optuna)
 
     def frozen(self, number: int) -> FrozenTrial:
         """Optuna's own trial, not a copy."""
@@ -261,7 +269,7 @@ class _Twin:
         self.optuna.add_trial(trial)
         self.length += 1
         for key, value in recorded.memo.get("study", {}).items():
-            self._storage.set_study_system_attr(self.optuna._study_id, key, value)
+            note_on_study(self.optuna, key, value)
 
     def _watched(self) -> list[Trial]:
         """The running trials whose curves are shown to Optuna."""
@@ -378,12 +386,10 @@ def describe(component: object) -> str:
     >>> describe(optuna.samplers.TPESampler(n_startup_trials=5, seed=1))
     'TPESampler(n_startup_trials=5)'
     """
-    known = vars(component) if hasattr(component, "__dict__") else {}
     arguments = []
-    for name, parameter in inspect.signature(type(component)).parameters.items():
-        value = known.get(f"_{name}", known.get(name, parameter.default))
+    for name, (value, default) in arguments_of(component).items():
         decides = name != "seed" and not name.startswith("warn_")
-        if decides and value is not parameter.default and value != parameter.default:
+        if decides and value is not default and value != default:
             arguments.append(f"{name}={_described(value)}")
     return f"{type(component).__name__}({', '.join(arguments)})"
 
@@ -395,38 +401,11 @@ def _described(value: object) -> str:
     return getattr(value, "__qualname__", type(value).__name__) if " at 0x" in text else text
 
 
-def _samplers(sampler: BaseSampler) -> Iterator[BaseSampler]:
-    """The sampler and those within it."""
-    yield sampler
-    for value in vars(sampler).values():
-        if isinstance(value, BaseSampler):
-            yield from _samplers(value)
-
-
-def _generators(sampler: BaseSampler) -> Iterator[np.random.RandomState]:
-    """The sources of chance in a sampler and those within it; Optuna keeps each in a `LazyRandomState`."""
-    for each in _samplers(sampler):
-        for value in vars(each).values():
-            generator = getattr(value, "rng", value)
-            if isinstance(generator, np.random.RandomState):
-                yield generator
-
-
-def _renewed(pristine: BaseSampler, used: BaseSampler) -> BaseSampler:
-    """The sampler as it was given, but for what it can always tell from the trials: which parameters they share."""
-    fresh = copy.deepcopy(pristine)
-    for new, old in zip(_samplers(fresh), _samplers(used), strict=True):
-        for name, value in vars(old).items():
-            if isinstance(value, IntersectionSearchSpace):
-                setattr(new, name, value)
-    return fresh
-
-
 def _has_rungs(pruner: BasePruner) -> bool:
     """Whether a pruner, or the one it wraps, keeps with each trial which rungs it has passed."""
-    wrapped = getattr(pruner, "_wrapped_pruner", None)
+    wrapped = wrapped_in(pruner)
     return isinstance(pruner, SuccessiveHalvingPruner | HyperbandPruner) or (
-        isinstance(wrapped, BasePruner) and _has_rungs(wrapped)
+        wrapped is not None and _has_rungs(wrapped)
     )
 
 
