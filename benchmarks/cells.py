@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import recordings
 import regret
 import replaying
 import rivals
+import sources
 
 import tuner
 
@@ -115,7 +115,7 @@ def _measured(cell: Cell, *, data: str | None, folder: str) -> tuple[Cell, Mappi
 
 
 def _result(cell: Cell, data: str | None, folder: Path) -> Mapping[str, Any]:
-    recording = recordings.opened(cell.bench, data)
+    recording = sources.opened(cell.bench, data)
     names = ("workers", "seed", "budget", "trials", "noise")
     how: dict[str, Any] = {name: getattr(cell, name) for name in names}
     began = time.perf_counter()

@@ -185,6 +185,26 @@ CONTESTS = {
             )
             for share in (0.1, 0.3)
         ),
+        Contest(
+            name="conditional",
+            about="constructed problems of 9 to 16 settings in branches, best inside; regret is 1 at the median",
+            bench="conditional",
+            parts=_PARTS,
+            peers=("random", "random+asha", "tpe", "gp", "smac+hyperband"),
+            budget=640,
+            points=(80, 160, 320, 640),
+            seeds=3,
+            scale="median",
+            interior=True,
+        ),
+        Contest(
+            name="wide",
+            about="real training by eight settings over five to ten decades; regret is the loss, 1 at guessing",
+            bench="wide",
+            parts=_PARTS,
+            peers=("random", "random+asha", "tpe", "gp", "smac+hyperband"),
+            interior=True,
+        ),
     )
 }
 

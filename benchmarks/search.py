@@ -25,6 +25,7 @@ import recordings
 import regret
 import replaying
 import rivals
+import sources
 from cells import Cache, Cell, code_of, measured
 from contests import CONTESTS, KNOWN, QUICK_PEERS, Contest, goals, named, traces
 from regret import Results
@@ -282,7 +283,7 @@ def main() -> None:
     for name in options.only:
         contest = asked(CONTESTS[name], options)
         try:
-            tasks = recordings.opened(contest.bench, options.data).tasks()
+            tasks = sources.opened(contest.bench, options.data).tasks()
         except recordings.Absent as absent:
             note(f"{name} is skipped: {absent}.")
             continue
