@@ -261,8 +261,8 @@ class Wide:
         if name == "digits":
             return _digits()
         if name == "fashion" and self._clothes is not None:
-            train, (x, y) = _clothes(self._clothes, self._IMAGES)
-            return Images(train, (x[:1000], y[:1000]))
+            clothes = _clothes(self._clothes, self._IMAGES)
+            return Images(clothes.train, (clothes.dev[0][:1000], clothes.dev[1][:1000]))
         table = getattr(datasets, f"load_{name}")()
         order = np.random.default_rng(0).permutation(len(table.target))
         cut = 2 * len(order) // 3

@@ -564,7 +564,7 @@ def is_own(node: ast.expr) -> bool:
 
 
 def names_asked(call: ast.Call) -> list[str]:
-    return [each.value for each in call.args if isinstance(each, ast.Constant) and str(each.value).startswith("_")]
+    return [name for each in call.args if isinstance(each, ast.Constant) and (name := str(each.value)).startswith("_")]
 
 
 def test_optunas_private_parts_are_reached_in_one_file() -> None:
