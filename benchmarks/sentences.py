@@ -21,6 +21,7 @@ from tuner.insight.fit import Fit, fit_of
 from tuner.insight.importance import Importance, importance_of
 from tuner.insight.model import Model
 from tuner.insight.ranking import rank_correlation, recheck_of
+from tuner.insight.recommendation import recommended_of
 from tuner.insight.winner import winner_of
 from tuner.insight.worth import Worth, worth_of
 from tuner.record import events as rec
@@ -531,6 +532,33 @@ def is_little_to_gain(rng: np.random.Generator) -> bool:
     return worth(searched(rng, hill, trials=60, noise=0.3), 15).worthwhile is False
 
 
+def misses_the_worth(rng: np.random.Generator) -> bool:
+    """What is expected of the settings recommended misses what they are worth, with little luck or much."""
+    merit = (hill, slope, flat)[int(rng.integers(3))]
+    study = searched(rng, merit, trials=int(rng.integers(12, 41)), noise=float(rng.choice((0.01, 0.1, 0.3))), early=0.3)
+    return _misses(study, merit)
+
+
+def misses_the_worth_repeated(rng: np.random.Generator) -> bool:
+    """The same once the three best were trained again, each as often as luck has it."""
+    merit, noise = (hill, slope, flat)[int(rng.integers(3))], float(rng.choice((0.01, 0.1, 0.3)))
+    study = searched(rng, merit, trials=int(rng.integers(12, 41)), noise=noise, early=0.3)
+    for trial in leaders(study, 3):
+        for _ in range(int(rng.integers(1, 4))):
+            end = merit(trial.params) + noise * rng.standard_normal()
+            curve = [end - 0.7 ** (step + 1) for step in range(8)]
+            add(study, trial.params, curve, purpose="confirm", parent=f"s/{trial.trial}")
+    return _misses(study, merit)
+
+
+def _misses(study: StudyState, merit: Merit) -> bool:
+    found = recommended_of(study, SPACE)
+    if found is None or found.bounds is None:
+        return False
+    low, high = found.bounds
+    return not low <= merit(found.params) - 0.7**8 <= high
+
+
 def plateau(levels: int) -> Callable[[np.random.Generator], bool]:
     def question(rng: np.random.Generator) -> bool:
         study = study_of()
@@ -726,6 +754,20 @@ KINDS = (
         truth="more than two seeds differ",
         falsely=is_not_worth_it,
         truly=is_little_to_gain,
+        cost=4,
+    ),
+    Kind(
+        who="explain",
+        sentence="trained once more, x ± y (a to b) is expected",
+        truth="what they are worth lies outside",
+        falsely=misses_the_worth,
+        cost=4,
+    ),
+    Kind(
+        who="explain",
+        sentence="the same, of repeated leaders",
+        truth="what they are worth lies outside",
+        falsely=misses_the_worth_repeated,
         cost=4,
     ),
 )

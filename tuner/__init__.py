@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tuner.errors import TunerError
     from tuner.insight.confirmation import Confirmation
     from tuner.insight.ranking import Recheck
+    from tuner.insight.recommendation import Recommended
     from tuner.record.reader import Best
     from tuner.space.constructors import choice, integer, linear, log, log_one_minus
     from tuner.space.space import Space
@@ -34,6 +35,7 @@ __all__ = [
     "Explanation",
     "Handle",
     "Recheck",
+    "Recommended",
     "Reply",
     "Run",
     "RunHandle",
@@ -75,6 +77,7 @@ _HOMES = {
     "errors": ("TunerError",),
     "insight.confirmation": ("Confirmation",),
     "insight.ranking": ("Recheck",),
+    "insight.recommendation": ("Recommended",),
     "record.reader": ("Best",),
     "space": ("Space", "choice", "integer", "linear", "log", "log_one_minus"),
     "worker.run": ("Run",),

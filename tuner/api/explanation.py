@@ -22,6 +22,7 @@ class Explanation(Findings):
         goal: "maximize" or "minimize" it.
         trials: How many trials the search has begun; repeats are not counted.
         winner: The best settings and how sure they are; None where nobody has a score.
+        recommended: The settings expected to score best when trained once more; None where nobody has a score.
         confirmation: What `tuner.confirm` found; None where it was not asked.
         importance: Each parameter's share in the differences between scores.
         edges: The parameters whose best values lie at an end of the space.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tuner import arguments
 from tuner.arguments import amount, checked, count, optional, path
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tuner.api.explanation import Explanation
+    from tuner.insight.recommendation import Recommended
     from tuner.panda.supervisor import Advice
 
 
@@ -34,11 +35,27 @@ class Study(StudyReader):
         True 12 [...]
     """
 
+    _recommended: tuple[int, Recommended | None] | None = None  # with the place in the record that it was made at
+
     def _repr_html_(self) -> str:
         """As a notebook shows it: a table and a picture."""
         from tuner.views.notebook import study_html
 
         return study_html(self)
+
+    @property
+    def recommended(self) -> Recommended | None:
+        """The settings expected to score best when trained once more, or None where nothing is scored or searched.
+
+        `best` is the highest score seen, and of many noisy runs that is a lucky one.
+        """
+        if self.space is None or self.state.kind != "sweep":
+            return None
+        if self._recommended is None or self._recommended[0] != self._after:
+            from tuner.insight.recommendation import recommended_of
+
+            self._recommended = self._after, recommended_of(self.state, self.space)
+        return self._recommended[1]
 
     @property
     def trials(self) -> pd.DataFrame:
@@ -80,6 +97,20 @@ class Study(StudyReader):
         """One row a request, with what became of it."""
         return self._table("requests")
 
+    @property
+    def winners(self) -> pd.DataFrame:
+        """The settings with the best score seen, and those recommended; a row each."""
+        from tuner.tables import frames as tables
+
+        rows: list[dict[str, Any]] = []
+        if (best := self.best) is not None:
+            tried = sum(each.params == best.params and each.best_score is not None for each in self.state.trials)
+            known = {"trial": best.trial, "params": best.params, "score": best.score, "doubt": None, "tried": tried}
+            rows.append({"which": "best", **known})
+        if self.recommended is not None:
+            rows.append({"which": "recommended", **vars(self.recommended)})
+        return tables.winners(rows, self.state, self.space)
+
     @checked(format=arguments.name, to=optional(path))
     def export(self, format: str = "csv", to: str | Path | None = None) -> list[Path]:  # noqa: A002 - the shell's word
         """Writes every table, or the logbook of a babysat run; a file that was there is replaced whole or not at all.
@@ -108,7 +139,8 @@ class Study(StudyReader):
         from tuner.tables.files import export
 
         folder = Path(to) if to is not None else self.place.folder / "tables"
-        return export(tables.build_all(self.state, self._store, self.space), folder, format)
+        built = tables.build_all(self.state, self._store, self.space)
+        return export({**built, "winners": self.winners}, folder, format)
 
     @checked(to=optional(path), x=optional(arguments.name), y=optional(arguments.name))
     def plot(self, to: str | Path | None = None, *, x: str | None = None, y: str | None = None) -> list[Path]:

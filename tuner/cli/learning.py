@@ -80,7 +80,7 @@ def explanation_as_value(found: Explanation) -> dict[str, Any]:
     """An explanation for programs: every number, and every sentence under its heading."""
     from tuner.cli.output import plain
 
-    parts = ("winner", "importance", "edges", "divergences", "worth")
+    parts = ("winner", "recommended", "importance", "edges", "divergences", "worth")
     return {
         "study": found.study,
         "objective": found.objective,

@@ -111,6 +111,7 @@ def study_as_json(study: Study) -> dict[str, Any]:
         "tried": console.tried(state),
         "states": {name: count for name, count in state.counts.items() if count},
         "best": None if study.best is None else {**plain(study.best), **console.test_scores(study)},
+        "recommended": study.recommended,
         "top": [
             {"trial": each.trial, "score": each.best_score, "state": each.state, "params": each.settings}
             for each in leaders(state, 10)

@@ -80,7 +80,7 @@ def show(study: tuple[str, int | None], results: Path, store: str | None, as_jso
         elif opened.state.kind == "babysitting" and opened.state.trials:
             say(pages.run(opened, running=opened.coordinator(time.time()) is not None))
         else:
-            say(console.summary(opened))
+            say(console.summary(opened, recommended=opened.recommended))
 
 
 @verb("tuner watch night")

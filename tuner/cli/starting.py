@@ -137,7 +137,7 @@ def sweep(
             from tuner.views import terminal as console
 
             with suppress(Unanswered):  # nobody is there to be told, and all is done
-                say(console.summary(study))
+                say(console.summary(study, recommended=study.recommended))
     if as_json:
         say_json({**study_as_json(study), "files": files})
     in_vain = study.best is None and bool(study.state.ended_order)

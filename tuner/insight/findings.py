@@ -15,6 +15,7 @@ from tuner.insight.fit import Fit, fit_of
 from tuner.insight.importance import Importance, importance_of
 from tuner.insight.model import Model
 from tuner.insight.ranking import Recheck, recheck_of
+from tuner.insight.recommendation import Recommended, recommended_of
 from tuner.insight.winner import Winner, winner_of
 from tuner.insight.worth import Worth, worth_of
 from tuner.numbers import number, percent
@@ -52,6 +53,7 @@ class Findings:
     goal: str
     trials: int
     winner: Winner | None
+    recommended: Recommended | None
     confirmation: Confirmation | None
     importance: Importance
     edges: tuple[Edge, ...]
@@ -110,6 +112,7 @@ class Findings:
             goal=state.goal,
             trials=len(state.searched()),
             winner=winner_of(state, confirmation, measured if model is None else measured or model.noise_at_most),
+            recommended=recommended_of(state, space),
             confirmation=confirmation,
             importance=importance,
             divergences=divergences_of(state, space),
@@ -145,7 +148,7 @@ def _sections(found: Findings) -> Iterator[Section]:
     none = f"{none[0].upper()}{none[1:]}."
     yield Section(
         title="The winner",
-        sentences=(none,) if found.winner is None else found.winner.sentences,
+        sentences=(none,) if found.winner is None else (*found.winner.sentences, *_recommended(found.recommended)),
         table=_repeats(found.confirmation),
     )
     if found.recheck is not None:
@@ -164,6 +167,10 @@ def _sections(found: Findings) -> Iterator[Section]:
     yield Section(title="What diverged", sentences=(found.divergences.sentence,))
     yield Section(title="How the best fit", sentences=tuple(_fits(found.fits)) or (_no_fit(found),), pictures=("fits",))
     yield Section(title="Are more trials worth it?", sentences=(found.worth.sentence,))
+
+
+def _recommended(found: Recommended | None) -> tuple[str, ...]:
+    return () if found is None else (found.sentence,)
 
 
 def _fits(fits: Sequence[Fit]) -> Iterator[str]:

@@ -34,6 +34,7 @@ _FOLDS = 10
 _PARTS = 5
 _OF_A_MEDIAN = 0.37  # of n values tell as much of a deviation as the median of n (Rousseeuw & Croux 1993)
 _JITTER = 1e-7
+_MOST_LUCK = 2.0  # as a variance beside the 1 of all scores
 
 
 class Model:
@@ -88,6 +89,11 @@ class Model:
             return None
         return cls(space, outcomes, *found, horizon)
 
+    @classmethod
+    def of_outcomes(cls, outcomes: Sequence[Outcome], space: Space) -> Model | None:
+        """The model of these outcomes, repeats among them or not; None where too few of them have a score."""
+        return cls._of(outcomes, space)
+
     def at(self, points: Floats, posterior: ConditionedProcess | None = None) -> tuple[Floats, Floats]:
         """Mean and standard deviation of what whole trainings at these points (n, d) of the unit cube score."""
         mean, variance = (posterior or self.posterior).at(self.new(points))
@@ -112,6 +118,12 @@ class Model:
         count = len(points)
         features = self.embedding.features(points)
         return Rows(features, np.ones(count), np.full(count, NO_RUN, dtype=np.int64), np.empty(count))
+
+    def all_luck(self) -> ConditionedProcess:
+        """What is known if all that the model misses is luck: another seed changes as much as it may at most."""
+        luck = min((self.noise_at_most / self.standardizer.scale) ** 2, _MOST_LUCK)
+        hyperparameters = fit_hyperparameters(self.rows, self.embedding.groups, luck=luck)
+        return GaussianProcess(hyperparameters, self.embedding.groups).conditioned_on(self.rows)
 
     def without_each_fold(self, parts: int = _FOLDS) -> list[tuple[ConditionedProcess, Rows]]:
         """What is known without a tenth of the trials, hyperparameters learned without them too, and what was left out.

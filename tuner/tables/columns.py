@@ -108,6 +108,15 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
         "detail": "string",
         "at": _TIME,
     },
+    "winners": {
+        "which": pd.CategoricalDtype(["best", "recommended"]),
+        "trial": "int64",
+        "params.*": "as declared",
+        "one_minus.*": "float64",
+        "score": "float64",
+        "doubt": "float64",
+        "tried": "int64",
+    },
 }
 """Every table's columns in order, with their dtypes; `.*` stands for one column per parameter or score."""
 

@@ -51,8 +51,8 @@ def build(name: str, study: StudyState, store: Store, space: Space | None = None
 
 
 def build_all(study: StudyState, store: Store, space: Space | None = None) -> dict[str, pd.DataFrame]:
-    """All tables by name."""
-    return {name: build(name, study, store, space) for name in COLUMNS}
+    """All tables that the record alone makes, by name; `winners` takes what was learned from it."""
+    return {name: build(name, study, store, space) for name in _BUILD}
 
 
 # ── one function a table ────────────────────────────────────────────────────────────────────────
@@ -72,6 +72,18 @@ def trials(study: StudyState, store: Store, space: Space | None = None) -> pd.Da
         "score.*": _at_best(study, store),
     }
     return frame("trials", values, spread)
+
+
+def winners(rows: Sequence[Mapping[str, Any]], study: StudyState, space: Space | None = None) -> pd.DataFrame:
+    """One row for the settings with the best score seen, and one for those recommended.
+
+    Each of `rows` names the table's columns, and in `params` the settings.
+    """
+    names = [name for name in COLUMNS["winners"] if not name.endswith("*")]
+    settings = [row["params"] for row in rows]
+    complements = {f"one_minus.{name}": one_minus(name, settings) for name in (space.one_minus_names if space else ())}
+    spread = {"params.*": params(space, _known(study), settings), "one_minus.*": complements}
+    return frame("winners", {name: [row[name] for row in rows] for name in names}, spread)
 
 
 def reports(study: StudyState, store: Store) -> pd.DataFrame:

@@ -24,6 +24,7 @@ from tuner.record.leaders import leaders, why_no_winner
 
 if TYPE_CHECKING:
     from tuner.coordinator.observers import Status
+    from tuner.insight.recommendation import Recommended
     from tuner.record.reader import StudyReader
     from tuner.record.state import Round, StudyState
     from tuner.record.trial import Trial
@@ -233,8 +234,11 @@ def _coloured(counts: Mapping[str, int]) -> Text:
 # ── afterwards ──────────────────────────────────────────────────────────────────────────────────
 
 
-def summary(study: StudyReader, top: int = 8) -> RenderableType:
-    """What came out: the winner, the best trials beside one another, where the search looked and why, the files."""
+def summary(study: StudyReader, top: int = 8, recommended: Recommended | None = None) -> RenderableType:
+    """What came out: the winner, the best trials beside one another, where the search looked and why, the files.
+
+    What is `recommended` stands beside the winner.
+    """
     state = study.state
     begun, done = len(state.trials), tried(state)
     total = max(begun, (state.options.get("trials") or 0) + state.repeating)
@@ -245,6 +249,7 @@ def summary(study: StudyReader, top: int = 8) -> RenderableType:
         *([Text(f"  {aside}", style="dim")] if any(trial.frozen for trial in state.trials) else []),
         Text(),
         *_winner(study),
+        *(_recommendation(study, recommended) if recommended is not None and recommended.doubt is not None else ()),
     ]
     if ranked := leaders(state, top):
         parts += [Text(), _Roomy(_leaders_table(state, ranked), _leaders_list(state, ranked))]
@@ -288,6 +293,16 @@ def _winner(study: StudyReader) -> Iterator[RenderableType]:
     if best.checkpoint is not None:
         rows.append(("checkpoint", str(best.checkpoint)))
     yield _pairs(rows)
+
+
+def _recommendation(study: StudyReader, found: Recommended) -> Iterator[RenderableType]:
+    """What is expected of the settings recommended; the settings too where they are not the winner's."""
+    low, high = found.bounds or (math.nan, math.nan)
+    told = f"recommended (trial {found.trial}, tried {found.times}): {number(found.score)} ± {number(found.doubt, 2)}"
+    told += f" expected of another training (95 %: {number(low)} to {number(high)})"
+    yield Text.assemble((told, "green"))
+    if study.best is None or study.best.params != found.params:
+        yield _pairs(settings_of(found.params, one_minus_names(study.state)).items())
 
 
 def _looked(rounds: Sequence[Round]) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,182 @@
+"""The recommendation of a search: the settings that are expected to score best when they are trained once more.
+
+The highest score ever seen is that of a good run that was lucky: of many runs the luckiest leads. What settings are
+worth is the posterior of a Gaussian process over all scores, of the search and of repeats, at the end of a training by
+nobody: without what one run had of its own (`surrogate/`). How much of a score is luck is learned too, and while few
+settings were trained twice that is not well known: a peak that nobody has repeated may be either. So two beliefs are
+held, half and half: what was learned, and that all that a model cannot foretell is luck.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tuner.caviar.outcomes import outcome
+from tuner.insight.model import FEWEST, Model
+from tuner.numbers import number, setting
+from tuner.policy.proposals import Outcome, thinned
+from tuner.record.events import Goal, Settings
+from tuner.record.leaders import is_plateau
+from tuner.record.state import StudyState
+from tuner.record.trial import Trial
+from tuner.space.space import Space
+from tuner.surrogate.evidence import MOST_ROWS
+from tuner.surrogate.gaussian_process import Floats
+
+_SURE = 2.0  # standard deviations to either side: nineteen times in twenty
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommended:
+    """The settings that are expected to score best in another whole training, whatever luck the best run had.
+
+    Attributes:
+        params: The settings.
+        score: What they are expected to score, in the objective's own sign and unit.
+        doubt: How far off that may be: a standard deviation. None where fewer than 8 trials have a score, or all share
+            one: then `score` is the highest seen.
+        tried: How many trials have trained these settings to a score, repeats included.
+        trial: The first of them.
+        objective: The score that counts.
+        goal: "maximize" or "minimize" it.
+
+    Example:
+        >>> found = study.recommended
+        >>> sorted(found.params), found.tried
+        (['beta', 'learning_rate'], 1)
+    """
+
+    params: Settings
+    score: float
+    doubt: float | None
+    tried: int
+    trial: int
+    objective: str
+    goal: Goal
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """Between what the expected score lies, nineteen times in twenty; None where there is no telling."""
+        if self.doubt is None:
+            return None
+        return self.score - _SURE * self.doubt, self.score + _SURE * self.doubt
+
+    @property
+    def sentence(self) -> str:
+        """Which settings are recommended, and what is expected of them."""
+        settings = ", ".join(f"{name} {setting(value)}" for name, value in self.params.items())
+        return f"Recommended are the settings of trial {self.trial}, tried {self.times}: {settings}. {self.expectation}"
+
+    @property
+    def times(self) -> str:
+        """How often the settings were tried, in words."""
+        return {1: "once", 2: "twice"}.get(self.tried, f"{self.tried} times")
+
+    @property
+    def expectation(self) -> str:
+        """The expected score with its doubt, in a sentence."""
+        if self.doubt is None or self.bounds is None:
+            return (
+                f"How much of {self.objective} {number(self.score, 6)} is luck takes {FEWEST} different scores to tell."
+            )
+        low, high = (number(each) for each in self.bounds)
+        return (
+            f"Trained once more, they are expected to have {self.objective} {number(self.score)} "
+            f"± {number(self.doubt, 2)} (95 %: {low} to {high})."
+        )
+
+
+def recommended_of(study: StudyState, space: Space) -> Recommended | None:
+    """What a sweep recommends; None while nobody has a score."""
+    best = study.best
+    if best is None or best.best_score is None:
+        return None
+    tries = [trial for trial in study.trials if trial.purpose != "recheck" and trial.state != "waiting"]
+    groups = _alike(_telling(study, tries))
+    candidates = [each for each in groups if _eligible(each)]
+    known = None
+    if candidates and not is_plateau(study):
+        known = _posterior(study, space, [trial for each in groups for trial in each], [each[0] for each in candidates])
+    if known is None:
+        return _recommended(study, next(each for each in groups if best in each), best.best_score, None)
+    mean, deviation = known
+    place = int(np.argmax(mean))
+    return _recommended(study, candidates[place], study.signed(float(mean[place])), float(deviation[place]))
+
+
+def _telling(study: StudyState, tries: list[Trial]) -> list[Trial]:
+    """Of more trials than a process learns from the best, all repeats, and some of the others evenly."""
+    if len(tries) <= MOST_ROWS:
+        return tries
+    ranked = sorted(tries, key=lambda trial: (not trial.repeats, -_signed(study, trial), trial.trial))
+    share = MOST_ROWS // 2
+    stride = (len(ranked) - share) / share
+    chosen = ranked[:share] + [ranked[share + int(turn * stride)] for turn in range(share)]
+    return sorted(chosen, key=lambda trial: trial.trial)
+
+
+def _signed(study: StudyState, trial: Trial) -> float:
+    if trial.best_score is None or not math.isfinite(trial.best_score) or trial.state == "diverged":
+        return -math.inf
+    return study.signed(trial.best_score)
+
+
+def _recommended(study: StudyState, tries: Sequence[Trial], score: float, doubt: float | None) -> Recommended:
+    return Recommended(
+        params=dict(tries[0].params),
+        score=score,
+        doubt=doubt,
+        tried=sum(trial.best_score is not None for trial in tries),
+        trial=tries[0].trial,
+        objective=study.objective,
+        goal=study.goal,
+    )
+
+
+def _alike(trials: Sequence[Trial]) -> list[list[Trial]]:
+    """Trials by their settings, in the order of the first of each."""
+    groups: dict[str, list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault(repr(sorted(trial.params.items())), []).append(trial)
+    return list(groups.values())
+
+
+def _eligible(tries: Sequence[Trial]) -> bool:
+    """Whether settings were scored, and never diverged: they would have to be trained again."""
+    scored = any(trial.best_score is not None and math.isfinite(trial.best_score) for trial in tries)
+    return scored and not any(trial.state == "diverged" for trial in tries)
+
+
+def _posterior(
+    study: StudyState, space: Space, tries: Sequence[Trial], candidates: Sequence[Trial]
+) -> tuple[Floats, Floats] | None:
+    """Mean and standard deviation of what another whole training of each candidate scores at its best, signed."""
+    model = Model.of_outcomes([_so_far(study, space, trial) for trial in tries], space)
+    if model is None:
+        return None
+    points = np.array([space.to_unit(trial.params) for trial in candidates])
+    known = [model.at(points, posterior) for posterior in (model.posterior, model.all_luck())]
+    mean: Floats = np.mean([expected for expected, _ in known], axis=0)
+    square = np.mean([expected**2 + deviation**2 for expected, deviation in known], axis=0)
+    deviation = np.sqrt(np.maximum(square - mean**2, 0.0))
+    scale = model.standardizer.scale
+    return model.standardizer.mean + scale * mean, scale * deviation
+
+
+def _so_far(study: StudyState, space: Space, trial: Trial) -> Outcome:
+    """A trial with the best it had scored by each step, as `best` and repeats are judged."""
+    known = outcome(space, study, trial)
+    if not known.observations:
+        return known
+    curve, best = study.curve(trial), -math.inf
+    steps, scores = [], []
+    for step, score in zip(curve.steps, curve.scores, strict=True):
+        if math.isfinite(score):
+            best = max(best, study.signed(score))
+            steps.append(step)
+            scores.append(best)
+    return replace(known, observations=thinned(steps, scores)) if steps else known
