@@ -384,7 +384,7 @@ def _behind(what: str, several: Mapping[str, Traces], ours: str, errors: float) 
     less = regret.difference(others[best], several[ours], None)
     if less is None or not less.error > 0:
         return Row(what, 0.0 if less is not None and not less.mean else "of one pair nothing can be said", goal=goal)
-    return Row(what, -less.mean / less.error, "standard errors", goal=goal)
+    return Row(f"{what}, {less.pairs} pairs", -less.mean / less.error, "standard errors", goal=goal)
 
 
 def _border(contest: Contest, results: Results) -> Iterator[Row]:

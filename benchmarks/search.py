@@ -49,13 +49,17 @@ def asked(contest: Contest, options: argparse.Namespace) -> Contest:
     if options.tasks is not None:
         contest = replace(contest, most_tasks=options.tasks)
     if options.methods is not None:
-        contest = replace(contest, peers=tuple(m for m in options.methods if m in rivals.METHODS))
+        whole = not contest.ablates  # where all is trained to its end, nobody stops anything
+        peers = tuple(m for m in options.methods if m in rivals.METHODS and not (whole and "+" in m))
+        contest = replace(contest, peers=peers)
     return contest
 
 
 def methods_of(contest: Contest, options: argparse.Namespace) -> list[str]:
     """Ours, its parts where they are asked for, then the peers."""
-    parts = contest.parts if options.methods is None else [name for name in options.methods if name in replaying.OURS]
+    parts = list(contest.parts)
+    if options.methods is not None:
+        parts = [name for name in options.methods if name in replaying.OURS and contest.ablates]
     every = list(replaying.OURS) if options.ablation and contest.ablates else []
     return list(dict.fromkeys([contest.ours, *parts, *every, *contest.peers]))
 
