@@ -216,6 +216,7 @@ def crowd(*, workers: int, seconds: float, sampler: str, stopping: str, seed: in
         stopping=rule_by_name(stopping),
         limits=Limits(),
         parallel=parallel,
+        overlapping=True,
     )
     Coordinator(
         study=state,

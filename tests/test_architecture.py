@@ -90,6 +90,7 @@ IMPURE = {
 # But for what is about one of them.
 MAY_TOUCH = {
     "surrogate/threads.py": {"threading"},
+    "surrogate/thinking.py": {"concurrent", "time"},  # where trials do not wait for what is thought
     "panda/requests.py": {"time"},  # its clock is an argument, and this the default
     "panda/going_back.py": {"datetime"},  # to write a moment down
 }

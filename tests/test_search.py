@@ -27,13 +27,19 @@ class EveryFew:
     ) -> Proposal | None:
         return Proposal(point=(0.5,) * len(space), why=f"in {len(rounds)} rounds", round=rounds[-1].round)
 
+    draw = propose
+
+    def in_haste(self, space: Space, seed: int, trial: int, rounds: Sequence[RoundPlan]) -> Proposal:
+        return Proposal(point=(0.5,) * len(space), why="in haste", at_once=True, round=rounds[-1].round)
+
+    def opens(self, trial: int, outcomes: Sequence[Outcome], rounds: Sequence[RoundPlan]) -> bool:
+        self.asked += 1
+        return len(outcomes) >= 3 * len(rounds)
+
     def due(
         self, space: Space, seed: int, trial: int, outcomes: Sequence[Outcome], rounds: Sequence[RoundPlan]
     ) -> RoundPlan | None:
-        self.asked += 1
         assert isinstance(outcomes, Ledger)
-        if len(outcomes) < 3 * len(rounds):
-            return None
         memo = {"numbers": [float(outcomes.version)]}
         return RoundPlan(round=len(rounds), first_trial=trial, box={}, why="due", memo=memo)
 

@@ -12,7 +12,7 @@ that is a duplicate of another is stopped.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -24,11 +24,13 @@ from tuner.policy.verdicts import StoppingRule, Thaw, Verdict
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
 from tuner.surrogate.evidence import MOST_ROWS
+from tuner.surrogate.thinking import Thinking
 
 _RUNGS = 64  # the first rung is at about this share of a whole training
 _HARVEST_EVERY = 3
 _MORE_IF_NEW = 0.3  # of a new trial a third more is asked, or near-duplicates of the best begin without end
 _MORE = 1.25  # hyperparameters are learned anew when this many times as much has been seen
+_LENGTHS = "lengths"  # what is thought about
 _HOPELESS = 0.02  # the chance to overtake below which, once all trials have begun, only the leader trains on
 
 
@@ -66,6 +68,7 @@ class FreezeThaw:
         self._asha = Asha()
         self._search: Search | None = None
         self._learned: tuple[int, list[float]] | None = None
+        self._learning = Thinking[tuple[int, list[float]]](beside=False)
 
     def __repr__(self) -> str:
         return "FreezeThaw()"
@@ -73,6 +76,7 @@ class FreezeThaw:
     def join(self, search: Search) -> None:
         """Says whose runs are weighed; once, before the first question."""
         self._search = search
+        self._learning = Thinking(beside=search.overlapping)
 
     def first_ask(self, after: int = 0) -> int | None:
         """The next rung."""
@@ -89,7 +93,10 @@ class FreezeThaw:
         if not trial.resumable:
             return self._asha.judge(study, trial, step)
         ask_at = _next_rung(step, trial.planned or self._horizon())
-        pick, opened = self._pick(study, [trial.trial, *self._frozen(study, but=trial.trial)]), search.due(study)
+        if search.in_haste:
+            return self._in_haste(study, trial, step, ask_at)
+        trials = [trial.trial, *self._frozen(study, but=trial.trial)]
+        pick, opened = search.thought(lambda: self._pick(study, trials)), search.due(study)
         if pick.trial == trial.trial:
             search.observe(study, trial, "running")
             why = f"goes on at step {step}: {pick.why}"
@@ -98,9 +105,21 @@ class FreezeThaw:
 
     def thaw(self, study: StudyState) -> Thaw | None:
         """The run to take up again rather than begin another; None: begin another, if there is one."""
+        search = self._joined()
+        if search.in_haste and search.upcoming(study) is not None:
+            return None
         frozen = self._frozen(study)
-        pick = self._pick(study, frozen) if frozen else _Pick(None, "")
+        pick = search.thought(lambda: self._pick(study, frozen)) if frozen else _Pick(None, "")
         return None if pick.trial is None else Thaw(trial=pick.trial, why=pick.why, opened=self._joined().due(study))
+
+    def _in_haste(self, study: StudyState, trial: Trial, step: int, ask_at: int | None) -> Verdict:
+        """Goes on where successive halving would let it, else is paused; more has to be weighed than there is time."""
+        verdict = self._asha.judge(study, trial, step)
+        if verdict.action == "continue":
+            self._joined().observe(study, trial, "running")
+            return replace(verdict, ask_at=ask_at)
+        why = verdict.why.replace("stopped", "paused in haste", 1)
+        return Verdict(action="pause", why=why, ask_at=ask_at)
 
     # ── weighing ────────────────────────────────────────────────────────────────────────────────
 
@@ -117,6 +136,7 @@ class FreezeThaw:
             telling = {outcome.trial for outcome in surrogate.informative}
             trials = [trial for trial in trials if trial in telling or trial == trials[0]]
         posterior = surrogate.posterior(self._hyperparameters(study))
+        posterior.hear(search.ledger.of(trials[0]))
         mean, deviation = posterior.of_runs([search.ledger.of(trial) for trial in trials])
 
         def expectation(place: int) -> str:
@@ -145,10 +165,17 @@ class FreezeThaw:
         found = search.hyperparameters(study)
         if found is not None:
             return found
-        surrogate = search.ledger.surrogate(search.space)
-        if self._learned is None or surrogate.information >= _MORE * self._learned[0]:
-            self._learned = surrogate.information, surrogate.fit(self._learned[1] if self._learned else None)
-        return self._learned[1]
+        surrogate, learned = search.ledger.surrogate(search.space), self._learned
+        if learned is None:
+            learned = surrogate.information, surrogate.fit(None)
+        elif self._learning.busy:
+            learned = self._learning.end(_LENGTHS) or learned
+        elif surrogate.information >= _MORE * learned[0]:
+            start = learned[1]
+            thought = self._learning.begin(_LENGTHS, lambda: (surrogate.information, surrogate.fit(start)))
+            learned = thought or learned
+        self._learned = learned
+        return learned[1]
 
     def _frozen(self, study: StudyState, but: int | None = None) -> list[int]:
         known = self._joined().ledger

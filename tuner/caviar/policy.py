@@ -49,7 +49,9 @@ class Caviar:
         start: Sequence[Settings] = (),
         reasons: Sequence[str] = (),
         parallel: int = 1,
+        overlapping: bool = False,
     ) -> None:
+        """`overlapping`: whether trials train while it thinks; else the loop, and with it every trial, waits."""
         self.space, self.limits = space, limits
         self._budget = None if limits.budget_steps is None else Shares(limits.budget_steps, parallel)
         self._stopping = stopping
@@ -64,6 +66,7 @@ class Caviar:
             budget=self._budget,
             start=start,
             reasons=reasons,
+            overlapping=overlapping,
         )
         """What it knows, and what it would try next."""
         if self._thawing is not None:

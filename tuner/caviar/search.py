@@ -5,8 +5,10 @@ The policy begins trials from it, and the stopping rule weighs against it those 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import TypeVar
 
 from tuner.caviar.budget import Shares
 from tuner.caviar.combinations import Combinations
@@ -20,7 +22,12 @@ from tuner.record.state import StudyState
 from tuner.record.trial import Trial
 from tuner.space.space import Space
 from tuner.surrogate.ledger import Ledger
+from tuner.surrogate.thinking import Thinking, Time
 
+_Thought = TypeVar("_Thought")
+
+_QUICK = 24  # trials that tell something: a round is learned from so few in ten milliseconds
+_PATIENCE = 1 / 128  # where trials do not wait: so much more has to be known before it is weighed with the rest
 _INFORMATION_A_TRIAL = 3  # of each trial so much is known, all in all, before drawn settings begin unweighed
 
 
@@ -43,17 +50,23 @@ class Search:
         budget: Shares | None = None,
         start: Sequence[Settings] = (),
         reasons: Sequence[str] = (),
+        overlapping: bool = False,
     ) -> None:
-        """`weighs`: whether runs are weighed against one another, so that what became of each has to be known."""
+        """`weighs`: whether runs are weighed against one another, so that what became of each has to be known.
+
+        `overlapping`: whether trials train while it thinks, so that none waits for what takes long to learn.
+        """
         self.space, self.seed, self.budget = space, seed, budget
         self.learns = proposer.adaptive or weighs
         """Whether what is decided depends on what came out."""
-        self.ledger = Ledger()
+        self.ledger = Ledger(patience=_PATIENCE if overlapping else 0.0)
         """What each trial is known by."""
         self._proposer = proposer
         # asked once: whether an object keeps a protocol takes longer than a draw
         self._learner = proposer if isinstance(proposer, Learner) else None
         self._weighs, self._trials = weighs, trials
+        self.overlapping, self._learning = overlapping, Thinking[RoundPlan | None](beside=overlapping)
+        self._time = Time() if overlapping else None  # None: everybody waits for what is thought
         self._start, self._reasons = tuple(start), tuple(reasons)
         self._duplicates = Duplicates()
         # what draws points of the cube may be led elsewhere; an Optuna sampler knows what it has drawn
@@ -101,10 +114,23 @@ class Search:
             return None
         state = len(study.trials), self.ledger.version, len(study.rounds)
         asked, due = self._due
-        if asked[2] != state[2] or (due is None and asked != state):
-            due = self._learner.due(self.space, self.seed, state[0], self.ledger, self._on_record(study))
+        if asked[2] != state[2] or (due is None and (asked != state or self._learning.busy)):
+            due = self._learned(study, self._learner)
             self._due = state, due
         return due
+
+    def _learned(self, study: StudyState, learner: Learner) -> RoundPlan | None:
+        """The round that opens now; a large one is learned beside the loop, and opens once it is."""
+        number, rounds = len(study.trials), self._on_record(study)
+        if self._learning.busy:
+            found = self._learning.end(len(rounds))
+            if found is not None:
+                return replace(found, first_trial=number)
+        if self._learning.busy or not learner.opens(number, self.ledger, rounds):
+            return None
+        known = self.ledger.copy() if self.overlapping else self.ledger
+        thought = partial(learner.due, self.space, self.seed, number, known, tuple(rounds))
+        return self._learning.begin(len(rounds), thought, short=self.ledger.telling < _QUICK)
 
     def hyperparameters(self, study: StudyState) -> list[float] | None:
         """What the sampler has learned, a round that is due included; None where it learns nothing."""
@@ -141,12 +167,12 @@ class Search:
         if self.spent(study) is not None:
             return None
         number, adaptive = len(study.trials), self._proposer.adaptive
-        state = number, self.ledger.version if adaptive else 0, len(study.rounds)
+        state = number, self.ledger.edition if adaptive else 0, len(study.rounds)
         if self._next is None or self._next[0] != state:
             # What learns nothing goes through a list: a trial that repeats another, or was given, takes no place.
             given = len(self._start) * getattr(self._proposer, "in_order", False)
             place = number if adaptive else max(0, number - study.repeating - given)
-            proposal = self._proposer.propose(self.space, self.seed, place, self.ledger, self._rounds(study))
+            proposal = self._drawn(study, place)
             if proposal is None:
                 self._exhausted = "every point of the grid has been tried"
                 return None
@@ -161,6 +187,24 @@ class Search:
             at_once = proposal.at_once or number < len(self._start) or not waits
             self._next = state, replace(proposal, at_once=at_once)
         return self._next[1]
+
+    @property
+    def in_haste(self) -> bool:
+        """Whether trials end faster than it can think."""
+        return self._time is not None and not self._time.is_left()
+
+    def thought(self, thought: Callable[[], _Thought]) -> _Thought:
+        """What comes of a thought; where trials do not wait for it, the time that it takes is counted."""
+        return thought() if self._time is None else self._time.spent_on(thought)
+
+    def _drawn(self, study: StudyState, place: int) -> Proposal | None:
+        learner, space, seed = self._learner, self.space, self.seed
+        rounds = self._rounds(study)
+        if learner is None:
+            return self._proposer.propose(space, seed, place, self.ledger, rounds)
+        if self.in_haste:
+            return learner.in_haste(space, seed, place, rounds)
+        return self.thought(partial(learner.draw, space, seed, place, self.ledger, rounds))
 
     def begin(self, study: StudyState) -> Draft | None:
         """The next trial, and the round that opens with it; None when no further trial may begin."""

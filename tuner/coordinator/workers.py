@@ -12,6 +12,8 @@ _AHEAD_S = 0.25
 _AHEAD_TRIALS = 512
 # Adaptive ones wait for what they can learn from, unless trials are so short that workers would starve.
 _SHORT_TRIAL_S = 0.05
+_THOUGHT_AHEAD_S = 0.02  # of work that waits beside it then: about what a turn with a dozen decisions takes
+_THOUGHT_AHEAD_TRIALS = 16  # what is drawn together learns nothing from one another
 
 
 @dataclass(slots=True)
@@ -105,7 +107,9 @@ class WorkerPool:
         """
         mean_s = self._mean_s
         if adaptive:
-            return 2 if mean_s is not None and mean_s < _SHORT_TRIAL_S and len(self.workers) > 1 else 1
+            if mean_s is None or mean_s >= _SHORT_TRIAL_S or len(self.workers) < 2:
+                return 1
+            return max(2, min(_THOUGHT_AHEAD_TRIALS, int(_THOUGHT_AHEAD_S / max(mean_s, 1e-6))))
         if mean_s is None or asks:
             return 2
         return max(2, min(_AHEAD_TRIALS, int(_AHEAD_S / max(mean_s, 1e-6))))

@@ -87,6 +87,20 @@ class Proposer(Protocol):
 class Learner(Proposer, Protocol):
     """A proposer that learns a Gaussian process (`surrogate/`) and keeps its hyperparameters with its rounds."""
 
+    def opens(self, trial: int, outcomes: Sequence[Outcome], rounds: Sequence[RoundPlan]) -> bool:
+        """Whether a round is due; that takes no time, as to learn what it holds does."""
+        ...
+
+    def draw(
+        self, space: Space, seed: int, trial: int, outcomes: Sequence[Outcome], rounds: Sequence[RoundPlan]
+    ) -> Proposal:
+        """What `propose` says, in the last of these rounds, though another may be due."""
+        ...
+
+    def in_haste(self, space: Space, seed: int, trial: int, rounds: Sequence[RoundPlan]) -> Proposal:
+        """Settings that take no time to find, by what was learned with the last round."""
+        ...
+
     def due(
         self, space: Space, seed: int, trial: int, outcomes: Sequence[Outcome], rounds: Sequence[RoundPlan]
     ) -> RoundPlan | None:

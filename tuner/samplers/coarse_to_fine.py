@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -57,6 +58,7 @@ _AT_THE_END = 0.02  # nearer than this, the best trial sits at an end of the spa
 _SPREAD = "an even spread over the whole space"
 _NOTHING = "nothing is known yet"
 _GLOBAL = "an even draw from the whole space, so that a wrong zoom is never final"
+_HASTE = "in haste: trials end faster than settings can be weighed"
 _ELSEWHERE = "nowhere is much improvement to be expected"
 
 
@@ -102,9 +104,32 @@ class CoarseToFineSampler(UnitCubeSampler):
             >>> first.opened.why
             'round 0: an even spread over the whole space: nothing is known yet'
         """
+        outcomes = ledger_of(outcomes)
         opened = self.due(space, seed, trial, outcomes, rounds)
-        plan = opened or rounds[-1]
-        hyperparameters = self.hyperparameters([*rounds, plan])
+        drawn = self.draw(space, seed, trial, outcomes, rounds if opened is None else [*rounds, opened])
+        return drawn if opened is None else replace(drawn, opened=opened)
+
+    def draw(
+        self, space: Space, seed: int, trial: int, outcomes: Sequence[Outcome], rounds: Sequence[RoundPlan]
+    ) -> Proposal:
+        """A point of the last of these rounds, though another may be due.
+
+        Args:
+            space: What is searched.
+            seed: Of all draws, 0 to 2**63 − 1.
+            trial: The trial's number, from 0.
+            outcomes: What other trials came to, their scores with the sign turned so that higher is better.
+            rounds: The rounds so far, in order; there is one.
+
+        Returns:
+            The point and why.
+
+        Example:
+            >>> space, sampler = tuner.Space(rate=tuner.log(1e-4, 1.0)), CoarseToFineSampler()
+            >>> sampler.draw(space, 0, 1, (), [sampler.due(space, 0, 0, (), ())]).why
+            'an even spread over the whole space'
+        """
+        plan, hyperparameters = rounds[-1], self.hyperparameters(rounds)
         ledger = ledger_of(outcomes)
         surrogate = ledger.surrogate(space)
         even = sobol_point(len(space), seed, trial)
@@ -113,17 +138,40 @@ class CoarseToFineSampler(UnitCubeSampler):
             why = f"an even spread over the box of round {plan.round}: little is known yet" if plan.round else _SPREAD
             if not plan.round and (drawn := Prior(space).draw(even, trial)) is not None:
                 even, why = drawn
-            return Proposal(point=even, why=why, at_once=True, round=plan.round, opened=opened)
+            return Proposal(point=even, why=why, at_once=True, round=plan.round)
         if trial % _GLOBAL_EVERY == _GLOBAL_EVERY - 1:
             even = sobol_point(len(space), seed, trial // _GLOBAL_EVERY, stream=1)  # sixth points are uneven
-            return Proposal(point=even, why=_GLOBAL, at_once=True, round=plan.round, opened=opened)
+            return Proposal(point=even, why=_GLOBAL, at_once=True, round=plan.round)
         # Trials drawn from the same knowledge share lengths and candidates, so that one posterior serves them all.
         first = ledger.drawn_together(trial)
         rng = np.random.default_rng([seed, first])
         unsure = with_lengths(hyperparameters, len(space), math.exp(_UNSURE * rng.standard_normal()))
         found = _best_candidate(space, rng, plan, surrogate.posterior(unsure), ledger, alone=first == trial)
         point, why = found or _elsewhere(space, seed, trial, plan, surrogate)
-        return Proposal(point=point, why=why, round=plan.round, opened=opened)
+        return Proposal(point=point, why=why, round=plan.round)
+
+    def in_haste(self, space: Space, seed: int, trial: int, rounds: Sequence[RoundPlan]) -> Proposal:
+        """An even draw from the box of the last round, every sixth from the whole cube: what takes no time to find.
+
+        Args:
+            space: What is searched.
+            seed: Of all draws, 0 to 2**63 − 1.
+            trial: The trial's number, from 0.
+            rounds: The rounds so far, in order; there is one.
+
+        Returns:
+            The point and why.
+
+        Example:
+            >>> space, sampler = tuner.Space(rate=tuner.log(1e-4, 1.0)), CoarseToFineSampler()
+            >>> sampler.in_haste(space, 0, 1, [sampler.due(space, 0, 0, (), ())]).why
+            'an even draw from the box of round 0, in haste: trials end faster than settings can be weighed'
+        """
+        plan, even = rounds[-1], sobol_point(len(space), seed, trial)
+        if trial % _GLOBAL_EVERY == _GLOBAL_EVERY - 1:
+            return Proposal(point=even, why=_GLOBAL, at_once=True, round=plan.round)
+        why = f"an even draw from the box of round {plan.round}, {_HASTE}"
+        return Proposal(point=_within(even, space, plan.box), why=why, at_once=True, round=plan.round)
 
     def due(
         self, space: Space, seed: int, trial: int, outcomes: Sequence[Outcome], rounds: Sequence[RoundPlan]
@@ -150,19 +198,39 @@ class CoarseToFineSampler(UnitCubeSampler):
             likely = Prior(space).words
             known = f"nothing is known yet but what the space says is likely, {likely}" if likely else _NOTHING
             return _plan(0, trial, dict.fromkeys(space, _WHOLE), f"{_SPREAD}: {known}", None)
-        if trial < _COARSE:
+        ledger, latest = ledger_of(outcomes), rounds[-1]
+        if not self.opens(trial, ledger, rounds):
             return None
-        surrogate = ledger_of(outcomes).surrogate(space)
-        latest = rounds[-1]
-        if surrogate.untrained or (latest.memo is not None and surrogate.information < _MORE * latest.memo["looks"]):
-            return None
-        if latest.memo is None and latest.round > 0 and trial < latest.first_trial + _HELD:
-            return None  # somebody has set this box
+        surrogate = ledger.surrogate(space)
         hyperparameters = surrogate.fit(self.hyperparameters(rounds))
         posterior = surrogate.posterior(hyperparameters)
         box, why, ends = _box(space, np.random.default_rng([seed, trial, 1]), latest, posterior)
         memo = {"numbers": hyperparameters, "looks": surrogate.information, "ends": ends}  # words of the record
         return _plan(latest.round + 1, trial, box, why, memo)
+
+    def opens(self, trial: int, outcomes: Sequence[Outcome], rounds: Sequence[RoundPlan]) -> bool:
+        """Whether a round is due, which takes no time; what it holds is learned by `due`.
+
+        Args:
+            trial: The trial's number, from 0.
+            outcomes: What other trials came to, their scores with the sign turned so that higher is better.
+            rounds: The rounds so far, in order.
+
+        Returns:
+            Whether `due` returns a round.
+
+        Example:
+            >>> CoarseToFineSampler().opens(0, (), ())
+            True
+        """
+        if not rounds:
+            return True
+        ledger, latest = ledger_of(outcomes), rounds[-1]
+        if trial < _COARSE or ledger.untrained:
+            return False
+        if latest.memo is not None:
+            return bool(ledger.information >= _MORE * latest.memo["looks"])
+        return latest.round == 0 or trial >= latest.first_trial + _HELD  # else somebody has set this box
 
     def hyperparameters(self, rounds: Sequence[RoundPlan]) -> list[float] | None:
         """The hyperparameters of the Gaussian process that was learned last.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import copy
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -23,7 +24,8 @@ class Ledger(Sequence[Outcome]):
     An entry costs about as much whether there are ten others or ten thousand.
     """
 
-    def __init__(self, outcomes: Iterable[Outcome] = (), goal: Goal = "maximize") -> None:
+    def __init__(self, outcomes: Iterable[Outcome] = (), goal: Goal = "maximize", patience: float = 0.0) -> None:
+        """`patience`: the share that is to be learned beside what the model knows before it is made anew."""
         self.goal: Goal = goal
         """Which way scores were reported: here higher is always better, in words it is the user's own."""
         self.version = 0
@@ -35,6 +37,9 @@ class Ledger(Sequence[Outcome]):
         self._pending: dict[int, None] = {}
         self._tried: set[Point] = set()
         self._planned = self._completed = self._furthest = 0
+        self.edition = 0
+        """Grows with every entry that makes what the model knows another."""
+        self._patience, self._unlearned = patience, 0
         self._surrogate: Surrogate | None = None
         self._space: Space | None = None
         for outcome in outcomes:
@@ -43,7 +48,8 @@ class Ledger(Sequence[Outcome]):
     def put(self, outcome: Outcome) -> None:
         """Enters what a trial is known by now."""
         trial = outcome.trial
-        if (known := self._entries.get(trial)) is not None:
+        before, known = self.information, self._entries.get(trial)
+        if known is not None:
             self.information -= _information(known)
             if _informs(known):
                 del self._ranked[bisect.bisect_left(self._ranked, _rank(known))]
@@ -61,10 +67,12 @@ class Ledger(Sequence[Outcome]):
         self._furthest = max(self._furthest, outcome.steps)
         if outcome.state == "completed":
             self._completed = max(self._completed, outcome.steps)
-        if self._surrogate is not None and known is None and _unheard(outcome):
-            self._surrogate.expect(outcome)  # it makes what is known no different
-        else:
+        if known is None and _unheard(outcome) and (self._surrogate is None or self._surrogate.expect(outcome)):
+            return  # it makes what is known no different
+        self._unlearned += abs(self.information - before)
+        if self._surrogate is None or self._unlearned >= self._patience * self.information:
             self._surrogate = None
+            self.edition += 1
 
     def of(self, trial: int) -> Outcome:
         """What a trial is known by; KeyError where it is not known."""
@@ -73,6 +81,24 @@ class Ledger(Sequence[Outcome]):
     def has(self, point: Point) -> bool:
         """Whether a trial has these very settings."""
         return _key(point) in self._tried
+
+    def copy(self) -> Ledger:
+        """The same entries, whatever is entered later."""
+        other = copy.copy(self)
+        other._entries, other._ranked = self._entries.copy(), self._ranked.copy()
+        other._pending, other._tried, other._surrogate = self._pending.copy(), self._tried.copy(), None
+        return other
+
+    @property
+    def untrained(self) -> bool:
+        """Whether there is no score yet to learn from."""
+        known = (self._entries[trial] for _, trial in self._ranked)
+        return not any(outcome.observations and not bad(outcome) for outcome in known)
+
+    @property
+    def telling(self) -> int:
+        """How many trials tell something."""
+        return len(self._ranked)
 
     def drawn_together(self, trial: int) -> int:
         """The first of the trials before this one, and of it, that were drawn from the same knowledge.
@@ -99,7 +125,7 @@ class Ledger(Sequence[Outcome]):
             pending = [self._entries[trial] for trial in sorted(self._pending)]
             horizon, information = self.horizon, self.information
             self._surrogate = Surrogate(space, informative, pending, horizon, information, self.goal)
-            self._space = space
+            self._space, self._unlearned = space, 0
         return self._surrogate
 
     def _informative(self) -> list[Outcome]:

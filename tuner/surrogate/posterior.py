@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +86,15 @@ class Posterior:
         self._process = self._process.and_also(believed.worth(mean))
         if self._candidates is not None:
             self._candidates[1].learn(self._process)
+
+    def hear(self, outcome: Outcome) -> None:
+        """Takes in the last score of a run, where it came after all this was made."""
+        for step, score in outcome.observations[-1:]:
+            heard = self._ends([replace(outcome, planned=step)]).worth(np.array([self.standardizer.transform(score)]))
+            if heard.origins()[0] not in self._process.rows.origins():
+                self._process = self._process.and_also(heard)
+                if self._candidates is not None:
+                    self._candidates[1].learn(self._process)
 
     def of_runs(self, outcomes: Sequence[Outcome]) -> tuple[Floats, Floats]:
         """Mean and standard deviation of what each of these runs ends with."""
@@ -255,6 +265,7 @@ class Surrogate:
         self.embedding, self.informative = Embedding.of(space), informative
         self.horizon, self.information = horizon, information
         self._pending, self._goal = list(pending), goal
+        self._most_pending = len(pending) + _MOST_FANTASIES
         self._rows = rows_of(informative, self.embedding, horizon)
         self._posteriors: dict[tuple[float, ...], Posterior] = {}
 
@@ -285,9 +296,12 @@ class Surrogate:
         posterior.expect(self._pending[posterior.expecting :])
         return posterior
 
-    def expect(self, outcome: Outcome) -> None:
-        """Takes in settings that have just been drawn, of which nothing is known yet."""
+    def expect(self, outcome: Outcome) -> bool:
+        """Takes in settings that have just been drawn, of which nothing is known yet; False where they are too many."""
+        if len(self._pending) >= self._most_pending:
+            return False
         self._pending.append(outcome)
+        return True
 
     @property
     def _data(self) -> tuple[Rows, Standardizer]:
