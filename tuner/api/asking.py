@@ -1,4 +1,4 @@
-"""How a person asks something of a running study: a request is put on record, waited for, and answered."""
+"""Requests to a running study as a person makes them: put on record, waited for, and answered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tuner check`: trains a little, saves, goes back, and compares, so that a user knows before a long run.
+"""The verb that tries a training function before a long run: check, which trains a little, goes back, and compares.
 
 Three runs of the same function: one straight through, one that resumes from a checkpoint half-way in a fresh call, and
 one that goes back inside the same call. All must report the same numbers bit for bit.

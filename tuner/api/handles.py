@@ -1,4 +1,4 @@
-"""What a person holds to steer a running study from any process: every verb is one row in `requests`."""
+"""The handles that steer a running study from any process: every verb is one row in `requests`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a study begins, or goes on: a new one is opened, an existing one must be the same."""
+"""The identity of a study: a new one is opened with it, and one that goes on must have the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who trains a study: the executor of its kind, what its workers must be able to read, and who watches."""
+"""The wiring of a study: its executor by name, what its workers must be able to read, and its observers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the callbacks share: when a step of the run ends, and a learning rate that is what it is set to."""
+"""The steps of a run inside a framework's loop: when each ends, and a learning rate that is what it is set to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person may ask of a running sweep: each request becomes a decision. Pure."""
+"""The requests to a running sweep: each becomes a decision. Pure."""
 
 from __future__ import annotations
 

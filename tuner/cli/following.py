@@ -1,4 +1,4 @@
-"""How a babysat run is followed: in its own room on a terminal, line by line anywhere else."""
+"""A babysat run as it is followed: in its own room on a terminal, line by line anywhere else."""
 
 from __future__ import annotations
 

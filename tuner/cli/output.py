@@ -1,4 +1,4 @@
-"""How a verb answers: for people through rich, for programs as one JSON value alone on stdout."""
+"""The answers of a verb: for people through rich, for programs as one JSON value alone on stdout."""
 
 from __future__ import annotations
 

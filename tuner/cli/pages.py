@@ -1,4 +1,4 @@
-"""What the reading verbs show: the list of studies, one trial, the search spaces."""
+"""The pages of the verbs that read: the list of studies, one trial, the search spaces."""
 
 from __future__ import annotations
 

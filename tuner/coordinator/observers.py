@@ -1,4 +1,4 @@
-"""Whoever watches a running study: a terminal, a notebook, a test."""
+"""The observers of a running study: a terminal, a notebook, a test."""
 
 from __future__ import annotations
 

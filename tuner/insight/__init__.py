@@ -1,1 +1,1 @@
-"""What a search has learned, and how sure that is."""
+"""The insight of a search: what it has learned, and how sure that is."""

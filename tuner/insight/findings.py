@@ -1,4 +1,4 @@
-"""What a search has learned: every finding with its numbers, and all of them as sentences."""
+"""The findings of a search: each with its numbers, and all of them as sentences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the supervisor makes of a run while it trains: facts from the fold in, advice for the record out."""
+"""The advisor of a run while it trains: facts from the fold in, the supervisor's advice for the record out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be set while a babysat run trains: checked against its space, or against its own settings."""
+"""The checks of what is set while a babysat run trains: against its space, or against its own settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a babysat run can go back to, and on from once it is over: read from the record, or refused with the reason."""
+"""The checkpoint a babysat run goes back to, or on from once it is over: found on record, or refused with a reason."""
 
 from __future__ import annotations
 

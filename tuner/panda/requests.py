@@ -1,4 +1,4 @@
-"""What a person may ask of a babysat run: checked here, accepted on record, done by the worker between two steps.
+"""The requests to a babysat run: checked here, accepted on record, done by the worker between two steps.
 
 Decides; the loop carries out.
 """

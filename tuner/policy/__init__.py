@@ -1,1 +1,1 @@
-"""What the loop and its policies say to one another."""
+"""The words between the loop and its policies."""

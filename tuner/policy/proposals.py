@@ -1,4 +1,4 @@
-"""What a sweep and its sampler say to one another: what came out so far, what to try next, and in which round."""
+"""The words between a sweep and its sampler: what came out so far, what to try next, and in which round."""
 
 from __future__ import annotations
 

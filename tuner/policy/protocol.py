@@ -1,4 +1,4 @@
-"""What a policy is to the loop: it decides what to start, what to answer, and when all is done."""
+"""The policy as the loop knows it: it decides what to start, what to answer, and when all is done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the loop asks of whoever answers people: each request becomes a decision, which the loop carries out."""
+"""The answer to a request as the loop knows it: a decision, which the loop carries out."""
 
 from __future__ import annotations
 

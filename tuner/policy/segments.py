@@ -1,4 +1,4 @@
-"""How a trial goes on: the segment that comes next, and the changes it has yet to repeat."""
+"""The next segment of a trial that goes on, and the changes it has yet to repeat."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run that waits at a rung is told, and who tells it."""
+"""The verdict on a run that waits at a rung, and the stopping rule that gives it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a line of the room could go on: verbs, parameters, steps and runs, with what each means."""
+"""The completion of a line of the room: verbs, parameters, steps and runs, with what each means."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked in the room carried out: each command by the run's handle, its answer in words."""
+"""The dispatch of what is asked in the room: each command by the run's handle, its answer in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every sampler of ours shares: a pure proposal in the unit cube, and the same thing as an Optuna sampler."""
+"""The base of every sampler of ours: a pure proposal in the unit cube, and the same thing as an Optuna sampler."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the scores seen so far say of settings nobody has tried and of runs that are not over."""
+"""The surrogate of training: what the scores so far say of settings nobody has tried and of runs that are not over."""

@@ -1,1 +1,1 @@
-"""How a study reads and looks."""
+"""The views of a study: as text, on a terminal, in a notebook, as pictures and pages."""

@@ -1,4 +1,4 @@
-"""Panda's eyes: what a run's curves say, what to try, and the evidence; pure, and sound under noise.
+"""The supervisor of a run: what its curves say, what to try, and the evidence; pure, and sound under noise.
 
 `diagnose(facts)` asks the rules of `alarms`, `verdict`, `direction` and `trend`, which all stand on `series`.
 """

@@ -1,4 +1,4 @@
-"""What the supervisor is told, and what it says: facts in, advice out, with the exact command it proposes."""
+"""The facts that the supervisor is told, and the advice that it gives, with the exact command it proposes."""
 
 from __future__ import annotations
 
