@@ -1,4 +1,4 @@
-"""What a record can hold: text that any file and terminal takes, whole numbers of 64 bits, values that JSON gives back.
+"""Plain values for records: text that any file and terminal takes, whole numbers of 64 bits, what JSON gives back.
 
 Whatever a training function or a person says passes here on its way into a record or a message, so that nothing said
 can stop who writes it down, or who reads it.
