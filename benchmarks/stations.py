@@ -53,7 +53,7 @@ ASIDE = {
     "record/trial": "folds it, in memory",
     "record/curve": "folds it, in memory",
     "worker/divergence": "looks whether the training diverged",
-    "worker/heeding": "notes whether the function reads it",
+    "worker/reads": "notes whether the function reads it",
     "worker/saving": "writes it into checkpoints",
     "worker/function": "packs the function, and whatever it holds",
     "caviar/requests": "looks whether anybody waits for it",

@@ -125,7 +125,7 @@ def test_a_change_that_nobody_read_is_noted_and_not_judged_until_it_is_read(tmp_
     with closing(story(tmp_path / "one", before, after)) as study:
         trial, loop = study.trial(0), Loop(study.state)
         requests, asked = RunRequests(None, None), trial.head.request
-        finding = Unread(trial=0, step=60, request=asked, since=50, names=("lr",), heeded=False, before=True)
+        finding = Unread(trial=0, step=60, request=asked, since=50, names=("lr",), partly_read=False, before=True)
         assert facts(study.state, trial, {}, None).last_change_step == 50
         loop.carry_out(requests.took_effect(study.state, trial, finding, loop.situation))
         assert facts(study.state, trial, {}, None).last_change_step is None

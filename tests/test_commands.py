@@ -144,12 +144,12 @@ def trained(
     *,
     lectern: Lectern | None = None,
     revert: Any = "in place",
-    heeds: bool = False,
+    tracks_reads: bool = False,
     **order: Any,
 ) -> tuple[Lectern, Ended]:
     channel = lectern or Lectern(script)
     given = {"recipe": Recipe.constant({"rate": 1.0, "beta": 0.9}), "checkpoint_every_s": 1e9, **order}
-    job = Job(study="s", function="", search_path=(), objective="total", revert=revert, heeds=heeds)
+    job = Job(study="s", function="", search_path=(), objective="total", revert=revert, tracks_reads=tracks_reads)
     ended = train(function, Order(trial=0, segment=0, seed=1, folder=folder, **given), job, channel)
     return channel, ended
 
@@ -483,7 +483,7 @@ def reads(how: Callable[[Run, int], Any], steps: int = 400) -> Callable[[Run], N
 
 
 def findings(script: Script, how: Callable[[Run, int], Any]) -> list[tuple[str, int, int, tuple[str, ...], bool]]:
-    channel, _ = trained(script, None, reads(how), heeds=True)
+    channel, _ = trained(script, None, reads(how), tracks_reads=True)
     return [(each.request, each.since, each.step, each.names, each.again) for each in channel.said(Unread)]
 
 
@@ -538,9 +538,9 @@ def test_settings_kept_from_before_the_change_are_not_those_in_force() -> None:
 
 def test_of_two_settings_changed_together_the_one_that_is_not_read_is_named() -> None:
     both: Script = {10: [adjust(rate=2.0, beta=0.5)]}
-    channel, _ = trained(both, None, reads(lambda run, step: run.params["rate"]), heeds=True)
+    channel, _ = trained(both, None, reads(lambda run, step: run.params["rate"]), tracks_reads=True)
     (found,) = channel.said(Unread)
-    assert (found.names, found.heeded) == (("beta",), True)
+    assert (found.names, found.partly_read) == (("beta",), True)
 
 
 def test_a_later_change_of_the_same_setting_is_what_goes_unread() -> None:
@@ -550,7 +550,7 @@ def test_a_later_change_of_the_same_setting_is_what_goes_unread() -> None:
 
 def test_settings_are_the_dict_they_were_also_where_they_are_copied_and_sent() -> None:
     seen: list[Any] = []
-    trained({}, None, reads(lambda run, step: seen.append(run.params), 1), heeds=True)
+    trained({}, None, reads(lambda run, step: seen.append(run.params), 1), tracks_reads=True)
     given = seen[0]
     assert isinstance(given, dict)
     assert given == {"rate": 1.0, "beta": 0.9}

@@ -285,7 +285,11 @@ def run_coordinator(folder: Path, executor: Executor | None = None) -> None:
         if not session.state.trials:
             _create(coordinator, assignment, folder)
         job = session.job(
-            assignment.payload(folder), assignment.search_path, revert=assignment.revert, asks_length=True, heeds=True
+            assignment.payload(folder),
+            assignment.search_path,
+            revert=assignment.revert,
+            asks_length=True,
+            tracks_reads=True,
         )
         executor.open(job, 1, session.state.received)
         try:

@@ -111,7 +111,7 @@ def unread(event: Unread, trial: Trial, at: float) -> Decision:
         if event.before:
             told += f". No step ever has: read run.params[{event.names[0]!r}] in the loop, at every step"
     records: list[Record] = [warning(told, trial.trial, event.step, at)]
-    if event.request and not (event.heeded and verdict == UNREAD):
+    if event.request and not (event.partly_read and verdict == UNREAD):
         evidence = f"steps {event.since} to {event.step}"
         records.append(Judged(request=event.request, verdict=verdict, evidence=evidence, at=at))
     return Decision(records=tuple(records))

@@ -71,8 +71,8 @@ class TrialControl:
             self._listens = False
             self._ask_for_the_objective()
         self._channel.passed(position.order.trial, done)
-        if position.heed is not None:
-            for finding in position.heed.look(done):
+        if position.reads is not None:
+            for finding in position.reads.look(done):
                 self._channel.emit(finding)
         commands.take_effect(self._scored)
         if commands.verdict is None and position.saver.due(position.done):

@@ -54,8 +54,8 @@ class Job:
 
     `function` is an import path `module:name` or the bytes of a cloudpickle; `search_path` goes before `sys.path`;
     `token_file` is written by the coordinator and must be readable where the worker lives; `asks_length` wants every
-    trial to say how long it means to train, which those that wait for verdicts do anyhow; `heeds` wants it to be said
-    when the function does not read a setting that was changed.
+    trial to say how long it means to train, which those that wait for verdicts do anyhow; `tracks_reads` wants to be
+    told when the function does not read a setting that was changed.
     """
 
     study: str
@@ -66,7 +66,7 @@ class Job:
     revert: Literal["in place", "reenter"] = "in place"
     log_folder: Path | None = None
     asks_length: bool = False
-    heeds: bool = False
+    tracks_reads: bool = False
     token_file: Path | None = None
     token: str = ""
 
@@ -319,7 +319,7 @@ class Warned(Recordable):
 class Unread:
     """Of what `request` changed at `since` these settings were not read up to `step`; with `again`, now they were.
 
-    `heeded`: another setting of the same change was read. `before`: no step has ever read them.
+    `partly_read`: another setting of the same change was read. `before`: no step has ever read them.
     """
 
     trial: int
@@ -327,7 +327,7 @@ class Unread:
     request: str
     since: int
     names: tuple[str, ...]
-    heeded: bool
+    partly_read: bool
     before: bool
     again: bool = False
 

@@ -8,8 +8,8 @@ from tuner.record.events import Settings
 from tuner.record.recipe import Recipe
 from tuner.worker.channel import Channel
 from tuner.worker.checkpoints import load
-from tuner.worker.heeding import Heed
 from tuner.worker.messages import Changed, Did, Held, Job, Order, Planned, Revert, Reverted, Warned
+from tuner.worker.reads import ReadTracker
 from tuner.worker.run import Run
 from tuner.worker.saving import Saver
 from tuner.worker.state import State
@@ -29,7 +29,7 @@ class Position:
         self.extra_steps = order.extra_steps
         self.first: dict[str, float] = {}
         """The first value of each score, by its name."""
-        self.heed = Heed(order.trial, self.done) if job.heeds else None
+        self.reads = ReadTracker(order.trial, self.done) if job.tracks_reads else None
         self.saver = Saver(
             order, emit=channel.emit, warn=self.warn, now=channel.now, in_background=channel.background_writes
         )
@@ -38,7 +38,7 @@ class Position:
     def given(self) -> Settings:
         """The settings in force now, as the function gets them."""
         now = self.recipe.at(self.done)
-        return now if self.heed is None else self.heed.hand_out(now)
+        return now if self.reads is None else self.reads.hand_out(now)
 
     @property
     def is_at_its_end(self) -> bool:
@@ -81,8 +81,8 @@ class Position:
                 at=self.channel.now(),
             )
         )
-        if self.heed is not None:
-            self.heed.changed(request, [] if repeated else changed, self.done)
+        if self.reads is not None:
+            self.reads.changed(request, [] if repeated else changed, self.done)
 
     def return_to(self, command: Revert, saved: dict[str, Any]) -> None:
         """A new segment begins where a checkpoint was written, whose state the function has by now."""
@@ -92,9 +92,9 @@ class Position:
         self.recipe = command.recipe or Recipe.constant(before)
         self.segment += 1
         self.run.params = self.given()
-        if self.heed is not None:
+        if self.reads is not None:
             after = self.recipe.at(self.done)
-            self.heed.changed(command.request, [name for name in after if before.get(name) != after[name]], self.done)
+            self.reads.changed(command.request, [name for name in after if before.get(name) != after[name]], self.done)
         self.run.rewind(self.done)
         self.saver.went_back(self.done)
         self.channel.emit(

@@ -1,4 +1,4 @@
-"""The heed paid to a change: which settings the training function reads, how often, and which it has not read since."""
+"""The reads of settings by a training function: which, how often, and which have gone unread since a change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ONCE = 2  # a setting gets so many times as long as it went unread before
 _AT_MOST = 100  # steps for what was read before the loop alone; twice that for what the loop has read once
 
 
-class Watched(dict[str, Any]):
+class TrackedSettings(dict[str, Any]):
     """Settings that note which of them are read; a copy of them is a plain dict."""
 
     __slots__ = ("read",)
@@ -82,11 +82,11 @@ class _Pending:
 
     step: int
     names: set[str]
-    heeded: bool = False
+    partly_read: bool = False
     said: bool = False
 
 
-class Heed:
+class ReadTracker:
     """What one function reads of its settings, step by step.
 
     A change is said to go unread once a setting has gone unread for twice the longest time there was between two
@@ -94,7 +94,7 @@ class Heed:
     """
 
     def __init__(self, trial: int, step: int) -> None:
-        self.given = Watched({})
+        self.given = TrackedSettings({})
         self._trial, self._began = trial, step
         self._first: dict[str, int] = {}
         self._last: dict[str, int] = {}
@@ -102,9 +102,9 @@ class Heed:
         self._in_loop = False
         self._pending: dict[str, _Pending] = {}
 
-    def hand_out(self, values: Mapping[str, Any]) -> Watched:
+    def hand_out(self, values: Mapping[str, Any]) -> TrackedSettings:
         """The settings in force now; what is read of earlier ones tells nothing of these."""
-        self.given = Watched(values)
+        self.given = TrackedSettings(values)
         return self.given
 
     def changed(self, request: str, names: list[str], step: int) -> None:
@@ -123,12 +123,12 @@ class Heed:
         if read:
             if self._in_loop:
                 self._note(read, done)
-            found = [*self._heeded(read, done)] if self._pending else []
+            found = [*self._now_read(read, done)] if self._pending else []
             read.clear()
         else:
             found = []
         self._in_loop = True
-        return [*found, *self._unheeded(done)] if self._pending else found
+        return [*found, *self._still_unread(done)] if self._pending else found
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────
 
@@ -142,13 +142,13 @@ class Heed:
                 longest[name] = done - before
             last[name] = done
 
-    def _heeded(self, read: set[str], done: int) -> Iterator[Unread]:
+    def _now_read(self, read: set[str], done: int) -> Iterator[Unread]:
         for request, each in [*self._pending.items()]:
             now = each.names & read
             if not now:
                 continue
             each.names -= now
-            each.heeded = True
+            each.partly_read = True
             if each.said:
                 yield Unread(
                     trial=self._trial,
@@ -156,14 +156,14 @@ class Heed:
                     request=request,
                     since=each.step,
                     names=tuple(sorted(now)),
-                    heeded=True,
+                    partly_read=True,
                     before=False,
                     again=True,
                 )
             if not each.names:
                 del self._pending[request]
 
-    def _unheeded(self, done: int) -> Iterator[Unread]:
+    def _still_unread(self, done: int) -> Iterator[Unread]:
         for request, each in self._pending.items():
             if each.said or any(done - each.step < self._patience(name, each.step) for name in each.names):
                 continue
@@ -175,7 +175,7 @@ class Heed:
                 request=request,
                 since=each.step,
                 names=tuple(sorted(each.names)),
-                heeded=each.heeded,
+                partly_read=each.partly_read,
                 before=before,
             )
 
