@@ -105,6 +105,33 @@ def test_pauses_and_steps_are_told_and_refusals_counted(tmp_path: Path) -> None:
     assert "1 request changed nothing" in text
 
 
+def answered(*verbs: str, detail: str = "") -> dict[str, list[rec.Record]]:
+    """What was asked of a run beside its segments, and done at step 7."""
+    return {
+        "asked": [
+            rec.Requested(request=verb, verb=verb, arguments={"times": 3}, by="ada", why="it asks for it", at=NOON)
+            for verb in verbs
+        ],
+        "more": [rec.Answered(request=verb, state="applied", step=7, detail=detail, at=NOON + 9) for verb in verbs],
+    }
+
+
+def test_a_verb_that_the_logbook_has_no_words_for_is_told_by_its_meaning_and_its_answer(tmp_path: Path) -> None:
+    text = told(tmp_path, START, **answered("undo", detail="at step 7"))
+    assert "step 7.** ada asked for undo (takes the last change or revert back) with `times` 3: at step 7. Why:" in text
+
+
+def test_a_verb_of_another_version_is_told_as_it_was_asked(tmp_path: Path) -> None:
+    assert "ada asked for cheer with `times` 3: hurray. Why:" in told(
+        tmp_path, START, **answered("cheer", detail="hurray")
+    )
+    assert "ada asked for cheer with `times` 3: done." in told(tmp_path / "b", START, **answered("cheer"))
+
+
+def test_what_is_told_as_a_note_or_as_the_end_is_told_once(tmp_path: Path) -> None:
+    assert "asked for" not in told(tmp_path, START, **answered("note", "stop"))
+
+
 def test_a_run_without_a_score_is_told_too(tmp_path: Path) -> None:
     text = told(tmp_path, Part(start=0, to=0, scores=lambda step: {}))
     assert "It has reported no `score` yet." in text

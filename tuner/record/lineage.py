@@ -1,10 +1,11 @@
-"""The tree of one run: every stretch it trained, which path counts, and what was given up on the way."""
+"""The tree of one run: every segment it trained, which branch counts, and what was given up on the way."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from tuner.record.curve import Curve
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stretch:
+class TrainedSegment:
     """A segment with everything it reported, given up or not, by the score's name; `to_step` is how far it came."""
 
     segment: Segment
@@ -39,29 +40,29 @@ class Stretch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Piece:
-    """What lies beyond `after`, up to and with `to`, of one stretch."""
+class Span:
+    """What lies beyond `after`, up to and with `to`, of one segment."""
 
-    stretch: Stretch
+    trained: TrainedSegment
     after: int
     to: int
 
     def points(self, name: str) -> Iterator[tuple[int, float]]:
         """The steps and values of one score."""
-        curve = self.stretch.scores.get(name, Curve())
+        curve = self.trained.scores.get(name, Curve())
         return (pair for pair in zip(curve.steps, curve.scores, strict=True) if self.after < pair[0] <= self.to)
 
 
-Path = tuple[Piece, ...]
-"""Pieces from the beginning of the run on, each where the one before it ends."""
+Branch = tuple[Span, ...]
+"""Spans from the beginning of the run on, each where the one before it ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Turn:
-    """Where a run left the path it was on: `given_up` is what lies beyond, `stretch` what was trained instead."""
+class Rollback:
+    """Where a run left the branch it was on: `given_up` is what lies beyond, `trained` what was trained instead."""
 
-    stretch: Stretch
-    given_up: Path
+    trained: TrainedSegment
+    given_up: Branch
 
     @property
     def from_step(self) -> int:
@@ -71,7 +72,7 @@ class Turn:
     @property
     def cause(self) -> str:
         """Why: revert, retry or thaw."""
-        return self.stretch.segment.cause
+        return self.trained.segment.cause
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,9 +89,9 @@ class Change:
 class Tree:
     """All that one run has trained."""
 
-    def __init__(self, stretches: tuple[Stretch, ...]) -> None:
-        """Use `Tree.of`; stretches stand in the order they began, each numbered by its place."""
-        self.stretches = stretches
+    def __init__(self, segments: tuple[TrainedSegment, ...]) -> None:
+        """Use `Tree.of`; segments stand in the order they began, each numbered by its place."""
+        self.segments = segments
 
     @classmethod
     def of(cls, study: StudyReader, trial: int = 0) -> Tree:
@@ -115,7 +116,7 @@ class Tree:
             reached[found.head.segment] = max(reached[found.head.segment], found.steps)
         return cls(
             tuple(
-                Stretch(
+                TrainedSegment(
                     segment=segment,
                     recipe=found.recipe_of(segment),
                     at=began[segment.segment],
@@ -126,47 +127,48 @@ class Tree:
             )
         )
 
-    def path(self, tip: int | None = None) -> Path:
-        """The way to the end of a stretch; to the newest one's, which is the head, unless told."""
-        pieces: list[Piece] = []
-        number: int | None = len(self.stretches) - 1 if tip is None else tip
+    def branch(self, tip: int | None = None) -> Branch:
+        """The way to the end of a segment; to the newest one's, which is the head, unless told."""
+        spans: list[Span] = []
+        number: int | None = len(self.segments) - 1 if tip is None else tip
         limit: int | None = None
         while number is not None and number >= 0:
-            stretch = self.stretches[number]
-            to = stretch.to_step if limit is None else limit
-            pieces.append(Piece(stretch=stretch, after=stretch.from_step, to=max(to, stretch.from_step)))
-            limit, number = stretch.from_step, stretch.segment.parent
-        return tuple(reversed(pieces))
+            trained = self.segments[number]
+            to = trained.to_step if limit is None else limit
+            spans.append(Span(trained=trained, after=trained.from_step, to=max(to, trained.from_step)))
+            limit, number = trained.from_step, trained.segment.parent
+        return tuple(reversed(spans))
 
-    def turns(self) -> list[Turn]:
-        """Every time the run left its path: it went back, or began again where its last checkpoint lay."""
-        given_up = ((new, self._beyond(self.path(new.number - 1), self.path(new.number))) for new in self.stretches[1:])
-        return [Turn(stretch=new, given_up=path) for new, path in given_up if path]
+    def rollbacks(self) -> list[Rollback]:
+        """Every time the run left its branch: it went back, or began again where its last checkpoint lay."""
+        branches = [(trained, self.branch(trained.number)) for trained in self.segments]
+        left = ((new, self._beyond(before, after)) for (_, before), (new, after) in pairwise(branches))
+        return [Rollback(trained=new, given_up=given_up) for new, given_up in left if given_up]
 
-    def abandoned(self) -> list[Turn]:
-        """The turns whose steps are given up to this day, each step once: undoing a revert brings them back."""
-        found: list[Turn] = []
-        counted = self.path()
-        for turn in reversed(self.turns()):
-            if still := self._beyond(turn.given_up, counted):
-                found.append(Turn(stretch=turn.stretch, given_up=still))
+    def abandoned(self) -> list[Rollback]:
+        """The rollbacks whose steps are given up to this day, each step once: undoing a revert brings them back."""
+        found: list[Rollback] = []
+        counted = self.branch()
+        for rollback in reversed(self.rollbacks()):
+            if still := self._beyond(rollback.given_up, counted):
+                found.append(Rollback(trained=rollback.trained, given_up=still))
                 counted = (*counted, *still)
         return found[::-1]
 
-    def value_at(self, path: Path, name: str, step: int) -> float | None:
-        """The last value of a score at or before a step of a path, or None."""
-        for piece in reversed(path):
-            if piece.after <= step:
-                points = [value for at, value in piece.points(name) if at <= step]
+    def value_at(self, branch: Branch, name: str, step: int) -> float | None:
+        """The last value of a score at or before a step of a branch, or None."""
+        for span in reversed(branch):
+            if span.after <= step:
+                points = [value for at, value in span.points(name) if at <= step]
                 if points:
                     return points[-1]
         return None
 
-    def changes(self, new: Stretch) -> list[Change]:
-        """What is set otherwise in a stretch than just before it began, whatever it began from."""
+    def changes(self, new: TrainedSegment) -> list[Change]:
+        """What is set otherwise in a segment than just before it began, whatever it began from."""
         if not new.number:
             return []
-        old = self.stretches[new.number - 1]
+        old = self.segments[new.number - 1]
         left = new.from_step if new.segment.cause == "adjust" else old.to_step
         before, after = old.recipe.at(left), new.recipe.at(new.from_step)
         was, becomes = old.recipe.schedules, new.recipe.schedules
@@ -180,19 +182,19 @@ class Tree:
 
     def names(self) -> list[str]:
         """The scores reported, in the order they were first heard of."""
-        return list(dict.fromkeys(name for stretch in self.stretches for name in stretch.scores))
+        return list(dict.fromkeys(name for trained in self.segments for name in trained.scores))
 
     @staticmethod
-    def _beyond(path: Path, other: Path) -> Path:
-        """The pieces of a path that do not lie on another."""
+    def _beyond(branch: Branch, other: Branch) -> Branch:
+        """The spans of a branch that do not lie on another."""
         shared: dict[int, int] = {}
-        for piece in other:
-            shared[piece.stretch.number] = max(piece.to, shared.get(piece.stretch.number, 0))
+        for span in other:
+            shared[span.trained.number] = max(span.to, shared.get(span.trained.number, 0))
         left = []
-        for piece in path:
-            after = max(piece.after, shared.get(piece.stretch.number, piece.after))
-            if after < piece.to:
-                left.append(Piece(stretch=piece.stretch, after=after, to=piece.to))
+        for span in branch:
+            after = max(span.after, shared.get(span.trained.number, span.after))
+            if after < span.to:
+                left.append(Span(trained=span.trained, after=after, to=span.to))
         return tuple(left)
 
 

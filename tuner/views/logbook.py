@@ -31,8 +31,8 @@ from tuner.record.events import (
     TrialEnded,
     TrialHeld,
 )
-from tuner.record.lineage import Change, Stretch, Tree
-from tuner.record.lineage import Path as Branch
+from tuner.record.lineage import Branch, Change, TrainedSegment, Tree
+from tuner.record.requests import REQUESTS
 from tuner.record.trial import Trial
 from tuner.views import text as prose
 
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 # The score beside a change is the median of so many reports: of the last before it, and of the last it was in force.
 _AROUND = 10
 _FILE = "logbook.md"
+_TOLD_ELSEWHERE = ("note", "stop")  # as a note, and as the run's end
 
 
 def write_logbook(study: StudyReader, folder: Path) -> Path:
@@ -85,7 +86,7 @@ class _Book:
         self.study, self.state = study, study.state
         self.trial: Trial = study.state.trials[0]
         self.tree = Tree.of(study)
-        self.head = self.tree.path()
+        self.head = self.tree.branch()
         self.asked = {each.request: each for each in study.records(Requested)}
         self.answered = {each.request: each for each in study.records(Answered)}
         self.read_back = {(each.request, each.parameter): each for each in study.records(Adjusted)}
@@ -113,8 +114,8 @@ class _Book:
         trial = self.trial
         if trial.best_score is None or trial.best_step is None:
             return f"It has reported no `{self.state.objective}` yet."
-        at = next((piece for piece in self.head if piece.after < trial.best_step <= piece.to), self.head[0])
-        settings = prose.settings(at.stretch.recipe.at(trial.best_step))
+        at = next((span for span in self.head if span.after < trial.best_step <= span.to), self.head[0])
+        settings = prose.settings(at.trained.recipe.at(trial.best_step))
         return f"Best: {number(trial.best_score)} at step {trial.best_step}, under {settings}."
 
     def closing(self) -> Iterator[str]:
@@ -131,8 +132,8 @@ class _Book:
 
     def entries(self) -> Iterator[_Entry]:
         """A paragraph an event."""
-        for stretch in self.tree.stretches:
-            yield _Entry(at=stretch.at, step=self._steps_of(stretch), text=self._began(stretch))
+        for trained in self.tree.segments:
+            yield _Entry(at=trained.at, step=self._steps_of(trained), text=self._began(trained))
         for note in self.study.records(Noted):
             step = 0 if note.step is None else note.step
             yield _Entry(at=note.at, step=step, text=f"{prose.who(note.by)} noted: {prose.quoted(note.text)}.")
@@ -152,32 +153,32 @@ class _Book:
         for end in self.study.records(TrialEnded):
             yield _Entry(at=end.at, step=end.step, text=self._ended(end))
 
-    def _steps_of(self, stretch: Stretch) -> str:
-        turn = next((each for each in self.tree.turns() if each.stretch is stretch), None)
-        return str(stretch.from_step) if turn is None else f"{turn.from_step} → {stretch.from_step}"
+    def _steps_of(self, trained: TrainedSegment) -> str:
+        rollback = next((each for each in self.tree.rollbacks() if each.trained is trained), None)
+        return str(trained.from_step) if rollback is None else f"{rollback.from_step} → {trained.from_step}"
 
-    def _began(self, stretch: Stretch) -> str:
-        segment = stretch.segment
-        if not stretch.number:
+    def _began(self, trained: TrainedSegment) -> str:
+        segment = trained.segment
+        if not trained.number:
             return self._first()
         match segment.cause:
             case "adjust":
-                return self._adjusted(stretch)
+                return self._adjusted(trained)
             case "revert":
-                return self._went_back(stretch)
+                return self._went_back(trained)
             case "retry":
                 return (
-                    f"The run was taken up again from {self._start(stretch)} ({prose.safe(segment.why)}): "
+                    f"The run was taken up again from {self._start(trained)} ({prose.safe(segment.why)}): "
                     "the steps since are trained anew under the same settings."
                 )
         asked = self.asked.get(segment.request)
         if asked is not None and asked.verb == "extend":
             more = count(int(asked.arguments["steps"]), "step")
             return (
-                f"The run was over; {prose.who(segment.by)} let it train {more} more, from {self._start(stretch)}."
+                f"The run was over; {prose.who(segment.by)} let it train {more} more, from {self._start(trained)}."
                 f"{prose.because(asked.why)}"
             )
-        return f"The run went on from {self._start(stretch)}: {prose.safe(segment.why)}."
+        return f"The run went on from {self._start(trained)}: {prose.safe(segment.why)}."
 
     def _first(self) -> str:
         created = next(iter(self.study.records(TrialCreated)))
@@ -188,18 +189,18 @@ class _Book:
         parent, _, step = self.trial.parent.partition("@")
         return f"The run was {verb} from `{parent}` at step {step}, with {settings}: {prose.safe(created.why)}."
 
-    def _adjusted(self, stretch: Stretch) -> str:
-        segment = stretch.segment
-        if any(each.segment.request == segment.request for each in self.tree.stretches[: stretch.number]):
+    def _adjusted(self, trained: TrainedSegment) -> str:
+        segment = trained.segment
+        if any(each.segment.request == segment.request for each in self.tree.segments[: trained.number]):
             return "The change was made again, at the step it had been made before the retry."
         asked = self.asked.get(segment.request)
-        told = prose.listed(self._format_change(segment.request, each) for each in self.tree.changes(stretch))
+        told = prose.listed(self._format_change(segment.request, each) for each in self.tree.changes(trained))
         undone = asked is not None and asked.verb == "undo"
         did = f"took the last change back{': ' if told else ''}{told}" if undone else f"set {told or 'nothing anew'}"
         why = "" if asked is None else asked.why
         evidence = str(asked.arguments.get("evidence") or "") if asked is not None else ""
         shown = f" Evidence: {prose.safe(evidence).rstrip('.')}." if evidence else ""
-        return f"{prose.who(segment.by)} {did}.{prose.because(why)}{shown}{self._came_of_it(stretch)}"
+        return f"{prose.who(segment.by)} {did}.{prose.because(why)}{shown}{self._came_of_it(trained)}"
 
     def _format_change(self, request: str, change: Change) -> str:
         row = self.read_back.get((request, change.parameter))
@@ -214,64 +215,68 @@ class _Book:
             return steady if change.before == after else f"{step}, constant from here on"
         return step
 
-    def _came_of_it(self, stretch: Stretch) -> str:
+    def _came_of_it(self, trained: TrainedSegment) -> str:
         objective = self.state.objective
-        before = self._level(self.tree.path(stretch.number - 1), stretch.from_step)
-        own = stretch.scores.get(objective, Curve())
+        before = self._level(self.tree.branch(trained.number - 1), trained.from_step)
+        own = trained.scores.get(objective, Curve())
         after = median(own.scores[-_AROUND:]) if len(own) else None
         parts = []
         if after is not None and not isfinite(own.scores[-1]):
-            parts.append(f"By step {stretch.to_step} `{objective}` was no finite number any more")
+            parts.append(f"By step {trained.to_step} `{objective}` was no finite number any more")
         elif before is not None and after is not None:
             signed = self.state.signed(after) - self.state.signed(before)
             way = "better" if signed > 0 else "worse" if signed < 0 else "unchanged"
             levels = f"from {number(before)} to {number(after)}"
-            parts.append(f"By step {stretch.to_step} `{objective}` had gone {levels} ({way})")
-        if (verdict := self.verdicts.get(stretch.segment.request)) is not None:
+            parts.append(f"By step {trained.to_step} `{objective}` had gone {levels} ({way})")
+        if (verdict := self.verdicts.get(trained.segment.request)) is not None:
             evidence = f" ({prose.safe(verdict.evidence)})" if verdict.evidence else ""
             parts.append(f"Verdict: {prose.safe(verdict.verdict)}{evidence}")
         if verdict is None or not verdict.verdict.startswith("taken back"):
-            parts.append(self._fate(stretch))
+            parts.append(self._fate(trained))
         return "".join(f" {part}." for part in parts if part)
 
-    def _fate(self, stretch: Stretch) -> str:
-        if all(piece.stretch is not stretch for piece in self.head):
-            return f"It was given up at step {stretch.to_step}"
-        following = self.tree.stretches[stretch.number + 1 : stretch.number + 2]
+    def _fate(self, trained: TrainedSegment) -> str:
+        if all(span.trained is not trained for span in self.head):
+            return f"It was given up at step {trained.to_step}"
+        following = self.tree.segments[trained.number + 1 : trained.number + 2]
         if following and (asked := self.asked.get(following[0].segment.request)) and asked.verb == "undo":
             return f"It was taken back at step {following[0].from_step}"
         return "It was kept" if following or self.trial.ended else "It is in force"
 
-    def _level(self, path: Branch, step: int) -> float | None:
-        """The score when a step was reached, on a path."""
+    def _level(self, branch: Branch, step: int) -> float | None:
+        """The score when a step was reached, on a branch."""
         values = [
-            value for piece in path for at, value in piece.points(self.state.objective) if at <= step
-        ]  # the run's whole past: a stretch may be shorter than what a median needs
+            value for span in branch for at, value in span.points(self.state.objective) if at <= step
+        ]  # the run's whole past: a segment may be shorter than what a median needs
         return median(values[-_AROUND:]) if values else None
 
-    def _went_back(self, stretch: Stretch) -> str:
-        segment = stretch.segment
+    def _went_back(self, trained: TrainedSegment) -> str:
+        segment = trained.segment
         asked = self.asked.get(segment.request)
-        turn = next((each for each in self.tree.turns() if each.stretch is stretch), None)
-        lost = 0 if turn is None else sum(piece.to - piece.after for piece in turn.given_up)
+        rollback = next((each for each in self.tree.rollbacks() if each.trained is trained), None)
+        lost = 0 if rollback is None else sum(span.to - span.after for span in rollback.given_up)
         verb = "took the last return back, to" if asked is not None and asked.verb == "undo" else "went back to"
-        changes = prose.listed(self._format_change("", each) for each in self.tree.changes(stretch))
+        changes = prose.listed(self._format_change("", each) for each in self.tree.changes(trained))
         keeps = asked is not None and asked.arguments.get("keep_settings")
         settings = "with the settings kept" if keeps else f"with {changes}" if changes else "with the same settings"
         given_up = f" {count(lost, 'step')} were given up; they stay on record." if lost > 1 else ""
         why = segment.why if asked is None else asked.why
-        return f"{prose.who(segment.by)} {verb} {self._start(stretch)}, {settings}.{prose.because(why)}{given_up}"
+        return f"{prose.who(segment.by)} {verb} {self._start(trained)}, {settings}.{prose.because(why)}{given_up}"
 
-    def _start(self, stretch: Stretch) -> str:
-        checkpoint = stretch.segment.checkpoint
+    def _start(self, trained: TrainedSegment) -> str:
+        checkpoint = trained.segment.checkpoint
         if checkpoint is None:
-            return f"step {stretch.from_step}" if stretch.from_step else "the beginning"
+            return f"step {trained.from_step}" if trained.from_step else "the beginning"
         kind = self.state.checkpoints[checkpoint].kind
         named = f", {kind}" if kind.startswith("before") else ", pinned" if kind == "pinned" else ""
-        return f"the checkpoint of step {stretch.from_step} (number {checkpoint}{named})"
+        return f"the checkpoint of step {trained.from_step} (number {checkpoint}{named})"
 
     def _done(self, request: Requested, answer: Answered) -> str:
-        """What was asked for and opens no stretch of its own; nothing for what is told elsewhere."""
+        """What was asked for and opens no segment of its own; nothing for what is told elsewhere."""
+        if request.verb in _TOLD_ELSEWHERE or any(
+            each.segment.request == request.request for each in self.tree.segments
+        ):
+            return ""
         who = prose.who(request.by)
         match request.verb:
             case "pause":
@@ -283,10 +288,13 @@ class _Book:
                 return f"{who} let it train {count(int(request.arguments['steps']), 'step')}, then stand still."
             case "checkpoint":
                 return f"{who} had a checkpoint written, to be kept ({prose.safe(answer.detail)})."
-            case "extend" if all(each.segment.request != request.request for each in self.tree.stretches):
+            case "extend":
                 more = count(int(request.arguments["steps"]), "step")
                 return f"{who} let the run train {more} beyond what its function asks for."
-        return ""
+        verb = REQUESTS.get(request.verb)
+        meaning = f" ({verb.meaning})" if verb is not None and verb.meaning else ""
+        given = f" with {prose.settings(request.arguments)}" if request.arguments else ""
+        return f"{who} asked for {prose.safe(request.verb)}{meaning}{given}: {prose.safe(answer.detail) or 'done'}."
 
     def _ended(self, end: TrialEnded) -> str:
         stops = [
@@ -320,16 +328,16 @@ class _Book:
                 f"{self.trial.state}{f': {prose.safe(self.trial.why)}' if self.trial.why else ''}",
             )
         )
-        for place, turn in enumerate(self.tree.abandoned(), start=1):
-            tip, segment = turn.given_up[-1], turn.stretch.segment
+        for place, rollback in enumerate(self.tree.abandoned(), start=1):
+            tip, segment = rollback.given_up[-1], rollback.trained.segment
             why = f": {prose.quoted(segment.why)}" if segment.why else ""
             what = f"{prose.who(segment.by)} went back{why}" if segment.cause == "revert" else prose.safe(segment.why)
             rows.append(
                 (
                     f"given up {place}",
-                    f"{turn.given_up[0].after} → {tip.to}",
-                    prose.settings(tip.stretch.recipe.at(tip.to)),
-                    *self._scores(turn.given_up),
+                    f"{rollback.given_up[0].after} → {tip.to}",
+                    prose.settings(tip.trained.recipe.at(tip.to)),
+                    *self._scores(rollback.given_up),
                     what,
                 )
             )
@@ -338,7 +346,7 @@ class _Book:
         yield "\n".join([lines[0], "|" + "---|" * len(heading), *lines[1:]])
 
     def _scores(self, branch: Branch) -> tuple[str, str]:
-        points = [point for piece in branch for point in piece.points(self.state.objective) if point[1] == point[1]]
+        points = [point for span in branch for point in span.points(self.state.objective) if point[1] == point[1]]
         if not points:
             return "-", "-"
         step, best = max(points, key=lambda point: (self.state.signed(point[1]), -point[0]))

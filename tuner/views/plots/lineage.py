@@ -16,8 +16,7 @@ import numpy as np
 from tuner.errors import StudyError
 from tuner.numbers import number, setting
 from tuner.record.events import Goal
-from tuner.record.lineage import Change, Stretch, Tree, Turn
-from tuner.record.lineage import Path as Branch
+from tuner.record.lineage import Branch, Change, Rollback, TrainedSegment, Tree
 from tuner.record.score_names import training_loss
 from tuner.views.plots.axes import (
     INK,
@@ -111,19 +110,19 @@ class _Label:
     step: int
     text: str
     counts: bool
-    stretch: int
+    trained: int
 
 
 def _labels(tree: Tree) -> list[_Label]:
-    head = {piece.stretch.number for piece in tree.path()}
+    head = {span.trained.number for span in tree.branch()}
     told: list[_Label] = []
     seen: set[str] = set()
-    for stretch in tree.stretches[1:]:
-        changes = tree.changes(stretch)
-        if stretch.segment.cause == "adjust" and stretch.segment.request not in seen and changes:
-            seen.add(stretch.segment.request)
+    for trained in tree.segments[1:]:
+        changes = tree.changes(trained)
+        if trained.segment.cause == "adjust" and trained.segment.request not in seen and changes:
+            seen.add(trained.segment.request)
             text = ", ".join(map(_short, changes))
-            told.append(_Label(stretch.from_step, text, stretch.number in head, stretch.number))
+            told.append(_Label(trained.from_step, text, trained.number in head, trained.number))
     return told
 
 
@@ -144,8 +143,8 @@ def _settled(value: Any) -> str:
 
 def _span(tree: Tree) -> tuple[float, float]:
     """From the first step to the last that was ever trained."""
-    first = min((stretch.from_step for stretch in tree.stretches), default=0)
-    last = max((stretch.to_step for stretch in tree.stretches), default=0)
+    first = min((trained.from_step for trained in tree.segments), default=0)
+    last = max((trained.to_step for trained in tree.segments), default=0)
     return (first, last) if first < last else (first - 0.5, last + 0.5)
 
 
@@ -189,8 +188,8 @@ def _draw_branches(axes: Axes, tree: Tree, name: str, goal: Goal, colour: str, z
 
     A long curve is drawn faintly, its running median over it.
     """
-    head = _joined(tree, tree.path(), name)
-    tails = [_joined(tree, turn.given_up, name) for turn in tree.abandoned()]
+    head = _joined(tree, tree.branch(), name)
+    tails = [_joined(tree, rollback.given_up, name) for rollback in tree.abandoned()]
     drawn = [_as_wide(curve, zoom) for curve in (head, *tails)]
     limits = set_score_axis(axes, np.concatenate(drawn), goal, _worst(drawn[0], goal))
     for curve, ink, wide, order in [*((tail, _TAIL, 1.1, 2.0) for tail in tails), (head, colour, 1.6, 3.0)]:
@@ -199,8 +198,8 @@ def _draw_branches(axes: Axes, tree: Tree, name: str, goal: Goal, colour: str, z
             axes.plot(steps, values, color=ink, linewidth=0.7, alpha=0.4, zorder=order)
             values = _running_median(values, _window(len(head)))
         axes.plot(steps, values, color=ink, linewidth=wide, zorder=order + 0.5)
-    for turn in tree.turns():
-        _draw_return(axes, tree, turn, name, limits)
+    for rollback in tree.rollbacks():
+        _draw_return(axes, tree, rollback, name, limits)
 
 
 def _as_wide(curve: Floats, zoom: Zoom) -> Floats:
@@ -236,30 +235,30 @@ def _running_median(values: Floats, window: int) -> Floats:
 
 def _joined(tree: Tree, branch: Branch, name: str) -> Floats:
     """The finite (step, score) rows of a branch, begun with the last point of what it hangs on."""
-    rows = [point for piece in branch for point in piece.points(name)]
+    rows = [point for span in branch for point in span.points(name)]
     first = branch[0]
-    if rows and first.after > first.stretch.from_step:  # it goes on within a stretch
-        rows = [*_last(first.stretch, name, first.after), *rows]
-    elif rows and first.stretch.segment.parent is not None:
-        before = tree.path(first.stretch.segment.parent)
+    if rows and first.after > first.trained.from_step:  # it goes on within a segment
+        rows = [*_last(first.trained, name, first.after), *rows]
+    elif rows and first.trained.segment.parent is not None:
+        before = tree.branch(first.trained.segment.parent)
         value = tree.value_at(before, name, first.after)
         rows = [*([] if value is None else [(first.after, value)]), *rows]
     points = np.array(rows, dtype=np.float64).reshape(-1, 2)
     return points[np.isfinite(points[:, 1])]
 
 
-def _last(stretch: Stretch, name: str, step: int) -> list[tuple[int, float]]:
-    """The last point of a stretch at or before a step, where there is one."""
-    curve = stretch.scores[name]
+def _last(trained: TrainedSegment, name: str, step: int) -> list[tuple[int, float]]:
+    """The last point of a segment at or before a step, where there is one."""
+    curve = trained.scores[name]
     return [(at, value) for at, value in zip(curve.steps, curve.scores, strict=True) if at <= step][-1:]
 
 
-def _draw_return(axes: Axes, tree: Tree, turn: Turn, name: str, limits: tuple[float, float]) -> None:
+def _draw_return(axes: Axes, tree: Tree, rollback: Rollback, name: str, limits: tuple[float, float]) -> None:
     """An arrow from the last score before a path was left back to where training went on."""
     from matplotlib.patches import FancyArrowPatch
 
-    left, goes_on = _joined(tree, turn.given_up, name), turn.stretch.from_step
-    value = tree.value_at(tree.path(turn.stretch.number), name, goes_on)
+    left, goes_on = _joined(tree, rollback.given_up, name), rollback.trained.from_step
+    value = tree.value_at(tree.branch(rollback.trained.number), name, goes_on)
     if not len(left) or value is None or not np.isfinite(value) or left[-1, 0] <= goes_on:
         return
     start, end = ((step, float(np.clip(at, *limits))) for step, at in ((left[-1, 0], left[-1, 1]), (goes_on, value)))
@@ -274,7 +273,7 @@ def _draw_return(axes: Axes, tree: Tree, turn: Turn, name: str, limits: tuple[fl
             shrinkB=3,
             color=_BACK,
             linewidth=1.0,
-            linestyle="-" if turn.cause == "revert" else (0, (3, 2)),
+            linestyle="-" if rollback.cause == "revert" else (0, (3, 2)),
             zorder=4,
         )
     )
@@ -289,10 +288,10 @@ def _draw_changes(axes: Axes, labels: Sequence[_Label]) -> None:
 def _draw_marks(axes: Axes, tree: Tree, labels: Sequence[_Label], name: str) -> None:
     """A dot where a change took effect, on the curve as it is drawn."""
     low, high = axes.get_ylim()
-    long = len(_joined(tree, tree.path(), name))
+    long = len(_joined(tree, tree.branch(), name))
     half = _window(long) // 2 if long > _LONG else 0
     for label in labels:
-        curve = _joined(tree, tree.path() if label.counts else tree.path(label.stretch), name)
+        curve = _joined(tree, tree.branch() if label.counts else tree.branch(label.trained), name)
         at = int(np.searchsorted(curve[:, 0], label.step, side="right")) - 1
         if at >= 0:
             value = float(np.clip(np.median(curve[max(0, at - half) : at + half + 1, 1]), low, high))
@@ -360,7 +359,7 @@ def _title(axes: Axes, study: StudyReader, tree: Tree) -> None:
     best = "no score yet" if trial.best_score is None else f"best {number(trial.best_score)} at step {trial.best_step}"
     name = study.name if len(study.name) <= 40 else f"{study.name[:39]}…"
     settings = ", ".join(f"{word} {_settled(value)}" for word, value in trial.recipe.at(trial.steps).items())
-    given_up = sum(piece.to - piece.after for turn in tree.abandoned() for piece in turn.given_up)
+    given_up = sum(span.to - span.after for rollback in tree.abandoned() for span in rollback.given_up)
     told = [study.state.goal, f"{trial.state} at step {trial.steps:,}", settings if len(settings) < 70 else ""]
     told += [f"{given_up:,} steps given up"] if given_up else []
     axes.set_title(
@@ -388,13 +387,13 @@ def _legend(axes: Axes, study: StudyReader, tree: Tree, labels: Sequence[_Label]
     """What the marks mean, below the axes, of those that are there."""
     from matplotlib.lines import Line2D
 
-    turns = {"revert" if turn.cause == "revert" else "retry" for turn in tree.turns()}
+    returns = {"revert" if rollback.cause == "revert" else "retry" for rollback in tree.rollbacks()}
     there = {
         "head": True,
         "loss": loss,
         "tail": bool(tree.abandoned()),
         "change": bool(labels),
-        **dict.fromkeys(turns, True),
+        **dict.fromkeys(returns, True),
         "kept": any(each.kept for each in study.state.checkpoints.values()),
         "gone": any(not each.kept for each in study.state.checkpoints.values()),
         "best": study.state.trials[0].best_score is not None,
