@@ -355,7 +355,7 @@ class _Book:
     def _forks(self) -> Iterator[tuple[str, ...]]:
         for fork in self.study.forks():
             with closing(fork):
-                trial, path = fork.state.trials[0], Tree.of(fork).path()
+                trial, path = fork.state.trials[0], Tree.of(fork).branch()
                 if path:
                     yield (
                         f"`{fork.name}` (fork)",
