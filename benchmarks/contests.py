@@ -251,7 +251,7 @@ def _ours_at(contest: Contest, results: Results, point: int | None, at_most: flo
 
 def _onnx(contest: Contest, results: Results) -> Iterator[Row]:
     ours, last = traces(contest, results, contest.ours), contest.points[-1]
-    yield _ours_at(contest, results, 250, 0.077)
+    yield _ours_at(contest, results, 250, 0.073)
     rivals_at_end = {
         method: found for method in contest.peers if (found := _shared(traces(contest, results, method), ours))
     }
@@ -264,8 +264,8 @@ def _onnx(contest: Contest, results: Results) -> Iterator[Row]:
             other=contest.at(rivals_at_end[best], last).measured,
             goal=Goal(at_most=1, times=True),
         )
-    yield _ours_at(contest, results, last, 0.03)
-    yield _ours_at(contest, results, None, 0.08)
+    yield _ours_at(contest, results, last, 0.025)
+    yield _ours_at(contest, results, None, 0.062)
 
 
 def _table(contest: Contest, results: Results) -> Iterator[Row]:
