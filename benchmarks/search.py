@@ -11,28 +11,27 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import drawing
 import numpy as np
-import reaching
 import recordings
 import regret
 import replaying
+import report
 import rivals
 import sources
 from cells import Cache, Cell, code_of, measured
 from contests import CONTESTS, KNOWN, QUICK_PEERS, Contest, goals, named, traces
 from regret import Results
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-from rows import Row, facts_of, grid, lines_of, load, machine, printed, tally, written
+from rows import load, machine, printed, written
 
 # ── what is to be run ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -106,138 +105,6 @@ def gathered(contest: Contest, plan: Sequence[Cell], cache: Cache) -> Results:
     return found
 
 
-# ── the tables ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def header(contest: Contest) -> tuple[str, ...]:
-    """The columns of a contest's table."""
-    points = (f"{point:,}" for point in contest.points)
-    last = f"{contest.judged_at:,}"
-    return "method", "pairs", *points, "area", f"less ours at {last}", "", "less ours in area", "", "clipped"
-
-
-def rows(contest: Contest, results: Results, workers: int) -> list[tuple[str, ...]]:
-    """A line a method, the best area first."""
-    ours = traces(contest, results, contest.ours, workers)
-    lines: list[tuple[float, tuple[str, ...]]] = []
-    for (method, width), searches in results.items():
-        if width != workers:
-            continue
-        found = traces(contest, results, method, workers)
-        area, same = regret.area(found), method == contest.ours
-        compared: list[str] = []
-        for point in (contest.judged_at, None):
-            less = None if same else contest.less_ours(found, ours, point)
-            compared += ["", ""] if less is None else [str(less), less.verdict]
-        clipped = str(sum(search.clipped for search in searches.values()))
-        read = [str(contest.at(found, point)) for point in contest.points]
-        lines.append((area.mean, (method, str(area.pairs), *read, str(area), *compared, clipped)))
-    return [line for _, line in sorted(lines)]
-
-
-ENDS = ("method", "pairs", "trials", "steps", "regret of the chosen", "less ours", "", "claim less truth", "at a bound")
-
-
-def ends(contest: Contest, results: Results) -> Iterator[tuple[str, ...]]:
-    """A line a method: what each search took, what it chooses in the end, and what it claims of it."""
-    ours = regret.in_the_end(results.get((contest.ours, 1), {}))
-    for (method, width), searches in results.items():
-        if width != 1:
-            continue
-        chosen = regret.in_the_end(searches)
-        less = None if method == contest.ours else regret.difference(chosen, ours, None)
-        every = list(searches.values())
-        yield (
-            method,
-            str(len(every)),
-            f"{np.mean([search.trials for search in every]):,.0f}",
-            counted([search.steps for search in every]),
-            str(regret.area(chosen)),
-            *(("", "") if less is None else (str(less), less.verdict)),
-            str(regret.Estimate.of([search.boast for search in every])),
-            f"{np.mean([search.border for search in every]):.1%}",
-        )
-
-
-def counted(steps: Sequence[float]) -> str:
-    """A mean of steps and its standard error."""
-    found = regret.Estimate.of(steps)
-    return f"{found.mean:,.0f}" if np.isnan(found.error) else f"{found.mean:,.0f} ± {found.error:,.0f}"
-
-
-def tables(contest: Contest, results: Results) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
-    """Title and lines, heads first, of every table of a contest."""
-    for workers in contest.workers:
-        yield title_of(contest, workers), [header(contest), *rows(contest, results, workers)]
-    if contest.ends or contest.interior:
-        yield f"{contest.name}: what is chosen in the end", [ENDS, *ends(contest, results)]
-    yield from times_to_target(contest, results)
-
-
-def title_of(contest: Contest, workers: int) -> str:
-    """What a table shows."""
-    width = "" if len(contest.workers) == 1 else ", sequential" if workers == 1 else f", {workers} at a time"
-    return f"{contest.name}{width}: {contest.about}; regret after {contest.unit}"
-
-
-def remark(contest: Contest, results: Results) -> str:
-    """How many searches found better than the best known."""
-    ours = [search for (method, _), found in results.items() if method == contest.ours for search in found.values()]
-    every = [search for found in results.values() for search in found.values()]
-    counts = [(sum(search.clipped for search in several), len(several)) for several in (ours, every)]
-    return (
-        f"Clipped at zero regret, having found better than the best known: {counts[0][0]} of {counts[0][1]} searches "
-        f"of {contest.ours}, {counts[1][0]} of {counts[1][1]} of all."
-    )
-
-
-def shown(contest: Contest, results: Results) -> Iterator[Table]:
-    """The tables for a terminal."""
-    for title, (heads, *lines) in tables(contest, results):
-        table = Table(*heads, title=title)
-        for line in lines:
-            table.add_row(*map(Text, line), style="bold" if line[0].startswith("tuner") else "")
-        yield table
-
-
-def times_to_target(contest: Contest, results: Results) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
-    """Title and lines of the table of how soon the target is reached, where the contest has one."""
-    if contest.target and results:
-        tasks = sorted({task for searches in results.values() for task, _ in searches})
-        title = (
-            f"{contest.name}, on {', '.join(tasks)}: {contest.unit} until the best score that {contest.target} finds "
-            f"in {contest.budget:,} is reached; never: counted as {contest.budget:,}"
-        )
-        lines = list(reaching.rows(results, ours=contest.ours, target=contest.target, budget=contest.budget))
-        if lines:
-            yield title, [reaching.HEADERS, *lines]
-
-
-def markdown(
-    found: Mapping[str, tuple[Contest, Results]],
-    lines: Sequence[Row],
-    notes: Sequence[str],
-    pictures: Sequence[str],
-    facts: Mapping[str, str],
-) -> str:
-    """The page for the repository, with everything that a reader needs to repeat it."""
-    about = (
-        f"{tally(lines)} Protocol, methods and goals: "
-        "`benchmarks/README.md`. ± is one standard error over pairs of task and seed; `less ours` is paired, and a "
-        "difference under two standard errors is none."
-    )
-    parts = ["# Search quality", about, grid(lines_of(lines)), *notes]
-    for contest, results in found.values():
-        parts.append(f"## {contest.name}")
-        for title, several in tables(contest, results):
-            parts += [title + ".", grid(several)]
-        parts.append(remark(contest, results))
-        drawn = [each for each in pictures if Path(each).name.startswith(f"search_{contest.name}.")]
-        parts += [f"![{contest.name}]({each})" for each in drawn]
-    parts.append(facts_of(facts))
-    return "\n\n".join(parts) + "\n"
-
-
 # ── the pictures ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -249,7 +116,7 @@ def pictures_of(contest: Contest, results: Results, folder: Path) -> Iterator[Pa
         curves = {method: traces(contest, results, method, workers) for method, width in results if width == workers}
         if curves:
             name = f"search_{contest.name}.png" if workers == 1 else f"search_{contest.name}.{workers}.png"
-            title = title_of(contest, workers).partition(";")[0]
+            title = report.title_of(contest, workers).partition(";")[0]
             yield drawing.draw(curves, steps, title=title, axis=contest.unit, to=folder / name, first=first)
     if len(contest.workers) > 1:
         seconds = np.unique(np.geomspace(5, contest.budget, 400).round())
@@ -306,7 +173,7 @@ def main() -> None:
         apart = [line for contest, results in found.values() for line in goals(contest, reported(results))]
         lines += [replace(line, what=f"{line.what} (tasks reported apart)") for line in apart]
     for contest, results in found.values():
-        console.print(*shown(contest, results), remark(contest, results), sep="\n")
+        console.print(*report.shown(contest, results), report.remark(contest, results), sep="\n")
     if lines:
         console.print(printed(lines, "goals"))
     drawn: list[Path] = []
@@ -321,9 +188,23 @@ def main() -> None:
             ),
             "processes": f"{options.jobs}, one thread each",
             "load before": before,
+            "command": asked_for(sys.argv, options.data),
         }
         pictures = [os.path.relpath(path, options.markdown.parent) for path in drawn]
-        written(options.markdown, markdown(found, lines, notes, pictures, facts))
+        if options.section:
+            section = report.section_of(options.section, found, lines, notes, pictures, facts)
+            written(options.markdown, report.within(options.markdown.read_text(), section))
+        else:
+            written(options.markdown, report.markdown(found, lines, notes, pictures, facts))
+
+
+def asked_for(argv: Sequence[str], data: str | None) -> str:
+    """What was typed, without where things lie here."""
+    told = ["FOLDER" if each == data else each for each in argv]
+    for name in ("--cache", "--jobs", "--markdown", "--section"):
+        if name in told:
+            del told[told.index(name) : told.index(name) + 2]
+    return shlex.join(["python", *told])
 
 
 def _run(plan: Sequence[Cell], cache: Cache, options: argparse.Namespace, console: Console) -> Iterator[str]:
@@ -378,8 +259,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=2, help="processes (default: 2)")
     parser.add_argument("--cache", type=Path, default=Path("build/search.jsonl"), help="where results are kept")
     parser.add_argument("--markdown", type=Path, help="write the tables here")
+    parser.add_argument("--section", help="write them as the section of this title into the page that --markdown names")
     parser.add_argument("--plots", type=Path, help="draw regret over the budget into this folder")
     options = parser.parse_args()
+    if options.section and not (options.markdown and options.markdown.exists()):
+        parser.error("--section goes into a page: name one that is there with --markdown")
     options.only = named([name.strip() for name in options.only.split(",")])
     if unknown := sorted(set(options.only) - set(CONTESTS)):
         parser.error(f"no contest named {', '.join(unknown)}; contests and families: {', '.join(KNOWN)}")

@@ -17,7 +17,9 @@ sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))  # the folder is 
 import constructed
 import recordings
 import regret
+import report
 import rivals
+import search
 from rows import Goal, Measured, Row, lines_of
 
 BRANCHES = Space(kind=choice("plain", "deep"), depth=linear(1.0, 9.0, when={"kind": "deep"}), rate=log(1e-4, 1.0))
@@ -84,3 +86,18 @@ def test_a_row_shows_its_unit_its_spread_and_its_goal() -> None:
     heads, line = lines_of([row])
     assert heads == ("row", "tuner", "spread", "goal", "verdict")
     assert line == ("a draw", "2 ms", "1 to 3", "≤ 5 ms", "reached")
+
+
+def test_a_section_takes_the_place_of_its_earlier_self_and_a_new_one_stands_before_the_last() -> None:
+    page = "# Page\n\n## One\n\nold\n\n## Where\n\nhere\n"
+    assert report.within(page, "## One\n\nnew\n\n") == "# Page\n\n## One\n\nnew\n\n## Where\n\nhere\n"
+    assert report.within(page, "## Two\n\n2\n\n") == "# Page\n\n## One\n\nold\n\n## Two\n\n2\n\n## Where\n\nhere\n"
+
+
+def test_a_command_is_shown_without_where_things_lie() -> None:
+    typed = ["search.py", "--only", "adam8", "--data", "/some/where", "--cache", "/tmp/c", "--markdown", "p.md"]
+    assert search.asked_for(typed, "/some/where") == "python search.py --only adam8 --data FOLDER"
+
+
+def test_every_other_task_is_kept_apart_from_tuning() -> None:
+    assert [search.half_of(number) for number in range(4)] == ["tune", "report", "tune", "report"]
