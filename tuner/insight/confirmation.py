@@ -116,7 +116,7 @@ def sure_from(repeats: int, compared: int) -> float:
     and looks again (Lan and DeMets 1983 spend it so over time). Of two, either may seem the better one.
 
     >>> [round(sure_from(repeats, compared=2), 3) for repeats in (5, 10, 20)]
-    [0.987, 0.996, 0.998]
+    [0.988, 0.996, 0.998]
     """
     look = 1 + max(0, math.ceil(math.log2(repeats / FIRST_LOOK)))
     return 1 - DOUBT / (look * (look + 1)) / (2 if compared == 2 else 1)
