@@ -103,13 +103,14 @@ def test_ctrl_c_while_a_connection_closes_shows_no_traceback_and_is_not_lost(
     assert caplog.text == ""
 
 
+class Finalised:
+    def __del__(self) -> None:
+        raise KeyboardInterrupt
+
+
 def test_ctrl_c_within_a_finaliser_shows_no_traceback_and_is_not_lost(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    class Finalised:
-        def __del__(self) -> None:
-            raise KeyboardInterrupt
-
     @click.command()
     def lets_go() -> None:
         held = [Finalised()]
@@ -121,3 +122,14 @@ def test_ctrl_c_within_a_finaliser_shows_no_traceback_and_is_not_lost(
         tuner.cli.main(["ls"])
     assert left.value.code == 130
     assert capfd.readouterr().err.strip() == "interrupted"
+
+
+def test_ctrl_c_within_the_last_finaliser_of_a_verb_interrupts_nothing_after_it(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(tuner.cli.cli.commands, "ls", click.command()(lambda: [Finalised()].clear()))
+    with pytest.raises(SystemExit) as left:
+        tuner.cli.main(["ls"])
+    time.sleep(0.2)  # nothing comes
+    assert left.value.code == 0
+    assert capfd.readouterr().err == ""

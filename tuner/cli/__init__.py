@@ -96,11 +96,13 @@ def _run(arguments: Sequence[str] | None) -> int:
 def _interrupts_heard() -> Iterator[None]:
     """A Ctrl-C that falls into a finaliser, where Python prints and forgets it, is raised again once that is over."""
     usual = sys.unraisablehook
+    heard: list[threading.Timer] = []
 
     def hook(lost: sys.UnraisableHookArgs) -> None:
         if issubclass(lost.exc_type, KeyboardInterrupt):
             again = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
             again.daemon = True
+            heard.append(again)
             again.start()
         else:
             usual(lost)
@@ -110,3 +112,5 @@ def _interrupts_heard() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = usual
+        for again in heard:
+            again.cancel()  # what it would interrupt is over

@@ -48,10 +48,8 @@ def retain(
     for _, group in groupby(sorted(checkpoints, key=lambda each: (each.trial, each.sequence)), lambda each: each.trial):
         trial = list(group)
         newest_first = trial[::-1]
-        best_first = sorted(
-            newest_first, key=lambda each: _number(each.score), reverse=True
-        )  # stable: of equals the newest
-        scored = [each for each in best_first if _number(each.score) > -math.inf]
+        scored = [each for each in newest_first if _number(each.score) > -math.inf]
+        scored.sort(key=lambda each: _number(each.score), reverse=True)  # stable: of equals the newest
         octaves = {each.step.bit_length(): each for each in trial} if milestones else {}
         kept = {each.checkpoint for each in (*newest_first[:last], *scored[:best], *octaves.values())}
         for each in trial:
