@@ -156,7 +156,7 @@ def rounds(run: tuner.Run) -> None:
         run.report(score=(1 - (rate - 0.7) ** 2) * (1 - math.exp(-count.steps / (3 + rate))))
 
 
-sweep = usually(rounds, _SPACE, clock="virtual", parallel=1)
+sweep = usually(rounds, _SPACE, budget_steps=10_000, clock="virtual", parallel=1)
 
 
 def restored(state: StudyState) -> Caviar:

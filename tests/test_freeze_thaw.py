@@ -65,7 +65,8 @@ def half_flat(run: tuner.Run) -> None:
         run.report(score=curve(run.params["rate"], run.params["width"], len(memory.steps)) if learns else 0.01)
 
 
-sweep = usually(climb, SPACE, trials=30, clock="virtual", parallel=1)
+# Steps are granted in plenty: with a number of trials alone they are saved, see below.
+sweep = usually(climb, SPACE, trials=30, budget_steps=10_000, clock="virtual", parallel=1)
 
 
 def whys(study: tuner.Study, cause: str) -> list[str]:

@@ -74,6 +74,7 @@ def _watched_by(word: str, given: Any) -> Any:
     sampler=_sampler,
     stopping=_pruner,
     budget_steps=optional(count),
+    min_steps=optional(count),
     executor=one_of(*EXECUTORS),
     clock=one_of("wall", "virtual"),
     seed=seed,
@@ -106,6 +107,7 @@ def sweep(
     sampler: str | BaseSampler = "coarse_to_fine",
     stopping: str | BasePruner = "auto",
     budget_steps: int | None = None,
+    min_steps: int | None = None,
     executor: ExecutorName = "ray",
     clock: Literal["wall", "virtual"] = "wall",
     seed: int = 0,
@@ -146,6 +148,8 @@ def sweep(
         stopping: "auto" freezes and thaws trials by their curves; "asha", "median", "off", or an Optuna pruner; by
             default auto.
         budget_steps: Training steps over all trials, from 1 up, in place of `trials` or beside it. None: no bound.
+        min_steps: The step before which no trial is judged, from 1 up, for functions that start slowly. None: what the
+            study has, else what the stopping rule has.
         executor: "ray", or "local" for one process without Ray; by default ray.
         clock: "virtual" lets an in-process sweep play many workers in no time; needs `executor="local"`. By default
             wall.
@@ -206,12 +210,13 @@ def sweep(
     tried = [_in_space(space, settings) for settings in cast("list[Settings]", start or [])]
     warm = _warm(warm_start, place, space)
     proposer, sampler_name = _proposer(sampler)
-    rule = _stopping(stopping, sampler)
+    rule = _stopping(stopping, sampler, min_steps)
     identity = {"space": space.to_dict(), "objective": objective, "goal": goal, "seed": seed, "sampler": sampler_name}
     options = {
         "trials": trials,
         "budget_steps": budget_steps,
         "stopping": repr(rule),
+        "min_steps": min_steps,
         "executor": executor,
         "cpus": cpus,
         "gpus": gpus,
@@ -235,6 +240,9 @@ def sweep(
     # loads Ray: before there is a study to see
     chosen = executor_of(executor, address, cpus, gpus, function=function, clock=clock)
     with Session(place, place.database) as session, closing(chosen):
+        if min_steps is None and (kept := session.state.options.get("min_steps")) is not None:
+            rule = _stopping(stopping, sampler, kept)
+            options |= {"min_steps": kept, "stopping": repr(rule)}
         session.begin("sweep", function.name, function.source_sha256, identity, options)
         space = as_begun(session.state, space)
         if place.database is not None:
@@ -250,6 +258,7 @@ def sweep(
             limits=Limits(
                 trials=trials,
                 budget_steps=budget_steps,
+                time_budget_s=time_budget_s,
                 max_failures=max_failures,
                 failures_in_a_row=failures_in_a_row,
                 retries=cast("Mapping[str, int]", retries),
@@ -316,15 +325,16 @@ def _proposer(sampler: str | BaseSampler) -> tuple[Proposer, str]:
     return OptunaProposer(sampler), describe(sampler)
 
 
-def _stopping(stopping: str | BasePruner, sampler: str | BaseSampler) -> StoppingRule:
+def _stopping(stopping: str | BasePruner, sampler: str | BaseSampler, min_steps: int | None) -> StoppingRule:
     if isinstance(stopping, str):
         from tuner.caviar.rules import rule_by_name
 
         # what an Optuna sampler would try next is not known before it is asked, and each question leaves its traces
-        return rule_by_name("asha" if stopping == "auto" and not isinstance(sampler, str) else stopping)
+        name = "asha" if stopping == "auto" and not isinstance(sampler, str) else stopping
+        return rule_by_name(name, min_steps)
     from tuner.samplers.optuna import OptunaPruning
 
-    return OptunaPruning(stopping)
+    return OptunaPruning(stopping, min_steps or 1)
 
 
 def _attached(part: Any, state: StudyState, space: Space) -> Any:

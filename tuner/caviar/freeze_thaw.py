@@ -7,6 +7,11 @@ paused, saved, and its worker is free. Improvement is over the incumbent, the be
 better gives way. Every third time the run that is expected to end best goes on, whatever else might be learned. A run
 that is a duplicate of another is stopped.
 
+Where a number of trials is all the budget there is, they all begin, whatever a run may still come to, so what is to be
+saved are steps. A run then goes on from a rung if it leads there, as in successive halving, and is paused otherwise.
+Late in a training, and once all have begun, only the expected improvement counts: a run goes on, or is taken up again,
+while it may be expected to gain more over the best score there is than that score's noise. The rest is left alone.
+
 (Freeze and thaw: Swersky et al. 2014. A step of the run of largest expected improvement: DyHPO, Wistuba et al. 2022.)
 """
 
@@ -20,6 +25,7 @@ from scipy.special import ndtr
 
 from tuner.caviar.search import Search
 from tuner.caviar.stopping import Asha
+from tuner.numbers import count
 from tuner.policy.verdicts import StoppingRule, Thaw, Verdict
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
@@ -31,6 +37,10 @@ _HARVEST_EVERY = 3
 _MORE_IF_NEW = 0.3  # of a new trial a third more is asked, or near-duplicates of the best begin without end
 _MORE = 1.25  # hyperparameters are learned anew when this many times as much has been seen
 _LENGTHS = "lengths"  # what is thought about
+_PARTS_FOR_GOOD = 9  # of a training: before the first, a run that cannot be paused is not judged
+_PARTS = 20  # where all trials begin: the first rung is at this part of a training, 3 of 51 steps, and 2 of 30
+_LATE = 3  # from this part of a training on its end is known well enough to do without it
+_LEAST_NOISE = 0.03  # standard deviations of the scores: less is no difference, however exact a score is
 _HOPELESS = 0.02  # the chance to overtake below which, once all trials have begun, only the leader trains on
 
 
@@ -46,6 +56,10 @@ class Thawing(StoppingRule, Protocol):
         """The trial to take up again rather than begin another; None: begin another, if there is one."""
         ...
 
+    def left(self, study: StudyState) -> str | None:
+        """Which trials it has left alone at the end, and why; None: none, or for want of steps."""
+        ...
+
 
 @dataclass(frozen=True)
 class _Pick:
@@ -58,20 +72,22 @@ class _Pick:
 class FreezeThaw:
     """Pauses runs at rungs and takes them up again, by expected improvement.
 
-    Rungs double from a sixty-fourth of a whole training on. A run whose function has not told how to save its state
-    cannot be paused: it is stopped where successive halving would stop it.
+    Rungs double from a sixty-fourth of a whole training on, or from `min_steps` where that is later. A run whose
+    function has not told how to save its state cannot be paused. It is stopped for good, and so with more care: after
+    a ninth or a third of a training, where it is behind by successive halving and has hardly a chance to catch up.
     """
 
     name = "auto"
 
-    def __init__(self) -> None:
-        self._asha = Asha()
+    def __init__(self, *, min_steps: int = 1) -> None:
+        self.min_steps = min_steps
+        self._halvings: dict[int, Asha] = {}
         self._search: Search | None = None
         self._learned: tuple[int, list[float]] | None = None
         self._learning = Thinking[tuple[int, list[float]]](beside=False)
 
     def __repr__(self) -> str:
-        return "FreezeThaw()"
+        return "FreezeThaw()" if self.min_steps == 1 else f"FreezeThaw(min_steps={self.min_steps})"
 
     def join(self, search: Search) -> None:
         """Says whose runs are weighed; once, before the first question."""
@@ -80,7 +96,7 @@ class FreezeThaw:
 
     def first_ask(self, after: int = 0) -> int | None:
         """The next rung."""
-        return _next_rung(after, self._horizon())
+        return self._spare_rung(after) if self._joined().sparing else self._next_rung(after, self._horizon())
 
     def judge(self, study: StudyState, trial: Trial, step: int) -> Verdict:
         """Goes on if its expected improvement is the largest, else is paused."""
@@ -91,8 +107,10 @@ class FreezeThaw:
             why = f"stopped at step {step}: to the last digit its curve so far is that of trial {original}"
             return Verdict(action="prune", why=why, ask_at=None)
         if not trial.resumable:
-            return self._asha.judge(study, trial, step)
-        ask_at = _next_rung(step, trial.planned or self._horizon())
+            return self._for_good(study, trial, step)
+        if search.sparing:
+            return search.thought(lambda: self._spared(study, trial, step))
+        ask_at = self._next_rung(step, trial.planned or self._horizon())
         if search.in_haste:
             return self._in_haste(study, trial, step, ask_at)
         trials = [trial.trial, *self._frozen(study, but=trial.trial)]
@@ -109,17 +127,102 @@ class FreezeThaw:
         if search.in_haste and search.upcoming(study) is not None:
             return None
         frozen = self._frozen(study)
+        if search.sparing:
+            return search.thought(lambda: self._worthy(study, frozen))
         pick = search.thought(lambda: self._pick(study, frozen)) if frozen else _Pick(None, "")
         return None if pick.trial is None else Thaw(trial=pick.trial, why=pick.why, opened=self._joined().due(study))
 
     def _in_haste(self, study: StudyState, trial: Trial, step: int, ask_at: int | None) -> Verdict:
         """Goes on where successive halving would let it, else is paused; more has to be weighed than there is time."""
-        verdict = self._asha.judge(study, trial, step)
+        verdict = self._halving(None).judge(study, trial, step)
         if verdict.action == "continue":
             self._joined().observe(study, trial, "running")
             return replace(verdict, ask_at=ask_at)
         why = verdict.why.replace("stopped", "paused in haste", 1)
         return Verdict(action="pause", why=why, ask_at=ask_at)
+
+    def left(self, study: StudyState) -> str | None:
+        """Which runs were not worth training on at the end, what that saved, and how they go on all the same."""
+        search, left = self._joined(), self._frozen(study)
+        if not search.sparing or search.spent(study) is None or not left:
+            return None
+        if (weighed := self._weighed(study, left)) is None:
+            return None
+        whole = {trial.trial: max(trial.steps, trial.planned or self._horizon()) for trial in study.searched()}
+        saved = sum(whole[trial] - study.trials[trial].steps for trial in left)
+        which = "it" if len(left) == 1 else "the most promising"
+        return (
+            f"left {count(len(left), 'paused trial')} alone: {which} {weighed.why}; "
+            f"saved {saved:,} of {sum(whole.values()):,} steps; "
+            f'the same call with stopping="off" (--stopping off) trains {"it" if len(left) == 1 else "them"} to the end'
+        )
+
+    def _for_good(self, study: StudyState, trial: Trial, step: int) -> Verdict:
+        """Stops a run that is behind and has hardly a chance: it cannot be taken up again."""
+        search = self._joined()
+        verdict = self._halving(_PARTS_FOR_GOOD if trial.planned else None).judge(study, trial, step)
+        surrogate = search.ledger.surrogate(search.space)
+        if verdict.action != "prune" or surrogate.untrained or search.in_haste:
+            return verdict
+        posterior = surrogate.posterior(self._hyperparameters(study))
+        mean, deviation = posterior.of_runs([search.ledger.of(trial.trial)])
+        if float(ndtr((mean - posterior.best) / deviation)[0]) < _HOPELESS:
+            return verdict
+        expectation = posterior.expected(float(mean[0]), float(deviation[0]))
+        return replace(verdict, action="continue", why=f"goes on at step {step}, though behind: {expectation}")
+
+    def _halving(self, parts: int | None) -> Asha:
+        """Successive halving from this part of a whole training on; None: of a training of unknown length."""
+        first = Asha().min_steps if parts is None else -(-self._horizon() // parts)
+        first = max(first, self.min_steps)
+        if first not in self._halvings:
+            self._halvings[first] = Asha(min_steps=first)
+        return self._halvings[first]
+
+    # ── where a number of trials is all the budget ──────────────────────────────────────────────
+
+    def _spared(self, study: StudyState, trial: Trial, step: int) -> Verdict:
+        """Pauses a run that does not lead at its rung, or that is not worth training on."""
+        search = self._joined()
+        opened, all_begun = search.due(study), search.upcoming(study) is None
+        behind, why = self._halving(_PARTS).falls_behind(study, trial, step)
+        if (all_begun or (not behind and _LATE * step >= self._horizon())) and (
+            weighed := self._weighed(study, [trial.trial])
+        ) is not None:
+            behind, why = weighed.trial is None, f"it {weighed.why}"
+        ask_at = self._spare_rung(step)
+        if behind:
+            return Verdict(action="pause", why=f"paused at step {step}: {why}", ask_at=ask_at, opened=opened)
+        search.observe(study, trial, "running")
+        return Verdict(action="continue", why=f"goes on at step {step}: {why}", ask_at=ask_at, opened=opened)
+
+    def _worthy(self, study: StudyState, frozen: list[int]) -> Thaw | None:
+        """The run of largest expected improvement, once all have begun and if that is more than noise."""
+        search = self._joined()
+        if not frozen or search.upcoming(study) is not None or (weighed := self._weighed(study, frozen)) is None:
+            return None
+        if weighed.trial is None:
+            return None
+        return Thaw(trial=weighed.trial, why=f"trial {weighed.trial} {weighed.why}", opened=search.due(study))
+
+    def _weighed(self, study: StudyState, trials: list[int]) -> _Pick | None:
+        """Which of these runs is worth most steps, none if none is worth any; None where nothing can be compared."""
+        search = self._joined()
+        surrogate = search.ledger.surrogate(search.space)
+        if surrogate.untrained or (search.in_haste and search.upcoming(study) is not None):
+            return None
+        posterior = surrogate.posterior(self._hyperparameters(study))
+        gains = posterior.gain(*posterior.of_runs([search.ledger.of(trial) for trial in trials]))
+        place = int(np.argmax(gains))
+        gain, noise = float(gains[place]), max(posterior.noise, _LEAST_NOISE)
+        noisy = "the noise of the score" if noise == posterior.noise else "a thirtieth of the spread of all scores"
+        why = f"is expected to gain {posterior.difference(gain)}, {'more' if gain > noise else 'no more'} than {noisy}, "
+        return _Pick(trials[place] if gain > noise else None, why + posterior.difference(noise))
+
+    def _spare_rung(self, step: int) -> int | None:
+        """The first rung of successive halving beyond `step`; None when training is over before it."""
+        rung, horizon = self._halving(_PARTS).first_ask(step), self._horizon()
+        return rung if rung is not None and (rung < horizon or horizon <= 1) else None
 
     # ── weighing ────────────────────────────────────────────────────────────────────────────────
 
@@ -190,10 +293,9 @@ class FreezeThaw:
             raise RuntimeError("FreezeThaw has not joined a search")
         return self._search
 
-
-def _next_rung(step: int, horizon: int) -> int | None:
-    """The first rung beyond `step`; None when training is over before it."""
-    rung = max(1, -(-horizon // _RUNGS))
-    while rung <= step:
-        rung *= 2
-    return rung if rung < horizon or horizon <= 1 else None
+    def _next_rung(self, step: int, horizon: int) -> int | None:
+        """The first rung beyond `step`; None when training is over before it."""
+        rung = max(1, -(-horizon // _RUNGS), self.min_steps)
+        while rung <= step:
+            rung *= 2
+        return rung if rung < horizon or horizon <= 1 else None

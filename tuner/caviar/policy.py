@@ -29,6 +29,7 @@ class Limits:
 
     trials: int | None = None
     budget_steps: int | None = None
+    time_budget_s: float | None = None
     max_failures: int | None = None
     failures_in_a_row: int = 5
     retries: Mapping[str, int] = field(default_factory=dict)
@@ -64,6 +65,7 @@ class Caviar:
             weighs=self._thawing is not None,
             trials=limits.trials,
             budget=self._budget,
+            sparing=limits.trials is not None and limits.budget_steps is None and limits.time_budget_s is None,
             start=start,
             reasons=reasons,
             overlapping=overlapping,
@@ -155,7 +157,11 @@ class Caviar:
         return self.search.spent(study)
 
     def parting(self, study: StudyState) -> str | None:
-        """How many trials were given up before they had a score, which says nothing of their settings."""
+        """What was given up before it had a score, which says nothing of its settings, and what was left alone."""
+        left = None if self._thawing is None else self._thawing.left(study)
+        return "; ".join(remark for remark in (self._unscored(study), left) if remark is not None) or None
+
+    def _unscored(self, study: StudyState) -> str | None:
         searched = study.searched()
         unscored = [trial for trial in searched if trial.best_score is None and trial.state in ("paused", "stopped")]
         if not unscored:

@@ -20,10 +20,14 @@ STOPPING = tuple(_RULES)
 """What a stopping rule is called, in Python and in the shell."""
 
 
-def rule_by_name(name: str) -> StoppingRule:
-    """The rule of that name with its defaults: auto, asha, median or off; else a `SettingsError`."""
+def rule_by_name(name: str, min_steps: int | None = None) -> StoppingRule:
+    """The rule of that name: auto, asha, median or off; else a `SettingsError`.
+
+    `min_steps` is the step before which it judges nothing; None: the rule's own.
+    """
     if name not in _RULES:
         raise SettingsError(f"stopping={shown(name)} is unknown. {did_you_mean(name, _RULES)}")
     module, kind = _RULES[name]
-    rule: StoppingRule = getattr(import_module(f"tuner.caviar.{module}"), kind)()
+    given = {} if min_steps is None else {"min_steps": min_steps}
+    rule: StoppingRule = getattr(import_module(f"tuner.caviar.{module}"), kind)(**given)
     return rule

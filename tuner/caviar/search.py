@@ -48,6 +48,7 @@ class Search:
         weighs: bool = False,
         trials: int | None = None,
         budget: Shares | None = None,
+        sparing: bool = False,
         start: Sequence[Settings] = (),
         reasons: Sequence[str] = (),
         overlapping: bool = False,
@@ -57,6 +58,8 @@ class Search:
         `overlapping`: whether trials train while it thinks, so that none waits for what takes long to learn.
         """
         self.space, self.seed, self.budget = space, seed, budget
+        self.sparing = sparing
+        """Whether steps count though none were granted: a number of trials is all the budget there is."""
         self.learns = proposer.adaptive or weighs
         """Whether what is decided depends on what came out."""
         self.ledger = Ledger(patience=_PATIENCE if overlapping else 0.0)

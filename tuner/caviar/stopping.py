@@ -28,6 +28,9 @@ class Off:
 
     name = "off"
 
+    def __init__(self, *, min_steps: int = 1) -> None:
+        """`min_steps` changes nothing here."""
+
     def first_ask(self, after: int = 0) -> int | None:  # noqa: ARG002 - the protocol's word
         """None: nothing is ever asked."""
         return None
@@ -56,18 +59,21 @@ class _RungRule:
 
     def judge(self, study: StudyState, trial: Trial, step: int) -> Verdict:
         """Compares the trial, at the last rung it reached, with all that have been there, whatever became of them."""
-        rung = self._rung(step)
-        own = None if rung is None else self._own(study, study.curve(trial), rung)
-        if rung is None or own is None:
-            stops, why = False, "it has no score to compare yet"
-        elif own == -math.inf:
-            stops, why = True, "its score is not a finite number"
-        else:
-            stops, why = self._compare(study, own, self._others(study, trial, rung))
+        stops, why = self.falls_behind(study, trial, step)
         ask_at = self.first_ask(step)
         if stops:
             return Verdict(action="prune", why=f"stopped at step {step}: {why}", ask_at=ask_at)
         return Verdict(action="continue", why=f"goes on at step {step}: {why}", ask_at=ask_at)
+
+    def falls_behind(self, study: StudyState, trial: Trial, step: int) -> tuple[bool, str]:
+        """Whether the trial is among those that do not go on from the last rung it reached, and why."""
+        rung = self._rung(step)
+        own = None if rung is None else self._own(study, study.curve(trial), rung)
+        if rung is None or own is None:
+            return False, "it has no score to compare yet"
+        if own == -math.inf:
+            return True, "its score is not a finite number"
+        return self._compare(study, own, self._others(study, trial, rung))
 
     # ── what makes a rule ───────────────────────────────────────────────────────────────────────
 

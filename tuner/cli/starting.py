@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="What pauses or ends a trial early.",
 )
+@click.option("--min-steps", type=click.IntRange(min=1), help="Judge no trial before this step.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--executor", type=click.Choice(EXECUTORS), default="ray", show_default=True)
 @click.option("--debug", is_flag=True, help="One trial at a time in this process: breakpoint() works.")

@@ -139,17 +139,17 @@ class OptunaProposer:
 
 
 class OptunaPruning:
-    """Any Optuna pruner as a `StoppingRule`, asked at every step; it sees head reports."""
+    """Any Optuna pruner as a `StoppingRule`, asked at every step from `min_steps` on; it sees head reports."""
 
-    def __init__(self, pruner: BasePruner) -> None:
+    def __init__(self, pruner: BasePruner, min_steps: int = 1) -> None:
         self.name = type(pruner).__name__
         self.description = describe(pruner)
-        self._pruner = pruner
+        self._pruner, self._min_steps = pruner, min_steps
         self._twin: _Twin | None = None
 
     def first_ask(self, after: int = 0) -> int:
-        """The next step."""
-        return after + 1
+        """The next step, or the first from which on it is asked."""
+        return max(after + 1, self._min_steps)
 
     def judge(self, study: StudyState, trial: Trial, step: int) -> Verdict:
         """What the pruner says of the trial's reports up to `step`."""

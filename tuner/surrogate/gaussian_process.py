@@ -118,6 +118,8 @@ class GaussianProcess:
         self._inverse_time = math.exp(-self.hyperparameters[count])
         variances = np.exp(self.hyperparameters[count + 1 :])
         self._detail, self._common, self._own, self._noise, self._slope = variances.tolist()
+        self.noise = math.sqrt(self._noise)
+        """The standard deviation of a score around the true one."""
         self._slope *= 12.0 / count  # so that it is the variance of an even point of the cube
 
     @property

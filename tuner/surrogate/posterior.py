@@ -133,6 +133,16 @@ class Posterior:
         """The logarithm of the expected improvement over the incumbent (Ament et al. 2023, eq. 9)."""
         return log_expected_improvement(mean, deviation, self.incumbent)
 
+    def gain(self, mean: Floats, deviation: Floats) -> Floats:
+        """The expected improvement over the best score there is, in standard deviations of the scores."""
+        improvement: Floats = np.exp(log_expected_improvement(mean, deviation, self.best))
+        return improvement
+
+    @property
+    def noise(self) -> float:
+        """By how much a score may differ from what it is expected to be, in standard deviations of the scores."""
+        return self._known.process.noise
+
     # ── in words, with the score's own sign, and no number that was never seen ──────────────────
 
     @property
@@ -160,6 +170,10 @@ class Posterior:
         if mean < self._worst:
             return f"nothing better than the worst so far is expected, {best}"
         return f"{self.format_score(mean)} ± {number(self.standardizer.scale * deviation, 2)} is expected, {best}"
+
+    def difference(self, value: float) -> str:
+        """A difference of scores in their own unit."""
+        return number(self.standardizer.scale * value, 2)
 
     def still_possible(self) -> str:
         """What whoever may still win has to reach."""
