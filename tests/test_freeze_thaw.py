@@ -11,9 +11,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sweeping import usually
+from sweeping import Train, usually
 
 import tuner
+from tuner.errors import SettingsError
 from tuner.record.events import TrialHeld
 from tuner.record.store import Store
 from tuner.space.constructors import linear
@@ -279,3 +280,128 @@ def test_through_ray_a_pause_frees_the_worker_and_any_worker_takes_the_run_up_fr
     for row in scores.to_dict("records"):
         settings = study.state.trials[row["trial"]].params
         assert row["value"] == pytest.approx(curve(settings["rate"], settings["width"], row["step"]))
+
+
+# ── where a number of trials is all the budget ──────────────────────────────────────────────────
+
+
+def left_alone(study: tuner.Study) -> list[str]:
+    return [text for text in study.notes["text"] if "paused trial" in text and "alone" in text]
+
+
+def test_with_a_number_of_trials_a_sweep_ends_when_more_training_is_not_worth_it(
+    usual: tuple[tuner.Study, Path], tmp_path: Path
+) -> None:
+    study = sweep(tmp_path, budget_steps=None)
+    trials = study.trials
+    paused = trials.query("state == 'paused'")
+    assert len(trials) == 30
+    assert trials["steps"].sum() < 0.4 * 30 * WHOLE
+    assert trials["steps"].sum() < 0.6 * usual[0].trials["steps"].sum()
+    assert study.best is not None
+    assert study.best.score > 0.8  # as with steps in plenty
+    (said,) = left_alone(study)
+    assert f"left {len(paused)} paused trials alone: the most promising is expected to gain " in said
+    assert ", no more than " in said
+    saved = len(paused) * WHOLE - paused["steps"].sum()
+    assert f"saved {saved:,} of {30 * WHOLE:,} steps" in said
+    assert not left_alone(usual[0])  # a budget of steps is there to be spent
+
+
+def test_the_same_call_without_stopping_trains_on_what_was_left_alone(tmp_path: Path) -> None:
+    study = sweep(tmp_path, trials=9, budget_steps=None)
+    (said,) = left_alone(study)
+    assert 'stopping="off"' in said
+    before = study.trials["steps"].sum()
+    study.close()
+    again = sweep(tmp_path, trials=9, budget_steps=None)
+    assert again.trials["steps"].sum() == before  # nothing has changed, so nothing is worth more
+    again.close()
+    whole = sweep(tmp_path, trials=9, budget_steps=None, stopping="off")
+    assert set(whole.trials["state"]) == {"completed"}
+    assert set(whole.trials["steps"]) == {WHOLE}
+
+
+@pytest.mark.parametrize("parallel", [1, 4])
+def test_where_steps_are_saved_every_pause_says_why(tmp_path: Path, parallel: int) -> None:
+    study = sweep(tmp_path, budget_steps=None, parallel=parallel)
+    paused = held(tmp_path)
+    assert paused
+    assert all(each.why.startswith(f"paused at step {each.step}: ") for each in paused)
+    assert any("at that rung" in each.why for each in paused)
+    assert all("is expected to gain" in why for why in whys(study, "thaw"))
+
+
+def test_runs_that_start_slowly_are_found_where_steps_are_saved(tmp_path: Path) -> None:
+    def late(run: tuner.Run) -> None:
+        run.state(memory := Memory())
+        for step in run.steps(WHOLE):
+            memory.steps.append(step)
+            fast = 0.6 * (1 - math.exp(-(step + 1) / 3))
+            slow = 1.2 * (step + 1) / WHOLE  # behind until step 31, then far ahead
+            run.report(score=fast + run.params["rate"] * (slow - fast))
+
+    study = sweep(tmp_path, late, budget_steps=None)
+    assert study.best is not None
+    assert study.best.params["rate"] > 0.9
+
+
+# ── no trial is judged before its time ──────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("stopping", ["auto", "asha", "median"])
+@pytest.mark.parametrize("budget_steps", [None, 10_000])
+@pytest.mark.parametrize("training", [climb, forgetful])
+def test_no_trial_is_judged_before_min_steps(
+    tmp_path: Path, stopping: str, budget_steps: int | None, training: Train
+) -> None:
+    study = sweep(tmp_path, training, trials=14, stopping=stopping, budget_steps=budget_steps, min_steps=11)
+    steps = study.trials["steps"]
+    assert steps.min() >= 11
+    assert steps.min() < WHOLE  # but then it is
+
+
+def test_an_optuna_pruner_is_not_asked_before_min_steps(tmp_path: Path) -> None:
+    import optuna
+
+    pruner = optuna.pruners.ThresholdPruner(lower=10.0)  # prunes whatever it is asked about
+    study = sweep(tmp_path, forgetful, trials=3, stopping=pruner, min_steps=11)
+    assert set(study.trials["steps"]) == {11}
+
+
+def test_a_study_keeps_its_min_steps_until_it_is_given_another(tmp_path: Path) -> None:
+    sweep(tmp_path, forgetful, trials=6, stopping="asha", min_steps=20).close()
+    kept = sweep(tmp_path, forgetful, trials=12, stopping="asha")
+    assert kept.trials["steps"].min() >= 20
+    assert kept.state.options["min_steps"] == 20
+    kept.close()
+    changed = sweep(tmp_path, forgetful, trials=24, stopping="asha", min_steps=2)
+    assert changed.trials["steps"].min() < 20
+    assert changed.state.options["min_steps"] == 2
+
+
+def test_a_min_steps_that_makes_no_sense_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="min_steps must be a whole number"):
+        sweep(tmp_path, min_steps=0)
+
+
+def test_without_run_state_a_run_is_judged_by_parts_of_its_planned_length(tmp_path: Path) -> None:
+    study = sweep(tmp_path, forgetful)
+    pruned = study.trials.query("state == 'pruned'")
+    assert len(pruned)
+    assert pruned["steps"].min() >= -(-WHOLE // 9)
+
+
+def test_without_run_state_a_run_that_is_behind_but_may_still_win_is_not_stopped(tmp_path: Path) -> None:
+    def late(run: tuner.Run) -> None:
+        for step in run.steps(WHOLE):
+            fast = 0.6 * (1 - math.exp(-(step + 1) / 3))
+            slow = 1.2 * (step + 1) / WHOLE  # behind until step 31, then far ahead
+            run.report(score=fast + run.params["rate"] * (slow - fast))
+
+    study = sweep(tmp_path, late, trials=16)
+    asha = sweep(tmp_path / "asha", late, trials=16, stopping="asha")
+    assert study.best is not None
+    assert asha.best is not None
+    assert study.best.score > asha.best.score
+    assert set(study.trials["state"]) == {"completed", "pruned"}
