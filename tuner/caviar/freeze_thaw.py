@@ -216,8 +216,9 @@ class FreezeThaw:
         place = int(np.argmax(gains))
         gain, noise = float(gains[place]), max(posterior.noise, _LEAST_NOISE)
         noisy = "the noise of the score" if noise == posterior.noise else "a thirtieth of the spread of all scores"
-        why = f"is expected to gain {posterior.difference(gain)}, {'more' if gain > noise else 'no more'} than {noisy}, "
-        return _Pick(trials[place] if gain > noise else None, why + posterior.difference(noise))
+        than = f"{'more' if gain > noise else 'no more'} than {noisy}, {posterior.difference(noise)}"
+        why = f"is expected to gain {posterior.difference(gain)}, {than}"
+        return _Pick(trials[place] if gain > noise else None, why)
 
     def _spare_rung(self, step: int) -> int | None:
         """The first rung of successive halving beyond `step`; None when training is over before it."""
