@@ -107,7 +107,7 @@ class FreezeThaw:
             why = f"stopped at step {step}: to the last digit its curve so far is that of trial {original}"
             return Verdict(action="prune", why=why, ask_at=None)
         if not trial.resumable:
-            return self._for_good(study, trial, step)
+            return search.thought(lambda: self._for_good(study, trial, step))
         if search.sparing:
             return search.thought(lambda: self._spared(study, trial, step))
         ask_at = self._next_rung(step, trial.planned or self._horizon())
