@@ -28,7 +28,7 @@ ORDER = (
     ("insight",),
     ("caviar", "panda", "samplers"),
     ("coordinator", "surrogate"),
-    ("executors", "policy", "callbacks", "workloads"),
+    ("executors", "policy", "callbacks", "programs", "workloads"),
     ("worker", "tables"),
     ("record",),
     ("space",),
@@ -40,7 +40,7 @@ RANK = {name: rank for rank, names in enumerate(reversed(ORDER)) for name in nam
 
 # What decides does not know what trains; both speak in messages.
 THOUGHT = ("insight", "caviar", "panda", "samplers", "surrogate", "policy")
-HANDS = ("executors", "worker", "callbacks")
+HANDS = ("executors", "worker", "callbacks", "programs")
 SPOKEN = "worker/messages.py"
 # Each outside package is known to one room, so that replacing it is one room's work.
 KNOWN_TO = {

@@ -6,6 +6,7 @@ import importlib.util
 import math
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -67,6 +68,19 @@ def test_weights_that_are_no_numbers_any_more_are_reported_as_a_loss_that_is_non
 def test_every_example_says_how_to_sweep_it() -> None:
     for path in EXAMPLES.glob("*_digits.py"):
         assert f"tuner sweep examples.{path.stem}:train --space sgd_momentum" in path.read_text()
+
+
+def test_the_plain_script_is_swept_by_the_command_it_names(tmp_path: Path) -> None:
+    (line,) = (
+        line for line in (EXAMPLES / "plain_script.py").read_text().splitlines() if line.startswith("tuner sweep")
+    )
+    words = shlex.split(line)
+    command = words[words.index("--command") + 1].replace("python", sys.executable, 1)
+    train = tuner.command(f"{command} --epochs 3", metric=words[words.index("--metric") + 1])
+    options: dict[str, Any] = {"objective": "val_acc", "executor": "local", "progress": "off", "results": tmp_path}
+    with tuner.sweep(train, words[-1], name="plain", trials=2, start=SETTINGS, stopping="off", **options) as study:
+        assert study.best is not None
+        assert study.best.score > 0.8
 
 
 def test_the_three_days_follow_the_advice_and_leave_a_logbook_and_a_picture(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tuner.insight.confirmation import Confirmation
     from tuner.insight.ranking import Recheck
     from tuner.insight.recommendation import Recommended
+    from tuner.programs.command import command
     from tuner.record.reader import Best
     from tuner.space.constructors import choice, integer, linear, log, log_one_minus
     from tuner.space.space import Space
@@ -48,6 +49,7 @@ __all__ = [
     "babysit",
     "check",
     "choice",
+    "command",
     "confirm",
     "explain",
     "integer",
@@ -78,6 +80,7 @@ _HOMES = {
     "insight.confirmation": ("Confirmation",),
     "insight.ranking": ("Recheck",),
     "insight.recommendation": ("Recommended",),
+    "programs.command": ("command",),
     "record.reader": ("Best",),
     "space": ("Space", "choice", "integer", "linear", "log", "log_one_minus"),
     "worker.run": ("Run",),

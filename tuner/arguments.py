@@ -349,8 +349,26 @@ def gpus(word: str, given: Any) -> float | int:
     return found
 
 
+def names_a_script(given: str) -> str | None:
+    """What is wrong with the name of a script, or a whole command, in place of a function's; None where it is neither.
+
+    The command that trains it stands at the end, for whoever knows how it is to be written there.
+    """
+    file, _, function = given.partition(":")
+    if file.endswith(".py") and " " not in given:
+        module = file.removesuffix(".py").removeprefix("./").replace("/", ".")
+        told = f"names a file: for a function in it write its module, {module}:{function or 'train'}"
+        return f"{shown(given)} {told}. To run it as a program, with its settings filled in, write "
+    if " " in given.strip() or "/" in given:
+        return f"{shown(given)} names no function, as package.module:function does. To run it as a program, write "
+    return None
+
+
 def training_function(word: str, given: Any) -> Any:
     """A function of a Run, or where to import it from."""
+    if isinstance(given, str) and (told := names_a_script(given)) is not None:
+        command = given if " " in given.strip() else f"python {given.partition(':')[0]} --lr {{learning_rate}}"
+        raise TrainingError(f"{told}tuner.command({shown(command)}, metric=…).")
     if not callable(given) and not isinstance(given, str):
         raise TrainingError(
             f"{word} must be a function of a Run, or its import path package.module:function, got {shown(given)}."

@@ -13,6 +13,7 @@ TunerError
 ├── CheckpointError       a checkpoint that is missing, torn, or fails its hash
 ├── ExecutorError         trials that cannot be placed, a cluster that cannot be reached
 ├── TrainingError         the training function cannot be found, or breaks the contract of `Run`
+│   └── CommandFailed     a program that trains ended badly, or gave no score that can be read
 ├── SweepFailed           a sweep stopped because its trials kept failing
 └── MissingExtra          a verb needs a package that an extra installs
 """
@@ -81,6 +82,10 @@ class ExecutorError(TunerError):
 
 class TrainingError(TunerError):
     """The training function cannot be found, or breaks the contract of `Run`."""
+
+
+class CommandFailed(TrainingError):
+    """A program that trains ended badly, or gave no score that can be read."""
 
 
 class UnknownSetting(TrainingError, KeyError):

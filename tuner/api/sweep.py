@@ -32,6 +32,7 @@ from tuner.arguments import (
 )
 from tuner.errors import SettingsError, did_you_mean
 from tuner.executors import EXECUTORS, ExecutorName
+from tuner.programs.command import Program
 from tuner.record.events import Goal, Settings
 from tuner.record.location import Place
 from tuner.record.reader import fold
@@ -137,7 +138,7 @@ def sweep(
     budgets, limits and where it trains may, and the change is recorded.
 
     Args:
-        train: A function of a `Run`, or its import path `package.module:function`.
+        train: A function of a `Run`, its import path `package.module:function`, or a `tuner.command`.
         space: A `Space`, the name of one that tuner brings, such as "sgd_momentum", or a TOML file.
         name: What the study is called, and its folder in `results`.
         objective: The score that counts, under the name by which `train` reports it.
@@ -204,6 +205,10 @@ def sweep(
         raise SettingsError('clock="virtual" needs executor="local": real workers keep real time.')
     place = Place.of(name, results, store)
     space = space if isinstance(space, Space) else Space.load(space)
+    if isinstance(train, Program):
+        train.check(space.names, space, here=address in (None, "local"))
+        if clock == "virtual":
+            raise SettingsError('clock="virtual" is for training functions: a program keeps real time. Leave it out.')
     function = portable(train, travels=executor != "local")
     if trials is None and budget_steps is None and time_budget_s is None:
         trials = DEFAULT_TRIALS

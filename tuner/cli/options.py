@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -11,10 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import click
 from click.core import ParameterSource
 
+from tuner.arguments import names_a_script
 from tuner.cli.streams import remark
 from tuner.errors import SettingsError, did_you_mean
 
 if TYPE_CHECKING:
+    from tuner.programs.command import Program
     from tuner.space.space import Space
 
 AnyCallable = TypeVar("AnyCallable", bound=Callable[..., Any])
@@ -65,15 +68,48 @@ def seconds(ctx: click.Context, param: click.Parameter, word: str | None) -> flo
 _SECONDS: Mapping[str, int] = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def training_function(ctx: click.Context, param: click.Parameter, word: str) -> str:  # noqa: ARG001
+def training_function(ctx: click.Context, param: click.Parameter, word: str | None) -> str | None:  # noqa: ARG001
     """The import path of a training function; whether it is there is seen when it is looked for."""
+    if word is None:
+        return None
+    if (told := names_a_script(word)) is not None:
+        command = word if " " in word.strip() else f"python {word.partition(':')[0]} --lr {{learning_rate}}"
+        raise click.BadParameter(f"{told}--command {shlex.quote(command)}")
     module, colon, function = word.partition(":")
-    if module.endswith(".py"):
-        path = module.removesuffix(".py").removeprefix("./").replace("/", ".")
-        raise click.BadParameter(f"{word} names a file: write its module, {path}:{function or 'train'}.")
     if not (module and colon and function):
         raise click.BadParameter(f"{word!r} names no function. Write package.module:function, as in my_code:train.")
     return word
+
+
+def command_options(function: AnyCallable) -> AnyCallable:
+    """--command and --metric, in place of the import path of a function."""
+    metric = click.option(
+        "--metric",
+        "metrics",
+        multiple=True,
+        metavar="PATTERN",
+        help="What the command prints of its score: 'val_acc=([\\d.]+)'. Default: lines of JSON.",
+    )
+    command = click.option(
+        "--command", metavar="COMMAND", help="A program in place of a function: 'python train.py --lr {learning_rate}'."
+    )
+    return command(metric(function))
+
+
+def trained(function: str | None, command: str | None, metrics: tuple[str, ...]) -> str | Program:
+    """What trains: a function by its import path, or a command; neither, or both, is wrong usage."""
+    if (function is None) == (command is None):
+        raise click.UsageError(
+            "Name what trains: a function, as in my_code:train, or a program, as in --command 'python train.py --lr "
+            f"{{learning_rate}}'. Got {'neither' if function is None else 'both'}."
+        )
+    if command is None:
+        if metrics:
+            raise click.UsageError("--metric goes with --command: a function reports its scores with run.report(...).")
+        return function or ""
+    from tuner.programs.command import command as made
+
+    return made(command, metric=list(metrics) or None)
 
 
 def say_which_way(ctx: click.Context) -> None:

@@ -12,12 +12,14 @@ import click
 
 from tuner.caviar.rules import STOPPING
 from tuner.cli.options import (
+    command_options,
     disk_budget_option,
     read_settings,
     retries,
     say_which_way,
     seconds,
     study_options,
+    trained,
     training_function,
     verb,
 )
@@ -29,10 +31,12 @@ from tuner.samplers import SAMPLERS
 
 if TYPE_CHECKING:
     from tuner.api.study import Study
+    from tuner.programs.command import Program
 
 
 @verb("tuner sweep tuner.workloads.digits:train --space sgd_momentum --trials 64 --name night")
-@click.argument("function", metavar="PACKAGE.MODULE:FUNCTION", callback=training_function)
+@click.argument("function", metavar="[PACKAGE.MODULE:FUNCTION]", required=False, callback=training_function)
+@command_options
 @click.option("--space", required=True, metavar="NAME|FILE", help="What to search: see `tuner spaces`, or a TOML file.")
 @click.option("--name", metavar="NAME", help="One that exists goes on. Default: the function's, numbered.")
 @click.option("--objective", default="dev_accuracy", show_default=True, help="The reported score to select by.")
@@ -92,7 +96,9 @@ if TYPE_CHECKING:
 def sweep(
     ctx: click.Context,
     /,
-    function: str,
+    function: str | None,
+    command: str | None,
+    metrics: tuple[str, ...],
     space: str,
     name: str | None,
     starts: tuple[str, ...],
@@ -111,16 +117,17 @@ def sweep(
     import tuner
     from tuner.space.space import Space
 
+    train = trained(function, command, metrics)
     searched = Space.load(space)
     say_which_way(ctx)
     start = [read_settings(text, searched, "--try") for text in starts]
     if debug:
         executor, options["parallel"] = "local", 1
-    name = _fresh_name(function, results) if name is None else name
+    name = _fresh_name(train, results) if name is None else name
     with stdout_kept(as_json):
         try:
             study = tuner.sweep(
-                function,
+                train,
                 searched,
                 name=name,
                 start=start or None,
@@ -146,9 +153,10 @@ def sweep(
     ctx.exit(1 if in_vain else 0)
 
 
-def _fresh_name(function: str, results: Path) -> str:
-    """The function's name, with the first number that no study has taken."""
-    base = re.sub(r"[^A-Za-z0-9._-]", "", function.rpartition(":")[2]).lstrip("._-") or "sweep"
+def _fresh_name(train: str | Program, results: Path) -> str:
+    """The name of the function, or of the program, with the first number that no study has taken."""
+    called = train.rpartition(":")[2] if isinstance(train, str) else train.short_name
+    base = re.sub(r"[^A-Za-z0-9._-]", "", called).lstrip("._-") or "sweep"
     name, number = base, 1
     while (results / name).exists():
         number += 1

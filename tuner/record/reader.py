@@ -193,8 +193,9 @@ class StudyReader:
             ''
         """
         self.trial(trial)
-        path = self.place.folder / "logs" / f"{trial}.log"
-        return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        own = self.place.folder / "trials" / str(trial)  # where a program was the training function
+        paths = (self.place.folder / "logs" / f"{trial}.log", own / "stdout.log", own / "stderr.log")
+        return "".join(path.read_text(encoding="utf-8", errors="replace") for path in paths if path.is_file())
 
     @checked(trial=index)
     def curve(self, trial: int) -> Curve:

@@ -41,6 +41,7 @@ class Commands:
         self._position = position
         self._changes = deque(position.order.changes)
         self._later: list[Adjust] = []
+        self._heard: deque[Command] = deque()
         self._seen: set[str] = set()
         self._ask_at, self._rung = position.order.ask_at, position.order.rung
         self._asking = self._stopped_at_its_end = False
@@ -58,10 +59,18 @@ class Commands:
             # before any command: what is set back from where it was to stand still must not train up to there again
             if self._pause_at is not None and self._position.done >= self._pause_at:
                 self._stand_still("it has come as far as asked", self._pause_request)
-            while self.verdict is None and (command := self._position.channel.receive(wait=False)) is not None:
+            while self.verdict is None and (command := self._next(wait=False)) is not None:
                 self._obey(command)
         if self.verdict is None and self._is_to_ask(scored):
             self._ask()
+
+    def hear(self) -> None:
+        """In the midst of a step a trial can be stopped; what else has arrived is done when the step is over."""
+        while self.verdict is None and (command := self._position.channel.receive(wait=False)) is not None:
+            if isinstance(command, Stop):
+                self._obey(command)
+            else:
+                self._heard.append(command)
 
     @property
     def outcome(self) -> tuple[TrialState, str]:
@@ -71,6 +80,9 @@ class Commands:
         return self.verdict
 
     # ── one by one ──────────────────────────────────────────────────────────────────────────────
+
+    def _next(self, *, wait: bool) -> Command | None:
+        return self._heard.popleft() if self._heard else self._position.channel.receive(wait=wait)
 
     def _is_to_ask(self, scored: int) -> bool:
         """Whether a verdict is due here. At a rung it is where the objective was just scored, so never in between."""
@@ -86,7 +98,7 @@ class Commands:
             Waiting(trial=self._position.order.trial, segment=self._position.segment, step=self._position.done)
         )
         while self.verdict is None and self._asking:
-            command = self._position.channel.receive(wait=True)
+            command = self._next(wait=True)
             if command is not None:
                 self._obey(command)
 
@@ -150,7 +162,7 @@ class Commands:
         self._position.held("paused", why)
         self._position.did(request, "stands still")
         while self.verdict is None and self._pause_at is None:
-            command = self._position.channel.receive(wait=True)
+            command = self._next(wait=True)
             if isinstance(command, Resume) and command.trial == self._position.order.trial:
                 self._position.did(command.request, "training goes on")
                 break

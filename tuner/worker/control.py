@@ -20,6 +20,8 @@ class TrialControl:
         self.position = Position(order, job, channel)
         self.commands = Commands(self.position)
         self._job, self._channel = job, channel
+        self.objective = job.objective
+        self.folder = None if job.trials_folder is None else job.trials_folder / str(order.trial)
         self._scored = -1
         self._listens = order.trial == 0  # what holds for the first trial's reports holds for all
         self.run = self._begun()
@@ -80,6 +82,12 @@ class TrialControl:
         if position.recipe.schedules:
             self.run.params = position.given()
         return None if commands.verdict is None else commands.verdict[1]
+
+    def amid(self) -> str | None:
+        """Gives others their turn, and hears whether the trial is to stop; all else waits for the end of the step."""
+        self._channel.passed(self.position.order.trial, self.position.done)
+        self.commands.hear()
+        return None if self.commands.verdict is None else self.commands.verdict[1]
 
     # ── what the worker asks ────────────────────────────────────────────────────────────────────
 

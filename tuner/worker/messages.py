@@ -55,7 +55,8 @@ class Job:
     `function` is an import path `module:name` or the bytes of a cloudpickle; `search_path` goes before `sys.path`;
     `token_file` is written by the coordinator and must be readable where the worker lives; `asks_length` wants every
     trial to say how long it means to train, which those that wait for verdicts do anyhow; `tracks_reads` wants to be
-    told when the function does not read a setting that was changed.
+    told when the function does not read a setting that was changed; in `trials_folder` each trial may have one of its
+    own.
     """
 
     study: str
@@ -65,6 +66,7 @@ class Job:
     alarm: Alarm | None = None
     revert: Literal["in place", "reenter"] = "in place"
     log_folder: Path | None = None
+    trials_folder: Path | None = None
     asks_length: bool = False
     tracks_reads: bool = False
     token_file: Path | None = None

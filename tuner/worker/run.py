@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Never, Protocol
+from typing import Any, NamedTuple, Never, Protocol, runtime_checkable
 
 from tuner.arguments import checked
 from tuner.errors import TrainingError, kind_of, shown
@@ -39,6 +39,20 @@ class Control(Protocol):
 
     def between(self, done: int) -> str | None:
         """Between two steps: whatever may pause, adjust, save or stop. A reason ends the loop."""
+        ...
+
+
+@runtime_checkable
+class Attentive(Protocol):
+    """A control that hears in the midst of a step too, and knows what the trial may call its own."""
+
+    objective: str
+    """The score that counts."""
+    folder: Path | None
+    """Where the trial may leave files of its own."""
+
+    def amid(self) -> str | None:
+        """In the midst of a step: lets others have their turn. A reason ends the loop."""
         ...
 
 
@@ -112,6 +126,16 @@ class Run:
     def reports(self) -> list[Report]:
         """What a bare run has reported; a run that belongs to a study keeps its reports in the study's tables."""
         return self._control.reports if isinstance(self._control, _Notebook) else []
+
+    @property
+    def objective(self) -> str:
+        """The score that counts in this run's study, by its name; `score` where it belongs to none."""
+        return self._control.objective if isinstance(self._control, Attentive) else "score"
+
+    @property
+    def folder(self) -> Path | None:
+        """Where this trial may leave files of its own, to be made by whoever does; None without a study on disk."""
+        return self._control.folder if isinstance(self._control, Attentive) else None
 
     @checked(TrainingError)
     def state(
@@ -209,6 +233,23 @@ class Run:
             self._close_step()
         self._in_step = self.ended is None
         return self._in_step
+
+    def goes_on(self) -> bool:
+        """Whether to go on, asked in the midst of a step by a function that waits there for something else.
+
+        Ask it every few hundredths of a second: a trial that is to stop then does so before the step is over, and
+        others that train in this process have their turn. Nothing else takes effect before the step ends.
+
+        Returns:
+            Whether to go on; `ended` says why not.
+
+        Example:
+            >>> Run({}).goes_on()
+            True
+        """
+        if self.ended is None and isinstance(self._control, Attentive):
+            self.ended = self._control.amid()
+        return self.ended is None
 
     @checked(TrainingError)
     def extend(self, steps: int) -> None:

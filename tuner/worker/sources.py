@@ -12,12 +12,25 @@ import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from tuner.errors import TrainingError
 
 _BY_VALUE = ("__main__:", "__mp_main__:", "?:")
 _PLAIN = (bool, int, float, str, bytes, type(None))
+
+
+@runtime_checkable
+class Recorded(Protocol):
+    """A training function that says itself how a study knows it, since no name of a module does."""
+
+    @property
+    def name_on_record(self) -> str:
+        """What it is called; under another name it is another function."""
+
+    @property
+    def source_on_record(self) -> str:
+        """All that makes it what it is."""
 
 
 def import_name(function: Any) -> str:
@@ -26,6 +39,9 @@ def import_name(function: Any) -> str:
     >>> import_name(functools.partial(json.dumps, indent=1))
     'functools.partial(json:dumps)'
     """
+    if _is_recorded(function):
+        name: str = function.name_on_record
+        return name
     if isinstance(function, functools.partial):
         return f"functools.partial({import_name(function.func)})"
     if isinstance(function, types.MethodType) and not isinstance(function.__self__, type):
@@ -64,6 +80,9 @@ def refuse_what_never_trains(function: Any, name: str) -> None:
 
 def source_of(function: Any) -> str:
     """The text of the function, or of the class of an object; empty where it is nowhere to be had."""
+    if _is_recorded(function):
+        source: str = function.source_on_record
+        return source
     for each in (_written(function), _beneath(function)):
         try:
             return inspect.getsource(each)
@@ -83,7 +102,7 @@ def source_sha256(function: Any) -> str:
     if seen is not None and seen[0]() is holder:
         return seen[1]
     source = source_of(function)
-    held = _held(function) if source else {}
+    held = _held(function) if source and not _is_recorded(function) else {}
     text = source + (json.dumps(held, sort_keys=True) if held else "")
     found = hashlib.sha256(text.encode(errors="replace")).hexdigest() if source else ""
     with suppress(TypeError):  # what cannot be referred to weakly is asked anew
@@ -118,6 +137,10 @@ def has_changed(function: Any, lines_then: Mapping[str, list[str]]) -> bool:
 
 
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _is_recorded(function: Any) -> bool:
+    return not isinstance(function, type) and isinstance(function, Recorded)
 
 
 def _beneath(function: Any) -> Any:

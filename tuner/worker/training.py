@@ -16,7 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from tuner.errors import TrainingError, TunerError, UnknownSetting, did_you_mean, first_line, name_of, shown, told
+from tuner.errors import (
+    CommandFailed,
+    TrainingError,
+    TunerError,
+    UnknownSetting,
+    did_you_mean,
+    first_line,
+    name_of,
+    shown,
+    told,
+)
 from tuner.plain import clean
 from tuner.record.events import TrialState
 from tuner.worker.channel import Channel
@@ -35,9 +45,6 @@ def resolve(function: str | bytes, search_path: tuple[str, ...] = ()) -> Trainin
     if isinstance(function, bytes):
         return _unpickled(function)
     module_name, colon, name = function.partition(":")
-    if module_name.endswith(".py"):
-        path = module_name.removesuffix(".py").removeprefix("./").replace("/", ".")
-        raise TrainingError(f"{function} names a file: write its module, {path}:{name or 'train'}.")
     if not colon or not all(part.isidentifier() for part in (*module_name.split("."), *name.split("."))):
         raise TrainingError(
             f"{shown(function)} names no function: write package.module:function, for example my_code:train."
@@ -258,7 +265,9 @@ def _explained(failure: BaseException, run: Run) -> BaseException:
 
 
 def _users_traceback(failure: BaseException) -> str:
-    """The traceback without tuner's own frames at its top."""
+    """The traceback without tuner's own frames at its top; of a program that failed, what it said."""
+    if isinstance(failure, CommandFailed):
+        return clean(f"{failure}\n", _TRACEBACK)
     frames = failure.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
         frames = frames.tb_next
