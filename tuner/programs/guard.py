@@ -105,7 +105,8 @@ class Guard:
         for place in Path("/proc").glob("[0-9]*/stat"):
             with suppress(OSError, ValueError, IndexError):
                 parents[int(place.parent.name)] = int(place.read_text(errors="replace").rpartition(")")[2].split()[1])
-        found, newest = [], {os.getpid()}
+        found: list[int] = []
+        newest = {os.getpid()}
         while newest:
             newest = {each for each, parent in parents.items() if parent in newest}
             found += newest

@@ -103,7 +103,7 @@ class Steps:
                     "the steps of one training never fall. Count them through, as epoch * batches + batch, or leave "
                     "the step out, and each line is one."
                 )
-        self._names = found.scores.keys() | (self._names if step == self._now else frozenset())
+        self._names = frozenset(found.scores) | (self._names if step == self._now else frozenset())
         self._now = step
         return step
 
