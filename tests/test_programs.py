@@ -26,7 +26,7 @@ from tuner.programs.words import Words
 def is_gone(pid: int) -> bool:
     """Whether there is no such process, or one that is just waiting to be collected."""
     with suppress(psutil.NoSuchProcess):
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     return True
 
 
@@ -149,8 +149,7 @@ def test_a_script_is_swept_on_ray_and_ends_with_its_children_where_its_worker_is
     with sweep(tmp_path, given, trials=1, executor="ray", silence_limit_s=60.0, time_limit_s=1.0) as study:
         assert study.trials["state"].tolist() == ["stopped"]
         assert len(study.reports) > 3
-    for pid in pids(tmp_path / "pids"):
-        wait_until(lambda pid=pid: is_gone(pid))
+    wait_until(lambda: all(map(is_gone, pids(tmp_path / "pids"))))
     quiet = "import time; print('val_acc=1', flush=True); time.sleep(600)"
     hanging = train(tmp_path, quiet, "{rate}", metric=PATTERN)
     with sweep(tmp_path, hanging, name="silent", trials=1, executor="ray", silence_limit_s=1.0) as study:
@@ -168,8 +167,7 @@ def test_a_trial_that_is_to_stop_ends_the_program_with_its_children_in_the_midst
     with sweep(tmp_path, given, trials=1, time_limit_s=0.5) as study:
         assert study.trials["state"].tolist() == ["stopped"]
     assert len(pids(tmp_path / "pids")) == 3
-    for pid in pids(tmp_path / "pids"):
-        wait_until(lambda pid=pid: is_gone(pid))
+    wait_until(lambda: all(map(is_gone, pids(tmp_path / "pids"))))
 
 
 def test_a_program_may_tidy_up_when_it_is_asked_to_end_and_is_made_to_after_the_grace(tmp_path: Path) -> None:
@@ -201,8 +199,7 @@ tuner.sweep(given, tuner.Space(rate=tuner.log(1e-3, 1.0)), name="s", objective="
     wait_until(lambda: len(pids(tmp_path / "pids")) == 3)
     os.kill(trainer.pid, signal.SIGKILL)
     trainer.wait()
-    for pid in pids(tmp_path / "pids"):
-        wait_until(lambda pid=pid: is_gone(pid))
+    wait_until(lambda: all(map(is_gone, pids(tmp_path / "pids"))))
 
 
 def test_a_sweep_that_is_interrupted_leaves_no_program_behind(tmp_path: Path) -> None:
@@ -218,8 +215,7 @@ def test_a_sweep_that_is_interrupted_leaves_no_program_behind(tmp_path: Path) ->
     with sweep(tmp_path, given, trials=1) as study:
         assert study.trials["state"].tolist() == ["stopped"]
     stopping.join()
-    for pid in pids(tmp_path / "pids"):
-        wait_until(lambda pid=pid: is_gone(pid))
+    wait_until(lambda: all(map(is_gone, pids(tmp_path / "pids"))))
 
 
 # ── failures ────────────────────────────────────────────────────────────────────────────────────
@@ -363,9 +359,11 @@ def test_a_program_keeps_real_time(tmp_path: Path) -> None:
     "given", ["train.py", "train.py:main", "python train.py --lr 3", "scripts/train", "./train.py"]
 )
 def test_a_script_in_place_of_a_function_is_answered_with_how_it_is_swept(given: str, tmp_path: Path) -> None:
-    for verb in (tuner.sweep, tuner.babysit):
-        with pytest.raises(TrainingError, match=r"run it as a program.*tuner\.command\("):
-            verb(given, SPACE if verb is tuner.sweep else {}, name="n", objective="a", results=tmp_path)  # type: ignore[operator]
+    answer = r"run it as a program.*tuner\.command\("
+    with pytest.raises(TrainingError, match=answer):
+        tuner.sweep(given, SPACE, name="n", objective="a", results=tmp_path)
+    with pytest.raises(TrainingError, match=answer):
+        tuner.babysit(given, {}, name="n", objective="a", results=tmp_path)
     with pytest.raises(TrainingError, match=r"tuner\.command\("):
         tuner.check(given)
 

@@ -140,6 +140,14 @@ def in_a_script(results: Path) -> None:
     assert [each.name for each in summaries] == ["night"]
 
 
+def a_program(results: Path) -> None:
+    """A script that knows nothing of tuner."""
+    told = tuner.command("python train.py --lr {learning_rate}", metric=r"val_acc=(\S+)")
+    listed = tuner.command(["python", "train.py", "{learning_rate}"], metric=["(1)", "(?P<loss>.*)"], shell="none")
+    for each in (told, listed):
+        tuner.sweep(each, "sgd_momentum", name="night", objective="val_acc", results=results).close()
+
+
 def what_was_learned(results: Path) -> None:
     """Whether the winner is one, whether the order holds, and all else that a search says."""
     tuner.sweep(
