@@ -127,7 +127,7 @@ CONTESTS = {
         ),
         Contest(
             name="hpobench",
-            about="HPOBench's tables from pip, end values only",
+            about="HPOBench's tables, end values only",
             bench="hpobench",
             peers=rivals.FULL,
             budget=_TRAININGS,
