@@ -103,6 +103,19 @@ def test_repeats_that_the_seed_does_not_change_are_told_to_prove_nothing(tmp_pat
     assert "Another seed" not in found.sentence
 
 
+def test_more_repeats_are_not_advised_where_each_is_the_same_again(tmp_path: Path) -> None:
+    def tied(run: tuner.Run) -> None:
+        for _ in run.steps(2):
+            run.report(score=min(run.params["x"], 0.1))
+
+    sweep(tmp_path, tied, LINE).close()
+    found = confirm(tmp_path)
+
+    assert "too close to tell" in found.sentence
+    assert "draw nothing from run.seed" in found.sentence
+    assert "More repeats" not in found.sentence
+
+
 def test_where_seeds_decide_it_is_too_close_to_tell(tmp_path: Path) -> None:
     def noisy(run: tuner.Run) -> None:
         for _ in run.steps(2):

@@ -245,7 +245,9 @@ def _sentences(found: Confirmation) -> list[str]:
             f"It is too close to tell: trial {best.trial} is the best with a chance of {_chance(best.chance)}."
         ]
         more = f"tuner confirm {found.study} --top {len(found.candidates)} --repeats {2 * found.repeats}"
-        sentences.append(f"It scores {scored}{next_}. More repeats may tell ({more}).")
+        sentences.append(f"It scores {scored}{next_}.")
+        if found.noise or found.alike < _COARSE:  # else each repeat is the same again
+            sentences.append(f"More repeats may tell ({more}).")
     better = max if found.goal == "maximize" else min
     searched = better(found.candidates, key=lambda each: each.searched)
     if searched is not best:
