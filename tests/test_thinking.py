@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
+from sweeping import sweep
 from test_caviar import SPACE, add, study_of
 from test_search import EveryFew, record
 from waiting import PATIENCE_S, wait_until
@@ -14,6 +17,7 @@ from tuner.caviar.freeze_thaw import FreezeThaw
 from tuner.caviar.policy import Caviar, Limits
 from tuner.caviar.search import Search
 from tuner.coordinator.workers import WorkerPool
+from tuner.executors.local import LocalExecutor
 from tuner.policy.proposals import Outcome, RoundPlan
 from tuner.policy.protocol import Draft
 from tuner.record.state import StudyState
@@ -159,6 +163,7 @@ def searching(*, overlapping: bool) -> tuple[StudyState, Caviar]:
         proposer=CoarseToFineSampler(),
         stopping=FreezeThaw(),
         limits=Limits(),
+        parallel=2,
         overlapping=overlapping,
     )
     return study_of(), policy
@@ -181,6 +186,31 @@ def test_who_trains_alone_is_never_in_haste(monkeypatch: pytest.MonkeyPatch) -> 
     draft = policy.propose(study)
     assert isinstance(draft, Draft)
     assert "haste" not in draft.why
+
+
+@pytest.mark.parametrize(
+    ("executor", "parallel", "overlapping"), [("ray", 2, True), ("ray", 1, False), ("local", 2, False)]
+)
+def test_thoughts_are_beside_the_loop_where_workers_train_meanwhile(
+    executor: str, parallel: int, overlapping: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Ray's workers would train is trained here, by an executor that stands in for them."""
+    made: list[bool] = []
+    original = Search.__init__
+
+    def noted(search: Search, **given: Any) -> None:
+        original(search, **given)
+        made.append(search.overlapping)
+
+    monkeypatch.setattr(Search, "__init__", noted)
+    monkeypatch.setattr(
+        "tuner.api.sweep.executor_of",
+        lambda *_, function, **__: LocalExecutor(clock="wall", function=function.function),
+    )
+    study = sweep(tmp_path, executor=executor, parallel=parallel, trials=40)
+    assert made == [overlapping]
+    assert len(study.trials) == 40
+    assert study.rounds["round"].nunique() > 3
 
 
 def test_a_patient_ledger_makes_its_model_anew_once_enough_more_is_known() -> None:

@@ -240,6 +240,24 @@ def test_a_decision_point_is_asked_about_once_and_the_verdict_names_the_next() -
     assert [event.step for event in script.said(Waiting)] == [2, 4]
 
 
+@pytest.mark.parametrize(("haste_s", "asked"), [(0.0, [2, 3, 4, 5]), (0.5, [2, 3, 4, 5]), (2.6, [2, 3]), (4.5, [])])
+def test_whose_rest_takes_no_longer_than_a_verdict_trains_on_without_one(haste_s: float, asked: list[int]) -> None:
+    script = Script({}, *(Continue(trial=3, ask_at=None, rung=step) for step in (3, 4, 5, 6)))
+    assert train(counts, order(rung=2, haste_s=haste_s), JOB, script).step == 6  # of a second each
+    assert [event.step for event in script.said(Waiting)] == asked
+
+
+def test_what_can_be_paused_is_asked_about_however_short_the_rest_is(tmp_path: Path) -> None:
+    script = Script({}, Continue(trial=3, ask_at=None))
+    assert train(rolls, order(rung=2, haste_s=100.0, folder=tmp_path), JOB, script).step == 6
+    assert [event.step for event in script.said(Waiting)] == [2]
+
+
+def test_a_budget_is_asked_about_however_short_the_rest_is() -> None:
+    script = Script({}, Stop(trial=3, state="stopped", why="spent"))
+    assert train(counts, order(ask_at=2, haste_s=100.0), JOB, script).step == 2
+
+
 def test_a_verdict_that_came_early_needs_no_question() -> None:
     script = Script({1: [Continue(trial=3, ask_at=None)]})
     assert train(counts, order(ask_at=2), JOB, script).state == "completed"

@@ -260,6 +260,7 @@ def sweep(
             start=[*tried, *(each["settings"] for each in warm)],
             reasons=[*["a known-good starting point"] * len(tried), *(each["why"] for each in warm)],
             parallel=chosen.open(session.job(function.payload, function.search_path, address=address), parallel),
+            overlapping=executor != "local",
             limits=Limits(
                 trials=trials,
                 budget_steps=budget_steps,

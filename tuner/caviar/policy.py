@@ -23,6 +23,9 @@ PROGRAMMING_ERRORS = frozenset(
 )
 
 
+_VERDICT_S = 0.005  # from a worker that waits to its answer, through Ray
+
+
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """When a sweep is done or given up. None: no such limit."""
@@ -52,7 +55,7 @@ class Caviar:
         parallel: int = 1,
         overlapping: bool = False,
     ) -> None:
-        """`overlapping`: whether trials train while it thinks; else the loop, and with it every trial, waits."""
+        """`overlapping`: whether the other of `parallel` trials train while it thinks of one; else all of them wait."""
         self.space, self.limits = space, limits
         self._budget = None if limits.budget_steps is None else Shares(limits.budget_steps, parallel)
         self._stopping = stopping
@@ -68,7 +71,7 @@ class Caviar:
             sparing=limits.trials is not None and limits.budget_steps is None and limits.time_budget_s is None,
             start=start,
             reasons=reasons,
-            overlapping=overlapping,
+            overlapping=overlapping and parallel > 1,
         )
         """What it knows, and what it would try next."""
         if self._thawing is not None:
@@ -95,6 +98,11 @@ class Caviar:
     def asks(self) -> bool:
         """Whether running trials wait for verdicts."""
         return self._budget is not None or self._stopping.first_ask(0) is not None
+
+    @property
+    def haste_s(self) -> float:
+        """About as long as a verdict takes to come, where steps are not what is counted."""
+        return _VERDICT_S if self.search.overlapping and self.thaws and self._budget is None else 0.0
 
     @property
     def thaws(self) -> bool:

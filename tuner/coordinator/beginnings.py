@@ -108,4 +108,5 @@ def order(
         checkpoint_every_s=checkpoint_every_s,
         rung=policy.first_ask(trial.trial, segment.from_step),
         ask_at=policy.allowance(study, trial, segment.from_step),
+        haste_s=policy.haste_s,
     )

@@ -68,6 +68,11 @@ class Policy(Protocol):
         ...
 
     @property
+    def haste_s(self) -> float:
+        """A trial whose rest takes no longer than so many seconds trains on rather than wait for a verdict."""
+        ...
+
+    @property
     def thaws(self) -> bool:
         """Whether it decides when a trial that it has paused goes on."""
         ...

@@ -146,7 +146,13 @@ class CoarseToFineSampler(UnitCubeSampler):
         first = ledger.drawn_together(trial)
         rng = np.random.default_rng([seed, first])
         unsure = with_lengths(hyperparameters, len(space), math.exp(_UNSURE * rng.standard_normal()))
-        found = _best_candidate(space, rng, plan, surrogate.posterior(unsure), ledger, alone=first == trial)
+        searched = plan.round, first
+        if searched in surrogate.exhausted:  # of what is drawn together the first says it for all: it only gets less
+            found = None
+        else:
+            found = _best_candidate(space, rng, plan, surrogate.posterior(unsure), ledger, alone=first == trial)
+            if found is None and first != trial:
+                surrogate.exhausted.add(searched)
         point, why = found or _elsewhere(space, seed, trial, plan, surrogate)
         return Proposal(point=point, why=why, round=plan.round)
 

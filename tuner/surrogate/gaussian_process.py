@@ -34,6 +34,7 @@ NO_RUN = -1
 _SQRT5 = math.sqrt(5.0)
 _JITTER = 1e-7  # of a variance near 1: what keeps rounding from making a covariance indefinite
 _SMALLEST_VARIANCE = 1e-10
+_ENOUGH = 1e-4  # of the log posterior, which is a few hundred: a step that gains less is the last
 
 
 @dataclass(frozen=True)
@@ -309,7 +310,7 @@ def fit_hyperparameters(
         jac=True,
         method="L-BFGS-B",
         bounds=list(zip(low, high, strict=True)),
-        options={"maxiter": iterations},
+        options={"maxiter": iterations, "ftol": _ENOUGH},
     )
     return [float(number) for number in found.x]
 

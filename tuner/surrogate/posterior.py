@@ -282,6 +282,8 @@ class Surrogate:
         self._most_pending = len(pending) + _MOST_FANTASIES
         self._rows = rows_of(informative, self.embedding, horizon)
         self._posteriors: dict[tuple[float, ...], Posterior] = {}
+        self.exhausted: set[object] = set()
+        """In which searches little improvement was to be expected, as whoever searches calls them."""
 
     @property
     def untrained(self) -> bool:

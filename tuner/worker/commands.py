@@ -38,13 +38,14 @@ class Commands:
         self.verdict: tuple[TrialState, str] | None = None
         self.released = False
         self.reenter = False
-        self._position = position
+        self._position, self._hasty = position, bool(position.order.haste_s)
         self._changes = deque(position.order.changes)
         self._later: list[Adjust] = []
         self._heard: deque[Command] = deque()
         self._seen: set[str] = set()
         self._ask_at, self._rung = position.order.ask_at, position.order.rung
         self._asking = self._stopped_at_its_end = False
+        self._first: tuple[int, float] | None = None  # step and time: what comes before the first belongs to no pace
         self._pause_at: int | None = position.order.from_step if position.order.paused else None
         self._pause_request = ""
 
@@ -53,6 +54,8 @@ class Commands:
 
         `scored` is the step at which the objective was reported last.
         """
+        if self._hasty and self._first is None and self._position.done > self._position.order.from_step:
+            self._first = self._position.done, self._position.channel.now()
         if self.verdict is None:
             if self._changes or self._later:
                 self._change_what_is_due()
@@ -90,7 +93,18 @@ class Commands:
             return True
         if self._rung is None or scored != self._position.done or self._position.done < self._rung:
             return False
-        return not self._position.is_at_its_end
+        return not self._position.is_at_its_end and not self._ends_before_an_answer
+
+    @property
+    def _ends_before_an_answer(self) -> bool:
+        """Whether the rest of the training takes no longer than a verdict would, at the pace of its steps so far."""
+        position, left = self._position, self._position.left
+        if not self._hasty or self._first is None or left is None or position.can_be_paused:
+            return False
+        step, at = self._first
+        return position.done > step and left * (position.channel.now() - at) < position.order.haste_s * (
+            position.done - step
+        )
 
     def _ask(self) -> None:
         self._ask_at, self._rung, self._asking = None, None, True

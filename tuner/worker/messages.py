@@ -29,7 +29,8 @@ class Order:
     The worker waits for a verdict at step `ask_at`, whatever was reported, and at the first score of the objective from
     step `rung` on, unless training is over with it. `checkpoint` is the folder to start from (`from_step`), `sha256`
     what the record says of it; `folder` where new ones go (None: none are written); `checkpoint_every_s` 0 saves at
-    every step. `changes` are adjustments to repeat; `extra_steps` is what the run was extended by.
+    every step. `changes` are adjustments to repeat; `extra_steps` is what the run was extended by. At a rung one
+    that cannot be paused asks only where the rest of its training would take more than `haste_s`.
     """
 
     trial: int
@@ -46,6 +47,7 @@ class Order:
     checkpoint_every_s: float = 10.0
     ask_at: int | None = None
     rung: int | None = None
+    haste_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,6 +45,16 @@ class Position:
         """Whether the function has taken all the steps it asked for."""
         return self.run.planned is not None and self.done >= self.run.planned
 
+    @property
+    def left(self) -> int | None:
+        """How many steps the function has yet to take; None where it has not said."""
+        return None if self.run.planned is None else self.run.planned - self.done
+
+    @property
+    def can_be_paused(self) -> bool:
+        """Whether its function tells how to save its state."""
+        return self.saver.possible
+
     def load(self, state: State) -> None:
         """Reads the checkpoint that the order starts from, if it has one."""
         if self.order.checkpoint is not None:
