@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy
 import psutil
 import pytest
 from programs import PATTERN, PYTHON, SPACE, TRAIN, script, sweep, train
@@ -18,7 +19,7 @@ from waiting import wait_until
 
 import tuner
 from tuner.cli import main
-from tuner.errors import CommandFailed, IdentityMismatch, SettingsError, SweepFailed, TrainingError
+from tuner.errors import CommandFailed, IdentityMismatch, SettingsError, SweepFailed, TrainingError, TunerError
 from tuner.programs.scores import Found, Reading, Steps
 from tuner.programs.words import Words
 
@@ -81,6 +82,44 @@ def test_lines_of_json_are_scores_by_their_names_at_the_steps_they_name(tmp_path
     with sweep(tmp_path, train(tmp_path, text), trials=1) as study:
         found = study.reports[["step", "name", "value"]].to_numpy().tolist()
     assert found == [[100, "val_acc", 0.1], [100, "train_loss", 1.0], [200, "val_acc", 0.2], [200, "train_loss", 1.0]]
+
+
+def test_a_script_may_say_its_scores_itself(tmp_path: Path) -> None:
+    text = """
+        import tuner
+        for step in (10, 20):
+            tuner.report(step=step, val_acc=step / 100, train_loss=1)
+    """
+    with sweep(tmp_path, train(tmp_path, text), trials=1) as study:
+        found = study.reports.query("name == 'val_acc'")[["step", "value"]].to_numpy().tolist()
+        assert found == [[10, 0.1], [20, 0.2]]
+        assert study.printed(0) == ""
+
+
+def test_a_script_that_says_its_scores_runs_by_hand_too(capsys: pytest.CaptureFixture[str]) -> None:
+    tuner.report(step=3, dev_accuracy=numpy.float32(0.5))
+    tuner.report(dev_accuracy=0.5)
+    assert capsys.readouterr().out == "step=3 dev_accuracy=0.5\ndev_accuracy=0.5\n"
+
+
+@pytest.mark.parametrize(
+    ("scores", "sentence"),
+    [({}, "scores by name"), ({"a": "x"}, "one number"), ({"a": 1, "step": 0.5}, "whole number")],
+)
+def test_a_score_that_is_none_is_refused_where_it_is_said(scores: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(TrainingError, match=sentence):
+        tuner.report(**scores)
+
+
+def test_a_score_that_cannot_be_written_down_is_not_lost_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNER_REPORTS", "/nowhere/at/all")
+    with pytest.raises(TrainingError, match="cannot be written"):
+        tuner.report(a=1)
+
+
+def test_who_reports_by_the_name_of_a_scale_is_told_the_right_one() -> None:
+    with pytest.raises(TunerError, match=r"tuner\.report\(step=3"):
+        tuner.log(step=1, dev_accuracy=0.5)  # type: ignore[call-arg]
 
 
 def test_a_program_that_counts_from_nought_trains_its_first_step(tmp_path: Path) -> None:

@@ -144,6 +144,8 @@ def a_program(results: Path) -> None:
     """A script that knows nothing of tuner."""
     told = tuner.command("python train.py --lr {learning_rate}", metric=r"val_acc=(\S+)")
     listed = tuner.command(["python", "train.py", "{learning_rate}"], metric=["(1)", "(?P<loss>.*)"], shell="none")
+    tuner.report(step=3, dev_accuracy=0.9)
+    tuner.report(dev_accuracy=0.9)
     for each in (told, listed):
         tuner.sweep(each, "sgd_momentum", name="night", objective="val_acc", results=results).close()
 

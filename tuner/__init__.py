@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tuner.insight.ranking import Recheck
     from tuner.insight.recommendation import Recommended
     from tuner.programs.command import command
+    from tuner.programs.reporting import report
     from tuner.record.reader import Best
     from tuner.space.constructors import choice, integer, linear, log, log_one_minus
     from tuner.space.space import Space
@@ -59,6 +60,7 @@ __all__ = [
     "open",
     "promote",
     "recheck",
+    "report",
     "samplers",
     "studies",
     "sweep",
@@ -81,6 +83,7 @@ _HOMES = {
     "insight.ranking": ("Recheck",),
     "insight.recommendation": ("Recommended",),
     "programs.command": ("command",),
+    "programs.reporting": ("report",),
     "record.reader": ("Best",),
     "space": ("Space", "choice", "integer", "linear", "log", "log_one_minus"),
     "worker.run": ("Run",),

@@ -80,7 +80,7 @@ _MEANT = {
     "integer.log": 'integer(low, high, scale="log")',
     "integer.step": "choice(16, 32, 48) for a few values, or integer(1, 16), and multiply in the training function",
     "log.base": "log(low, high): every decade gets the same share, whatever the base",
-    "log.step": "choice(0.01, 0.1, 1.0) for a few values",
+    "log.step": "choice(0.01, 0.1, 1.0) for a few values; scores are told by tuner.report(step=3, dev_accuracy=0.9)",
     "log_one_minus.step": "choice(0.9, 0.99) for a few values",
     "linear.default": "start={…} in the sweep",
     "log.default": "start={…} in the sweep",

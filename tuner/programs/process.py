@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from tuner.programs import guard
+from tuner.programs.reporting import PLACE
 
 OUT, ERR, REPORTS = "stdout.log", "stderr.log", "reports.jsonl"
 _PAUSE_S = 0.01
@@ -69,7 +70,7 @@ class Process:
                     stderr=err,
                     pass_fds=(listening,),
                     start_new_session=True,  # a Ctrl-C is the coordinator's to hear
-                    env={**os.environ, "PYTHONUNBUFFERED": "1", **env, "TUNER_REPORTS": str(folder / REPORTS)},
+                    env={**os.environ, "PYTHONUNBUFFERED": "1", **env, PLACE: str(folder / REPORTS)},
                 )
         except BaseException:
             os.close(self._lifeline)
