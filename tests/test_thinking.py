@@ -275,4 +275,5 @@ def test_the_shorter_trials_are_the_more_are_thought_out_ahead_but_none_for_one_
     for number in range(workers):
         pool.join(f"worker-{number}", "here", number, 0.0)
     pool.took(seconds)
-    assert pool.depth(adaptive=True, asks=True) == depth
+    assert pool.depth(adaptive=True, asks=True, overlapping=True) == depth
+    assert pool.depth(adaptive=True, asks=True) == min(depth, 2)

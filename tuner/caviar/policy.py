@@ -100,9 +100,14 @@ class Caviar:
         return self._budget is not None or self._stopping.first_ask(0) is not None
 
     @property
+    def overlapping(self) -> bool:
+        """Whether some trials train while it thinks of others."""
+        return self.search.overlapping
+
+    @property
     def haste_s(self) -> float:
         """About as long as a verdict takes to come, where steps are not what is counted."""
-        return _VERDICT_S if self.search.overlapping and self.thaws and self._budget is None else 0.0
+        return _VERDICT_S if self.overlapping and self.thaws and self._budget is None else 0.0
 
     @property
     def thaws(self) -> bool:

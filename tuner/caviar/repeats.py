@@ -86,7 +86,7 @@ class Repetition:
 
     adaptive = False
     asks = False
-    haste_s = 0.0
+    overlapping, haste_s = False, 0.0
     thaws = True  # what the search has put to sleep stays asleep
     losses = 3
 

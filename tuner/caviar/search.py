@@ -207,7 +207,8 @@ class Search:
             return self._proposer.propose(space, seed, place, self.ledger, rounds)
         if self.in_haste:
             return learner.in_haste(space, seed, place, rounds)
-        return self.thought(partial(learner.draw, space, seed, place, self.ledger, rounds))
+        draw = learner.draw if self._learning.busy else learner.propose  # which would learn what is being learned
+        return self.thought(partial(draw, space, seed, place, self.ledger, rounds))
 
     def begin(self, study: StudyState) -> Draft | None:
         """The next trial, and the round that opens with it; None when no further trial may begin."""

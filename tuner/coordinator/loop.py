@@ -328,7 +328,9 @@ class Coordinator:
     def _fill(self, now: float) -> None:
         if self.trials.paused or self.trials.ending is not None:
             return
-        for worker in self._pool.openings(self._pool.depth(adaptive=self._policy.adaptive, asks=self._policy.asks)):
+        policy = self._policy
+        depth = self._pool.depth(adaptive=policy.adaptive, asks=policy.asks, overlapping=policy.overlapping)
+        for worker in self._pool.openings(depth):
             number = self._next()
             if number is None:
                 for other, behind in self._pool.recall():

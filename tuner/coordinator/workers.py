@@ -100,15 +100,18 @@ class WorkerPool:
         """Notes how long a trial took."""
         self._mean_s = seconds if self._mean_s is None else 0.8 * self._mean_s + 0.2 * seconds
 
-    def depth(self, *, adaptive: bool, asks: bool) -> int:
+    def depth(self, *, adaptive: bool, asks: bool, overlapping: bool = False) -> int:
         """How many trials a queue may hold, the one in training included.
 
-        Deep queues are for short trials that nobody stops: `asks` says that running trials wait for verdicts.
+        Deep queues are for short trials: those nobody stops (`asks`: running ones wait for verdicts), or those that end
+        while others are thought of (`overlapping`).
         """
         mean_s = self._mean_s
         if adaptive:
             if mean_s is None or mean_s >= _SHORT_TRIAL_S or len(self.workers) < 2:
                 return 1
+            if not overlapping:
+                return 2
             return max(2, min(_THOUGHT_AHEAD_TRIALS, int(_THOUGHT_AHEAD_S / max(mean_s, 1e-6))))
         if mean_s is None or asks:
             return 2

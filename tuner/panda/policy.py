@@ -15,7 +15,7 @@ class Panda:
 
     adaptive = False
     asks = False
-    haste_s = 0.0
+    overlapping, haste_s = False, 0.0
     thaws = False
     wanted = 1
     losses = 20  # a long run may well outlive a few machines

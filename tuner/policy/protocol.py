@@ -68,6 +68,11 @@ class Policy(Protocol):
         ...
 
     @property
+    def overlapping(self) -> bool:
+        """Whether some trials train while it thinks of others."""
+        ...
+
+    @property
     def haste_s(self) -> float:
         """A trial whose rest takes no longer than so many seconds trains on rather than wait for a verdict."""
         ...

@@ -43,6 +43,7 @@ _COARSE = 4  # trials before anything is learned: the model says more than more 
 _MORE = 1.25  # a round opens when this many times as much has been seen as when the last one did
 _GLOBAL_EVERY = 6
 _LITTLE = 1e-3  # standard deviations of the scores: a smaller improvement to be expected is not worth a trial
+_RISE = 4.0  # of the logarithm of an improvement: a few steps uphill add less where there is little
 _DRAWS = 4  # even draws where little is expected: the first is tried that is not beside a trial that went wrong
 _UNSURE = 0.2  # standard deviation of the logarithm of the lengths
 _HELD = 10  # trials for which a box that a person sets stays
@@ -302,11 +303,16 @@ def _best_candidate(
     candidates = posterior.candidates(plan.round, drawn)
     if alone:
         places, mean, deviation, improvement = candidates.best_first(lambda points: prior.log_weight(points, seen))
-        led = lattice.nearest(posterior.refined(places[0], low, high, lattice.fine(places[0]))[None])
-        expected, surely = posterior.of_points(led)
-        ahead = posterior.log_expected_improvement(expected, surely) + prior.log_weight(led, seen)
-        if float(ahead[0]) >= float(improvement[0]):
-            places, mean, deviation = np.vstack([led, places]), np.append(expected, mean), np.append(surely, deviation)
+        if float(improvement[0]) > math.log(_LITTLE) - _RISE:
+            led = lattice.nearest(posterior.refined(places[0], low, high, lattice.fine(places[0]))[None])
+            expected, surely = posterior.of_points(led)
+            ahead = posterior.log_expected_improvement(expected, surely) + prior.log_weight(led, seen)
+            if float(ahead[0]) >= float(improvement[0]):
+                places, mean, deviation = (
+                    np.vstack([led, places]),
+                    np.append(expected, mean),
+                    np.append(surely, deviation),
+                )
     else:  # what a few steps uphill find for one, points around the best ones find for all, at a tenth of the cost
         candidates.widen(lambda best: lattice.nearest(np.clip(_around(rng.spawn(1)[0], posterior, best), low, high)))
         places, mean, deviation, _ = candidates.best_first(lambda points: prior.log_weight(points, seen))
