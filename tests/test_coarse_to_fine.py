@@ -317,3 +317,55 @@ def test_a_box_set_before_anything_is_learned_is_searched_evenly() -> None:
         assert 0.7 <= proposal.point[0] <= 0.8
         assert "the box of round 1" in proposal.why
         outcomes.append(outcome(trial, SQUARE, {"x": proposal.point[0], "y": proposal.point[1]}, 0.0))
+
+
+def needle(trials: int, learns: Callable[[int], bool], **most: int) -> tuple[list[RoundPlan], list[Proposal]]:
+    """A search of which few trials learn: theirs are the scores that rise."""
+    space = Space(**{name: linear(0.0, 1.0) for name in "abcdef"})
+    ledger = Ledger()
+    for name, number in most.items():
+        setattr(ledger, name, number)
+    rounds: list[RoundPlan] = []
+    proposals: list[Proposal] = []
+    for trial in range(trials):
+        proposal = SAMPLER.propose(space, 0, trial, ledger, rounds)
+        rounds += [proposal.opened] if proposal.opened else []
+        score, rise = (0.9, 0.6) if learns(trial) else (0.1 + 1e-3 * (trial % 7), 0.0)
+        observations = ((1, score - rise), (2, score))
+        known = Outcome(
+            trial=trial,
+            point=proposal.point,
+            state="paused",
+            score=score,
+            steps=2,
+            observations=observations,
+            planned=50,
+            rise=rise,
+        )
+        ledger.put(known)
+        proposals.append(proposal)
+    return rounds, proposals
+
+
+def test_where_hardly_any_settings_learn_many_more_are_tried_briefly_and_the_round_says_so() -> None:
+    rounds, proposals = needle(40, lambda trial: trial in (9, 21, 30))
+    assert rounds[1].first_trial == FIRST
+    assert "none of 4 settings learns at all: many more are tried briefly" in rounds[1].why
+    assert all(proposal.at_once and "even spread" in proposal.why for proposal in proposals[:31])
+    assert rounds[2].first_trial == 31
+    assert "3 of 31 settings learn at all" in rounds[2].why
+    even = [proposal.at_once for proposal in proposals[31:]]
+    assert 4 <= sum(even) <= 5  # where they are rare, every second trial stays an even draw
+
+
+def test_where_most_settings_learn_four_are_enough() -> None:
+    rounds, _ = needle(12, lambda trial: trial != 2)
+    assert rounds[1].first_trial == FIRST
+    assert "learn" not in rounds[1].why
+
+
+def test_the_look_for_settings_that_learn_takes_no_more_than_a_third_of_the_trials_and_a_quarter_of_the_steps() -> None:
+    by_trials, _ = needle(40, lambda _: False, most_trials=48)
+    assert by_trials[2].first_trial == 16
+    by_steps, _ = needle(40, lambda _: False, most_steps=160)
+    assert by_steps[2].first_trial == 20

@@ -22,6 +22,8 @@ from tuner.space.space import Space
 
 SPACE = Space(rate=linear(0.0, 1.0), width=linear(0.0, 1.0))
 WHOLE = 64
+FIRST = 4  # trials of round 0
+LEARNS = 0.08  # below it settings of `hardly` learn
 
 
 class Memory:
@@ -64,6 +66,15 @@ def half_flat(run: tuner.Run) -> None:
         memory.steps.append(run.done + 1)
         learns = run.params["rate"] > 0.5
         run.report(score=curve(run.params["rate"], run.params["width"], len(memory.steps)) if learns else 0.01)
+
+
+def hardly(run: tuner.Run) -> None:
+    memory = Memory()
+    run.state(memory)
+    for _ in run.steps(WHOLE):
+        memory.steps.append(run.done + 1)
+        gain = curve(1 - run.params["a"], run.params["b"], len(memory.steps)) if run.params["a"] < LEARNS else 0.0
+        run.report(score=0.1 + 0.01 * run.params["c"] + gain)
 
 
 # Steps are granted in plenty: with a number of trials alone they are saved, see below.
@@ -149,6 +160,32 @@ def test_several_workers_freeze_and_thaw_the_same_way(tmp_path: Path, parallel: 
 def test_a_budget_of_steps_is_spent_to_the_last_by_runs_that_pause_and_go_on(tmp_path: Path) -> None:
     study = sweep(tmp_path, trials=None, budget_steps=500)
     assert study.trials["steps"].sum() == 500
+
+
+def test_where_hardly_any_settings_learn_many_are_tried_briefly_and_those_that_do_train_on(tmp_path: Path) -> None:
+    space = Space(**{name: linear(0.0, 1.0) for name in "abcd"})
+    study = tuner.sweep(
+        hardly,
+        space,
+        name="needle",
+        objective="score",
+        budget_steps=600,
+        executor="local",
+        clock="virtual",
+        parallel=1,
+        results=tmp_path,
+        progress="off",
+    )
+    begun = study.trials
+    whys = study.rounds.drop_duplicates("round")["why"].tolist()
+    study.close()
+    assert "of 4 settings" in whys[1]
+    assert "many more are tried briefly" in whys[1]
+    assert (begun["steps"][:FIRST] >= 2).all()  # two scores each, so that it can be seen who learns
+    stuck = begun[begun["params.a"] > LEARNS]
+    assert len(stuck) > 3 * 600 / WHOLE
+    assert stuck["steps"].median() <= 2
+    assert begun["objective"].max() > 0.5
 
 
 def test_the_same_seed_gives_the_same_study(usual: tuple[tuner.Study, Path], tmp_path: Path) -> None:

@@ -69,6 +69,17 @@ class _Pick:
     why: str
 
 
+class _Doubling(Asha):
+    """Successive halving at the rungs where runs are weighed."""
+
+    def _following(self, rung: int) -> int:
+        return 2 * rung
+
+    def _compare(self, study: StudyState, own: float, others: list[float]) -> tuple[bool, str]:
+        stops, why = super()._compare(study, own, others)
+        return stops or len(others) + 1 < self.reduction, why
+
+
 class FreezeThaw:
     """Pauses runs at rungs and takes them up again, by expected improvement.
 
@@ -83,6 +94,7 @@ class FreezeThaw:
         self.min_steps = min_steps
         self._halvings: dict[int, Asha] = {}
         self._search: Search | None = None
+        self._doubling: _Doubling | None = None
         self._learned: tuple[int, list[float]] | None = None
         self._learning = Thinking[tuple[int, list[float]]](beside=False)
 
@@ -111,6 +123,10 @@ class FreezeThaw:
         if search.sparing:
             return search.thought(lambda: self._spared(study, trial, step))
         ask_at = self._next_rung(step, trial.planned or self._horizon())
+        if trial.round == 0 and search.ledger.of(trial.trial).rise is None:
+            search.observe(study, trial, "running")
+            why = f"goes on at step {step}: its second score will tell whether its settings learn"
+            return Verdict(action="continue", why=why, ask_at=ask_at)
         if search.in_haste:
             return self._in_haste(study, trial, step, ask_at)
         trials = [trial.trial, *self._frozen(study, but=trial.trial)]
@@ -231,7 +247,15 @@ class FreezeThaw:
         """Who of these trials is to train next; none of them where it is what is new, or where it would be in vain."""
         search = self._joined()
         surrogate = search.ledger.surrogate(search.space)
-        new = search.upcoming(study)
+        new, judged = search.upcoming(study), trials[0]
+        if new is not None and search.needle(study):
+            best = [number for number in trials if self._is_in_the_best_third(study, number)]
+            if not best:
+                return _Pick(None, f"no run that stands still is in the best third at its rung: {new.why}")
+            if search.hyperparameters(study) is None:
+                furthest = max(best, key=lambda number: (study.trials[number].steps, -number))
+                return _Pick(furthest, f"trial {furthest} is in the best third at its rung")
+            trials = best
         if new is not None and (new.at_once or surrogate.untrained):
             return _Pick(None, f"new settings come first: {new.why}")
         if surrogate.untrained:
@@ -240,7 +264,7 @@ class FreezeThaw:
             telling = {outcome.trial for outcome in surrogate.informative}
             trials = [trial for trial in trials if trial in telling or trial == trials[0]]
         posterior = surrogate.posterior(self._hyperparameters(study))
-        posterior.hear(search.ledger.of(trials[0]))
+        posterior.hear(search.ledger.of(judged))
         mean, deviation = posterior.of_runs([search.ledger.of(trial) for trial in trials])
 
         def expectation(place: int) -> str:
@@ -262,6 +286,14 @@ class FreezeThaw:
                 expected = posterior.expected(float(ahead[0]), float(surely[0]))
                 return _Pick(None, f"new settings have the larger expected improvement: {expected}")
         return _Pick(trials[place], f"trial {trials[place]} has the largest expected improvement: {expectation(place)}")
+
+    def _is_in_the_best_third(self, study: StudyState, number: int) -> bool:
+        """Whether successive halving would promote a run."""
+        rung = self._next_rung(0, self._horizon()) or 1
+        if self._doubling is None or self._doubling.min_steps != rung:
+            self._doubling = _Doubling(min_steps=rung)
+        trial = study.trials[number]
+        return self._doubling.judge(study, trial, trial.steps).action == "continue"
 
     def _hyperparameters(self, study: StudyState) -> list[float]:
         """Those of the Gaussian process: the search's own, else learned here."""

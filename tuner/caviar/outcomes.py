@@ -37,6 +37,7 @@ def outcome(
         round=trial.round,
         steps=trial.steps if up_to is None else min(trial.steps, up_to),
         planned=trial.planned,
+        rise=None if score is None or len(kept) < 2 else score - sign * curve.scores[kept[0]],
         observations=() if state == "diverged" else observations,
     )
 

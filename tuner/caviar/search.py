@@ -64,6 +64,7 @@ class Search:
         """Whether what is decided depends on what came out."""
         self.ledger = Ledger(patience=_PATIENCE if overlapping else 0.0)
         """What each trial is known by."""
+        self.ledger.most_trials, self.ledger.most_steps = trials, None if budget is None else budget.left
         self._proposer = proposer
         # asked once: whether an object keeps a protocol takes longer than a draw
         self._learner = proposer if isinstance(proposer, Learner) else None
@@ -138,6 +139,12 @@ class Search:
     def hyperparameters(self, study: StudyState) -> list[float] | None:
         """What the sampler has learned, a round that is due included; None where it learns nothing."""
         return None if self._learner is None else self._learner.hyperparameters(self._rounds(study))
+
+    def needle(self, study: StudyState) -> bool:
+        """Whether settings that learn are rare, by the latest round, one that is due included."""
+        rounds = self._rounds(study)
+        memo = rounds[-1].memo if rounds and self._learner is not None else None
+        return memo is not None and ("numbers" not in memo or memo.get("rare", False))
 
     def _rounds(self, study: StudyState) -> Sequence[RoundPlan]:
         """All rounds: those on record, and the one that is due."""

@@ -24,7 +24,8 @@ class Outcome:
     `point` holds one coordinate in [0, 1] a parameter, NaN where the parameter does not exist. Scores have their sign
     turned so that higher is better; `score` is the best on the head, None where there is none or the trial diverged.
     `planned` is how many steps its function means to take, where that is known; `duplicate_of` the trial whose training
-    this one repeats to the last digit, so far: what is known of that one is known of both.
+    this one repeats to the last digit, so far: what is known of that one is known of both. `rise` is by how much
+    `score` lies above the first score there was; None before the second.
     """
 
     trial: int
@@ -36,6 +37,7 @@ class Outcome:
     observations: Observations = ()
     planned: int | None = None
     duplicate_of: int | None = None
+    rise: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

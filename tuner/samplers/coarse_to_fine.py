@@ -1,10 +1,11 @@
 """Coarse to fine: a look over the whole space, then closer and closer where the best may still be found.
 
-Round 0 is coarse: an even spread over the whole space. Later rounds learn: a Gaussian process over settings and
-training steps (`surrogate/`) says what a run with any settings may end with. A round opens whenever a quarter more has
-been seen. Its box is the part of the space that may still hold something better than the best there is or is expected;
-so it shrinks as more is known, shifts, and widens again when what was believed turns out wrong. The box, the reason and
-the hyperparameters are recorded with the round.
+Round 0 is coarse: an even spread over the whole space. Where hardly any of its settings learns, a round of many more
+even draws follows, and only once three learn, or enough was spent on looking for them, is anything made of them. Later
+rounds learn: a Gaussian process over settings and training steps (`surrogate/`) says what a run with any settings may
+end with. A round opens whenever a quarter more has been seen. Its box is the part of the space that may still hold
+something better than the best there is or is expected; so it shrinks as more is known, shifts, and widens again when
+what was believed turns out wrong. The box, the reason and the hyperparameters are recorded with the round.
 
 Inside the box a trial gets the settings of the largest expected improvement. Few scores say little of how far their
 neighbourhoods reach, so each trial takes the learned lengths a little longer or shorter. What keeps a wrong zoom from
@@ -40,8 +41,10 @@ Floats: TypeAlias = NDArray[np.float64]
 
 _WHOLE = (0.0, 1.0)
 _COARSE = 4  # trials before anything is learned: the model says more than more even draws would
+_MORE_A_PARAMETER = 8  # … so many more for each parameter but the first, while hardly any settings learn
 _MORE = 1.25  # a round opens when this many times as much has been seen as when the last one did
 _GLOBAL_EVERY = 6
+_GLOBAL_EVERY_IF_RARE = 2  # where settings that learn are rare
 _LITTLE = 1e-3  # standard deviations of the scores: a smaller improvement to be expected is not worth a trial
 _RISE = 4.0  # of the logarithm of an improvement: a few steps uphill add less where there is little
 _DRAWS = 4  # even draws where little is expected: the first is tried that is not beside a trial that went wrong
@@ -66,9 +69,10 @@ _ELSEWHERE = "nowhere is much improvement to be expected"
 class CoarseToFineSampler(UnitCubeSampler):
     """Searches the whole space first, then where the best may still be found, round after round.
 
-    Round 0 has four trials at least. A box that a person sets holds for ten. Any number of trials may be in training at
-    once: what they are expected to reach is taken for granted, so they do not crowd. Settings are tried by their
-    expected improvement (Jones, Schonlau & Welch 1998).
+    Round 0 has four trials at least, and where hardly any settings learn a round of many more follows, all over the
+    space; where they stay rare, every second trial is an even draw. A box that a person sets holds for ten. Any number
+    of trials may be in training at once: what they are expected to reach is taken for granted, so they do not crowd.
+    Settings are tried by their expected improvement (Jones, Schonlau & Welch 1998).
 
     Args:
         seed: Of all draws in an Optuna study, 0 to 2**63 − 1; by default 0. A sweep has its own.
@@ -136,12 +140,14 @@ class CoarseToFineSampler(UnitCubeSampler):
         even = sobol_point(len(space), seed, trial)
         if hyperparameters is None or surrogate.untrained:
             even = _within(even, space, plan.box)
-            why = f"an even spread over the box of round {plan.round}: little is known yet" if plan.round else _SPREAD
+            coarse = not plan.round or _is_broad(plan)
+            why = _SPREAD if coarse else f"an even spread over the box of round {plan.round}: little is known yet"
             if not plan.round and (drawn := Prior(space).draw(even, trial)) is not None:
                 even, why = drawn
             return Proposal(point=even, why=why, at_once=True, round=plan.round)
-        if trial % _GLOBAL_EVERY == _GLOBAL_EVERY - 1:
-            even = sobol_point(len(space), seed, trial // _GLOBAL_EVERY, stream=1)  # sixth points are uneven
+        every = _GLOBAL_EVERY_IF_RARE if _is_rare(plan) else _GLOBAL_EVERY
+        if trial % every == every - 1:
+            even = sobol_point(len(space), seed, trial // every, stream=1)  # sixth points are uneven
             return Proposal(point=even, why=_GLOBAL, at_once=True, round=plan.round)
         # Trials drawn from the same knowledge share lengths and candidates, so that one posterior serves them all.
         first = ledger.drawn_together(trial)
@@ -208,11 +214,18 @@ class CoarseToFineSampler(UnitCubeSampler):
         ledger, latest = ledger_of(outcomes), rounds[-1]
         if not self.opens(trial, ledger, rounds):
             return None
+        if latest.round == 0 and _may_be_a_needle(len(space), trial, ledger):
+            return _broad(space, trial, ledger)
         surrogate = ledger.surrogate(space)
         hyperparameters = surrogate.fit(self.hyperparameters(rounds))
         posterior = surrogate.posterior(hyperparameters)
         box, why, ends = _box(space, np.random.default_rng([seed, trial, 1]), latest, posterior)
+        rare = ledger.learners.rare if _is_broad(latest) else _is_rare(latest)
+        if _is_broad(latest):
+            why = f"{ledger.learners.words}; {why}"
         memo = {"numbers": hyperparameters, "looks": surrogate.information, "ends": ends}  # words of the record
+        if rare:
+            memo["rare"] = True
         return _plan(latest.round + 1, trial, box, why, memo)
 
     def opens(self, trial: int, outcomes: Sequence[Outcome], rounds: Sequence[RoundPlan]) -> bool:
@@ -235,9 +248,11 @@ class CoarseToFineSampler(UnitCubeSampler):
         ledger, latest = ledger_of(outcomes), rounds[-1]
         if trial < _COARSE or ledger.untrained:
             return False
+        if latest.round == 0 or _is_broad(latest):
+            return latest.round == 0 or not _may_be_a_needle(len(latest.box), trial, ledger)
         if latest.memo is not None:
             return bool(ledger.information >= _MORE * latest.memo["looks"])
-        return latest.round == 0 or trial >= latest.first_trial + _HELD  # else somebody has set this box
+        return trial >= latest.first_trial + _HELD  # until then the box is that which somebody has set
 
     def hyperparameters(self, rounds: Sequence[RoundPlan]) -> list[float] | None:
         """The hyperparameters of the Gaussian process that was learned last.
@@ -252,7 +267,7 @@ class CoarseToFineSampler(UnitCubeSampler):
             >>> CoarseToFineSampler().hyperparameters([]) is None
             True
         """
-        return next((plan.memo["numbers"] for plan in reversed(rounds) if plan.memo is not None), None)
+        return next((plan.memo["numbers"] for plan in reversed(rounds) if _is_fine(plan)), None)
 
     def numbers(self, rounds: Sequence[RoundPlan]) -> list[float] | None:
         """The earlier name of `hyperparameters`, with a `DeprecationWarning`.
@@ -279,6 +294,37 @@ def _plan(number: int, first_trial: int, box: Box, why: str, memo: Mapping[str, 
     return RoundPlan(round=number, first_trial=first_trial, box=box, why=f"round {number}: {why}", memo=memo)
 
 
+def _is_fine(plan: RoundPlan) -> bool:
+    """Whether a process was learned with the round."""
+    return plan.memo is not None and "numbers" in plan.memo
+
+
+def _is_broad(plan: RoundPlan) -> bool:
+    """Whether many settings are tried in it, briefly, all over the space."""
+    return plan.memo is not None and "numbers" not in plan.memo
+
+
+def _is_rare(plan: RoundPlan) -> bool:
+    """Whether, when the space was looked over, hardly any settings learned."""
+    return plan.memo is not None and plan.memo.get("rare", False)
+
+
+def _may_be_a_needle(parameters: int, trial: int, ledger: Ledger) -> bool:
+    """Whether hardly any settings learn, and more may be tried before anything is made of that."""
+    most = _COARSE + _MORE_A_PARAMETER * (parameters - 1)
+    if ledger.most_trials is not None:
+        most = min(most, ledger.most_trials // 3)
+    steps = (2 + parameters) * ledger.horizon
+    if ledger.most_steps is not None:
+        steps = min(steps, ledger.most_steps // 4)
+    return trial < most and ledger.learners.steps < steps and ledger.learners.too_few
+
+
+def _broad(space: Space, trial: int, ledger: Ledger) -> RoundPlan:
+    why = f"{ledger.learners.words}: many more are tried briefly, {_SPREAD}"
+    return _plan(1, trial, dict.fromkeys(space, _WHOLE), why, {"looks": 0})
+
+
 def _within(even: Point, space: Space, box: Box) -> Point:
     sides = [box.get(name, _WHOLE) for name in space]
     return tuple(low + u * (high - low) for u, (low, high) in zip(even, sides, strict=True))
@@ -301,7 +347,9 @@ def _best_candidate(
 
     prior, seen = Prior(space), len(ledger)
     candidates = posterior.candidates(plan.round, drawn)
-    if alone:
+    if _is_rare(plan):  # uphill lie the corners, where nobody has been and nothing learns
+        places, mean, deviation, _ = candidates.best_first(lambda points: prior.log_weight(points, seen))
+    elif alone:
         places, mean, deviation, improvement = candidates.best_first(lambda points: prior.log_weight(points, seen))
         if float(improvement[0]) > math.log(_LITTLE) - _RISE:
             led = lattice.nearest(posterior.refined(places[0], low, high, lattice.fine(places[0]))[None])
@@ -385,7 +433,7 @@ def _box(
                 notes.append(f"{name} is widened upward because it may be better there after all")
             at = leaders[0, column]
             ends += [f"{name} {end}" for end, near in (("lower", at), ("upper", 1 - at)) if near < _AT_THE_END]
-    known = before.memo["ends"] if before.memo is not None else []
+    known = before.memo.get("ends", []) if before.memo is not None else []
     for each in ends:
         if each not in known:
             name, end = each.rsplit(" ", 1)

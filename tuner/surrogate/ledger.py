@@ -13,6 +13,7 @@ from tuner.policy.proposals import Outcome, Point
 from tuner.record.events import ENDED, Goal, TrialState
 from tuner.space.space import Space
 from tuner.surrogate.evidence import MOST_ROWS, bad
+from tuner.surrogate.learners import Learners
 from tuner.surrogate.posterior import Surrogate
 
 _PENDING: frozenset[TrialState] = frozenset({"waiting", "running", "lost"})
@@ -32,6 +33,12 @@ class Ledger(Sequence[Outcome]):
         """Grows with every entry."""
         self.information = 0
         """How much has been seen: one a trial for every doubling of its steps, and one for its end."""
+        self.learners = Learners()
+        """How many settings learn at all."""
+        self.most_trials: int | None = None
+        """How many trials there are to be; None: nobody has said."""
+        self.most_steps: int | None = None
+        """How many steps of training there are to be."""
         self._entries: dict[int, Outcome] = {}
         self._ranked: list[tuple[float, int]] = []  # those that tell something: minus the score, and the trial
         self._pending: dict[int, None] = {}
@@ -49,6 +56,7 @@ class Ledger(Sequence[Outcome]):
         """Enters what a trial is known by now."""
         trial = outcome.trial
         before, known = self.information, self._entries.get(trial)
+        self.learners.put(known, outcome)
         if known is not None:
             self.information -= _information(known)
             if _informs(known):
@@ -86,6 +94,7 @@ class Ledger(Sequence[Outcome]):
         """The same entries, whatever is entered later."""
         other = copy.copy(self)
         other._entries, other._ranked = self._entries.copy(), self._ranked.copy()
+        other.learners = self.learners.copy()
         other._pending, other._tried, other._surrogate = self._pending.copy(), self._tried.copy(), None
         return other
 
