@@ -1,4 +1,4 @@
-"""Which settings learn at all, told from how far training raises their scores."""
+"""The tally of settings that learn at all, told from how far training raises their scores."""
 
 from __future__ import annotations
 

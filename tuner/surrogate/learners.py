@@ -1,4 +1,4 @@
-"""Which settings learn at all: how many of those tried do, and whether they are rare.
+"""The settings that learn at all: how many of those tried do, and whether they are rare.
 
 Where most of a space does not learn or diverges, the few that do are a needle in a haystack: they are found by trying
 many settings briefly, not by training a few that stand still. Nobody says beforehand what a score means. But a setting
