@@ -103,7 +103,7 @@ def babysit(
         level: "advise" lets the supervisor watch the curves and say what it sees, "off" does not; by default advise.
         smallest_gain: Where the supervisor is sure that the objective gains less than this until the end of the loop,
             it calls the run flat; above 0, in units of the objective. None: it never does for that reason.
-        timeout_s: Seconds to wait until it has begun, at least 0; after them it begins all the same. None: 300.
+        timeout_s: Seconds to wait for it to begin, from 0; then an error, and it begins all the same. None: 300.
         results: The folder in which studies lie; by default results.
 
     Returns:

@@ -439,7 +439,7 @@ class RunHandle(Handle):
             name: What the new run is called. None: this one's name and the next free number, from 2.
             step: From the newest checkpoint at or before this step. None: the newest.
             why: The reason, for the record.
-            timeout_s: Seconds to wait until it has begun, at least 0; after them it begins all the same. None: 300.
+            timeout_s: Seconds to wait for it to begin, from 0; then an error, and it begins all the same. None: 300.
             **values: The same by name.
 
         Returns:

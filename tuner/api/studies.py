@@ -126,7 +126,7 @@ def promote(
         trial: The trial's number, from 0.
         name: What the run is called. None: `study-trial`.
         why: The reason, for the record.
-        timeout_s: Seconds to wait until it has begun, at least 0; after them it begins all the same. None: 300.
+        timeout_s: Seconds to wait for it to begin, from 0; then an error, and it begins all the same. None: 300.
         results: The folder in which studies lie; by default results.
         store: The sweep's database, as `sweep` takes it. None: the folder's own.
 

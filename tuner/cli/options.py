@@ -135,7 +135,7 @@ beginning_option = click.option(
     "timeout_s",
     callback=seconds,
     metavar="TIME",
-    help="How long to wait until it has begun: 90s, 10m. It begins all the same (exit code 1). Default: 5m.",
+    help="How long to wait for it to begin: 90s, 10m. Then exit code 1, and it begins all the same. Default: 5m.",
 )
 disk_budget_option = click.option(
     "--disk-budget",
@@ -154,7 +154,7 @@ def retries(ctx: click.Context, param: click.Parameter, word: str) -> int | dict
     for part in word.split(","):
         error, _, times = (each.strip() for each in part.partition("="))
         if not times.isdecimal() or not all(name.isidentifier() for name in error.split(".")):
-            raise click.BadParameter(f"{part!r} says not how often. Write 2, or by the class of error: OSError=2.")
+            raise click.BadParameter(f"{part!r} does not say how often. Write 2, or by the class of error: OSError=2.")
         found[error] = int(times)
     return found
 

@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     type=click.IntRange(min=1),
     default=5,
     show_default=True,
-    help="Give up after so many of them.",
+    help="Give up after this many failures one after another.",
 )
 @click.option(
     "--retries",
