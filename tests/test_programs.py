@@ -20,6 +20,7 @@ from waiting import wait_until
 import tuner
 from tuner.cli import main
 from tuner.errors import CommandFailed, IdentityMismatch, SettingsError, SweepFailed, TrainingError, TunerError
+from tuner.programs.process import Process
 from tuner.programs.scores import Found, Reading, Steps
 from tuner.programs.words import Words
 
@@ -132,6 +133,14 @@ def test_what_a_logger_says_on_standard_error_is_read_too(tmp_path: Path) -> Non
     text = "import sys; print('\\x1b[32mval_acc=\\x1b[1m0.25\\x1b[0m\\r50%', end='', file=sys.stderr)"
     with sweep(tmp_path, train(tmp_path, text, metric=PATTERN), trials=1) as study:
         assert study.reports["value"].tolist() == [0.25]
+
+
+def test_a_program_that_prints_faster_than_it_is_read_is_stopped_all_the_same(tmp_path: Path) -> None:
+    text = "import time; print('\\n'.join(['x' * 999] * 5000), flush=True); time.sleep(600)"
+    with Process([PYTHON, "-c", text], tmp_path, grace_s=0.0, env={}) as process:
+        wait_until(lambda: (tmp_path / "stdout.log").stat().st_size == 5_000_000)
+        heard = sum(1 for _ in process.lines(lambda: False))
+    assert heard <= 1000  # of a megabyte
 
 
 def test_another_program_than_python_is_swept_through_a_shell_where_one_is_asked_for(tmp_path: Path) -> None:

@@ -33,11 +33,13 @@ class Lines:
         self._begun = b""
 
     def new(self, *, all_: bool = False) -> Iterator[str]:
-        """Those that are whole by now; with `all_` the last one too, whole or not."""
+        """Those that are whole by now, of a megabyte at most; with `all_` the rest too, and a last one cut short."""
         while content := self._file.read(1_000_000):
             *whole, self._begun = re.split(rb"[\r\n]+", self._begun + content)
             self._begun = self._begun[:_LONGEST_LINE]
             yield from map(_text, whole)
+            if not all_:
+                return
         if all_ and self._begun:
             last, self._begun = self._begun, b""
             yield _text(last)
@@ -106,11 +108,9 @@ class Process:
                     if name == ERR and line.strip():
                         self.complained.append(line)
                     yield name, line
-            if over:
+            if over or not goes_on():
                 return
             if not heard:
-                if not goes_on():
-                    return
                 time.sleep(_PAUSE_S)
 
     def stand_still(self) -> None:
