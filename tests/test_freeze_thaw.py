@@ -338,7 +338,7 @@ def test_with_a_number_of_trials_a_sweep_ends_when_more_training_is_not_worth_it
     assert study.best is not None
     assert study.best.score > 0.8  # as with steps in plenty
     (said,) = left_alone(study)
-    assert f"left {len(paused)} paused trials alone: the most promising is expected to gain " in said
+    assert f"{len(paused)} paused trials were left alone, as the best of them is expected to gain " in said
     assert ", no more than " in said
     saved = len(paused) * WHOLE - paused["steps"].sum()
     assert f"saved {saved:,} of {30 * WHOLE:,} steps" in said

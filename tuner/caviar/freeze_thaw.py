@@ -166,11 +166,11 @@ class FreezeThaw:
             return None
         whole = {trial.trial: max(trial.steps, trial.planned or self._horizon()) for trial in study.searched()}
         saved = sum(whole[trial] - study.trials[trial].steps for trial in left)
-        which = "it" if len(left) == 1 else "the most promising"
+        were, best, them = ("was", "it", "it") if len(left) == 1 else ("were", "the best of them", "them")
         return (
-            f"left {count(len(left), 'paused trial')} alone: {which} {weighed.why}; "
-            f"saved {saved:,} of {sum(whole.values()):,} steps; "
-            f'the same call with stopping="off" (--stopping off) trains {"it" if len(left) == 1 else "them"} to the end'
+            f"{count(len(left), 'paused trial')} {were} left alone, as {best} {weighed.why}; "
+            f"that saved {saved:,} of {sum(whole.values()):,} steps; "
+            f'the same call with stopping="off" (--stopping off) trains {them} to the end'
         )
 
     def _for_good(self, study: StudyState, trial: Trial, step: int) -> Verdict:

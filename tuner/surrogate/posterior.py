@@ -228,7 +228,7 @@ class Posterior:
 
 
 class Candidates:
-    """Points from which one draw after another takes the most promising."""
+    """Points from which one draw after another takes the one of largest expected improvement."""
 
     def __init__(self, posterior: Posterior, points: Floats) -> None:
         self.points = points
