@@ -11,7 +11,12 @@ ROOT = Path(__file__).parents[1]
 
 def test_a_report_a_request_and_a_proposal_pass_the_stations_that_the_map_shows(tmp_path: Path) -> None:
     told = subprocess.run(
-        [sys.executable, ROOT / "benchmarks" / "stations.py"], cwd=tmp_path, capture_output=True, text=True, check=True
+        [sys.executable, ROOT / "benchmarks" / "stations.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=240,
     )
     ways = [line for line in told.stdout.splitlines() if " → " in line]
     shown = (ROOT / "ARCHITECTURE.md").read_text()
