@@ -236,6 +236,10 @@ def test_a_patient_ledger_makes_its_model_anew_once_enough_more_is_known() -> No
         patient.put(known(trial, 2))
     assert patient.surrogate(space) is not before
     assert len(patient.surrogate(space).informative) >= 56
+    assert patient.drawn_together(58) == 58
+    patient.put(known(58, 2))
+    patient.surrogate(space)
+    assert patient.drawn_together(59) == 58  # drawn from the same model
 
 
 def test_what_a_run_has_said_last_counts_where_it_is_weighed_though_the_model_is_older() -> None:

@@ -47,6 +47,7 @@ class Ledger(Sequence[Outcome]):
         self.edition = 0
         """Grows with every entry that makes what the model knows another."""
         self._patience, self._unlearned = patience, 0
+        self._first_drawn: int | None = None
         self._surrogate: Surrogate | None = None
         self._space: Space | None = None
         for outcome in outcomes:
@@ -112,8 +113,11 @@ class Ledger(Sequence[Outcome]):
     def drawn_together(self, trial: int) -> int:
         """The first of the trials before this one, and of it, that were drawn from the same knowledge.
 
-        Nothing has been heard of any of them. Alone it is this one itself.
+        Nothing has been heard of any of them, or, where there is patience, little. Alone it is this one itself.
         """
+        if self._patience:
+            self._first_drawn = trial if self._first_drawn is None else self._first_drawn
+            return self._first_drawn
         while (before := self._entries.get(trial - 1)) is not None and _unheard(before):
             trial -= 1
         return trial
@@ -134,7 +138,7 @@ class Ledger(Sequence[Outcome]):
             pending = [self._entries[trial] for trial in sorted(self._pending)]
             horizon, information = self.horizon, self.information
             self._surrogate = Surrogate(space, informative, pending, horizon, information, self.goal)
-            self._space, self._unlearned = space, 0
+            self._space, self._unlearned, self._first_drawn = space, 0, None
         return self._surrogate
 
     def _informative(self) -> list[Outcome]:
