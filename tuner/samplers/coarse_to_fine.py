@@ -8,9 +8,9 @@ something better than the best there is or is expected; so it shrinks as more is
 what was believed turns out wrong. The box, the reason and the hyperparameters are recorded with the round.
 
 Inside the box a trial gets the settings of the largest expected improvement. Few scores say little of how far their
-neighbourhoods reach, so each trial takes the learned lengths a little longer or shorter. What keeps a wrong zoom from
-being final: every sixth trial is an even draw from the whole cube, whatever is believed, and so is every trial while
-nowhere much improvement is to be expected.
+neighbourhoods reach, so each trial takes the learned lengths a little longer or shorter; and half of them expect the
+best inside the ranges rather than at a bound. What keeps a wrong zoom from being final: every sixth trial is an even
+draw from the whole cube, whatever is believed, and so is every trial while nowhere much improvement is to be expected.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ _LITTLE = 1e-3  # standard deviations of the scores: a smaller improvement to be
 _RISE = 4.0  # of the logarithm of an improvement: a few steps uphill add less where there is little
 _DRAWS = 4  # even draws where little is expected: the first is tried that is not beside a trial that went wrong
 _UNSURE = 0.2  # standard deviation of the logarithm of the lengths
+_INSIDE = 0.5  # how often the best is expected inside the ranges; it may lie at a bound after all
 _HELD = 10  # trials for which a box that a person sets stays
 _HOPE = 2.5  # standard deviations: how far above its expectation a place may still turn out
 _NEARLY_ALL = 0.9  # of a range: more of it is not worth a word
@@ -157,7 +158,8 @@ class CoarseToFineSampler(UnitCubeSampler):
         if searched in surrogate.exhausted:  # of what is drawn together the first says it for all: it only gets less
             found = None
         else:
-            found = _best_candidate(space, rng, plan, surrogate.posterior(unsure), ledger, alone=first == trial)
+            posterior = surrogate.posterior(unsure, "bowl" if rng.random() < _INSIDE else "flat")
+            found = _best_candidate(space, rng, plan, posterior, ledger, alone=first == trial)
             if found is None and first != trial:
                 surrogate.exhausted.add(searched)
         point, why = found or _elsewhere(space, seed, trial, plan, surrogate)

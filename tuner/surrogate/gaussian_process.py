@@ -2,12 +2,16 @@
 
 The score of run i with settings x after a share τ of training (0 the first step, 1 the last, on a log scale) is
 
-    z(x, τ, i) ~ GP(0, k),   k = R(τ, τ')·(A·M(x, x') + L·⟨x−½, x'−½⟩ + C + S·[i = i']) + N·[same report]
+    z(x, τ, i) ~ GP(m, k),   k = R(τ, τ')·(A·M(x, x') + L·⟨x−½, x'−½⟩ + C + S·[i = i']) + N·[same report]
 
 M and R are Matérn-5/2 kernels (Rasmussen & Williams 2006, eq. 4.17), M with one length a parameter. A weighs what
 depends on the settings in detail; L a slope along each parameter, which carries to the corners of the space where few
 have been; C what all curves share; S what one run has of its own, such as its seed; N the noise. All are learned: the
 most probable ones under priors that say little (`Hyperprior`), by gradient (eq. 5.9).
+
+The mean m is 0, or a bowl: −B·4·‖x−½‖²/d over those of the d parameters that are numbers. People put ranges around what
+they expect to be best, and in many dimensions nearly all that nobody has tried lies at some bound (Oh, Gavves & Welling
+2018). B is what the scores make most probable of a normal prior (eq. 2.42).
 """
 
 from __future__ import annotations
@@ -35,6 +39,7 @@ _SQRT5 = math.sqrt(5.0)
 _JITTER = 1e-7  # of a variance near 1: what keeps rounding from making a covariance indefinite
 _SMALLEST_VARIANCE = 1e-10
 _ENOUGH = 1e-4  # of the log posterior, which is a few hundred: a step that gains less is the last
+_DEPTH, _DEPTH_DEVIATION = 1.0, 0.7  # of a bowl before any score, in standard deviations of the scores
 
 
 @dataclass(frozen=True)
@@ -106,12 +111,12 @@ class Hyperprior:
 
 
 class GaussianProcess:
-    """The process before any score, under `hyperparameters` (logarithms, see `Hyperprior`).
+    """The process before any score, under `hyperparameters` (logarithms, see `Hyperprior`), its mean a bowl of a depth.
 
     `groups[j]` is the parameter of feature j.
     """
 
-    def __init__(self, hyperparameters: Sequence[float] | Floats, groups: Integers) -> None:
+    def __init__(self, hyperparameters: Sequence[float] | Floats, groups: Integers, depth: float = 0.0) -> None:
         self.hyperparameters = np.asarray(hyperparameters, dtype=float)
         self.groups = groups
         count = int(groups.max()) + 1
@@ -122,12 +127,20 @@ class GaussianProcess:
         self.noise = math.sqrt(self._noise)
         """The standard deviation of a score around the true one."""
         self._slope *= 12.0 / count  # so that it is the variance of an even point of the cube
+        is_number = np.bincount(groups)[groups] == 1  # an option has a feature each
+        self._unit_bowl = np.where(is_number, -4.0 / count, 0.0)
+        self._bowl = depth * self._unit_bowl
 
     @property
     def lengths(self) -> Floats:
         """Of the parameters."""
         lengths: Floats = np.exp(self.hyperparameters[: int(self.groups.max()) + 1])
         return lengths
+
+    def mean(self, features: Floats) -> Floats:
+        """What is expected of settings (n, c) before any score: (n,)."""
+        mean: Floats = np.square(features - 0.5) @ self._bowl
+        return mean
 
     def covariance(self, one: Rows, other: Rows) -> Floats:
         """Between the true scores of two sets of rows: (n, m)."""
@@ -171,7 +184,7 @@ class ConditionedProcess:
     """A process conditioned on some scores (Rasmussen & Williams 2006, alg. 2.1)."""
 
     def __init__(self, process: GaussianProcess, rows: Rows, factor: Floats, whitened: Floats, weights: Floats) -> None:
-        """`factor` L of the scores' covariance K, `whitened` L⁻¹z and `weights` K⁻¹z."""
+        """`factor` L of the scores' covariance K, `whitened` L⁻¹(z−m) and `weights` K⁻¹(z−m)."""
         self.process, self.rows = process, rows
         self._factor, self._whitened, self._weights = factor, whitened, weights
 
@@ -182,8 +195,22 @@ class ConditionedProcess:
         known = process.covariance(rows, rows)
         known[np.diag_indices(len(rows))] += process._noise + _JITTER
         factor = _cholesky(known)
-        weights = cho_solve((factor, True), rows.value, check_finite=False)
-        return cls(process, rows, factor, _solved(factor, rows.value), weights)
+        surprise = rows.value - process.mean(rows.features)
+        weights = cho_solve((factor, True), surprise, check_finite=False)
+        return cls(process, rows, factor, _solved(factor, surprise), weights)
+
+    @on_one_thread
+    def in_a_bowl(self) -> ConditionedProcess:
+        """The same with a bowl for its mean, which is flat, as deep as the scores make most probable."""
+        process = self.process
+        bowl = np.square(self.rows.features - 0.5) @ process._unit_bowl
+        whitened = _solved(self._factor, bowl)
+        precision = _DEPTH_DEVIATION**-2
+        depth = float(whitened @ self._whitened + precision * _DEPTH) / float(whitened @ whitened + precision)
+        rest = self._whitened - depth * whitened
+        weights: Floats = solve_triangular(self._factor, rest, lower=True, trans="T", check_finite=False)
+        deep = GaussianProcess(process.hyperparameters, process.groups, depth)
+        return ConditionedProcess(deep, self.rows, self._factor, rest, weights)
 
     @on_one_thread
     def and_also(self, more: Rows) -> ConditionedProcess:
@@ -195,7 +222,8 @@ class ConditionedProcess:
         corner = _cholesky(rest)
         factor = np.zeros((len(rows), len(rows)), order="F")
         factor[:size, :size], factor[size:, :size], factor[size:, size:] = self._factor, below.T, corner
-        whitened = np.append(self._whitened, _solved(corner, more.value - self._whitened @ below))
+        surprise = more.value - self.process.mean(more.features)
+        whitened = np.append(self._whitened, _solved(corner, surprise - self._whitened @ below))
         weights: Floats = solve_triangular(factor, whitened, lower=True, trans="T", check_finite=False)
         return ConditionedProcess(self.process, rows, factor, whitened, weights)
 
@@ -212,12 +240,12 @@ class ConditionedProcess:
     @on_one_thread
     def mean_at(self, rows: Rows) -> Floats:
         """The mean alone, at a third of the cost."""
-        mean: Floats = self.process.covariance(rows, self.rows) @ self._weights
+        mean: Floats = self.process.covariance(rows, self.rows) @ self._weights + self.process.mean(rows.features)
         return mean
 
     def mean_of(self, rows: Rows) -> Floats:
         """The same of rows of which some are scores that are known: those cost nothing."""
-        known = self.rows.value - (self.process._noise + _JITTER) * self._weights  # since Kw = z − (N + jitter)·w
+        known = self.rows.value - (self.process._noise + _JITTER) * self._weights  # m + Kw = z − (N + jitter)·w
         places = {origin: place for place, origin in enumerate(self.rows.origins())}
         place = np.array([places.get(origin, -1) for origin in rows.origins()], dtype=int)
         mean: Floats = known[place]
@@ -242,9 +270,9 @@ class ConditionedProcess:
         total = process._detail + process._common + process._slope * float(middle @ middle)
         variance = max(total - float(across @ explained), _SMALLEST_VARIANCE)
         return (
-            float(across @ self._weights),
+            float(across @ self._weights) + float(process.mean(features)),
             variance,
-            gradient.T @ self._weights,
+            gradient.T @ self._weights + 2 * process._bowl * middle,
             2 * process._slope * middle - 2 * gradient.T @ explained,
         )
 
@@ -258,7 +286,7 @@ class Field:
         explained = known._explained(across)
         self._known, self._rows = known, rows
         self._explained = [explained]  # one block of lines after the other: to stack them would cost more than they do
-        self._mean: Floats = across @ known._weights
+        self._mean: Floats = across @ known._weights + known.process.mean(rows.features)
         self._unexplained = known.process.variance(rows) - np.square(explained).sum(axis=0)
 
     @property

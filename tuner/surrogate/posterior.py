@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,8 @@ from tuner.surrogate.gaussian_process import (
     fit_hyperparameters,
 )
 from tuner.surrogate.threads import on_one_thread
+
+Mean: TypeAlias = Literal["flat", "bowl"]
 
 _MOST_FANTASIES = 64  # of more runs in training, those expected to end best are enough to keep clear of
 _LEADERS = 5
@@ -52,21 +55,23 @@ class Posterior:
         informative: Sequence[Outcome],
         pending: Sequence[Outcome] = (),
         goal: Goal = "maximize",
+        mean: Mean = "flat",
     ) -> None:
         self.embedding, self.horizon, self.standardizer = embedding, horizon, standardizer
         self._goal = goal
-        self._known = self._process = GaussianProcess(hyperparameters, embedding.groups).conditioned_on(rows)
+        known = GaussianProcess(hyperparameters, embedding.groups).conditioned_on(rows)
+        self._known = self._process = known if mean == "flat" else known.in_a_bowl()
         self._candidates: tuple[object, Candidates] | None = None
         scores = [outcome.score for outcome in informative if outcome.score is not None]
         self.best = float(standardizer.transform(max(scores))) if scores else -math.inf
         """The best score there is."""
         self._worst = float(standardizer.transform(min(scores, default=-math.inf)))
         runs = [outcome for outcome in informative if outcome.observations and outcome.duplicate_of is None]
-        mean = self._process.mean_of(self._ends(runs))
-        order = np.argsort(-mean, kind="stable")[:_LEADERS]
+        expected = self._process.mean_of(self._ends(runs))
+        order = np.argsort(-expected, kind="stable")[:_LEADERS]
         self.leaders = [runs[place] for place in order.tolist()]
         """The runs that are expected to end best, the best first."""
-        self.incumbent = self._known_incumbent = max(self.best, float(mean.max(initial=-math.inf)))
+        self.incumbent = self._known_incumbent = max(self.best, float(expected.max(initial=-math.inf)))
         """The best score there is or is expected, also of runs in training: what an improvement is measured against."""
         self.expecting = 0
         """How many trials in training it takes for granted."""
@@ -281,7 +286,7 @@ class Surrogate:
         self._pending, self._goal = list(pending), goal
         self._most_pending = len(pending) + _MOST_FANTASIES
         self._rows = rows_of(informative, self.embedding, horizon)
-        self._posteriors: dict[tuple[float, ...], Posterior] = {}
+        self._posteriors: dict[tuple[Mean, tuple[float, ...]], Posterior] = {}
         self.exhausted: set[object] = set()
         """In which searches little improvement was to be expected, as whoever searches calls them."""
 
@@ -300,14 +305,26 @@ class Surrogate:
         """The most probable hyperparameters, found from earlier ones on; there is a score."""
         return fit_hyperparameters(self._data[0], self.embedding.groups, start)
 
-    def posterior(self, hyperparameters: Sequence[float]) -> Posterior:
-        """The posterior under these hyperparameters; there is a score."""
-        key = tuple(hyperparameters)
+    def posterior(self, hyperparameters: Sequence[float], mean: Mean = "flat") -> Posterior:
+        """The posterior under these hyperparameters; there is a score.
+
+        With a bowl for its mean the best is expected inside the ranges, as far as the scores allow.
+        """
+        key = mean, tuple(hyperparameters)
         if key not in self._posteriors:
             rows, standardizer = self._data
-            self._posteriors[key] = Posterior(
-                self.embedding, self.horizon, rows, standardizer, key, self.informative, self._pending, self._goal
+            posterior = Posterior(
+                self.embedding,
+                self.horizon,
+                rows,
+                standardizer,
+                hyperparameters,
+                self.informative,
+                self._pending,
+                self._goal,
+                mean,
             )
+            self._posteriors[key] = posterior
         posterior = self._posteriors[key]
         posterior.expect(self._pending[posterior.expecting :])
         return posterior
