@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+import time
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import numpy
 import psutil
 import pytest
 from programs import PATTERN, PYTHON, SPACE, TRAIN, script, sweep, train
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 import tuner
 from tuner.cli import main
@@ -336,6 +338,125 @@ def test_a_failed_trial_can_be_tried_again_by_the_class_of_its_error(tmp_path: P
     """
     with sweep(tmp_path, train(tmp_path, text, metric=PATTERN), trials=1, retries={CommandFailed: 1}) as study:
         assert study.trials["state"].tolist() == ["completed"]
+
+
+# ── a program that can resume ───────────────────────────────────────────────────────────────────
+
+# It saves after every epoch and then prints, as most do; how well it scores depends on all it has trained.
+RESUMING = """
+    import json, os, sys, time
+    from pathlib import Path
+    rate, epochs, folder = float(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+    state = folder / "state.json"
+    epoch, loss = json.loads(state.read_text()) if state.exists() else (0, 1.0)
+    print("begins with rate", rate, "at epoch", epoch)
+    while epoch < epochs:
+        time.sleep(0.1)
+        epoch, loss = epoch + 1, loss * (1 - rate)
+        (folder / "new").write_text(json.dumps([epoch, loss]))
+        (folder / "new").rename(state)
+        print(json.dumps({"step": epoch, "loss": loss}), flush=True)
+"""
+
+
+def resuming(folder: Path, epochs: int = 6, text: str = RESUMING) -> Any:
+    return train(folder, text, f"{{rate}} {epochs} {{checkpoint}}")
+
+
+def test_a_program_that_resumes_is_paused_and_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    told: dict[str, Any] = {"trials": 1, "objective": "loss", "goal": "minimize"}
+    with sweep(tmp_path, resuming(tmp_path, epochs=30), time_budget_s=1.5, **told) as study:
+        assert study.trials["state"].tolist() == ["paused"]
+    with sweep(tmp_path, resuming(tmp_path, epochs=30), **told) as study:
+        assert study.segments["cause"].tolist() == ["start", "thaw"]
+        thawed_at = study.segments["from_step"].tolist()[1]
+        begun = [int(at) for at in re.findall(r"begins with rate \S+ at epoch (\d+)", study.printed(0))]
+        assert begun[0] == 0
+        assert begun[1] >= thawed_at > 0
+        curve, rate = study.curve(0), study.state.trials[0].settings["rate"]
+        assert curve.steps[-1] == 30
+        assert list(curve.scores) == pytest.approx([(1 - rate) ** step for step in curve.steps])
+
+
+def test_a_program_that_resumes_is_known_by_a_variable_as_well(tmp_path: Path) -> None:
+    text = RESUMING.replace("Path(sys.argv[3])", 'Path(os.environ["TUNER_CHECKPOINT"])')
+    told = train(tmp_path, text, "{rate} 2", resume="yes")
+    with sweep(tmp_path, told, trials=1, objective="loss") as study:
+        assert study.best is not None
+        assert study.best.checkpoint is not None
+        assert (study.best.checkpoint / "state" / "files" / "state.json").is_file()
+
+
+def test_a_lines_count_goes_on_where_the_checkpoint_was_written(tmp_path: Path) -> None:
+    text = RESUMING.replace('print(json.dumps({"step": epoch, "loss": loss}), flush=True)', 'print("loss", loss)')
+    told = train(tmp_path, text, "{rate} 6 {checkpoint}", metric=r"loss (\S+)")
+    report = tuner.check(told, {"rate": 0.5}, steps=4)
+    assert report.same, report
+
+
+def test_a_program_is_checked_as_a_function_is(tmp_path: Path) -> None:
+    report = tuner.check(resuming(tmp_path), {"rate": 0.5}, steps=4)
+    assert report.same, report
+    forgetful = resuming(tmp_path, text=RESUMING.replace("else (0, 1.0)", "else (0, 1.0)\n    loss = 1.0"))
+    assert not tuner.check(forgetful, {"rate": 0.5}, steps=4).same
+    with pytest.raises(TrainingError, match=r"\{checkpoint\}"):
+        tuner.check(train(tmp_path, metric=PATTERN), {"rate": 0.5})
+
+
+def babysat(folder: Path, epochs: int = 100_000, **options: Any) -> tuner.RunHandle:
+    return tuner.babysit(
+        resuming(folder, epochs),
+        {"rate": 0.01},
+        name="one",
+        objective="loss",
+        goal="minimize",
+        space=SPACE,
+        executor="local",
+        level="off",
+        results=folder,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("revert", ["in place", "reenter"])
+def test_a_program_that_resumes_is_changed_and_set_back_while_it_trains(tmp_path: Path, revert: Any) -> None:
+    with closing(babysat(tmp_path, checkpoint_every_s=0, revert=revert)) as run:
+        wait_until(lambda: run.study.state.trials[0].steps >= 3)
+        changed = run.set(rate=0.1, why="bolder")
+        assert changed.state == "applied"
+        assert changed.step is not None
+        at = changed.step
+        wait_until(lambda: run.study.state.trials[0].steps > at + 1)
+        back = run.revert(step=at)
+        assert back.state == "applied"
+        wait_until(lambda: run.study.state.trials[0].steps > at)
+        run.stop("enough", timeout_s=PATIENCE_S)
+        with closing(run.wait(timeout_s=PATIENCE_S)) as study:
+            assert study.segments["cause"].tolist() == ["start", "adjust", "revert"]
+            begun = re.findall(r"begins with rate (\S+) at epoch (\d+)", study.printed(0))
+            assert [rate for rate, _ in begun] == ["0.01", "0.1", "0.01"]
+            assert at <= int(begun[2][1]) <= int(begun[1][1])  # a quick program is a step ahead of who watches it
+            assert study.adjustments["after"].tolist()[0] == 0.1
+
+
+def test_a_program_stands_still_while_its_run_does(tmp_path: Path) -> None:
+    with closing(babysat(tmp_path)) as run:
+        wait_until(lambda: run.study.state.trials[0].steps >= 2)
+        assert run.pause().state == "applied"
+        log = tmp_path / "one" / "trials" / "0" / "stdout.log"
+        wait_until(lambda: has_come_to_rest(log))
+        assert run.resume().state == "applied"
+        size = log.stat().st_size
+        wait_until(lambda: log.stat().st_size > size)
+        run.stop("enough", timeout_s=PATIENCE_S)
+        run.wait(timeout_s=PATIENCE_S).close()
+
+
+def has_come_to_rest(log: Path) -> bool:
+    """Whether a program that writes every tenth of a second has written nothing for half of one."""
+    size = log.stat().st_size
+    time.sleep(0.5)
+    return log.stat().st_size == size
 
 
 # ── refused before the first trial ──────────────────────────────────────────────────────────────

@@ -32,6 +32,7 @@ from tuner.arguments import (
 from tuner.caviar.seeds import trial_seed
 from tuner.errors import IdentityMismatch, SettingsError
 from tuner.executors import EXECUTORS, ExecutorName
+from tuner.programs.command import Program
 from tuner.record.events import Goal, Settings
 from tuner.record.location import Place
 from tuner.record.store import Store
@@ -84,7 +85,7 @@ def babysit(
     The run belongs to a process of its own and goes on when this one ends.
 
     Args:
-        train: A function of a `Run`, or its import path `package.module:function`.
+        train: A function of a `Run`, its import path `package.module:function`, or a `tuner.command`.
         params: The settings to begin with. What they leave open is drawn from the space; None: all of it.
         name: What the run is called, and its folder in `results`.
         objective: The score that counts, under the name by which `train` reports it.
@@ -123,8 +124,11 @@ def babysit(
         >>> run.wait(timeout_s=60).best.step
         20
     """
-    place = Place.of(name, results, None)
     found = space if isinstance(space, Space) or space is None else Space.load(space)
+    if isinstance(train, Program):
+        settings_given = dict.fromkeys([*(params or ()), *(found or ())])
+        train.check(settings_given, found, here=address in (None, "local"))
+    place = Place.of(name, results, None)
     if place.existing_or_new().is_file():
         function, identity = portable(train), {"objective": objective, "goal": goal, "seed": seed, "space": found}
         _check_same(place, function, identity, params or {})

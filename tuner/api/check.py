@@ -17,6 +17,7 @@ import numpy as np
 
 from tuner.arguments import checked, optional, seed, settings, training_function, whole_number
 from tuner.errors import TrainingError
+from tuner.programs.command import Program
 from tuner.record.events import Settings
 from tuner.space.space import Space
 from tuner.worker.checkpoints import load, save
@@ -108,7 +109,7 @@ def check(
     back inside the same call. All must report the same numbers, bit for bit.
 
     Args:
-        train: A function of a `Run`, or its import path `package.module:function`.
+        train: A function of a `Run`, its import path `package.module:function`, or a `tuner.command`.
         params: The settings. None: the middle of `space`, or none at all.
         space: A `Space`, the name of one that tuner brings, or a TOML file, whose middle stands in for `params`. None:
             no space.
@@ -132,6 +133,14 @@ def check(
     function = resolve(train, (str(Path.cwd()),)) if isinstance(train, str) else train
     refuse_what_never_trains(function, train if isinstance(train, str) else import_name(train))
     params = _middle(space) if params is None else params
+    if isinstance(function, Program):
+        function.check(params)
+        if not function.resumes:
+            raise TrainingError(
+                "the command has no {checkpoint}, so nothing of it can be saved: sweeps work, but a lost trial starts "
+                "again from its first step. Let the program save into that folder, begin with what it finds there, and "
+                'take the folder\'s name from its command line, or from TUNER_CHECKPOINT with resume="yes" (--resumes).'
+            )
     half = steps // 2
     with tempfile.TemporaryDirectory(prefix="tuner-check-") as place:
         folder, again = Path(place) / "checkpoint", Path(place) / "again"

@@ -11,6 +11,7 @@ import click
 
 from tuner.cli.options import (
     beginning_option,
+    command_options,
     disk_budget_option,
     read_changes,
     read_settings,
@@ -20,6 +21,7 @@ from tuner.cli.options import (
     study_and_trial,
     study_options,
     timeout_option,
+    trained,
     training_function,
     verb,
     why_option,
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
 
 
 @verb("tuner babysit tuner.workloads.digits:train --set learning_rate=0.002,beta=0.9,epochs=10000 --name one")
-@click.argument("function", metavar="PACKAGE.MODULE:FUNCTION", callback=training_function)
+@click.argument("function", metavar="[PACKAGE.MODULE:FUNCTION]", required=False, callback=training_function)
+@command_options
 @click.option("--set", "sets", multiple=True, metavar="NAME=VALUE,…", help="Settings to begin with.")
 @click.option("--space", metavar="NAME|FILE", help="Bounds what may be set, and draws what --set leaves open.")
 @click.option("--name", required=True, metavar="NAME", help="One that exists is attached to.")
@@ -69,7 +72,10 @@ if TYPE_CHECKING:
 def babysit(
     ctx: click.Context,
     /,
-    function: str,
+    function: str | None,
+    command: str | None,
+    metrics: tuple[str, ...],
+    resumes: bool,
     sets: tuple[str, ...],
     space: str | None,
     name: str,
@@ -85,13 +91,14 @@ def babysit(
     import tuner
     from tuner.space.space import Space
 
+    train = trained(function, command, metrics, resumes)
     searched = None if space is None else Space.load(space)
     say_which_way(ctx)
     read = (read_settings(text, searched, "--set", others="kept") for text in sets)
     params = {word: value for settings in read for word, value in settings.items()}
     was_there = (results / name / "study.db").is_file()
     with stdout_kept(as_json):
-        handle = tuner.babysit(function, params or None, name=name, space=searched, results=results, **options)
+        handle = tuner.babysit(train, params or None, name=name, space=searched, results=results, **options)
     with closing(handle):
         if was_there:
             remark(f"{name} was there already: this is how it stands")

@@ -93,10 +93,13 @@ def command_options(function: AnyCallable) -> AnyCallable:
     command = click.option(
         "--command", metavar="COMMAND", help="A program in place of a function: 'python train.py --lr {learning_rate}'."
     )
-    return command(metric(function))
+    resumes = click.option(
+        "--resumes", is_flag=True, help="The command resumes from what $TUNER_CHECKPOINT names, as with {checkpoint}."
+    )
+    return command(metric(resumes(function)))
 
 
-def trained(function: str | None, command: str | None, metrics: tuple[str, ...]) -> str | Program:
+def trained(function: str | None, command: str | None, metrics: tuple[str, ...], resumes: bool) -> str | Program:
     """What trains: a function by its import path, or a command; neither, or both, is wrong usage."""
     if (function is None) == (command is None):
         raise click.UsageError(
@@ -106,10 +109,12 @@ def trained(function: str | None, command: str | None, metrics: tuple[str, ...])
     if command is None:
         if metrics:
             raise click.UsageError("--metric goes with --command: a function reports its scores with run.report(...).")
+        if resumes:
+            raise click.UsageError("--resumes goes with --command: a function says so with run.state(...).")
         return function or ""
     from tuner.programs.command import command as made
 
-    return made(command, metric=list(metrics) or None)
+    return made(command, metric=list(metrics) or None, resume="yes" if resumes else "auto")
 
 
 def say_which_way(ctx: click.Context) -> None:

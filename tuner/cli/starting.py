@@ -99,6 +99,7 @@ def sweep(
     function: str | None,
     command: str | None,
     metrics: tuple[str, ...],
+    resumes: bool,
     space: str,
     name: str | None,
     starts: tuple[str, ...],
@@ -117,7 +118,7 @@ def sweep(
     import tuner
     from tuner.space.space import Space
 
-    train = trained(function, command, metrics)
+    train = trained(function, command, metrics, resumes)
     searched = Space.load(space)
     say_which_way(ctx)
     start = [read_settings(text, searched, "--try") for text in starts]
@@ -193,13 +194,22 @@ def _plots(study: Any, wanted: bool | None) -> list[Path]:
 
 
 @verb("tuner check tuner.workloads.digits:train --set learning_rate=0.1 --steps 6")
-@click.argument("function", metavar="PACKAGE.MODULE:FUNCTION", callback=training_function)
+@click.argument("function", metavar="[PACKAGE.MODULE:FUNCTION]", required=False, callback=training_function)
+@command_options
 @click.option("--set", "sets", multiple=True, metavar="NAME=VALUE,…", help="Settings to train with.")
 @click.option("--space", metavar="NAME|FILE", help="Draw the settings from this space.")
 @click.option("--steps", type=click.IntRange(min=2), help="How many steps to train.")
 @click.pass_context
 def check(
-    ctx: click.Context, function: str, sets: tuple[str, ...], space: str | None, steps: int | None, as_json: bool
+    ctx: click.Context,
+    function: str | None,
+    command: str | None,
+    metrics: tuple[str, ...],
+    resumes: bool,
+    sets: tuple[str, ...],
+    space: str | None,
+    steps: int | None,
+    as_json: bool,
 ) -> None:
     """See whether a model continues truly from its checkpoint.
 
@@ -208,11 +218,12 @@ def check(
     import tuner
     from tuner.space.space import Space
 
+    train = trained(function, command, metrics, resumes)
     searched = None if space is None else Space.load(space)
     params = {name: value for text in sets for name, value in read_settings(text, searched, "--set").items()}
     options: dict[str, Any] = {} if steps is None else {"steps": steps}
     with stdout_kept(as_json):
-        report = tuner.check(function, params or None, space=searched, **options)
+        report = tuner.check(train, params or None, space=searched, **options)
     if as_json:
         say_json({"same": report.same, "differences": report.differences, "sentences": report.sentences})
     else:

@@ -14,9 +14,10 @@ from signal import Signals
 from tuner.arguments import amount, checked, one_of
 from tuner.errors import CommandFailed, TrainingError
 from tuner.programs.guard import NOT_STARTED
+from tuner.programs.kept import Kept
 from tuner.programs.process import REPORTS, Process
-from tuner.programs.scores import Found, Reading, Steps, of_json
-from tuner.programs.words import Words
+from tuner.programs.scores import Found, Reading, of_json
+from tuner.programs.words import CHECKPOINT, Words
 from tuner.space.space import Space
 from tuner.worker.run import Run
 
@@ -28,20 +29,35 @@ class Program:
     words: Words
     reading: Reading
     grace_s: float
+    resumes: bool = False
 
     def __call__(self, run: Run) -> None:
-        """Runs the program, reports what it scores, and ends it with its children where the trial ends before it."""
-        if not run.step():
-            return
+        """Runs the program, reports what it scores, and ends it with its children where the trial ends before it.
+
+        One that can resume is started again from its checkpoint where a setting changes or its run goes back.
+        """
         with _folder_of(run) as folder:
-            words = self.words.filled({**run.params, "seed": run.seed, "folder": str(folder)})
-            with Process(words, folder, grace_s=self.grace_s, env={}) as process:
-                scored = self._follow(run, process, Steps(run.done))
-                code = process.code
-                if run.ended is None and code:
-                    raise CommandFailed(self._failure(words, code, process))
-                if run.ended is None and not scored:
-                    raise CommandFailed(self._silence(words, process))
+            kept = Kept(folder / CHECKPOINT)
+            if self.resumes:
+                run.state(save=kept.save, load=kept.load)
+            scored, begun = run.done > 0, run.step()
+            while begun:
+                if self.resumes:
+                    kept.begin()
+                words = self._filled(run, folder)
+                env = {"TUNER_CHECKPOINT": str(kept.folder)} if self.resumes else {}
+                with Process(words, folder, grace_s=self.grace_s, env=env) as process:
+                    kept.process = process
+                    heard, again = self._follow(run, words, folder, process, kept)
+                    scored, kept.process = scored or heard, None
+                    if again:
+                        kept.put_back = True  # what lies in the folder is what it goes on from
+                        continue
+                    if run.ended is None and (code := process.code):
+                        raise CommandFailed(self._failure(words, code, process))
+                    if run.ended is None and not scored:
+                        raise CommandFailed(self._silence(words, process))
+                return
 
     @property
     def name_on_record(self) -> str:
@@ -58,7 +74,8 @@ class Program:
     def source_on_record(self) -> str:
         """What makes it what it is; with other patterns it has changed."""
         patterns = [each.pattern for each in self.reading.patterns]
-        return json.dumps({"command": self.words.text, "shell": self.words.in_a_shell, "metric": patterns})
+        told = {"command": self.words.text, "shell": self.words.in_a_shell, "metric": patterns}
+        return json.dumps(told | {"resumes": self.resumes})
 
     def check(self, settings: Iterable[str], space: Space | None = None, *, here: bool = True) -> None:
         """Refuses what no trial could train with: before the first, where it is written.
@@ -69,19 +86,33 @@ class Program:
         if here and (problem := self.words.missing()) is not None:
             raise TrainingError(problem)
 
-    def _follow(self, run: Run, process: Process, steps: Steps) -> bool:
-        """Reports what the program says until it is over or is not to go on; whether there was a score."""
-        scored = False
+    def _filled(self, run: Run, folder: Path) -> list[str]:
+        ours = {"seed": run.seed, "folder": str(folder), CHECKPOINT: str(folder / CHECKPOINT)}
+        return self.words.filled({**run.params, **ours})
+
+    def _follow(self, run: Run, words: Sequence[str], folder: Path, process: Process, kept: Kept) -> tuple[bool, bool]:
+        """Reports what the program says until it is over or is not to go on.
+
+        Returns whether there was a score, and whether it is to be started again.
+        """
+        scored, steps = False, kept.steps(run.done)
         for source, line in process.lines(run.goes_on):
             found = self._found(source, line, run.objective)
             if found is None:
                 continue
             scored = True
-            run.rewind(steps.of(found) - 1)  # the program's own count: what it skips was trained too
+            if (step := steps.of(found)) is None:
+                continue
+            kept.noticed(step, steps)
+            run.rewind(step - 1)  # the program's own count: what it skips was trained too
             run.report(**found.scores)
-            if not run.step():
+            with process.standing_still():
+                goes_on = run.step()
+            if not goes_on:
                 break
-        return scored
+            if kept.put_back or (self.resumes and self._filled(run, folder) != words):
+                return scored, True
+        return scored, False
 
     def _found(self, source: str, line: str, objective: str) -> Found | None:
         return of_json(line) if source == REPORTS else self.reading.of_line(line, objective)
@@ -100,19 +131,23 @@ class Program:
         )
 
 
-@checked(shell=one_of("none", "sh"), grace_s=amount(least=0, most=3600, unit="seconds"))
+@checked(shell=one_of("none", "sh"), resume=one_of("auto", "yes"), grace_s=amount(least=0, most=3600, unit="seconds"))
 def command(
     command: str | Sequence[str],
     *,
     metric: str | Sequence[str] | None = None,
     shell: str = "none",
+    resume: str = "auto",
     grace_s: float = 5.0,
 ) -> Program:
-    """A program as a training function, for `sweep`: a script that knows nothing of tuner, in any language.
+    """A program as a training function, for `sweep`, `babysit` and `check`: a script that knows nothing of tuner.
 
     Each trial runs it once, from the folder where it was called, with its settings in place of their names in braces.
     `{seed}` is the trial's seed and `{folder}` a folder of its own, `trials/<number>` in the study's, where what the
     program prints is kept. A trial that is to stop ends the program with all its children.
+
+    A program that saves its training in the folder `{checkpoint}`, and begins with what it finds there, can be paused,
+    set back and changed while it trains: it is ended, the folder is put back as it was, and it is started again.
 
     Args:
         command: The program and its arguments, as a text that is split as a shell would split it, or as a list of
@@ -121,6 +156,8 @@ def command(
             brackets is the objective, one with a name, `(?P<train_loss>…)`, a score of that name, and `(?P<step>…)` the
             step. None: a line that is a JSON object gives its numbers.
         shell: "sh" has `/bin/sh` read the command, for pipes and redirections; by default none.
+        resume: "yes" says that the program resumes from the folder that the variable `TUNER_CHECKPOINT` names; by
+            default auto, which is so where the command has `{checkpoint}`, that folder's name.
         grace_s: Seconds between asking a program to end (SIGTERM) and ending it (SIGKILL), 0 to 3600; by default 5.0.
 
     Returns:
@@ -138,7 +175,8 @@ def command(
         True
         >>> study.close()
     """
-    return Program(Words.of(command, in_a_shell=shell == "sh"), Reading.of(metric), grace_s)
+    words = Words.of(command, in_a_shell=shell == "sh")
+    return Program(words, Reading.of(metric), grace_s, resumes=resume == "yes" or CHECKPOINT in words.names)
 
 
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────────

@@ -9,7 +9,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -120,6 +120,15 @@ class Process:
     def go_on(self) -> None:
         """Lets it go on from where it was stopped."""
         self._order(guard.GO_ON)
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Whatever is done inside, be it to save, to wait for a verdict or to pause, finds it where it stood."""
+        self.stand_still()
+        try:
+            yield
+        finally:
+            self.go_on()
 
     def end(self) -> None:
         """Ends it with all its children: asked first, and made to after the grace."""

@@ -84,28 +84,33 @@ class Steps:
     A line that names none belongs to the step before it, unless that has a score of such a name already.
     """
 
-    def __init__(self, done: int) -> None:
-        self._now, self._names = done, frozenset[str]()
-        self._first: int | None = None
+    def __init__(self, done: int, *, first: int | None = None, known: int = 0) -> None:
+        """The program begins at `done`, and what it says up to the step `known` is on record already.
 
-    def of(self, found: Found) -> int:
-        """The step of these scores, from 1 up; a program that counts from 0 is one behind."""
+        `first` is the first step that it named in an earlier life, if it named one.
+        """
+        self.first = first
+        self._now, self._known, self._names = done, known, frozenset[str]()
+        self._named = -1
+
+    def of(self, found: Found) -> int | None:
+        """The step of these scores, from 1 up; a program that counts from 0 is one behind. None: on record already."""
         if found.step is None:
             begins = not self._names or bool(self._names & found.scores.keys())
             step = self._now + begins
         else:
-            self._first = found.step if self._first is None else self._first
-            step = found.step + (self._first == 0)
-            if step < self._now:
-                before = self._now - (self._first == 0)
+            if found.step < self._named:
                 raise CommandFailed(
-                    f"the program gave scores of step {found.step} after those of step {before}: "
+                    f"the program gave scores of step {found.step} after those of step {self._named}: "
                     "the steps of one training never fall. Count them through, as epoch * batches + batch, or leave "
                     "the step out, and each line is one."
                 )
+            self._named = found.step
+            self.first = found.step if self.first is None else self.first
+            step = found.step + (self.first == 0)
         self._names = frozenset(found.scores) | (self._names if step == self._now else frozenset())
         self._now = step
-        return step
+        return step if step > self._known else None
 
 
 def _pattern(text: str) -> re.Pattern[str]:

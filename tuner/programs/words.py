@@ -15,7 +15,8 @@ from tuner.errors import SettingsError, did_you_mean, shown
 from tuner.space.parameters import Choice
 from tuner.space.space import Space
 
-OURS = ("folder", "seed")
+CHECKPOINT = "checkpoint"
+OURS = (CHECKPOINT, "folder", "seed")
 _HOLES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _SHELL = "/bin/sh"
 _UNSAFE_IN_A_SHELL = re.compile(r"[^\w@%+=:,./-]", re.ASCII)
