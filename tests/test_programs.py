@@ -364,17 +364,28 @@ def resuming(folder: Path, epochs: int = 6, text: str = RESUMING) -> Any:
 
 
 def test_a_program_that_resumes_is_paused_and_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    class Interrupted:
+        def __init__(self) -> None:
+            self.once = [signal.SIGINT]
+
+        def show(self, study: Any, status: Any) -> None:
+            if any(trial.steps >= 3 for trial in study.trials) and self.once:
+                signal.raise_signal(self.once.pop())
+
+        def close(self) -> None:
+            pass
+
     told: dict[str, Any] = {"trials": 1, "objective": "loss", "goal": "minimize"}
-    with sweep(tmp_path, resuming(tmp_path, epochs=30), time_budget_s=1.5, **told) as study:
-        assert study.trials["state"].tolist() == ["paused"]
-    with sweep(tmp_path, resuming(tmp_path, epochs=30), **told) as study:
+    with pytest.raises(KeyboardInterrupt):
+        sweep(tmp_path, resuming(tmp_path, epochs=20), progress=Interrupted(), **told)
+    with sweep(tmp_path, resuming(tmp_path, epochs=20), **told) as study:
         assert study.segments["cause"].tolist() == ["start", "thaw"]
         thawed_at = study.segments["from_step"].tolist()[1]
         begun = [int(at) for at in re.findall(r"begins with rate \S+ at epoch (\d+)", study.printed(0))]
         assert begun[0] == 0
         assert begun[1] >= thawed_at > 0
         curve, rate = study.curve(0), study.state.trials[0].settings["rate"]
-        assert curve.steps[-1] == 30
+        assert curve.steps[-1] == 20
         assert list(curve.scores) == pytest.approx([(1 - rate) ** step for step in curve.steps])
 
 
