@@ -267,7 +267,7 @@ def summary(study: StudyReader, top: int = 8, recommended: Recommended | None = 
 
 
 _ASIDE = "a paused trial was overtaken; it goes on once more is expected of it than of others"
-_ASKED = "and more trials are asked for"
+_ASKED = "and more trials are asked for; with --stopping off each is trained to its end"
 
 
 def test_scores(study: StudyReader) -> dict[str, float]:
