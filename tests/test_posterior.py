@@ -204,3 +204,33 @@ def test_trials_are_drawn_together_until_one_of_them_is_heard_of() -> None:
     assert [ledger.drawn_together(trial) for trial in (4, 5, 6, 7)] == [4, 5, 5, 5]
     ledger.put(Outcome(trial=5, point=(0.1, 0.2), state="running", score=0.1, steps=1, observations=((1, 0.1),)))
     assert ledger.drawn_together(7) == 6
+
+
+def test_the_luckiest_run_neither_leads_nor_sets_the_bar() -> None:
+    """Many runs of two settings: one of the worse settings had the best score of all."""
+    points = {"better": (0.9, 0.9), "worse": (0.1, 0.1)}
+    scores = {"better": [0.9, 1.0, 1.1, 1.0], "worse": [-1.0, -1.1, 1.5, -0.9, -1.0]}
+    outcomes = [
+        Outcome(
+            trial=10 * place + run,
+            point=points[name],
+            state="completed",
+            score=score,
+            steps=1,
+            observations=((1, score),),
+        )
+        for place, name in enumerate(points)
+        for run, score in enumerate(scores[name])
+    ]
+    ledger = Ledger(outcomes)
+    surrogate = ledger.surrogate(SPACE)
+    names = dict(lengths=[0.0] * len(SPACE), time=[0.0], detail=[0.0], common=[-1.0], noise=[-7.0], slope=[-1.0])
+    order = ("lengths", "time", "detail", "common", "luck", "noise", "slope")
+    with_luck, without = (
+        surrogate.posterior([number for word in order for number in (names | {"luck": [luck]})[word]])
+        for luck in (0.0, -7.0)
+    )
+    assert without.incumbent >= without.best
+    assert with_luck.leaders[0].point == points["better"]
+    assert with_luck.incumbent < with_luck.best
+    assert "without its luck" in with_luck.still_possible()

@@ -94,6 +94,7 @@ def _watched_by(word: str, given: Any) -> Any:
     checkpoint_every_s=amount(least=0, unit="seconds"),
     disk_budget_gb=optional(gigabytes),
     rerun=one_of("nothing", "failed"),
+    repeats=optional(one_of("auto")),
     results=path,
     progress=_watched_by,
 )
@@ -127,6 +128,7 @@ def sweep(
     checkpoint_every_s: float = 10.0,
     disk_budget_gb: float | None = None,
     rerun: Literal["nothing", "failed"] = "nothing",
+    repeats: Literal["auto"] | None = None,
     results: str | Path = "results",
     store: str | None = None,
     progress: Literal["auto", "off"] | Observer = "auto",
@@ -173,6 +175,8 @@ def sweep(
         disk_budget_gb: GB (2**30 bytes) that the study's checkpoints may take, above 0. None: 10, or half of what is
             free where that is less.
         rerun: "failed" trains failed trials again; by default nothing.
+        repeats: "auto" spends part of `trials` or `budget_steps` on training leaders again with new seeds, where luck
+            is what separates them; the study's `recommended` gains by it. None: no repeats.
         results: The folder in which studies lie; by default results.
         store: "sqlite:////absolute/path/night.db", or "memory" for none on disk. None: `study.db` in the study's
             folder.
@@ -212,6 +216,11 @@ def sweep(
     function = portable(train, travels=executor != "local")
     if trials is None and budget_steps is None and time_budget_s is None:
         trials = DEFAULT_TRIALS
+    if repeats is not None and trials is None and budget_steps is None:
+        raise SettingsError(
+            'repeats="auto" spends part of a budget of trials or steps, and there is only one of time. Give trials= '
+            "or budget_steps= too."
+        )
     tried = [_in_space(space, settings) for settings in cast("list[Settings]", start or [])]
     warm = _warm(warm_start, place, space)
     proposer, sampler_name = _proposer(sampler)
@@ -232,6 +241,7 @@ def sweep(
         "warm_start": {"study": warm_start, "winners": warm} if warm_start else None,
         "max_failures": max_failures,
         "rerun": rerun,
+        "repeats": repeats,
         "search_path": list(function.search_path),
         "function": function.name,
         "by_value": isinstance(function.payload, bytes),
@@ -259,6 +269,7 @@ def sweep(
             stopping=_attached(rule, session.state, space),
             start=[*tried, *(each["settings"] for each in warm)],
             reasons=[*["a known-good starting point"] * len(tried), *(each["why"] for each in warm)],
+            repeats=repeats,
             parallel=chosen.open(session.job(function.payload, function.search_path, address=address), parallel),
             overlapping=executor != "local",
             limits=Limits(

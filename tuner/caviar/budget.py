@@ -68,6 +68,11 @@ class Shares:
         """Steps not granted yet."""
         return self._steps.left
 
+    @property
+    def share_spent(self) -> float:
+        """How much of it was granted, 0 to 1."""
+        return 1.0 - self._steps.left / self._steps.total
+
     def note(self, study: StudyState, trial: Trial, step: int | None = None) -> None:
         """A trial stands still or is over: what it was granted beyond its steps returns."""
         self._steps.note(trial.trial, trial.steps if step is None else step)

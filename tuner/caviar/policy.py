@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from tuner.caviar.budget import Shares, is_over
 from tuner.caviar.freeze_thaw import Thawing
+from tuner.caviar.repeats_within import RepeatsWithin
 from tuner.caviar.search import Search
 from tuner.policy.proposals import Proposer
 from tuner.policy.protocol import Draft
@@ -24,6 +25,7 @@ PROGRAMMING_ERRORS = frozenset(
 
 
 _VERDICT_S = 0.005  # from a worker that waits to its answer, through Ray
+_REPEATED = 0.25  # of a whole training, where runs are paused and steps are scarce: a seed tells early what it changes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +56,12 @@ class Caviar:
         reasons: Sequence[str] = (),
         parallel: int = 1,
         overlapping: bool = False,
+        repeats: str | None = None,
     ) -> None:
-        """`overlapping`: whether the other of `parallel` trials train while it thinks of one; else all of them wait."""
+        """`overlapping`: whether the other of `parallel` trials train while it thinks of one; else all of them wait.
+
+        `repeats` "auto": part of the budget goes to training leaders again.
+        """
         self.space, self.limits = space, limits
         self._budget = None if limits.budget_steps is None else Shares(limits.budget_steps, parallel)
         self._stopping = stopping
@@ -76,6 +82,10 @@ class Caviar:
         """What it knows, and what it would try next."""
         if self._thawing is not None:
             self._thawing.join(self.search)
+        # A rung that pauses says that early scores count; elsewhere nobody has asked for less than whole trainings.
+        length = _REPEATED if self._thawing is not None and self._budget is not None else 1.0
+        self._repeats = None if repeats is None else RepeatsWithin(space, seed, length)
+        self._begun, self._repeating = len(start), set[int]()
         self._rule_asks: dict[int, int | None] = {}
         self._remarked = False
 
@@ -92,7 +102,7 @@ class Caviar:
     @property
     def adaptive(self) -> bool:
         """Whether what to try next depends on what came out."""
-        return self.search.learns
+        return self.search.learns or self._repeats is not None
 
     @property
     def asks(self) -> bool:
@@ -115,14 +125,20 @@ class Caviar:
         return self._thawing is not None
 
     def trains(self, trial: Trial) -> bool:
-        """The trials of the search; those that repeat another wait for whoever asked for them."""
-        return not trial.repeats
+        """The trials of the search and its own repeats; others that repeat wait for whoever asked for them."""
+        return not trial.repeats or trial.purpose == "repeat"
 
     def restore(self, study: StudyState) -> None:
         """Takes in a study that already has trials."""
         self.search.ledger.goal = study.goal
         self._remarked = any(trial.resumable is False for trial in study.trials)
         trials = [trial for trial in study.trials if not trial.repeats]
+        for trial in (each for each in study.trials if each.purpose == "repeat"):
+            self._repeating.add(trial.trial)
+            if self._budget is not None:
+                self._budget.note(study, trial)
+            if trial.ended:
+                self.search.learn_from(study, trial)
         if self._thawing is not None:  # a trial may be a duplicate of a later one
             for trial in trials:
                 self.search.look_for_duplicates(study, trial, self._as_last_weighed(study, trial)[1])
@@ -147,8 +163,23 @@ class Caviar:
         """The trial to take up again or the next one to begin, or None when there is none to train."""
         if self._budget is not None and self._budget.left <= 0:
             return None
+        again = None if self._repeats is None else self._again(study)
+        if again is not None:
+            return again
         thaw = None if self._thawing is None else self._thawing.thaw(study)
         return thaw or self.search.begin(study)
+
+    def _again(self, study: StudyState) -> Draft | None:
+        """The repeat that comes next, where one is worth more than what the search would try."""
+        if self._repeats is None or len(study.trials) < self._begun or self.search.spent(study) is not None:
+            return None
+        shares = [0.0 if self._budget is None else self._budget.share_spent]
+        if self.limits.trials is not None:
+            shares.append(study.budgeted / self.limits.trials)
+        found = self._repeats.next(study, max(shares))
+        if found is not None:
+            self._repeating.add(len(study.trials))
+        return found
 
     def draft_of(self, study: StudyState, settings: Settings, why: str) -> Draft:
         """A trial with settings that a person gave."""
@@ -156,7 +187,12 @@ class Caviar:
 
     def first_ask(self, trial: int, step: int) -> int | None:
         """The step from which on a trial that starts at `step` waits for a verdict at its next score; None: never."""
-        ask = self._rule_asks[trial] = self._stopping.first_ask(step)
+        if trial in self._repeating:
+            horizon = self.search.ledger.horizon if self._thawing is not None else None
+            ask = None if self._repeats is None else self._repeats.ask_at(horizon, step)
+        else:
+            ask = self._stopping.first_ask(step)
+        self._rule_asks[trial] = ask
         return ask
 
     def allowance(self, study: StudyState, trial: Trial, step: int) -> int | None:
@@ -190,6 +226,8 @@ class Caviar:
         ask, budget = self._rule_asks.get(trial.trial), self._budget
         verdict = Verdict(action="continue", why="", ask_at=ask)
         if ask is not None and step >= ask and _is_scored(study, trial, step):
+            if trial.repeats:
+                return Verdict(action="stop", why=f"by step {step} it has told what a seed changes", ask_at=None)
             if self.search.learns and self._thawing is None:
                 self.search.observe(study, trial, "running")
             verdict = self._stopping.judge(study, trial, step)
@@ -213,7 +251,9 @@ class Caviar:
     def ended(self, study: StudyState, trial: Trial) -> None:
         """A trial is over: its place and unused steps are free again."""
         self._rule_asks.pop(trial.trial, None)
-        if self.search.learns:
+        if trial.repeats:
+            self.search.learn_from(study, trial)
+        elif self.search.learns:
             self.search.observe(study, trial, trial.state)
         if self._budget is not None:
             self._budget.note(study, trial)

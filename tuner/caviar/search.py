@@ -91,6 +91,11 @@ class Search:
             known = replace(known, duplicate_of=self._original(study, trial.trial))
         self.ledger.put(known)
 
+    def learn_from(self, study: StudyState, trial: Trial) -> None:
+        """Enters how a repeat ended: another run of settings that are known."""
+        if self.learns:
+            self.ledger.put(outcome(self.space, study, trial))
+
     def look_for_duplicates(self, study: StudyState, trial: Trial, up_to: int | None) -> None:
         """Takes in a trial's curve up to a step; two that are whole tell whether duplicates stay duplicates."""
         curve, believed = study.curve(trial), self._duplicates.hold
@@ -161,7 +166,7 @@ class Search:
         """Why no further trial starts, or None."""
         if self._exhausted:
             return self._exhausted
-        if self._trials is not None and len(study.trials) - study.repeating >= self._trials:
+        if self._trials is not None and study.budgeted >= self._trials:
             return f"all {self._trials} trials were tried"
         return None if self.budget is None else self.budget.spent(study)
 

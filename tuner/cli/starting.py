@@ -90,6 +90,7 @@ if TYPE_CHECKING:
 )
 @disk_budget_option
 @click.option("--rerun-failed", is_flag=True, help="Train the trials again that failed before.")
+@click.option("--repeats", type=click.Choice(["auto"]), help="Train leaders again where luck separates them.")
 @click.option("--plot/--no-plot", "plots", default=None, help="Draw plots at the end. Default: where matplotlib is.")
 @study_options
 @click.pass_context

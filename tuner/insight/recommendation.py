@@ -20,7 +20,7 @@ from tuner.insight.model import FEWEST, Model
 from tuner.numbers import number, setting
 from tuner.policy.proposals import Outcome, thinned
 from tuner.record.events import Goal, Settings
-from tuner.record.leaders import is_plateau
+from tuner.record.leaders import is_plateau, well_trained
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
 from tuner.space.space import Space
@@ -96,8 +96,9 @@ def recommended_of(study: StudyState, space: Space) -> Recommended | None:
     if best is None or best.best_score is None:
         return None
     tries = [trial for trial in study.trials if trial.purpose != "recheck" and trial.state != "waiting"]
-    groups = _alike(_telling(study, tries))
-    candidates = [each for each in groups if _eligible(each)]
+    telling = _telling(study, tries)
+    groups, enough = _alike(telling), {trial.trial for trial in well_trained(telling)}
+    candidates = [each for each in groups if _eligible(each) and any(trial.trial in enough for trial in each)]
     known = None
     if candidates and not is_plateau(study):
         known = _posterior(study, space, [trial for each in groups for trial in each], [each[0] for each in candidates])

@@ -21,10 +21,12 @@ TrialState: TypeAlias = Literal[
 ]
 LIVE: frozenset[TrialState] = frozenset({"waiting", "running", "paused", "lost"})
 ENDED: frozenset[TrialState] = frozenset(get_args(TrialState)) - LIVE
-Purpose: TypeAlias = Literal["search", "confirm", "recheck", "fork", "promote"]
+Purpose: TypeAlias = Literal["search", "confirm", "recheck", "fork", "promote", "repeat"]
 Cause: TypeAlias = Literal["start", "adjust", "revert", "retry", "thaw", "fork", "promote"]
-REPEATING: frozenset[Purpose] = frozenset({"confirm", "recheck"})
-"""Purposes of trials that train the settings of an earlier one again: they are measured with, never searched with."""
+REPEATING: frozenset[Purpose] = frozenset({"confirm", "recheck", "repeat"})
+"""Purposes of trials that train the settings of an earlier one again: never the best, nor compared with others.
+
+Those of a sweep itself are a "repeat": its budget pays for them."""
 RequestState: TypeAlias = Literal["received", "accepted", "applied", "rejected", "expired", "superseded"]
 Goal: TypeAlias = Literal["maximize", "minimize"]
 NOT_A_PERSON = frozenset({"tuner", "supervisor", "caller"})

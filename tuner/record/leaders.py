@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
 
 _PLATEAU = 0.9
+_ENOUGH = 0.25
 
 
 def leaders(study: StudyState, count: int | None = None, *, whole: bool = False) -> list[Trial]:
@@ -22,6 +24,12 @@ def leaders(study: StudyState, count: int | None = None, *, whole: bool = False)
         and (not whole or trial.state == "completed")
     ]
     return sorted(scored, key=lambda trial: (-study.signed(trial.best_score or 0.0), trial.trial))[:count]
+
+
+def well_trained(trials: Sequence[Trial]) -> list[Trial]:
+    """Those with a quarter of the furthest one's steps: what the others may end with is far from known."""
+    furthest = max((trial.steps for trial in trials), default=0)
+    return [trial for trial in trials if trial.steps >= _ENOUGH * furthest]
 
 
 def sharing(study: StudyState) -> tuple[int, int]:

@@ -73,6 +73,8 @@ class StudyState:
     extra_steps: int = 0
     repeating: int = 0
     """How many of the trials train the settings of an earlier one again."""
+    repeats_within: int = 0
+    """How many of those the sweep has begun itself, out of its own budget."""
     winner: int | None = None
     load_curve: Callable[[Trial], Curve] | None = None
     replaying: bool = False
@@ -117,6 +119,11 @@ class StudyState:
     def searched(self) -> list[Trial]:
         """The trials of the search, by number; those that repeat another are left out."""
         return [trial for trial in self.trials if not trial.repeats] if self.repeating else self.trials
+
+    @property
+    def budgeted(self) -> int:
+        """How many trials a budget of trials has paid for: those of the search, and its repeats."""
+        return len(self.trials) - self.repeating + self.repeats_within
 
     def rounds_with_trials(self) -> list[Round]:
         """The rounds that have a trial of their own; others were overtaken by what was learned before one began."""
@@ -176,6 +183,7 @@ class StudyState:
         self.trials.append(trial)
         self.live[record.trial] = trial
         self.repeating += trial.repeats
+        self.repeats_within += trial.purpose == "repeat"
         self._count("waiting", +1)
 
     def _segment_opened(self, record: rec.SegmentOpened) -> None:

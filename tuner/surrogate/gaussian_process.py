@@ -142,6 +142,11 @@ class GaussianProcess:
         mean: Floats = np.square(features - 0.5) @ self._bowl
         return mean
 
+    @property
+    def luck(self) -> float:
+        """S: the variance of what a run has of its own, beside the 1 of all scores."""
+        return float(self._own)
+
     def covariance(self, one: Rows, other: Rows) -> Floats:
         """Between the true scores of two sets of rows: (n, m)."""
         near = _matern(_squares(one.features * self._inverse, other.features * self._inverse))
@@ -253,6 +258,13 @@ class ConditionedProcess:
         if unknown.any():
             mean[unknown] = self.mean_at(rows.only(unknown))
         return mean
+
+    def luck_of(self, rows: Rows) -> Floats:
+        """What of the mean at each row its run has of its own: what S explains, and no settings do."""
+        process, known = self.process, self.rows
+        own = (rows.run[:, None] == known.run[None, :]) & (rows.run != NO_RUN)[:, None]
+        found: Floats = process._own * ((own * process._in_time(rows.progress, known.progress)) @ self._weights)
+        return found
 
     def slope(self, features: Floats, progress: float) -> tuple[float, float, Floats, Floats]:
         """At one point, of settings as such: mean, variance, and the gradient of either by the features."""

@@ -32,6 +32,7 @@ Mean: TypeAlias = Literal["flat", "bowl"]
 
 _MOST_FANTASIES = 64  # of more runs in training, those expected to end best are enough to keep clear of
 _LEADERS = 5
+_SLIGHT = 0.2  # of the variance of all scores: runs that differ less by their seeds are taken as they came
 _WIDENED = 16  # of the candidates, so many have others drawn around them
 _NEARBY = (-2.0, -0.3)  # how far from them, as powers of ten of the lengths
 _REFINEMENTS = 15  # steps of L-BFGS-B from the best candidate
@@ -68,11 +69,16 @@ class Posterior:
         self._worst = float(standardizer.transform(min(scores, default=-math.inf)))
         runs = [outcome for outcome in informative if outcome.observations and outcome.duplicate_of is None]
         expected = self._process.mean_of(self._ends(runs))
-        order = np.argsort(-expected, kind="stable")[:_LEADERS]
+        luck = self._luck_of(runs)
+        order = np.argsort(luck - expected, kind="stable")[:_LEADERS]
         self.leaders = [runs[place] for place in order.tolist()]
-        """The runs that are expected to end best, the best first."""
-        self.incumbent = self._known_incumbent = max(self.best, float(expected.max(initial=-math.inf)))
-        """The best score there is or is expected, also of runs in training: what an improvement is measured against."""
+        """The runs whose settings are worth most at the end, the best first: whatever luck each has had."""
+        seen = standardizer.transform(np.array([-math.inf if each.score is None else each.score for each in runs]))
+        highest = max(self.best, float(expected.max(initial=-math.inf)))
+        worth = max(float((each - luck).max(initial=-math.inf)) for each in (seen, expected))
+        self.incumbent = self._known_incumbent = highest if worth == -math.inf else min(highest, worth)
+        """The most that is seen or expected, also of runs in training, without the luck of any run: what an improvement
+        is measured against."""
         self.expecting = 0
         """How many trials in training it takes for granted."""
         self.expect(pending)
@@ -82,7 +88,7 @@ class Posterior:
         if not pending:
             return
         self.expecting += len(pending)
-        mean = self._process.mean_at(self._ends(pending))
+        mean = self._process.mean_at(self._ends(pending)) - self._luck_of(pending)
         self.incumbent = max(self.incumbent, float(mean.max()))
         if len(pending) > _MOST_FANTASIES:
             order = np.argsort(-mean, kind="stable")[:_MOST_FANTASIES]
@@ -100,6 +106,12 @@ class Posterior:
                 self._process = self._process.and_also(heard)
                 if self._candidates is not None:
                     self._candidates[1].learn(self._process)
+
+    def _luck_of(self, runs: Sequence[Outcome]) -> Floats:
+        """What each run has of its own at the end; 0 where a seed changes little beside what settings do."""
+        if not runs or self._process.process.luck < _SLIGHT:
+            return np.zeros(len(runs))
+        return self._process.luck_of(self._ends(runs))
 
     def of_runs(self, outcomes: Sequence[Outcome]) -> tuple[Floats, Floats]:
         """Mean and standard deviation of what each of these runs ends with."""
@@ -183,6 +195,8 @@ class Posterior:
     def still_possible(self) -> str:
         """What whoever may still win has to reach."""
         best = self.format_score(self.best)
+        if self.incumbent < self.best:
+            return f"{self.beyond} what the best so far is worth without its luck, its score being {best}"
         if self.incumbent > self.best:
             return f"{self.beyond} what is expected of the best run, itself {self.beyond} {best}, the best so far"
         return f"{self.beyond} {best}"

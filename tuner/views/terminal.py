@@ -241,7 +241,7 @@ def summary(study: StudyReader, top: int = 8, recommended: Recommended | None = 
     """
     state = study.state
     begun, done = len(state.trials), tried(state)
-    total = max(begun, (state.options.get("trials") or 0) + state.repeating)
+    total = max(begun, (state.options.get("trials") or 0) + state.repeating - state.repeats_within)
     aside = f"{_ASIDE} {_ASKED if done == total else ''}".rstrip()
     parts: list[RenderableType] = [
         Text.assemble((state.name, "bold"), f": {done} of {total} trials tried"),
