@@ -123,7 +123,7 @@ class FreezeThaw:
         if search.sparing:
             return search.thought(lambda: self._spared(study, trial, step))
         ask_at = self._next_rung(step, trial.planned or self._horizon())
-        if trial.round == 0 and search.ledger.of(trial.trial).rise is None:
+        if trial.round == 0 and len(search.space) > 1 and search.ledger.of(trial.trial).rise is None:
             search.observe(study, trial, "running")
             why = f"goes on at step {step}: its second score will tell whether its settings learn"
             return Verdict(action="continue", why=why, ask_at=ask_at)
