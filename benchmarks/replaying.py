@@ -21,6 +21,7 @@ OURS: Mapping[str, Mapping[str, Any]] = {
     "tuner": {},
     "tuner:asha": {"stopping": "asha"},
     "tuner:off": {"stopping": "off"},
+    "tuner:repeats": {"repeats": "auto"},
     "tuner:random": {"sampler": "random"},
     "tuner:sobol+asha": {"sampler": "sobol", "stopping": "asha"},
 }

@@ -17,7 +17,7 @@ from tuner.surrogate.ledger import Ledger
 from tuner.surrogate.posterior import Posterior
 
 SPACE = Space(x=linear(0.0, 1.0), y=linear(0.0, 1.0))
-_SCORE = re.compile(r"(above|below|being|:) (-?[0-9.]+(?:e-?\d+)?)(?= ±|,|;|$)")
+_SCORE = re.compile(r"(above|below|being|with|:) (-?[0-9.]+(?:e-?\d+)?)(?= ±|,|;|$)")
 
 
 class Count:
@@ -69,7 +69,8 @@ def mirrored(why: str) -> str:
     def turn(match: re.Match[str]) -> str:
         return f"{turned.get(match[1], match[1])} {0.0 - float(match[2]):.10g}"
 
-    return _SCORE.sub(turn, why)
+    compared = re.sub("(above|below)(?= what)", lambda match: turned[match[1]], why)
+    return _SCORE.sub(turn, compared)
 
 
 @pytest.mark.parametrize("stopping", ["auto", "asha"])

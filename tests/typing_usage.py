@@ -167,6 +167,11 @@ def what_was_learned(results: Path) -> None:
     assert_type(confirmed, tuner.Confirmation)
     if confirmed.best is not None:
         assert_type(confirmed.best.mean, float | None)
+    with tuner.open("night", results=results) as study:
+        assert_type(study.recommended, tuner.Recommended | None)
+        if study.recommended is not None:
+            assert_type(study.recommended.doubt, float | None)
+            assert_type(study.recommended.sentence, str)
     again = tuner.recheck("night", top=4, results=results, progress="off")
     assert_type(again, tuner.Recheck)
     assert_type(again.sentence, str)

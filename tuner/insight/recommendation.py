@@ -96,7 +96,7 @@ def recommended_of(study: StudyState, space: Space) -> Recommended | None:
     if best is None or best.best_score is None:
         return None
     tries = [trial for trial in study.trials if trial.purpose != "recheck" and trial.state != "waiting"]
-    telling = _telling(study, tries)
+    telling = _telling(study, tries, best)
     groups, enough = _alike(telling), {trial.trial for trial in well_trained(telling)}
     candidates = [each for each in groups if _eligible(each) and any(trial.trial in enough for trial in each)]
     known = None
@@ -109,11 +109,11 @@ def recommended_of(study: StudyState, space: Space) -> Recommended | None:
     return _recommended(study, candidates[place], study.signed(float(mean[place])), float(deviation[place]))
 
 
-def _telling(study: StudyState, tries: list[Trial]) -> list[Trial]:
-    """Of more trials than a process learns from the best, all repeats, and some of the others evenly."""
+def _telling(study: StudyState, tries: list[Trial], best: Trial) -> list[Trial]:
+    """Of more trials than a process learns from the best, repeats before others, and some of the rest evenly."""
     if len(tries) <= MOST_ROWS:
         return tries
-    ranked = sorted(tries, key=lambda trial: (not trial.repeats, -_signed(study, trial), trial.trial))
+    ranked = sorted(tries, key=lambda trial: (trial is not best, not trial.repeats, -_signed(study, trial), trial.trial))
     share = MOST_ROWS // 2
     stride = (len(ranked) - share) / share
     chosen = ranked[:share] + [ranked[share + int(turn * stride)] for turn in range(share)]
