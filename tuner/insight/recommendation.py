@@ -113,7 +113,9 @@ def _telling(study: StudyState, tries: list[Trial], best: Trial) -> list[Trial]:
     """Of more trials than a process learns from the best, repeats before others, and some of the rest evenly."""
     if len(tries) <= MOST_ROWS:
         return tries
-    ranked = sorted(tries, key=lambda trial: (trial is not best, not trial.repeats, -_signed(study, trial), trial.trial))
+    ranked = sorted(
+        tries, key=lambda trial: (trial is not best, not trial.repeats, -_signed(study, trial), trial.trial)
+    )
     share = MOST_ROWS // 2
     stride = (len(ranked) - share) / share
     chosen = ranked[:share] + [ranked[share + int(turn * stride)] for turn in range(share)]
