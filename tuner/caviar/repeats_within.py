@@ -18,6 +18,7 @@ from scipy.special import ndtr
 
 from tuner.caviar.outcomes import outcome
 from tuner.caviar.seeds import trial_seed
+from tuner.numbers import number
 from tuner.policy.protocol import Draft
 from tuner.record.events import Settings
 from tuner.record.leaders import leaders, well_trained
@@ -104,7 +105,7 @@ class RepeatsWithin:
             seed=trial_seed(self._seed, len(study.trials)),
             purpose="repeat",
             parent=f"{study.name}/{trial.trial}",
-            why=f"trial {trial.trial}, which scored {trial.best_score:.6g}, with another seed: {why}",
+            why=f"trial {trial.trial}, which scored {number(trial.best_score, 6)}, with another seed: {why}",
         )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from tuner.programs.process import Process
 from tuner.programs.scores import Steps
+from tuner.record.atomic import write_whole
 
 _FILES, _POSITION = "files", "position.json"
 
@@ -50,7 +51,7 @@ class Kept:
     def save(self, to: Path) -> None:
         """Copies the folder; between two steps, where the program stands still."""
         shutil.copytree(self.folder, to / _FILES, ignore_dangling_symlinks=True)
-        (to / _POSITION).write_text(json.dumps(self._position))
+        write_whole(to / _POSITION, json.dumps(self._position).encode())
 
     def load(self, place: Path) -> None:
         """Ends the program, which knows nothing of it, and puts a copy back."""

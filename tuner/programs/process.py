@@ -9,12 +9,14 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Self
 
+from tuner.numbers import memory
 from tuner.programs import guard
 from tuner.programs.reporting import PLACE
+from tuner.record.atomic import write_whole
 
 OUT, ERR, REPORTS = "stdout.log", "stderr.log", "reports.jsonl"
 _PAUSE_S = 0.01
@@ -27,7 +29,7 @@ class Lines:
     """The lines that come to stand in a file after it was opened here."""
 
     def __init__(self, path: Path) -> None:
-        path.touch(mode=0o600)
+        os.close(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600))
         self._file: BinaryIO = path.open("rb")
         self._file.seek(0, os.SEEK_END)
         self._begun = b""
@@ -60,33 +62,39 @@ class Process:
         self.complained: deque[str] = deque(maxlen=20)
         """The last lines of its standard error."""
         self._folder, self._grace_s = folder, grace_s
-        self._sources = {name: Lines(folder / name) for name in (OUT, ERR, REPORTS)}
-        listening, self._lifeline = os.pipe()
-        command = [sys.executable, "-I", "-S", guard.__file__, str(listening), str(grace_s), *words]
+        with ExitStack() as opened:
+            self._sources = {name: opened.enter_context(closing(Lines(folder / name))) for name in (OUT, ERR, REPORTS)}
+            self._guard, self._lifeline = self._started(words, env)
+            self._open = opened.pop_all()
+
+    def _started(self, words: Sequence[str], env: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], int]:
+        """The guard, which starts the program, and the pipe that it ends with."""
+        listening, lifeline = os.pipe()
+        command = [sys.executable, "-I", "-S", guard.__file__, str(listening), str(self._grace_s), *words]
         try:
-            with (folder / OUT).open("ab") as out, (folder / ERR).open("ab") as err:
-                self._guard = subprocess.Popen(
+            with (self._folder / OUT).open("ab") as out, (self._folder / ERR).open("ab") as err:
+                started = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
                     stdout=out,
                     stderr=err,
                     pass_fds=(listening,),
                     start_new_session=True,  # a Ctrl-C is the coordinator's to hear
-                    env={**os.environ, "PYTHONUNBUFFERED": "1", **env, PLACE: str(folder / REPORTS)},
+                    env={**os.environ, "PYTHONUNBUFFERED": "1", **env, PLACE: str(self._folder / REPORTS)},
                 )
         except BaseException:
-            os.close(self._lifeline)
+            os.close(lifeline)
             raise
         finally:
             os.close(listening)
+        return started, lifeline
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.end()
-        for source in self._sources.values():
-            source.close()
+        self._open.close()
         for name in (OUT, ERR):
             with suppress(OSError):  # a disk that refuses loses words, never the trial
                 _shortened(self._folder / name)
@@ -159,9 +167,8 @@ def _shortened(path: Path) -> None:
     if size <= _KEPT_BYTES:
         return
     half = _KEPT_BYTES // 2
-    with path.open("r+b") as file:
-        file.seek(size - half)
-        end = file.read()
-        file.seek(half)
-        file.write(f"\n… {size - _KEPT_BYTES:,} bytes are left out here …\n".encode() + end)
-        file.truncate()
+    with path.open("rb") as whole:
+        beginning = whole.read(half)
+        whole.seek(size - half)
+        left_out = f"\n… {memory(size - _KEPT_BYTES)} are left out here …\n".encode()
+        write_whole(path, beginning + left_out + whole.read(), mode=0o600)
