@@ -169,7 +169,7 @@ class FreezeThaw:
         were, best, them = ("was", "it", "it") if len(left) == 1 else ("were", "the best of them", "them")
         return (
             f"{count(len(left), 'paused trial')} {were} left alone, as {best} {weighed.why}; "
-            f"that saved {saved:,} of {sum(whole.values()):,} steps; "
+            f"that saved {saved} of {count(sum(whole.values()), 'step')}; "
             f'the same call with stopping="off" (--stopping off) trains {them} to the end'
         )
 
@@ -180,12 +180,13 @@ class FreezeThaw:
         surrogate = search.ledger.surrogate(search.space)
         if verdict.action != "prune" or surrogate.untrained or search.in_haste:
             return verdict
-        posterior = surrogate.posterior(self._hyperparameters(study))
+        posterior, opened = surrogate.posterior(self._hyperparameters(study)), search.due(study)
         mean, deviation = posterior.of_runs([search.ledger.of(trial.trial)])
         if float(ndtr((mean - posterior.best) / deviation)[0]) < _HOPELESS:
-            return verdict
+            return replace(verdict, opened=opened)
         expectation = posterior.expected(float(mean[0]), float(deviation[0]))
-        return replace(verdict, action="continue", why=f"goes on at step {step}, though behind: {expectation}")
+        why = f"goes on at step {step}, though behind: {expectation}"
+        return replace(verdict, action="continue", why=why, opened=opened)
 
     def _halving(self, parts: int | None) -> Asha:
         """Successive halving from this part of a whole training on; None: of a training of unknown length."""
