@@ -341,7 +341,7 @@ def test_with_a_number_of_trials_a_sweep_ends_when_more_training_is_not_worth_it
     assert f"{len(paused)} paused trials were left alone, as the best of them is expected to gain " in said
     assert ", no more than " in said
     saved = len(paused) * WHOLE - paused["steps"].sum()
-    assert f"saved {saved:,} of {30 * WHOLE:,} steps" in said
+    assert f"saved {saved} of {30 * WHOLE} steps" in said
     assert not left_alone(usual[0])  # a budget of steps is there to be spent
 
 
