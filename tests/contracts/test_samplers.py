@@ -265,7 +265,7 @@ def test_in_optuna_conditional_parameters_are_drawn_jointly_and_zoomed() -> None
     def objective(trial: optuna.Trial) -> float:
         if trial.suggest_categorical("kind", ["left", "right"]) == "left":
             return 1 + trial.suggest_float("a-b", -1, 1) ** 2
-        return (trial.suggest_float("c", 1e-4, 1, log=True) - 0.01) ** 2
+        return (math.log10(trial.suggest_float("c", 1e-4, 1, log=True)) + 2) ** 2 / 4
 
     study = optuna.create_study(sampler=samplers.CoarseToFineSampler())
     study.optimize(objective, n_trials=60)
