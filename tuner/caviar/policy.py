@@ -244,8 +244,8 @@ class Caviar:
             return None
         self._remarked = True
         return (
-            "the training function never tells run.state how to save its model, so trials that fall behind are "
-            'stopped for good, as stopping="asha" does; with it they are paused, and go on where the most is expected'
+            "training cannot be taken up where it stood, so trials that fall behind are stopped for good; with "
+            "run.state, or {checkpoint} in a program's command, they are paused, and go on where the most is expected"
         )
 
     def ended(self, study: StudyState, trial: Trial) -> None:
