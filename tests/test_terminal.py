@@ -78,7 +78,7 @@ def test_off_a_terminal_progress_is_a_few_plain_lines_and_every_round() -> None:
     study = swept(Progress(file, clock=lambda: 0.0))
     lines = file.getvalue().splitlines()
     assert not CONTROL.search(file.getvalue())
-    assert sum(line.startswith("round ") for line in lines) == len(study.state.rounds)
+    assert sum(line.startswith("round ") for line in lines) == len(study.state.rounds_with_trials())
     assert any("[bold]to bother[/bold]" in line for line in lines)
     assert lines[-1].startswith("night: 30 of 30 tried; ")
     assert len([line for line in lines if line.startswith("night:")]) <= 2
