@@ -262,6 +262,14 @@ def test_what_a_partial_is_given_may_be_anything() -> None:
     assert source_sha256(partial) != ""
 
 
+def test_a_number_of_more_digits_than_python_writes_is_part_of_what_it_is_too() -> None:
+    def holding(number: int) -> Callable[[Run], None]:
+        return lambda run: run.report(score=float(len(str(number % 7))))
+
+    hashes = {source_sha256(holding(10**5000 + more)) for more in (0, 1)}
+    assert len(hashes) == 2
+
+
 def test_the_same_function_with_other_values_is_warned_of_and_noted(tmp_path: Path) -> None:
     sweep(functools.partial(scaled, factor=1.0), tmp_path)
     with pytest.warns(UserWarning, match="has changed"):

@@ -18,6 +18,7 @@ from tuner.errors import TrainingError
 
 _BY_VALUE = ("__main__:", "__mp_main__:", "?:")
 _PLAIN = (bool, int, float, str, bytes, type(None))
+_LONGEST_INT = 10_000  # bits; Python writes up to 4,300 digits, 14,000 bits
 
 
 @runtime_checkable
@@ -196,6 +197,8 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _plainly(value: Any, depth: int = 8) -> Any:
     """A value as JSON can hold it, the same in every process; None where it is not plain."""
+    if isinstance(value, int) and value.bit_length() > _LONGEST_INT:  # Python refuses to write such in decimals
+        return hex(value)
     if isinstance(value, _PLAIN):
         return repr(value)
     if not depth:
