@@ -13,6 +13,7 @@ from sweeping import usually
 
 import tuner
 from tuner.cli import main
+from tuner.insight.recommendation import recommended_of
 from tuner.space.constructors import linear
 from tuner.space.space import Space
 
@@ -62,6 +63,16 @@ def test_luck_is_taken_off_what_is_expected_of_the_settings(tmp_path: Path) -> N
     assert found.params == study.trial(found.trial).params
     assert found.tried == 1
     study.close()
+
+
+def test_the_best_is_recommended_also_while_it_waits_to_be_taken_up_again(tmp_path: Path) -> None:
+    with sweep(tmp_path, trials=3) as study:
+        best = study.state.best
+        assert best is not None
+        best.state = "waiting"
+        found = recommended_of(study.state, SPACE)
+    assert found is not None
+    assert (found.trial, found.tried) == (best.trial, 1)
 
 
 def test_scores_to_minimize_keep_their_sign(tmp_path: Path) -> None:

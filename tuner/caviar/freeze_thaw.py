@@ -150,12 +150,11 @@ class FreezeThaw:
 
     def _in_haste(self, study: StudyState, trial: Trial, step: int, ask_at: int | None) -> Verdict:
         """Goes on where successive halving would let it, else is paused; more has to be weighed than there is time."""
-        verdict = self._halving(None).judge(study, trial, step)
-        if verdict.action == "continue":
-            self._joined().observe(study, trial, "running")
-            return replace(verdict, ask_at=ask_at)
-        why = verdict.why.replace("stopped", "paused in haste", 1)
-        return Verdict(action="pause", why=why, ask_at=ask_at)
+        behind, why = self._halving(None).falls_behind(study, trial, step)
+        if behind:
+            return Verdict(action="pause", why=f"paused in haste at step {step}: {why}", ask_at=ask_at)
+        self._joined().observe(study, trial, "running")
+        return Verdict(action="continue", why=f"goes on at step {step}: {why}", ask_at=ask_at)
 
     def left(self, study: StudyState) -> str | None:
         """Which runs were not worth training on at the end, what that saved, and how they go on all the same."""

@@ -59,7 +59,8 @@ class Model:
     @classmethod
     def of(cls, study: StudyState, space: Space) -> Model | None:
         """The model of a study; None where too few trials have a score."""
-        return cls._of([outcome(space, study, trial) for trial in study.searched() if trial.state != "waiting"], space)
+        outcomes = [outcome(space, study, trial) for trial in study.searched() if trial.state != "waiting"]
+        return cls.of_outcomes(outcomes, space)
 
     @classmethod
     def of_ranks(cls, study: StudyState, space: Space) -> Model | None:
@@ -78,21 +79,17 @@ class Model:
             )
             for each in outcomes
         ]
-        return cls._of(ranked, space)
+        return cls.of_outcomes(ranked, space)
 
     @classmethod
-    def _of(cls, outcomes: Sequence[Outcome], space: Space) -> Model | None:
+    def of_outcomes(cls, outcomes: Sequence[Outcome], space: Space) -> Model | None:
+        """The model of these outcomes, repeats among them or not; None where too few of them have a score."""
         ledger = Ledger(outcomes)
         horizon = ledger.horizon
         found = rows_of(ledger.surrogate(space).informative, Embedding.of(space), horizon)
         if found is None or sum(each.score is not None for each in outcomes) < FEWEST:
             return None
         return cls(space, outcomes, *found, horizon)
-
-    @classmethod
-    def of_outcomes(cls, outcomes: Sequence[Outcome], space: Space) -> Model | None:
-        """The model of these outcomes, repeats among them or not; None where too few of them have a score."""
-        return cls._of(outcomes, space)
 
     def at(self, points: Floats, posterior: ConditionedProcess | None = None) -> tuple[Floats, Floats]:
         """Mean and standard deviation of what whole trainings at these points (n, d) of the unit cube score."""

@@ -95,7 +95,8 @@ def recommended_of(study: StudyState, space: Space) -> Recommended | None:
     best = study.best
     if best is None or best.best_score is None:
         return None
-    tries = [trial for trial in study.trials if trial.purpose != "recheck" and trial.state != "waiting"]
+    begun = (trial for trial in study.trials if trial.state != "waiting" or trial.best_score is not None)
+    tries = [trial for trial in begun if trial.purpose != "recheck"]
     telling = _telling(study, tries, best)
     groups, enough = _alike(telling), {trial.trial for trial in well_trained(telling)}
     candidates = [each for each in groups if _eligible(each) and any(trial.trial in enough for trial in each)]
