@@ -95,7 +95,7 @@ def test_the_callbacks_import_no_framework_until_they_are_used() -> None:
         "print({'torch', 'lightning', 'pytorch_lightning', 'transformers', 'keras', 'tensorflow', 'jax', 'ray'}"
         " & set(sys.modules))"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
 
     assert told.stdout.strip() == "set()"
 

@@ -53,7 +53,7 @@ def slurm_job(
         program.chmod(0o755)
     environment = SLURM | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"} | variables
     script = ["bash", str(CLUSTER / "slurm.sh"), *arguments]
-    return subprocess.run(script, env=environment, capture_output=True, text=True)
+    return subprocess.run(script, env=environment, capture_output=True, text=True, timeout=120)
 
 
 def slurm_command(tmp_path: Path, *arguments: str) -> list[str]:
@@ -143,12 +143,12 @@ def test_the_rayjob_has_what_the_operator_needs() -> None:
 
 
 def test_slurm_script_is_bash() -> None:
-    subprocess.run(["bash", "-n", str(CLUSTER / "slurm.sh")], check=True)
+    subprocess.run(["bash", "-n", str(CLUSTER / "slurm.sh")], check=True, timeout=120)
 
 
 def test_slurm_script_without_arguments_says_how_it_is_used() -> None:
     ended = subprocess.run(
-        ["bash", str(CLUSTER / "slurm.sh")], env=SLURM | {"PATH": os.environ["PATH"]}, capture_output=True
+        ["bash", str(CLUSTER / "slurm.sh")], env=SLURM | {"PATH": os.environ["PATH"]}, capture_output=True, timeout=120
     )
     assert (ended.returncode, ended.stderr[:6]) == (2, b"usage:")
 

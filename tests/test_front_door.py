@@ -69,7 +69,9 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 def imported_by(code: str, folder: Path) -> set[str]:
     """The heavy packages in memory after `code` ran in a fresh interpreter."""
     script = f"import json, sys\n{code}\nprint(json.dumps(sorted({HEAVY!r} & set(sys.modules))))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=folder, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=folder, check=True, timeout=120
+    )
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 

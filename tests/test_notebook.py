@@ -64,6 +64,6 @@ def test_without_matplotlib_the_table_stands_alone(tmp_path: Path) -> None:
     story(tmp_path / "one", *CHANGED).close()
     show = f"import tuner; print(tuner.open('one', results={str(tmp_path)!r})._repr_html_())"
     source = f"import sys; sys.modules['matplotlib'] = None; {show}"
-    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True, timeout=120)
     assert "<table>" in done.stdout
     assert "<img" not in done.stdout

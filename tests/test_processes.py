@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -46,6 +47,7 @@ def test_a_failing_test_leaves_no_process_behind_not_even_one_that_has_detached_
         capture_output=True,
         text=True,
         check=False,
+        timeout=120,
     )
     assert told.returncode == 1, told.stdout
     assert "as it is to be" in told.stdout
@@ -84,3 +86,11 @@ def test_one_cluster_is_shared_others_start_in_turn_and_a_file_that_shares_fixtu
         "clusters of their own",
         "test_c.py",
     ]
+
+
+def test_no_test_waits_for_a_process_for_ever() -> None:
+    for page in sorted(Path(__file__).parent.rglob("*.py")):
+        for call in ast.walk(ast.parse(page.read_text())):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "subprocess.run":
+                given = {keyword.arg for keyword in call.keywords}
+                assert given & {"timeout", None}, f"{page.name}:{call.lineno}: subprocess.run has no timeout"

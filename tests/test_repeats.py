@@ -400,7 +400,9 @@ def test_after_kill_9_the_same_command_goes_on(tmp_path: Path, command: str) -> 
 
 
 def go(folder: Path, *words: str) -> str:
-    done = subprocess.run([sys.executable, "-m", "tuner", *words], cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "tuner", *words], cwd=folder, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -558,7 +560,7 @@ def test_a_script_that_calls_recheck_itself_trains_its_function_of_today(tmp_pat
     def run_script(verb: str, score: str) -> str:
         (tmp_path / "script.py").write_text(SCRIPT.format(score=score))
         command = [sys.executable, str(tmp_path / "script.py"), verb, str(tmp_path)]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
 
     run_script("sweep", "run.params['x']")
     assert all(score < 0 for score in json.loads(run_script("recheck", "-run.params['x']")))

@@ -689,7 +689,7 @@ def test_a_word_that_has_no_meaning_is_refused_rather_than_dropped(run: RunHandl
 
 def test_the_room_waits_for_neither_ray_nor_optuna_nor_numpy() -> None:
     look = "import sys, tuner.room.app; print({'ray', 'optuna', 'pandas', 'numpy'} & set(sys.modules))"
-    found = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    found = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True, timeout=120)
     assert found.stdout.strip() == "set()"
 
 
@@ -732,7 +732,9 @@ class Terminal:
         return screen
 
     def _tmux(self, *words: str) -> str:
-        done = subprocess.run(["tmux", "-L", self._server, *words], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["tmux", "-L", self._server, *words], capture_output=True, text=True, check=True, timeout=120
+        )
         return done.stdout
 
 
@@ -767,7 +769,7 @@ def test_a_person_in_a_terminal_of_80_by_24(run: RunHandle, tmp_path: Path) -> N
         ann.type("echo exit code $?")
         ann.shows("exit code 0")
     finally:
-        subprocess.run(["tmux", "-L", server, "kill-server"], capture_output=True, check=False)
+        subprocess.run(["tmux", "-L", server, "kill-server"], capture_output=True, check=False, timeout=120)
 
 
 def test_a_drawing_that_fails_costs_no_more_than_the_drawing(picture: Picture, tmp_path: Path) -> None:

@@ -382,7 +382,7 @@ def test_a_coordinator_may_say_that_it_leaves_in_disorder(place: Path, store: St
 def test_a_dead_coordinator_is_taken_over_at_once_and_was_not_left_clean(place: Path) -> None:
     dies = "import os, sys; from pathlib import Path; from tuner.record.store import Store; "
     dies += f"s = Store.create(Path(sys.argv[1])); s.acquire({NOW}); os._exit(0)"
-    subprocess.run([sys.executable, "-c", dies, str(place)], check=True)
+    subprocess.run([sys.executable, "-c", dies, str(place)], check=True, timeout=120)
     store = Store.create(place)
     assert store.holder(NOW) is None
     store.acquire(NOW)
