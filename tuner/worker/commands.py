@@ -259,8 +259,8 @@ class Commands:
         except CheckpointError as error:
             self._position.did(command.request, str(error), state="rejected")
             return
-        # on record before the revert is: whoever undoes it at once takes the tail up again where it was given up
-        saved = self._position.save("before revert", wait=True)
+        # What is given up goes to the disk while the state is read from there.
+        saved = self._position.save("before revert", must=True)
         try:
             settings = restore(command.path, state)
         except TunerError as error:
@@ -269,7 +269,7 @@ class Commands:
             load(here, state)
             self._position.did(command.request, str(error), state="rejected")
             return
-        # What is given up is on record before the way back is: an undo that follows at once finds it.
+        # It is on record before the way back is: whoever undoes it at once takes the tail up where it was given up.
         self._position.saver.finish()
         if self._pause_at is not None:  # the steps that were asked for and not yet taken are taken from there
             self._pause_at += command.step - self._position.done
