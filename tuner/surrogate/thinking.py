@@ -9,9 +9,9 @@ from typing import Any, Generic, TypeVar
 
 _Thought = TypeVar("_Thought")
 
-_SHARE = 0.5  # of the time, at most, goes into thinking: so it takes no more than half of the speed
+_SHARE = 1 / 3  # of the time, at most, goes into thinking: so it takes no more than a third of the speed
 _LONGEST_S = 0.05  # that one thought counts: the first loads what it thinks with
-_SAVED_S = 1.0  # so much of it can be saved up: where many workers wait for a first trial, all are thought about
+_SAVED_S = 0.25  # so much of it can be saved up: no turn of the loop thinks longer, whoever else waits for a verdict
 
 
 class Thinking(Generic[_Thought]):
@@ -51,7 +51,7 @@ class Thinking(Generic[_Thought]):
 
 
 class Time:
-    """How much time there is to think: a share of what passes, saved up to a second."""
+    """How much time there is to think: a share of what passes, saved up for a quarter of a second."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock, self._left_s, self._looked_at, self._counts = clock, _SAVED_S, clock(), True
