@@ -22,6 +22,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Ray lets whatever else runs on the machine go before its workers, so that beside a busy loop they would hardly get on.
 os.environ.setdefault("RAY_worker_niceness", "0")
 
+# Tests read what a person does, unless they say otherwise: stdout is no terminal in any of them.
+os.environ.setdefault("TUNER_OUTPUT", "text")
+
 # How long an example takes says how busy the machine is, and nothing about tuner.
 settings.register_profile(
     "quick", max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]

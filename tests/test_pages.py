@@ -122,7 +122,7 @@ def test_every_setting_of_a_verb_is_in_its_table_with_the_word_of_the_shell(verb
     table = rows("docs/reference.md", heading)
     assert sorted(coded(row[0])[0] for row in table) == sorted(inspect.signature(getattr(tuner, verb)).parameters)
     assert {word for row in table for word in coded(row[1])} <= options(verb)
-    aside = {"--json", "--plot", "--no-plot"}  # of how it is told, not of what is trained
+    aside = {"--json", "--no-json", "--plot", "--no-plot"}  # of how it is told, not of what is trained
     assert options(verb) - aside <= set(coded(section("docs/reference.md", heading)))
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tuner.api.studies import Summary, attach, explain, open, promote, studies  # noqa: A004 - tuner.open reads like open
     from tuner.api.study import Study
     from tuner.api.sweep import sweep
+    from tuner.api.waiting import Waited
     from tuner.errors import TunerError
     from tuner.insight.confirmation import Confirmation
     from tuner.insight.ranking import Recheck
@@ -29,11 +30,13 @@ if TYPE_CHECKING:
     from tuner.record.reader import Best
     from tuner.space.constructors import choice, integer, linear, log, log_one_minus
     from tuner.space.space import Space
+    from tuner.views.digest import Digest
     from tuner.worker.run import Run
 
 __all__ = [
     "Best",
     "Confirmation",
+    "Digest",
     "Explanation",
     "Handle",
     "Recheck",
@@ -46,6 +49,7 @@ __all__ = [
     "Summary",
     "SweepHandle",
     "TunerError",
+    "Waited",
     "attach",
     "babysit",
     "check",
@@ -78,6 +82,7 @@ _HOMES = {
     "api.study": ("Study",),
     "api.studies": ("Summary", "attach", "explain", "open", "promote", "studies"),
     "api.sweep": ("sweep",),
+    "api.waiting": ("Waited",),
     "errors": ("TunerError",),
     "insight.confirmation": ("Confirmation",),
     "insight.ranking": ("Recheck",),
@@ -86,6 +91,7 @@ _HOMES = {
     "programs.reporting": ("report",),
     "record.reader": ("Best",),
     "space": ("Space", "choice", "integer", "linear", "log", "log_one_minus"),
+    "views.digest": ("Digest",),
     "worker.run": ("Run",),
 }
 _HOME_OF = {name: home for home, exported in _HOMES.items() for name in exported}

@@ -8,6 +8,7 @@ TunerError
 │   ├── StudyNotBegun     its coordinator has yet to write its first record
 │   ├── TrialNotFound     a study without a trial of that number; also a SettingsError
 │   ├── NameRefused       a name or a place that no study can have; also a SettingsError
+│   ├── RequestReused     the id of a request, given to another one
 │   ├── StudyBusy         another coordinator holds it
 │   └── IdentityMismatch  the name exists with another space, objective, goal, seed or sampler
 ├── CheckpointError       a checkpoint that is missing, torn, or fails its hash
@@ -21,6 +22,7 @@ TunerError
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -31,65 +33,107 @@ class TunerError(Exception):
         >>> try:
         ...     tuner.open("nigth")
         ... except tuner.TunerError as error:
-        ...     print(error)
-        there is no study 'nigth' in ...results. Did you mean night?
+        ...     print(f"{error.code}: {error}")
+        no_such_study: there is no study 'nigth' in ...results. Did you mean night?
     """
+
+    code = "error"
+    """The kind of mistake in a word, for programs: sentences are for people, and change."""
+
+    def __init__(self, *told: object, code: str = "") -> None:
+        super().__init__(*told)
+        if code:
+            self.code = code
 
 
 class SpaceError(TunerError):
     """A search space that cannot be searched."""
 
+    code = "space"
+
 
 class SettingsError(TunerError):
     """Settings that do not fit their space."""
+
+    code = "settings"
 
 
 class StudyError(TunerError):
     """A study that is missing, busy, of another identity, or damaged."""
 
+    code = "study"
+
 
 class StudyNotFound(StudyError):
     """No study of that name lies where it was looked for."""
+
+    code = "no_such_study"
 
 
 class StudyNotBegun(StudyError):
     """The study is there, and its coordinator has yet to write its first record."""
 
+    code = "not_begun"
+
 
 class TrialNotFound(StudyError, SettingsError):
     """The study has no trial of that number."""
+
+    code = "no_such_trial"
 
 
 class NameRefused(StudyError, SettingsError):
     """A name or a place that no study can have."""
 
+    code = "name"
+
+
+class RequestReused(StudyError):
+    """The id of a request was given to another one, with another verb, other arguments or another why."""
+
+    code = "request_reused"
+
 
 class StudyBusy(StudyError):
     """Another coordinator holds the study's lease."""
+
+    code = "busy"
 
 
 class IdentityMismatch(StudyError):
     """The name exists with another space, objective, goal, seed or sampler."""
 
+    code = "another_identity"
+
 
 class CheckpointError(TunerError):
     """A checkpoint that is missing, torn, or fails its hash."""
+
+    code = "checkpoint"
 
 
 class ExecutorError(TunerError):
     """Trials that cannot be placed, or a cluster that cannot be reached."""
 
+    code = "executor"
+
 
 class TrainingError(TunerError):
     """The training function cannot be found, or breaks the contract of `Run`."""
+
+    code = "training"
 
 
 class CommandFailed(TrainingError):
     """A program that trains ended badly, or gave no score that can be read."""
 
+    code = "command_failed"
+
 
 class UnknownSetting(TrainingError, KeyError):
     """The training function asks its run for a setting that the run has not."""
+
+    code = "unknown_setting"
 
     __str__ = Exception.__str__  # a KeyError would show its sentence in quotes
 
@@ -97,9 +141,32 @@ class UnknownSetting(TrainingError, KeyError):
 class SweepFailed(TunerError):
     """A sweep stopped because its trials kept failing."""
 
+    code = "sweep_failed"
+
 
 class MissingExtra(TunerError):
     """A verb needs a package that an extra installs."""
+
+    code = "missing_extra"
+
+
+def coded(error: TunerError) -> str:
+    """A refusal as a record keeps it: its sentence, with its code behind it where that says more than that it refuses.
+
+    >>> coded(StudyError("the run has changed.", code="changed_since")), coded(StudyError("no."))
+    ('the run has changed. [changed_since]', 'no. [study]')
+    """
+    return str(error) if error.code in ("error", "refused") else f"{error} [{error.code}]"
+
+
+def uncoded(text: str) -> tuple[str, str]:
+    """The sentence and the code of a refusal that was kept; the code is "refused" where none was.
+
+    >>> uncoded("the run has changed. [changed_since]"), uncoded("no.")
+    (('the run has changed.', 'changed_since'), ('no.', 'refused'))
+    """
+    found = re.fullmatch(r"(.*) \[([a-z_]{3,40})\]", text, re.DOTALL)
+    return (text, "refused") if found is None else (found[1], found[2])
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from tuner.api.study import Study
-from tuner.arguments import amount, checked, optional, text
-from tuner.errors import SettingsError, StudyError, TunerError
+from tuner.arguments import amount, checked, index, optional, text
+from tuner.arguments import name as named
+from tuner.errors import SettingsError, StudyError, TunerError, uncoded
 from tuner.record.events import NOT_A_PERSON, RequestState
 from tuner.record.location import Place
-from tuner.record.requests import understood
+from tuner.record.requests import check_asker, understood
 from tuner.record.store import Store
 
 # How long a verb waits: while somebody could carry it out, and with the time in which a coordinator starts or a worker
@@ -142,11 +143,16 @@ class Handle:
         return Study(self._place, Store.open(self._place.existing(), idle="closed"))
 
     @checked()
-    def pause(self, why: str = "", *, timeout_s: float | None = None) -> Reply:
+    def pause(
+        self, why: str = "", *, expect: int | None = None, request: str = "", timeout_s: float | None = None
+    ) -> Reply:
         """Starts nothing further; what trains stands still between two steps, and keeps its worker.
 
         Args:
             why: The reason, for the record.
+            expect: What you last saw, the newest segment of a run or round of a sweep: a newer one refuses it. None:
+                whatever was changed.
+            request: An id of your own: the same id twice is one request, with one answer. Empty: a new one.
             timeout_s: Seconds to wait for an answer, at least 0. None: 15 s in which somebody could have given it.
 
         Returns:
@@ -162,14 +168,19 @@ class Handle:
             >>> sweeping.resume().state
             'applied'
         """
-        return self._ask("pause", {}, why, timeout_s=timeout_s)
+        return self._ask("pause", {}, why, expect=expect, request=request, timeout_s=timeout_s)
 
     @checked()
-    def resume(self, why: str = "", *, timeout_s: float | None = None) -> Reply:
+    def resume(
+        self, why: str = "", *, expect: int | None = None, request: str = "", timeout_s: float | None = None
+    ) -> Reply:
         """Goes on after `pause`.
 
         Args:
             why: The reason, for the record.
+            expect: What you last saw, the newest segment of a run or round of a sweep: a newer one refuses it. None:
+                whatever was changed.
+            request: An id of your own: the same id twice is one request, with one answer. Empty: a new one.
             timeout_s: Seconds to wait for an answer, at least 0. None: 15 s in which somebody could have given it.
 
         Returns:
@@ -183,14 +194,19 @@ class Handle:
             >>> handle.resume().state
             'applied'
         """
-        return self._ask("resume", {}, why, timeout_s=timeout_s)
+        return self._ask("resume", {}, why, expect=expect, request=request, timeout_s=timeout_s)
 
     @checked()
-    def stop(self, why: str = "", *, timeout_s: float | None = None) -> Reply:
+    def stop(
+        self, why: str = "", *, expect: int | None = None, request: str = "", timeout_s: float | None = None
+    ) -> Reply:
         """Ends what trains after its present step; everything is kept.
 
         Args:
             why: The reason, for the record.
+            expect: What you last saw, the newest segment of a run or round of a sweep: a newer one refuses it. None:
+                whatever was changed.
+            request: An id of your own: the same id twice is one request, with one answer. Empty: a new one.
             timeout_s: Seconds to wait for an answer, at least 0. None: 15 s in which somebody could have given it.
 
         Returns:
@@ -204,15 +220,16 @@ class Handle:
             >>> tuner.attach("night").stop().detail
             'night is not running: 12 of its 12 trials are over'
         """
-        return self._ask("stop", {}, why, timeout_s=timeout_s)
+        return self._ask("stop", {}, why, expect=expect, request=request, timeout_s=timeout_s)
 
     @checked()
-    def note(self, text: str, trial: int | None = None, *, timeout_s: float | None = None) -> Reply:
+    def note(self, text: str, trial: int | None = None, *, request: str = "", timeout_s: float | None = None) -> Reply:
         """Writes a note into the study's record, also of a babysat run that is over.
 
         Args:
             text: What to note, of at most 100,000 characters.
             trial: The trial it speaks of, from 0. None: the study.
+            request: An id of your own: the same id twice is one request, with one answer. Empty: a new one.
             timeout_s: Seconds to wait for an answer, at least 0. None: 15 s in which somebody could have given it.
 
         Returns:
@@ -226,7 +243,7 @@ class Handle:
             >>> handle.note("the data was cleaned again").state
             'applied'
         """
-        return self._ask("note", {"text": text, "trial": trial}, "", timeout_s=timeout_s)
+        return self._ask("note", {"text": text, "trial": trial}, "", request=request, timeout_s=timeout_s)
 
     @checked()
     def close(self) -> None:
@@ -248,15 +265,20 @@ class Handle:
         why: str,
         *,
         until_accepted: bool = False,
+        expect: int | None = None,
         request: str = "",
         timeout_s: float | None = None,
     ) -> Reply:
         """Inserts a request and waits until it has taken effect, or at least been accepted."""
-        arguments, why = understood(verb, arguments), text("why", why)
+        given = arguments if expect is None else {**arguments, "expect": index("expect", expect)}
+        arguments, why = understood(verb, given), text("why", why)
+        check_asker(verb, self.by, why)
+        if not isinstance(request, str) or request:
+            request = named("request", request)
         timeout_s = optional(amount(least=0, unit="seconds", instead="Leave it out to wait."))("timeout_s", timeout_s)
         asked_before = bool(request) and self._reply(request, verb) is not None
         if not asked_before and self._store.holder(time.time()) is None:
-            done = self._unattended(verb, arguments, why)
+            done = self._unattended(verb, arguments, why, request)
             if done is not None:
                 return done
         name = self._store.request(verb, arguments, by=self.by, why=why, request=request)
@@ -276,7 +298,8 @@ class Handle:
         while True:
             reply = self._reply(name, verb)
             if reply is not None and reply.state == "rejected":
-                raise StudyError(f"{self.name} refused to {verb.replace('_', ' ')}: {reply.detail}")
+                sentence, code = uncoded(reply.detail)
+                raise StudyError(f"{self.name} refused to {verb.replace('_', ' ')}: {sentence}", code=code)
             # a detail of what is merely accepted says when it takes effect
             if reply is not None and (until_accepted or not reply.pending or reply.detail):
                 return reply
@@ -304,7 +327,7 @@ class Handle:
             return None
         return Reply(request=name, verb=verb, state=answer.state, step=answer.step, detail=answer.detail)
 
-    def _unattended(self, verb: str, arguments: Mapping[str, Any], why: str) -> Reply | None:
+    def _unattended(self, verb: str, arguments: Mapping[str, Any], why: str, request: str) -> Reply | None:
         """Nobody coordinates the study: what there is to say at once; None where a coordinator is to be started."""
         raise NotImplementedError
 

@@ -35,6 +35,7 @@ from tuner.executors import EXECUTORS, ExecutorName
 from tuner.programs.command import Program
 from tuner.record.events import Goal, Settings
 from tuner.record.location import Place
+from tuner.record.requests import check_asker
 from tuner.record.store import Store
 from tuner.space.space import Space
 from tuner.worker.function import Portable, is_same, portable
@@ -167,10 +168,12 @@ def attach_run(place: Place, by: str = "") -> RunHandle:
 
 
 def promote(
-    sweep: Place, trial: int, *, name: str | None = None, why: str = "", timeout_s: float | None = None
+    sweep: Place, trial: int, *, name: str | None = None, why: str = "", by: str = "", timeout_s: float | None = None
 ) -> RunHandle:
     """A trial of a sweep, continued from its checkpoint as a babysat run."""
-    return attach_run(continuation(sweep, trial, by=person(), name=name, why=why, timeout_s=timeout_s))
+    by = person(by)
+    check_asker("promote", by, why)
+    return attach_run(continuation(sweep, trial, by=by, name=name, why=why, timeout_s=timeout_s), by=by)
 
 
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────────

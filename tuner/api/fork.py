@@ -16,6 +16,7 @@ from tuner.numbers import near_one, number
 from tuner.record.events import Purpose, Settings
 from tuner.record.location import Place, names
 from tuner.record.recipe import Recipe, possible
+from tuner.record.requests import check_asker
 from tuner.record.store import Store
 from tuner.record.trial import Checkpoint, Trial
 from tuner.space.space import Space
@@ -38,6 +39,7 @@ def fork(
     timeout_s: float | None = None,
 ) -> Place:
     """Another run from a checkpoint of this one, with other values."""
+    check_asker("fork", by, why)
     assignment = Assignment.read(parent.folder)
     study = Study(parent, Store.open(parent.existing()))
     trial = study.state.trials[0]

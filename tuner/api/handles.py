@@ -41,12 +41,17 @@ class SweepHandle(Handle):
     """
 
     @checked()
-    def stop_trial(self, trial: int, why: str = "", *, timeout_s: float | None = None) -> Reply:
+    def stop_trial(
+        self, trial: int, why: str = "", *, expect: int | None = None, request: str = "", timeout_s: float | None = None
+    ) -> Reply:
         """Ends one trial after its present step; its worker takes the next.
 
         Args:
             trial: The trial's number, from 0.
             why: The reason, for the record.
+            expect: What you last saw, the newest segment of a run or round of a sweep: a newer one refuses it. None:
+                whatever was changed.
+            request: An id of your own: the same id twice is one request, with one answer. Empty: a new one.
             timeout_s: Seconds to wait for an answer, at least 0. None: 15 s in which somebody could have given it.
 
         Returns:
@@ -60,15 +65,18 @@ class SweepHandle(Handle):
             >>> sweeping.stop_trial(0, why="it learns nothing").state
             'applied'
         """
-        return self._ask("stop_trial", {"trial": trial}, why, timeout_s=timeout_s)
+        return self._ask("stop_trial", {"trial": trial}, why, expect=expect, request=request, timeout_s=timeout_s)
 
     @checked()
-    def add(self, settings: Mapping[str, Any], why: str = "") -> Reply:
+    def add(self, settings: Mapping[str, Any], why: str = "", *, expect: int | None = None, request: str = "") -> Reply:
         """Trains these settings next.
 
         Args:
             settings: Every parameter of the space with a value in its range; what is inactive is left out.
             why: The reason, for the record.
+            expect: What you last saw, the newest segment of a run or round of a sweep: a newer one refuses it. None:
+                whatever was changed.
+            request: An id of your own: the same id twice is one request, with one answer. Empty: a new one.
 
         Returns:
             What became of it.
@@ -81,7 +89,7 @@ class SweepHandle(Handle):
             >>> sweeping.add({"learning_rate": 0.05, "beta": 0.95}, why="worked last time").state
             'applied'
         """
-        return self._ask("add", {"settings": settings}, why)
+        return self._ask("add", {"settings": settings}, why, expect=expect, request=request)
 
     @checked()
     def set_box(
@@ -90,6 +98,8 @@ class SweepHandle(Handle):
         /,
         *,
         why: str = "",
+        expect: int | None = None,
+        request: str = "",
         **ranges: tuple[float, float],
     ) -> Reply:
         """Searches between these bounds from the next trial on, for one round.
@@ -97,9 +107,12 @@ class SweepHandle(Handle):
         A few draws still come from the whole space, so that no box is final.
 
         Args:
-            bounds: (low, high) by parameter, both in its own units and within its range; for a parameter called `why`.
-                None: as named.
+            bounds: (low, high) by parameter, both in its own units and within its range; for a parameter called as one
+                of these words. None: as named.
             why: The reason, for the record.
+            expect: What you last saw, the newest segment of a run or round of a sweep: a newer one refuses it. None:
+                whatever was changed.
+            request: An id of your own: the same id twice is one request, with one answer. Empty: a new one.
             **ranges: The same by name. Parameters that are left out keep the bounds of the present round.
 
         Returns:
@@ -113,15 +126,18 @@ class SweepHandle(Handle):
             >>> sweeping.set_box(learning_rate=(0.01, 0.1), why="the best five lie there").state
             'applied'
         """
-        return self._ask("set_box", {"ranges": _together(bounds, ranges)}, why)
+        return self._ask("set_box", {"ranges": _together(bounds, ranges)}, why, expect=expect, request=request)
 
     @checked()
-    def set_parallel(self, parallel: int, why: str = "") -> Reply:
+    def set_parallel(self, parallel: int, why: str = "", *, expect: int | None = None, request: str = "") -> Reply:
         """Changes how many trials train at a time; workers beyond it finish their trials first.
 
         Args:
             parallel: How many, 1 to 10,000. To stop for a while, `pause`.
             why: The reason, for the record.
+            expect: What you last saw, the newest segment of a run or round of a sweep: a newer one refuses it. None:
+                whatever was changed.
+            request: An id of your own: the same id twice is one request, with one answer. Empty: a new one.
 
         Returns:
             What became of it.
@@ -134,9 +150,9 @@ class SweepHandle(Handle):
             >>> sweeping.set_parallel(1).state
             'applied'
         """
-        return self._ask("set_parallel", {"parallel": parallel}, why)
+        return self._ask("set_parallel", {"parallel": parallel}, why, expect=expect, request=request)
 
-    def _unattended(self, verb: str, arguments: Mapping[str, Any], why: str) -> Reply | None:  # noqa: ARG002
+    def _unattended(self, verb: str, arguments: Mapping[str, Any], why: str, request: str) -> Reply | None:  # noqa: ARG002
         """A sweep is started by its own command; one that is not running need not be stopped."""
         with closing(self.study) as study:
             trials = study.state.trials
@@ -149,10 +165,11 @@ class SweepHandle(Handle):
             number = arguments["trial"]
             for trial in over:
                 if trial.trial == number:
-                    raise StudyError(f"{stands}, and trial {number} is: {trial.state}, {trial.why}.")
+                    raise StudyError(f"{stands}, and trial {number} is: {trial.state}, {trial.why}.", code="over")
         raise StudyError(
             f"{stands}, so nobody would carry out {verb!r}. Start its command again first, with more trials if "
-            "all were tried."
+            "all were tried.",
+            code="not_running",
         )
 
     def _obstacle(self, *, answered: bool, waited_s: float) -> str | None:
@@ -222,8 +239,6 @@ class RunHandle(Handle):
             >>> handle.set(learning_rate=0.001, at=1_000_000).pending
             True
         """
-        if not isinstance(request, str) or request:
-            request = name("request", request)
         arguments = {"values": _together(changes, values), "at": at, "expect": expect, "evidence": evidence}
         return self._ask("set", arguments, why, until_accepted=at is not None, request=request, timeout_s=timeout_s)
 
@@ -236,6 +251,7 @@ class RunHandle(Handle):
         why: str = "",
         at: int | None = None,
         expect: int | None = None,
+        request: str = "",
         timeout_s: float | None = None,
         **settings: float,
     ) -> Reply:
@@ -251,6 +267,7 @@ class RunHandle(Handle):
             at: The step at which it takes effect, ahead of the run. None: now.
             expect: The number of the segment you last saw: somebody else's change since then refuses yours. None:
                 whatever was changed.
+            request: An id of your own: the same id twice is one request, with one answer. Empty: a new one.
             timeout_s: Seconds to wait in all, at least 0. None: as the class says.
             **settings: Of the shape: rate (above 0; 1, exponential 0.95, staircase 0.5), every (10 steps), over (steps;
                 cosine cannot do without), floor (0).
@@ -267,16 +284,29 @@ class RunHandle(Handle):
             'applied'
         """
         arguments = {"parameter": parameter, "shape": shape, "shape_settings": settings, "at": at, "expect": expect}
-        return self._ask("schedule", arguments, why, until_accepted=at is not None, timeout_s=timeout_s)
+        return self._ask(
+            "schedule", arguments, why, until_accepted=at is not None, request=request, timeout_s=timeout_s
+        )
 
     @checked()
-    def pause(self, why: str = "", *, release: bool = False, timeout_s: float | None = None) -> Reply:
+    def pause(
+        self,
+        why: str = "",
+        *,
+        release: bool = False,
+        expect: int | None = None,
+        request: str = "",
+        timeout_s: float | None = None,
+    ) -> Reply:
         """Stands still between two steps.
 
         Args:
             why: The reason, for the record.
             release: Saves a checkpoint and frees the worker, and `resume` seeks another one; by default False: it is
                 kept.
+            expect: What you last saw, the newest segment of a run or round of a sweep: a newer one refuses it. None:
+                whatever was changed.
+            request: An id of your own: the same id twice is one request, with one answer. Empty: a new one.
             timeout_s: Seconds to wait in all, at least 0. None: as the class says.
 
         Returns:
@@ -290,15 +320,26 @@ class RunHandle(Handle):
             >>> handle.pause("to look at it").state
             'applied'
         """
-        return self._ask("pause", {"release": release}, why, timeout_s=timeout_s)
+        return self._ask("pause", {"release": release}, why, expect=expect, request=request, timeout_s=timeout_s)
 
     @checked()
-    def step(self, steps: int = 1, why: str = "", *, timeout_s: float | None = None) -> Reply:
+    def step(
+        self,
+        steps: int = 1,
+        why: str = "",
+        *,
+        expect: int | None = None,
+        request: str = "",
+        timeout_s: float | None = None,
+    ) -> Reply:
         """Trains this many steps, then stands still.
 
         Args:
             steps: How many, from 1 up; by default 1.
             why: The reason, for the record.
+            expect: What you last saw, the newest segment of a run or round of a sweep: a newer one refuses it. None:
+                whatever was changed.
+            request: An id of your own: the same id twice is one request, with one answer. Empty: a new one.
             timeout_s: Seconds to wait in all, at least 0. None: as the class says.
 
         Returns:
@@ -312,14 +353,19 @@ class RunHandle(Handle):
             >>> handle.pause().state, handle.step(3).state
             ('applied', 'applied')
         """
-        return self._ask("step", {"steps": steps}, why, timeout_s=timeout_s)
+        return self._ask("step", {"steps": steps}, why, expect=expect, request=request, timeout_s=timeout_s)
 
     @checked()
-    def checkpoint(self, why: str = "", *, timeout_s: float | None = None) -> Reply:
+    def checkpoint(
+        self, why: str = "", *, expect: int | None = None, request: str = "", timeout_s: float | None = None
+    ) -> Reply:
         """Writes a checkpoint now, and keeps it whatever the disk budget.
 
         Args:
             why: The reason, for the record.
+            expect: What you last saw, the newest segment of a run or round of a sweep: a newer one refuses it. None:
+                whatever was changed.
+            request: An id of your own: the same id twice is one request, with one answer. Empty: a new one.
             timeout_s: Seconds to wait in all, at least 0. None: as the class says.
 
         Returns:
@@ -333,7 +379,7 @@ class RunHandle(Handle):
             >>> handle.checkpoint("before the schedule").state
             'applied'
         """
-        return self._ask("checkpoint", {}, why, timeout_s=timeout_s)
+        return self._ask("checkpoint", {}, why, expect=expect, request=request, timeout_s=timeout_s)
 
     @checked()
     def revert(
@@ -344,6 +390,7 @@ class RunHandle(Handle):
         keep_settings: bool = False,
         why: str = "",
         expect: int | None = None,
+        request: str = "",
         timeout_s: float | None = None,
     ) -> Reply:
         """Goes back to a checkpoint; without a step or a number, to the moment before the last adjustment.
@@ -357,6 +404,7 @@ class RunHandle(Handle):
             why: The reason, for the record.
             expect: The number of the segment you last saw: somebody else's change since then refuses yours. None:
                 whatever was changed.
+            request: An id of your own: the same id twice is one request, with one answer. Empty: a new one.
             timeout_s: Seconds to wait in all, at least 0. None: as the class says.
 
         Returns:
@@ -372,16 +420,19 @@ class RunHandle(Handle):
             True
         """
         arguments = {"step": step, "checkpoint": checkpoint, "keep_settings": keep_settings, "expect": expect}
-        return self._ask("revert", arguments, why, timeout_s=timeout_s)
+        return self._ask("revert", arguments, why, request=request, timeout_s=timeout_s)
 
     @checked()
-    def undo(self, why: str = "", *, expect: int | None = None, timeout_s: float | None = None) -> Reply:
+    def undo(
+        self, why: str = "", *, expect: int | None = None, request: str = "", timeout_s: float | None = None
+    ) -> Reply:
         """Takes the last adjustment or revert back; that is a change of its own, nothing is erased.
 
         Args:
             why: The reason, for the record.
             expect: The number of the segment you last saw: somebody else's change since then refuses yours. None:
                 whatever was changed.
+            request: An id of your own: the same id twice is one request, with one answer. Empty: a new one.
             timeout_s: Seconds to wait in all, at least 0. None: as the class says.
 
         Returns:
@@ -395,15 +446,20 @@ class RunHandle(Handle):
             >>> handle.set(learning_rate=0.2).state, handle.undo("that was worse").state
             ('applied', 'applied')
         """
-        return self._ask("undo", {"expect": expect}, why, timeout_s=timeout_s)
+        return self._ask("undo", {"expect": expect}, why, request=request, timeout_s=timeout_s)
 
     @checked()
-    def extend(self, steps: int, why: str = "", *, timeout_s: float | None = None) -> Reply:
+    def extend(
+        self, steps: int, why: str = "", *, expect: int | None = None, request: str = "", timeout_s: float | None = None
+    ) -> Reply:
         """Trains longer than the function asks for; a run that is over, from where it stands.
 
         Args:
             steps: How many steps more, from 1 up.
             why: The reason, for the record.
+            expect: What you last saw, the newest segment of a run or round of a sweep: a newer one refuses it. None:
+                whatever was changed.
+            request: An id of your own: the same id twice is one request, with one answer. Empty: a new one.
             timeout_s: Seconds to wait in all, at least 0. None: as the class says.
 
         Returns:
@@ -417,7 +473,7 @@ class RunHandle(Handle):
             >>> handle.extend(1000).state
             'applied'
         """
-        return self._ask("extend", {"steps": steps}, why, timeout_s=timeout_s)
+        return self._ask("extend", {"steps": steps}, why, expect=expect, request=request, timeout_s=timeout_s)
 
     @checked(name=optional(name), step=optional(index), why=text, timeout_s=patience)
     def fork(
@@ -532,7 +588,7 @@ class RunHandle(Handle):
                 raise StudyError(f"{self.name} is still training after {duration(timeout_s or 0.0)}.")
             time.sleep(0.05)
 
-    def _unattended(self, verb: str, arguments: Mapping[str, Any], why: str) -> Reply | None:
+    def _unattended(self, verb: str, arguments: Mapping[str, Any], why: str, request: str) -> Reply | None:
         """A run that goes on, or is to go on, gets another coordinator; one that is over answers the rest at once."""
         from tuner.panda.going_back import check_revival, settled
 
@@ -544,23 +600,23 @@ class RunHandle(Handle):
         if not state.trials or not state.trials[0].ended:
             return None
         if verb == "note":
-            return self._write_down(arguments, why)
+            return self._write_down(arguments, why, request)
         trial = state.trials[0]
         if (done := settled(trial, verb)) is not None:
             return Reply(request="", verb=verb, state="applied", step=trial.steps, detail=done)
         try:
             check_revival(state, trial, verb, arguments)
         except TunerError as error:
-            raise StudyError(f"{self.name} refused to {verb}: {error}") from error
+            raise StudyError(f"{self.name} refused to {verb}: {error}", code=error.code) from error
         return None
 
-    def _write_down(self, arguments: Mapping[str, Any], why: str) -> Reply | None:
+    def _write_down(self, arguments: Mapping[str, Any], why: str, request: str) -> Reply | None:
         """A note needs no worker: whoever writes it coordinates for that moment; None where somebody else does."""
         with closing(self.study) as study:
             steps = study.state.trials[0].steps
         with closing(Store.open(self._place.existing())) as record, suppress(StudyBusy):
             record.acquire(time.time())
-            name = record.request("note", dict(arguments), by=self.by, why=why)
+            name = record.request("note", dict(arguments), by=self.by, why=why, request=request)
             at, text = time.time(), str(arguments["text"])
             noted = Noted(trial=0, step=steps, by=self.by, text=text, at=at)
             answer = Answered(request=name, state="applied", step=None, detail="noted", at=at)

@@ -88,7 +88,8 @@ def attach(name: str, *, results: str | Path = "results", store: str | None = No
         name: The study's name.
         results: The folder in which studies lie; by default results.
         store: The database, as `sweep` takes it. None: the folder's own.
-        by: Who asks, as the record will say; the user's name where it is left out.
+        by: Who asks, as the record will say, "agent:…" for a program that acts by itself, which must give a why with
+            all it asks; the user's name where it is left out.
 
     Returns:
         A `RunHandle` for a babysat run, a `SweepHandle` for a sweep.
@@ -108,13 +109,14 @@ def attach(name: str, *, results: str | Path = "results", store: str | None = No
     return (RunHandle if kind == "babysitting" else SweepHandle)(place, records, by=by)
 
 
-@checked(trial=index, why=text, timeout_s=patience, results=path)
+@checked(trial=index, why=text, by=text, timeout_s=patience, results=path)
 def promote(
     study: str,
     trial: int,
     *,
     name: str | None = None,
     why: str = "",
+    by: str = "",
     timeout_s: float | None = None,
     results: str | Path = "results",
     store: str | None = None,
@@ -126,6 +128,7 @@ def promote(
         trial: The trial's number, from 0.
         name: What the run is called. None: `study-trial`.
         why: The reason, for the record.
+        by: Who asks, as the record will say, "agent:…" for a program; the user's name where it is left out.
         timeout_s: Seconds to wait for it to begin, from 0; then an error, and it begins all the same. None: 300.
         results: The folder in which studies lie; by default results.
         store: The sweep's database, as `sweep` takes it. None: the folder's own.
@@ -149,7 +152,7 @@ def promote(
     from tuner.api import babysit as babysitting
 
     sweep = Place.of(study, results, store)
-    return babysitting.promote(sweep, trial, name=name, why=why, timeout_s=timeout_s)
+    return babysitting.promote(sweep, trial, name=name, why=why, by=by, timeout_s=timeout_s)
 
 
 @dataclass(frozen=True, kw_only=True)

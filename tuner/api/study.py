@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner import arguments
-from tuner.arguments import amount, checked, count, optional, path
-from tuner.errors import StudyError
+from tuner.arguments import amount, checked, count, index, optional, path, patience
+from tuner.errors import SettingsError, StudyError, did_you_mean, shown
 from tuner.record.reader import StudyReader
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from tuner.api.explanation import Explanation
+    from tuner.api.waiting import Event, Waited
     from tuner.insight.recommendation import Recommended
     from tuner.panda.supervisor import Advice
+    from tuner.views.digest import Digest
 
 
 class Study(StudyReader):
@@ -216,6 +219,66 @@ class Study(StudyReader):
         from tuner.panda.advisor import Advisor
 
         return Advisor(self.space, self.curves(0)).look(self.state, self.trial(0))
+
+    @checked(since=optional(index), timeout_s=patience)
+    def wait(self, *events: Event, since: int | None = None, timeout_s: float | None = None) -> Waited:
+        """Waits, without a look at any log, until something is worth a look.
+
+        Args:
+            *events: What to wait for, the first of which ends it: "improved", a better score than all before; "advice"
+                of the supervisor on a babysat run; "budget", of trials or steps, spent; "ended". None given: "ended".
+            since: The cursor of a digest: what has come since then counts at once. None: from now on.
+            timeout_s: Seconds to wait, at least 0. None: as long as it takes.
+
+        Returns:
+            What ended the wait, with a digest. It ends, too, where the study is over or nobody coordinates it, since
+            nothing would come any more.
+
+        Raises:
+            SettingsError: Nothing that can be waited for, or no number.
+            KeyboardInterrupt: Ctrl-C; what trains goes on.
+
+        Example:
+            >>> study.wait("improved", timeout_s=60).event
+            'ended'
+        """
+        from tuner.api.waiting import EVENTS, wait
+
+        for event in events:
+            if event not in EVENTS:
+                meant = did_you_mean(str(event), EVENTS)
+                raise SettingsError(f"wait: {shown(event)} never comes. {meant} All: {', '.join(EVENTS)}.")
+        self.refresh()
+        after = self._after if since is None else since
+        return wait(self, self._store.follow, events or ("ended",), after, timeout_s)
+
+    @checked(since=optional(index))
+    def digest(self, since: int | None = None) -> Digest:
+        """How it stands and what has happened, in at most 2 KB, for whoever comes back again and again.
+
+        Args:
+            since: The cursor of the digest before. None: from the beginning.
+
+        Returns:
+            The digest, with the cursor from which the next one goes on.
+
+        Raises:
+            SettingsError: No cursor.
+
+        Example:
+            >>> first = study.digest()
+            >>> first.best["trial"] == study.best.trial, study.digest(since=first.cursor).news
+            (True, ())
+        """
+        from tuner.views.digest import digest
+
+        running = self.coordinator(time.time()) is not None
+        records, after = self._store.follow(since or 0)
+        self.refresh()
+        trials = self.state.trials
+        tended = self.state.kind == "babysitting" and trials and not trials[0].ended
+        advice = [each.sentence for each in self.advice()[:1]] if tended else []
+        return digest(self.state, records, cursor=after, running=running, advice=advice)
 
     def _table(self, name: str) -> pd.DataFrame:
         from tuner.tables import frames as tables

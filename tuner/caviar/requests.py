@@ -30,8 +30,10 @@ class SweepRequests:
     def answer(self, study: StudyState, request: Requested, situation: Situation) -> Decision:
         """Does a request, or refuses it."""
         if request.verb not in self.verbs:
-            raise Refused(f"a sweep knows no {request.verb!r}. {did_you_mean(request.verb, self.verbs)}")
+            meant = did_you_mean(request.verb, self.verbs)
+            raise Refused(f"a sweep knows no {request.verb!r}. {meant}", code="unknown_verb")
         understood(request.verb, request.arguments)
+        _expected(study, request.arguments)
         decision: Decision = getattr(self, f"_{request.verb}")(study, request, situation)
         return decision
 
@@ -96,10 +98,12 @@ class SweepRequests:
         box = dict(study.rounds[-1].box) if study.rounds else dict.fromkeys(space.names, (0.0, 1.0))
         for name, bounds in request.arguments["ranges"].items():
             if name not in space:
-                raise Refused(f"{name} is no parameter of this space. {did_you_mean(name, space.names)}")
+                raise Refused(
+                    f"{name} is no parameter of this space. {did_you_mean(name, space.names)}", code="settings"
+                )
             low, high = (space[name].to_unit(space[name].check(bound)) for bound in bounds)
             if not low < high or math.isnan(low):
-                raise Refused(f"{name}: low must be below high, got {bounds[0]!r} … {bounds[1]!r}.")
+                raise Refused(f"{name}: low must be below high, got {bounds[0]!r} … {bounds[1]!r}.", code="settings")
             box[name] = (low, high)
         number = study.rounds[-1].round + 1 if study.rounds else 0
         opened = RoundOpened(
@@ -122,7 +126,7 @@ class SweepRequests:
     def _note(self, study: StudyState, request: Requested, situation: Situation) -> Decision:
         trial = request.arguments.get("trial")
         if trial is not None and trial >= len(study.trials):
-            raise Refused(f"there is no trial {trial}: the study has {len(study.trials)}.")
+            raise Refused(f"there is no trial {trial}: the study has {len(study.trials)}.", code="no_such_trial")
         noted = Noted(trial=trial, step=None, by=request.by, text=request.arguments["text"], at=situation.now)
         return Decision(records=(noted, _applied(request, situation, "noted")))
 
@@ -134,6 +138,21 @@ class RepeatRequests(SweepRequests):
 
     def __init__(self) -> None:
         """No policy is asked: nothing is added, and there is no box."""
+
+
+def _expected(study: StudyState, given: Mapping[str, Any]) -> None:
+    """Whoever says which round they last saw must have seen the newest."""
+    seen, latest = given.get("expect"), study.rounds[-1] if study.rounds else None
+    if seen is None or (latest is not None and seen == latest.round):
+        return
+    if latest is None or seen > latest.round:
+        newest = "there is none yet" if latest is None else f"the newest is round {latest.round}"
+        raise Refused(f"expect must be the number of a round: {newest}, got {seen}.", code="expect")
+    raise Refused(
+        f"the sweep has changed since you looked: round {latest.round} began with trial {latest.first_trial} "
+        f"({latest.why}). Look again, then ask again.",
+        code="changed_since",
+    )
 
 
 def _applied(request: Requested, situation: Situation, detail: str) -> Record:
@@ -150,8 +169,8 @@ def _training(situation: Situation) -> Iterator[tuple[WorkerStatus, int]]:
 def _live_trial(study: StudyState, arguments: Mapping[str, Any]) -> Trial:
     number: int = arguments["trial"]
     if number >= len(study.trials):
-        raise Refused(f"there is no trial {number}: the study has {len(study.trials)}.")
+        raise Refused(f"there is no trial {number}: the study has {len(study.trials)}.", code="no_such_trial")
     trial: Trial = study.trials[number]
     if trial.ended:
-        raise Refused(f"trial {number} is over already: {trial.state}, {trial.why}.")
+        raise Refused(f"trial {number} is over already: {trial.state}, {trial.why}.", code="over")
     return trial

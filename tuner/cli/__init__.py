@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 
+from tuner.cli.attending import digest, wait
 from tuner.cli.babysitting import ASKED, babysit, compare, fork, promote
 from tuner.cli.learning import confirm, explain, recheck
 from tuner.cli.reading import export, ls, plot, show, spaces, watch
@@ -49,7 +50,7 @@ def cli() -> None:
 _OF_ANY_STUDY = {"pause": pause, "resume": resume, "note": note, "stop": stop}
 
 for _verb in (
-    *(sweep, babysit, check, ls, show, watch),
+    *(sweep, babysit, check, ls, show, watch, wait, digest),
     *({**ASKED, **_OF_ANY_STUDY}[verb] for verb in RUN_VERBS),
     *(explain, confirm, recheck),
     *(fork, compare, promote, export, plot, spaces),

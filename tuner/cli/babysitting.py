@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tuner.cli.options import (
+    asking_options,
     beginning_option,
+    by_option,
     command_options,
     disk_budget_option,
     read_changes,
@@ -20,7 +22,6 @@ from tuner.cli.options import (
     seconds,
     study_and_trial,
     study_options,
-    timeout_option,
     trained,
     training_function,
     verb,
@@ -37,7 +38,10 @@ if TYPE_CHECKING:
     from tuner.space.space import Space
 
 
-@verb("tuner babysit tuner.workloads.digits:train --set learning_rate=0.002,beta=0.9,epochs=10000 --name one")
+@verb(
+    "tuner babysit tuner.workloads.digits:train --set learning_rate=0.002,beta=0.9,epochs=10000 --name one",
+    piped="text",
+)
 @click.argument("function", metavar="[PACKAGE.MODULE:FUNCTION]", required=False, callback=training_function)
 @command_options
 @click.option("--set", "sets", multiple=True, metavar="NAME=VALUE,…", help="Settings to begin with.")
@@ -123,6 +127,7 @@ def babysit(
 @click.option("--step", type=click.IntRange(min=0), help="From the newest checkpoint at or before this step.")
 @click.option("--as", "new_name", metavar="NAME", help="What to call it. Default: the name with a number.")
 @why_option
+@by_option
 @beginning_option
 @results_option
 def fork(
@@ -131,6 +136,7 @@ def fork(
     step: int | None,
     new_name: str | None,
     why: str,
+    by: str,
     timeout_s: float | None,
     results: Path,
     as_json: bool,
@@ -140,7 +146,7 @@ def fork(
     Both train on, and can be compared.
     """
     values = read_changes(sets, _space(name, results), "--set")
-    with closing(_run(name, results)) as run:
+    with closing(_run(name, results, by)) as run:
         forked = run.fork(values, name=new_name, step=step, why=why, timeout_s=timeout_s)
     with closing(forked):
         _introduce(forked, as_json)
@@ -167,12 +173,14 @@ def compare(name: str, other: str, results: Path, as_json: bool) -> None:
 @click.argument("study", metavar="NAME/TRIAL", callback=study_and_trial)
 @click.option("--as", "new_name", metavar="NAME", help="What to call the run. Default: NAME-TRIAL.")
 @why_option
+@by_option
 @beginning_option
 @study_options
 def promote(
     study: tuple[str, int | None],
     new_name: str | None,
     why: str,
+    by: str,
     timeout_s: float | None,
     results: Path,
     store: str | None,
@@ -184,7 +192,14 @@ def promote(
     name, trial = study
     if trial is None:
         raise click.UsageError(f"which trial? Write {name}/17; the best are in: tuner show {name}")
-    given: dict[str, Any] = {"name": new_name, "why": why, "timeout_s": timeout_s, "results": results, "store": store}
+    given: dict[str, Any] = {
+        "name": new_name,
+        "why": why,
+        "by": by,
+        "timeout_s": timeout_s,
+        "results": results,
+        "store": store,
+    }
     with closing(tuner.promote(name, trial, **given)) as promoted:
         _introduce(promoted, as_json)
 
@@ -217,16 +232,15 @@ def _asking(asked: str, shell: Shell) -> click.Command:
     """The verb of the shell that asks a babysat run for what the method of that name asks for in Python."""
     settings = [name for name, word in shell.words.items() if word.kind == "settings"]
 
-    @why_option
-    @timeout_option
+    @asking_options
     @results_option
-    def ask(name: str, results: Path, as_json: bool, **words: Any) -> None:
+    def ask(name: str, by: str, results: Path, as_json: bool, **words: Any) -> None:
         given = {word: value for word, value in words.items() if value is not None}
         if refusal := shell.refuses(given):
             raise click.UsageError(refusal)
         # as a mapping: a setting may be called as another argument is
         changes = [read_changes(given.pop(word), _space(name, results), "NAME=VALUE") for word in settings]
-        _ask(name, results, as_json, lambda run: getattr(run, asked)(*changes, **given), later="at" in given)
+        _ask(name, by, results, as_json, lambda run: getattr(run, asked)(*changes, **given), later="at" in given)
 
     ask.__name__, ask.__doc__ = asked, shell.help
     command = verb(shell.example)(ask)
@@ -247,19 +261,21 @@ ASKED: Mapping[str, click.Command] = {
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def _ask(name: str, results: Path, as_json: bool, act: Callable[[RunHandle], Reply], *, later: bool = False) -> None:
-    with closing(_run(name, results)) as run:
+def _ask(
+    name: str, by: str, results: Path, as_json: bool, act: Callable[[RunHandle], Reply], *, later: bool = False
+) -> None:
+    with closing(_run(name, results, by)) as run:
         run.on_wait = waits
         reply = act(run)
     click.get_current_context().exit(answer(name, reply, as_json, later=later))
 
 
-def _run(name: str, results: Path) -> RunHandle:
+def _run(name: str, results: Path, by: str = "") -> RunHandle:
     """The handle of a babysat run; a sweep is refused."""
     import tuner
     from tuner.api.handles import RunHandle
 
-    handle = tuner.attach(name, results=results)
+    handle = tuner.attach(name, results=results, by=by)
     if isinstance(handle, RunHandle):
         return handle
     handle.close()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tuner.cli.options import AnyCallable, study_options, verb
-from tuner.cli.output import say, say_json, stdout_kept
+from tuner.cli.output import asked_for_json, say, say_json, stdout_kept
 from tuner.cli.streams import remark, tell
 from tuner.executors import EXECUTORS
 
@@ -66,7 +66,7 @@ def explain(
         format_ = "html" if to.suffix == ".html" else "markdown"
     ending = {"markdown": "md", "html": "html"}.get(format_)
     written = None if ending is None else found.save(to or folder / f"explanation.{ending}")
-    if as_json:
+    if as_json and (written is None or asked_for_json()):
         say_json({**explanation_as_value(found), "file": written})
     elif written is not None:
         tell(str(written))

@@ -13,8 +13,9 @@ import click
 from click.core import ParameterSource
 
 from tuner.arguments import names_a_script
+from tuner.cli.output import Piped, json_by_itself, say_refusal
 from tuner.cli.streams import remark
-from tuner.errors import SettingsError, did_you_mean
+from tuner.errors import SettingsError, TunerError, did_you_mean
 
 if TYPE_CHECKING:
     from tuner.programs.command import Program
@@ -23,12 +24,46 @@ if TYPE_CHECKING:
 AnyCallable = TypeVar("AnyCallable", bound=Callable[..., Any])
 
 
-def verb(example: str) -> Callable[[Callable[..., Any]], click.Command]:
-    """Makes a verb that takes --json and whose help ends with an example."""
+class Verb(click.Command):
+    """A verb, which answers a program in JSON, a refusal too."""
 
-    def make(function: Callable[..., Any]) -> click.Command:
-        command = click.command(epilog=f"\b\nExample:\n  {example}")(function)
-        command.params.append(click.Option(["--json", "as_json"], is_flag=True, help="Print JSON alone on stdout."))
+    piped: Piped = "json"
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Reads its words; what makes no sense in them is told as JSON too where JSON is wanted."""
+        asked = {"--json": True, "--no-json": False}
+        wanted = [asked[word] for word in args if word in asked] or [json_by_itself(self.piped)]
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            if wanted[-1]:
+                say_refusal(error.format_message(), "usage")
+            raise
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Does what it is for; what refuses it is told as JSON too where JSON is wanted."""
+        try:
+            return super().invoke(ctx)
+        except (TunerError, click.UsageError) as error:
+            if ctx.params.get("as_json"):
+                told = (str(error), error.code) if isinstance(error, TunerError) else (error.format_message(), "usage")
+                say_refusal(*told)
+            raise
+
+
+def verb(example: str, *, piped: Piped = "json") -> Callable[[Callable[..., Any]], Verb]:
+    """Makes a verb that takes --json and whose help ends with an example; `piped` is what it prints into a pipe."""
+
+    def given(ctx: click.Context, param: click.Parameter, asked: bool | None) -> bool:  # noqa: ARG001 - a callback
+        return json_by_itself(piped) if asked is None else asked
+
+    def make(function: Callable[..., Any]) -> Verb:
+        command = click.command(cls=Verb, epilog=f"\b\nExample:\n  {example}")(function)
+        command.piped = piped
+        told = "Print JSON alone on stdout" + (", as where that is no terminal." if piped == "json" else ".")
+        command.params.append(click.Option(["--json/--no-json", "as_json"], default=None, callback=given, help=told))
         return command
 
     return make
@@ -52,7 +87,14 @@ def results_option(function: AnyCallable) -> AnyCallable:
     )(function)
 
 
-why_option = click.option("--why", default="", metavar="TEXT", help="The reason, for the record.")
+why_option = click.option("--why", default="", metavar="TEXT", help="The reason, for the record; agents must give one.")
+by_option = click.option(
+    "--by",
+    default="",
+    envvar="TUNER_BY",
+    metavar="NAME",
+    help="Who asks, for the record: agent:NAME for a program that acts by itself. Default: $TUNER_BY, or the user.",
+)
 
 
 def seconds(ctx: click.Context, param: click.Parameter, word: str | None) -> float | None:  # noqa: ARG001 - a callback
@@ -133,6 +175,25 @@ timeout_option = click.option(
     metavar="TIME",
     help="How long to wait for it to take effect: 0s, 90s, 10m. What has not by then is on record (exit code 3).",
 )
+
+
+def note_options(function: AnyCallable) -> AnyCallable:
+    """What every verb takes that asks for something: --by, --request and --timeout."""
+    request = click.option(
+        "--request", default="", metavar="ID", help="An id of your own: the same id twice is one request, one answer."
+    )
+    return by_option(request(timeout_option(function)))
+
+
+def asking_options(function: AnyCallable) -> AnyCallable:
+    """The same with --why and --expect, which a note does without."""
+    expect = click.option(
+        "--expect",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="The newest segment of a run, or round of a sweep, that you saw: a newer one refuses it.",
+    )
+    return why_option(expect(note_options(function)))
 
 
 beginning_option = click.option(

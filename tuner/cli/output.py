@@ -10,9 +10,12 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from tuner.cli.streams import answering, remark, tell
+import click
+from click.core import ParameterSource
+
+from tuner.cli.streams import Unanswered, answering, remark, tell
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -29,9 +32,32 @@ def say(text: RenderableType) -> None:
         Console(highlight=False, markup=False, emoji=False).print(text)
 
 
+Piped: TypeAlias = Literal["json", "text"]
+"""What a verb prints where stdout is no terminal and nobody says --json or --no-json."""
+
+
+def json_by_itself(piped: Piped) -> bool:
+    """Whether a verb answers in JSON unasked: into a pipe, or as the variable TUNER_OUTPUT says, json or text."""
+    wanted = os.environ.get("TUNER_OUTPUT", "").strip().lower()
+    if wanted in ("json", "text"):
+        return wanted == "json"
+    return piped == "json" and not sys.stdout.isatty()
+
+
+def asked_for_json() -> bool:
+    """Whether the JSON was asked for with --json."""
+    return click.get_current_context().get_parameter_source("as_json") is not ParameterSource.DEFAULT
+
+
 def say_json(value: Any) -> None:
     """Prints one JSON value on stdout."""
     tell(json.dumps(plain(value), indent=2, ensure_ascii=False))
+
+
+def say_refusal(sentence: str, code: str) -> None:
+    """Prints for programs what speaks against a verb; for people it is told on stderr."""
+    with contextlib.suppress(Unanswered):
+        say_json({"error": {"code": code, "sentence": sentence}})
 
 
 def plain(value: Any) -> Any:

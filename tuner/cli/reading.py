@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tuner.record.state import StudyState
 
 _LOOK_EVERY_S = 0.25
-_BEGINS_WITHIN_S = 30.0
+BEGINS_WITHIN_S = 30.0
 FORMATS = ("csv", "parquet", "jsonl", "markdown")
 
 
@@ -83,7 +83,7 @@ def show(study: tuple[str, int | None], results: Path, store: str | None, as_jso
             say(console.summary(opened, recommended=opened.recommended))
 
 
-@verb("tuner watch night")
+@verb("tuner watch night", piped="text")
 @click.argument("name")
 @click.option("--once", is_flag=True, help="Show it as it is now, and end.")
 @study_options
@@ -97,7 +97,7 @@ def watch(ctx: click.Context, name: str, once: bool, results: Path, store: str |
     from tuner.api.handles import RunHandle
 
     if not once:
-        _await(name, results, store)
+        await_beginning(name, results, store)
     if not as_json:
         with closing(tuner.attach(name, results=results, store=store)) as handle:
             if isinstance(handle, RunHandle):
@@ -115,12 +115,12 @@ def watch(ctx: click.Context, name: str, once: bool, results: Path, store: str |
             say_json({**study_as_json(study), "running": study.coordinator(time.time()) is not None})
 
 
-def _await(name: str, results: Path, store: str | None) -> None:
+def await_beginning(name: str, results: Path, store: str | None, within_s: float = BEGINS_WITHIN_S) -> None:
     """Waits for a study that is about to begin; one that does not is told of by whatever reads it next."""
     import tuner
     from tuner.errors import StudyNotBegun, StudyNotFound
 
-    gives_up, told = time.monotonic() + _BEGINS_WITHIN_S, False
+    gives_up, told = time.monotonic() + within_s, False
     while time.monotonic() < gives_up:
         try:
             with closing(tuner.open(name, results=results, store=store)) as study:
@@ -128,7 +128,7 @@ def _await(name: str, results: Path, store: str | None) -> None:
                     return
         except (StudyNotFound, StudyNotBegun) as error:
             if not told:
-                remark(f"waiting up to {duration(_BEGINS_WITHIN_S)} for {name} to begin: {error}", "yellow")
+                remark(f"waiting up to {duration(within_s)} for {name} to begin: {error}", "yellow")
                 told = True
         time.sleep(_LOOK_EVERY_S)
 
@@ -172,7 +172,7 @@ def _status(study: StudyState, seen: int, *, running: bool) -> Status:
     )
 
 
-@verb("tuner export night --format csv --to tables")
+@verb("tuner export night --format csv --to tables", piped="text")
 @click.argument("name")
 @click.option("--format", "format_", type=click.Choice(FORMATS), default="csv", show_default=True)
 @click.option("--to", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), help="Default: within DIR/NAME.")
@@ -188,7 +188,7 @@ def export(name: str, format_: str, to: Path | None, results: Path, store: str |
         _list_files(study.export(format_, to), as_json)
 
 
-@verb("tuner plot night --x learning_rate --y beta")
+@verb("tuner plot night --x learning_rate --y beta", piped="text")
 @click.argument("name")
 @click.option("--x", metavar="SETTING", help="The scatter plot's horizontal axis. Default: what matters most.")
 @click.option("--y", metavar="SETTING", help="Its vertical axis; the objective works too. Default: what matters next.")

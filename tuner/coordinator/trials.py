@@ -11,13 +11,14 @@ from tuner.coordinator.journal import Journal
 from tuner.coordinator.recovery import taken_up
 from tuner.coordinator.standing import Standings
 from tuner.coordinator.workers import Worker, WorkerPool
-from tuner.errors import TunerError
+from tuner.errors import TunerError, coded
 from tuner.executors.base import Executor
 from tuner.policy.proposals import RoundPlan
 from tuner.policy.protocol import Draft, Policy
 from tuner.policy.requests import NOTHING, Decision, RequestPolicy, Situation, answered
 from tuner.policy.segments import again
 from tuner.record.events import Cause, Judged, Requested, TrialHeld
+from tuner.record.requests import check_asker
 from tuner.record.state import StudyState
 from tuner.record.store import Store
 from tuner.record.trial import Trial
@@ -54,9 +55,10 @@ class Trials:
     def answer(self, request: Requested) -> None:
         """Has a request decided, and carries that out; whatever goes wrong becomes the answer, and training goes on."""
         try:
+            check_asker(request.verb, request.by, request.why)
             self.carry_out(self._requests.answer(self.study, request, self.situation()))
         except TunerError as error:
-            self.journal.record(answered(request.request, "rejected", str(error), self._executor.now()))
+            self.journal.record(answered(request.request, "rejected", coded(error), self._executor.now()))
         except Exception as error:
             told = self.journal.fault(error, f"while answering {request.verb!r}")
             self.journal.record(answered(request.request, "rejected", told, self._executor.now()))

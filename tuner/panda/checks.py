@@ -23,7 +23,7 @@ def _changeable(space: Space | None, trial: Trial, name: str) -> Parameter | Cho
     """What the space says of a setting that may change; None where it says nothing."""
     now = trial.recipe.values
     if name not in now:
-        raise SettingsError(f"{name} is no setting of this run. {did_you_mean(name, now)}")
+        raise SettingsError(f"{name} is no setting of this run. {did_you_mean(name, now)}", code="unknown_setting")
     if space is None or name not in space:
         return None
     if space[name].changes == "never":

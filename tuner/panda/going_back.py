@@ -28,13 +28,13 @@ def check_revival(study: StudyState, trial: Trial, verb: str, given: Mapping[str
     """Raises what speaks against a request of a run that is over, as far as the record tells."""
     if verb not in _REVIVES:
         can = f"{', '.join(_REVIVES)}, fork"
-        raise Refused(f"the run is over ({_over(trial)}), so it cannot {verb}. What it can: {can}.")
+        raise Refused(f"the run is over ({_over(trial)}), so it cannot {verb}. What it can: {can}.", code="over")
     expected(study, trial, given)
     if verb != "extend":
         destination(study, trial, verb, given)
         return
     if not study.kept(trial):
-        raise Refused(NO_CHECKPOINT)
+        raise Refused(NO_CHECKPOINT, code="no_checkpoint")
 
 
 def _over(trial: Trial) -> str:
@@ -55,19 +55,23 @@ def expected(study: StudyState, trial: Trial, given: Mapping[str, Any]) -> None:
     if seen is None:
         return
     if seen > trial.head.segment:
-        raise Refused(f"expect must be the number of a segment, 0 to {trial.head.segment}, got {seen!r}.")
+        raise Refused(
+            f"expect must be the number of a segment, 0 to {trial.head.segment}, got {seen!r}.", code="expect"
+        )
     known = {each.request for each in trial.segments if each.segment <= seen}
     for each in reversed(trial.segments[seen + 1 :]):
         if each.cause in ("adjust", "revert") and each.request not in known:  # else a retry repeated it
             raise Refused(
                 f"the run has changed since you looked: segment {each.segment} began at step {each.from_step} "
-                f"({each.cause} by {each.by}: {each.why or 'no reason given'}). Look again, then ask again."
+                f"({each.cause} by {each.by}: {each.why or 'no reason given'}). Look again, then ask again.",
+                code="changed_since",
             )
     for request in study.requests.values():
         if request.state == "accepted" and request.verb in _CHANGES and request.arguments.get("at") is None:
             raise Refused(
                 f"the run is about to change: {request.verb} by {request.by} ({request.why or 'no reason given'}). "
-                "Look again, then ask again."
+                "Look again, then ask again.",
+                code="changed_since",
             )
 
 
@@ -107,7 +111,7 @@ def _chosen(study: StudyState, trial: Trial, given: Mapping[str, Any], beaten: i
     """The checkpoint that was asked for: by number, by step, before the last adjustment, else the newest."""
     kept = study.kept(trial)
     if not kept:
-        raise Refused(NO_CHECKPOINT)
+        raise Refused(NO_CHECKPOINT, code="no_checkpoint")
     if given.get("checkpoint") is not None and given.get("step") is not None:
         raise Refused(
             f"step {given['step']} and checkpoint {given['checkpoint']} both say where to go back to. Give one of them."

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from tuner.errors import SettingsError, TunerError, did_you_mean
+from tuner.errors import SettingsError, TunerError, coded, did_you_mean
 from tuner.numbers import duration
 from tuner.panda.advisor import Advisor
 from tuner.panda.checks import checked, scheduled
@@ -78,13 +78,16 @@ class RunRequests:
             self._waiting.append(request)
             return NOTHING
         if request.verb not in self.verbs:
-            raise Refused(f"a babysat run knows no {request.verb!r}. {did_you_mean(request.verb, self.verbs)}")
+            raise Refused(
+                f"a babysat run knows no {request.verb!r}. {did_you_mean(request.verb, self.verbs)}",
+                code="unknown_verb",
+            )
         understood(request.verb, request.arguments)
         trial = study.trials[0] if study.trials else None
         if request.verb == "note":
             return _note(trial, request, situation.now)
         if trial is None:
-            raise Refused("the run has not begun yet")
+            raise Refused("the run has not begun yet", code="not_begun")
         expected(study, trial, request.arguments)
         if trial.ended:
             return revived(study, trial, request, situation)
@@ -116,7 +119,7 @@ class RunRequests:
             try:
                 commands.append((worker.name, self._command(study, trial, request, situation)))
             except TunerError as error:  # what could be done when it was accepted may be possible no longer
-                records.append(refused(str(error)))
+                records.append(refused(coded(error)))
             except Exception as error:
                 faults.append(Fault(error=error, during=f"while carrying out {request.verb!r}", becomes=refused))
         return Decision(records=tuple(records), commands=tuple(commands), faults=tuple(faults), due=self._saved())

@@ -29,7 +29,7 @@ def revert(study: StudyState, trial: Trial, request: Request, situation: Situati
     worker = situation.workers.worker_of(trial.trial)
     checkpoint = destination(study, trial, request.verb, given, trial.steps if worker is None else worker.last_step)
     if situation.checkpoints is None:
-        raise Refused("nothing of this run is kept on disk, so there is nothing to go back to")
+        raise Refused("nothing of this run is kept on disk, so there is nothing to go back to", code="no_checkpoint")
     return Revert(
         trial=trial.trial,
         request=request.request,
@@ -85,7 +85,7 @@ def _set_back(study: StudyState, trial: Trial, request: Requested, situation: Si
         try:
             situation.checkpoints.verify(study, checkpoint)
         except CheckpointError as error:
-            raise Refused(str(error)) from error
+            raise Refused(str(error), code=error.code) from error
     segment = opened(
         trial,
         at=at,

@@ -75,7 +75,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shell:
-    """A verb of a babysat run as the shell has it, beside --why, --timeout, --results and --json, which all have."""
+    """A verb of a babysat run as the shell has it, beside what all have, such as --why and --by."""
 
     help: str
     example: str
@@ -98,8 +98,9 @@ def _endless_cosine(given: Mapping[str, Any]) -> str:
 
 
 _AT = Word(kind="index", metavar="STEP", help="The step to take effect at.")
-_EXPECT = Word(kind="index", metavar="N", help="The segment you last saw; a newer one refuses it.")
-_WHEN: Mapping[str, Check] = {"at": optional(index), "expect": optional(index)}
+EXPECT: Mapping[str, Check] = {"expect": optional(index)}
+"""What every verb takes but a note: what the asker last saw, the newest segment of a run or round of a sweep."""
+_WHEN: Mapping[str, Check] = {"at": optional(index), **EXPECT}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +144,7 @@ REQUESTS: Mapping[str, Verb] = {
             "A value is the effective one from then on: a schedule is rescaled to it.",
             example='tuner set one learning_rate=3e-4 beta=0.95 --why "the loss spikes"',
             words={"values": Word(kind="settings", metavar="NAME=VALUE…")},
-            options={"at": _AT, "expect": _EXPECT},
+            options={"at": _AT},
         ),
     ),
     "schedule": Verb(
@@ -171,14 +172,14 @@ REQUESTS: Mapping[str, Verb] = {
         ),
     ),
     "pause": Verb(
-        takes={"release": optional(flag)},
+        takes={"release": optional(flag), **EXPECT},
         example="pause",
         meaning="stands still between two steps",
         flags={"release": "saves, and frees the worker"},
     ),
-    "resume": Verb(takes={}, example="resume", meaning="goes on"),
+    "resume": Verb(takes=EXPECT, example="resume", meaning="goes on"),
     "step": Verb(
-        takes={"steps": count},
+        takes={"steps": count, **EXPECT},
         example="step 5",
         meaning="trains that far, then stands still",
         words=("steps",),
@@ -190,7 +191,7 @@ REQUESTS: Mapping[str, Verb] = {
         ),
     ),
     "checkpoint": Verb(
-        takes={},
+        takes=EXPECT,
         example="checkpoint",
         meaning="saves now, and keeps it",
         shell=Shell(help="Save a babysat run now, and keep that checkpoint.", example="tuner checkpoint one"),
@@ -200,7 +201,7 @@ REQUESTS: Mapping[str, Verb] = {
             "step": optional(index),
             "checkpoint": optional(index),
             "keep_settings": optional(flag),
-            "expect": optional(index),
+            **EXPECT,
             "before": optional(one_of("adjustment")),
         },
         example="revert 40",
@@ -218,13 +219,12 @@ REQUESTS: Mapping[str, Verb] = {
                 "step": Word(kind="index", help="To the newest checkpoint at or before this step."),
                 "checkpoint": Word(kind="index", metavar="N", help="To this checkpoint: see `tuner show`."),
                 "keep_settings": Word(kind="flag", help="Go back with the present settings, not those of that time."),
-                "expect": _EXPECT,
             },
             refuses=_two_ways_back,
         ),
     ),
     "undo": Verb(
-        takes={"expect": optional(index)},
+        takes=EXPECT,
         example="undo",
         meaning="takes the last change or revert back",
         shell=Shell(
@@ -233,7 +233,7 @@ REQUESTS: Mapping[str, Verb] = {
         ),
     ),
     "extend": Verb(
-        takes={"steps": count},
+        takes={"steps": count, **EXPECT},
         example="extend 100",
         meaning="trains longer",
         words=("steps",),
@@ -251,11 +251,11 @@ REQUESTS: Mapping[str, Verb] = {
         meaning="writes into the record",
         options=("text",),
     ),
-    "stop": Verb(takes={}, example="stop", meaning="ends the run; everything is kept"),
-    "stop_trial": Verb(takes={"trial": index}),
-    "add": Verb(takes={"settings": settings}),
-    "set_box": Verb(takes={"ranges": _ranges}),
-    "set_parallel": Verb(takes={"parallel": _parallel}),
+    "stop": Verb(takes=EXPECT, example="stop", meaning="ends the run; everything is kept"),
+    "stop_trial": Verb(takes={"trial": index, **EXPECT}),
+    "add": Verb(takes={"settings": settings, **EXPECT}),
+    "set_box": Verb(takes={"ranges": _ranges, **EXPECT}),
+    "set_parallel": Verb(takes={"parallel": _parallel, **EXPECT}),
 }
 
 
@@ -281,3 +281,23 @@ def understood(verb: str, arguments: Any) -> dict[str, Any]:
         for word, check in takes.items()
         if word in arguments or check(word, None) is not None
     }
+
+
+AGENT = "agent:"
+"""What the name of a program begins with that acts by itself, as in "agent:ada"."""
+
+
+def check_asker(verb: str, by: str, why: str) -> None:
+    """Refuses what an agent asks for without a reason: people can be asked afterwards, agents cannot.
+
+    A note is a reason by itself.
+    """
+    if not by.startswith(AGENT):
+        return
+    if not by.removeprefix(AGENT).strip():
+        raise SettingsError(f'by={by!r} names no agent. Write by="{AGENT}ada", whatever it is called.', code="by")
+    if verb != "note" and not why.strip():
+        raise SettingsError(
+            f"{verb} by {by}: an agent has to say why, for the record. Add why=, in the shell --why.",
+            code="why_required",
+        )

@@ -21,7 +21,7 @@ from typing import Any, Literal, Self, TypeAlias
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError
 
-from tuner.errors import StudyBusy, StudyError, StudyNotFound
+from tuner.errors import RequestReused, StudyBusy, StudyError, StudyNotFound
 from tuner.numbers import duration
 from tuner.record.database import data_version, let_go, make, refusal, refuse_network_filesystem, sqlite_engine
 from tuner.record.events import Answered, Record, Reported, Requested
@@ -215,7 +215,10 @@ class Store:
             self.append((), now)
 
     def request(self, verb: str, arguments: dict[str, Any], by: str, why: str, request: str = "") -> str:
-        """Inserts a request for the coordinator; the answer's id. The same id twice is one request."""
+        """Inserts a request for the coordinator; the answer's id.
+
+        The same id twice is one request, and `RequestReused` where it was another one.
+        """
         asked = Requested(
             request=request or uuid.uuid4().hex[:12], verb=verb, arguments=arguments, by=by, why=why, at=time.time()
         )
@@ -224,10 +227,12 @@ class Store:
 
         def write() -> None:
             self._begin_immediate()
-            known = self._connection.execute(sa.select(REQUESTS.c.request).where(REQUESTS.c.request == name)).first()
+            known = self._connection.execute(sa.select(*AS_WRITTEN).where(REQUESTS.c.request == name)).first()
             if known is None:
                 self._connection.execute(REQUESTS.insert().values(row))
             self._connection.commit()
+            if known is not None:
+                _refuse_another(asked, SHAPES[Requested].record_of(known))
 
         self._guard(write)
         self._release()
@@ -384,3 +389,13 @@ class Store:
         except BaseException:
             self._rollback()  # half a transaction must not leave with the next
             raise
+
+
+def _refuse_another(asked: Requested, known: Requested) -> None:
+    """Raises unless both ask for the same."""
+    arguments = json.loads(json.dumps(asked.arguments))  # as they would be read again
+    if (known.verb, known.arguments, known.why) != (asked.verb, arguments, asked.why):
+        raise RequestReused(
+            f"the request {asked.request!r} is on record already, as {known.verb!r} with other arguments or another "
+            "why. Ask under an id of its own; the same id is for asking the same again."
+        )
