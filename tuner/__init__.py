@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tuner.api.check import check
     from tuner.api.explanation import Explanation
     from tuner.api.handles import Handle, Reply, RunHandle, SweepHandle
+    from tuner.api.pricing import Price, price
     from tuner.api.repeats import confirm, recheck
     from tuner.api.studies import Summary, attach, explain, open, promote, studies  # noqa: A004 - tuner.open reads like open
     from tuner.api.study import Study
@@ -39,6 +40,7 @@ __all__ = [
     "Digest",
     "Explanation",
     "Handle",
+    "Price",
     "Recheck",
     "Recommended",
     "Reply",
@@ -62,6 +64,7 @@ __all__ = [
     "log",
     "log_one_minus",
     "open",
+    "price",
     "promote",
     "recheck",
     "report",
@@ -78,6 +81,7 @@ _HOMES = {
     "api.check": ("check",),
     "api.explanation": ("Explanation",),
     "api.handles": ("RunHandle", "SweepHandle"),
+    "api.pricing": ("Price", "price"),
     "api.repeats": ("confirm", "recheck"),
     "api.study": ("Study",),
     "api.studies": ("Summary", "attach", "explain", "open", "promote", "studies"),

@@ -110,11 +110,17 @@ def continuation(
     )
 
 
+ONE_SEED = (
+    "not distinguishable with 1 seed each: two curves do not tell what another seed would change. Trials of a sweep "
+    "are told apart by repeats: tuner confirm"
+)
+
+
 def compare(one: Place, other: str) -> pd.DataFrame:
     """Two runs side by side: a row a step both or either have reported, a column a run, and what they differ in.
 
     Of the settings that differ, now or earlier, `attrs["settings"]` holds the values in force and `attrs["courses"]`
-    what they were from which step on, in words; both by run.
+    what they were from which step on, in words; both by run. `attrs["answer"]` says whether they can be told apart.
     """
     import pandas as pd
 
@@ -137,6 +143,7 @@ def compare(one: Place, other: str) -> pd.DataFrame:
     differing = sorted(word for word in {*first, *second} if first.get(word) != second.get(word))
     frame.attrs["settings"] = {run: {word: values.get(word) for word in differing} for run, values in settings.items()}
     frame.attrs["courses"] = {run: {word: told.get(word, "-") for word in differing} for run, told in courses.items()}
+    frame.attrs["answer"] = ONE_SEED
     return frame
 
 

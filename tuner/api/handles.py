@@ -526,7 +526,8 @@ class RunHandle(Handle):
 
         Returns:
             A `DataFrame`: one row a step, one column a run, the objective in each. Of the settings that differ,
-            `attrs["settings"]` has the values in force and `attrs["courses"]` what they were from which step on.
+            `attrs["settings"]` has the values in force and `attrs["courses"]` what they were from which step on;
+            `attrs["answer"]` says that one seed each does not tell luck from merit.
 
         Raises:
             StudyNotFound: There is no such run.

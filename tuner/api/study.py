@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from tuner.api.explanation import Explanation
     from tuner.api.waiting import Event, Waited
+    from tuner.insight.confirmation import Confirmation
     from tuner.insight.recommendation import Recommended
     from tuner.panda.supervisor import Advice
     from tuner.views.digest import Digest
@@ -200,6 +201,35 @@ class Study(StudyReader):
         from tuner.api.explanation import Explanation
 
         return Explanation.of(self, target_error=target_error, more=more)
+
+    @checked(one=index, other=index)
+    def compare(self, one: int, other: int) -> Confirmation:
+        """Two trials of a sweep, by the repeats with new seeds that are on record: can they be told apart?
+
+        Args:
+            one: The number of a trial, from 0.
+            other: That of the other.
+
+        Returns:
+            The two as candidates; `answer` says it in one value. Without repeats it says how to come by some.
+
+        Raises:
+            TrialNotFound: The study has no trial of that number.
+            StudyError: It is a babysat run, or one trial twice.
+
+        Example:
+            >>> study.compare(0, 1).answer.startswith("not distinguishable with 1 seed")
+            True
+        """
+        from tuner.insight.confirmation import confirmation_of
+
+        self.trial(one), self.trial(other)
+        if self.state.kind != "sweep" or one == other:
+            raise StudyError(f"{self.name}: two trials of a sweep are compared, got {one} and {other}.")
+        found = confirmation_of(self.state, of=(one, other))
+        if found is None:
+            raise StudyError(f"{self.name} holds no repeats.")
+        return found
 
     def advice(self) -> list[Advice]:
         """What the supervisor makes of a babysat run's curves, most urgent first.

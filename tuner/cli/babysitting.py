@@ -153,13 +153,21 @@ def fork(
 
 
 @verb("tuner compare one bolder")
-@click.argument("name")
-@click.argument("other")
+@click.argument("one", metavar="NAME[/TRIAL]", callback=study_and_trial)
+@click.argument("other", metavar="OTHER[/TRIAL]", callback=study_and_trial)
 @results_option
-def compare(name: str, other: str, results: Path, as_json: bool) -> None:
-    """Show two babysat runs side by side."""
-    with closing(_run(name, results)) as run, closing(run.study) as study:
-        frame, goal = run.compare(other), study.state.goal
+def compare(one: tuple[str, int | None], other: tuple[str, int | None], results: Path, as_json: bool) -> None:
+    """Show two babysat runs side by side, or say whether two trials of a sweep can be told apart.
+
+    Trials are told apart by their repeats with new seeds, which `tuner confirm` trains.
+    """
+    if one[1] is not None and other[1] is not None and one[0] == other[0]:
+        _compare_trials(one[0], one[1], other[1], results, as_json)
+        return
+    if one[1] is not None or other[1] is not None:
+        raise click.UsageError("write two babysat runs, or two trials of one sweep: night/3 night/17.")
+    with closing(_run(one[0], results)) as run, closing(run.study) as study:
+        frame, goal = run.compare(other[0]), study.state.goal
     if as_json:
         scores = {str(column): frame[column].tolist() for column in frame}
         say_json({**frame.attrs, "steps": frame.index.tolist(), "scores": scores})
@@ -167,6 +175,21 @@ def compare(name: str, other: str, results: Path, as_json: bool) -> None:
     from tuner.cli import pages
 
     say(pages.comparison(frame, goal))
+    say(frame.attrs["answer"])
+
+
+def _compare_trials(name: str, one: int, other: int, results: Path, as_json: bool) -> None:
+    import tuner
+    from tuner.cli import pages
+    from tuner.cli.learning import as_value
+
+    with closing(tuner.open(name, results=results)) as study:
+        found = study.compare(one, other)
+    if as_json:
+        say_json(as_value(found))
+        return
+    say(pages.confirmation(found))
+    say(found.answer)
 
 
 @verb("tuner promote night/17 --as one")

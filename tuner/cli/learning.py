@@ -152,6 +152,7 @@ def as_value(found: Confirmation | Recheck) -> dict[str, Any]:
         more: dict[str, Any] = {
             "best": None if best is None else best.trial,
             "confirmed": found.confirmed,
+            "answer": found.answer,
             "candidates": [{**plain(each), "mean": each.mean, "error": each.error} for each in found.candidates],
         }
     else:

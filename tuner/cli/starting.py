@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,6 +90,7 @@ if TYPE_CHECKING:
     help="How long a trial may go without a step or a report.",
 )
 @disk_budget_option
+@click.option("--dry-run", is_flag=True, help="Train nothing: say what it would take in steps and seconds.")
 @click.option("--rerun-failed", is_flag=True, help="Train the trials again that failed before.")
 @click.option("--repeats", type=click.Choice(["auto"]), help="Train leaders again where luck separates them.")
 @click.option("--plot/--no-plot", "plots", default=None, help="Draw plots at the end. Default: where matplotlib is.")
@@ -106,6 +108,7 @@ def sweep(
     starts: tuple[str, ...],
     debug: bool,
     executor: str,
+    dry_run: bool,
     rerun_failed: bool,
     plots: bool | None,
     results: Path,
@@ -125,6 +128,9 @@ def sweep(
     start = [read_settings(text, searched, "--try") for text in starts]
     if debug:
         executor, options["parallel"] = "local", 1
+    if dry_run:
+        _price(train, {**options, "executor": executor, "results": results}, as_json)
+        return
     name = _fresh_name(train, results) if name is None else name
     with stdout_kept(as_json):
         try:
@@ -153,6 +159,19 @@ def sweep(
     in_vain = study.best is None and bool(study.state.ended_order)
     study.close()
     ctx.exit(1 if in_vain else 0)
+
+
+def _price(train: str | Program, options: Mapping[str, Any], as_json: bool) -> None:
+    """Says what the sweep would take."""
+    import tuner
+
+    priced = inspect.signature(tuner.price).parameters
+    with stdout_kept(as_json):
+        found = tuner.price(train, **{word: value for word, value in options.items() if word in priced})
+    if as_json:
+        say_json({**vars(found), "sentence": found.sentence})
+    else:
+        say(found.sentence)
 
 
 def _fresh_name(train: str | Program, results: Path) -> str:

@@ -16,7 +16,8 @@ from scipy.stats import chi2
 from scipy.stats import t as student
 
 from tuner.caviar.repeats import Plan
-from tuner.numbers import number, percent
+from tuner.insight.distinction import MOST, about, in_one_value, seeds_to_tell
+from tuner.numbers import count, number, percent
 from tuner.record.events import Goal, Settings
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
@@ -76,11 +77,15 @@ class Confirmation:
         noise_bounds: Between what it lies, 95 % sure (χ², with the freedom of Satterthwaite 1946); None where it is not
             known.
         alike: Reports of the repeats where all of them are equal, which a seed should have told apart; by default 0.
+        more: How many further repeats would probably tell, where it is too close. None: it is told, cannot be yet, or
+            not even 100 would tell.
 
     Example:
         >>> found = tuner.confirm("night", top=2, repeats=2, progress="off")
         >>> found.best is found.candidates[0], found.noise > 0
         (True, True)
+        >>> found.answer.startswith("not distinguishable") or found.confirmed
+        True
     """
 
     study: str
@@ -91,6 +96,7 @@ class Confirmation:
     noise: float | None
     noise_bounds: tuple[float, float] | None = None
     alike: int = 0
+    more: int | None = None
 
     @property
     def best(self) -> Candidate | None:
@@ -102,6 +108,19 @@ class Confirmation:
         """Whether the best is so with the chance that so many repeats take."""
         compared = sum(each.chance is not None for each in self.candidates)
         return self.best is not None and (self.best.chance or 0.0) >= sure_from(self.repeats, compared)
+
+    @property
+    def answer(self) -> str:
+        """Whether the best can be told from the others, and if not, how many more seeds would: in one value."""
+        best, compared = self.best, sum(each.chance is not None for each in self.candidates)
+        if best is None:
+            return f"not distinguishable with 1 seed: no repeat has a {self.objective}; `tuner confirm` trains some"
+        if self.noise == 0:
+            return "not distinguishable: every seed gives the very same scores"
+        if compared < 2:
+            return f"not distinguishable with {count(len(best.finite), 'seed')}; it takes two settings with two each"
+        told = in_one_value(self.repeats, self.more, told=self.confirmed)
+        return f"{told}: trial {best.trial} is the best" if self.confirmed else told
 
     @property
     def sentence(self) -> str:
@@ -122,10 +141,18 @@ def sure_from(repeats: int, compared: int) -> float:
     return 1 - DOUBT / (look * (look + 1)) / (2 if compared == 2 else 1)
 
 
-def confirmation_of(study: StudyState, top: int | None = None, repeats: int | None = None) -> Confirmation | None:
-    """What repeats on record say of the best `top` settings, or of all that were repeated; None where none was."""
-    if top is None or repeats is None:
-        parents = [trial.parent for trial in study.trials if trial.purpose == "confirm"]
+def confirmation_of(
+    study: StudyState, top: int | None = None, repeats: int | None = None, *, of: tuple[int, ...] = ()
+) -> Confirmation | None:
+    """What repeats on record say of the best `top` settings, or of all that were repeated; None where none was.
+
+    `of` names trials whose repeats are to be compared in their place, also where there are none.
+    """
+    parents = [trial.parent for trial in study.trials if trial.purpose == "confirm"]
+    if of:
+        most = max((parents.count(f"{study.name}/{each}") for each in of), default=0)
+        plan = Plan(purpose="confirm", trials=of, repeats=most)
+    elif top is None or repeats is None:
         if not parents:
             return None
         again = dict.fromkeys(int(parent.rpartition("/")[2]) for parent in parents if parent)
@@ -136,7 +163,8 @@ def confirmation_of(study: StudyState, top: int | None = None, repeats: int | No
     runs = {number: [found.get((number, repeat)) for repeat in range(plan.repeats)] for number in plan.trials}
     scores = {number: [_score(run) for run in each] for number, each in runs.items()}
     diverged = {number: sum(_diverged(run) for run in each) for number, each in runs.items()}
-    chances, noise, bounds = _chances(study, {number: each for number, each in scores.items() if not diverged[number]})
+    compared = {number: each for number, each in scores.items() if not diverged[number]}
+    chances, noise, bounds, more = _chances(study, compared)
     candidates = [
         Candidate(
             trial=number,
@@ -148,6 +176,7 @@ def confirmation_of(study: StudyState, top: int | None = None, repeats: int | No
         )
         for number in plan.trials
     ]
+    sure = max(chances.values(), default=0.0) >= sure_from(plan.repeats, len(chances)) if chances else False
 
     def rank(each: Candidate) -> tuple[bool, bool, float]:
         return each.mean is None, each.diverged > 0, -study.signed(each.mean or 0.0)
@@ -160,6 +189,7 @@ def confirmation_of(study: StudyState, top: int | None = None, repeats: int | No
         noise=noise,
         noise_bounds=bounds,
         alike=_alike(study, [[run for run in each if run is not None] for each in runs.values()]),
+        more=None if sure else more,
         candidates=tuple(sorted(candidates, key=rank)),
     )
 
@@ -203,34 +233,35 @@ def _bounds(table: NDArray[np.float64], residual: float) -> tuple[float, float]:
 
 def _chances(
     study: StudyState, scores: dict[int, list[float | None]]
-) -> tuple[dict[int, float], float | None, tuple[float, float] | None]:
-    """The chance of each candidate to be the best, and what a seed alone changes, with its bounds."""
+) -> tuple[dict[int, float], float | None, tuple[float, float] | None, int | None]:
+    """The chance of each candidate to be the best; what a seed alone changes, with its bounds; how many more tell."""
     blocks = [row for row in zip(*scores.values(), strict=True) if all(score is not None for score in row)]
     if len(blocks) < 2:
-        return {}, None, None
+        return {}, None, None, None
     table: NDArray[np.float64] = np.array(blocks, dtype=float)
-    repeats, count = table.shape
-    if count == 1:
-        return {}, float(table.std(ddof=1)), _bounds(table, 0.0)
+    repeats, compared = table.shape
+    if compared == 1:
+        return {}, float(table.std(ddof=1)), _bounds(table, 0.0), None
     means = table.mean(axis=0)
     left = table - means - table.mean(axis=1, keepdims=True) + table.mean()
-    freedom = (repeats - 1) * (count - 1)
+    freedom = (repeats - 1) * (compared - 1)
     variance = float(np.square(left).sum()) / freedom
-    rng = np.random.default_rng([study.identity["seed"], repeats, count])
+    rng = np.random.default_rng([study.identity["seed"], repeats, compared])
     spread = np.sqrt(variance / repeats * freedom / rng.chisquare(freedom, size=(_DRAWS, 1)))
-    drawn = study.signed(1.0) * means + spread * rng.standard_normal((_DRAWS, count))
+    drawn = study.signed(1.0) * means + spread * rng.standard_normal((_DRAWS, compared))
     best = drawn == drawn.max(axis=1, keepdims=True)
     shares = (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
     within = float(np.sqrt(table.var(axis=0, ddof=1).mean()))
-    return dict(zip(scores, shares.tolist(), strict=True)), within, _bounds(table, variance)
+    more = seeds_to_tell(study.signed(1.0) * means, variance, repeats, sure_from, rng)
+    return dict(zip(scores, shares.tolist(), strict=True)), within, _bounds(table, variance), more
 
 
 def _sentences(found: Confirmation) -> list[str]:
     best = found.best
     if best is None:
         return [f"No repeat of {found.study} has a {found.objective} to compare."]
-    count = len(best.finite)
-    scored = f"{_estimate(best)} over {count} new seed{'' if count == 1 else 's'}"
+    seeds = len(best.finite)
+    scored = f"{_estimate(best)} over {count(seeds, 'new seed')}"
     others = [each for each in found.candidates if each.mean is not None and each is not best]
     next_ = f"; next is trial {others[0].trial} with {_estimate(others[0])}" if others else ""
     if not others:
@@ -244,16 +275,20 @@ def _sentences(found: Confirmation) -> list[str]:
         sentences = [
             f"It is too close to tell: trial {best.trial} is the best with a chance of {_chance(best.chance)}."
         ]
-        more = f"tuner confirm {found.study} --top {len(found.candidates)} --repeats {2 * found.repeats}"
         sentences.append(f"It scores {scored}{next_}.")
-        if found.noise or found.alike < _COARSE:  # else each repeat is the same again
-            sentences.append(f"More repeats may tell ({more}).")
+        again = f"tuner confirm {found.study} --top {len(found.candidates)} --repeats"
+        if found.more is not None:
+            sentences.append(f"{about(found.more).capitalize()} would tell ({again} {found.repeats + found.more}).")
+        elif found.noise:
+            sentences.append(f"Not even {MOST} more seeds would probably tell: take them for equal.")
+        elif found.alike < _COARSE:  # else each repeat is the same again
+            sentences.append(f"More repeats may tell ({again} {2 * found.repeats}).")
     better = max if found.goal == "maximize" else min
     searched = better(found.candidates, key=lambda each: each.searched)
     if searched is not best:
         sentences.append(f"The search had trial {searched.trial} first, with {number(searched.searched)}.")
     luck = (best.searched - (best.mean or 0.0)) * (1.0 if found.goal == "maximize" else -1.0)
-    if luck > float(student.ppf(0.95, max(count - 1, 1))) * (best.error or math.inf):
+    if luck > float(student.ppf(0.95, max(seeds - 1, 1))) * (best.error or math.inf):
         sentences.append(f"Its {number(best.searched)} in the search was partly luck.")
     if found.noise == 0:
         why = (
