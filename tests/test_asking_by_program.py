@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from babysat import at_home, steps_of
+from babysat import at_home, state_of, steps_of
 from sweeping import sweep
+from waiting import wait_until
 
 import tuner
 from tuner.cli import cli, main
-from tuner.cli.options import Verb
+from tuner.cli.options import ShellVerb
 from tuner.errors import RequestReused, SettingsError, StudyError, TunerError, coded, uncoded
 from tuner.record.store import Store
 from tuner.worker.run import Run
@@ -199,10 +200,11 @@ def test_a_row_that_an_agent_writes_without_a_why_is_refused_by_the_coordinator(
 ) -> None:
     with closing(Store.open(results / "one" / "study.db")) as store:
         store.request("pause", {}, by="agent:ada", why="", request="sly")
+        answer = wait_until(lambda: store.answer("sly"))
 
-    with pytest.raises(StudyError, match="why") as refused:
-        run.pause(request="sly")
-    assert refused.value.code == "why_required"
+    assert answer is not None
+    assert (answer.state, uncoded(answer.detail)[1]) == ("rejected", "why_required")
+    assert state_of(run) == "running"
 
 
 # ── codes ───────────────────────────────────────────────────────────────────────────────────────
@@ -247,7 +249,7 @@ LISTED = {"name", "kind", "activity", "trials", "ended", "objective", "best", "b
 
 
 def test_into_a_pipe_a_verb_prints_json_but_for_those_that_print_paths_or_go_on() -> None:
-    piped = {name for name, verb in cli.commands.items() if isinstance(verb, Verb) and verb.piped == "text"}
+    piped = {name for name, verb in cli.commands.items() if isinstance(verb, ShellVerb) and verb.piped == "text"}
 
     assert piped == TOLD_AS_TEXT
 

@@ -23,6 +23,7 @@ from tuner.record.reader import fold
 from tuner.record.requests import parallel as parallels
 from tuner.record.state import StudyState
 from tuner.record.store import Store
+from tuner.record.trial import Trial
 from tuner.worker.function import portable
 
 _STUDIES = 5  # of the function, the latest; older ones may have trained otherwise
@@ -44,9 +45,9 @@ class Price:
         known_from: The studies that it is known from.
 
     Example:
-        >>> price = tuner.price("tuner.workloads.bowl:train", trials=100, executor="local")
-        >>> price.trials, price.steps_most is None or price.steps_most >= price.steps
-        (100, True)
+        >>> priced = tuner.price("tuner.workloads.bowl:train", budget_steps=400, executor="local")
+        >>> priced.trials is None, priced.steps_most
+        (True, 400)
     """
 
     function: str
@@ -178,16 +179,24 @@ def _earlier(function: str, results: Path) -> Iterator[StudyState]:
 
 
 def _planned(known: Sequence[StudyState]) -> int | None:
-    """How many steps a training takes that nobody ends, by what its function said it would."""
-    said = [trial.planned for study in known for trial in study.trials if trial.planned is not None]
+    """How many steps a training takes that nobody ends: the median of what was said, or trained to the end."""
+    said = [steps for study in known for trial in study.trials if (steps := _whole(trial)) is not None]
     return None if not said else int(statistics.median(said))
+
+
+def _whole(trial: Trial) -> int | None:
+    """The steps of a trial if nobody ended it; None where it was ended before it said so."""
+    if trial.planned is not None:
+        return trial.planned
+    return trial.steps if trial.state == "completed" else None
 
 
 def _share(known: Sequence[StudyState]) -> float | None:
     """How much of what their trials might have trained sweeps that end trials early did train."""
     judged = [study for study in known if "Off" not in str(study.options.get("stopping", ""))]
-    possible = sum(trial.planned or trial.steps for study in judged for trial in study.trials)
-    return sum(study.steps_done for study in judged) / possible if possible else None
+    each = _planned(judged)
+    trained = [trial for study in judged for trial in study.trials if trial.steps]
+    return sum(trial.steps for trial in trained) / (each * len(trained)) if each and trained else None
 
 
 def _seconds_per_step(known: Sequence[StudyState]) -> float | None:

@@ -216,6 +216,7 @@ class Study(StudyReader):
         Raises:
             TrialNotFound: The study has no trial of that number.
             StudyError: It is a babysat run, or one trial twice.
+            SettingsError: No number of a trial.
 
         Example:
             >>> study.compare(0, 1).answer.startswith("not distinguishable with 1 seed")
@@ -305,10 +306,7 @@ class Study(StudyReader):
         running = self.coordinator(time.time()) is not None
         records, after = self._store.follow(since or 0)
         self.refresh()
-        trials = self.state.trials
-        tended = self.state.kind == "babysitting" and trials and not trials[0].ended
-        advice = [each.sentence for each in self.advice()[:1]] if tended else []
-        return digest(self.state, records, cursor=after, running=running, advice=advice)
+        return digest(self.state, records, cursor=after, running=running)
 
     def _table(self, name: str) -> pd.DataFrame:
         from tuner.tables import frames as tables

@@ -5,17 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from tuner.numbers import duration
 from tuner.record.events import Noted
+from tuner.record.reader import StudyReader
 from tuner.record.spending import spending
 from tuner.record.state import StudyState
 from tuner.views import digest as digests
 from tuner.views.digest import Digest
-
-if TYPE_CHECKING:
-    from tuner.api.study import Study
 
 Event: TypeAlias = Literal["improved", "advice", "budget", "ended"]
 """What may be waited for, in the order in which it is told where several come at once."""
@@ -54,7 +52,7 @@ class Waited:
 
 
 def wait(
-    study: Study,
+    study: StudyReader,
     follow: Callable[[int], tuple[list[Any], int]],
     events: Sequence[Event],
     since: int,

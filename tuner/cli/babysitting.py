@@ -258,7 +258,7 @@ def _asking(asked: str, shell: Shell) -> click.Command:
     @asking_options
     @results_option
     def ask(name: str, by: str, results: Path, as_json: bool, **words: Any) -> None:
-        given = {word: value for word, value in words.items() if value is not None}
+        given = {word: value for word, value in words.items() if value not in (None, "")}
         if refusal := shell.refuses(given):
             raise click.UsageError(refusal)
         # as a mapping: a setting may be called as another argument is

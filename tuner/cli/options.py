@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 AnyCallable = TypeVar("AnyCallable", bound=Callable[..., Any])
 
 
-class Verb(click.Command):
+class ShellVerb(click.Command):
     """A verb, which answers a program in JSON, a refusal too."""
 
     piped: Piped = "json"
@@ -53,14 +53,14 @@ class Verb(click.Command):
             raise
 
 
-def verb(example: str, *, piped: Piped = "json") -> Callable[[Callable[..., Any]], Verb]:
+def verb(example: str, *, piped: Piped = "json") -> Callable[[Callable[..., Any]], ShellVerb]:
     """Makes a verb that takes --json and whose help ends with an example; `piped` is what it prints into a pipe."""
 
     def given(ctx: click.Context, param: click.Parameter, asked: bool | None) -> bool:  # noqa: ARG001 - a callback
         return json_by_itself(piped) if asked is None else asked
 
-    def make(function: Callable[..., Any]) -> Verb:
-        command = click.command(cls=Verb, epilog=f"\b\nExample:\n  {example}")(function)
+    def make(function: Callable[..., Any]) -> ShellVerb:
+        command = click.command(cls=ShellVerb, epilog=f"\b\nExample:\n  {example}")(function)
         command.piped = piped
         told = "Print JSON alone on stdout" + (", as where that is no terminal." if piped == "json" else ".")
         command.params.append(click.Option(["--json/--no-json", "as_json"], default=None, callback=given, help=told))

@@ -83,12 +83,9 @@ def as_json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
-def digest(
-    study: StudyState, records: Sequence[Any], *, cursor: int, running: bool, advice: Sequence[str] = ()
-) -> Digest:
-    """What `records`, all that was written since, say of a study; `advice` is what the supervisor makes of it now."""
+def digest(study: StudyState, records: Sequence[Any], *, cursor: int, running: bool) -> Digest:
+    """What `records`, all that was written since, say of a study."""
     heard = sorted(_news(study, records), key=lambda each: each[0])
-    heard = [(1, f"advice as of now: {each}") for each in advice] + heard
 
     def with_news(chosen: Iterable[int]) -> Digest:
         kept = list(chosen)
