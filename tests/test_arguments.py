@@ -321,7 +321,7 @@ def test_a_run_without_a_space_says_so_and_refuses_what_cannot_be(tmp_path: Path
 class Alone:
     """A handle of a study that nobody coordinates: what it would write down is checked, and then refused."""
 
-    def _unattended(self, verb: str, arguments: Mapping[str, Any], why: str) -> Reply | None:
+    def _unattended(self, verb: str, arguments: Mapping[str, Any], why: str, request: str) -> Reply | None:
         raise StudyError(f"nobody would {verb}")
 
 

@@ -223,7 +223,7 @@ def test_no_digest_is_longer_than_two_kilobytes(objective: str, whys: list[str],
         traceback="",
         at=0.0,
     )
-    records = [opened, created, ended, *(noted("ann", why) for why in whys)]
+    records: list[rec.Record] = [opened, created, ended, *(noted("ann", why) for why in whys)]
     for record in records:
         study.apply(record)
 

@@ -49,7 +49,9 @@ def wait(
     store: str | None,
     as_json: bool,
 ) -> None:
-    """Wait until a study improves, is advised, has spent its budget, or ends.
+    """Wait until a study is worth a look.
+
+    It improves, is advised, has spent its budget, or ends.
 
     Exit code 0: that came; 3: the time was over; 1: the study ended without it, or nobody coordinates it any more.
     """
@@ -71,7 +73,10 @@ def wait(
 @since_option
 @study_options
 def digest(name: str, since: int | None, results: Path, store: str | None, as_json: bool) -> None:
-    """Tell in at most 2 KB how a study stands, and what has happened since."""
+    """Tell the news of a study in 2 KB at most.
+
+    How it stands, and what has happened since a cursor.
+    """
     import tuner
 
     with closing(tuner.open(name, results=results, store=store)) as study:

@@ -157,9 +157,10 @@ def fork(
 @click.argument("other", metavar="OTHER[/TRIAL]", callback=study_and_trial)
 @results_option
 def compare(one: tuple[str, int | None], other: tuple[str, int | None], results: Path, as_json: bool) -> None:
-    """Show two babysat runs side by side, or say whether two trials of a sweep can be told apart.
+    """Show two babysat runs side by side.
 
-    Trials are told apart by their repeats with new seeds, which `tuner confirm` trains.
+    Of two trials of a sweep, say whether they can be told apart, by the repeats with new seeds that `tuner confirm`
+    trains.
     """
     if one[1] is not None and other[1] is not None and one[0] == other[0]:
         _compare_trials(one[0], one[1], other[1], results, as_json)

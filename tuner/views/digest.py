@@ -115,10 +115,11 @@ def improved(study: StudyState, records: Iterable[Any]) -> bool:
     best = study.best
     if best is None:
         return False
-    there = (best.best_step, best.best_score)
     return any(
-        isinstance(each, rec.Reported) and each.trial == best.trial and there in objective_rows(each, study.objective)
+        (step, score) == (best.best_step, best.best_score)
         for each in records
+        if isinstance(each, rec.Reported) and each.trial == best.trial
+        for step, score in objective_rows(each, study.objective)
     )
 
 
