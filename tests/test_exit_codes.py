@@ -213,8 +213,10 @@ def test_from_python_too_ctrl_c_ends_with_how_to_go_on(tmp_path: Path) -> None:
         script.send_signal(signal.SIGINT)
         _, err = script.communicate(timeout=PATIENCE_S)
     last = err.strip().splitlines()[-1]
-    assert last.startswith("KeyboardInterrupt: everything so far is kept")
+    assert last.startswith("interrupted: everything so far is kept")
     assert "night" in last
+    assert "Traceback" not in err
+    assert script.returncode == -signal.SIGINT
 
 
 # ── the demo ────────────────────────────────────────────────────────────────────────────────────

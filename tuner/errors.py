@@ -22,8 +22,11 @@ TunerError
 from __future__ import annotations
 
 import difflib
+import os
 import re
+import sys
 from collections.abc import Iterable
+from types import TracebackType
 
 
 class TunerError(Exception):
@@ -167,6 +170,23 @@ def uncoded(text: str) -> tuple[str, str]:
     """
     found = re.fullmatch(r"(.*) \[([a-z_]{3,40})\]", text, re.DOTALL)
     return (text, "refused") if found is None else (found[1], found[2])
+
+
+def interrupted(told: str) -> KeyboardInterrupt:
+    """A Ctrl-C with what became of what was under way, to be raised.
+
+    A script that lets it pass ends with these words and no traceback, unless `TUNER_DEBUG` is set.
+    """
+    interrupt, usual = KeyboardInterrupt(told), sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if error is interrupt and not os.environ.get("TUNER_DEBUG"):
+            print(f"interrupted: {told}", file=sys.stderr)
+        else:
+            usual(kind, error, trace)
+
+    sys.excepthook = hook
+    return interrupt
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Self
 from tuner.api.study import Study
 from tuner.arguments import amount, checked, index, optional, text
 from tuner.arguments import name as named
-from tuner.errors import SettingsError, StudyError, TunerError, uncoded
+from tuner.errors import SettingsError, StudyError, TunerError, interrupted, uncoded
 from tuner.record.events import NOT_A_PERSON, RequestState
 from tuner.record.location import Place
 from tuner.record.requests import check_asker, understood
@@ -286,7 +286,7 @@ class Handle:
             return self._awaited(name, verb, until_accepted=until_accepted, timeout_s=timeout_s)
         except KeyboardInterrupt:
             told = f"the request to {verb} is on record ({name}), and is carried out all the same"
-            raise KeyboardInterrupt(told) from None
+            raise interrupted(told) from None
 
     def _awaited(self, name: str, verb: str, *, until_accepted: bool, timeout_s: float | None) -> Reply:
         """What became of a request: final, or what there is to say of it when patience ends."""

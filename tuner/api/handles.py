@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tuner.api.asking import SAYS_AFTER_S, Handle, Reply, person
 from tuner.api.study import Study
 from tuner.arguments import checked, index, name, optional, patience, settings, text
-from tuner.errors import SettingsError, StudyBusy, StudyError, TunerError, shown
+from tuner.errors import SettingsError, StudyBusy, StudyError, TunerError, interrupted, shown
 from tuner.numbers import duration
 from tuner.record.events import Answered, Noted
 from tuner.record.store import Store
@@ -565,7 +565,7 @@ class RunHandle(Handle):
             return self._wait(timeout_s)
         except KeyboardInterrupt:
             told = f"{self.name} trains on: tuner.attach({self.name!r}) comes back to it, and its stop() ends it"
-            raise KeyboardInterrupt(told) from None
+            raise interrupted(told) from None
 
     def _wait(self, timeout_s: float | None) -> Study:
         from tuner.api import process

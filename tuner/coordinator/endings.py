@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from tuner.coordinator.workers import WorkerPool
+from tuner.errors import interrupted
 from tuner.policy.protocol import Policy
 from tuner.policy.requests import Decision
 from tuner.record.events import Record, TrialEnded, TrialHeld, TrialState
@@ -48,7 +49,7 @@ class Interrupts:
     def _count(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's signature
         self.count += 1
         if self.count > _PATIENT_INTERRUPTS:
-            raise KeyboardInterrupt(self.going_on)
+            raise interrupted(self.going_on)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from tuner.coordinator.recovery import recover
 from tuner.coordinator.trials import Trials
 from tuner.coordinator.watchdog import Timing, overdue
 from tuner.coordinator.workers import Worker
-from tuner.errors import SweepFailed
+from tuner.errors import SweepFailed, interrupted
 from tuner.executors.base import Executor
 from tuner.numbers import duration
 from tuner.policy.protocol import Policy
@@ -99,7 +99,7 @@ class Coordinator:
         finally:
             self._observers.close()
         if self._interrupts.count:
-            raise KeyboardInterrupt(self._interrupts.going_on)
+            raise interrupted(self._interrupts.going_on)
         if self.trials.collapsed is not None:
             raise SweepFailed(self.trials.collapsed)
         return finished
