@@ -49,6 +49,7 @@ KNOWN_TO = {
     "sqlite3": ("record/database.py",),
     "optuna": ("samplers/",),
     "matplotlib": ("views/plots/",),
+    "bokeh": ("views/pictures/",),
     "pandas": ("tables/", "views/plots/sweep.py", "api/fork.py"),  # the last for `compare` alone
     "pyarrow": ("tables/files.py",),
     "click": ("cli/",),

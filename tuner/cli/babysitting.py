@@ -324,7 +324,7 @@ def _space(name: str, results: Path) -> Space | None:
 
 def _introduce(run: RunHandle, as_json: bool) -> None:
     """Says that a run trains, and how to go on with it."""
-    from tuner.cli.pages import ways_on
+    from tuner.views.activity import ways_on
 
     with closing(run.study) as study:
         if as_json:

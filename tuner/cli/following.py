@@ -35,8 +35,8 @@ def follow(handle: RunHandle, *, once: bool = False) -> int:
 
 def _follow(study: Study, *, once: bool) -> int:
     """A line for what happens, and one now and then for how it stands."""
-    from tuner.cli.pages import activity
     from tuner.record.events import Noted
+    from tuner.views.activity import activity
 
     segments, noted = (0, 0) if not once else (len(study.state.trials[0].segments), len(list(study.records(Noted))))
     line_at = 0.0

@@ -150,7 +150,7 @@ def study_as_json(study: Study) -> dict[str, Any]:
 
 def run_as_json(study: Study) -> dict[str, Any]:
     """How a babysat run stands, for programs."""
-    from tuner.cli.pages import activity
+    from tuner.views.activity import activity
 
     trial = study.state.trials[0]
     running = study.coordinator(time.time()) is not None

@@ -16,6 +16,7 @@ from tuner.record.events import Noted
 from tuner.space.parameters import Choice, Parameter
 from tuner.space.preview import preview
 from tuner.space.space import Space
+from tuner.views.activity import activity, ways_on
 from tuner.views.terminal import chart, one_minus_names, settings_of
 
 if TYPE_CHECKING:
@@ -46,36 +47,6 @@ def studies(found: Iterable[Summary], runs: Mapping[str, Mapping[str, Any]], now
         ago = f"{duration(max(0.0, now - each.updated))} ago"
         table.add_row(*map(Text, (each.name, each.kind, state, progress, best, ago)))
     return table
-
-
-def activity(study: StudyState, *, running: bool) -> str:
-    """What a babysat run is doing, in a few words."""
-    trial = study.trials[0]
-    if trial.ended:
-        return f"{trial.state}: {trial.why}"
-    if not running:
-        return f"{trial.state}, and nobody tends it: the next request wakes it"
-    asked = [_DOING[each.verb] for each in study.requests.values() if each.state == "accepted" and each.verb in _DOING]
-    if asked:
-        return f"{trial.state}, {asked[-1]}"
-    doing = {"waiting": "waiting for a worker", "lost": "recovering"}.get(trial.state, trial.state)
-    return f"{doing}: {trial.why}" if trial.state in ("paused", "lost") else doing
-
-
-_DOING = {"revert": "reverting", "undo": "undoing", "checkpoint": "checkpointing", "stop": "stopping"}
-
-
-def ways_on(study: StudyState) -> str:
-    """What can be asked of a babysat run as it stands."""
-    trial, name = study.trials[0], study.name
-    if not trial.ended:
-        return f"watch it: tuner watch {name} · change it: tuner set {name} NAME=VALUE"
-    if not study.kept(trial):
-        return "it cannot go on, for there is no checkpoint of it: begin anew under another name"
-    if trial.state == "diverged":
-        return f"go back: tuner revert {name}"
-    mended = ", once what failed is mended" if trial.state == "failed" else ""
-    return f"go on{mended}: tuner extend {name} STEPS"
 
 
 def run(study: Study, *, running: bool) -> RenderableType:

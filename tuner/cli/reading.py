@@ -43,7 +43,7 @@ def ls(results: Path, as_json: bool) -> None:
 def _run(name: str, results: Path) -> dict[str, Any] | None:
     """How a babysat run stands; None where it cannot be read yet."""
     import tuner
-    from tuner.cli.pages import activity
+    from tuner.views.activity import activity
 
     try:
         with closing(tuner.open(name, results=results)) as study:

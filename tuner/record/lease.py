@@ -63,6 +63,15 @@ def alive(pid: int) -> bool:
     return bool(born(pid))
 
 
+def began_at(host: str, pid: int) -> float | None:
+    """When a process began, in Unix seconds; None where it is gone, or lives on another host."""
+    ticks = born(pid) if host == socket.gethostname() else ""
+    if not ticks.isdecimal():
+        return None
+    booted = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime"))
+    return float(booted.split()[1]) + int(ticks) / os.sysconf("SC_CLK_TCK")
+
+
 def born(pid: int) -> str:
     """When the process began, so that a reused pid is not mistaken for it; empty where no such process lives."""
     stat = Path(f"/proc/{pid}/stat")

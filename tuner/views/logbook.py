@@ -63,16 +63,21 @@ def logbook(study: StudyReader) -> str:
         )
     book = _Book(study)
     parts = [f"# {study.name}", *book.opening()]
-    for day, entries in groupby(sorted(book.entries(), key=lambda each: each.at), key=lambda each: prose.day(each.at)):
+    for day, entries in groupby(book.story(), key=lambda each: prose.day(each.at)):
         parts.append(f"## {day}")
         parts += [f"**{prose.clock(each.at)}, step {each.step}.** {each.text}" for each in entries]
     parts += ["## Branches", *book.branches(), *book.closing()]
     return "\n\n".join(parts) + "\n"
 
 
+def story(study: StudyReader) -> list[Paragraph]:
+    """What happened to a babysat run that has begun, the first first."""
+    return _Book(study).story()
+
+
 @dataclass(frozen=True, kw_only=True)
-class _Entry:
-    """One paragraph."""
+class Paragraph:
+    """One paragraph of the story, in Markdown; `step` says where, or from where to where it went back."""
 
     at: float
     step: int | str
@@ -130,28 +135,32 @@ class _Book:
 
     # ── the story ───────────────────────────────────────────────────────────────────────────────
 
-    def entries(self) -> Iterator[_Entry]:
+    def story(self) -> list[Paragraph]:
+        """All of it, the first first."""
+        return sorted(self.entries(), key=lambda each: each.at)
+
+    def entries(self) -> Iterator[Paragraph]:
         """A paragraph an event."""
         for trained in self.tree.segments:
-            yield _Entry(at=trained.at, step=self._steps_of(trained), text=self._began(trained))
+            yield Paragraph(at=trained.at, step=self._steps_of(trained), text=self._began(trained))
         for note in self.study.records(Noted):
             step = 0 if note.step is None else note.step
-            yield _Entry(at=note.at, step=step, text=f"{prose.who(note.by)} noted: {prose.quoted(note.text)}.")
+            yield Paragraph(at=note.at, step=step, text=f"{prose.who(note.by)} noted: {prose.quoted(note.text)}.")
         for held in self.study.records(TrialHeld):
             if held.state == "lost":
                 text = f"The worker was lost: {prose.safe(held.why)}. Nothing older than its last checkpoint was."
-                yield _Entry(at=held.at, step=held.step, text=text)
+                yield Paragraph(at=held.at, step=held.step, text=text)
         for request in self.asked.values():
             answer = self.answered.get(request.request)
             if answer is not None and answer.state == "applied" and (text := self._done(request, answer)):
                 step = self.trial.steps if answer.step is None else answer.step
-                yield _Entry(at=answer.at, step=step, text=f"{text}{prose.because(request.why)}")
+                yield Paragraph(at=answer.at, step=step, text=f"{text}{prose.because(request.why)}")
             elif answer is not None and answer.state == "expired":
                 asked = f"{prose.who(request.by)} had asked for a {request.verb}, which never took effect"
                 step = self.trial.steps if answer.step is None else answer.step
-                yield _Entry(at=answer.at, step=step, text=f"{asked}: {prose.safe(answer.detail)}.")
+                yield Paragraph(at=answer.at, step=step, text=f"{asked}: {prose.safe(answer.detail)}.")
         for end in self.study.records(TrialEnded):
-            yield _Entry(at=end.at, step=end.step, text=self._ended(end))
+            yield Paragraph(at=end.at, step=end.step, text=self._ended(end))
 
     def _steps_of(self, trained: TrainedSegment) -> str:
         rollback = next((each for each in self.tree.rollbacks() if each.trained is trained), None)

@@ -1,0 +1,138 @@
+"""A picture as a value: what Bokeh is to draw, what is shown of how much, and the same as words and a table.
+
+Whoever draws it needs BokehJS alone. No figure holds code (a `CustomJS` would need eval): what a person selects is
+carried from one picture to the next by the page, through the column `trial` of the sources called `trials…`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+
+from tuner.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from bokeh.models import Model
+    from bokeh.plotting import figure as Figure  # noqa: N812 - a class by a function's name
+    from numpy.typing import NDArray
+
+    Floats: TypeAlias = NDArray[np.float64]
+
+Theme: TypeAlias = Literal["light", "dark"]
+Rows: TypeAlias = Sequence[tuple[str, ...]]
+
+SOURCE = "trials"
+"""What the sources are called whose rows are trials; several in one picture are numbered behind it."""
+MOST_ROWS = 200
+"""The table beside a picture is for reading: so many rows at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ink:
+    """The colours of one theme; `scores` run from the poorest to the best."""
+
+    text: str
+    muted: str
+    line: str
+    faint: str
+    paper: str
+    best: str
+    head: str
+    train: str
+    given_up: str
+    scores: tuple[str, str, str, str]
+
+
+# Contrast on the page's ground: text 7:1 and more, muted 4.5:1, what is drawn 3:1 (WCAG 2.2, 1.4.3, 1.4.6 and 1.4.11).
+INKS: Mapping[Theme, Ink] = {
+    "light": Ink(
+        text="#1c2024",
+        muted="#60646c",
+        line="#8b8d98",
+        faint="#e4e6ea",
+        paper="#ffffff",
+        best="#c8102e",
+        head="#0b68cb",
+        train="#a35200",
+        given_up="#8b8d98",
+        scores=("#b9c6cf", "#6fb0b6", "#2a788e", "#30236e"),
+    ),
+    "dark": Ink(
+        text="#edeef0",
+        muted="#b0b4ba",
+        line="#777b84",
+        faint="#2b2f36",
+        paper="#16181c",
+        best="#ff6b7d",
+        head="#6cb6ff",
+        train="#f0a35e",
+        given_up="#777b84",
+        scores=("#3f4752", "#3f7f86", "#52c0a8", "#e3f27a"),
+    ),
+}
+FONT = "system-ui, sans-serif"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """One picture: `item` is what `Bokeh.embed.embed_item` takes, None where there is nothing to draw and `shown` why.
+
+    `label` is for who cannot see it, `table` has its heading first.
+    """
+
+    name: str
+    label: str
+    shown: str
+    item: Mapping[str, Any] | None
+    table: Rows = ()
+
+
+def blank(ink: Ink, *, height: int, tools: str = "", **more: Any) -> Figure:
+    """An empty figure as wide as its place, on the ground of the page, with quiet axes."""
+    if importlib.util.find_spec("bokeh") is None:
+        raise MissingExtra("the page's pictures need bokeh. Install it: pip install 'tuner[web]'")
+    from bokeh.plotting import figure
+
+    plot = figure(
+        height=height,
+        sizing_mode="stretch_width",
+        toolbar_location=None,
+        tools=tools,
+        output_backend="canvas",
+        min_border_right=12,
+        background_fill_color=None,
+        border_fill_color=None,
+        outline_line_color=None,
+        **more,
+    )
+    for axis in plot.axis:
+        axis.axis_label_text_font = axis.major_label_text_font = FONT
+        axis.axis_label_text_font_style = "normal"
+        axis.axis_label_text_font_size, axis.major_label_text_font_size = "13px", "12px"
+        axis.axis_label_text_color = axis.major_label_text_color = ink.muted
+        axis.axis_line_color = axis.major_tick_line_color = ink.line
+        axis.minor_tick_line_color = None
+        axis.major_tick_in = 0
+    plot.grid.grid_line_color = ink.faint
+    return plot
+
+
+def item(model: Model) -> Mapping[str, Any]:
+    """The picture as JSON can hold it."""
+    from bokeh.embed import json_item
+
+    return dict(json_item(model))
+
+
+def short(values: Sequence[float] | Floats) -> NDArray[np.float32]:
+    """Numbers to draw, at half the bytes: no screen shows the eighth digit. Always a fresh array."""
+    return np.array(values, dtype=np.float32)
+
+
+def plural(amount: int, word: str) -> str:
+    """How many, in groups of three digits."""
+    return f"{amount:,} {word}{'' if amount == 1 else 's'}"

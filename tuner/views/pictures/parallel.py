@@ -1,0 +1,175 @@
+"""Parallel coordinates of a sweep: a line a trial across all settings, each axis on its parameter's own scale.
+
+The last axis is the objective. A setting that a trial does not have (it is conditional) keeps a place below its axis.
+Each crossing of a line and an axis is a point of a source of its own, so that a box drawn over an axis selects the
+trials that pass there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from tuner.numbers import number, setting
+from tuner.record.state import StudyState
+from tuner.record.trial import Trial
+from tuner.space.space import Space
+from tuner.views.pictures.axis import SettingAxis
+from tuner.views.pictures.chart import (
+    FONT,
+    INKS,
+    MOST_ROWS,
+    SOURCE,
+    Chart,
+    Ink,
+    Rows,
+    Theme,
+    blank,
+    item,
+    plural,
+    short,
+)
+from tuner.views.pictures.colours import Colours, best_first, score_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats: TypeAlias = NDArray[np.float64]
+
+_HIGH = 340
+_ABSENT = -0.14
+"""Where a line crosses the axis of a setting it does not have."""
+
+
+def parallel(study: StudyState, space: Space, theme: Theme = "light") -> Chart:
+    """Every trial that has a score, the best on top."""
+    trials = [trial for trial in best_first(study, study.searched()) if np.isfinite(score_of(trial))][::-1]
+    name = f"Parallel coordinates of {study.name}: {', '.join(space)} and {study.objective}"
+    if not trials:
+        return Chart(name="parallel", label=name, shown=f"No trial has a {study.objective} yet.", item=None)
+    axes = [SettingAxis(dimension) for dimension in space.values()]
+    crossings = np.column_stack([*(axis.units(trials) for axis in axes), _scores(trials)])
+    without = len(study.searched()) - len(trials)
+    shown = f"{plural(len(trials), 'trial')}" + (f"; {without:,} without a score are left out" if without else "")
+    if np.isnan(crossings).any():
+        shown += "; where a trial has no such setting its line passes below"
+    crossings = np.where(np.isnan(crossings), _ABSENT, crossings)
+    figure = _figure(study, INKS[theme], trials, axes, crossings)
+    return Chart(
+        name="parallel",
+        label=f"{name}. {shown}.",
+        shown=f"{shown}.",
+        item=item(figure),
+        table=_table(study, space, trials),
+    )
+
+
+def _figure(
+    study: StudyState, ink: Ink, trials: Sequence[Trial], axes: Sequence[SettingAxis], crossings: Floats
+) -> Any:
+    from bokeh.models import BoxSelectTool, ColumnDataSource, FixedTicker
+
+    count = crossings.shape[1]
+    plot = blank(ink, height=_HIGH, x_range=(-0.35, count - 0.55), y_range=(-0.22, 1.1))
+    plot.grid.visible = plot.yaxis.visible = False
+    plot.xaxis.ticker = FixedTicker(ticks=list(range(count)))
+    plot.xaxis.major_label_overrides = {at: axis.dimension.name for at, axis in enumerate(axes)} | {
+        count - 1: study.objective
+    }
+    plot.xaxis.major_label_text_color, plot.xaxis.major_label_text_font_style = ink.text, "bold"
+    plot.xaxis.axis_line_color = plot.xaxis.major_tick_line_color = None
+    number_ = np.array([trial.trial for trial in trials], dtype=np.int32)
+    crowd = min(1.0, (80 / len(trials)) ** 0.5)
+    best = [trial is study.best for trial in trials]
+    lines = ColumnDataSource(
+        name=SOURCE,
+        data={
+            "xs": [np.arange(count, dtype=np.float32) for _ in trials],
+            "ys": [short(row) for row in crossings],
+            "trial": number_,
+            "colour": Colours(study, ink).of(trials),
+            "alpha": short([1.0 if each else 0.2 + 0.5 * crowd for each in best]),
+            "width": short([2.5 if each else 0.6 + 0.8 * crowd for each in best]),
+        },
+    )
+    plot.multi_line(
+        "xs",
+        "ys",
+        source=lines,
+        line_color="colour",
+        line_alpha="alpha",
+        line_width="width",
+        nonselection_line_alpha=0.04,
+    )
+    points = ColumnDataSource(
+        name="crossings",
+        data={
+            "x": np.repeat(np.arange(count, dtype=np.float32), len(trials)),
+            "y": short(crossings.T.ravel()),
+            "trial": np.tile(number_, count),
+        },
+    )
+    brushed = plot.scatter("x", "y", source=points, size=1, alpha=0.0, nonselection_alpha=0.0)
+    brush = BoxSelectTool(renderers=[brushed], persistent=False, description="Select the trials that pass here")
+    plot.add_tools(brush)
+    plot.toolbar.active_drag = brush
+    _draw_axes(plot, ink, trials, axes)
+    return plot
+
+
+def _draw_axes(plot: Any, ink: Ink, trials: Sequence[Trial], axes: Sequence[SettingAxis]) -> None:
+    """A line up for each setting and the objective, with the values that stand on it."""
+    from bokeh.models import ColumnDataSource
+
+    count = len(axes) + 1
+    plot.segment(x0=list(range(count)), x1=list(range(count)), y0=[0.0] * count, y1=[1.0] * count, line_color=ink.line)
+    marks = [(at, place, text) for at, axis in enumerate(axes) for place, text in axis.ticks()]
+    low, high = _ends(trials)
+    marks += [(count - 1, at, number(low + at * (high - low))) for at in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    marks += [
+        (at, _ABSENT, "not set")
+        for at, axis in enumerate(axes)
+        if any(axis.dimension.name not in t.params for t in trials)
+    ]
+    told = ColumnDataSource(
+        data={
+            "x": [float(at) for at, _, _ in marks],
+            "y": [float(place) for _, place, _ in marks],
+            "text": [text for _, _, text in marks],
+        }
+    )
+    plot.text(
+        "x",
+        "y",
+        "text",
+        source=told,
+        x_offset=6,
+        text_baseline="middle",
+        text_font_size="12px",
+        text_font={"value": FONT},
+        text_color=ink.text,
+        background_fill_color=ink.paper,
+        background_fill_alpha=0.75,
+    )
+
+
+def _ends(trials: Sequence[Trial]) -> tuple[float, float]:
+    scores = [score_of(trial) for trial in trials]
+    low, high = min(scores), max(scores)
+    return (low, high) if low < high else (low - 0.5, high + 0.5)
+
+
+def _scores(trials: Sequence[Trial]) -> Floats:
+    """The scores between the lowest and the highest."""
+    low, high = _ends(trials)
+    return (np.array([score_of(trial) for trial in trials], dtype=np.float64) - low) / (high - low)
+
+
+def _table(study: StudyState, space: Space, trials: Sequence[Trial]) -> Rows:
+    rows = [("trial", *space, study.objective)]
+    for trial in trials[::-1][:MOST_ROWS]:
+        values = (setting(trial.params[name]) if name in trial.params else "-" for name in space)
+        rows.append((str(trial.trial), *values, number(trial.best_score)))
+    return rows

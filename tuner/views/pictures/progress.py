@@ -1,0 +1,86 @@
+"""The best score so far of one study or several, over the steps they have spent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from tuner.numbers import number
+from tuner.record.state import StudyState
+from tuner.views.pictures.chart import INKS, MOST_ROWS, Chart, Ink, Rows, Theme, blank, item, plural, short
+from tuner.views.pictures.colours import score_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats: TypeAlias = NDArray[np.float64]
+
+_HIGH = 300
+_DASHES = ("solid", "dashed", "dotdash", "dotted")
+
+
+def progress(studies: Sequence[StudyState], theme: Theme = "light") -> Chart:
+    """A stair a study: trials in the order they began, each counted with the steps it took."""
+    names = " and ".join(study.name for study in studies)
+    label = f"Best so far of {names}"
+    stairs = [_stair(study) for study in studies]
+    if not any(len(steps) for steps, _ in stairs):
+        return Chart(name="progress", label=label, shown="No trial has a score yet.", item=None)
+    trials = sum(len(steps) for steps, _ in stairs)
+    objectives = dict.fromkeys(study.objective for study in studies)
+    shown = f"{plural(trials, 'trial')} in the order they began"
+    shown += "" if len(objectives) == 1 else f"; mind that {' and '.join(objectives)} are not the same score"
+    return Chart(
+        name="progress",
+        label=f"{label}. {shown}.",
+        shown=f"{shown}.",
+        item=item(_figure(studies, stairs, INKS[theme])),
+        table=_table(studies, stairs),
+    )
+
+
+def _stair(study: StudyState) -> tuple[Floats, Floats]:
+    """Steps spent and the best so far, a point a trial; a babysat run has one for each of its reports."""
+    if study.kind == "babysitting" and study.trials:
+        curve = study.curve(study.trials[0])
+        steps, scores = np.array(curve.steps, dtype=np.float64), np.array(curve.scores, dtype=np.float64)
+    else:
+        trials = [trial for trial in study.searched() if trial.steps]
+        steps = np.cumsum(np.array([trial.steps for trial in trials], dtype=np.float64))
+        scores = np.array([score_of(trial) for trial in trials], dtype=np.float64)
+    best: Any = np.fmax if study.goal == "maximize" else np.fmin
+    running = best.accumulate(scores) if len(scores) else scores
+    known = np.isfinite(running)
+    return steps[known], running[known]
+
+
+def _figure(studies: Sequence[StudyState], stairs: Sequence[tuple[Floats, Floats]], ink: Ink) -> Any:
+    from bokeh.models import ColumnDataSource, HoverTool, NumeralTickFormatter
+
+    plot = blank(ink, height=_HIGH)
+    plot.xaxis.axis_label, plot.xaxis.formatter = "steps spent", NumeralTickFormatter(format="0,0")
+    plot.yaxis.axis_label = " / ".join(dict.fromkeys(study.objective for study in studies))
+    colours = (ink.head, ink.train, ink.best, ink.text)
+    for at, (study, (steps, scores)) in enumerate(zip(studies, stairs, strict=True)):
+        source = ColumnDataSource(data={"x": short(steps), "y": short(scores)})
+        look = dict(line_color=colours[at % 4], line_dash=_DASHES[at % 4], line_width=2.5)
+        line = plot.step("x", "y", source=source, mode="after", legend_label=study.name, **look)
+        plot.add_tools(
+            HoverTool(renderers=[line], tooltips=[("steps", "@x{0,0}"), (study.objective, "@y")], mode="vline")
+        )
+    plot.legend.visible = len(studies) > 1
+    plot.legend.location = "bottom_right" if studies[0].goal == "maximize" else "top_right"
+    plot.legend.background_fill_alpha, plot.legend.border_line_color = 0.0, None
+    plot.legend.label_text_color = ink.text
+    return plot
+
+
+def _table(studies: Sequence[StudyState], stairs: Sequence[tuple[Floats, Floats]]) -> Rows:
+    """Where the best became another, the last first."""
+    rows: list[tuple[str, ...]] = [("study", "steps spent", "best so far")]
+    for study, (steps, scores) in zip(studies, stairs, strict=True):
+        steps_up = np.flatnonzero(np.r_[True, scores[1:] != scores[:-1]])[::-1] if len(scores) else ()
+        rows += [(study.name, f"{int(steps[at]):,}", number(float(scores[at]))) for at in steps_up][:MOST_ROWS]
+    return rows

@@ -1,0 +1,206 @@
+"""Two settings of a sweep against one another, each on its own scale, with the boxes of its rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from tuner.numbers import number, setting
+from tuner.record.state import Round, StudyState
+from tuner.record.trial import Trial
+from tuner.space.parameters import Parameter
+from tuner.space.space import Space
+from tuner.views.pictures.axis import SettingAxis, set_axis
+from tuner.views.pictures.chart import (
+    FONT,
+    INKS,
+    MOST_ROWS,
+    SOURCE,
+    Chart,
+    Ink,
+    Rows,
+    Theme,
+    blank,
+    item,
+    plural,
+    short,
+)
+from tuner.views.pictures.colours import Colours, best_first, score_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats: TypeAlias = NDArray[np.float64]
+
+_HIGH = 380
+_MOST_BOXES = 4
+_ORDER = {"first": 0, "second": 1, "third": 2, None: 3}
+_LARGE, _SMALL, _STAR = 11.0, 4.0, 18.0  # pixels: of a mark among few trials, among thousands, and of the best
+
+
+def axes_of(space: Space, x: str = "", y: str = "", by_importance: Sequence[str] = ()) -> tuple[str, str]:
+    """The settings of the two axes: those named, else those that matter most, else those to be tuned first.
+
+    The second is empty where the space has one setting alone.
+    """
+    declared = sorted(space, key=lambda name: (not isinstance(space[name], Parameter), _ORDER[space[name].priority]))
+    order = [name for name in (*by_importance, *declared) if name in space]
+    across = x if x in space else next(name for name in order if name != y or len(space) == 1)
+    up = y if y in space and y != across else next((name for name in order if name != across), "")
+    return across, up
+
+
+def settings(study: StudyState, space: Space, across: str, up: str, theme: Theme = "light") -> Chart:
+    """A mark a trial, coloured by its score; with one setting alone the score is the other axis."""
+    trials = best_first(study, study.searched())[::-1]  # the best is drawn on top
+    name = f"Settings of {study.name}: {across} and {up or study.objective}"
+    x, y = SettingAxis(space[across]), SettingAxis(space[up]) if up else None
+    places = x.places(trials)
+    heights = np.array([score_of(trial) for trial in trials]) if y is None else y.places(trials)
+    seen = np.flatnonzero(np.isfinite(places) & np.isfinite(heights))
+    if not len(seen):
+        return Chart(name="settings", label=name, shown="No trial has begun yet.", item=None)
+    boxes = _boxes(study) if y is not None else []
+    shown = f"{len(seen):,} of {plural(len(trials), 'trial')}"
+    if len(seen) < len(trials):
+        shown += f"; the others have no {across} or no {up or 'score'}"
+    if boxes:
+        shown += f"; dashed, the later the firmer: the boxes of rounds {', '.join(str(each.round) for each in boxes)}"
+    drawing = _Drawing(study, INKS[theme], x, y, [trials[at] for at in seen], places[seen], heights[seen])
+    return Chart(
+        name="settings",
+        label=f"{name}. {shown}.",
+        shown=f"{shown}.",
+        item=item(drawing.figure(boxes)),
+        table=_table(study, across, up),
+    )
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """The marks of one picture, in the order drawn."""
+
+    study: StudyState
+    ink: Ink
+    x: SettingAxis
+    y: SettingAxis | None
+    trials: Sequence[Trial]
+    places: Floats
+    heights: Floats
+
+    def figure(self, boxes: Sequence[Round]) -> Any:
+        from bokeh.models import HoverTool
+
+        kinds = {"x_axis_type": self.x.kind, "y_axis_type": "linear" if self.y is None else self.y.kind}
+        plot = blank(self.ink, height=_HIGH, tools="tap,box_select", **kinds, **self._ranges())
+        set_axis(plot, "x", self.x)
+        if self.y is None:
+            plot.yaxis.axis_label = self.study.objective
+        else:
+            set_axis(plot, "y", self.y)
+            for at, box in enumerate(boxes):
+                self._draw_box(plot, self.y, box, (at + 1) / len(boxes), named=at in (0, len(boxes) - 1))
+        marks = [self._draw(plot, marker) for marker in ("x", "circle", "star")]
+        told = [("trial", "@trial"), ("best", "@best"), ("state", "@state"), (self.x.dimension.name, "@across")]
+        told += [] if self.y is None else [(self.y.dimension.name, "@up")]
+        plot.add_tools(HoverTool(renderers=[mark for mark in marks if mark is not None], tooltips=told))
+        return plot
+
+    def _ranges(self) -> dict[str, tuple[float, float]]:
+        across, up = self.x.limits, None if self.y is None else self.y.limits
+        ranges = {"x_range": (min(across[0], *self.places), max(across[1], *self.places))}
+        if up is not None:
+            ranges["y_range"] = (min(up[0], *self.heights), max(up[1], *self.heights))
+        return ranges
+
+    def _marker(self, trial: Trial) -> str:
+        if trial is self.study.best:
+            return "star"
+        return "x" if trial.state in ("diverged", "failed") else "circle"
+
+    def _draw(self, plot: Any, marker: str) -> Any:
+        from bokeh.models import ColumnDataSource
+
+        group = [at for at, trial in enumerate(self.trials) if self._marker(trial) == marker]
+        if not group:
+            return None
+        colours = Colours(self.study, self.ink).of(self.trials)
+        mine = [self.trials[at] for at in group]
+        up = "" if self.y is None else self.y.dimension.name
+        source = ColumnDataSource(
+            name=f"{SOURCE}-{marker}",
+            data={
+                "x": short(self.places[group]),
+                "y": short(self.heights[group]),
+                "trial": np.array([trial.trial for trial in mine], dtype=np.int32),
+                "colour": [colours[at] for at in group],
+                "best": [number(trial.best_score) for trial in mine],
+                "state": [trial.state for trial in mine],
+                "across": [setting(trial.params.get(self.x.dimension.name)) for trial in mine],
+                "up": [setting(trial.params.get(up)) for trial in mine],
+            },
+        )
+        size = float(np.clip(3 * _LARGE - 6 * np.log10(len(self.trials)) * 1.2, _SMALL, _LARGE))
+        look: dict[str, Any] = dict(fill_color="colour", line_color=self.ink.paper, line_width=0.6, size=size)
+        if marker == "x":
+            look = dict(line_color=self.ink.muted, line_width=1.4, size=size)
+        elif marker == "star":
+            look |= dict(size=_STAR, line_width=1.0)
+        return plot.scatter("x", "y", source=source, marker=marker, nonselection_alpha=0.08, **look)
+
+    def _draw_box(self, plot: Any, up: SettingAxis, box: Round, late: float, *, named: bool) -> None:
+        """A round's box, the later the firmer, with its number at a corner."""
+        from bokeh.models import BoxAnnotation, Label
+
+        left, right = self.x.interval(*box.box.get(self.x.dimension.name, (0.0, 1.0)))
+        bottom, top = up.interval(*box.box.get(up.dimension.name, (0.0, 1.0)))
+        plot.add_layout(
+            BoxAnnotation(
+                left=left,
+                right=right,
+                bottom=bottom,
+                top=top,
+                fill_color=None,
+                line_color=self.ink.text,
+                line_alpha=0.3 + 0.6 * late,
+                line_dash="dashed",
+                line_width=1 + late,
+            )
+        )
+        if not named:  # names of boxes one in the other would stand on each other
+            return
+        first = late < 1.0
+        plot.add_layout(
+            Label(
+                x=left if first else right,
+                y=top if first else bottom,
+                x_offset=4 if first else -4,
+                y_offset=-4 if first else 4,
+                text_align="left" if first else "right",
+                text_baseline="top" if first else "bottom",
+                text=f"round {box.round}",
+                text_color=self.ink.text,
+                text_alpha=0.5 + 0.5 * late,
+                text_font_size="12px",
+                text_font=FONT,
+            )
+        )
+
+
+def _boxes(study: StudyState) -> list[Round]:
+    """The first and the last round whose box is another than the one before, and two between."""
+    moved = [each for at, each in enumerate(study.rounds) if not at or each.box != study.rounds[at - 1].box]
+    picks = sorted({round(at) for at in np.linspace(0, len(moved) - 1, _MOST_BOXES)}) if moved else []
+    return [moved[at] for at in picks]
+
+
+def _table(study: StudyState, across: str, up: str) -> Rows:
+    names = [name for name in (across, up) if name]
+    rows = [("trial", *names, f"best {study.objective}", "state")]
+    for trial in best_first(study, study.searched())[:MOST_ROWS]:
+        values = (setting(trial.params[name]) if name in trial.params else "-" for name in names)
+        rows.append((str(trial.trial), *values, number(trial.best_score), trial.state))
+    return rows
