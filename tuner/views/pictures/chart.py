@@ -17,7 +17,6 @@ from tuner.errors import MissingExtra
 
 if TYPE_CHECKING:
     from bokeh.models import Model
-    from bokeh.plotting import figure as Figure  # noqa: N812 - a class by a function's name
     from numpy.typing import NDArray
 
     Floats: TypeAlias = NDArray[np.float64]
@@ -91,7 +90,7 @@ class Chart:
     table: Rows = ()
 
 
-def blank(ink: Ink, *, height: int, tools: str = "", **more: Any) -> Figure:
+def blank(ink: Ink, *, height: int, tools: str = "", **more: Any) -> Any:
     """An empty figure as wide as its place, on the ground of the page, with quiet axes."""
     if importlib.util.find_spec("bokeh") is None:
         raise MissingExtra("the page's pictures need bokeh. Install it: pip install 'tuner[web]'")
@@ -128,7 +127,7 @@ def item(model: Model) -> Mapping[str, Any]:
     return dict(json_item(model))
 
 
-def short(values: Sequence[float] | Floats) -> NDArray[np.float32]:
+def short(values: Sequence[float] | NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """Numbers to draw, at half the bytes: no screen shows the eighth digit. Always a fresh array."""
     return np.array(values, dtype=np.float32)
 

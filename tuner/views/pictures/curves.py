@@ -179,7 +179,7 @@ def _span(trials: Sequence[Trial], drawn: Sequence[Points]) -> tuple[float, floa
 
 def _table(study: StudyState, ranked: Sequence[Trial]) -> Rows:
     """The best trials, a row each: where a curve began, came to, and was best."""
-    rows = [("trial", "state", "steps", f"best {study.objective}", "at step", "last")]
+    rows: list[tuple[str, ...]] = [("trial", "state", "steps", f"best {study.objective}", "at step", "last")]
     for trial in ranked[:MOST_ROWS]:
         curve = study.curve(trial)
         last = number(curve.scores[-1]) if len(curve) else "-"

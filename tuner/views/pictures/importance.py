@@ -16,7 +16,7 @@ def importance(study: str, found: Importance, theme: Theme = "light") -> Chart:
     label = f"What matters in {study}"
     if not found.shares:
         return Chart(name="importance", label=label, shown=found.sentence, item=None)
-    rows = [("setting", "in all", "± standard error", "alone")]
+    rows: list[tuple[str, ...]] = [("setting", "in all", "± standard error", "alone")]
     rows += [(each.parameter, percent(each.total), percent(each.error), percent(each.alone)) for each in found.shares]
     return Chart(
         name="importance",

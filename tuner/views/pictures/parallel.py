@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     Floats: TypeAlias = NDArray[np.float64]
 
-_HIGH = 340
+_HIGH, _WIDE = 340, 90  # pixels: of all, and of one axis
 _ABSENT = -0.14
 """Where a line crosses the axis of a setting it does not have."""
 
@@ -72,7 +72,7 @@ def _figure(
     from bokeh.models import BoxSelectTool, ColumnDataSource, FixedTicker
 
     count = crossings.shape[1]
-    plot = blank(ink, height=_HIGH, x_range=(-0.35, count - 0.55), y_range=(-0.22, 1.1))
+    plot = blank(ink, height=_HIGH, min_width=_WIDE * count, x_range=(-0.35, count - 0.55), y_range=(-0.22, 1.1))
     plot.grid.visible = plot.yaxis.visible = False
     plot.xaxis.ticker = FixedTicker(ticks=list(range(count)))
     plot.xaxis.major_label_overrides = {at: axis.dimension.name for at, axis in enumerate(axes)} | {
@@ -168,7 +168,7 @@ def _scores(trials: Sequence[Trial]) -> Floats:
 
 
 def _table(study: StudyState, space: Space, trials: Sequence[Trial]) -> Rows:
-    rows = [("trial", *space, study.objective)]
+    rows: list[tuple[str, ...]] = [("trial", *space, study.objective)]
     for trial in trials[::-1][:MOST_ROWS]:
         values = (setting(trial.params[name]) if name in trial.params else "-" for name in space)
         rows.append((str(trial.trial), *values, number(trial.best_score)))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -11,7 +12,7 @@ from tuner.numbers import number, setting
 from tuner.record.lineage import Branch, TrainedSegment, Tree
 from tuner.record.score_names import training_loss
 from tuner.record.state import StudyState
-from tuner.record.trial import Checkpoint
+from tuner.record.trial import Trial
 from tuner.views.pictures.chart import INKS, MOST_ROWS, Chart, Ink, Rows, Theme, blank, item, plural, short
 from tuner.views.pictures.thinning import thinned, width_for
 
@@ -42,13 +43,13 @@ def run(study: StudyState, tree: Tree, theme: Theme = "light", trial: int = 0) -
     shown = f"{count:,} of {plural(told, 'report')}"
     shown += f": of every {width:,} steps the lowest and the highest" if width > 1 else ""
     shown += f"; grey: {plural(given_up, 'step')} given up" if given_up else ""
-    best = study.trials[trial].best_score
-    at = f" The best is {number(best)} at step {study.trials[trial].best_step}." if best is not None else ""
+    found = study.trials[trial]
+    at = "" if found.best_score is None else f" The best is {number(found.best_score)} at step {found.best_step}."
     return Chart(
         name="run",
         label=f"{label}. {shown}.{at}",
         shown=f"{shown}.",
-        item=item(_figure(study, tree, INKS[theme], names, drawn, width)),
+        item=item(_Course(study, found, tree, INKS[theme], width).figure(drawn)),
         table=_table(names, drawn),
     )
 
@@ -62,14 +63,6 @@ def points_of(branch: Branch, name: str) -> Points:
     return steps[finite], values[finite]
 
 
-def _tail(tree: Tree, given_up: Branch, name: str) -> Points:
-    """What was given up, begun where it left the path that counts."""
-    steps, values = points_of(given_up, name)
-    left = given_up[0].after
-    before = tree.value_at(tree.branch(), name, left)
-    return (steps, values) if before is None else (np.r_[left, steps], np.r_[before, values])
-
-
 def changed(tree: Tree, trained: TrainedSegment) -> str:
     """What a segment changed, in words; empty where it changed nothing."""
     return ", ".join(
@@ -80,96 +73,100 @@ def changed(tree: Tree, trained: TrainedSegment) -> str:
     )
 
 
-def _figure(study: StudyState, tree: Tree, ink: Ink, names: Sequence[str], drawn: Any, width: int) -> Any:
-    from bokeh.layouts import column
-    from bokeh.models import Range1d
+@dataclass(frozen=True)
+class _Course:
+    """One trial's path with all that was left beside it."""
 
-    last = max(each.to_step for each in tree.segments)
-    steps = Range1d(-0.01 * last - 0.5, 1.02 * last + 0.5)
-    panels = []
-    for at, name in enumerate(names):
-        colour = ink.head if not at else ink.train
-        panels.append(_panel(study, tree, ink, name, drawn[name], width, steps, colour, _LOSS if at else _HIGH))
-    panels[-1].xaxis.axis_label = "step"
-    for panel in panels[:-1]:
-        panel.xaxis.visible = False
-    return panels[0] if len(panels) == 1 else column(*panels, sizing_mode="stretch_width", spacing=0)
+    study: StudyState
+    trial: Trial
+    tree: Tree
+    ink: Ink
+    width: int
+
+    def figure(self, drawn: Mapping[str, Points]) -> Any:
+        """A panel a score, the objective first, over the same steps."""
+        from bokeh.layouts import column
+        from bokeh.models import Range1d
+
+        last = max(each.to_step for each in self.tree.segments)
+        steps = Range1d(start=-0.01 * last - 0.5, end=1.02 * last + 0.5)
+        looks = ((self.ink.head, _HIGH), (self.ink.train, _LOSS))
+        panels = [self._panel(*each, steps, *look) for each, look in zip(drawn.items(), looks, strict=False)]
+        panels[-1].xaxis.axis_label = "step"
+        for panel in panels[:-1]:
+            panel.xaxis.visible = False
+        return panels[0] if len(panels) == 1 else column(*panels, sizing_mode="stretch_width", spacing=0)
+
+    def _panel(self, name: str, points: Points, steps: Any, colour: str, height: int) -> Any:
+        from bokeh.models import ColumnDataSource, HoverTool, NumeralTickFormatter
+
+        ink, plot = self.ink, blank(self.ink, height=height, x_range=steps)
+        plot.yaxis.axis_label, plot.min_border_left = name, 64
+        plot.xaxis.formatter = NumeralTickFormatter(format="0,0")
+        for rollback in self.tree.abandoned():
+            xs, ys = thinned(*self._tail(rollback.given_up, name), self.width)
+            plot.line(
+                np.array(xs, dtype=np.int32), short(ys), line_color=ink.given_up, line_dash="dotted", line_width=1.4
+            )
+        source = ColumnDataSource(name=name, data={"x": np.array(points[0], dtype=np.int32), "y": short(points[1])})
+        line = plot.line("x", "y", source=source, line_color=colour, line_width=2)
+        plot.scatter(points[0][-1:].astype(np.int32), short(points[1][-1:]), size=7, color=colour)
+        plot.add_tools(HoverTool(renderers=[line], tooltips=[("step", "@x"), (name, "@y{0.0000}")], mode="vline"))
+        self._mark_changes(plot, name)
+        if name == self.study.objective:
+            self._mark_best(plot)
+            self._mark_checkpoints(plot)
+        return plot
+
+    def _tail(self, given_up: Branch, name: str) -> Points:
+        """What was given up, begun where it left the path that counts."""
+        steps, values = points_of(given_up, name)
+        left = given_up[0].after
+        before = self.tree.value_at(self.tree.branch(), name, left)
+        return (steps, values) if before is None else (np.r_[left, steps], np.r_[before, values])
+
+    def _mark_changes(self, plot: Any, name: str) -> None:
+        """A dot where a change took effect, on the curve as it was; what it was is told by a hover and the logbook."""
+        from bokeh.models import ColumnDataSource, HoverTool
+        from bokeh.models.annotations import Span
+
+        marks = list(self._changes(name))
+        if not marks:
+            return
+        for step, *_ in marks:
+            rule = dict(line_color=self.ink.line, line_dash="dotted", line_alpha=0.7)
+            plot.add_layout(Span(location=step, dimension="height", **rule))
+        columns = zip(("x", "y", "what", "why"), map(list, zip(*marks, strict=True)), strict=True)
+        source = ColumnDataSource(data=dict(columns))
+        look = dict(size=10, fill_color=self.ink.paper, line_color=self.ink.text, line_width=2)
+        dots = plot.scatter("x", "y", source=source, **look)
+        plot.add_tools(HoverTool(renderers=[dots], tooltips=[("step", "@x"), ("change", "@what"), ("why", "@why")]))
+
+    def _changes(self, name: str) -> Iterator[tuple[int, float, str, str]]:
+        for trained in self.tree.segments[1:]:
+            value = self.tree.value_at(self.tree.branch(trained.number), name, trained.from_step)
+            if value is not None and np.isfinite(value):
+                segment = trained.segment
+                what = changed(self.tree, trained) or segment.cause
+                yield trained.from_step, value, what, f"{segment.by}: {segment.why}"
+
+    def _mark_best(self, plot: Any) -> None:
+        step, score = self.trial.best_step, self.trial.best_score
+        if step is not None and score is not None:
+            plot.scatter([step], [score], marker="star", size=16, fill_color=self.ink.best, line_color=self.ink.paper)
+
+    def _mark_checkpoints(self, plot: Any) -> None:
+        """Ticks at the foot where one can go back to."""
+        from bokeh.models import Range1d
+
+        steps = sorted({each.step for each in self.study.kept(self.trial)})
+        if steps:
+            foot, top = [0.0] * len(steps), [0.03] * len(steps)
+            plot.extra_y_ranges = {"foot": Range1d(start=0.0, end=1.0)}
+            plot.segment(steps, foot, steps, top, y_range_name="foot", line_color=self.ink.text, line_width=2)
 
 
-def _panel(
-    study: StudyState, tree: Tree, ink: Ink, name: str, points: Points, width: int, steps: Any, colour: str, height: int
-) -> Any:
-    from bokeh.models import ColumnDataSource, HoverTool, NumeralTickFormatter
-
-    plot = blank(ink, height=height, x_range=steps)
-    plot.yaxis.axis_label, plot.min_border_left = name, 64
-    plot.xaxis.formatter = NumeralTickFormatter(format="0,0")
-    for rollback in tree.abandoned():
-        xs, ys = thinned(*_tail(tree, rollback.given_up, name), width)
-        plot.line(np.array(xs, dtype=np.int32), short(ys), line_color=ink.given_up, line_width=1.4, line_dash="dotted")
-    source = ColumnDataSource(name=name, data={"x": np.array(points[0], dtype=np.int32), "y": short(points[1])})
-    line = plot.line("x", "y", source=source, line_color=colour, line_width=2)
-    plot.scatter(points[0][-1:], short(points[1][-1:]), size=7, color=colour)
-    plot.add_tools(HoverTool(renderers=[line], tooltips=[("step", "@x"), (name, "@y{0.0000}")], mode="vline"))
-    _mark_changes(plot, tree, ink, name)
-    if name == study.objective:
-        _mark_best(plot, study, ink)
-        _mark_checkpoints(plot, study.kept(study.trials[0]), ink)
-    return plot
-
-
-def _mark_changes(plot: Any, tree: Tree, ink: Ink, name: str) -> None:
-    """A dot where a change took effect, on the curve as it was; what it was is told by a hover and the logbook."""
-    from bokeh.models import ColumnDataSource, HoverTool, Span
-
-    marks = list(_marks(tree, name))
-    if not marks:
-        return
-    for step, *_ in marks:
-        plot.add_layout(
-            Span(location=step, dimension="height", line_color=ink.line, line_dash="dotted", line_alpha=0.7)
-        )
-    source = ColumnDataSource(
-        data={
-            "x": np.array([step for step, *_ in marks], dtype=np.int32),
-            "y": short([value for _, value, _, _ in marks]),
-            "what": [what for *_, what, _ in marks],
-            "why": [why for *_, why in marks],
-        }
-    )
-    dots = plot.scatter("x", "y", source=source, size=10, fill_color=ink.paper, line_color=ink.text, line_width=2)
-    plot.add_tools(HoverTool(renderers=[dots], tooltips=[("step", "@x"), ("change", "@what"), ("why", "@why")]))
-
-
-def _marks(tree: Tree, name: str) -> Iterator[tuple[int, float, str, str]]:
-    for trained in tree.segments[1:]:
-        value = tree.value_at(tree.branch(trained.number), name, trained.from_step)
-        if value is not None and np.isfinite(value):
-            what = changed(tree, trained)
-            cause = trained.segment.cause
-            yield trained.from_step, value, what or cause, f"{trained.segment.by}: {trained.segment.why}"
-
-
-def _mark_best(plot: Any, study: StudyState, ink: Ink) -> None:
-    trial = study.trials[0]
-    if trial.best_score is not None and trial.best_step is not None:
-        star = dict(marker="star", size=16, fill_color=ink.best, line_color=ink.paper)
-        plot.scatter([trial.best_step], [trial.best_score], **star)
-
-
-def _mark_checkpoints(plot: Any, kept: Iterable[Checkpoint], ink: Ink) -> None:
-    """Ticks at the foot where one can go back to."""
-    from bokeh.models import Range1d
-
-    steps = sorted({each.step for each in kept})
-    if steps:
-        foot = [0.0] * len(steps)
-        plot.extra_y_ranges = {"foot": Range1d(0.0, 1.0)}
-        top = [0.03] * len(steps)
-        plot.segment(steps, foot, steps, top, y_range_name="foot", line_color=ink.text, line_width=2)
-
-
-def _table(names: Sequence[str], drawn: dict[str, Points]) -> Rows:
+def _table(names: Sequence[str], drawn: Mapping[str, Points]) -> Rows:
     """The newest reports of the head, the newest first."""
     by_step: dict[int, dict[str, float]] = {}
     for name, (steps, values) in drawn.items():

@@ -153,7 +153,7 @@ class _Drawing:
 
     def _draw_box(self, plot: Any, up: SettingAxis, box: Round, late: float, *, named: bool) -> None:
         """A round's box, the later the firmer, with its number at a corner."""
-        from bokeh.models import BoxAnnotation, Label
+        from bokeh.models.annotations import BoxAnnotation, Label
 
         left, right = self.x.interval(*box.box.get(self.x.dimension.name, (0.0, 1.0)))
         bottom, top = up.interval(*box.box.get(up.dimension.name, (0.0, 1.0)))
@@ -199,7 +199,7 @@ def _boxes(study: StudyState) -> list[Round]:
 
 def _table(study: StudyState, across: str, up: str) -> Rows:
     names = [name for name in (across, up) if name]
-    rows = [("trial", *names, f"best {study.objective}", "state")]
+    rows: list[tuple[str, ...]] = [("trial", *names, f"best {study.objective}", "state")]
     for trial in best_first(study, study.searched())[:MOST_ROWS]:
         values = (setting(trial.params[name]) if name in trial.params else "-" for name in names)
         rows.append((str(trial.trial), *values, number(trial.best_score), trial.state))
