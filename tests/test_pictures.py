@@ -147,7 +147,7 @@ def test_each_setting_stands_on_its_own_scale(study: tuner.Study) -> None:
     chart = settings(study.state, SPACE, "rate", "beta")
     axes = [each["name"] for each in models(chart) if each["name"].endswith("Axis")]
     assert axes == ["LogAxis", "LogAxis"]
-    shown = columns(chart, "trials-circle")
+    shown = columns(chart, "trials")
     trials = study.state.trials
     for number, place in zip(shown["trial"], shown["y"], strict=True):
         assert place == pytest.approx(1 - trials[number].params["beta"], rel=1e-5)

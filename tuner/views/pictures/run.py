@@ -128,17 +128,14 @@ class _Course:
     def _mark_changes(self, plot: Any, name: str) -> None:
         """A dot where a change took effect, on the curve as it was; what it was is told by a hover and the logbook."""
         from bokeh.models import ColumnDataSource, HoverTool
-        from bokeh.models.annotations import Span
 
         marks = list(self._changes(name))
         if not marks:
             return
-        for step, *_ in marks:
-            rule = dict(line_color=self.ink.line, line_dash="dotted", line_alpha=0.7)
-            plot.add_layout(Span(location=step, dimension="height", **rule))
+        plot.vspan(x=[step for step, *_ in marks], line_color=self.ink.line, line_dash="dotted", line_alpha=0.7)
         columns = zip(("x", "y", "what", "why"), map(list, zip(*marks, strict=True)), strict=True)
         source = ColumnDataSource(data=dict(columns))
-        look = dict(size=10, fill_color=self.ink.paper, line_color=self.ink.text, line_width=2)
+        look: dict[str, Any] = dict(size=10, fill_color=self.ink.paper, line_color=self.ink.text, line_width=2)
         dots = plot.scatter("x", "y", source=source, **look)
         plot.add_tools(HoverTool(renderers=[dots], tooltips=[("step", "@x"), ("change", "@what"), ("why", "@why")]))
 

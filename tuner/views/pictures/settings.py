@@ -103,10 +103,9 @@ class _Drawing:
             set_axis(plot, "y", self.y)
             for at, box in enumerate(boxes):
                 self._draw_box(plot, self.y, box, (at + 1) / len(boxes), named=at in (0, len(boxes) - 1))
-        marks = [self._draw(plot, marker) for marker in ("x", "circle", "star")]
         told = [("trial", "@trial"), ("best", "@best"), ("state", "@state"), (self.x.dimension.name, "@across")]
         told += [] if self.y is None else [(self.y.dimension.name, "@up")]
-        plot.add_tools(HoverTool(renderers=[mark for mark in marks if mark is not None], tooltips=told))
+        plot.add_tools(HoverTool(renderers=[self._draw(plot)], tooltips=told))
         return plot
 
     def _ranges(self) -> dict[str, tuple[float, float]]:
@@ -121,35 +120,31 @@ class _Drawing:
             return "star"
         return "x" if trial.state in ("diverged", "failed") else "circle"
 
-    def _draw(self, plot: Any, marker: str) -> Any:
+    def _draw(self, plot: Any) -> Any:
+        """All marks in one source: what is selected stands out from all others."""
         from bokeh.models import ColumnDataSource
 
-        group = [at for at, trial in enumerate(self.trials) if self._marker(trial) == marker]
-        if not group:
-            return None
-        colours = Colours(self.study, self.ink).of(self.trials)
-        mine = [self.trials[at] for at in group]
+        markers = [self._marker(trial) for trial in self.trials]
+        size = float(np.clip(_LARGE - 2.5 * np.log10(len(markers) / 30), _SMALL, _LARGE))
         up = "" if self.y is None else self.y.dimension.name
         source = ColumnDataSource(
-            name=f"{SOURCE}-{marker}",
+            name=SOURCE,
             data={
-                "x": short(self.places[group]),
-                "y": short(self.heights[group]),
-                "trial": np.array([trial.trial for trial in mine], dtype=np.int32),
-                "colour": [colours[at] for at in group],
-                "best": [number(trial.best_score) for trial in mine],
-                "state": [trial.state for trial in mine],
-                "across": [setting(trial.params.get(self.x.dimension.name)) for trial in mine],
-                "up": [setting(trial.params.get(up)) for trial in mine],
+                "x": short(self.places),
+                "y": short(self.heights),
+                "trial": np.array([trial.trial for trial in self.trials], dtype=np.int32),
+                "marker": markers,
+                "size": short([_STAR if marker == "star" else size for marker in markers]),
+                "colour": Colours(self.study, self.ink).of(self.trials),
+                "rim": [self.ink.muted if marker == "x" else self.ink.paper for marker in markers],
+                "best": [number(trial.best_score) for trial in self.trials],
+                "state": [trial.state for trial in self.trials],
+                "across": [setting(trial.params.get(self.x.dimension.name)) for trial in self.trials],
+                "up": [setting(trial.params.get(up)) for trial in self.trials],
             },
         )
-        size = float(np.clip(3 * _LARGE - 6 * np.log10(len(self.trials)) * 1.2, _SMALL, _LARGE))
-        look: dict[str, Any] = dict(fill_color="colour", line_color=self.ink.paper, line_width=0.6, size=size)
-        if marker == "x":
-            look = dict(line_color=self.ink.muted, line_width=1.4, size=size)
-        elif marker == "star":
-            look |= dict(size=_STAR, line_width=1.0)
-        return plot.scatter("x", "y", source=source, marker=marker, nonselection_alpha=0.08, **look)
+        look: dict[str, Any] = dict(fill_color="colour", line_color="rim", line_width=1.0, nonselection_alpha=0.08)
+        return plot.scatter("x", "y", source=source, marker="marker", size="size", **look)
 
     def _draw_box(self, plot: Any, up: SettingAxis, box: Round, late: float, *, named: bool) -> None:
         """A round's box, the later the firmer, with its number at a corner."""
