@@ -22,7 +22,7 @@ from tuner.insight.importance import Importance, Share
 from tuner.record.lineage import Tree
 from tuner.record.state import StudyState
 from tuner.views.pictures.branches import branches
-from tuner.views.pictures.chart import Chart
+from tuner.views.pictures.chart import Diagram
 from tuner.views.pictures.curves import curves
 from tuner.views.pictures.importance import importance
 from tuner.views.pictures.parallel import parallel
@@ -53,7 +53,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuner.Study]:
         yield found
 
 
-def everything(study: tuner.Study) -> list[Chart]:
+def everything(study: tuner.Study) -> list[Diagram]:
     state, space = study.state, SPACE
     return [
         curves(state),
@@ -65,7 +65,7 @@ def everything(study: tuner.Study) -> list[Chart]:
     ]
 
 
-def models(chart: Chart) -> Iterator[Mapping[str, Any]]:
+def models(chart: Diagram) -> Iterator[Mapping[str, Any]]:
     """Every model within a picture."""
 
     def walk(value: Any) -> Iterator[Mapping[str, Any]]:
@@ -81,7 +81,7 @@ def models(chart: Chart) -> Iterator[Mapping[str, Any]]:
     yield from walk(json.loads(json.dumps(chart.item)))
 
 
-def columns(chart: Chart, source: str) -> dict[str, Any]:
+def columns(chart: Diagram, source: str) -> dict[str, Any]:
     """The columns of a source, arrays as they are read in a browser."""
     found = next(
         each["attributes"]["data"]["entries"]

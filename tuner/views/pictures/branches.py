@@ -6,21 +6,21 @@ from typing import Any
 
 from tuner.record.lineage import Branch, Tree
 from tuner.record.state import StudyState
-from tuner.views.pictures.chart import FONT, INKS, Chart, Ink, Rows, Theme, blank, item, plural
+from tuner.views.pictures.chart import FONT, INKS, Diagram, Ink, Rows, Theme, blank, item, plural
 from tuner.views.pictures.run import changed
 
 _LANE, _FRAME = 34, 64
 
 
-def branches(study: StudyState, tree: Tree, theme: Theme = "light") -> Chart:
+def branches(study: StudyState, tree: Tree, theme: Theme = "light") -> Diagram:
     """A dot where each segment begins, named by its number."""
     left = tree.abandoned()
     label = f"Branches of {study.name}"
     if not tree.segments:
-        return Chart(name="branches", label=label, shown="The run has not begun.", item=None)
+        return Diagram(name="branches", label=label, shown="The run has not begun.", item=None)
     shown = f"{plural(len(tree.segments), 'segment')}, {plural(len(left), 'path')} given up"
     paths = [tree.branch(), *(rollback.given_up for rollback in left)]
-    return Chart(
+    return Diagram(
         name="branches",
         label=f"{label}: {shown}.",
         shown=f"{shown}.",

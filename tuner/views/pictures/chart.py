@@ -77,7 +77,7 @@ FONT = "system-ui, sans-serif"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Chart:
+class Diagram:
     """One picture: `item` is what `Bokeh.embed.embed_item` takes, None where there is nothing to draw and `shown` why.
 
     `label` is for who cannot see it, `table` has its heading first.

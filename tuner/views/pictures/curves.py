@@ -10,7 +10,7 @@ import numpy as np
 from tuner.numbers import number
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
-from tuner.views.pictures.chart import INKS, MOST_ROWS, SOURCE, Chart, Ink, Rows, Theme, blank, item, plural, short
+from tuner.views.pictures.chart import INKS, MOST_ROWS, SOURCE, Diagram, Ink, Rows, Theme, blank, item, plural, short
 from tuner.views.pictures.colours import Colours, best_first
 from tuner.views.pictures.thinning import thinned, width_for
 
@@ -26,12 +26,12 @@ _MARGIN = 0.06
 _REACH = 3.0  # quartile ranges beyond which a poor score is held at the edge (Tukey 1977)
 
 
-def curves(study: StudyState, theme: Theme = "light") -> Chart:
+def curves(study: StudyState, theme: Theme = "light") -> Diagram:
     """Every trial's head reports of the objective by step, the best in a colour of its own."""
     begun = [trial for trial in study.searched() if len(study.curve(trial))]
     name = f"Learning curves of {study.name}: {study.objective} by step"
     if not begun:
-        return Chart(name="curves", label=name, shown=f"No trial has reported {study.objective} yet.", item=None)
+        return Diagram(name="curves", label=name, shown=f"No trial has reported {study.objective} yet.", item=None)
     ranked = best_first(study, begun)
     sound = [trial for trial in reversed(ranked) if trial.state != "diverged"]  # the best is drawn on top
     diverged = [trial for trial in begun if trial.state == "diverged"]
@@ -47,7 +47,7 @@ def curves(study: StudyState, theme: Theme = "light") -> Chart:
     if diverged:
         shown += f"; {plural(len(diverged), 'run')} diverged, below"
     best = "" if study.best is None else f" The best is trial {study.best.trial} with {number(study.best.best_score)}."
-    return Chart(
+    return Diagram(
         name="curves",
         label=f"{name}. {shown}.{best}",
         shown=f"{shown}.",

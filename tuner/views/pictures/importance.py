@@ -6,19 +6,19 @@ from typing import Any
 
 from tuner.insight.importance import Importance
 from tuner.numbers import percent
-from tuner.views.pictures.chart import INKS, Chart, Ink, Theme, blank, item, short
+from tuner.views.pictures.chart import INKS, Diagram, Ink, Theme, blank, item, short
 
 _ROW, _FRAME = 34, 56
 
 
-def importance(study: str, found: Importance, theme: Theme = "light") -> Chart:
+def importance(study: str, found: Importance, theme: Theme = "light") -> Diagram:
     """A bar a setting, the largest first: in all, and within it alone; whiskers are a standard error."""
     label = f"What matters in {study}"
     if not found.shares:
-        return Chart(name="importance", label=label, shown=found.sentence, item=None)
+        return Diagram(name="importance", label=label, shown=found.sentence, item=None)
     rows: list[tuple[str, ...]] = [("setting", "in all", "± standard error", "alone")]
     rows += [(each.parameter, percent(each.total), percent(each.error), percent(each.alone)) for each in found.shares]
-    return Chart(
+    return Diagram(
         name="importance",
         label=f"{label}. {found.sentence}",
         shown="Pale: in all, together with others; strong: alone; lines: one standard error.",

@@ -22,7 +22,7 @@ from tuner.views.pictures.chart import (
     INKS,
     MOST_ROWS,
     SOURCE,
-    Chart,
+    Diagram,
     Ink,
     Rows,
     Theme,
@@ -43,12 +43,12 @@ _ABSENT = -0.14
 """Where a line crosses the axis of a setting it does not have."""
 
 
-def parallel(study: StudyState, space: Space, theme: Theme = "light") -> Chart:
+def parallel(study: StudyState, space: Space, theme: Theme = "light") -> Diagram:
     """Every trial that has a score, the best on top."""
     trials = [trial for trial in best_first(study, study.searched()) if np.isfinite(score_of(trial))][::-1]
     name = f"Parallel coordinates of {study.name}: {', '.join(space)} and {study.objective}"
     if not trials:
-        return Chart(name="parallel", label=name, shown=f"No trial has a {study.objective} yet.", item=None)
+        return Diagram(name="parallel", label=name, shown=f"No trial has a {study.objective} yet.", item=None)
     axes = [SettingAxis(dimension) for dimension in space.values()]
     crossings = np.column_stack([*(axis.units(trials) for axis in axes), _scores(trials)])
     without = len(study.searched()) - len(trials)
@@ -57,7 +57,7 @@ def parallel(study: StudyState, space: Space, theme: Theme = "light") -> Chart:
         shown += "; where a trial has no such setting its line passes below"
     crossings = np.where(np.isnan(crossings), _ABSENT, crossings)
     figure = _figure(study, INKS[theme], trials, axes, crossings)
-    return Chart(
+    return Diagram(
         name="parallel",
         label=f"{name}. {shown}.",
         shown=f"{shown}.",

@@ -9,7 +9,7 @@ import numpy as np
 
 from tuner.numbers import number
 from tuner.record.state import StudyState
-from tuner.views.pictures.chart import INKS, MOST_ROWS, Chart, Ink, Rows, Theme, blank, item, plural, short
+from tuner.views.pictures.chart import INKS, MOST_ROWS, Diagram, Ink, Rows, Theme, blank, item, plural, short
 from tuner.views.pictures.colours import score_of
 
 if TYPE_CHECKING:
@@ -21,18 +21,18 @@ _HIGH = 300
 _DASHES = ("solid", "dashed", "dotdash", "dotted")
 
 
-def progress(studies: Sequence[StudyState], theme: Theme = "light") -> Chart:
+def progress(studies: Sequence[StudyState], theme: Theme = "light") -> Diagram:
     """A stair a study: trials in the order they began, each counted with the steps it took."""
     names = " and ".join(study.name for study in studies)
     label = f"Best so far of {names}"
     stairs = [_stair(study) for study in studies]
     if not any(len(steps) for steps, _ in stairs):
-        return Chart(name="progress", label=label, shown="No trial has a score yet.", item=None)
+        return Diagram(name="progress", label=label, shown="No trial has a score yet.", item=None)
     trials = sum(len(steps) for steps, _ in stairs)
     objectives = dict.fromkeys(study.objective for study in studies)
     shown = f"{plural(trials, 'trial')} in the order they began"
     shown += "" if len(objectives) == 1 else f"; mind that {' and '.join(objectives)} are not the same score"
-    return Chart(
+    return Diagram(
         name="progress",
         label=f"{label}. {shown}.",
         shown=f"{shown}.",

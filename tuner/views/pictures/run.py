@@ -13,7 +13,7 @@ from tuner.record.lineage import Branch, TrainedSegment, Tree
 from tuner.record.score_names import training_loss
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
-from tuner.views.pictures.chart import INKS, MOST_ROWS, Chart, Ink, Rows, Theme, blank, item, plural, short
+from tuner.views.pictures.chart import INKS, MOST_ROWS, Diagram, Ink, Rows, Theme, blank, item, plural, short
 from tuner.views.pictures.thinning import thinned, width_for
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ MOST_POINTS = 2_000
 _HIGH, _LOSS = 300, 180
 
 
-def run(study: StudyState, tree: Tree, theme: Theme = "light", trial: int = 0) -> Chart:
+def run(study: StudyState, tree: Tree, theme: Theme = "light", trial: int = 0) -> Diagram:
     """The objective, and the train loss where one is reported, over the same steps."""
     label = f"Curves of {study.name}: {study.objective} by step"
     loss = training_loss(tree.names(), beside=study.objective)
@@ -34,7 +34,7 @@ def run(study: StudyState, tree: Tree, theme: Theme = "light", trial: int = 0) -
     head = {name: points_of(tree.branch(), name) for name in names}
     told = sum(len(steps) for steps, _ in head.values())
     if not told:
-        return Chart(name="run", label=label, shown=f"{study.objective} has not been reported yet.", item=None)
+        return Diagram(name="run", label=label, shown=f"{study.objective} has not been reported yet.", item=None)
     longest = max((int(steps[-1]) for steps, _ in head.values() if len(steps)), default=1)
     width = width_for(max(len(steps) for steps, _ in head.values()), longest, 1, MOST_POINTS)
     drawn = {name: thinned(*points, width) for name, points in head.items()}
@@ -45,7 +45,7 @@ def run(study: StudyState, tree: Tree, theme: Theme = "light", trial: int = 0) -
     shown += f"; grey: {plural(given_up, 'step')} given up" if given_up else ""
     found = study.trials[trial]
     at = "" if found.best_score is None else f" The best is {number(found.best_score)} at step {found.best_step}."
-    return Chart(
+    return Diagram(
         name="run",
         label=f"{label}. {shown}.{at}",
         shown=f"{shown}.",

@@ -19,7 +19,7 @@ from tuner.views.pictures.chart import (
     INKS,
     MOST_ROWS,
     SOURCE,
-    Chart,
+    Diagram,
     Ink,
     Rows,
     Theme,
@@ -53,7 +53,7 @@ def axes_of(space: Space, x: str = "", y: str = "", by_importance: Sequence[str]
     return across, up
 
 
-def settings(study: StudyState, space: Space, across: str, up: str, theme: Theme = "light") -> Chart:
+def settings(study: StudyState, space: Space, across: str, up: str, theme: Theme = "light") -> Diagram:
     """A mark a trial, coloured by its score; with one setting alone the score is the other axis."""
     trials = best_first(study, study.searched())[::-1]  # the best is drawn on top
     name = f"Settings of {study.name}: {across} and {up or study.objective}"
@@ -62,7 +62,7 @@ def settings(study: StudyState, space: Space, across: str, up: str, theme: Theme
     heights = np.array([score_of(trial) for trial in trials]) if y is None else y.places(trials)
     seen = np.flatnonzero(np.isfinite(places) & np.isfinite(heights))
     if not len(seen):
-        return Chart(name="settings", label=name, shown="No trial has begun yet.", item=None)
+        return Diagram(name="settings", label=name, shown="No trial has begun yet.", item=None)
     boxes = _boxes(study) if y is not None else []
     shown = f"{len(seen):,} of {plural(len(trials), 'trial')}"
     if len(seen) < len(trials):
@@ -70,7 +70,7 @@ def settings(study: StudyState, space: Space, across: str, up: str, theme: Theme
     if boxes:
         shown += f"; dashed, the later the firmer: the boxes of rounds {', '.join(str(each.round) for each in boxes)}"
     drawing = _Drawing(study, INKS[theme], x, y, [trials[at] for at in seen], places[seen], heights[seen])
-    return Chart(
+    return Diagram(
         name="settings",
         label=f"{name}. {shown}.",
         shown=f"{shown}.",
