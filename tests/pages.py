@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 DOCS = tuple(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))
 HOUSE = ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
-PAGES = ("README.md", *DOCS, *HOUSE, "cluster/README.md", "benchmarks/README.md")
+PAGES = ("README.md", *DOCS, *HOUSE, "cluster/README.md", "benchmarks/README.md", "tuner/agents/SKILL.md")
 
 
 @dataclass(frozen=True, kw_only=True)

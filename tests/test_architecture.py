@@ -23,6 +23,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ORDER = (
     ("cli",),
     ("room",),
+    ("agents",),
     ("api",),
     ("views",),
     ("insight",),
@@ -55,6 +56,8 @@ KNOWN_TO = {
     "click": ("cli/",),
     "rich": ("views/terminal.py", "cli/", "room/"),
     "textual": ("room/",),
+    "mcp": ("agents/door.py",),
+    "mcp_types": ("agents/door.py",),
     "plotext": ("room/drawing.py",),
     "sklearn": ("workloads/digits.py",),
     "torch": ("worker/generators.py",),

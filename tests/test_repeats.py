@@ -126,7 +126,9 @@ def test_where_seeds_decide_it_is_too_close_to_tell(tmp_path: Path) -> None:
 
     assert not found.confirmed
     assert found.sentence.startswith("It is too close to tell: ")
-    assert "--top 3 --repeats 10" in found.sentence
+    assert found.more is not None
+    assert f"--top 3 --repeats {5 + found.more}" in found.sentence
+    assert found.answer.startswith(f"not distinguishable with 5 seeds; about {found.more} more")
     assert sum(each.chance or 0.0 for each in found.candidates) == pytest.approx(1.0)
 
 

@@ -10,7 +10,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any, TypeAlias
 
 LONGEST_TEXT = 100_000
@@ -142,3 +142,20 @@ _MAKERS: Mapping[str, Callable[[Any], Any]] = {
     "Json": tidy,
     "tuple[str, ...]": lambda texts: tuple(map(clean, texts)),
 }
+
+
+def json_of(value: Any) -> Any:
+    """A value as JSON can hold it, dataclasses by their fields: what is no finite number is null.
+
+    >>> json_of({"score": float("nan"), "steps": (1, 2)})
+    {'score': None, 'steps': [1, 2]}
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        return json_of({spec.name: getattr(value, spec.name) for spec in fields(value)})
+    if isinstance(value, Mapping):
+        return {str(key): json_of(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_of(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | None) else str(value)

@@ -57,6 +57,8 @@ from tuner.worker.run import Run
     revert=one_of("in place", "reenter"),
     level=one_of("advise", "off"),
     smallest_gain=optional(amount()),
+    why=arguments.text,
+    by=arguments.text,
     timeout_s=patience,
     results=path,
 )
@@ -78,6 +80,8 @@ def babysit(
     revert: Literal["in place", "reenter"] = "in place",
     level: Literal["off", "advise"] = "advise",
     smallest_gain: float | None = None,
+    why: str = "",
+    by: str = "",
     timeout_s: float | None = None,
     results: str | Path = "results",
 ) -> RunHandle:
@@ -105,6 +109,9 @@ def babysit(
         level: "advise" lets the supervisor watch the curves and say what it sees, "off" does not; by default advise.
         smallest_gain: Where the supervisor is sure that the objective gains less than this until the end of the loop,
             it calls the run flat; above 0, in units of the objective. None: it never does for that reason.
+        why: The reason for it, for the record.
+        by: Who asks, as the record will say of all that the handle asks, "agent:…" for a program that acts by itself,
+            which must give a why; the user's name where it is left out.
         timeout_s: Seconds to wait for it to begin, from 0; then an error, and it begins all the same. None: 300.
         results: The folder in which studies lie; by default results.
 
@@ -129,12 +136,14 @@ def babysit(
     if isinstance(train, Program):
         settings_given = dict.fromkeys([*(params or ()), *(found or ())])
         train.check(settings_given, found, here=address in (None, "local"))
+    asker = person(by)
+    check_asker("babysit", asker, why)
     place = Place.of(name, results, None)
     if place.existing_or_new().is_file():
         function, identity = portable(train), {"objective": objective, "goal": goal, "seed": seed, "space": found}
         _check_same(place, function, identity, params or {})
         _take_up(place, function, timeout_s)
-        return attach_run(place)
+        return attach_run(place, by)
     if smallest_gain is not None and not 0 < smallest_gain < inf:
         raise SettingsError(f"smallest_gain must be above 0, in units of {objective!r}, got {smallest_gain!r}.")
     process.assign(
@@ -156,10 +165,11 @@ def babysit(
         revert=revert,
         level=level,
         smallest_gain=smallest_gain,
-        why="the settings given" if params else "a random start from the space",
+        why=why or ("the settings given" if params else "a random start from the space"),
+        by=asker if by else "tuner",
     )
     process.start(place, timeout_s)
-    return attach_run(place)
+    return attach_run(place, by)
 
 
 def attach_run(place: Place, by: str = "") -> RunHandle:

@@ -16,8 +16,16 @@ from tuner.space.space import Space
 from tuner.worker.function import is_same
 
 
-def begin(state: StudyState, records: Store, opened: StudyOpened, options: dict[str, Any]) -> None:
-    """Opens a new study, or checks that an existing one is the same."""
+def begin(
+    state: StudyState,
+    records: Store,
+    opened: StudyOpened,
+    options: dict[str, Any],
+    *,
+    by: str = "caller",
+    why: str = "",
+) -> None:
+    """Opens a new study, or checks that an existing one is the same; `by` and `why` go on record with the options."""
     news: list[Record] = []
     if not state.identity:
         news.append(opened)
@@ -42,7 +50,7 @@ def begin(state: StudyState, records: Store, opened: StudyOpened, options: dict[
             news.append(Noted(trial=None, step=None, by="tuner", text=text, at=opened.at))
     changed = {word: value for word, value in options.items() if state.options.get(word, _UNSET) != value}
     if changed:
-        news.append(Configured(options=changed, by="caller", why="", at=opened.at))
+        news.append(Configured(options=changed, by=by, why=why, at=opened.at))
     if news:
         records.append(news, time.time())
         for record in news:

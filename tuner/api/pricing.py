@@ -124,7 +124,7 @@ def price(
     if trials is None and budget_steps is None and time_budget_s is None:
         trials = DEFAULT_TRIALS
     known = list(_earlier(name, Path(results)))
-    each = _planned(known)
+    each = whole_training(known)
     bounds = [budget_steps] if budget_steps is not None else []
     if trials is not None and each is not None:
         bounds.append(trials * each)
@@ -155,6 +155,12 @@ def price(
     )
 
 
+def whole_training(known: Sequence[StudyState]) -> int | None:
+    """How many steps a training takes that nobody ends: the median of what was said, or trained to the end."""
+    said = [steps for study in known for trial in study.trials if (steps := _whole(trial)) is not None]
+    return None if not said else int(statistics.median(said))
+
+
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -178,12 +184,6 @@ def _earlier(function: str, results: Path) -> Iterator[StudyState]:
             return
 
 
-def _planned(known: Sequence[StudyState]) -> int | None:
-    """How many steps a training takes that nobody ends: the median of what was said, or trained to the end."""
-    said = [steps for study in known for trial in study.trials if (steps := _whole(trial)) is not None]
-    return None if not said else int(statistics.median(said))
-
-
 def _whole(trial: Trial) -> int | None:
     """The steps of a trial if nobody ended it; None where it was ended before it said so."""
     if trial.planned is not None:
@@ -194,7 +194,7 @@ def _whole(trial: Trial) -> int | None:
 def _share(known: Sequence[StudyState]) -> float | None:
     """How much of what their trials might have trained sweeps that end trials early did train."""
     judged = [study for study in known if "Off" not in str(study.options.get("stopping", ""))]
-    each = _planned(judged)
+    each = whole_training(judged)
     trained = [trial for study in judged for trial in study.trials if trial.steps]
     return sum(trial.steps for trial in trained) / (each * len(trained)) if each and trained else None
 

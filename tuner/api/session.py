@@ -65,6 +65,9 @@ class Session:
         source_sha256: str,
         identity: dict[str, Any],
         options: dict[str, Any],
+        *,
+        by: str = "caller",
+        why: str = "",
     ) -> None:
         """Opens a new study, or checks that an existing one is the same."""
         opened = StudyOpened(
@@ -76,7 +79,7 @@ class Session:
             identity=identity,
             at=time.time(),
         )
-        begin(self.state, self.records, opened, options)
+        begin(self.state, self.records, opened, options, by=by, why=why)
 
     def job(
         self, function: str | bytes, search_path: tuple[str, ...], *, address: str | None = None, **further: Any

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from tuner import arguments
+from tuner.api.asking import person
 from tuner.api.identity import as_begun
 from tuner.api.session import Session
 from tuner.api.studies import open as open_study
@@ -36,6 +37,7 @@ from tuner.programs.command import Program
 from tuner.record.events import Goal, Settings
 from tuner.record.location import Place
 from tuner.record.reader import fold
+from tuner.record.requests import check_asker
 from tuner.record.requests import parallel as parallels
 from tuner.record.store import Store
 from tuner.space.space import Space
@@ -95,6 +97,8 @@ def _watched_by(word: str, given: Any) -> Any:
     disk_budget_gb=optional(gigabytes),
     rerun=one_of("nothing", "failed"),
     repeats=optional(one_of("auto")),
+    why=arguments.text,
+    by=arguments.text,
     results=path,
     progress=_watched_by,
 )
@@ -129,6 +133,8 @@ def sweep(
     disk_budget_gb: float | None = None,
     rerun: Literal["nothing", "failed"] = "nothing",
     repeats: Literal["auto"] | None = None,
+    why: str = "",
+    by: str = "",
     results: str | Path = "results",
     store: str | None = None,
     progress: Literal["auto", "off"] | Observer = "auto",
@@ -177,6 +183,9 @@ def sweep(
         rerun: "failed" trains failed trials again; by default nothing.
         repeats: "auto" spends part of `trials` or `budget_steps` on training leaders again with new seeds, where luck
             is what separates them; the study's `recommended` gains by it. None: no repeats.
+        why: The reason for it, for the record.
+        by: Who asks, as the record will say, "agent:…" for a program that acts by itself, which must give a why. Empty:
+            nobody is named.
         results: The folder in which studies lie; by default results.
         store: "sqlite:////absolute/path/night.db", or "memory" for none on disk. None: `study.db` in the study's
             folder.
@@ -207,6 +216,8 @@ def sweep(
     """
     if clock == "virtual" and executor != "local":
         raise SettingsError('clock="virtual" needs executor="local": real workers keep real time.')
+    by = person(by) if by else "caller"
+    check_asker("sweep", by, why)
     place = Place.of(name, results, store)
     space = space if isinstance(space, Space) else Space.load(space)
     if isinstance(train, Program):
@@ -258,7 +269,7 @@ def sweep(
         if min_steps is None and (kept := session.state.options.get("min_steps")) is not None:
             rule = _stopping(stopping, sampler, kept)
             options |= {"min_steps": kept, "stopping": repr(rule)}
-        session.begin("sweep", function.name, function.source_sha256, identity, options)
+        session.begin("sweep", function.name, function.source_sha256, identity, options, by=by, why=why)
         space = as_begun(session.state, space)
         if place.database is not None:
             keep_function(function, place.folder)  # once it is known to be the study's

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 
+from tuner.cli.agents import mcp, skill
 from tuner.cli.attending import digest, wait
 from tuner.cli.babysitting import ASKED, babysit, compare, fork, promote
 from tuner.cli.learning import confirm, explain, recheck
@@ -53,7 +54,7 @@ for _verb in (
     *(sweep, babysit, check, ls, show, watch, wait, digest),
     *({**ASKED, **_OF_ANY_STUDY}[verb] for verb in RUN_VERBS),
     *(explain, confirm, recheck),
-    *(fork, compare, promote, export, plot, spaces),
+    *(fork, compare, promote, export, plot, spaces, mcp, skill),
 ):
     cli.add_command(_verb)
 

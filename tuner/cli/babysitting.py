@@ -69,6 +69,8 @@ if TYPE_CHECKING:
     help="How often to save: 90s, 10m.",
 )
 @disk_budget_option
+@why_option
+@by_option
 @beginning_option
 @click.option("--detach", is_flag=True, help="Return as soon as it trains.")
 @results_option

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
-import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import click
 from click.core import ParameterSource
 
 from tuner.cli.streams import Unanswered, answering, remark, tell
+from tuner.plain import json_of as plain
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -58,19 +57,6 @@ def say_refusal(sentence: str, code: str) -> None:
     """Prints for programs what speaks against a verb; for people it is told on stderr."""
     with contextlib.suppress(Unanswered):
         say_json({"error": {"code": code, "sentence": sentence}})
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON can hold it: what is no finite number is null."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return plain({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
-    if isinstance(value, Mapping):
-        return {str(key): plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if isinstance(value, str | int | float | None) else str(value)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ import click
 
 from tuner.caviar.rules import STOPPING
 from tuner.cli.options import (
+    by_option,
     command_options,
     disk_budget_option,
     read_settings,
@@ -23,6 +24,7 @@ from tuner.cli.options import (
     trained,
     training_function,
     verb,
+    why_option,
 )
 from tuner.cli.output import say, say_json, stdout_kept, study_as_json
 from tuner.cli.streams import Unanswered, remark
@@ -90,6 +92,8 @@ if TYPE_CHECKING:
     help="How long a trial may go without a step or a report.",
 )
 @disk_budget_option
+@why_option
+@by_option
 @click.option("--dry-run", is_flag=True, help="Train nothing: say what it would take in steps and seconds.")
 @click.option("--rerun-failed", is_flag=True, help="Train the trials again that failed before.")
 @click.option("--repeats", type=click.Choice(["auto"]), help="Train leaders again where luck separates them.")

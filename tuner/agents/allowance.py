@@ -1,0 +1,190 @@
+"""The allowance of an agent: how much it may train, and how much of that is left by what the studies it began took."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tuner.arguments import checked, count, name, optional
+from tuner.errors import SettingsError, TunerError
+from tuner.numbers import count as counted
+from tuner.record.events import Requested
+from tuner.record.lease import born
+from tuner.record.location import names
+from tuner.record.reader import fold
+from tuner.record.spending import spending
+from tuner.record.store import Store
+
+LAUNCH = "launch.json"
+"""What a study's folder keeps of its launch: by whom, why, and what was set aside for it."""
+
+
+class OverBudget(TunerError):
+    """An agent asks for more than is left of its allowance."""
+
+    code = "over_budget"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Left:
+    """What is left of an allowance; None: there is no bound."""
+
+    trials: int | None
+    steps: int | None
+
+    def __str__(self) -> str:
+        told = [
+            counted(amount, word)
+            for amount, word in ((self.trials, "trial"), (self.steps, "step"))
+            if amount is not None
+        ]
+        return " and ".join(told) or "no bound"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Allowance:
+    """What an agent may spend in all; None: no bound.
+
+    Args:
+        trials: Models it may train, repeats included.
+        steps: Training steps, over all studies that it begins, and those by which it extends others.
+        parallel: Trials at a time in a study.
+        spaces: The search spaces it may search, by name or file.
+    """
+
+    trials: int | None = None
+    steps: int | None = None
+    parallel: int | None = None
+    spaces: tuple[str, ...] | None = None
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any] | None) -> Allowance:
+        """From a mapping, as a token keeps it; None is no bound at all."""
+        try:
+            return _allowance(**(given or {}))
+        except TypeError as error:
+            raise SettingsError(f"a budget has trials, steps, parallel and spaces: {error}.") from error
+
+    def left(self, results: Path, by: str) -> Left:
+        """What is left for `by`, as the studies in a results folder tell."""
+        trials, steps = spent(results, by)
+        return Left(
+            trials=None if self.trials is None else max(0, self.trials - trials),
+            steps=None if self.steps is None else max(0, self.steps - steps),
+        )
+
+    def check_space(self, space: str) -> None:
+        """Refuses a space that it may not search."""
+        if self.spaces is not None and space not in self.spaces:
+            raise OverBudget(f"the space {space!r} is not among those you may search: {', '.join(self.spaces)}.")
+
+    def check_parallel(self, parallel: int | None) -> int | None:
+        """How many may train at a time: as asked, or as many as it may."""
+        if self.parallel is not None and parallel is not None and parallel > self.parallel:
+            raise OverBudget(f"{parallel} trials at a time are more than the {self.parallel} you may train.")
+        return self.parallel if parallel is None else parallel
+
+
+@checked(trials=optional(count), steps=optional(count), parallel=optional(count))
+def _allowance(
+    trials: int | None = None, steps: int | None = None, parallel: int | None = None, spaces: Any = None
+) -> Allowance:
+    few = None if spaces is None else tuple(name("a space", each) for each in spaces)
+    return Allowance(trials=trials, steps=steps, parallel=parallel, spaces=few)
+
+
+def share(asked: int | None, left: int | None, already: int, word: str) -> int | None:
+    """What a study may have in all of something: as asked, or all that is left beside what it has already.
+
+    `left` leaves out what the study itself took.
+    """
+    if left is None:
+        return asked
+    if asked is None:
+        asked = left
+    if asked > left or left <= already:
+        more = f", of which {already} are trained" if already else ""
+        raise OverBudget(
+            f"{counted(asked, word)} are more than your budget allows: {counted(left, word)} are left for it{more}. "
+            "Ask for fewer, or ask a person for more."
+        )
+    return asked
+
+
+def spent(results: Path, by: str, *, beside: str = "") -> tuple[int, int]:
+    """Trials and steps of all that `by` has begun or extended, but for the study `beside`; what runs counts in full."""
+    trials = steps = 0
+    for folder in sorted(results.glob(f"*/{LAUNCH}")):
+        launched = read_launch(folder.parent)
+        if launched.get("by") == by and folder.parent.name != beside:
+            more = of_study(folder.parent, launched)
+            trials, steps = trials + more[0], steps + more[1]
+    for name_ in names(results):
+        try:
+            with closing(Store.open(results / name_ / "study.db", idle="closed")) as store:
+                asked = [each for each in store.read(Requested) if each.by == by and each.verb == "extend"]
+                answers = [store.answer(each.request) for each in asked]
+        except TunerError:
+            continue  # being made, or of a newer tuner
+        for request, answer in zip(asked, answers, strict=True):
+            if answer is None or answer.state in ("received", "accepted", "applied"):
+                steps += int(request.arguments["steps"])
+    return trials, steps
+
+
+def of_study(folder: Path, launched: Mapping[str, Any]) -> tuple[int, int]:
+    """Trials and steps of a study that was launched: what it took, and while it runs what was set aside for it."""
+    trials, steps = taken(folder)
+    if runs(launched) or holder(folder) is not None:
+        trials = max(trials, launched.get("trials") or 0)
+        steps = max(steps, launched.get("steps") or 0)
+    return trials, steps
+
+
+def runs(launched: Mapping[str, Any]) -> bool:
+    """Whether the process that was launched lives; one that never came to be does not."""
+    pid = launched.get("pid")
+    return pid is not None and born(int(pid)) == launched.get("born") != ""
+
+
+def holder(folder: Path) -> int | None:
+    """The process that coordinates a study now."""
+    try:
+        with closing(Store.open(folder / "study.db", idle="closed")) as store:
+            held = store.holder(time.time())
+    except TunerError:
+        return None
+    return None if held is None else held[1]
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether the study is on record."""
+    try:
+        with closing(Store.open(folder / "study.db", idle="closed")) as store:
+            return bool(store.brief()["kind"])
+    except TunerError:
+        return False
+
+
+def taken(folder: Path) -> tuple[int, int]:
+    """The trials of a study and their steps, as its record has them."""
+    try:
+        with closing(Store.open(folder / "study.db", idle="closed")) as store:
+            state, _ = fold(store, folder.name)
+    except TunerError:
+        return 0, 0  # it has not begun
+    return len(state.trials), spending(state).steps
+
+
+def read_launch(folder: Path) -> dict[str, Any]:
+    """What the folder of a study keeps of its launch; empty where there is nothing to read."""
+    try:
+        found: dict[str, Any] = json.loads((folder / LAUNCH).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found

@@ -1,0 +1,105 @@
+"""The tools of an agent by the Model Context Protocol, over standard input and output or behind the service's gate."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import json
+from collections.abc import Callable
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from tuner.agents.tools import Agent
+from tuner.errors import MissingExtra, TunerError
+from tuner.version import version
+
+if TYPE_CHECKING:
+    from mcp.server.mcpserver import MCPServer
+
+# What a tool does to the world: reads alone; changes what can be taken back or sent twice; ends or gives up something.
+_READS = ("studies", "digest", "wait", "show", "curves", "explain", "compare", "price")
+_CHANGES = ("sweep", "confirm", "set", "steer")
+_ENDS = ("revert", "stop")
+TOOLS = (*_READS, *_CHANGES, *_ENDS)
+
+
+def skill() -> str:
+    """What an agent is told first: how to use all this, in Markdown."""
+    return files("tuner.agents").joinpath("SKILL.md").read_text(encoding="utf-8")
+
+
+def door(agent: Agent) -> MCPServer[Any]:
+    """A server of the Model Context Protocol with the agent's tools, and the logbook of each study as a resource."""
+    try:
+        from mcp.server.mcpserver import MCPServer
+        from mcp_types import ToolAnnotations
+    except ImportError as error:
+        raise MissingExtra("the tools for agents need the package mcp. Install it: pip install 'tuner[mcp]'") from error
+
+    server: MCPServer[Any] = MCPServer("tuner", instructions=skill(), version=version(), log_level="WARNING")
+    for name in TOOLS:
+        hints = ToolAnnotations(
+            read_only_hint=name in _READS,
+            destructive_hint=name in _ENDS,
+            idempotent_hint=True,  # what changes something takes an id, or is known by its name
+            open_world_hint=False,
+        )
+        tool: Callable[..., Any] = getattr(agent, name)
+        if name == "curves":
+            server.add_tool(_picture(tool), name=name, annotations=hints, structured_output=False)
+        else:
+            server.add_tool(_answered(tool), name=name, annotations=hints, structured_output=True)
+    server.resource(
+        "tuner://{study}/logbook",
+        name="logbook",
+        description="Who changed what, when, why and what came of it.",
+        mime_type="text/markdown",
+    )(agent.logbook)
+    return server
+
+
+def serve(agent: Agent) -> None:
+    """Answers on standard output what comes on standard input, until that ends."""
+    door(agent).run("stdio")
+
+
+# ── inside ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _answered(tool: Callable[..., dict[str, Any]]) -> Callable[..., Any]:
+    """The tool; what speaks against it is an answer too, with its code."""
+
+    @functools.wraps(tool)
+    def call(**given: Any) -> Any:
+        try:
+            return tool(**given)
+        except TunerError as error:
+            return _refusal(error)
+
+    return call
+
+
+def _picture(tool: Callable[..., bytes]) -> Callable[..., Any]:
+    """The tool whose answer is a PNG."""
+    from mcp_types import CallToolResult, ImageContent
+
+    def curves(study: str) -> Any:
+        try:
+            drawn = base64.b64encode(tool(study)).decode()
+        except TunerError as error:
+            return _refusal(error)
+        return CallToolResult(content=[ImageContent(type="image", data=drawn, mime_type="image/png")])
+
+    curves.__doc__ = tool.__doc__
+    return curves
+
+
+def _refusal(error: TunerError) -> Any:
+    from mcp_types import CallToolResult, TextContent
+
+    told = {"error": {"code": error.code, "sentence": str(error)}}
+    return CallToolResult(
+        content=[TextContent(type="text", text=json.dumps(told, ensure_ascii=False))],
+        structured_content=told,
+        is_error=True,
+    )

@@ -1,0 +1,320 @@
+"""The tools of an agent: what it may look at, ask for and begin, each a plain call with a plain answer."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tuner.agents.allowance import Allowance, OverBudget
+from tuner.agents.launching import launch_confirm, launch_sweep
+from tuner.api.asking import Reply, person
+from tuner.api.handles import RunHandle, SweepHandle
+from tuner.api.pricing import price as priced
+from tuner.api.pricing import whole_training
+from tuner.api.studies import attach, studies
+from tuner.api.studies import open as open_study
+from tuner.api.waiting import Event
+from tuner.errors import SettingsError, StudyError
+from tuner.plain import json_of as plain
+from tuner.record.leaders import leaders
+from tuner.record.requests import AGENT, check_asker
+from tuner.views.logbook import logbook
+
+if TYPE_CHECKING:
+    from tuner.api.study import Study
+
+Steer = Literal["pause", "resume", "step", "checkpoint", "extend", "schedule", "note"]
+_LONGEST_WAIT_S = 600.0
+_LISTED = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agent:
+    """A program that acts by itself in one results folder, with what it may spend there.
+
+    Args:
+        by: Its name, which the record gives for all it asks; "agent:" is put before it where that is missing.
+        results: The folder in which studies lie.
+        allowance: What it may spend.
+        trains: The functions it may sweep, by import path. None: any that can be imported.
+    """
+
+    by: str
+    results: Path
+    allowance: Allowance
+    trains: tuple[str, ...] | None = None
+
+    @classmethod
+    def called(cls, by: str, results: Path, budget: Mapping[str, Any] | None, trains: Sequence[str] = ()) -> Agent:
+        """The agent of this name."""
+        name = person(by if by.startswith(AGENT) else f"{AGENT}{by or 'mcp'}")
+        return cls(by=name, results=results, allowance=Allowance.of(budget), trains=tuple(trains) or None)
+
+    # ── what changes nothing ────────────────────────────────────────────────────────────────────
+
+    def studies(self) -> dict[str, Any]:
+        """Lists the studies there are, the latest first, and what you have left to spend."""
+        listed = [asdict(each) for each in studies(self.results)]
+        return plain({"you": self.by, "left": asdict(self._left()), "studies": listed[:_LISTED], "of": len(listed)})
+
+    def digest(self, study: str, since: int | None = None) -> dict[str, Any]:
+        """Tells in at most 2 KB how a study stands and what has happened since a cursor, which the last digest gave.
+
+        Read this in place of logs.
+        """
+        with closing(self._open(study)) as opened:
+            return plain(opened.digest(since).as_value())
+
+    def wait(
+        self, study: str, events: list[Event] | None = None, since: int | None = None, timeout_s: float = 50.0
+    ) -> dict[str, Any]:
+        """Waits until a study improves, is advised, has spent its budget or has ended; the answer holds a digest.
+
+        Use this in place of asking again and again. "timeout" is no failure: wait again, with the digest's cursor.
+        """
+        with closing(self._open(study)) as opened:
+            found = opened.wait(*(events or ()), since=since, timeout_s=min(timeout_s, _LONGEST_WAIT_S))
+        told = {"event": found.event, "came": found.came, "sentence": found.sentence, "waited_s": found.waited_s}
+        return plain({**told, "digest": found.digest.as_value()})
+
+    def show(self, study: str, trial: int | None = None) -> dict[str, Any]:
+        """Shows a study with its best and its leaders, or one trial with its curve, settings and segments.
+
+        `segment` of a babysat run, or `round` of a sweep, is what `expect` guards a change with.
+        """
+        with closing(self._open(study)) as opened:
+            return plain(_study(opened) if trial is None else _trial(opened, trial))
+
+    def curves(self, study: str) -> bytes:
+        """Draws the learning curves of a study, or the lineage of a babysat run, as a picture."""
+        with closing(self._open(study)) as opened, tempfile.TemporaryDirectory() as folder:
+            drawn = opened.plot(folder)
+            if not drawn:
+                raise StudyError(f"{study} has nothing to show yet.", code="not_begun")
+            return drawn[0].read_bytes()
+
+    def explain(self, study: str) -> dict[str, Any]:
+        """Says what a sweep has learned: the winner and how sure it is, what matters, where to look next."""
+        with closing(self._open(study)) as opened:
+            found = opened.explain()
+        sections = [{"title": each.title, "sentences": list(each.sentences)} for each in found.sections]
+        answer = None if found.confirmation is None else found.confirmation.answer
+        return plain({"study": found.study, "trials": found.trials, "sections": sections, "confirmation": answer})
+
+    def compare(self, study: str, one: int, other: int) -> dict[str, Any]:
+        """Says whether two trials of a sweep can be told apart by their repeats, or how many more seeds would tell."""
+        with closing(self._open(study)) as opened:
+            found = opened.compare(one, other)
+        seen = [{"trial": each.trial, "mean": each.mean, "error": each.error} for each in found.candidates]
+        return plain({"answer": found.answer, "confirmed": found.confirmed, "more": found.more, "candidates": seen})
+
+    def price(self, train: str, trials: int | None = None, budget_steps: int | None = None) -> dict[str, Any]:
+        """Prices a sweep in steps and seconds without training, by what earlier ones of its function took."""
+        self._check_train(train)
+        found = priced(train, trials=trials, budget_steps=budget_steps, results=self.results)
+        return plain({**vars(found), "sentence": found.sentence, "left": asdict(self._left())})
+
+    # ── what trains or changes ──────────────────────────────────────────────────────────────────
+
+    def sweep(
+        self,
+        name: str,
+        train: str,
+        space: str,
+        objective: str,
+        why: str,
+        goal: Literal["maximize", "minimize"] = "maximize",
+        trials: int | None = None,
+        budget_steps: int | None = None,
+        parallel: int | None = None,
+        warm_start: str | None = None,
+        seed: int = 0,
+        executor: Literal["ray", "local"] = "ray",
+    ) -> dict[str, Any]:
+        """Begins a sweep in a process of its own, which goes on without you; the same name goes on where it ended.
+
+        The seed is no setting: a better score by another seed alone is luck, which `confirm` tells from merit.
+        """
+        check_asker("sweep", self.by, why)
+        self._check_train(train)
+        options = {"objective": objective, "goal": goal, "warm_start": warm_start, "seed": seed, "executor": executor}
+        begun = launch_sweep(
+            self.results,
+            self.allowance,
+            by=self.by,
+            why=why,
+            name=name,
+            train=train,
+            space=space,
+            trials=trials,
+            budget_steps=budget_steps,
+            parallel=parallel,
+            **options,
+        )
+        return plain({**begun, "left": asdict(self._left())})
+
+    def confirm(self, study: str, why: str, top: int = 3, repeats: int = 5) -> dict[str, Any]:
+        """Begins to train the best settings again with new seeds, in a process of its own: wait, then compare."""
+        check_asker("confirm", self.by, why)
+        if top < 1 or repeats < 1:
+            raise SettingsError(f"top and repeats must be at least 1, got {top} and {repeats}.")
+        with closing(self._open(study)) as opened:
+            whole = whole_training([opened.state])
+            top = min(top, len(leaders(opened.state, top)))
+        given: dict[str, Any] = {"by": self.by, "why": why, "name": study, "top": top, "repeats": repeats}
+        begun = launch_confirm(self.results, self.allowance, whole=whole, **given)
+        return plain({**begun, "left": asdict(self._left())})
+
+    def set(
+        self,
+        study: str,
+        values: dict[str, float | int | str | bool],
+        why: str,
+        at: int | None = None,
+        expect: int | None = None,
+        request: str = "",
+    ) -> dict[str, Any]:
+        """Changes settings of a babysat run while it trains; `expect` is the segment you saw, `request` an id of yours.
+
+        The same id twice is one request with one answer, so that you may ask again after a lost connection.
+        """
+        return self._ask(study, lambda run: run.set(values, why=why, at=at, expect=expect, request=request))
+
+    def steer(
+        self,
+        study: str,
+        verb: Steer,
+        why: str,
+        arguments: dict[str, Any] | None = None,
+        expect: int | None = None,
+        request: str = "",
+    ) -> dict[str, Any]:
+        """Pauses or resumes a study, or notes something; steps, saves, extends or schedules a babysat run.
+
+        `arguments`: {"steps": 10} for step and extend; {"parameter", "shape", and over, rate, every or floor} for
+        schedule; {"text"} for note, whose reason is its text.
+        """
+        given = dict(arguments or {})
+        asked: dict[str, Any] = {"request": request}
+        if verb != "note":
+            asked |= {"why": why, "expect": expect}
+        if verb == "extend":
+            self._check_steps(given.get("steps"))
+        return self._ask(study, lambda run: getattr(run, verb)(**given, **asked), either=verb in _OF_ANY)
+
+    def revert(
+        self,
+        study: str,
+        why: str,
+        step: int | None = None,
+        undo: bool = False,
+        expect: int | None = None,
+        request: str = "",
+    ) -> dict[str, Any]:
+        """Takes a babysat run back to a checkpoint, or with `undo` takes back its last change; nothing is erased."""
+        if undo:
+            return self._ask(study, lambda run: run.undo(why, expect=expect, request=request))
+        return self._ask(study, lambda run: run.revert(step=step, why=why, expect=expect, request=request))
+
+    def stop(
+        self, study: str, why: str, trial: int | None = None, expect: int | None = None, request: str = ""
+    ) -> dict[str, Any]:
+        """Ends a study, or one trial of a sweep, after its present step; everything is kept."""
+        if trial is None:
+            return self._ask(study, lambda run: run.stop(why, expect=expect, request=request), either=True)
+
+        def act(handle: Any) -> Reply:
+            if not isinstance(handle, SweepHandle):
+                raise StudyError(f"{study} is one babysat run: stop it without a trial.")
+            return handle.stop_trial(trial, why, expect=expect, request=request)
+
+        return self._ask(study, act, either=True)
+
+    # ── inside ──────────────────────────────────────────────────────────────────────────────────
+
+    def logbook(self, study: str) -> str:
+        """Who changed what, when, why and what came of it, as Markdown; of a sweep, its news."""
+        with closing(self._open(study)) as opened:
+            return logbook(opened) if opened.state.kind == "babysitting" else f"# {study}\n\n{opened.digest()}\n"
+
+    def _open(self, study: str) -> Study:
+        return open_study(study, results=self.results)
+
+    def _left(self) -> Any:
+        return self.allowance.left(self.results, self.by)
+
+    def _check_train(self, train: str) -> None:
+        if self.trains is not None and train not in self.trains:
+            raise SettingsError(f"{train!r} is not among what you may train: {', '.join(self.trains)}.", code="train")
+
+    def _check_steps(self, steps: Any) -> None:
+        left = self._left()
+        if left.steps is not None and isinstance(steps, int) and steps > left.steps:
+            raise OverBudget(f"{steps} steps more than it trains are beyond your budget: {left.steps} steps are left.")
+
+    def _ask(self, study: str, act: Callable[[Any], Reply], *, either: bool = False) -> dict[str, Any]:
+        with closing(attach(study, results=self.results, by=self.by)) as handle:
+            if not either and not isinstance(handle, RunHandle):
+                raise StudyError(f"{study} is a sweep, and this is for a babysat run.")
+            return plain({**vars(act(handle)), "study": study})
+
+
+_OF_ANY = ("pause", "resume", "note")
+
+
+def _study(study: Study) -> dict[str, Any]:
+    state = study.state
+    best = [
+        {"trial": each.trial, "score": each.best_score, "state": each.state, "params": each.settings}
+        for each in leaders(state, 5)
+    ]
+    told: dict[str, Any] = {
+        "study": state.name,
+        "kind": state.kind,
+        "function": state.function,
+        "objective": state.objective,
+        "goal": state.goal,
+        "trials": len(state.trials),
+        "states": {name: count for name, count in state.counts.items() if count},
+        "best": study.best,
+        "recommended": study.recommended,
+        "leaders": best,
+        "round": state.rounds[-1].round if state.rounds else None,
+    }
+    if state.kind == "babysitting" and state.trials:
+        trial = state.trials[0]
+        told["run"] = {
+            "state": trial.state,
+            "why": trial.why,
+            "step": trial.steps,
+            "settings": trial.recipe.at(trial.steps),
+            "segment": trial.head.segment if trial.segments else None,
+            "checkpoints": [each.step for each in state.kept(trial)],
+        }
+    return told
+
+
+def _trial(study: Study, number: int) -> dict[str, Any]:
+    trial, curve = study.trial(number), study.curve(number)
+    every = max(1, -(-len(curve) // 50))
+    return {
+        "study": study.name,
+        "trial": number,
+        "state": trial.state,
+        "why": trial.why,
+        "purpose": trial.purpose,
+        "params": trial.settings,
+        "score": trial.best_score,
+        "best_step": trial.best_step,
+        "steps": trial.steps,
+        "curve": {"steps": list(curve.steps)[::every], "scores": list(curve.scores)[::every], "every": every},
+        "segments": [
+            {"from_step": each.from_step, "cause": each.cause, "by": each.by, "why": each.why}
+            for each in trial.segments
+        ],
+        "traceback": study.traceback(number)[-2000:],
+    }

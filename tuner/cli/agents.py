@@ -1,0 +1,54 @@
+"""The verbs for agents: mcp, their tools over standard input and output, and skill, what they are told first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tuner.cli.options import by_option, results_option, verb
+from tuner.cli.output import say_json
+from tuner.cli.streams import tell
+
+
+@verb("tuner mcp --by agent:ada --steps 2000 --trials 40 --search sgd_momentum", piped="text")
+@by_option
+@click.option("--trials", type=click.IntRange(min=1), help="Models it may train in all. Default: no bound.")
+@click.option("--steps", type=click.IntRange(min=1), help="Training steps it may spend in all. Default: no bound.")
+@click.option("--parallel", type=click.IntRange(min=1), help="Trials at a time in a study. Default: no bound.")
+@click.option("--search", "spaces", multiple=True, metavar="NAME|FILE", help="A space it may search. Default: any.")
+@click.option("--train", "trains", multiple=True, metavar="PACKAGE.MODULE:FUNCTION", help="What it may. Default: any.")
+@results_option
+def mcp(
+    by: str,
+    trials: int | None,
+    steps: int | None,
+    parallel: int | None,
+    spaces: tuple[str, ...],
+    trains: tuple[str, ...],
+    results: Path,
+    as_json: bool,
+) -> None:
+    """Offer the tools to an agent over standard input and output.
+
+    By the Model Context Protocol, for a client that starts it. What the agent may spend in the results folder is
+    bounded here, whatever it asks for, and however often it comes back.
+    """
+    from tuner.agents.door import serve
+    from tuner.agents.tools import Agent
+
+    if as_json:
+        raise click.UsageError("mcp speaks a protocol of its own on stdout: leave --json out.")
+    budget = {"trials": trials, "steps": steps, "parallel": parallel, "spaces": list(spaces) or None}
+    serve(Agent.called(by, results, budget, trains))
+
+
+@verb("tuner skill", piped="text")
+def skill(as_json: bool) -> None:
+    """Print what an agent is told first, as Markdown."""
+    from tuner.agents.door import skill as told
+
+    if as_json:
+        say_json({"skill": told()})
+    else:
+        tell(told())
