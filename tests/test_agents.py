@@ -22,9 +22,9 @@ from sweeping import sweep
 from waiting import wait_until
 
 import tuner
+from tuner.agents.agent import Agent
 from tuner.agents.allowance import LAUNCH, Allowance, OverBudget, share, spent
 from tuner.agents.door import TOOLS, door, skill
-from tuner.agents.tools import Agent
 from tuner.cli import cli, main
 from tuner.errors import SettingsError, TunerError
 from tuner.record.events import Configured
@@ -289,7 +289,8 @@ def test_every_command_of_the_skill_is_one(capfd: pytest.CaptureFixture[str]) ->
 
 def test_a_scripted_agent_improves_the_digits_within_its_budget_though_its_connection_breaks(results: Path) -> None:
     pytest.importorskip("sklearn")
-    command = [sys.executable, ROOT / "examples/agent/improve_digits.py", "--steps", "420", "--results", results]
+    script = str(ROOT / "examples/agent/improve_digits.py")
+    command = [sys.executable, script, "--steps", "420", "--results", str(results)]
 
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
 

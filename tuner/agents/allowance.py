@@ -31,7 +31,7 @@ class OverBudget(TunerError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Left:
+class Remainder:
     """What is left of an allowance; None: there is no bound."""
 
     trials: int | None
@@ -70,10 +70,10 @@ class Allowance:
         except TypeError as error:
             raise SettingsError(f"a budget has trials, steps, parallel and spaces: {error}.") from error
 
-    def left(self, results: Path, by: str) -> Left:
+    def left(self, results: Path, by: str) -> Remainder:
         """What is left for `by`, as the studies in a results folder tell."""
         trials, steps = spent(results, by)
-        return Left(
+        return Remainder(
             trials=None if self.trials is None else max(0, self.trials - trials),
             steps=None if self.steps is None else max(0, self.steps - steps),
         )

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from tuner.agents.tools import Agent
+from tuner.agents.agent import Agent
 from tuner.errors import MissingExtra, TunerError
 from tuner.version import version
 

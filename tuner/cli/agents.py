@@ -34,8 +34,8 @@ def mcp(
     By the Model Context Protocol, for a client that starts it. What the agent may spend in the results folder is
     bounded here, whatever it asks for, and however often it comes back.
     """
+    from tuner.agents.agent import Agent
     from tuner.agents.door import serve
-    from tuner.agents.tools import Agent
 
     if as_json:
         raise click.UsageError("mcp speaks a protocol of its own on stdout: leave --json out.")

@@ -78,7 +78,7 @@ def explain(
 
 def explanation_as_value(found: Explanation) -> dict[str, Any]:
     """An explanation for programs: every number, and every sentence under its heading."""
-    from tuner.cli.output import plain
+    from tuner.plain import json_of
 
     parts = ("winner", "recommended", "importance", "edges", "divergences", "worth")
     return {
@@ -86,9 +86,9 @@ def explanation_as_value(found: Explanation) -> dict[str, Any]:
         "objective": found.objective,
         "goal": found.goal,
         "trials": found.trials,
-        **{part: plain(getattr(found, part)) for part in parts},
+        **{part: json_of(getattr(found, part)) for part in parts},
         "fits": [
-            {**plain(each), "high_bias": each.high_bias, "high_variance": each.high_variance} for each in found.fits
+            {**json_of(each), "high_bias": each.high_bias, "high_variance": each.high_variance} for each in found.fits
         ],
         "confirmation": None if found.confirmation is None else as_value(found.confirmation),
         "recheck": None if found.recheck is None else as_value(found.recheck),
@@ -144,8 +144,8 @@ def _train(act: Callable[[], Any], page: Callable[[Any], RenderableType], name: 
 
 def as_value(found: Confirmation | Recheck) -> dict[str, Any]:
     """The result for programs: its fields, and what follows from them."""
-    from tuner.cli.output import plain
     from tuner.insight.confirmation import Confirmation
+    from tuner.plain import json_of
 
     if isinstance(found, Confirmation):
         best = found.best
@@ -153,11 +153,11 @@ def as_value(found: Confirmation | Recheck) -> dict[str, Any]:
             "best": None if best is None else best.trial,
             "confirmed": found.confirmed,
             "answer": found.answer,
-            "candidates": [{**plain(each), "mean": each.mean, "error": each.error} for each in found.candidates],
+            "candidates": [{**json_of(each), "mean": each.mean, "error": each.error} for each in found.candidates],
         }
     else:
         more = {"verdict": found.verdict}
-    return {**plain(found), **more, "sentence": found.sentence}
+    return {**json_of(found), **more, "sentence": found.sentence}
 
 
 def _confirmed(found: Confirmation) -> RenderableType:

@@ -14,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 from tuner.cli.streams import Unanswered, answering, remark, tell
-from tuner.plain import json_of as plain
+from tuner.plain import json_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -50,7 +50,7 @@ def asked_for_json() -> bool:
 
 def say_json(value: Any) -> None:
     """Prints one JSON value on stdout."""
-    tell(json.dumps(plain(value), indent=2, ensure_ascii=False))
+    tell(json.dumps(json_of(value), indent=2, ensure_ascii=False))
 
 
 def say_refusal(sentence: str, code: str) -> None:
@@ -82,7 +82,7 @@ DONE, NOT_DONE, NOT_YET = 0, 1, 3
 def answer(name: str, reply: Reply, as_json: bool, *, later: bool = False) -> int:
     """Prints what became of a request; the exit code. `later`: it was not to take effect now."""
     if as_json:
-        say_json({"name": name, "answer": format_reply(reply), **plain(reply)})
+        say_json({"name": name, "answer": format_reply(reply), **json_of(reply)})
     else:
         say(f"{name}: {format_reply(reply)}")
     if reply.pending:
@@ -122,7 +122,7 @@ def study_as_json(study: Study) -> dict[str, Any]:
         "ended": len(state.ended_order),
         "tried": console.tried(state),
         "states": {name: count for name, count in state.counts.items() if count},
-        "best": None if study.best is None else {**plain(study.best), **console.test_scores(study)},
+        "best": None if study.best is None else {**json_of(study.best), **console.test_scores(study)},
         "recommended": study.recommended,
         "top": [
             {"trial": each.trial, "score": each.best_score, "state": each.state, "params": each.settings}

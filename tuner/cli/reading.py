@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tuner.cli.options import results_option, study_and_trial, study_options, verb
-from tuner.cli.output import plain, say, say_json, study_as_json, trial_as_json
+from tuner.cli.output import say, say_json, study_as_json, trial_as_json
 from tuner.cli.streams import remark, tell
 from tuner.numbers import duration
+from tuner.plain import json_of
 
 if TYPE_CHECKING:
     from tuner.api.study import Study
@@ -33,7 +34,7 @@ def ls(results: Path, as_json: bool) -> None:
     found = tuner.studies(results)
     runs = {each.name: told for each in found if each.kind == "babysitting" and (told := _run(each.name, results))}
     if as_json:
-        say_json([{**plain(each), **runs.get(each.name, {})} for each in found])
+        say_json([{**json_of(each), **runs.get(each.name, {})} for each in found])
         return
     from tuner.cli import pages
 

@@ -1,4 +1,4 @@
-"""The tools of an agent: what it may look at, ask for and begin, each a plain call with a plain answer."""
+"""The agent as tuner knows it: what it may look at, ask for and begin, each a plain call with a plain answer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from tuner.api.studies import attach, studies
 from tuner.api.studies import open as open_study
 from tuner.api.waiting import Event
 from tuner.errors import SettingsError, StudyError
-from tuner.plain import json_of as plain
+from tuner.executors import ExecutorName
+from tuner.plain import json_of
 from tuner.record.leaders import leaders
 from tuner.record.requests import AGENT, check_asker
 from tuner.views.logbook import logbook
@@ -133,7 +134,7 @@ class Agent:
         parallel: int | None = None,
         warm_start: str | None = None,
         seed: int = 0,
-        executor: Literal["ray", "local"] = "ray",
+        executor: ExecutorName = "ray",
     ) -> dict[str, Any]:
         """Begins a sweep in a process of its own, which goes on without you; the same name goes on where it ended.
 
@@ -264,6 +265,11 @@ class Agent:
 
 
 _OF_ANY = ("pause", "resume", "note")
+
+
+def plain(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """An answer as JSON can hold it."""
+    return {word: json_of(value) for word, value in answer.items()}
 
 
 def _study(study: Study) -> dict[str, Any]:
