@@ -10,6 +10,7 @@ TunerError
 │   ├── NameRefused       a name or a place that no study can have; also a SettingsError
 │   ├── RequestReused     the id of a request, given to another one
 │   ├── StudyBusy         another coordinator holds it
+│   ├── TakenOver         a program's trial went to another one
 │   └── IdentityMismatch  the name exists with another space, objective, goal, seed or sampler
 ├── CheckpointError       a checkpoint that is missing, torn, or fails its hash
 ├── ExecutorError         trials that cannot be placed, a cluster that cannot be reached
@@ -101,6 +102,10 @@ class StudyBusy(StudyError):
     """Another coordinator holds the study's lease."""
 
     code = "busy"
+
+
+class TakenOver(StudyError):
+    """A program speaks of a trial that went to another one, since nothing had been heard of it."""
 
 
 class IdentityMismatch(StudyError):

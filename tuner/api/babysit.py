@@ -31,7 +31,7 @@ from tuner.arguments import (
 )
 from tuner.caviar.seeds import trial_seed
 from tuner.errors import IdentityMismatch, SettingsError
-from tuner.executors import EXECUTORS, ExecutorName
+from tuner.executors import FUNCTION_EXECUTORS, FunctionExecutor
 from tuner.programs.command import Program
 from tuner.record.events import Goal, Settings
 from tuner.record.location import Place
@@ -48,7 +48,7 @@ from tuner.worker.run import Run
     objective=arguments.name,
     goal=one_of("maximize", "minimize"),
     seed=seed,
-    executor=one_of(*EXECUTORS),
+    executor=one_of(*FUNCTION_EXECUTORS),
     cpus=amount(least=0, most=10_000),
     gpus=gpus,
     address=optional(arguments.name),
@@ -71,7 +71,7 @@ def babysit(
     goal: Goal = "maximize",
     space: Space | str | Path | None = None,
     seed: int = 0,
-    executor: ExecutorName = "ray",
+    executor: FunctionExecutor = "ray",
     cpus: float = 1,
     gpus: float = 0,
     address: str | None = None,

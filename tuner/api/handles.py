@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuner.api.asking import SAYS_AFTER_S, Handle, Reply, person
 from tuner.api.study import Study
-from tuner.arguments import checked, index, name, optional, patience, settings, text
+from tuner.arguments import checked, count, index, name, optional, patience, settings, text
 from tuner.errors import SettingsError, StudyBusy, StudyError, TunerError, interrupted, shown
 from tuner.numbers import duration
 from tuner.record.events import Answered, Noted
@@ -17,6 +17,8 @@ from tuner.record.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from tuner.api.external import LeasedTrial
 
 __all__ = ["Handle", "Reply", "RunHandle", "SweepHandle", "person"]
 
@@ -151,6 +153,43 @@ class SweepHandle(Handle):
             'applied'
         """
         return self._ask("set_parallel", {"parallel": parallel}, why, expect=expect, request=request)
+
+    @checked(worker=optional(name), request=optional(name), wait_s=patience, steps=optional(count))
+    def ask(
+        self,
+        worker: str | None = None,
+        *,
+        request: str | None = None,
+        wait_s: float | None = None,
+        steps: int | None = None,
+    ) -> LeasedTrial | None:
+        """A trial for this program to train, of a sweep with `executor="external"`.
+
+        A worker that asks again before it has told the end of its trial is given the same trial.
+
+        Args:
+            worker: Who asks: one trial at a time is lent to each. None: this process, by its host and number.
+            request: A name of this call, under which it may be made again after a lost answer. None: a new one.
+            wait_s: Seconds to wait for a trial, at least 0; then an error. None: as long as it takes.
+            steps: How many steps the program means to train, from 1 up: budgets and stopping rules go by it. None: it
+                does not say.
+
+        Returns:
+            The trial; None once the study is over.
+
+        Raises:
+            StudyError: None came within `wait_s`, or the sweep trains a function of its own.
+            SettingsError: An argument of another name, or one that makes no sense.
+
+        Example:
+            >>> with tuner.attach("asked") as lender:
+            ...     trial = lender.ask("worker-1")
+            ...     sorted(trial.params), trial.report(score=0.5), trial.tell()
+            (['beta', 'learning_rate'], True, 'completed')
+        """
+        from tuner.api.external import ask
+
+        return ask(self._store, self.name, worker, request=request, wait_s=wait_s, steps=steps)
 
     def _unattended(self, verb: str, arguments: Mapping[str, Any], why: str, request: str) -> Reply | None:  # noqa: ARG002
         """A sweep is started by its own command; one that is not running need not be stopped."""

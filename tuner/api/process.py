@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tuner.errors import StudyError, TunerError
-from tuner.executors import ExecutorName
+from tuner.executors import FunctionExecutor
 from tuner.executors.base import Executor
 from tuner.numbers import duration
 from tuner.record.atomic import write_whole
@@ -61,7 +61,7 @@ class Assignment:
     space: dict[str, Any] | None
     seed: int
     trial_seed: int
-    executor: ExecutorName
+    executor: FunctionExecutor
     cpus: float
     gpus: float
     address: str | None

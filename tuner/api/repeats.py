@@ -12,7 +12,7 @@ from tuner.api.wiring import executor_of
 from tuner.arguments import amount, checked, count, gpus, one_of, optional, path, text
 from tuner.caviar.repeats import Plan, Repetition
 from tuner.errors import StudyError
-from tuner.executors import EXECUTORS, ExecutorName
+from tuner.executors import FUNCTION_EXECUTORS, PROGRAMS, FunctionExecutor
 from tuner.insight.confirmation import Confirmation, confirmation_of
 from tuner.insight.ranking import FEWEST, Recheck, planned_recheck, recheck_of
 from tuner.record.events import Configured, Noted
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _TRAINED = {
     "top": count,
     "repeats": count,
-    "executor": optional(one_of(*EXECUTORS)),
+    "executor": optional(one_of(*FUNCTION_EXECUTORS)),
     "cpus": optional(amount(least=0, most=10_000)),
     "gpus": optional(gpus),
     "parallel": optional(parallels),
@@ -43,7 +43,7 @@ def confirm(
     *,
     top: int = 3,
     repeats: int = 5,
-    executor: ExecutorName | None = None,
+    executor: FunctionExecutor | None = None,
     cpus: float | None = None,
     gpus: float | None = None,
     parallel: int | None = None,
@@ -104,7 +104,7 @@ def recheck(
     *,
     top: int = 8,
     repeats: int = 1,
-    executor: ExecutorName | None = None,
+    executor: FunctionExecutor | None = None,
     cpus: float | None = None,
     gpus: float | None = None,
     parallel: int | None = None,
@@ -204,6 +204,12 @@ class _Over(Session):
             raise StudyError(
                 f"{self.place.name} is one babysat run: it has no leaders to train again. To train it a second "
                 f"time, start another: tuner babysit … --name {self.place.name}-2"
+            )
+        if self.state.function == PROGRAMS:
+            self.records.close()
+            raise StudyError(
+                f"{self.place.name} was trained by {PROGRAMS}: there is no function to train its leaders again with. "
+                "Give their settings to another sweep of that kind with start=, under another seed."
             )
         return self
 

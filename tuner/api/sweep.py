@@ -31,9 +31,10 @@ from tuner.arguments import (
     starts,
     training_function,
 )
-from tuner.errors import SettingsError, did_you_mean
-from tuner.executors import EXECUTORS, ExecutorName
+from tuner.errors import SettingsError, did_you_mean, shown
+from tuner.executors import EXECUTORS, PROGRAMS, ExecutorName
 from tuner.programs.command import Program
+from tuner.record.dialogue import LEASE_S
 from tuner.record.events import Goal, Settings
 from tuner.record.location import Place
 from tuner.record.reader import fold
@@ -41,7 +42,7 @@ from tuner.record.requests import check_asker
 from tuner.record.requests import parallel as parallels
 from tuner.record.store import Store
 from tuner.space.space import Space
-from tuner.worker.function import keep_function, portable
+from tuner.worker.function import Portable, keep_function, portable
 from tuner.worker.run import Run
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def _watched_by(word: str, given: Any) -> Any:
 
 
 @checked(
-    train=training_function,
+    train=optional(training_function),
     objective=arguments.name,
     goal=one_of("maximize", "minimize"),
     trials=optional(count),
@@ -95,6 +96,7 @@ def _watched_by(word: str, given: Any) -> Any:
     silence_limit_s=optional(seconds),
     checkpoint_every_s=amount(least=0, unit="seconds"),
     disk_budget_gb=optional(gigabytes),
+    lease_s=seconds,
     rerun=one_of("nothing", "failed"),
     repeats=optional(one_of("auto")),
     why=arguments.text,
@@ -103,7 +105,7 @@ def _watched_by(word: str, given: Any) -> Any:
     progress=_watched_by,
 )
 def sweep(
-    train: Callable[[Run], Any] | str,
+    train: Callable[[Run], Any] | str | None,
     space: Space | str | Path,
     *,
     name: str,
@@ -131,6 +133,7 @@ def sweep(
     silence_limit_s: float | None = None,
     checkpoint_every_s: float = 10.0,
     disk_budget_gb: float | None = None,
+    lease_s: float = LEASE_S,
     rerun: Literal["nothing", "failed"] = "nothing",
     repeats: Literal["auto"] | None = None,
     why: str = "",
@@ -146,7 +149,8 @@ def sweep(
     budgets, limits and where it trains may, and the change is recorded.
 
     Args:
-        train: A function of a `Run`, its import path `package.module:function`, or a `tuner.command`.
+        train: A function of a `Run`, its import path `package.module:function`, or a `tuner.command`. None with
+            `executor="external"` alone.
         space: A `Space`, the name of one that tuner brings, such as "sgd_momentum", or a TOML file.
         name: What the study is called, and its folder in `results`.
         objective: The score that counts, under the name by which `train` reports it.
@@ -159,7 +163,8 @@ def sweep(
         budget_steps: Training steps over all trials, from 1 up, in place of `trials` or beside it. None: no bound.
         min_steps: The step before which no trial is judged, from 1 up, for functions that start slowly. None: what the
             study has, else what the stopping rule has.
-        executor: "ray", or "local" for one process without Ray; by default ray.
+        executor: "ray", "local" for one process without Ray, or "external" for programs of any kind that ask for their
+            trials (`ask` of the handle that `tuner.attach` opens, or HTTP); by default ray.
         clock: "virtual" lets an in-process sweep play many workers in no time; needs `executor="local"`. By default
             wall.
         seed: Of all draws, 0 to 2**63 − 1; by default 0.
@@ -180,6 +185,8 @@ def sweep(
         checkpoint_every_s: Seconds between two checkpoints of a trial, from 0 (every step) up; by default 10.0.
         disk_budget_gb: GB (2**30 bytes) that the study's checkpoints may take, above 0. None: 10, or half of what is
             free where that is less.
+        lease_s: Seconds, above 0, after which a trial that a program has asked for goes to another if nothing was
+            heard of it; by default 60.0.
         rerun: "failed" trains failed trials again; by default nothing.
         repeats: "auto" spends part of `trials` or `budget_steps` on training leaders again with new seeds, where luck
             is what separates them; the study's `recommended` gains by it. None: no repeats.
@@ -224,7 +231,7 @@ def sweep(
         train.check(space.names, space, here=address in (None, "local"))
         if clock == "virtual":
             raise SettingsError('clock="virtual" is for training functions: a program keeps real time. Leave it out.')
-    function = portable(train, travels=executor != "local")
+    function = _function(train, executor)
     if trials is None and budget_steps is None and time_budget_s is None:
         trials = DEFAULT_TRIALS
     if repeats is not None and trials is None and budget_steps is None:
@@ -253,26 +260,34 @@ def sweep(
         "max_failures": max_failures,
         "rerun": rerun,
         "repeats": repeats,
-        "search_path": list(function.search_path),
-        "function": function.name,
-        "by_value": isinstance(function.payload, bytes),
+        "search_path": [] if function is None else list(function.search_path),
+        "function": PROGRAMS if function is None else function.name,
+        "by_value": function is not None and isinstance(function.payload, bytes),
         "home": str(Path.cwd()),
     }
+    if executor == "external":
+        options |= {"lease_s": lease_s, "over": None}
 
+    from tuner.caviar.external import ExternalRequests
     from tuner.caviar.policy import Caviar, Limits
     from tuner.caviar.requests import SweepRequests
     from tuner.coordinator.watchdog import Timing
+    from tuner.executors.external import ExternalExecutor, lent
 
     # loads Ray: before there is a study to see
-    chosen = executor_of(executor, address, cpus, gpus, function=function, clock=clock)
+    chosen = executor_of(executor, address, cpus, gpus, function=function, clock=clock, lease_s=lease_s)
     with Session(place, place.database) as session, closing(chosen):
         if min_steps is None and (kept := session.state.options.get("min_steps")) is not None:
             rule = _stopping(stopping, sampler, kept)
             options |= {"min_steps": kept, "stopping": repr(rule)}
-        session.begin("sweep", function.name, function.source_sha256, identity, options, by=by, why=why)
+        called, source = (PROGRAMS, "") if function is None else (function.name, function.source_sha256)
+        session.begin("sweep", called, source, identity, options, by=by, why=why)
         space = as_begun(session.state, space)
-        if place.database is not None:
+        if place.database is not None and function is not None:
             keep_function(function, place.folder)  # once it is known to be the study's
+        job = session.job("" if function is None else function.payload, tuple(options["search_path"]), address=address)
+        if isinstance(chosen, ExternalExecutor):
+            chosen.restore(lent(session.state))
         policy = Caviar(
             space=space,
             seed=seed,
@@ -281,7 +296,7 @@ def sweep(
             start=[*tried, *(each["settings"] for each in warm)],
             reasons=[*["a known-good starting point"] * len(tried), *(each["why"] for each in warm)],
             repeats=repeats,
-            parallel=chosen.open(session.job(function.payload, function.search_path, address=address), parallel),
+            parallel=chosen.open(job, parallel),
             overlapping=executor != "local",
             limits=Limits(
                 trials=trials,
@@ -299,10 +314,26 @@ def sweep(
             time_budget_s=time_budget_s,
         )
         given: dict[str, Any] = {"disk_budget_gb": disk_budget_gb, "progress": progress, "rerun": rerun}
-        session.coordinator(chosen, policy, SweepRequests(policy), timing, **given).run()
+        requests = ExternalRequests(policy) if executor == "external" else SweepRequests(policy)
+        session.coordinator(chosen, policy, requests, timing, **given).run()
         folded = session.state, session.records.version()
         records = session.keep_open() if place.database is None else None
     return Study(place, records or Store.open(place.existing(), idle="closed"), folded)
+
+
+def _function(train: Callable[[Run], Any] | str | None, executor: ExecutorName) -> Portable | None:
+    """The function that trains, ready to travel; None where programs ask for their trials, which call none."""
+    if executor != "external" and train is None:
+        raise SettingsError(
+            f'executor="{executor}" calls a training function, and there is none. Give it first, or let programs ask '
+            'for their trials with executor="external".'
+        )
+    if executor == "external" and train is not None:
+        raise SettingsError(
+            f'executor="external" calls no function: programs ask for their trials. Give None in place of '
+            f'{shown(train)}, or train it with executor="ray" or "local".'
+        )
+    return None if train is None else portable(train, travels=executor != "local")
 
 
 def _in_space(space: Space, settings: Settings) -> dict[str, Any]:

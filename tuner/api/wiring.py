@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tuner.errors import StudyError
 from tuner.executors import ExecutorName
 from tuner.record.atomic import write_whole
+from tuner.record.dialogue import LEASE_S
 
 if TYPE_CHECKING:
     from tuner.coordinator.observers import Observer
@@ -27,8 +28,9 @@ def executor_of(
     function: Portable | None = None,
     clock: Literal["wall", "virtual"] = "wall",
     keep: str | None = None,
+    lease_s: float = LEASE_S,
 ) -> Executor:
-    """The executor of that name, not opened yet.
+    """The executor of that name, not opened yet; `lease_s` is how long a program that has a trial may be silent.
 
     `function` None: what the job says of it is all there is, and code of one's own lies in the present directory. With
     `keep` workers on a cluster outlive it, see `RayExecutor`.
@@ -37,6 +39,10 @@ def executor_of(
         from tuner.executors.local import LocalExecutor
 
         return LocalExecutor(clock=clock, function=None if function is None else function.function)
+    if kind == "external":
+        from tuner.executors.external import ExternalExecutor
+
+        return ExternalExecutor(lease_s=lease_s)
     from tuner.executors.ray import RayExecutor
 
     own_code = function is None or function.module_folder is not None or isinstance(function.payload, bytes)

@@ -60,6 +60,10 @@ class SweepRequests:
         """Nobody asks a sweep's workers for anything."""
         return NOTHING
 
+    def closed(self, study: StudyState, why: str, now: float) -> Decision:
+        """Every answer has been given."""
+        return NOTHING
+
     def _pause(self, study: StudyState, request: Requested, situation: Situation) -> Decision:
         why = request.why or f"paused by {request.by}"
         commands = tuple((worker.name, Pause(trial=trial, why=why)) for worker, trial in _training(situation))

@@ -30,7 +30,7 @@ from tuner.cli.options import (
 from tuner.cli.output import answer, say, say_json, stdout_kept, study_as_json, waits
 from tuner.cli.streams import remark
 from tuner.errors import StudyError
-from tuner.executors import EXECUTORS
+from tuner.executors import FUNCTION_EXECUTORS
 from tuner.record.requests import REQUESTS, Kind, Shell, Word
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 @click.option("--objective", default="dev_accuracy", show_default=True, help="The reported score that counts.")
 @click.option("--goal", type=click.Choice(["maximize", "minimize"]), default="maximize", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--executor", type=click.Choice(EXECUTORS), default="ray", show_default=True)
+@click.option("--executor", type=click.Choice(FUNCTION_EXECUTORS), default="ray", show_default=True)
 @click.option("--address", metavar="ADDRESS", help="The Ray cluster: auto, or ray://host:port. Default: this machine.")
 @click.option("--cpus", type=click.FloatRange(min=0), default=1, show_default=True)
 @click.option("--gpus", type=click.FloatRange(min=0), default=0, show_default=True)

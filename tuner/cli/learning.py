@@ -12,7 +12,7 @@ import click
 from tuner.cli.options import AnyCallable, study_options, verb
 from tuner.cli.output import asked_for_json, say, say_json, stdout_kept
 from tuner.cli.streams import remark, tell
-from tuner.executors import EXECUTORS
+from tuner.executors import FUNCTION_EXECUTORS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def _training_options(function: AnyCallable) -> AnyCallable:
     """Where and with what to train; by default as the sweep did."""
     for option in (
-        click.option("--executor", type=click.Choice(EXECUTORS), help="Default: the sweep's."),
+        click.option("--executor", type=click.Choice(FUNCTION_EXECUTORS), help="Default: the sweep's."),
         click.option("--address", metavar="ADDRESS", help="The Ray cluster. Default: the sweep's."),
         click.option("--cpus", type=click.FloatRange(min=0), help="CPUs for each trial. Default: the sweep's."),
         click.option("--gpus", type=click.FloatRange(min=0), help="GPUs for each trial. Default: the sweep's."),

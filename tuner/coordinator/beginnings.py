@@ -85,10 +85,16 @@ def _segment(trial: int, cause: Cause, draft: Draft, now: float, start: Checkpoi
 
 
 def order(
-    study: StudyState, trial: Trial, policy: Policy, keeper: CheckpointKeeper | None, checkpoint_every_s: float
+    study: StudyState,
+    trial: Trial,
+    policy: Policy,
+    keeper: CheckpointKeeper | None,
+    checkpoint_every_s: float,
+    step: int | None = None,
 ) -> Order:
-    """What a worker is given to train."""
+    """What a worker is given to train; `step` is how far it has come, None: to where its segment begins."""
     segment = trial.head
+    step = segment.from_step if step is None else step
     start = sha256 = None
     if segment.checkpoint is not None and keeper is not None:
         checkpoint = study.checkpoints[segment.checkpoint]
@@ -106,7 +112,7 @@ def order(
         sha256=sha256,
         folder=None if keeper is None else keeper.root,
         checkpoint_every_s=checkpoint_every_s,
-        rung=policy.first_ask(trial.trial, segment.from_step),
-        ask_at=policy.allowance(study, trial, segment.from_step),
+        rung=policy.first_ask(trial.trial, step),
+        ask_at=policy.allowance(study, trial, step),
         haste_s=policy.haste_s,
     )

@@ -22,7 +22,7 @@ from tuner.errors import SweepFailed, interrupted
 from tuner.executors.base import Executor
 from tuner.numbers import duration
 from tuner.policy.protocol import Policy
-from tuner.policy.requests import RequestPolicy
+from tuner.policy.requests import RequestPolicy, answered
 from tuner.policy.verdicts import Thaw
 from tuner.record.events import Received, Reported, TrialHeld
 from tuner.record.state import StudyState
@@ -42,9 +42,11 @@ from tuner.worker.messages import (
     Pause,
     Planned,
     Reverted,
+    Said,
     Saved,
     Started,
     Stop,
+    Told,
     Unread,
     Waiting,
     Warned,
@@ -110,9 +112,10 @@ class Coordinator:
             self._turn(self._executor.poll(0.0 if self.trials.outgoing or self._orders else self._requests.attention_s))
         self._part()
         ending = self.trials.ending
-        remark = None if ending is not None and ending.keeps else self._policy.parting(self.study)
-        if remark is not None:
-            self.journal.warn(f"{finished}: {remark}")
+        if ending is None or not ending.keeps:
+            if (remark := self._policy.parting(self.study)) is not None:
+                self.journal.warn(f"{finished}: {remark}")
+            self.trials.carry_out(self._requests.closed(self.study, finished, self._executor.now()))
         self._turn([])
         self._store.left_clean = not self._pool.busy()
         self._show(last=True)
@@ -146,16 +149,20 @@ class Coordinator:
         if self._interrupts.count and self.trials.ending is None:
             self.trials.wind_down(Ending("interrupted", keeps=True))
         over = {(event.trial, event.segment) for _, event in _of_workers(events) if isinstance(event, Ended)}
+        held = {event.training for event in events if isinstance(event, WorkerReady)}
         for event in events:  # in the order they were said: a report before the end it belongs to
             match event:
                 case WorkerReady():
-                    self._pool.join(event.worker, event.node, event.pid, now)
-                    self.trials.adopt(event, now)
+                    self._pool.join(event.worker, event.node, event.pid, now, lent=event.lent)
+                    self.trials.adopt(event, now, held - {event.training})
+                    self._go_on_lending(event)
                 case WorkerLost():
                     self.trials.lose(event, now)
                 case Delivered():  # in one transaction with the reports it delivered, so none is lost or taken twice
                     received = Received(worker=event.worker, incarnation=event.incarnation, batch=event.batch)
                     self.journal.record(received)
+                case Told():
+                    self.journal.record(answered(event.request, event.state, event.detail, event.at))
                 case (worker, said) if worker in self._pool.workers:
                     self._take(self._pool.workers[worker], said, over)
         self._sweep()
@@ -175,12 +182,13 @@ class Coordinator:
         for worker, batch in orders.items():  # orders first: a command may be for a trial that was just assigned
             self._executor.submit(worker, tuple(batch))
         for worker, command in outgoing:
-            if worker in self._pool.workers:
+            if worker in self._pool.workers or isinstance(command, Said):  # who asks is no worker yet
                 self._executor.send(worker, command)
 
     def _finished(self) -> str | None:
-        if self.trials.ending is not None:
-            return self.trials.ending.why if self._interrupts.count > 1 or not self._pool.busy() else None
+        if (ending := self.trials.ending) is not None:
+            awaited = [worker for worker in self._pool.busy() if not (ending.keeps and worker.lent)]
+            return ending.why if self._interrupts.count > 1 or not awaited else None
         idle = not self._pool.ready and not self._pool.busy() and not self._orders and not self._standings.unheard()
         return self._policy.spent(self.study) if idle else None
 
@@ -341,9 +349,18 @@ class Coordinator:
                 self._pool.ready.appendleft(number)
                 return
             self._pool.assign(worker, number, now, alone=alone)
-            trial, every_s = self.study.trials[number], self._timing.checkpoint_every_s
-            order = beginnings.order(self.study, trial, self._policy, self._keeper, every_s)
-            self._orders.setdefault(worker.name, []).append(order)
+            self._order(worker.name, self.study.trials[number])
+
+    def _order(self, worker: str, trial: Trial, step: int | None = None) -> None:
+        every_s = self._timing.checkpoint_every_s
+        order = beginnings.order(self.study, trial, self._policy, self._keeper, every_s, step)
+        self._orders.setdefault(worker, []).append(order)
+
+    def _go_on_lending(self, event: WorkerReady) -> None:
+        """A program that had its trial before this coordinator began waits for its verdicts from where it stands."""
+        if event.lent and event.training is not None:
+            trial = self.study.trials[event.training]
+            self._order(event.worker, trial, trial.steps)
 
     def _next(self) -> int | None:
         """The trial to train next, or None."""

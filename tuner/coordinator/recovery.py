@@ -52,7 +52,9 @@ def recover(
             continue  # whoever paused it resumes it
         if trial.frozen and policy.thaws:
             continue
-        if trial.state == "paused":
+        if trial.state == "paused" and outlives:
+            unheard.add(trial.trial)
+        elif trial.state == "paused":
             decisions.append(again(study, trial, checkpoints, now, "thaw", f"goes on after: {trial.why}"))
         elif trial.state == "waiting" and clean:
             decisions.append(Decision(ready=(trial.trial,)))  # no worker was ever given it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 from tuner.coordinator import beginnings
@@ -174,9 +175,12 @@ class Trials:
             self.collapsed = collapsed
             self.wind_down(Ending("the sweep was given up", keeps=False))
 
-    def adopt(self, event: WorkerReady, now: float) -> None:
-        """A worker is there: it goes on with what it trains, and whatever else was left goes on without its worker."""
-        unheard = self.standings.unheard()
+    def adopt(self, event: WorkerReady, now: float, elsewhere: Collection[int | None]) -> None:
+        """A worker is there: it goes on with what it trains, and whatever else was left goes on without its worker.
+
+        `elsewhere` is what others train that are there too.
+        """
+        unheard = [number for number in self.standings.unheard() if number not in elsewhere]
         for number in unheard:
             self.standings[number].unheard = False
         worker = self.pool.workers[event.worker]
@@ -199,8 +203,8 @@ class Trials:
             if trial.ended:
                 continue
             standing.freezing = False
-            started = trial.state in ("running", "paused")
-            if started:
+            started = trial.state in ("running", "paused", "lost")
+            if started and trial.state != "lost":
                 self.journal.record(TrialHeld(trial=number, state="lost", step=trial.steps, why=event.why, at=now))
             if not event.preempted:
                 standing.suspect = True  # any of them may be the one that kills its worker
@@ -235,6 +239,8 @@ class Trials:
             return
         self.ending = ending
         for worker in self.pool.busy():
+            if ending.keeps and worker.lent:
+                continue  # it trains on while there is no coordinator
             for number in list(worker.queue)[1 if worker.started_at is not None else 0 :]:
                 self.tell(worker, Forget(trial=number))
             self.tell_to_end(ending, worker, worker.queue[0])

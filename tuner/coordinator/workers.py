@@ -30,6 +30,8 @@ class Worker:
     told_to_stop: float | None = None
     alone: bool = False
     """Whether nothing may wait behind what it trains."""
+    lent: bool = False
+    """Whether it is a program of its own, see `WorkerReady`."""
 
     @property
     def training(self) -> int | None:
@@ -47,9 +49,9 @@ class WorkerPool:
         self._recalled: set[int] = set()
         self._mean_s: float | None = None
 
-    def join(self, name: str, node: str, pid: int, now: float) -> None:
-        """A worker stands ready."""
-        self.workers[name] = Worker(name, node, pid, last_sign=now)
+    def join(self, name: str, node: str, pid: int, now: float, *, lent: bool = False) -> None:
+        """A worker stands ready; one that is `lent` its trials has nothing waiting behind what it trains."""
+        self.workers[name] = Worker(name, node, pid, last_sign=now, lent=lent)
 
     def leave(self, name: str) -> Worker | None:
         """A worker is gone; it is handed back with what it had in its queue."""
@@ -119,13 +121,17 @@ class WorkerPool:
 
     def openings(self, depth: int) -> Iterator[Worker]:
         """Workers with room for one more trial, the shortest queue first; each expects to be given one."""
-        open_workers = [worker for worker in self.workers.values() if len(worker.queue) < depth and not worker.alone]
+        open_workers = [
+            worker
+            for worker in self.workers.values()
+            if len(worker.queue) < (1 if worker.lent else depth) and not worker.alone
+        ]
         heap = [(len(worker.queue), place, worker) for place, worker in enumerate(open_workers)]
         heapq.heapify(heap)
         while heap and heap[0][0] < depth:
             length, place, worker = heap[0]
             yield worker
-            if worker.alone:
+            if worker.alone or worker.lent:
                 heapq.heappop(heap)
             else:
                 heapq.heapreplace(heap, (length + 1, place, worker))

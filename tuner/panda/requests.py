@@ -181,6 +181,10 @@ class RunRequests:
             records.append(answered(request.request, state, detail, now, trial.steps))
         return Decision(records=tuple(records))
 
+    def closed(self, study: StudyState, why: str, now: float) -> Decision:
+        """Every answer has been given when the trial ended."""
+        return NOTHING
+
     def took_effect(self, study: StudyState, trial: Trial, event: Effect, situation: Situation) -> Decision:
         """Writes down what the worker did, and answers whoever asked."""
         at = situation.now

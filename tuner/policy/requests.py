@@ -169,6 +169,10 @@ class RequestPolicy(Protocol):
         """A worker did something that somebody had asked for."""
         ...
 
+    def closed(self, study: StudyState, why: str, now: float) -> Decision:
+        """Nothing more is trained, for this reason, unless the study is begun again with more to do."""
+        ...
+
 
 def answered(request: str, state: RequestState, detail: str, at: float, step: int | None = None) -> Answered:
     """What became of a request."""

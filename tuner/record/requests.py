@@ -27,6 +27,7 @@ from tuner.arguments import (
 )
 from tuner.errors import SettingsError
 from tuner.plain import whole
+from tuner.record.dialogue import ASK, REPORT, TELL
 from tuner.record.recipe import Shape
 
 parallel = whole_number(1, 10_000)
@@ -256,6 +257,10 @@ REQUESTS: Mapping[str, Verb] = {
     "add": Verb(takes={"settings": settings, **EXPECT}),
     "set_box": Verb(takes={"ranges": _ranges, **EXPECT}),
     "set_parallel": Verb(takes={"parallel": _parallel, **EXPECT}),
+    # what programs say that train by themselves
+    "ask": Verb(takes=ASK),
+    "report": Verb(takes=REPORT),
+    "tell": Verb(takes=TELL),
 }
 
 

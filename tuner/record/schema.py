@@ -118,6 +118,9 @@ def _read_request(values: dict[str, Any]) -> Requested:
     return Requested(arguments=arguments, at=float(at), why=texts["why"], **short)
 
 
+_LOOKED_UP = {"reports": ("trial",), "segments": ("trial",), "requests": ("request",), "answers": ("request",)}
+
+
 def _shape(name: str, record: type[Any]) -> Shape:
     hints = typing.get_type_hints(record)
     columns, json_names = [], []
@@ -127,7 +130,7 @@ def _shape(name: str, record: type[Any]) -> Shape:
         if is_json:
             json_names.append(spec.name)
     key = sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True)
-    indexes = [sa.Index(f"{name}_by_trial", "trial")] if name in ("reports", "segments") else []
+    indexes = [sa.Index(f"{name}_by_{each}", each) for each in _LOOKED_UP.get(name, ())]
     table = sa.Table(name, METADATA, key, *columns, *indexes)
     names = tuple(spec.name for spec in fields(record))
     return Shape(

@@ -285,6 +285,12 @@ class Store:
         self._release()
         return SHAPES[Answered].record_of(rows[-1][1:]) if rows else None
 
+    def answers(self, after: int) -> tuple[list[Answered], int]:
+        """All answers written beyond `after`, and the new place to go on from: for whoever waits for many."""
+        rows = self._rows(Answered, SHAPES[Answered].table.c.sequence > after)
+        self._release()
+        return [SHAPES[Answered].record_of(row[1:]) for row in rows], rows[-1][0] if rows else after
+
     def reports(self, trial: int | None = None) -> Iterator[Reported]:
         """Flushes of reports in the order recorded, of one trial or of all."""
         condition = None if trial is None else REPORTS.c.trial == trial

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from tuner.plain import Recordable
-from tuner.record.events import Reported, Settings, TrialState
+from tuner.record.events import Reported, RequestState, Settings, TrialState
 from tuner.record.recipe import Recipe, Schedule
 from tuner.worker.divergence import Alarm
 
@@ -175,7 +175,22 @@ class Forget:
     trial: int
 
 
-Command: TypeAlias = Continue | Stop | Pause | Resume | Save | Adjust | Revert | AsAsked | Forget
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What a program says that trains by itself: only the executor of such programs hears it, which answers `Told`.
+
+    `trial` is the one it speaks of, -1 where it asks for one; `standing` is what there is to say to whoever gets none.
+    """
+
+    trial: int
+    request: str
+    verb: str
+    arguments: Mapping[str, Any]
+    why: str = ""
+    standing: str = ""
+
+
+Command: TypeAlias = Continue | Stop | Pause | Resume | Save | Adjust | Revert | AsAsked | Forget | Said
 
 
 # ── events ──────────────────────────────────────────────────────────────────────────────────────
@@ -183,12 +198,17 @@ Command: TypeAlias = Continue | Stop | Pause | Resume | Save | Adjust | Revert |
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerReady:
-    """A worker stands and waits for orders, or has outlived its coordinator and is still `training` this trial."""
+    """A worker stands and waits for orders, or has outlived its coordinator and is still `training` this trial.
+
+    One that is `lent` its trials is a program of its own: it takes one when it asks, and keeps it while there is no
+    coordinator.
+    """
 
     worker: str
     node: str
     pid: int
     training: int | None = None
+    lent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +218,16 @@ class Delivered:
     worker: str
     incarnation: str
     batch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told(Recordable):
+    """The answer to what a program has `Said`."""
+
+    request: str
+    state: RequestState
+    detail: str
+    at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,10 +270,10 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held(Recordable):
-    """A pause or its end took effect."""
+    """A pause or its end took effect, or a program that has a trial is not heard of any more, or again."""
 
     trial: int
-    state: Literal["paused", "running"]
+    state: Literal["paused", "running", "lost"]
     step: int
     why: str
     at: float
@@ -392,4 +422,4 @@ WorkerEvent: TypeAlias = (
 Effect: TypeAlias = Saved | Changed | Reverted | Did | Unread | Warned
 """What came of something that a person had asked for."""
 
-Event: TypeAlias = WorkerReady | WorkerLost | Delivered | tuple[str, WorkerEvent]
+Event: TypeAlias = WorkerReady | WorkerLost | Delivered | Told | tuple[str, WorkerEvent]
