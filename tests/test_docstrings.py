@@ -308,6 +308,24 @@ def sweeping(place: Path) -> Iterator[tuner.SweepHandle]:
     assert not thread.is_alive()
 
 
+@pytest.fixture(scope="module")
+def lending(place: Path) -> Iterator[tuner.SweepHandle]:
+    given: dict[str, Any] = {"objective": "score", "executor": "external", "progress": "off", "sampler": "random"}
+
+    def sweep() -> None:
+        tuner.sweep(None, "sgd_momentum", name="asked", trials=1000, **given).close()
+
+    thread = threading.Thread(target=sweep)
+    thread.start()
+    wait_until(lambda: Path("results/asked/study.db").exists(), within_s=PATIENCE_S)
+    with tuner.attach("asked") as lending:
+        assert isinstance(lending, tuner.SweepHandle)
+        yield lending
+        lending.stop()
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+
+
 def _has_begun(name: str) -> bool:
     with contextlib.suppress(tuner.TunerError), tuner.open(name) as study:
         return study.state.steps_done > 0
@@ -319,7 +337,7 @@ def test_an_example_runs_as_written(each: Public, night: None, request: pytest.F
     source = "\n".join(example.source for example in each.examples)
     around = (tuner, importlib.import_module(each.module))
     names = {"tuner": tuner, **{name: getattr(module, name) for module in around for name in dir(module)}}
-    for fixture in ("study", "handle", "sweeping"):
+    for fixture in ("study", "handle", "sweeping", "lending"):
         if re.search(rf"\b{fixture}\b", source):
             names[fixture] = request.getfixturevalue(fixture)
     run_doctest(inspect.getdoc(each.thing) or "", each.name, names)

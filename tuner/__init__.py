@@ -1,8 +1,9 @@
 """Hyperparameter search for people who train neural networks: sweep many models, babysit one, read every score.
 
 Every example of the reference runs as a test, in a folder where `night` is a sweep that is over and `study` that sweep
-opened, `handle` steers a babysat run, `one`, `tended` is another that is over, and `sweeping` steers a sweep that runs,
-`long`. All names of `tuner` are at hand, and those of the module that a page is about.
+opened, `handle` steers a babysat run, `one`, `tended` is another that is over, `sweeping` steers a sweep that runs,
+`long`, and `lending` one that lends its trials, `asked`. All names of `tuner` are at hand, and those of the module that
+a page is about.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from tuner.api.babysit import babysit
     from tuner.api.check import check
     from tuner.api.explanation import Explanation
+    from tuner.api.external import LeasedTrial
     from tuner.api.handles import Handle, Reply, RunHandle, SweepHandle
     from tuner.api.pricing import Price, price
     from tuner.api.repeats import confirm, recheck
@@ -40,6 +42,7 @@ __all__ = [
     "Digest",
     "Explanation",
     "Handle",
+    "LeasedTrial",
     "Price",
     "Recheck",
     "Recommended",
@@ -80,6 +83,7 @@ _HOMES = {
     "api.babysit": ("babysit",),
     "api.check": ("check",),
     "api.explanation": ("Explanation",),
+    "api.external": ("LeasedTrial",),
     "api.handles": ("RunHandle", "SweepHandle"),
     "api.pricing": ("Price", "price"),
     "api.repeats": ("confirm", "recheck"),

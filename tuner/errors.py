@@ -107,6 +107,8 @@ class StudyBusy(StudyError):
 class TakenOver(StudyError):
     """A program speaks of a trial that went to another one, since nothing had been heard of it."""
 
+    code = "taken_over"
+
 
 class IdentityMismatch(StudyError):
     """The name exists with another space, objective, goal, seed or sampler."""

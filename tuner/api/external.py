@@ -52,6 +52,11 @@ class LeasedTrial:
     Every call may be made again, and counts once. A trial of which nothing is heard for `lease_s` of its sweep goes to
     another program.
 
+    Args:
+        store: The study's record, which whoever holds it closes.
+        worker: Whose trial it is, as the record will say.
+        lent: What the worker was told when it asked.
+
     Attributes:
         trial: Its number, from 0.
         segment: The segment of the trial that is trained here: it says whose words count.
@@ -62,9 +67,8 @@ class LeasedTrial:
         state: How the trial ended, in the record's words; None while it trains.
 
     Example:
-        >>> with tuner.attach("asked") as lender:
-        ...     trial = lender.ask("worker-1")
-        ...     trial.report(step=1, score=0.5), trial.tell()
+        >>> trial = lending.ask("worker-1")
+        >>> trial.report(1, score=0.5), trial.tell()
         (True, 'completed')
     """
 
@@ -98,9 +102,8 @@ class LeasedTrial:
             SettingsError: What is no score.
 
         Example:
-            >>> with tuner.attach("asked") as lender:
-            ...     trial = lender.ask("worker-1")
-            ...     trial.report(1, score=0.5), trial.step, trial.tell()
+            >>> trial = lending.ask("worker-1")
+            >>> trial.report(1, score=0.5), trial.step, trial.tell()
             (True, 1, 'completed')
         """
         if self.state is not None:
@@ -120,9 +123,8 @@ class LeasedTrial:
             Whether to train on.
 
         Example:
-            >>> with tuner.attach("asked") as lender:
-            ...     trial = lender.ask("worker-1")
-            ...     trial.renew(), trial.tell(scores={"score": 0.5})
+            >>> trial = lending.ask("worker-1")
+            >>> trial.renew(), trial.tell(scores={"score": 0.5})
             (True, 'completed')
         """
         return self.state is None and self._orders([]) != "stop"
@@ -154,8 +156,8 @@ class LeasedTrial:
         """Says how the trial ended; a second time it is told the same.
 
         Args:
-            state: "completed"; "infeasible" for settings that nothing can be trained with; "failed" where the program
-                is at fault, or "stopped".
+            state: "completed", the default; "infeasible" for settings that nothing can be trained with; "failed" where
+                the program is at fault, or "stopped".
             scores: The last scores, by name. None: the best report is the outcome.
             why: The reason; infeasible and failed need one.
             step: The step that `scores` belong to. None: the last.
@@ -169,9 +171,8 @@ class LeasedTrial:
             SettingsError: An argument that makes no sense.
 
         Example:
-            >>> with tuner.attach("asked") as lender:
-            ...     trial = lender.ask("worker-1")
-            ...     trial.tell("infeasible", why="it does not fit into memory")
+            >>> trial = lending.ask("worker-1")
+            >>> trial.tell("infeasible", why="it does not fit into memory")
             'diverged'
         """
         given = {"trial": self.trial, "segment": self.segment, "state": state, "scores": scores, "step": step}

@@ -182,9 +182,8 @@ class SweepHandle(Handle):
             SettingsError: An argument of another name, or one that makes no sense.
 
         Example:
-            >>> with tuner.attach("asked") as lender:
-            ...     trial = lender.ask("worker-1")
-            ...     sorted(trial.params), trial.report(score=0.5), trial.tell()
+            >>> trial = lending.ask("worker-1")
+            >>> sorted(trial.params), trial.report(score=0.5), trial.tell()
             (['beta', 'learning_rate'], True, 'completed')
         """
         from tuner.api.external import ask

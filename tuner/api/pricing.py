@@ -13,7 +13,7 @@ from typing import Any
 from tuner.api.sweep import DEFAULT_TRIALS
 from tuner.arguments import amount, checked, count, gpus, one_of, optional, path, seconds, training_function
 from tuner.errors import TunerError
-from tuner.executors import EXECUTORS, ExecutorName
+from tuner.executors import FUNCTION_EXECUTORS, FunctionExecutor
 from tuner.numbers import about
 from tuner.numbers import count as counted
 from tuner.programs.command import Program
@@ -74,7 +74,7 @@ class Price:
     trials=optional(count),
     budget_steps=optional(count),
     time_budget_s=optional(seconds),
-    executor=one_of(*EXECUTORS),
+    executor=one_of(*FUNCTION_EXECUTORS),
     cpus=amount(above=0, most=10_000),
     gpus=gpus,
     parallel=optional(parallels),
@@ -87,7 +87,7 @@ def price(
     budget_steps: int | None = None,
     time_budget_s: float | None = None,
     stopping: str = "auto",
-    executor: ExecutorName = "ray",
+    executor: FunctionExecutor = "ray",
     cpus: float = 1,
     gpus: float = 0,
     parallel: int | None = None,

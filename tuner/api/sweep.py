@@ -272,7 +272,8 @@ def sweep(
     from tuner.caviar.policy import Caviar, Limits
     from tuner.caviar.requests import SweepRequests
     from tuner.coordinator.watchdog import Timing
-    from tuner.executors.external import ExternalExecutor, lent
+    from tuner.executors.external import ExternalExecutor
+    from tuner.executors.loan import lent
 
     # loads Ray: before there is a study to see
     chosen = executor_of(executor, address, cpus, gpus, function=function, clock=clock, lease_s=lease_s)
@@ -285,7 +286,11 @@ def sweep(
         space = as_begun(session.state, space)
         if place.database is not None and function is not None:
             keep_function(function, place.folder)  # once it is known to be the study's
-        job = session.job("" if function is None else function.payload, tuple(options["search_path"]), address=address)
+        job = session.job(
+            "" if function is None else function.payload,
+            () if function is None else function.search_path,
+            address=address,
+        )
         if isinstance(chosen, ExternalExecutor):
             chosen.restore(lent(session.state))
         policy = Caviar(

@@ -59,7 +59,22 @@ if TYPE_CHECKING:
 )
 @click.option("--min-steps", type=click.IntRange(min=1), help="Judge no trial before this step.")
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--executor", type=click.Choice(EXECUTORS), default="ray", show_default=True)
+@click.option(
+    "--executor",
+    type=click.Choice(EXECUTORS),
+    default="ray",
+    show_default=True,
+    help="external: programs ask for their trials, and no function is named.",
+)
+@click.option(
+    "--lease",
+    "lease_s",
+    callback=seconds,
+    default="60s",
+    show_default=True,
+    metavar="TIME",
+    help="How long such a program may be silent before its trial goes to another.",
+)
 @click.option("--debug", is_flag=True, help="One trial at a time in this process: breakpoint() works.")
 @click.option("--address", metavar="ADDRESS", help="The Ray cluster: auto, or ray://host:port. Default: this machine.")
 @click.option("--cpus", type=click.FloatRange(min=0), default=1, show_default=True, help="CPUs for each trial.")
@@ -126,13 +141,17 @@ def sweep(
     import tuner
     from tuner.space.space import Space
 
-    train = trained(function, command, metrics, resumes)
+    train = (
+        _nothing(function, command, debug) if executor == "external" else trained(function, command, metrics, resumes)
+    )
     searched = Space.load(space)
     say_which_way(ctx)
     start = [read_settings(text, searched, "--try") for text in starts]
     if debug:
         executor, options["parallel"] = "local", 1
-    if dry_run:
+    if dry_run and train is None:
+        raise click.UsageError("--dry-run prices a function by its earlier studies: programs that ask are not known.")
+    if dry_run and train is not None:
         _price(train, {**options, "executor": executor, "results": results}, as_json)
         return
     name = _fresh_name(train, results) if name is None else name
@@ -165,6 +184,15 @@ def sweep(
     ctx.exit(1 if in_vain else 0)
 
 
+def _nothing(function: str | None, command: str | None, debug: bool) -> None:
+    """What trains where programs ask for their trials."""
+    named = function or command or ("--debug" if debug else None)
+    if named is not None:
+        raise click.UsageError(
+            f"--executor external calls nothing: programs ask for their trials. Leave out {named}, or the option."
+        )
+
+
 def _price(train: str | Program, options: Mapping[str, Any], as_json: bool) -> None:
     """Says what the sweep would take."""
     import tuner
@@ -178,9 +206,9 @@ def _price(train: str | Program, options: Mapping[str, Any], as_json: bool) -> N
         say(found.sentence)
 
 
-def _fresh_name(train: str | Program, results: Path) -> str:
+def _fresh_name(train: str | Program | None, results: Path) -> str:
     """The name of the function, or of the program, with the first number that no study has taken."""
-    called = train.rpartition(":")[2] if isinstance(train, str) else train.short_name
+    called = "asked" if train is None else train.rpartition(":")[2] if isinstance(train, str) else train.short_name
     base = re.sub(r"[^A-Za-z0-9._-]", "", called).lstrip("._-") or "sweep"
     name, number = base, 1
     while (results / name).exists():

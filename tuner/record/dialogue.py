@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, get_args
 
 from tuner.arguments import amount, count, index, name, one_of, optional, refuse
-from tuner.errors import SettingsError
+from tuner.errors import SettingsError, uncoded
 from tuner.plain import real, whole
 
 Orders: TypeAlias = Literal["go on", "stop", "pause"]
@@ -92,9 +92,12 @@ def telling(**said: Any) -> str:
 
 
 def told(detail: str) -> dict[str, Any]:
-    """The same read back; what is no such thing, as a sentence is, becomes its `why`."""
+    """The same read back; what is no such thing, as the sentence of a refusal is, becomes its `why` and `code`."""
     try:
         found = json.loads(detail)
     except ValueError:
         found = None
-    return found if isinstance(found, dict) else {"why": detail}
+    if isinstance(found, dict):
+        return found
+    why, code = uncoded(detail)
+    return {"why": why, "code": code}

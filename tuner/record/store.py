@@ -214,13 +214,20 @@ class Store:
         if self._epoch is not None and now - self._last_beat > HEARTBEAT_S:
             self.append((), now)
 
-    def request(self, verb: str, arguments: dict[str, Any], by: str, why: str, request: str = "") -> str:
-        """Inserts a request for the coordinator; the answer's id.
+    def request(
+        self, verb: str, arguments: dict[str, Any], by: str, why: str, request: str = "", *, at: float | None = None
+    ) -> str:
+        """Inserts a request for the coordinator; the answer's id. `at` None: now.
 
         The same id twice is one request, and `RequestReused` where it was another one.
         """
         asked = Requested(
-            request=request or uuid.uuid4().hex[:12], verb=verb, arguments=arguments, by=by, why=why, at=time.time()
+            request=request or uuid.uuid4().hex[:12],
+            verb=verb,
+            arguments=arguments,
+            by=by,
+            why=why,
+            at=time.time() if at is None else at,
         )
         name, row = asked.request, SHAPES[Requested].row(0, asked)
         del row["sequence"]
