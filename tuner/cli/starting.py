@@ -141,9 +141,11 @@ def sweep(
     import tuner
     from tuner.space.space import Space
 
-    train = (
-        _nothing(function, command, debug) if executor == "external" else trained(function, command, metrics, resumes)
-    )
+    train = None
+    if executor == "external":
+        _refuse_training(function, command, debug)
+    else:
+        train = trained(function, command, metrics, resumes)
     searched = Space.load(space)
     say_which_way(ctx)
     start = [read_settings(text, searched, "--try") for text in starts]
@@ -184,8 +186,8 @@ def sweep(
     ctx.exit(1 if in_vain else 0)
 
 
-def _nothing(function: str | None, command: str | None, debug: bool) -> None:
-    """What trains where programs ask for their trials."""
+def _refuse_training(function: str | None, command: str | None, debug: bool) -> None:
+    """Refuses whatever is to train, where programs ask for their trials."""
     named = function or command or ("--debug" if debug else None)
     if named is not None:
         raise click.UsageError(
