@@ -48,7 +48,7 @@ KNOWN_TO = {
     "ray": ("executors/ray.py", "executors/connection.py"),
     "sqlalchemy": ("record/store.py", "record/schema.py", "record/database.py"),
     "sqlite3": ("record/database.py",),
-    "optuna": ("samplers/",),
+    "optuna": ("samplers/", "views/optuna.py"),  # the last as a study looks to them: what writes it is no thought
     "matplotlib": ("views/plots/",),
     "bokeh": ("views/pictures/",),
     "pandas": ("tables/", "views/plots/sweep.py", "api/fork.py"),  # the last for `compare` alone

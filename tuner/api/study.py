@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from tuner.insight.recommendation import Recommended
     from tuner.panda.supervisor import Advice
     from tuner.views.digest import Digest
+    from tuner.views.optuna import OptunaStudy
+
+
+def _destination(word: str, given: Any) -> str | Path:
+    """A folder, or the URL of a database, as it is written."""
+    return given if isinstance(given, str) and "://" in given else path(word, given)
 
 
 class Study(StudyReader):
@@ -115,26 +121,49 @@ class Study(StudyReader):
             rows.append({"which": "recommended", **vars(self.recommended)})
         return tables.winners(rows, self.state, self.space)
 
-    @checked(format=arguments.name, to=optional(path))
+    @property
+    def optuna(self) -> OptunaStudy:
+        """A live `optuna.Study` of it, for Optuna's plots, importances and dashboard: each look reads the record anew.
+
+        Trials have the same numbers there, a `log_one_minus` setting is `one_minus.beta` on a log scale, and why a
+        trial ended is an attribute of it. It is read only: `ask` and `tell` say what to do instead.
+        """
+        from tuner.views.optuna import live
+
+        return live(self)
+
+    @checked(format=arguments.name, to=optional(_destination))
     def export(self, format: str = "csv", to: str | Path | None = None) -> list[Path]:  # noqa: A002 - the shell's word
         """Writes every table, or the logbook of a babysat run; a file that was there is replaced whole or not at all.
 
         Args:
-            format: "csv", "parquet", "jsonl", or "markdown" for the logbook; by default csv.
-            to: The folder, made where it is not there. None: `tables` in the study's folder, for a logbook that itself.
+            format: "csv", "parquet", "jsonl", "markdown" for the logbook, or "optuna" for a storage of Optuna's, which
+                a later export brings up to date; by default csv.
+            to: The folder, made where it is not there; for Optuna a database by its URL, such as sqlite:///x.db. None:
+                `tables` in the study's folder, for a logbook that itself, for Optuna `optuna.db` in it.
 
         Returns:
-            The files, one a table in the order of the tables; or `logbook.md`.
+            The files, one a table in the order of the tables; or `logbook.md`; or the storage, where it is a file.
 
         Raises:
-            SettingsError: No such format, or no folder.
-            StudyError: The folder cannot be written, or there is no logbook of a sweep.
+            SettingsError: No such format, no folder, or no URL of a database.
+            StudyError: The folder or storage cannot be written, it holds another study of this name, or there is no
+                logbook of a sweep.
             MissingExtra: Parquet without pyarrow.
 
         Example:
             >>> [each.name for each in study.export("csv", "out")][:3]
             ['trials.csv', 'reports.csv', 'segments.csv']
         """
+        if format == "optuna":
+            from tuner.views.optuna import copy
+
+            file = copy(self, to).file
+            return [] if file is None else [file]
+        if isinstance(to, str) and "://" in to:
+            raise SettingsError(
+                f'to={shown(to)} is a database, and {format} goes into a folder. Write format="optuna".'
+            )
         if format == "markdown":
             from tuner.views.logbook import write_logbook
 

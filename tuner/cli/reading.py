@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from contextlib import closing
 from pathlib import Path
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 _LOOK_EVERY_S = 0.25
 BEGINS_WITHIN_S = 30.0
-FORMATS = ("csv", "parquet", "jsonl", "markdown")
+FORMATS = ("csv", "parquet", "jsonl", "markdown", "optuna")
 
 
 @verb("tuner ls --results results")
@@ -176,17 +177,27 @@ def _status(study: StudyState, seen: int, *, running: bool) -> Status:
 @verb("tuner export night --format csv --to tables", piped="text")
 @click.argument("name")
 @click.option("--format", "format_", type=click.Choice(FORMATS), default="csv", show_default=True)
-@click.option("--to", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), help="Default: within DIR/NAME.")
+@click.option("--to", metavar="DIR", help="Default: within DIR/NAME. For optuna a database, as sqlite:///x.db.")
 @study_options
-def export(name: str, format_: str, to: Path | None, results: Path, store: str | None, as_json: bool) -> None:
+def export(name: str, format_: str, to: str | None, results: Path, store: str | None, as_json: bool) -> None:
     """Write every table of a study to files.
 
-    As markdown, the logbook of a babysat run: who changed what, when, why, and what came of it.
+    As markdown, the logbook of a babysat run: who changed what, when, why, and what came of it. As optuna, a storage
+    that Optuna's dashboard and plots read; once more brings it up to date.
     """
     import tuner
 
     with closing(tuner.open(name, results=results, store=store)) as study:
-        _list_files(study.export(format_, to), as_json)
+        if format_ != "optuna":
+            _list_files(study.export(format_, to), as_json)
+            return
+        from tuner.views.optuna import copy
+
+        copied = copy(study, to)
+        if as_json:
+            say_json({"files": [copied.file] if copied.file else [], **dataclasses.asdict(copied)})
+        else:
+            tell(str(copied))
 
 
 @verb("tuner plot night --x learning_rate --y beta", piped="text")

@@ -21,6 +21,8 @@ from tuner.record.store import Store
 from tuner.record.trial import Trial
 from tuner.space.space import Space
 
+_MANY = 10  # curves, from which on all reports are read
+
 
 @dataclass(frozen=True, kw_only=True)
 class Best:
@@ -80,6 +82,11 @@ class StudyReader:
     def name(self) -> str:
         """The study's name: how its folder is called today."""
         return self.state.name
+
+    @property
+    def sequence(self) -> int:
+        """The place in the record that was read up to; it grows with whatever the coordinator writes."""
+        return self._after
 
     @property
     def best(self) -> Best | None:
@@ -217,6 +224,24 @@ class StudyReader:
             True
         """
         return self.state.curve(self.trial(trial))
+
+    def load_curves(self) -> None:
+        """Reads the head curves of all trials at once, for whoever looks at many: far faster than one by one.
+
+        Example:
+            >>> study.load_curves()
+            >>> len(study.curve(0)) > 0
+            True
+        """
+        missing = [trial for trial in self.state.trials if trial.curve is None]
+        if len(missing) < _MANY:
+            return
+        flushes: dict[int, list[Reported]] = {}
+        for flush in self._store.reports():
+            flushes.setdefault(flush.trial, []).append(flush)
+        for trial in missing:
+            limits = trial.head_limits()
+            trial.curve = Curve.of(limits, flushes.get(trial.trial, ()), self.state.objective)
 
     @checked(trial=index)
     def curves(self, trial: int) -> dict[str, Curve]:

@@ -206,7 +206,7 @@ class _Twin:
         self._worst: float | None = None
         self._storage = optuna.storages.InMemoryStorage()
         direction = StudyDirection.MAXIMIZE if study.goal == "maximize" else StudyDirection.MINIMIZE
-        with _quiet():
+        with quiet():
             self._storage.create_new_study([direction], study.name)
         self.optuna = _Study(study.name, self._storage, sampler, pruner)
 
@@ -413,7 +413,7 @@ def _has_rungs(pruner: BasePruner) -> bool:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Optuna's level at WARNING or above for a moment."""
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(max(level, optuna.logging.WARNING))
