@@ -2,6 +2,7 @@
 
     python benchmarks/calibration.py [--seed 1] [--runs 1000]
     python benchmarks/calibration.py --part sentences [--seed 1] [--runs 1000]
+    python benchmarks/calibration.py --part seeds [--seed 1] [--runs 1000]
 
 Runs are stationary AR(1) noise without any trend, x_t = φ x_t-1 + ε_t, drawn from default_rng([seed, 100 φ, length]).
 A false alarm is "improving" at one-sided 5 %; "too short" is the share of runs with fewer than ten blocks of 2τ, on
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from rows import Goal, Row, grid, lines_of, tally
+from seeds import equals_told_apart, told_by_then
 from sentences import LIMIT, table
 
 from tuner.panda.supervisor import Facts, Series, anytime_bound, diagnose, trend, window_length
@@ -116,14 +118,32 @@ def of_sentences(seed: int, runs: int, only: str) -> None:
     print(f"{grid(lines)}\n\n{tally(rows)} The limit is {LIMIT:.0%} and what chance makes of it.")
 
 
+def of_seeds(seed: int, runs: int) -> None:
+    """How often "about N more seeds would tell" is so."""
+    found, falsely = told_by_then(seed, runs), equals_told_apart(seed, runs)
+    chance = 2 * 100 * np.sqrt(LIMIT * (1 - LIMIT) / runs)
+    what = f"told by then, where so many more were called for ({found.called_for} of {found.asked})"
+    rows = [
+        Row(what, found.by_then, "%", goal=Goal(at_least=40, at_most=70)),
+        Row("told with half of them", found.by_half, "%"),
+        Row("told with twice as many", found.by_twice, "%"),
+        Row("equal settings told apart, the advice followed", falsely, "%", goal=Goal(at_most=100 * LIMIT + chance)),
+    ]
+    print(f"Whether about so many more seeds would tell, seed {seed}\n\n{tally(rows)}\n\n{grid(lines_of(rows))}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--runs", type=int, default=1000)
-    parser.add_argument("--part", choices=["supervisor", "sentences"], default="supervisor")
+    parser.add_argument("--part", choices=["supervisor", "sentences", "seeds"], default="supervisor")
     parser.add_argument("--only", default="", help="sentences whose row holds this")
     options = parser.parse_args()
     started = time.perf_counter()
+    if options.part == "seeds":
+        of_seeds(options.seed, options.runs)
+        print(f"\n{time.perf_counter() - started:.0f} s")
+        return
     if options.part == "sentences":
         of_sentences(options.seed, options.runs, options.only)
         print(f"\n{time.perf_counter() - started:.0f} s")
