@@ -307,3 +307,25 @@ def test_a_scripted_agent_improves_the_digits_within_its_budget_though_its_conne
             assert configured.by == "agent:digits"
             assert configured.why
             assert len(study.state.trials) > 0
+
+
+@pytest.mark.timeout(280)
+def test_every_command_of_the_skill_does_what_it_says(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sklearn")
+    monkeypatch.delenv("TUNER_OUTPUT")
+    here = ["--executor", "local"]  # and not through Ray, for the test's sake; with fewer steps, and less patience
+    for_the_test = {"400": "90", "30m": "2s", "epochs=500": "epochs=20000"}
+    with at_home(results):
+        for _, *words in shell_lines("tuner/agents/SKILL.md"):
+            text = " ".join(words)
+            for long, short in for_the_test.items():
+                words = [word.replace(long, short) for word in words]
+            words += here if words[0] in ("sweep", "babysit") else []
+            with pytest.raises(SystemExit) as ended:
+                main(words)
+            assert ended.value.code in ((0, 3) if words[0] == "wait" else (0,)), text
+
+    with tuner.open("first", results=results) as study:
+        assert next(iter(study.records(Configured))).by == "agent:ada"
+    with tuner.open("one", results=results) as run:
+        assert set(run.requests["by"]) - {"tests"} == {"agent:ada"}

@@ -13,6 +13,7 @@ from itertools import pairwise
 from threading import Lock
 from typing import Any
 
+from tuner.errors import uncoded
 from tuner.numbers import near_one, number
 from tuner.record import events as rec
 from tuner.record.location import Place, names
@@ -299,7 +300,7 @@ class Scene:
                 yield Entry(at=each.at, kind="received", text=f"{text} …")
                 continue
             where = "" if answer.step is None or each.state != "applied" else f" at step {answer.step}"
-            detail = f" ({answer.detail})" if answer.detail else ""
+            detail = f" ({uncoded(answer.detail)[0]})" if answer.detail else ""
             yield Entry(at=each.at, kind=each.state, text=f"{text}: {each.state}{where}{detail}")
 
     def _speed(self) -> float | None:
