@@ -142,6 +142,17 @@ def test_what_was_refused_is_refused_again_in_the_same_words(run: tuner.RunHandl
     assert told[0][1] == "unknown_setting"
 
 
+def test_a_fork_asked_for_twice_is_one_run(run: tuner.RunHandle) -> None:
+    run.checkpoint()
+    with closing(run.fork(rate=3.0, why="bolder", request="f1")) as first:
+        with closing(run.fork(rate=3.0, why="bolder", request="f1")) as second:
+            assert first.name == second.name == "one-2"
+        with pytest.raises(RequestReused, match="f1"):
+            run.fork(rate=3.0, name="another", request="f1")
+        with closing(run.fork(rate=4.0, request="f2")) as third:
+            assert third.name == "one-3"
+
+
 # ── who has seen what ───────────────────────────────────────────────────────────────────────────
 
 
@@ -233,7 +244,7 @@ def test_a_code_goes_with_its_sentence_onto_the_record_and_back(sentence: str) -
 
 # ── JSON by itself ──────────────────────────────────────────────────────────────────────────────
 
-TOLD_AS_TEXT = {"babysit", "watch", "export", "plot"}
+TOLD_AS_TEXT = {"babysit", "watch", "export", "plot", "mcp", "skill"}
 REPLY = {"name", "answer", "request", "verb", "state", "step", "detail"}
 BEST = {"params", "score", "trial", "step", "checkpoint"}
 STUDY = {

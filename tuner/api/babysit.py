@@ -178,12 +178,20 @@ def attach_run(place: Place, by: str = "") -> RunHandle:
 
 
 def promote(
-    sweep: Place, trial: int, *, name: str | None = None, why: str = "", by: str = "", timeout_s: float | None = None
+    sweep: Place,
+    trial: int,
+    *,
+    name: str | None = None,
+    why: str = "",
+    by: str = "",
+    request: str = "",
+    timeout_s: float | None = None,
 ) -> RunHandle:
     """A trial of a sweep, continued from its checkpoint as a babysat run."""
     by = person(by)
     check_asker("promote", by, why)
-    return attach_run(continuation(sweep, trial, by=by, name=name, why=why, timeout_s=timeout_s), by=by)
+    found = continuation(sweep, trial, by=by, name=name, why=why, request=request, timeout_s=timeout_s)
+    return attach_run(found, by=by)
 
 
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────────

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tuner.api import process
 from tuner.api.process import Assignment
 from tuner.api.study import Study
-from tuner.errors import CheckpointError, SettingsError, StudyError, did_you_mean
+from tuner.errors import CheckpointError, RequestReused, SettingsError, StudyError, did_you_mean
 from tuner.numbers import near_one, number
 from tuner.record.events import Purpose, Settings
 from tuner.record.location import Place, names
@@ -36,10 +36,13 @@ def fork(
     name: str | None = None,
     step: int | None = None,
     why: str = "",
+    request: str = "",
     timeout_s: float | None = None,
 ) -> Place:
-    """Another run from a checkpoint of this one, with other values."""
+    """Another run from a checkpoint of this one, with other values; the same `request` again is the run there is."""
     check_asker("fork", by, why)
+    if (there := _asked_before(parent, request, "fork", name)) is not None:
+        return there
     assignment = Assignment.read(parent.folder)
     study = Study(parent, Store.open(parent.existing()))
     trial = study.state.trials[0]
@@ -57,15 +60,25 @@ def fork(
         purpose="fork",
         name=name or _free_name(parent),
         by=by,
+        request=request,
         why=why or f"forked from {parent.name} at step {checkpoint.step} with {changed}",
         timeout_s=timeout_s,
     )
 
 
 def continuation(
-    sweep: Place, trial_number: int, *, by: str, name: str | None = None, why: str = "", timeout_s: float | None = None
+    sweep: Place,
+    trial_number: int,
+    *,
+    by: str,
+    name: str | None = None,
+    why: str = "",
+    request: str = "",
+    timeout_s: float | None = None,
 ) -> Place:
-    """A trial of a sweep, continued from its checkpoint as a babysat run."""
+    """A trial of a sweep, continued from its checkpoint as a babysat run; the same `request` again is that run."""
+    if (there := _asked_before(sweep, request, "promote", name, trial_number)) is not None:
+        return there
     study = Study(sweep, Store.open(sweep.existing()))
     trial = study.trial(trial_number)
     checkpoint = _checkpoint(study, trial, None)
@@ -106,6 +119,7 @@ def continuation(
         name=name or f"{sweep.name}-{trial_number}",
         by=by,
         why=why or f"promoted from {sweep.name}/{trial_number}",
+        request=request,
         timeout_s=timeout_s,
     )
 
@@ -183,6 +197,23 @@ def complete(space: Space | None, params: Settings | None, seed: int) -> dict[st
     return {**checked, **{word: possible(word, value) for word, value in given.items() if word not in space}}
 
 
+def _asked_before(parent: Place, request: str, purpose: Purpose, name: str | None, trial: int = 0) -> Place | None:
+    """The run that was begun under this id; `RequestReused` where it is another one than is meant now."""
+    for there in names(parent.folder.parent) if request else ():
+        place = Place.of(there, parent.folder.parent, None)
+        try:
+            found = Assignment.read(place.folder)
+        except StudyError:
+            continue  # a sweep
+        if found.request != request:
+            continue
+        begins = str(found.parent).rpartition("@")[0] == f"{parent.name}/{trial}"
+        if found.purpose == purpose and begins and name in (None, there):
+            return place
+        raise RequestReused(f"the request {request!r} was for {there}, a {found.purpose} of {found.parent}.")
+    return None
+
+
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -198,6 +229,7 @@ def _branch(
     name: str,
     by: str,
     why: str,
+    request: str,
     timeout_s: float | None,
 ) -> Place:
     """A run of its own that begins with a copy of a checkpoint."""
@@ -225,6 +257,7 @@ def _branch(
         purpose=purpose,
         by=by,
         why=why,
+        request=request,
         checkpoint=beginning.name,
         from_step=checkpoint.step,
         parent=f"{parent.name}/{trial.trial}@{checkpoint.step}",

@@ -513,7 +513,7 @@ class RunHandle(Handle):
         """
         return self._ask("extend", {"steps": steps}, why, expect=expect, request=request, timeout_s=timeout_s)
 
-    @checked(name=optional(name), step=optional(index), why=text, timeout_s=patience)
+    @checked(name=optional(name), step=optional(index), why=text, request=text, timeout_s=patience)
     def fork(
         self,
         changes: Mapping[str, Any] | None = None,
@@ -522,6 +522,7 @@ class RunHandle(Handle):
         name: str | None = None,
         step: int | None = None,
         why: str = "",
+        request: str = "",
         timeout_s: float | None = None,
         **values: Any,
     ) -> RunHandle:
@@ -533,6 +534,8 @@ class RunHandle(Handle):
             name: What the new run is called. None: this one's name and the next free number, from 2.
             step: From the newest checkpoint at or before this step. None: the newest.
             why: The reason, for the record.
+            request: An id of your own: the same id twice is one run, which the second call attaches to. Empty: a new
+                one.
             timeout_s: Seconds to wait for it to begin, from 0; then an error, and it begins all the same. None: 300.
             **values: The same by name.
 
@@ -552,7 +555,8 @@ class RunHandle(Handle):
         from tuner.api.fork import fork
 
         changed = settings("what a fork changes", _together(changes, values))
-        place = fork(self._place, values=changed, by=self.by, name=name, step=step, why=why, timeout_s=timeout_s)
+        given: dict[str, Any] = {"by": self.by, "name": name, "step": step, "why": why, "request": request}
+        place = fork(self._place, values=changed, timeout_s=timeout_s, **given)
         return RunHandle(place, Store.open(place.existing()), by=self.by)
 
     @checked(other=name)

@@ -47,8 +47,8 @@ class Assignment:
     """Everything that makes a babysat run, as its folder keeps it; `space` is `Space.to_dict()` or None.
 
     `checkpoint` names a folder to begin from, at step `from_step`, for a fork or a promoted trial; `by` says whose idea
-    that was. `home` is the directory that the run was begun in: relative paths of the function start there, from
-    wherever it is woken.
+    that was, and `request` under which id it was asked for. `home` is the directory that the run was begun in: relative
+    paths of the function start there, from wherever it is woken.
     """
 
     name: str
@@ -79,6 +79,7 @@ class Assignment:
     by: str = "tuner"
     smallest_gain: float | None = None
     home: str = ""
+    request: str = ""
 
     def write(self, folder: Path, payload: str | bytes) -> None:
         """Leaves the assignment in a study's folder."""

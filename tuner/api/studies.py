@@ -109,7 +109,7 @@ def attach(name: str, *, results: str | Path = "results", store: str | None = No
     return (RunHandle if kind == "babysitting" else SweepHandle)(place, records, by=by)
 
 
-@checked(trial=index, why=text, by=text, timeout_s=patience, results=path)
+@checked(trial=index, why=text, by=text, request=text, timeout_s=patience, results=path)
 def promote(
     study: str,
     trial: int,
@@ -117,6 +117,7 @@ def promote(
     name: str | None = None,
     why: str = "",
     by: str = "",
+    request: str = "",
     timeout_s: float | None = None,
     results: str | Path = "results",
     store: str | None = None,
@@ -129,6 +130,7 @@ def promote(
         name: What the run is called. None: `study-trial`.
         why: The reason, for the record.
         by: Who asks, as the record will say, "agent:…" for a program; the user's name where it is left out.
+        request: An id of your own: the same id twice is one run, which the second call attaches to. Empty: a new one.
         timeout_s: Seconds to wait for it to begin, from 0; then an error, and it begins all the same. None: 300.
         results: The folder in which studies lie; by default results.
         store: The sweep's database, as `sweep` takes it. None: the folder's own.
@@ -152,7 +154,7 @@ def promote(
     from tuner.api import babysit as babysitting
 
     sweep = Place.of(study, results, store)
-    return babysitting.promote(sweep, trial, name=name, why=why, by=by, timeout_s=timeout_s)
+    return babysitting.promote(sweep, trial, name=name, why=why, by=by, request=request, timeout_s=timeout_s)
 
 
 @dataclass(frozen=True, kw_only=True)

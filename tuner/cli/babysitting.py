@@ -17,6 +17,7 @@ from tuner.cli.options import (
     disk_budget_option,
     read_changes,
     read_settings,
+    request_option,
     results_option,
     say_which_way,
     seconds,
@@ -130,6 +131,7 @@ def babysit(
 @click.option("--as", "new_name", metavar="NAME", help="What to call it. Default: the name with a number.")
 @why_option
 @by_option
+@request_option
 @beginning_option
 @results_option
 def fork(
@@ -139,6 +141,7 @@ def fork(
     new_name: str | None,
     why: str,
     by: str,
+    request: str,
     timeout_s: float | None,
     results: Path,
     as_json: bool,
@@ -149,7 +152,7 @@ def fork(
     """
     values = read_changes(sets, _space(name, results), "--set")
     with closing(_run(name, results, by)) as run:
-        forked = run.fork(values, name=new_name, step=step, why=why, timeout_s=timeout_s)
+        forked = run.fork(values, name=new_name, step=step, why=why, request=request, timeout_s=timeout_s)
     with closing(forked):
         _introduce(forked, as_json)
 
@@ -200,6 +203,7 @@ def _compare_trials(name: str, one: int, other: int, results: Path, as_json: boo
 @click.option("--as", "new_name", metavar="NAME", help="What to call the run. Default: NAME-TRIAL.")
 @why_option
 @by_option
+@request_option
 @beginning_option
 @study_options
 def promote(
@@ -207,6 +211,7 @@ def promote(
     new_name: str | None,
     why: str,
     by: str,
+    request: str,
     timeout_s: float | None,
     results: Path,
     store: str | None,
@@ -222,6 +227,7 @@ def promote(
         "name": new_name,
         "why": why,
         "by": by,
+        "request": request,
         "timeout_s": timeout_s,
         "results": results,
         "store": store,

@@ -177,12 +177,14 @@ timeout_option = click.option(
 )
 
 
+request_option = click.option(
+    "--request", default="", metavar="ID", help="An id of your own: the same id twice is one request, one answer."
+)
+
+
 def note_options(function: AnyCallable) -> AnyCallable:
     """What every verb takes that asks for something: --by, --request and --timeout."""
-    request = click.option(
-        "--request", default="", metavar="ID", help="An id of your own: the same id twice is one request, one answer."
-    )
-    return by_option(request(timeout_option(function)))
+    return by_option(request_option(timeout_option(function)))
 
 
 def asking_options(function: AnyCallable) -> AnyCallable:
