@@ -24,7 +24,7 @@ from waiting import wait_until
 import tuner
 from tuner.agents.agent import Agent
 from tuner.agents.allowance import LAUNCH, Allowance, OverBudget, share, spent
-from tuner.agents.door import TOOLS, door, skill
+from tuner.agents.door import TOOLS, door, over_http, skill
 from tuner.cli import cli, main
 from tuner.errors import SettingsError, TunerError
 from tuner.record.events import Configured
@@ -180,6 +180,33 @@ def climbs(run: tuner.Run) -> None:
     for _ in run.steps(1_000_000):
         each.total += run.params["rate"]
         run.report(total=each.total)
+
+
+def test_an_agent_is_served_over_http_too_each_request_by_itself(results: Path) -> None:
+    import httpx2
+    from mcp.client.streamable_http import streamable_http_client
+
+    app = over_http(agent(results, steps=30))
+
+    async def ask() -> None:
+        transport = httpx2.ASGITransport(app)
+        async with (
+            httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http,
+            Client(streamable_http_client("http://127.0.0.1/mcp", http_client=http)) as client,
+        ):
+            assert len((await client.list_tools()).tools) == 14
+            answer = await client.call_tool("studies", {})
+            refused = await client.call_tool("sweep", asked(budget_steps=31))
+        assert answer.structured_content == {
+            "you": "agent:ada",
+            "left": {"trials": None, "steps": 30},
+            "studies": [],
+            "of": 0,
+        }
+        assert refused.structured_content is not None
+        assert refused.structured_content["error"]["code"] == "over_budget"
+
+    anyio.run(ask)
 
 
 # ── the budget ──────────────────────────────────────────────────────────────────────────────────

@@ -13,13 +13,12 @@ from tuner.agents.allowance import Allowance, OverBudget
 from tuner.agents.launching import launch_confirm, launch_sweep
 from tuner.api.asking import Reply, person
 from tuner.api.handles import RunHandle, SweepHandle
-from tuner.api.pricing import price as priced
-from tuner.api.pricing import whole_training
+from tuner.api.pricing import price_of, whole_training
 from tuner.api.studies import attach, studies
 from tuner.api.studies import open as open_study
 from tuner.api.waiting import Event
 from tuner.errors import SettingsError, StudyError
-from tuner.executors import ExecutorName
+from tuner.executors import FunctionExecutor
 from tuner.plain import json_of
 from tuner.record.leaders import leaders
 from tuner.record.requests import AGENT, check_asker
@@ -41,19 +40,28 @@ class Agent:
         by: Its name, which the record gives for all it asks; "agent:" is put before it where that is missing.
         results: The folder in which studies lie.
         allowance: What it may spend.
-        trains: The functions it may sweep, by import path. None: any that can be imported.
+        refuses: What speaks against sweeping a function, by its import path; empty: nothing. None: nothing ever does.
+        home: The folder that what it begins is started in, where functions are imported from. None: where it is.
     """
 
     by: str
     results: Path
     allowance: Allowance
-    trains: tuple[str, ...] | None = None
+    refuses: Callable[[str], str] | None = None
+    home: Path | None = None
 
     @classmethod
-    def called(cls, by: str, results: Path, budget: Mapping[str, Any] | None, trains: Sequence[str] = ()) -> Agent:
-        """The agent of this name."""
+    def called(
+        cls,
+        by: str,
+        results: Path,
+        budget: Mapping[str, Any] | None,
+        refuses: Callable[[str], str] | None = None,
+        home: Path | None = None,
+    ) -> Agent:
+        """The agent of this name, with a budget as a token keeps it."""
         name = person(by if by.startswith(AGENT) else f"{AGENT}{by or 'mcp'}")
-        return cls(by=name, results=results, allowance=Allowance.of(budget), trains=tuple(trains) or None)
+        return cls(by=name, results=results.absolute(), allowance=Allowance.of(budget), refuses=refuses, home=home)
 
     # ── what changes nothing ────────────────────────────────────────────────────────────────────
 
@@ -116,7 +124,7 @@ class Agent:
     def price(self, train: str, trials: int | None = None, budget_steps: int | None = None) -> dict[str, Any]:
         """Prices a sweep in steps and seconds without training, by what earlier ones of its function took."""
         self._check_train(train)
-        found = priced(train, trials=trials, budget_steps=budget_steps, results=self.results)
+        found = price_of(train, self.results, trials=trials, budget_steps=budget_steps)
         return plain({**vars(found), "sentence": found.sentence, "left": asdict(self._left())})
 
     # ── what trains or changes ──────────────────────────────────────────────────────────────────
@@ -134,7 +142,7 @@ class Agent:
         parallel: int | None = None,
         warm_start: str | None = None,
         seed: int = 0,
-        executor: ExecutorName = "ray",
+        executor: FunctionExecutor = "ray",
     ) -> dict[str, Any]:
         """Begins a sweep in a process of its own, which goes on without you; the same name goes on where it ended.
 
@@ -154,6 +162,7 @@ class Agent:
             trials=trials,
             budget_steps=budget_steps,
             parallel=parallel,
+            home=self.home,
             **options,
         )
         return plain({**begun, "left": asdict(self._left())})
@@ -167,7 +176,7 @@ class Agent:
             whole = whole_training([opened.state])
             top = min(top, len(leaders(opened.state, top)))
         given: dict[str, Any] = {"by": self.by, "why": why, "name": study, "top": top, "repeats": repeats}
-        begun = launch_confirm(self.results, self.allowance, whole=whole, **given)
+        begun = launch_confirm(self.results, self.allowance, whole=whole, home=self.home, **given)
         return plain({**begun, "left": asdict(self._left())})
 
     def set(
@@ -249,8 +258,8 @@ class Agent:
         return self.allowance.left(self.results, self.by)
 
     def _check_train(self, train: str) -> None:
-        if self.trains is not None and train not in self.trains:
-            raise SettingsError(f"{train!r} is not among what you may train: {', '.join(self.trains)}.", code="train")
+        if self.refuses is not None and (refusal := self.refuses(train)):
+            raise SettingsError(refusal, code="train")
 
     def _check_steps(self, steps: Any) -> None:
         left = self._left()
@@ -265,6 +274,12 @@ class Agent:
 
 
 _OF_ANY = ("pause", "resume", "note")
+
+
+def only(trains: Sequence[str]) -> Callable[[str], str] | None:
+    """Refuses every function but these; none of them: any is allowed."""
+    told = f"is not among what you may train: {', '.join(trains)}."
+    return (lambda train: "" if train in trains else f"{train!r} {told}") if trains else None
 
 
 def plain(answer: Mapping[str, Any]) -> dict[str, Any]:

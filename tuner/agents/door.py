@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tuner.agents.agent import Agent
 from tuner.errors import MissingExtra, TunerError
@@ -15,6 +15,8 @@ from tuner.version import version
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
+
+    ASGIApp: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
 # What a tool does to the world: reads alone; changes what can be taken back or sent twice; ends or gives up something.
 _READS = ("studies", "digest", "wait", "show", "curves", "explain", "compare", "price")
@@ -61,6 +63,26 @@ def door(agent: Agent) -> MCPServer[Any]:
 def serve(agent: Agent) -> None:
     """Answers on standard output what comes on standard input, until that ends."""
     door(agent).run("stdio")
+
+
+def over_http(agent: Agent) -> ASGIApp:
+    """The same as an application for one path of a service, whose gate has let the caller in: each request by itself.
+
+    What is asked may wait for minutes, so a service that ends does not wait for it.
+    """
+    from mcp.server.transport_security import TransportSecuritySettings
+
+    server = door(agent)
+    trusting = TransportSecuritySettings(enable_dns_rebinding_protection=False)  # the gate knows hosts and origins
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        app = server.streamable_http_app(
+            streamable_http_path=scope["path"], stateless_http=True, json_response=True, transport_security=trusting
+        )
+        async with app.router.lifespan_context(app):
+            await app(scope, receive, send)
+
+    return answer
 
 
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────────

@@ -39,6 +39,7 @@ def launch_sweep(
     trials: int | None = None,
     budget_steps: int | None = None,
     parallel: int | None = None,
+    home: Path | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Begins a sweep within what is left, or goes on with it; what there is to know of it once it has begun.
@@ -62,11 +63,20 @@ def launch_sweep(
         words = {"space": space, "name": name, "trials": trials, "budget_steps": budget_steps, "parallel": parallel}
         command = ["sweep", train, *_words({**words, **options, "by": by, "why": why, "results": results}), "--no-plot"]
         aside = {"by": by, "why": why, "asked": asked, "trials": trials, "steps": budget_steps}
-        return _launch(place, command, aside)
+        return _launch(place, command, aside, home)
 
 
 def launch_confirm(
-    results: Path, allowance: Allowance, *, by: str, why: str, name: str, top: int, repeats: int, whole: int | None
+    results: Path,
+    allowance: Allowance,
+    *,
+    by: str,
+    why: str,
+    name: str,
+    top: int,
+    repeats: int,
+    whole: int | None,
+    home: Path | None = None,
 ) -> dict[str, Any]:
     """Begins to train the best of a sweep again, where all of it fits into what is left; `whole` is one training."""
     place = Place.of(name, results, None)
@@ -85,7 +95,7 @@ def launch_confirm(
         trials = share(begun[0] + top * repeats, left[0], begun[0], "trial")
         steps = None if whole is None else share(begun[1] + top * repeats * whole, left[1], begun[1], "step")
         command = ["confirm", name, *_words({"top": top, "repeats": repeats, "results": results})]
-        return _launch(place, command, {"by": by, "why": why, "asked": asked, "trials": trials, "steps": steps})
+        return _launch(place, command, {"by": by, "why": why, "asked": asked, "trials": trials, "steps": steps}, home)
 
 
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────────
@@ -134,7 +144,7 @@ def _alone(results: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _launch(place: Place, command: list[str], aside: Mapping[str, Any]) -> dict[str, Any]:
+def _launch(place: Place, command: list[str], aside: Mapping[str, Any], home: Path | None) -> dict[str, Any]:
     """Starts the process, once its folder says what is set aside for it, and waits until it holds the study."""
     folder = place.folder
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -147,6 +157,7 @@ def _launch(place: Place, command: list[str], aside: Mapping[str, Any]) -> dict[
             stdout=log,
             stderr=log,
             start_new_session=True,
+            cwd=home,
             env={**os.environ, "TUNER_OUTPUT": "text"},
         )
     kept |= {"pid": process.pid, "born": born(process.pid)}

@@ -120,10 +120,30 @@ def price(
         >>> print(tuner.price("tuner.workloads.bowl:train", budget_steps=500, executor="local"))
         At most 500 steps...
     """
-    name = portable(train, travels=executor != "local").name
+    function = portable(train, travels=executor != "local").name
+    given: dict[str, Any] = {"stopping": stopping, "cpus": cpus, "gpus": gpus, "parallel": parallel, "address": address}
+    bounds: dict[str, Any] = {"trials": trials, "budget_steps": budget_steps, "time_budget_s": time_budget_s}
+    return price_of(function, Path(results), executor=executor, **bounds, **given)
+
+
+def price_of(
+    function: str,
+    results: Path,
+    *,
+    trials: int | None = None,
+    budget_steps: int | None = None,
+    time_budget_s: float | None = None,
+    stopping: str = "auto",
+    executor: FunctionExecutor = "ray",
+    cpus: float = 1,
+    gpus: float = 0,
+    parallel: int | None = None,
+    address: str | None = None,
+) -> Price:
+    """The price by the name of the function as it is recorded, which need not be imported for that."""
     if trials is None and budget_steps is None and time_budget_s is None:
         trials = DEFAULT_TRIALS
-    known = list(_earlier(name, Path(results)))
+    known = list(_earlier(function, results))
     each = whole_training(known)
     bounds = [budget_steps] if budget_steps is not None else []
     if trials is not None and each is not None:
@@ -143,7 +163,7 @@ def price(
     if time_budget_s is not None:
         wall_s = time_budget_s if wall_s is None else min(wall_s, time_budget_s)
     return Price(
-        function=name,
+        function=function,
         trials=trials,
         steps_most=most,
         steps=likely,
