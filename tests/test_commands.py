@@ -580,7 +580,7 @@ class SlowDisk(Lectern):
             saving._WRITER.submit(self.told.wait, 10.0)
 
 
-def test_what_a_revert_gives_up_is_saved_before_anybody_hears_of_the_revert(tmp_path: Path) -> None:
+def test_what_a_revert_gives_up_is_written_while_training_goes_on(tmp_path: Path) -> None:
     saved = tmp_path / "0" / "0-2"
     script: Script = {2: [Save(trial=0, kind="asked")], 5: [back(saved, 2)]}
     channel, _ = trained(script, tmp_path, lectern=SlowDisk(script, saved, 5))
@@ -589,4 +589,4 @@ def test_what_a_revert_gives_up_is_saved_before_anybody_hears_of_the_revert(tmp_
         for each in channel.events
         if isinstance(each, Saved | Reverted)
     ]
-    assert told[:3] == ["asked", "before revert", "reverted"]
+    assert told[:3] == ["asked", "reverted", "before revert"]

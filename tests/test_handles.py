@@ -314,7 +314,8 @@ def test_a_verb_says_once_that_a_coordinator_starts_and_waits_for_it(babysit: Ba
 
 
 def test_a_verb_says_that_no_worker_is_there_and_waits_for_one(tmp_path: Path) -> None:
-    asked = Requested(request="mine", verb="set", arguments={"values": {"rate": 2.0}}, by="ada", why="", at=NOON)
+    arguments = {"values": {"rate": 2.0}, "at": None, "expect": None, "evidence": ""}
+    asked = Requested(request="mine", verb="set", arguments=arguments, by="ada", why="", at=NOON)
     lost = TrialHeld(trial=0, state="lost", step=10, why="its node is gone", at=NOON)
     accepted = Answered(request="mine", state="accepted", step=10, detail="", at=NOON)
     folder = tmp_path / "results" / "one"

@@ -358,6 +358,33 @@ def test_a_revert_waits_for_the_moment_before_the_change_to_be_on_disk(tmp_path:
         ward.close()
 
 
+def test_an_undo_of_a_revert_waits_for_what_the_revert_gave_up_to_be_on_disk(tmp_path: Path) -> None:
+    ward, written = Ward(tmp_path / "results", checkpoint_every_s=1000.0), threading.Event()
+    try:
+        handle = ward.run_coordinator()
+        wait_until(lambda: steps_of(handle) > 5)
+        kept = handle.checkpoint().step
+        wait_until(lambda: steps_of(handle) > (kept or 0) + 3)
+        saving._WRITER.submit(written.wait, PATIENCE_S)  # the disk is busy
+        gave_up = steps_of(handle)
+        assert handle.revert(step=kept).state == "applied"
+        handle._store.request("undo", {}, by="ada", why="", request="back")
+        assert handle.note("a turn of the loop later").state == "applied"
+        assert handle._store.answer("back") is None
+        written.set()
+        wait_until(lambda: handle._store.answer("back") is not None)
+        wait_until(lambda: (found := handle._store.answer("back")) is not None and found.state == "applied")
+        back = handle._store.answer("back")
+        assert back is not None
+        assert back.step is not None
+        assert back.step >= gave_up
+        handle.stop()
+        handle.wait(PATIENCE_S).close()
+    finally:
+        written.set()
+        ward.close()
+
+
 # ── a coordinator that fails ────────────────────────────────────────────────────────────────────
 
 

@@ -49,6 +49,7 @@ _LOOK_SHARE = 20.0
 _LOOK_AGAIN_S = 30.0  # after a fault of its own
 # What waits for nothing, not even for a checkpoint that a revert before it may go back to.
 _AT_ONCE = ("stop", "note", "checkpoint")
+_BACK = ("revert", "undo")
 
 
 class RunRequests:
@@ -68,13 +69,13 @@ class RunRequests:
         self._looks_at = -math.inf
         self._faults: set[tuple[object, ...]] = set()
         self._saving: tuple[int, int] | None = None  # segment and step of the moment before the last change
-        self._waiting: list[Requested] = []  # a revert that may go back there, and what was asked after it
+        self._waiting: list[Requested] = []  # what may go back there, and what was asked after it
 
     # ── what the loop calls ─────────────────────────────────────────────────────────────────────
 
     def answer(self, study: StudyState, request: Requested, situation: Situation) -> Decision:
         """Accepts a request, on record before anything happens, or refuses it with the reason."""
-        if self._saving is not None and (self._waiting or request.verb == "revert") and request.verb not in _AT_ONCE:
+        if self._saving is not None and (self._waiting or request.verb in _BACK) and request.verb not in _AT_ONCE:
             self._waiting.append(request)
             return NOTHING
         if request.verb not in self.verbs:
@@ -190,9 +191,11 @@ class RunRequests:
         at = situation.now
         match event:
             case Changed():
-                self._await_save(study, trial, event)
+                if not event.repeated:
+                    self._await_save(study, trial, event.step)
                 return changed(study, trial, event, at)
             case Reverted():
+                self._await_save(study, trial, event.from_step)
                 return reverted(study, trial, event, situation)
             case Unread():
                 return unread(event, trial, at)
@@ -208,11 +211,11 @@ class RunRequests:
                 return Decision(records=(answered(event.request, event.state, event.detail, at, event.step),))
         return NOTHING
 
-    def _await_save(self, study: StudyState, trial: Trial, event: Changed) -> None:
-        """Remembers the moment before a change until it is on record."""
-        before = (trial.head.segment, event.step)
+    def _await_save(self, study: StudyState, trial: Trial, step: int) -> None:
+        """Remembers the moment before a change or a way back until it is on record."""
+        before = (trial.head.segment, step)
         saved = any((each.segment, each.step) == before for each in study.kept(trial))
-        if trial.resumable and not event.repeated and not saved:
+        if trial.resumable and not saved:
             self._saving = before
 
     def _saved(self) -> tuple[Requested, ...]:

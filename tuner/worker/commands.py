@@ -269,8 +269,6 @@ class Commands:
             load(here, state)
             self._position.did(command.request, str(error), state="rejected")
             return
-        # It is on record before the way back is: whoever undoes it at once takes the tail up where it was given up.
-        self._position.saver.finish()
         if self._pause_at is not None:  # the steps that were asked for and not yet taken are taken from there
             self._pause_at += command.step - self._position.done
         self._position.return_to(command, settings)
