@@ -22,8 +22,8 @@ from tuner.insight.importance import Importance, Share
 from tuner.record.lineage import Tree
 from tuner.record.state import StudyState
 from tuner.views.pictures.branches import branches
-from tuner.views.pictures.chart import Diagram
 from tuner.views.pictures.curves import curves
+from tuner.views.pictures.diagram import Diagram
 from tuner.views.pictures.importance import importance
 from tuner.views.pictures.parallel import parallel
 from tuner.views.pictures.progress import progress

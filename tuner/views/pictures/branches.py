@@ -6,7 +6,7 @@ from typing import Any
 
 from tuner.record.lineage import Branch, Tree
 from tuner.record.state import StudyState
-from tuner.views.pictures.chart import FONT, INKS, Diagram, Ink, Rows, Theme, blank, item, plural
+from tuner.views.pictures.diagram import FONT, INKS, Diagram, Ink, Rows, Theme, blank, item, plural
 from tuner.views.pictures.run import changed
 
 _LANE, _FRAME = 34, 64

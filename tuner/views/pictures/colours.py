@@ -11,7 +11,7 @@ import numpy as np
 
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
-from tuner.views.pictures.chart import Ink
+from tuner.views.pictures.diagram import Ink
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,8 +10,8 @@ import numpy as np
 from tuner.numbers import number
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
-from tuner.views.pictures.chart import INKS, MOST_ROWS, SOURCE, Diagram, Ink, Rows, Theme, blank, item, plural, short
 from tuner.views.pictures.colours import Colours, best_first
+from tuner.views.pictures.diagram import INKS, MOST_ROWS, SOURCE, Diagram, Ink, Rows, Theme, blank, item, plural, short
 from tuner.views.pictures.thinning import thinned, width_for
 
 if TYPE_CHECKING:

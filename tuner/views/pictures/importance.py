@@ -6,7 +6,7 @@ from typing import Any
 
 from tuner.insight.importance import Importance
 from tuner.numbers import percent
-from tuner.views.pictures.chart import INKS, Diagram, Ink, Theme, blank, item, short
+from tuner.views.pictures.diagram import INKS, Diagram, Ink, Theme, blank, item, short
 
 _ROW, _FRAME = 34, 56
 

@@ -17,7 +17,8 @@ from tuner.record.state import StudyState
 from tuner.record.trial import Trial
 from tuner.space.space import Space
 from tuner.views.pictures.axis import SettingAxis
-from tuner.views.pictures.chart import (
+from tuner.views.pictures.colours import Colours, best_first, score_of
+from tuner.views.pictures.diagram import (
     FONT,
     INKS,
     MOST_ROWS,
@@ -31,7 +32,6 @@ from tuner.views.pictures.chart import (
     plural,
     short,
 )
-from tuner.views.pictures.colours import Colours, best_first, score_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

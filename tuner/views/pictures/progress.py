@@ -9,8 +9,8 @@ import numpy as np
 
 from tuner.numbers import number
 from tuner.record.state import StudyState
-from tuner.views.pictures.chart import INKS, MOST_ROWS, Diagram, Ink, Rows, Theme, blank, item, plural, short
 from tuner.views.pictures.colours import score_of
+from tuner.views.pictures.diagram import INKS, MOST_ROWS, Diagram, Ink, Rows, Theme, blank, item, plural, short
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,7 +13,7 @@ from tuner.record.lineage import Branch, TrainedSegment, Tree
 from tuner.record.score_names import training_loss
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
-from tuner.views.pictures.chart import INKS, MOST_ROWS, Diagram, Ink, Rows, Theme, blank, item, plural, short
+from tuner.views.pictures.diagram import INKS, MOST_ROWS, Diagram, Ink, Rows, Theme, blank, item, plural, short
 from tuner.views.pictures.thinning import thinned, width_for
 
 if TYPE_CHECKING:
