@@ -11,7 +11,20 @@ from tuner.numbers import number
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
 from tuner.views.pictures.colours import Colours, best_first
-from tuner.views.pictures.diagram import INKS, MOST_ROWS, SOURCE, Diagram, Ink, Rows, Theme, blank, item, plural, short
+from tuner.views.pictures.diagram import (
+    INKS,
+    MOST_ROWS,
+    SOURCE,
+    Diagram,
+    Ink,
+    Rows,
+    Theme,
+    blank,
+    drawable,
+    item,
+    plural,
+    short,
+)
 from tuner.views.pictures.thinning import thinned, width_for
 
 if TYPE_CHECKING:
@@ -87,8 +100,8 @@ def _lines(
     source = ColumnDataSource(
         name=SOURCE,
         data={
-            "xs": [np.array(steps, dtype=np.int32) for steps, _ in drawn],
-            "ys": [short(np.clip(scores, *limits)) for _, scores in drawn],
+            "xs": [steps.tolist() for steps, _ in drawn],
+            "ys": drawable([np.clip(scores, *limits) for _, scores in drawn], limits[1] - limits[0]),
             **_columns(study, ink, sound),
             "width": short([2.5 if each else 0.7 + 0.9 * crowd for each in best]),
             "alpha": short([1.0 if each else 0.35 + 0.5 * crowd for each in best]),

@@ -7,6 +7,7 @@ carried from one picture to the next by the page, through the column `trial` of 
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -26,6 +27,7 @@ Rows: TypeAlias = Sequence[tuple[str, ...]]
 
 SOURCE = "trials"
 """What the sources are called whose rows are trials; several in one picture are numbered behind it."""
+_DECIMALS = 4  # of what an axis spans: a tenth of a pixel
 MOST_ROWS = 200
 """The table beside a picture is for reading: so many rows at most."""
 
@@ -130,6 +132,15 @@ def item(model: Model) -> Mapping[str, Any]:
 def short(values: Sequence[float] | NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """Numbers to draw, at half the bytes: no screen shows the eighth digit. Always a fresh array."""
     return np.array(values, dtype=np.float32)
+
+
+def drawable(lines: Sequence[Floats], span: float) -> list[list[float]]:
+    """Many short lines, each number as exact as a screen shows it: in JSON that is half of what arrays take.
+
+    `span` is what their axis spans.
+    """
+    decimals = _DECIMALS - math.floor(math.log10(span or 1.0))
+    return [line.round(decimals).tolist() for line in lines]
 
 
 def plural(amount: int, word: str) -> str:

@@ -28,6 +28,7 @@ from tuner.views.pictures.diagram import (
     Rows,
     Theme,
     blank,
+    drawable,
     item,
     plural,
     short,
@@ -86,8 +87,8 @@ def _figure(
     lines = ColumnDataSource(
         name=SOURCE,
         data={
-            "xs": [np.arange(count, dtype=np.float32) for _ in trials],
-            "ys": [short(row) for row in crossings],
+            "xs": [list(range(count))] * len(trials),
+            "ys": drawable(list(crossings), 1.0),
             "trial": number_,
             "colour": Colours(study, ink).of(trials),
             "alpha": short([1.0 if each else 0.2 + 0.5 * crowd for each in best]),
