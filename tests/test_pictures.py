@@ -167,8 +167,8 @@ def test_parallel_coordinates_are_even_on_each_scale(study: tuner.Study) -> None
     shown = columns(parallel(study.state, SPACE), "trials")
     for number, line in zip(shown["trial"], shown["ys"], strict=True):
         params = study.state.trials[number].params
-        assert line[0] == pytest.approx(SPACE["rate"].to_unit(params["rate"]), abs=1e-6)
-        assert line[1] == pytest.approx(SPACE["beta"].to_unit(params["beta"]), abs=1e-6)
+        assert line[0] == pytest.approx(SPACE["rate"].to_unit(params["rate"]), abs=1e-4)
+        assert line[1] == pytest.approx(SPACE["beta"].to_unit(params["beta"]), abs=1e-4)
 
 
 def test_of_nothing_a_picture_says_that_there_is_nothing() -> None:

@@ -159,6 +159,7 @@ class _Course:
         steps = sorted({each.step for each in self.study.kept(self.trial)})
         if steps:
             foot, top = [0.0] * len(steps), [0.03] * len(steps)
+            plot.y_range.renderers = list(plot.renderers)  # the ticks say nothing of scores
             plot.extra_y_ranges = {"foot": Range1d(start=0.0, end=1.0)}
             plot.segment(steps, foot, steps, top, y_range_name="foot", line_color=self.ink.text, line_width=2)
 

@@ -1,0 +1,305 @@
+"""What the page says, without a browser: lists, inputs, words, and that whatever people wrote stands there as text."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from html.parser import HTMLParser
+from importlib.resources import files
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+from starlette.testclient import TestClient
+from stories import Part, story
+from sweeping import sweep
+
+import tuner
+from tuner import Space, choice, linear, log, log_one_minus
+from tuner.server.page.inputs import inputs_of
+from tuner.server.page.listing import Wanted, listing, numbers_of
+from tuner.server.page.rendering import asset
+from tuner.server.page.routes import router
+
+SPACE = Space(
+    rate=log(1e-4, 1.0),
+    beta=log_one_minus(0.9, 0.999),
+    optimizer=choice("adam", "sgd"),
+    warmup=linear(0.0, 10.0, when={"optimizer": "adam"}),
+)
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>'\"`{{7*7}}"
+
+
+def train(run: tuner.Run) -> None:
+    for step in run.steps(10):
+        diverges = run.params["rate"] > 0.3 and step > 4
+        run.report(score=math.nan if diverges else -abs(math.log10(run.params["rate"]) + 2) - 1 / (1 + step))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    results = tmp_path_factory.mktemp("results")
+    sweep(results, train, SPACE, trials=24, seed=3).close()
+    low, high = {"learning_rate": 0.01, "beta": 0.9}, {"learning_rate": 0.02, "beta": 0.9}
+    parts = (
+        Part(start=0, to=50, params=low, scores=falling),
+        Part(start=50, to=70, params=high, parent=0, why=HOSTILE, by=HOSTILE, scores=falling),
+        Part(start=50, to=120, params=low, parent=0, cause="revert", verb="revert", scores=falling),
+    )
+    story(results / "one", *parts).close()
+    return results
+
+
+def falling(step: int) -> dict[str, float]:
+    return {"score": math.exp(-step / 30), "train_loss": math.exp(-step / 20)}
+
+
+class OneShelf:
+    """The studies of a folder, held open as a service holds them."""
+
+    projects: Path | None = None
+
+    def __init__(self, results: Path) -> None:
+        self.results = results
+        self.held: dict[str, tuner.Study] = {}
+
+    @property
+    def library(self) -> OneShelf:
+        return self
+
+    @contextmanager
+    def study(self, name: str) -> Iterator[tuner.Study]:
+        if name not in self.held:
+            self.held[name] = tuner.open(name, results=self.results)
+        yield self.held[name]
+
+
+@contextmanager
+def pages_of(results: Path, role: str = "operator") -> Iterator[TestClient]:
+    """The pages of a folder as somebody of that role sees them."""
+    app = FastAPI()
+    app.state.service = shelf = OneShelf(results)
+    app.include_router(router)
+
+    @app.middleware("http")
+    async def known(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
+        request.state.caller = SimpleNamespace(role=role)
+        return await go_on(request)
+
+    with TestClient(app) as client:
+        yield client
+    for study in shelf.held.values():
+        study.close()
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> Iterator[TestClient]:
+    with pages_of(folder) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def night(folder: Path) -> Iterator[tuner.Study]:
+    with tuner.open("night", results=folder) as study:
+        yield study
+
+
+def words(answer: str) -> str:
+    """The text of a page without its marks."""
+    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", answer)))
+
+
+# ── the list of trials ──────────────────────────────────────────────────────────────────────────
+
+
+def listed(study: tuner.Study, **wanted: str | int) -> list[int]:
+    return [row.trial for row in listing(study.state, tuple(SPACE), Wanted(**wanted)).rows]  # type: ignore[arg-type]
+
+
+def test_trials_are_listed_by_their_best_score_and_those_without_come_last(night: tuner.Study) -> None:
+    numbers = listed(night)
+    assert night.best is not None
+    assert numbers[0] == night.best.trial
+    states = [night.state.trials[each].state for each in numbers]
+    assert states[states.index("diverged") :] == ["diverged"] * states.count("diverged")
+    scores = [night.state.trials[each].best_score for each in numbers if night.state.trials[each].state != "diverged"]
+    assert scores == sorted(scores, key=lambda score: -(score or 0.0))
+
+
+def test_trials_are_sorted_by_any_column_up_and_down(night: tuner.Study) -> None:
+    rates = [night.state.trials[each].params["rate"] for each in listed(night, sort="rate")]
+    assert rates == sorted(rates)
+    assert listed(night, sort="-trial") == sorted(range(24), reverse=True)
+    assert night.state.trials[listed(night, sort="-warmup")[-1]].params["optimizer"] == "sgd"
+
+
+def test_a_filter_compares_settings_scores_and_states(night: tuner.Study) -> None:
+    found = listed(night, where="rate<0.1 score>-2, optimizer=adam")
+    assert found
+    for number in found:
+        trial = night.state.trials[number]
+        assert trial.params["rate"] < 0.1
+        assert trial.params["optimizer"] == "adam"
+        assert (trial.best_score or 0) > -2
+    assert {night.state.trials[each].state for each in listed(night, state="diverged")} == {"diverged"}
+    assert listed(night, trials="3,7-9", only="selected", sort="trial") == [3, 7, 8, 9]
+
+
+@pytest.mark.parametrize("where", ["rte<0.1", "rate", "rate<low", HOSTILE])
+def test_a_filter_that_makes_no_sense_says_so_and_hides_nothing(night: tuner.Study, where: str) -> None:
+    found = listing(night.state, tuple(SPACE), Wanted(where=where))
+    assert len(found.rows) == 24
+    assert found.refused
+
+
+def test_a_column_is_turned_by_asking_for_it_again() -> None:
+    assert Wanted().turned("rate") == "rate"
+    assert Wanted(sort="rate").turned("rate") == "-rate"
+    assert (Wanted(sort="-rate").sorted_by("rate"), Wanted(sort="rate").sorted_by("beta")) == ("descending", "")
+
+
+def test_a_selection_is_numbers_and_ranges() -> None:
+    assert numbers_of("3,7-9,x") == [3, 7, 8, 9]
+
+
+# ── the inputs ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_setting_has_an_input_on_its_own_scale() -> None:
+    rate, beta, optimizer, other = inputs_of(SPACE, {"rate": 0.01, "beta": 0.99, "optimizer": "sgd", "other": 3})
+    assert (rate.scale, rate.low, rate.high, rate.value) == ("log", "0.0001", "1", "0.01")
+    assert (beta.scale, beta.beside) == ("log_one_minus", "0.01")
+    assert (optimizer.options, optimizer.fixed) == (("adam", "sgd"), True)
+    assert (other.scale, other.value) == ("", "3")
+
+
+# ── the pages ───────────────────────────────────────────────────────────────────────────────────
+
+ADDRESSES = [
+    "/",
+    "/studies/night",
+    "/studies/one",
+    "/studies/night/trials/3",
+    "/studies/one/trials/0",
+    "/compare?study=night&study=one",
+    "/studies/night/explanation",
+]
+
+
+class Elements(HTMLParser):
+    """All elements of a page, and its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_no_page_holds_script_whatever_people_wrote(page: TestClient, address: str) -> None:
+    answer = page.get(address)
+    assert answer.status_code == 200
+    for tag, attributes in Elements(answer.text).found:
+        assert tag != "img"
+        assert tag != "script" or (attributes["src"] or "").startswith("/files/")
+        assert not [name for name in attributes if name.startswith("on") or name == "style"]
+
+
+def test_what_somebody_wrote_is_shown_as_it_is(page: TestClient) -> None:
+    assert HOSTILE in Elements(page.get("/studies/one").text).text
+
+
+def test_studies_are_seen_at_a_glance(page: TestClient) -> None:
+    told = words(page.get("/").text)
+    assert "24 of 24 trials over" in told
+    assert "step 120" in told
+    assert "nobody" in told
+
+
+def test_a_folder_without_studies_says_how_to_begin(tmp_path: Path) -> None:
+    with pages_of(tmp_path) as client:
+        assert "tuner sweep" in client.get("/").text
+
+
+def test_a_study_that_is_not_there_is_said_in_words(page: TestClient) -> None:
+    answer = page.get("/studies/nigth")
+    assert answer.status_code == 404
+    assert "night" in words(answer.text)
+    assert answer.text.startswith("<!doctype html>")
+
+
+def test_parts_of_a_page_come_alone(page: TestClient) -> None:
+    text = page.get("/studies/night?part=sweep_head,trials").text
+    assert re.findall(r'id="(\w+)" data-part', text) == ["sweep_head", "trials"]
+    assert "<html" not in text
+    assert page.get("/studies/night?part=../base,nothing").text == ""
+
+
+def test_a_viewer_is_offered_nothing_that_steers(folder: Path) -> None:
+    with pages_of(folder, "viewer") as client:
+        for address in ADDRESSES:
+            assert 'class="ask"' not in client.get(address).text
+            assert 'class="launch"' not in client.get(address).text
+
+
+def test_every_verb_of_a_run_can_be_asked_for(page: TestClient) -> None:
+    text = page.get("/studies/one").text
+    asked = set(re.findall(r'data-verb="(\w+)"', text)) | set(re.findall(r'<button value="(\w+)"', text))
+    verbs = {
+        "set",
+        "schedule",
+        "pause",
+        "step",
+        "resume",
+        "checkpoint",
+        "revert",
+        "undo",
+        "fork",
+        "extend",
+        "note",
+        "stop",
+    }
+    assert asked >= verbs
+
+
+def test_a_picture_is_drawn_once_while_nothing_is_new(page: TestClient) -> None:
+    first = page.get("/studies/night/pictures/curves")
+    assert json.loads(first.text)["item"]
+    again = page.get("/studies/night/pictures/curves", headers={"if-none-match": first.headers["etag"]})
+    assert again.status_code == 304
+    assert page.get("/studies/night/pictures/nothing").status_code == 404
+
+
+def test_every_picture_has_its_table(page: TestClient) -> None:
+    pictures = {"night": ("curves", "progress", "settings", "parallel", "importance"), "one": ("run", "branches")}
+    for study, names in pictures.items():
+        for name in names:
+            assert "<table>" in page.get(f"/studies/{study}/pictures/{name}.table").text, name
+
+
+def test_scripts_and_styles_come_from_installed_packages(page: TestClient) -> None:
+    assert page.get("/files/bokeh.min.js").headers["content-encoding"] == "gzip"
+    assert page.get("/files/page.css").headers["content-type"].startswith("text/css")
+    assert page.get("/files/..%2Froutes.py").status_code == 404
+    assert asset("../routes.py") is None
+
+
+def test_the_script_of_the_page_stays_small_and_evaluates_nothing() -> None:
+    scripts = [each for each in files("tuner.server.page").joinpath("static").iterdir() if each.name.endswith(".js")]
+    lines = [line.strip() for each in scripts for line in each.read_text().splitlines()]
+    assert len([line for line in lines if line and not line.startswith("//")]) <= 300
+    text = "\n".join(lines)
+    assert not re.search(r"\beval\(|new Function|setTimeout\(['\"]|document\.write", text)

@@ -1,0 +1,70 @@
+"""A study at a glance: what one line of the list says of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tuner.errors import TunerError
+from tuner.numbers import count
+from tuner.server.page.words import Mood, coordinator_of, standing
+
+if TYPE_CHECKING:
+    from tuner.api.studies import Summary
+    from tuner.server.page.shelf import Studies
+
+
+@dataclass(frozen=True, kw_only=True)
+class Glance:
+    """One study, as far as it can be read."""
+
+    name: str
+    kind: str
+    mood: Mood
+    state: str
+    progress: str
+    objective: str
+    best: float | None
+    where: str
+    """Where the best is: its trial, or the step of a run."""
+    coordinator: str
+    updated: float
+
+
+def glance(summary: Summary, library: Studies, now: float) -> Glance:
+    """What is said of a study; a sweep is not folded for it."""
+    told: dict[str, Any] = {
+        "name": summary.name,
+        "objective": summary.objective,
+        "updated": summary.updated,
+        "best": summary.best,
+    }
+    holder = re.search(r"\(pid (\d+) on (.*)\)$", summary.activity)
+    coordinator = coordinator_of(holder[2], int(holder[1]), now) if holder else "nobody"
+    if summary.kind == "babysitting":
+        try:
+            with library.study(summary.name) as study:
+                found, trial = standing(study, now), study.state.trials[0]
+                where = "" if trial.best_step is None else f"step {trial.best_step:,}"
+                told |= {"best": trial.best_score, "where": where, "progress": f"step {trial.steps:,}"}
+                return Glance(**told, kind="babysat run", mood=found.mood, state=trial.state, coordinator=coordinator)
+        except (TunerError, IndexError):
+            pass
+    begun = summary.activity == "idle" or summary.activity.startswith("running")
+    mood: Mood = "running" if holder else "lost"
+    if begun and not holder and summary.ended == summary.trials and summary.trials:
+        mood = "over"
+    if summary.activity.startswith("starting"):
+        mood = "starting"
+    word = {"running": "running", "lost": "left", "over": "over", "starting": "starting"}[mood]
+    where = "" if summary.best_trial is None else f"trial {summary.best_trial}"
+    return Glance(
+        **told,
+        kind="sweep" if summary.kind == "sweep" else "babysat run" if summary.kind else "?",
+        mood=mood,
+        state=word if begun or holder else summary.activity,
+        progress=f"{summary.ended:,} of {count(summary.trials, 'trial')} over",
+        where=where,
+        coordinator=coordinator,
+    )

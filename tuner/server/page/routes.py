@@ -1,0 +1,153 @@
+"""The routes of the page: each page, the parts of it that change, and the pictures, all made from the fold anew."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Annotated, Any, TypeAlias
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from tuner.api.studies import studies as studies_in
+from tuner.api.study import Study
+from tuner.errors import TunerError
+from tuner.server.page.cockpit import cockpit
+from tuner.server.page.comparing import beside
+from tuner.server.page.gallery import as_json, compared, drawn, picture
+from tuner.server.page.glance import glance
+from tuner.server.page.listing import Wanted, listing, numbers_of
+from tuner.server.page.rendering import asset, html, packed
+from tuner.server.page.shelf import OnShelf, Shelf
+from tuner.server.page.words import standing
+from tuner.space.files import available_spaces
+from tuner.views.pictures.diagram import Diagram, Theme
+
+router = APIRouter(include_in_schema=False)
+AsWanted: TypeAlias = Annotated[Wanted, Depends()]
+_PRINTED = 20_000  # characters of what a function printed
+
+
+@router.get("/")
+def studies(request: Request, shelf: OnShelf) -> Response:
+    """The studies at a glance."""
+    now = time.time()
+    rows = [glance(each, shelf.library, now) for each in studies_in(shelf.results)]
+    told: dict[str, Any] = {
+        "studies": rows,
+        "folder": shelf.results,
+        "projects": shelf.projects,
+        "spaces": available_spaces(),
+    }
+    return html(request, "studies.html", **told)
+
+
+@router.get("/files/{name}")
+def file(request: Request, name: str) -> Response:
+    """A script, a style, an icon: ours, or BokehJS out of the installed package."""
+    found = asset(name)
+    if found is None:
+        return Response("there is no such file", 404, media_type="text/plain")
+    return packed(request, *found)
+
+
+@router.get("/compare")
+def compare(request: Request, shelf: OnShelf, study: Annotated[list[str], Query()]) -> Response:
+    """Two studies side by side."""
+    try:
+        rows = beside(shelf.library, study)
+    except TunerError as error:
+        return html(request, "missing.html", status=404, name=" and ".join(study), why=str(error))
+    return html(request, "compare.html", names=study, rows=rows)
+
+
+@router.get("/compare/pictures/{which}")
+def comparison(request: Request, shelf: OnShelf, which: str, study: Annotated[list[str], Query()]) -> Response:
+    """The picture of two studies, or with `.table` behind its name the same as a table."""
+    chart = compared(shelf.library, study, _theme(request))
+    return _table(request, chart) if which.endswith(".table") else _picture(request, as_json(chart))
+
+
+@router.get("/studies/{name}")
+def one(request: Request, name: str, shelf: OnShelf, wanted: AsWanted) -> Response:
+    """A sweep, or the cockpit of a babysat run."""
+
+    def told(study: Study) -> Response:
+        state = study.state
+        shared: dict[str, Any] = {"study": study, "state": state, "standing": standing(study, time.time())}
+        if state.kind == "babysitting":
+            return html(request, "run.html", **shared, run=cockpit(study))
+        names = tuple(study.space or ())
+        rows = listing(state, names, wanted)
+        listed: dict[str, Any] = {
+            "names": names,
+            "wanted": wanted,
+            "listing": rows,
+            "selected": numbers_of(wanted.trials),
+        }
+        return html(request, "sweep.html", **shared, **listed, projects=shelf.projects)
+
+    return _page(request, shelf, name, told)
+
+
+@router.get("/studies/{name}/trials/{number}")
+def trial(request: Request, name: str, number: int, shelf: OnShelf) -> Response:
+    """All about one trial."""
+
+    def told(study: Study) -> Response:
+        found = study.trial(number)
+        shared: dict[str, Any] = {
+            "study": study,
+            "state": study.state,
+            "standing": standing(study, time.time()),
+            "trial": found,
+        }
+        kept = study.state.kept(found)
+        printed = study.printed(number)[-_PRINTED:]
+        return html(request, "trial.html", **shared, kept=kept, printed=printed, traceback=study.traceback(number))
+
+    return _page(request, shelf, name, told)
+
+
+@router.get("/studies/{name}/explanation")
+def explanation(request: Request, name: str, shelf: OnShelf) -> Response:
+    """What the search has learned, as a part of its page."""
+    return _page(
+        request, shelf, name, lambda study: html(request, "explanation.html", study=study, found=study.explain())
+    )
+
+
+@router.get("/studies/{name}/pictures/{which}")
+def one_picture(
+    request: Request, name: str, which: str, shelf: OnShelf, x: str = "", y: str = "", trial: int = 0
+) -> Response:
+    """A picture of a study, or with `.table` behind its name the same as a table."""
+
+    def told(study: Study) -> Response:
+        if which.endswith(".table"):
+            return _table(request, picture(study, which.removesuffix(".table"), "light", x=x, y=y, trial=trial))
+        return _picture(request, drawn(study, which, _theme(request), x=x, y=y, trial=trial))
+
+    return _page(request, shelf, name, told)
+
+
+def _page(request: Request, shelf: Shelf, name: str, told: Callable[[Study], Response]) -> Response:
+    """What is told of a study, or in words why nothing is."""
+    try:
+        with shelf.library.study(name) as study:
+            return told(study)
+    except TunerError as error:
+        return html(request, "missing.html", status=404, name=name, why=str(error))
+
+
+def _theme(request: Request) -> Theme:
+    return "dark" if request.query_params.get("theme") == "dark" else "light"
+
+
+def _picture(request: Request, body: bytes | None) -> Response:
+    if body is None:
+        return Response("there is no such picture", 404, media_type="text/plain")
+    return packed(request, body, "application/json")
+
+
+def _table(request: Request, chart: Diagram | None) -> Response:
+    return _picture(request, None) if chart is None else html(request, "table.html", chart=chart)

@@ -1,0 +1,42 @@
+"""The shelf that pages are made from: whatever holds studies open, and knows what may be launched."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Annotated, Protocol, TypeAlias
+
+from fastapi import Depends, Request
+
+from tuner.api.study import Study
+
+
+class Studies(Protocol):
+    """Studies by name, each for one reader at a time."""
+
+    def study(self, name: str, /) -> AbstractContextManager[Study]:
+        """The study as it is now; raises `StudyNotFound` and its kin."""
+
+
+class Shelf(Protocol):
+    """What a service has to have for its pages."""
+
+    @property
+    def results(self) -> Path:
+        """The folder of the studies."""
+
+    @property
+    def projects(self) -> Path | None:
+        """The folder that training functions may be launched from; None: nothing is launched."""
+
+    @property
+    def library(self) -> Studies:
+        """The studies themselves."""
+
+
+def _shelf(request: Request) -> Shelf:
+    found: Shelf = request.app.state.service
+    return found
+
+
+OnShelf: TypeAlias = Annotated[Shelf, Depends(_shelf)]

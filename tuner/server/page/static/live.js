@@ -1,0 +1,81 @@
+// One stream a page: an event says that something is new, and the parts that are seen are fetched again.
+import { redraw } from "./charts.js";
+import { couple } from "./forms.js";
+import { paced } from "./pace.js";
+import { showSelection } from "./selection.js";
+
+const TOGETHER_MS = 200, SILENCE_MS = 2500, PATIENCE_MS = 2000; // a server that is gone is said within five seconds
+const place = document.querySelector("[data-events]")?.dataset.events;
+const root = document.documentElement.dataset.root, words = document.getElementById("connection");
+let stream = null, lastHeard = Date.now(), after = null;
+
+function say(text) {
+  if (words.textContent !== text) words.textContent = text;
+  document.body.classList.toggle("cut-off", text !== "");
+}
+
+const heard = () => { lastHeard = Date.now(); say(""); };
+const gone = () => say(`The server does not answer. What you see is of ${new Date(lastHeard).toLocaleTimeString()}. `
+  + "What trains goes on without it, and so does this page once it is back.");
+
+export const refresh = paced(async () => {
+  const wanted = new URL(location);
+  wanted.searchParams.set("part", [...document.querySelectorAll("[data-part]")].map((part) => part.id).join(","));
+  try {
+    const answer = await fetch(wanted, { signal: AbortSignal.timeout(20_000) });
+    if (answer.status === 401) return say("You are logged out. `tuner serve --list` prints a link that lets you in.");
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    for (const part of fresh.querySelectorAll("[data-part]")) exchange(document.getElementById(part.id), part);
+    heard();
+    showSelection();
+    redraw();
+  } catch { gone(); }
+}, TOGETHER_MS);
+
+function exchange(old, fresh) {
+  if (!old || old.innerHTML === fresh.innerHTML || old.querySelector("form :is(:focus, :checked)")) return;
+  if ([...old.querySelectorAll("[data-was]")].some(({ value, dataset }) => value !== dataset.was)) return;
+  const focus = old.contains(document.activeElement) && document.activeElement.closest("[data-trial]");
+  const were = [...old.querySelectorAll(".scroll")].map(({ scrollLeft, scrollTop }) => [scrollLeft, scrollTop]);
+  old.replaceWith(fresh);
+  fresh.querySelectorAll(".scroll").forEach((each, at) => each.scrollTo(...(were[at] ?? [0, 0])));
+  fresh.querySelectorAll(".setting").forEach(couple);
+  if (focus) fresh.querySelector(`[data-trial="${focus.dataset.trial}"] input`)?.focus();
+}
+
+// A browser has six connections to a host: four tabs of it hold a stream, the others look every other second.
+async function open() {
+  if (!navigator.locks && !stream) listen(() => {}); // over a network without TLS there are no locks
+  for (let slot = 0; slot < 4 && !stream && !document.hidden; slot++) {
+    await new Promise((tried) => navigator.locks.request(`tuner-stream-${slot}`, { ifAvailable: true }, (lock) => {
+      tried();
+      return lock && new Promise(listen);
+    }));
+  }
+}
+
+function listen(ended) {
+  stream = Object.assign(new EventSource(after === null ? place : `${place}?after=${after}`), { ended, onopen: heard });
+  stream.onerror = () => { lastHeard = Math.min(lastHeard, Date.now() - SILENCE_MS + 500); };
+  stream.onmessage = ({ lastEventId }) => { after = lastEventId || after; heard(); refresh(); };
+}
+
+const close = () => { stream?.close(); stream?.ended(); stream = null; };
+
+// A server that hangs breaks no stream, and one that refuses it ends it: it is asked now and then whether it is there.
+async function ask() {
+  try {
+    await fetch(`${root}/files/icon.svg`, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
+    heard();
+    if (stream?.readyState === EventSource.CLOSED) close();
+  } catch { gone(); }
+}
+
+export function follow() {
+  setInterval(() => { if (!document.hidden && Date.now() - lastHeard > SILENCE_MS) ask(); }, 1000);
+  setInterval(() => { if (!document.hidden && !stream) { if (place) open(); refresh(); } }, 2000);
+  if (!place) return;
+  document.addEventListener("visibilitychange", () => { if (document.hidden) close(); else { open(); refresh(); } });
+  addEventListener("pagehide", close);
+  open();
+}

@@ -1,0 +1,82 @@
+"""The words for how a study stands: being begun, at work, over, left by whoever coordinated it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from tuner.numbers import count, duration
+from tuner.record.lease import began_at
+from tuner.views.activity import activity
+
+if TYPE_CHECKING:
+    from tuner.record.reader import StudyReader
+    from tuner.record.state import StudyState
+
+Mood: TypeAlias = Literal["starting", "running", "waiting", "over", "lost"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """How a study stands: a word for its colour, a sentence, and who coordinates it since when."""
+
+    mood: Mood
+    sentence: str
+    coordinator: str
+
+    @property
+    def is_live(self) -> bool:
+        """Whether somebody would answer a request soon."""
+        return self.mood in ("starting", "running", "waiting")
+
+
+def standing(study: StudyReader, now: float) -> Condition:
+    """How the study stands at a moment, in Unix seconds."""
+    holder = study.coordinator(now)
+    told = "nobody coordinates it" if holder is None else coordinator_of(*holder, now)
+    state = study.state
+    if state.kind == "babysitting" and state.trials:
+        trial = state.trials[0]
+        mood: Mood = "over" if trial.ended else "lost" if holder is None else "running"
+        if holder is not None and trial.state in ("paused", "waiting"):
+            mood = "waiting"
+        sentence = activity(state, running=holder is not None)
+        return Condition(mood=mood, sentence=f"{sentence[0].upper()}{sentence[1:]}.", coordinator=told)
+    return Condition(
+        mood=_mood(state, holder is not None), sentence=_of_a_sweep(state, holder is not None), coordinator=told
+    )
+
+
+def coordinator_of(host: str, pid: int, now: float) -> str:
+    """Who coordinates, and since when where that can be known."""
+    since = began_at(host, pid)
+    return f"pid {pid} on {host}" + ("" if since is None else f", for {duration(max(0.0, now - since))}")
+
+
+def ago(at: float) -> str:
+    """How long ago a moment was."""
+    return f"{duration(max(0.0, time.time() - at))} ago"
+
+
+def _mood(state: StudyState, held: bool) -> Mood:
+    if held:
+        return "running" if state.trials else "starting"
+    return "lost" if state.live or not state.trials else "over"
+
+
+def _of_a_sweep(state: StudyState, held: bool) -> str:
+    again = f"The same command as then takes it up: tuner sweep {state.function} --name {state.name} …"
+    over, begun = len(state.ended_order), len(state.trials)
+    if not begun:
+        if held:
+            return "It is being begun: no trial trains yet."
+        return f"It was begun and has no trial, and nobody coordinates it. {again}"
+    told = f"{over} of {count(begun, 'trial')} over" + (f", {len(state.live)} at work" if held and state.live else "")
+    if held:
+        return f"{told}."
+    if state.live:
+        return f"{told}. Nobody coordinates it, and {len(state.live)} wait. {again}"
+    return (
+        f"Over: {count(begun, 'trial')}. The same command with more trials goes on: tuner sweep … --name {state.name}"
+    )
