@@ -21,7 +21,7 @@ from tuner.record.store import Store
 
 # How long a verb waits: while somebody could carry it out, and with the time in which a coordinator starts or a worker
 # is sought. An answer is polled for at once, then less and less often; what is in its way is looked at now and then.
-_ANSWER_WITHIN_S, _PATIENCE_S = 15.0, 300.0
+ANSWER_WITHIN_S, _PATIENCE_S = 15.0, 300.0
 _POLLS_FROM_S, _POLLS_UP_TO_S = 0.002, 0.1
 _LOOKS_AGAIN_S, _LOOKS_UP_TO_S = 0.5, 4.0
 SAYS_AFTER_S = 1.0
@@ -80,6 +80,25 @@ def person(by: str = "") -> str:
     except (KeyError, OSError):  # a container's user may have no name
         user = f"user {os.getuid()}"
     return f"user {user}" if user.strip().casefold() in NOT_A_PERSON else user
+
+
+def checked_request(
+    verb: str,
+    arguments: Mapping[str, Any],
+    why: str,
+    by: str,
+    expect: int | None,
+    request: str,
+    timeout_s: float | None,
+) -> tuple[dict[str, Any], str, str, float | None]:
+    """What somebody asks for, as it may go on its way: arguments, why, id (empty: a new one) and patience."""
+    given = arguments if expect is None else {**arguments, "expect": index("expect", expect)}
+    asked, why = understood(verb, given), text("why", why)
+    check_asker(verb, by, why)
+    if not isinstance(request, str) or request:
+        request = named("request", request)
+    patience_s = optional(amount(least=0, unit="seconds", instead="Leave it out to wait."))("timeout_s", timeout_s)
+    return asked, why, request, patience_s
 
 
 def pauses_between_polls() -> Iterator[float]:
@@ -270,12 +289,7 @@ class Handle:
         timeout_s: float | None = None,
     ) -> Reply:
         """Inserts a request and waits until it has taken effect, or at least been accepted."""
-        given = arguments if expect is None else {**arguments, "expect": index("expect", expect)}
-        arguments, why = understood(verb, given), text("why", why)
-        check_asker(verb, self.by, why)
-        if not isinstance(request, str) or request:
-            request = named("request", request)
-        timeout_s = optional(amount(least=0, unit="seconds", instead="Leave it out to wait."))("timeout_s", timeout_s)
+        arguments, why, request, timeout_s = checked_request(verb, arguments, why, self.by, expect, request, timeout_s)
         asked_before = bool(request) and self._reply(request, verb) is not None
         if not asked_before and self._store.holder(time.time()) is None:
             done = self._unattended(verb, arguments, why, request)
@@ -315,7 +329,7 @@ class Handle:
                     self.on_wait(f"waiting: {obstacle}")
                     told = obstacle
                 looks_at, looks_every = time.monotonic() + looks_every, min(2 * looks_every, _LOOKS_UP_TO_S)
-            enough = spent >= _ANSWER_WITHIN_S or now - began >= _PATIENCE_S
+            enough = spent >= ANSWER_WITHIN_S or now - began >= _PATIENCE_S
             if enough if timeout_s is None else now - began >= timeout_s:
                 detail = obstacle or ("it takes effect between two steps" if reply else "nobody has looked at it yet")
                 return replace(reply or on_record, detail=detail)

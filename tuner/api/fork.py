@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -136,22 +136,28 @@ def compare(one: Place, other: str) -> pd.DataFrame:
     Of the settings that differ, now or earlier, `attrs["settings"]` holds the values in force and `attrs["courses"]`
     what they were from which step on, in words; both by run. `attrs["answer"]` says whether they can be told apart.
     """
-    import pandas as pd
-
     if other == one.name:
         raise StudyError(f"{one.name} is compared with another run, got {one.name} twice. Name a fork of it.")
+    places = (one, Place.of(other, one.folder.parent, None))
+    return side_by_side(Study(place, Store.open(place.existing())) for place in places)
+
+
+def side_by_side(studies: Iterable[Study]) -> pd.DataFrame:
+    """The runs of studies side by side, as `compare` says; each is closed once it was read."""
+    import pandas as pd
+
     columns: dict[str, pd.Series[float]] = {}
     settings: dict[str, dict[str, Any]] = {}
     courses: dict[str, dict[str, str]] = {}
-    for place in (one, Place.of(other, one.folder.parent, None)):
-        with closing(Study(place, Store.open(place.existing()))) as study:
+    for each in studies:
+        with closing(each) as study:
             if study.state.kind != "babysitting" or not study.state.trials:
                 what = "a sweep" if study.state.kind == "sweep" else "about to begin"
-                raise StudyError(f"{place.name} is {what}; two babysat runs are compared, once both have begun.")
+                raise StudyError(f"{study.name} is {what}; two babysat runs are compared, once both have begun.")
             curve, trial = study.curve(0), study.state.trials[0]
-        columns[place.name] = pd.Series(list(curve.scores), index=list(curve.steps), dtype="float64")
-        settings[place.name] = dict(trial.recipe.at(trial.steps))
-        courses[place.name] = {word: _course(trial, word) for word in settings[place.name]}
+        columns[study.name] = pd.Series(list(curve.scores), index=list(curve.steps), dtype="float64")
+        settings[study.name] = dict(trial.recipe.at(trial.steps))
+        courses[study.name] = {word: _course(trial, word) for word in settings[study.name]}
     frame = pd.DataFrame(columns).rename_axis("step").sort_index()
     first, second = courses.values()
     differing = sorted(word for word in {*first, *second} if first.get(word) != second.get(word))

@@ -16,6 +16,7 @@ from tuner.numbers import number
 from tuner.record.curve import Curve
 from tuner.record.events import TABLES, Reported, Requested, Settings, TrialCreated, TrialEnded
 from tuner.record.location import Place, names
+from tuner.record.records import Records
 from tuner.record.state import StudyState
 from tuner.record.store import Store
 from tuner.record.trial import Trial
@@ -52,14 +53,14 @@ class Best:
 class StudyReader:
     """A study, read only. `refresh` takes in what has been written since."""
 
-    def __init__(self, place: Place, store: Store, folded: tuple[StudyState, int] | None = None) -> None:
+    def __init__(self, place: Place, store: Records, folded: tuple[StudyState, int] | None = None) -> None:
         """Use `tuner.open`, or what `tuner.sweep` returns."""
         self.place = place
         self._store = store
         self.state, self._after = folded if folded is not None else fold(store, place.name)
         self.state.load_curve = curves_of(store, self.state)
         if not self.state.identity:
-            raise StudyNotBegun(f"{place.database} holds no study yet: its coordinator has not begun.")
+            raise StudyNotBegun(f"{store.where} holds no study yet: its coordinator has not begun.")
         described = self.state.identity["space"]
         self.space = None if described is None else Space.from_dict(described)
 
@@ -365,7 +366,7 @@ class StudyReader:
         return self.state.trials[number]
 
 
-def fold(store: Store, name: str = "") -> tuple[StudyState, int]:
+def fold(store: Records, name: str = "") -> tuple[StudyState, int]:
     """What is true now by the record, and the place in it; curves of ended trials are read when asked for.
 
     A study is called what it was begun as, unless `name` says how its folder is called today.
@@ -395,7 +396,7 @@ def _without_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def curves_of(store: Store, state: StudyState) -> Callable[[Trial], Curve]:
+def curves_of(store: Records, state: StudyState) -> Callable[[Trial], Curve]:
     """Reads a trial's head curve from the store."""
     known = weakref.ref(state)  # no circle, so that who drops a study closes its files
 
@@ -406,7 +407,7 @@ def curves_of(store: Store, state: StudyState) -> Callable[[Trial], Curve]:
     return read
 
 
-def curves_by_name(store: Store, trial: Trial) -> dict[str, Curve]:
+def curves_by_name(store: Records, trial: Trial) -> dict[str, Curve]:
     """Every score of a trial on its head."""
     flushes = list(store.reports(trial.trial))
     names = dict.fromkeys(name for flush in flushes for name in flush.names)

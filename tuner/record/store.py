@@ -286,6 +286,24 @@ class Store:
         rows.sort(key=lambda item: item[0])
         return [shape.record_of(row[1:]) for _, shape, row in rows], rows[-1][0] if rows else after
 
+    def page(
+        self, kinds: Sequence[type[Any]], after: int, most: int, *, until: int | None = None, trial: int | None = None
+    ) -> list[tuple[int, Any]]:
+        """The first `most` records of these types beyond `after`, up to `until`, each with its place.
+
+        With `trial` those of one trial alone. Requests are counted by themselves, so they share no page with others.
+        """
+        found: list[tuple[int, int, Any]] = []
+        for order, kind in enumerate(kinds):
+            columns = SHAPES[kind].table.c
+            wanted = [columns.sequence > after]
+            wanted += [] if until is None else [columns.sequence <= until]
+            wanted += [] if trial is None else [columns.trial == trial]
+            found.extend((row[0], order, row) for row in self._rows(kind, sa.and_(*wanted), most))
+        self._release()
+        found.sort(key=lambda each: each[:2])
+        return [(place, SHAPES[kinds[order]].record_of(row[1:])) for place, order, row in found[:most]]
+
     def answer(self, request: str) -> Answered | None:
         """What became of a request, once the coordinator has said so."""
         rows = self._rows(Answered, SHAPES[Answered].table.c.request == request)
@@ -368,13 +386,13 @@ class Store:
         for connection in self._connected:
             connection.rollback()
 
-    def _rows(self, kind: type[Any], condition: Any = None) -> Sequence[Any]:
+    def _rows(self, kind: type[Any], condition: Any = None, most: int | None = None) -> Sequence[Any]:
         shape = SHAPES[kind]
         query = sa.select(shape.table.c.sequence, *(AS_WRITTEN if kind is Requested else shape.columns))
         if condition is not None:
             query = query.where(condition)
         rows: Sequence[Any] = self._guard(
-            lambda: self._connection.execute(query.order_by(shape.table.c.sequence)).fetchall()
+            lambda: self._connection.execute(query.order_by(shape.table.c.sequence).limit(most)).fetchall()
         )
         return rows
 

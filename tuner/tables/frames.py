@@ -38,19 +38,19 @@ from tuner.space.space import Space
 from tuner.tables.columns import COLUMNS, Columns, fields, frame, one_minus, params
 
 if TYPE_CHECKING:
-    from tuner.record.store import Store
+    from tuner.record.records import Records
 
 _REPORT = np.dtype(list(REPORT_FIELDS))
 
 
-def build(name: str, study: StudyState, store: Store, space: Space | None = None) -> pd.DataFrame:
+def build(name: str, study: StudyState, store: Records, space: Space | None = None) -> pd.DataFrame:
     """The table of that name. Without a space the parameters are those that the trials' settings name."""
     if name not in _BUILD:
         raise StudyError(f"there is no table {name!r}. {did_you_mean(name, _BUILD)}")
     return _BUILD[name](study, store, space)
 
 
-def build_all(study: StudyState, store: Store, space: Space | None = None) -> dict[str, pd.DataFrame]:
+def build_all(study: StudyState, store: Records, space: Space | None = None) -> dict[str, pd.DataFrame]:
     """All tables that the record alone makes, by name; `winners` takes what was learned from it."""
     return {name: build(name, study, store, space) for name in _BUILD}
 
@@ -58,7 +58,7 @@ def build_all(study: StudyState, store: Store, space: Space | None = None) -> di
 # ── one function a table ────────────────────────────────────────────────────────────────────────
 
 
-def trials(study: StudyState, store: Store, space: Space | None = None) -> pd.DataFrame:
+def trials(study: StudyState, store: Records, space: Space | None = None) -> pd.DataFrame:
     """One row a trial; `objective` is the best score reported on the head, `score.*` what else was reported with it."""
     names = [name for name in COLUMNS["trials"] if not name.endswith("*") and name != "objective"]
     values = fields(study.trials, names)
@@ -86,7 +86,7 @@ def winners(rows: Sequence[Mapping[str, Any]], study: StudyState, space: Space |
     return frame("winners", {name: [row[name] for row in rows] for name in names}, spread)
 
 
-def reports(study: StudyState, store: Store) -> pd.DataFrame:
+def reports(study: StudyState, store: Records) -> pd.DataFrame:
     """One row a report, in the order recorded; `head` says whether it lies on the path that counts.
 
     What was recorded after the fold was taken is taken to be on the head.
@@ -94,7 +94,7 @@ def reports(study: StudyState, store: Store) -> pd.DataFrame:
     return frame("reports", _reports(study, store))
 
 
-def _reports(study: StudyState, store: Store) -> Columns:
+def _reports(study: StudyState, store: Records) -> Columns:
     flushes = list(store.reports())
     try:
         return _unpacked(study, flushes)
@@ -121,7 +121,7 @@ def _unpacked(study: StudyState, flushes: Sequence[Reported]) -> Columns:
     }
 
 
-def _at_best(study: StudyState, store: Store) -> Columns:
+def _at_best(study: StudyState, store: Records) -> Columns:
     """Every score by name as it was at each trial's best step; nan where it was not reported there."""
     found = _reports(study, store)
     best = np.array([-1 if trial.best_step is None else trial.best_step for trial in study.trials], dtype=np.int64)
@@ -136,7 +136,7 @@ def _at_best(study: StudyState, store: Store) -> Columns:
     return columns
 
 
-def segments(study: StudyState, store: Store, space: Space | None = None) -> pd.DataFrame:
+def segments(study: StudyState, store: Records, space: Space | None = None) -> pd.DataFrame:
     """One row a stretch of training under one recipe; `to_step` is the last step it is known to have reached."""
     pairs = [(trial, segment) for trial in study.trials for segment in trial.segments]
     reached = _reached(study, store)
@@ -164,7 +164,7 @@ def rounds(study: StudyState, space: Space | None = None) -> pd.DataFrame:
     return frame("rounds", dict(zip(COLUMNS["rounds"], columns, strict=True)))
 
 
-def adjustments(store: Store) -> pd.DataFrame:
+def adjustments(store: Records) -> pd.DataFrame:
     """One row a parameter changed in a running trial; `evidence` holds what led to it, then to the verdict."""
     adjusted = list(store.read(Adjusted))
     verdicts = {judged.request: judged for judged in store.read(Judged)}
@@ -178,7 +178,7 @@ def adjustments(store: Store) -> pd.DataFrame:
     return frame("adjustments", values)
 
 
-def checkpoints(store: Store) -> pd.DataFrame:
+def checkpoints(store: Records) -> pd.DataFrame:
     """One row a checkpoint ever written; `kept` says whether its files are still there."""
     saved = list(store.read(CheckpointSaved))
     dropped = {record.checkpoint for record in store.read(CheckpointDropped)}
@@ -186,12 +186,12 @@ def checkpoints(store: Store) -> pd.DataFrame:
     return frame("checkpoints", values | {"kept": [each.checkpoint not in dropped for each in saved]})
 
 
-def notes(store: Store) -> pd.DataFrame:
+def notes(store: Records) -> pd.DataFrame:
     """One row a note, by a person or by tuner itself."""
     return frame("notes", fields(list(store.read(Noted)), COLUMNS["notes"]))
 
 
-def requests(store: Store) -> pd.DataFrame:
+def requests(store: Records) -> pd.DataFrame:
     """One row a request, with what has become of it so far."""
     asked = list(store.read(Requested))
     answers = {answer.request: answer for answer in store.read(Answered)}
@@ -202,7 +202,7 @@ def requests(store: Store) -> pd.DataFrame:
     return frame("requests", values)
 
 
-_BUILD: Mapping[str, Callable[[StudyState, Store, Space | None], pd.DataFrame]] = {
+_BUILD: Mapping[str, Callable[[StudyState, Records, Space | None], pd.DataFrame]] = {
     "trials": trials,
     "reports": lambda study, store, _: reports(study, store),
     "segments": segments,
@@ -233,7 +233,7 @@ def _last_on_head(study: StudyState) -> Callable[[int, int], int]:
     return last
 
 
-def _reached(study: StudyState, store: Store) -> dict[tuple[int, int], int]:
+def _reached(study: StudyState, store: Records) -> dict[tuple[int, int], int]:
     """The last step each (trial, segment) is known to have reached; the fold knows it of heads."""
     reached = {(trial.trial, each.segment): each.from_step for trial in study.trials for each in trial.segments}
     if any(len(trial.segments) > 1 for trial in study.trials):
