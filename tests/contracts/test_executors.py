@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -218,13 +218,22 @@ def on_ray() -> Executor:
     return RayExecutor(cpus=1)
 
 
+def played() -> Executor:
+    from played import Played
+
+    return Played()
+
+
 EXECUTORS: dict[str, tuple[Callable[[], Executor], int]] = {
     "local": (lambda: local("wall"), 1),
     "local, 3 workers": (lambda: local("wall"), 3),
     "local, virtual": (lambda: local("virtual"), 1),
     "local, virtual, 3 workers": (lambda: local("virtual"), 3),
     "ray, 2 workers": (on_ray, 2),
+    "external, 2 programs": (played, 2),
 }
+# Those that call the function themselves know what it raised, and keep what it told them to save.
+CALLING = [name for name in EXECUTORS if not name.startswith("external")]
 
 
 @pytest.fixture(scope="module")
@@ -237,13 +246,26 @@ def connected(cluster: str) -> Iterator[None]:
     ray.shutdown()
 
 
-@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.ray] * name.startswith("ray")) for name in EXECUTORS])
+def marked(names: Iterable[str]) -> list[Any]:
+    return [pytest.param(name, marks=[pytest.mark.ray] * name.startswith("ray")) for name in names]
+
+
+@pytest.fixture(params=marked(EXECUTORS))
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    yield from made(request, tmp_path)
+
+
+@pytest.fixture(params=marked(CALLING))
+def calling(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    yield from made(request, tmp_path)
+
+
+def made(request: pytest.FixtureRequest, folder: Path) -> Iterator[Bench]:
     if request.param.startswith("ray"):
         request.getfixturevalue("connected")
     make, parallel = EXECUTORS[request.param]
     executor = make()
-    yield Bench(executor=executor, parallel=parallel, dear=request.param.startswith("ray"), folder=tmp_path, events=[])
+    yield Bench(executor=executor, parallel=parallel, dear=request.param.startswith("ray"), folder=folder, events=[])
     executor.close()
 
 
@@ -314,22 +336,22 @@ def test_workers_train_side_by_side(bench: Bench) -> None:
     assert max(starts) < min(ends)
 
 
-def test_a_checkpoint_brings_the_very_same_continuation(bench: Bench) -> None:
-    worker = bench.worker(train)
-    whole = bench.order(0, steps=12, folder=bench.folder, checkpoint_every_s=0.0)
-    bench.executor.submit(worker, (whole,))
-    bench.ended(0)
-    saved = next(each for each in bench.said(0, Saved) if 0 < each.step < 12)
+def test_a_checkpoint_brings_the_very_same_continuation(calling: Bench) -> None:
+    worker = calling.worker(train)
+    whole = calling.order(0, steps=12, folder=calling.folder, checkpoint_every_s=0.0)
+    calling.executor.submit(worker, (whole,))
+    calling.ended(0)
+    saved = next(each for each in calling.said(0, Saved) if 0 < each.step < 12)
     again = replace(whole, trial=1, segment=1, checkpoint=saved.path, from_step=saved.step, folder=None)
-    bench.executor.submit(worker, (again,))
-    assert bench.ended(1).step == 12
-    assert bench.scores(1) == [(step, score) for step, score in bench.scores(0) if step > saved.step]
+    calling.executor.submit(worker, (again,))
+    assert calling.ended(1).step == 12
+    assert calling.scores(1) == [(step, score) for step, score in calling.scores(0) if step > saved.step]
 
 
-def test_a_torn_checkpoint_fails_the_order_and_says_so(bench: Bench) -> None:
-    worker = bench.worker(train)
-    bench.executor.submit(worker, (bench.order(0, checkpoint=bench.folder / "nothing", from_step=3),))
-    ended = bench.ended(0)
+def test_a_torn_checkpoint_fails_the_order_and_says_so(calling: Bench) -> None:
+    worker = calling.worker(train)
+    calling.executor.submit(worker, (calling.order(0, checkpoint=calling.folder / "nothing", from_step=3),))
+    ended = calling.ended(0)
     assert ended.state == "failed"
     assert "CheckpointError" in ended.error
 
@@ -337,35 +359,35 @@ def test_a_torn_checkpoint_fails_the_order_and_says_so(bench: Bench) -> None:
 # ── how orders go wrong ─────────────────────────────────────────────────────────────────────────
 
 
-def test_an_exception_ends_the_order_with_its_classes_and_the_users_frames_alone(bench: Bench) -> None:
-    worker = bench.worker(fails)
-    bench.executor.submit(worker, (bench.order(0), bench.order(1)))
-    ended = bench.ended(0)
+def test_an_exception_ends_the_order_with_its_classes_and_the_users_frames_alone(calling: Bench) -> None:
+    worker = calling.worker(fails)
+    calling.executor.submit(worker, (calling.order(0), calling.order(1)))
+    ended = calling.ended(0)
     assert (ended.state, ended.why, ended.step) == ("failed", "ZeroDivisionError: division by zero", 3)
     assert ended.error == ("ZeroDivisionError", "ArithmeticError", "Exception", "BaseException")
     assert "run.report(score=1 / (3 - step))" in ended.traceback
     assert "worker.py" not in ended.traceback
-    assert bench.scores(0) == [(1, 1 / 3), (2, 1 / 2), (3, 1.0)]
-    assert bench.ended(1).state == "failed"  # and the worker lives on
+    assert calling.scores(0) == [(1, 1 / 3), (2, 1 / 2), (3, 1.0)]
+    assert calling.ended(1).state == "failed"  # and the worker lives on
 
 
-def test_an_exit_in_the_function_ends_the_order_not_the_worker(bench: Bench) -> None:
-    worker = bench.worker(exits)
-    bench.executor.submit(worker, (bench.order(0), bench.order(1)))
-    assert (bench.ended(0).state, bench.ended(0).error) == ("failed", ("SystemExit", "BaseException"))
-    assert bench.ended(1).why == "SystemExit: 3"
+def test_an_exit_in_the_function_ends_the_order_not_the_worker(calling: Bench) -> None:
+    worker = calling.worker(exits)
+    calling.executor.submit(worker, (calling.order(0), calling.order(1)))
+    assert (calling.ended(0).state, calling.ended(0).error) == ("failed", ("SystemExit", "BaseException"))
+    assert calling.ended(1).why == "SystemExit: 3"
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_that_leaves_the_function_ends_there_and_says_nothing(
-    bench: Bench, capfd: pytest.CaptureFixture[str]
+    calling: Bench, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    worker = bench.worker(forks)
-    bench.executor.submit(worker, (bench.order(0), bench.order(1, steps=2)))
-    assert bench.ended(0).state == "completed"
-    assert bench.scores(0) == [(1, 0.0), (2, 7.0), (3, 1.0), (4, 0.0)]
-    bench.ended(1)
-    assert len(bench.said(0, Started)) == len(bench.said(1, Started)) == 1
+    worker = calling.worker(forks)
+    calling.executor.submit(worker, (calling.order(0), calling.order(1, steps=2)))
+    assert calling.ended(0).state == "completed"
+    assert calling.scores(0) == [(1, 0.0), (2, 7.0), (3, 1.0), (4, 0.0)]
+    calling.ended(1)
+    assert len(calling.said(0, Started)) == len(calling.said(1, Started)) == 1
 
 
 def test_the_alarm_ends_a_diverged_trial_at_once(bench: Bench) -> None:
@@ -376,11 +398,11 @@ def test_the_alarm_ends_a_diverged_trial_at_once(bench: Bench) -> None:
     assert "at step 6" in ended.why
 
 
-def test_a_function_that_cannot_be_found_is_refused_with_a_sentence(bench: Bench) -> None:
+def test_a_function_that_cannot_be_found_is_refused_with_a_sentence(calling: Bench) -> None:
     job = Job(study="contract", function="test_executors:trian", search_path=HERE, objective="score")
     with pytest.raises(TunerError, match="Did you mean train"):  # noqa: PT012 - at once, or when a worker has looked
-        bench.executor.open(job, bench.parallel)
-        bench.linger(PATIENCE_S)
+        calling.executor.open(job, calling.parallel)
+        calling.linger(PATIENCE_S)
 
 
 # ── commands ────────────────────────────────────────────────────────────────────────────────────
@@ -481,17 +503,17 @@ def test_a_paused_trial_can_be_stopped(bench: Bench) -> None:
     assert (bench.ended(0).state, bench.ended(0).why) == ("stopped", "home")
 
 
-def test_a_releasing_pause_saves_and_frees_the_worker(bench: Bench) -> None:
-    worker = bench.worker(train)
-    slow = bench.order(0, steps=FOREVER, folder=bench.folder, params={"pause_s": 0.002})
-    bench.executor.submit(worker, (slow, bench.order(1)))
-    bench.until(lambda: bench.said(0, Reported))
-    bench.executor.send(worker, Pause(trial=0, why="another goes first", release=True))
-    ended = bench.ended(0)
+def test_a_releasing_pause_saves_and_frees_the_worker(calling: Bench) -> None:
+    worker = calling.worker(train)
+    slow = calling.order(0, steps=FOREVER, folder=calling.folder, params={"pause_s": 0.002})
+    calling.executor.submit(worker, (slow, calling.order(1)))
+    calling.until(lambda: calling.said(0, Reported))
+    calling.executor.send(worker, Pause(trial=0, why="another goes first", release=True))
+    ended = calling.ended(0)
     assert ended.released
     assert ended.why == "another goes first"
-    assert bench.ended(1).state == "completed"
-    saved = bench.said(0, Saved)[-1]
+    assert calling.ended(1).state == "completed"
+    saved = calling.said(0, Saved)[-1]
     assert (saved.step, saved.kind) == (ended.step, "pause")
     checkpoints.verify(saved.path)
 
@@ -508,17 +530,17 @@ def test_a_releasing_pause_leaves_a_trial_without_state_training(bench: Bench) -
     assert not bench.ended(0).released
 
 
-def test_a_save_is_whole_on_disk_when_it_is_announced(bench: Bench) -> None:
-    worker = bench.worker(train)
-    bench.executor.submit(worker, (bench.order(0, ask_at=4, folder=bench.folder),))
-    bench.until(lambda: bench.said(0, Waiting))
-    bench.executor.send(worker, Save(trial=0, kind="asked"))
-    bench.until(lambda: bench.said(0, Saved))
-    (saved,) = bench.said(0, Saved)
+def test_a_save_is_whole_on_disk_when_it_is_announced(calling: Bench) -> None:
+    worker = calling.worker(train)
+    calling.executor.submit(worker, (calling.order(0, ask_at=4, folder=calling.folder),))
+    calling.until(lambda: calling.said(0, Waiting))
+    calling.executor.send(worker, Save(trial=0, kind="asked"))
+    calling.until(lambda: calling.said(0, Saved))
+    (saved,) = calling.said(0, Saved)
     assert (saved.kind, saved.step, saved.segment) == ("asked", 4, 0)
     checkpoints.verify(saved.path)
-    bench.executor.send(worker, Continue(trial=0, ask_at=None))
-    bench.ended(0)
+    calling.executor.send(worker, Continue(trial=0, ask_at=None))
+    calling.ended(0)
 
 
 def test_a_forgotten_order_is_never_started_and_said_to_be_forgotten(bench: Bench) -> None:

@@ -97,7 +97,7 @@ def _spoken_of(study: StudyState, given: Mapping[str, Any]) -> tuple[Trial, int]
     """The trial and the segment that a program speaks of."""
     number, segment = given["trial"], given["segment"]
     if number >= len(study.trials):
-        raise Refused(f"there is no trial {number}: the study has {len(study.trials)}.")
+        raise Refused(f"there is no trial {number}: the study has {len(study.trials)}.", code="no_such_trial")
     trial = study.trials[number]
     if segment > trial.head.segment:
         raise Refused(f"trial {number} has no segment {segment}: its last is {trial.head.segment}.")

@@ -155,7 +155,9 @@ class ExternalExecutor:
         self._admit()
 
     def obstacle(self) -> str | None:
-        """That nobody asks."""
+        """That nobody asks, where nobody does."""
+        if self._callers or self._loans:
+            return None
         return "no program asks for a trial" if self._callers.ever else "no program has asked for a trial yet"
 
     def leave(self) -> None:
@@ -341,7 +343,7 @@ class ExternalExecutor:
             self._answer(said, telling(**over))
         self._take_away(loan, why)
         if not self._queues.get(loan.worker):
-            self._events.append(WorkerLost(worker=loan.worker, why="its trial is over", preempted=True))
+            self._events.append(WorkerLost(worker=loan.worker, why="no longer needed", preempted=True))
         self._admit()
 
     def _take_away(self, loan: Loan, why: str) -> None:
