@@ -303,6 +303,53 @@ def test_the_shape_of_an_answer_is_kept(words: tuple[str, ...], shape: set[str],
         assert set(answer["best"]) == BEST
 
 
+CONFIRMATION = {
+    *("study", "objective", "goal", "repeats", "candidates", "noise", "noise_bounds", "alike", "more", "best"),
+    *("confirmed", "answer", "sentence"),
+}
+BOWL = ("tuner.workloads.bowl:train", "--space", "sgd_momentum")
+HERE = ("--objective", "score", "--executor", "local", "--no-plot")
+
+
+@pytest.mark.parametrize(
+    ("words", "shape"),
+    [
+        (("sweep", *BOWL, "--name", "new", "--trials", "3", *HERE), {*STUDY, "files"}),
+        (
+            ("sweep", *BOWL, "--trials", "3", *HERE, "--dry-run"),
+            {
+                *("function", "trials", "steps_most", "steps", "seconds_per_step", "worker_s", "wall_s", "parallel"),
+                *("known_from", "sentence"),
+            },
+        ),
+        (("check", *BOWL, "--steps", "4"), {"same", "differences", "sentences"}),
+        (("confirm", "night", "--top", "2", "--repeats", "2"), CONFIRMATION),
+        (("compare", "night/0", "night/1"), CONFIRMATION),
+    ],
+)
+def test_the_shape_of_what_training_answers_is_kept(
+    words: tuple[str, ...], shape: set[str], tmp_path: Path, shell: Shell
+) -> None:
+    sweep(tmp_path / "results", trials=4, stopping="off").close()
+
+    code, answer = shell(*words)
+
+    assert (code, set(answer)) == (0, shape)
+
+
+def test_the_shape_of_runs_is_kept(run: tuner.RunHandle, shell: Shell) -> None:
+    run.checkpoint()
+    _, shown = shell("show", "one")
+    _, forked = shell("fork", "one", "--set", "rate=3", "--as", "bolder")
+    _, compared = shell("compare", "one", "bolder")
+
+    assert set(shown) == set(forked) == {*STUDY, "run"}
+    assert set(shown["run"]) == {
+        *("state", "activity", "why", "step", "parent", "settings", "schedules", "segment", "segments", "checkpoints")
+    }
+    assert set(compared) == {"settings", "courses", "answer", "steps", "scores"}
+
+
 def test_the_shape_of_a_list_is_kept(tmp_path: Path, shell: Shell) -> None:
     sweep(tmp_path / "results", trials=2).close()
 

@@ -79,6 +79,7 @@ def test_an_installed_wheel_finds_the_presets_in_itself(tmp_path: Path) -> None:
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True, timeout=120)
     (wheel,) = tmp_path.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    assert (tmp_path / "site/tuner/agents/SKILL.md").is_file()  # what agents read first travels along
     ask = "import tuner.space as s; print(s.__file__); print(*[n for n in s.available_spaces() if s.Space.load(n)])"
     answer = subprocess.run(
         [sys.executable, "-c", ask],

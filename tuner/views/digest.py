@@ -206,7 +206,8 @@ def _news(study: StudyState, records: Sequence[Any]) -> Iterator[tuple[int, str]
                 at = "" if record.step is None else f" at step {record.step}"
                 yield (1 if record.by == "supervisor" else 3), f"{kind}{of}{at}: {record.text}"
             case rec.RoundOpened():
-                yield 4, f"round {record.round} from trial {record.first_trial}: {record.why}"
+                why = record.why.removeprefix(f"round {record.round}: ")
+                yield 4, f"round {record.round} from trial {record.first_trial}: {why}"
             case rec.TrialHeld(state="lost"):
                 yield 3, f"{_of(study, record.trial)}lost at step {record.step}: {record.why}"
             case rec.SegmentOpened(cause="retry"):
