@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -258,6 +259,8 @@ class Agent:
         return self.allowance.left(self.results, self.by)
 
     def _check_train(self, train: str) -> None:
+        if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", train) is None:
+            raise SettingsError(f"{train!r} names no function. Write package.module:function.", code="train")
         if self.refuses is not None and (refusal := self.refuses(train)):
             raise SettingsError(refusal, code="train")
 

@@ -182,10 +182,5 @@ def _until_begun(place: Place, pid: int, poll: Callable[[], int | None]) -> int 
 
 
 def _words(options: Mapping[str, Any]) -> list[str]:
-    """Options of the shell, those that are given."""
-    return [
-        word
-        for name, value in options.items()
-        if value not in (None, "")
-        for word in (f"--{name.replace('_', '-')}", str(value))
-    ]
+    """Options of the shell, those that are given; each in one word, so that no value is taken for an option."""
+    return [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value not in (None, "")]
