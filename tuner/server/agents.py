@@ -13,7 +13,7 @@ from tuner.space.files import available_spaces
 _Application: TypeAlias = Callable[[MutableMapping[str, Any], Any, Any], Awaitable[None]]
 
 
-class Caller(Protocol):
+class Presented(Protocol):
     """Whoever the gate has let in, as a token says."""
 
     @property
@@ -43,7 +43,7 @@ class AgentTools:
         """Answers one request of a caller, whom the gate has put into the scope."""
         await self._tools_of(scope["state"]["caller"])(scope, receive, send)
 
-    def _tools_of(self, caller: Caller) -> _Application:
+    def _tools_of(self, caller: Presented) -> _Application:
         """The tools of a token; made anew where its budget has changed."""
         budget, tools = self._known.get(caller.name, (None, None))
         if tools is None or budget != caller.budget:
