@@ -22,6 +22,7 @@ from sweeping import sweep
 
 import tuner
 from tuner import Space, choice, linear, log, log_one_minus
+from tuner.record.store import Store
 from tuner.server.page.inputs import inputs_of
 from tuner.server.page.listing import Wanted, listing, numbers_of
 from tuner.server.page.rendering import asset
@@ -239,6 +240,19 @@ def test_a_study_that_is_not_there_is_said_in_words(page: TestClient) -> None:
     assert answer.status_code == 404
     assert "night" in words(answer.text)
     assert answer.text.startswith("<!doctype html>")
+
+
+def test_a_study_that_is_being_begun_is_looked_at_again(tmp_path: Path) -> None:
+    Store.create(tmp_path / "dawn" / "study.db").close()
+    with pages_of(tmp_path) as client:
+        answer = client.get("/studies/dawn")
+        assert answer.status_code == 200
+        assert "being begun" in words(answer.text)
+        assert 'http-equiv="refresh"' in answer.text
+
+
+def test_it_takes_two_to_compare(page: TestClient) -> None:
+    assert "tick two" in words(page.get("/compare?study=night&study=night").text)
 
 
 def test_parts_of_a_page_come_alone(page: TestClient) -> None:

@@ -60,6 +60,7 @@ def picture(study: Study, name: str, theme: Theme, *, x: str = "", y: str = "", 
     state, space = study.state, study.space
     match name:
         case "curves":
+            study.load_curves()  # all at once: a query a trial takes seconds
             return curves(state, theme)
         case "progress":
             return progress([state], theme)

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from tuner.api.studies import studies as studies_in
 from tuner.api.study import Study
-from tuner.errors import TunerError
+from tuner.errors import StudyNotBegun, TunerError
 from tuner.server.page.cockpit import cockpit
 from tuner.server.page.comparing import beside
 from tuner.server.page.gallery import as_json, compared, drawn, picture
@@ -51,8 +51,12 @@ def file(request: Request, name: str) -> Response:
 
 
 @router.get("/compare")
-def compare(request: Request, shelf: OnShelf, study: Annotated[list[str], Query()]) -> Response:
-    """Two studies side by side."""
+def compare(request: Request, shelf: OnShelf, study: Annotated[list[str] | None, Query()] = None) -> Response:
+    """Two studies side by side, or more."""
+    study = list(dict.fromkeys(study or ()))
+    if len(study) < 2:
+        why = "It takes two studies to compare them: tick two, and ask again."
+        return html(request, "missing.html", status=422, name="A comparison", why=why)
     try:
         rows = beside(shelf.library, study)
     except TunerError as error:
@@ -135,6 +139,8 @@ def _page(request: Request, shelf: Shelf, name: str, told: Callable[[Study], Res
     try:
         with shelf.library.study(name) as study:
             return told(study)
+    except StudyNotBegun:
+        return html(request, "starting.html", name=name)
     except TunerError as error:
         return html(request, "missing.html", status=404, name=name, why=str(error))
 
