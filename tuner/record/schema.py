@@ -70,13 +70,14 @@ class Shape:
         """Its columns, in the order of the record's fields."""
         return [self.table.c[name] for name in self.names]
 
-    def row(self, sequence: int, record: Record) -> dict[str, Any]:
-        """A record as a row."""
+    def row(self, sequence: int | None, record: Record) -> dict[str, Any]:
+        """A record as a row, at its place; None: the database gives it one."""
         row = {name: getattr(record, name) for name in self.names}
         for name in self.json_names:
             if row[name] is not None:
                 row[name] = json.dumps(row[name])
-        row["sequence"] = sequence
+        if sequence is not None:
+            row["sequence"] = sequence
         return row
 
     def record_of(self, row: Sequence[Any]) -> Any:

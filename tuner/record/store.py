@@ -229,8 +229,7 @@ class Store:
             why=why,
             at=time.time() if at is None else at,
         )
-        name, row = asked.request, SHAPES[Requested].row(0, asked)
-        del row["sequence"]
+        name, row = asked.request, SHAPES[Requested].row(None, asked)
 
         def write() -> None:
             self._begin_immediate()
@@ -245,6 +244,18 @@ class Store:
         self._release()
         self._requests_read_at = None  # what this connection writes, SQLite does not count
         return name
+
+    def put(self, asked: Sequence[Requested]) -> None:
+        """Inserts requests, each under an id that is nobody else's, all in one transaction."""
+
+        def write() -> None:
+            self._begin_immediate()
+            self._connection.execute(REQUESTS.insert(), [SHAPES[Requested].row(None, each) for each in asked])
+            self._connection.commit()
+
+        self._guard(write)
+        self._release()
+        self._requests_read_at = None
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────────
 

@@ -1,0 +1,270 @@
+"""The routes of programs that train by themselves: ask for a trial, report, tell its end; each may be sent again.
+
+They hold nothing: what a program says becomes a request on record, and what it is told is the coordinator's answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Literal, TypeAlias
+
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from tuner.api.external import GRACE_S, NOBODY
+from tuner.errors import SettingsError, StudyNotFound, TunerError
+from tuner.plain import clean
+from tuner.record.dialogue import LONGEST_WAIT_S, MOST_ROWS, End, Orders, told
+from tuner.server.counter import Counters, Crowded
+
+
+@asynccontextmanager
+async def _living(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    if (counters := getattr(app.state, "counters", None)) is not None:
+        counters.close()
+
+
+def _caller(request: Request) -> str:
+    """Who calls, by the name of the token: whoever may only look asks for nothing."""
+    token = getattr(request.state, "caller", None)
+    if token is None:
+        raise HTTPException(401, "this needs a token.")
+    if token.role != "operator":
+        raise HTTPException(403, f"the token {token.name!r} may look, and this is more.")
+    return str(token.name)
+
+
+def _counters(request: Request) -> Counters:
+    state = request.app.state
+    if not hasattr(state, "counters"):
+        state.counters = Counters(state.service.results)
+    found: Counters = state.counters
+    return found
+
+
+router = APIRouter(
+    prefix="/v1/studies/{name}", tags=["ask and tell"], dependencies=[Depends(_caller)], lifespan=_living
+)
+
+WHY = "Tuner-Why"
+"""The header that says why there is no trial: an answer without content has no other place."""
+_ANSWER_WITHIN_S = 30.0
+_RETRY_AFTER_S = 1
+
+Caller: TypeAlias = Annotated[str, Depends(_caller)]
+Serving: TypeAlias = Annotated[Counters, Depends(_counters)]
+StudyName: TypeAlias = Annotated[
+    str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="The study's name.", examples=["night"])
+]
+TrialNumber: TypeAlias = Annotated[int, Path(ge=0, le=2**53, description="The trial's number, from 0.")]
+Named: TypeAlias = Annotated[str, Field(min_length=1, max_length=200)]
+Count: TypeAlias = Annotated[int, Field(ge=0, le=2**53)]
+Score: TypeAlias = float | Literal["nan", "inf", "-inf"] | None
+Scores: TypeAlias = dict[Named, Score]
+
+
+class Call(BaseModel):
+    """A program asks for a trial."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"worker": "gpu-3", "wait_s": 20}]})
+
+    worker: Named = Field(description="Who asks. The same worker asking again is lent its pending trial.")
+    request: Named | None = Field(default=None, description="A name of this call: sent again, it is answered the same.")
+    wait_s: float = Field(default=20.0, ge=0, le=LONGEST_WAIT_S, description="How long to wait for a trial.")
+    steps: Annotated[int, Field(ge=1, le=2**53)] | None = Field(
+        default=None, description="How many steps the program means to train, where it knows: budgets go by it."
+    )
+    node: Named | None = Field(default=None, description="Where it trains, for the tables.")
+
+
+class LentFor(BaseModel):
+    """How long a trial is lent."""
+
+    until: float = Field(description="In Unix seconds, by the coordinator's clock. Any call renews it.")
+    renew_every_s: float
+
+
+class LentTrial(BaseModel):
+    """What there is to train."""
+
+    trial: int
+    segment: int = Field(description="Send it with every report and with the end: it says whose words count.")
+    settings: dict[str, Any]
+    seed: int
+    step: int = Field(description="The last step that was reported; 0: none.")
+    batch: int = Field(description="The number of the next batch of reports.")
+    lease: LentFor
+
+
+class Batch(BaseModel):
+    """Scores after some steps; without rows it only renews the lease, and hears what to do."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"segment": 0, "batch": 0, "rows": [[1, {"loss": 0.7}]]}]}
+    )
+
+    segment: Count
+    batch: Count | None = Field(
+        default=None, description="From 0, one more with each batch: sent again, it counts once."
+    )
+    rows: list[tuple[Count, Scores]] = Field(max_length=MOST_ROWS)
+
+
+class Ordered(BaseModel):
+    """What to do now."""
+
+    orders: Orders = Field(description="Where it is to pause: report again, without rows, until it is told otherwise.")
+    why: str
+    until: float | None = Field(description="How long the trial is lent; null: it is so no more.")
+    batch: int | None = Field(default=None, description="The number of the next batch.")
+    superseded_by: int | None = Field(default=None, description="The segment that the trial went on as elsewhere.")
+
+
+class TrialEnd(BaseModel):
+    """How a trial ended."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"segment": 0, "state": "completed"}]})
+
+    segment: Count
+    state: End = Field(description="Infeasible: settings that nothing can be trained with.")
+    scores: Scores | None = Field(default=None, description="The last scores; without them the best report counts.")
+    step: Count | None = Field(default=None, description="The step that they belong to; without it the last.")
+    why: str = Field(default="", max_length=100_000, description="Infeasible and failed need a reason.")
+
+
+class EndedTrial(BaseModel):
+    """How a trial ended by the record."""
+
+    trial: int
+    segment: int
+    state: str
+    why: str
+
+
+class Outdated(BaseModel):
+    """Why something was not done, with what would be."""
+
+    code: str = Field(description="A word for programs, such as `over`.")
+    why: str = Field(description="A sentence for people.")
+    batch: int | None = Field(default=None, description="The number of the batch that comes next.")
+    superseded_by: int | None = Field(default=None, description="The segment that the trial went on as elsewhere.")
+
+
+_REFUSED: dict[int | str, dict[str, Any]] = {
+    404: {"model": Outdated, "description": "There is no such study, or trial."},
+    409: {"model": Outdated, "description": "Refused, with the reason."},
+    410: {"model": Outdated, "description": "The study is over, with the reason."},
+    503: {"model": Outdated, "description": "Too many wait for an answer; the header says when again."},
+}
+_ON_RECORD = "On record: nobody coordinates the study now, and whoever does next takes it up."
+
+
+@router.post(
+    "/ask",
+    response_model=LentTrial,
+    responses={
+        **_REFUSED,
+        204: {
+            "description": "There is no trial now; the header says why.",
+            "headers": {
+                "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."},
+                WHY: {"schema": {"type": "string"}},
+            },
+        },
+    },
+    summary="Ask for a trial",
+)
+async def ask(name: StudyName, call: Call, counters: Serving) -> Response:
+    """Lends a trial to a worker, which keeps it for as long as it is heard of."""
+    try:
+        counter = await counters.of(name)
+        given = call.model_dump(exclude_none=True)
+        answer = await counter.say("ask", given, by=call.worker, wait_s=call.wait_s + GRACE_S)
+        if answer is None:
+            why = await counter.over()
+            alone = why is None and await counter.is_alone()
+            return _none(NOBODY if alone else "the coordinator is busy") if why is None else _over(name, why)
+    except TunerError as error:
+        return _refusal(error)
+    heard = told(answer.detail)
+    if answer.state == "applied":
+        return JSONResponse(heard)
+    if heard.get("over"):
+        return _over(name, heard["why"])
+    return _none(str(heard.get("why", ""))) if answer.state == "expired" else _refused(heard)
+
+
+@router.post(
+    "/trials/{number}/reports",
+    response_model=Ordered,
+    responses={**_REFUSED, 202: {"model": Ordered, "description": _ON_RECORD}},
+    summary="Report scores, and hear what to do",
+)
+async def report(name: StudyName, number: TrialNumber, batch: Batch, counters: Serving, caller: Caller) -> Response:
+    """Puts scores on record, once however often they are sent; renews the lease."""
+    given = {"trial": number, **batch.model_dump()}
+    on_record = {"orders": "go on", "why": f"on record; {NOBODY}", "until": None}
+    return await _said(counters, name, "report", given, by=caller, on_record=on_record)
+
+
+@router.post(
+    "/trials/{number}/tell",
+    response_model=EndedTrial,
+    responses={**_REFUSED, 202: {"model": EndedTrial, "description": _ON_RECORD}},
+    summary="Tell how a trial ended",
+)
+async def tell(name: StudyName, number: TrialNumber, end: TrialEnd, counters: Serving, caller: Caller) -> Response:
+    """Ends a trial; told again it is answered the same."""
+    given = {"trial": number, **end.model_dump(exclude={"why"}, exclude_none=True)}
+    on_record = {"trial": number, "segment": end.segment, "state": end.state, "why": f"on record; {NOBODY}"}
+    return await _said(counters, name, "tell", given, by=caller, why=end.why, on_record=on_record)
+
+
+async def _said(
+    counters: Counters,
+    name: str,
+    verb: str,
+    given: Mapping[str, Any],
+    *,
+    by: str,
+    why: str = "",
+    on_record: Mapping[str, Any],
+) -> Response:
+    """What a program is told; where nobody answers, that it is on record."""
+    try:
+        counter = await counters.of(name)
+        answer = await counter.say(verb, given, by=by, why=why, wait_s=_ANSWER_WITHIN_S)
+    except TunerError as error:
+        return _refusal(error)
+    if answer is None:
+        return JSONResponse(on_record, 202)
+    heard = told(answer.detail)
+    return _refused(heard) if answer.state == "rejected" else JSONResponse(heard)
+
+
+def _refusal(error: TunerError) -> Response:
+    """What cannot be put on record."""
+    missing, crowded = isinstance(error, StudyNotFound), isinstance(error, Crowded)
+    status = 404 if missing else 503 if crowded else 422 if isinstance(error, SettingsError) else 409
+    headers = {"retry-after": str(_RETRY_AFTER_S)} if crowded else {}
+    return JSONResponse({"code": error.code, "why": str(error)}, status, headers)
+
+
+def _over(name: str, why: str) -> Response:
+    return JSONResponse({"code": "over", "why": f"{name} is over: {why}"}, 410)
+
+
+def _refused(heard: Mapping[str, Any]) -> Response:
+    missing = heard.get("code") == "no_such_trial"
+    code = "superseded" if "superseded_by" in heard else heard.get("code") or "refused"
+    further = {word: heard[word] for word in ("batch", "superseded_by") if word in heard}
+    return JSONResponse({"code": code, "why": heard.get("why", ""), **further}, 404 if missing else 409)
+
+
+def _none(why: str) -> Response:
+    """No trial now; the reason as a header can hold it."""
+    plain = clean(why, 500).encode("ascii", "replace").decode().replace("\n", " ").replace("\r", " ")
+    return Response(status_code=204, headers={"retry-after": str(_RETRY_AFTER_S), WHY: plain})
