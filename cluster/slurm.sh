@@ -35,7 +35,7 @@ status=0
 srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --cpus-per-task="$SLURM_CPUS_PER_TASK" \
     ray symmetric-run --address "${nodes[0]}:$port" --min-nodes "$SLURM_JOB_NUM_NODES" \
     --num-cpus="$SLURM_CPUS_PER_TASK" --include-dashboard=false -- \
-    tuner sweep "$@" --address auto --results "$results" || status=$?
+    tuner sweep "$@" --no-json --address auto --results "$results" || status=$?
 
 # The sweep has ended, so its database is at rest and may be copied as a file.
 if [[ -n ${TUNER_KEEP:-} ]]; then
