@@ -36,7 +36,7 @@ help:
 # The demo's folder is its own: the one of last time is replaced.
 demo: $(VENV)/.demo
 	@rm -rf results/demo
-	$(TUNER) sweep $(DEMO) --trials $(TRIALS) --name demo --plot
+	$(TUNER) sweep $(DEMO) --trials $(TRIALS) --name demo --plot --no-json
 	@echo
 	@echo 'Tables lie in results/demo/tables, pictures in results/demo/plots. Next:'
 	@echo '  $(TUNER) show demo      this summary again'
