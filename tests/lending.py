@@ -130,6 +130,7 @@ def play(
     parallel: int | None = None,
     budget_steps: int | None = None,
     goal: Any = "maximize",
+    timing: Timing | None = None,
     keeps_open: bool = False,
     at: float = NOON,
 ) -> StudyState:
@@ -166,7 +167,7 @@ def play(
         requests=ExternalRequests(policy),
         executor=executor,
         keeper=None,
-        timing=Timing(),
+        timing=timing or Timing(),
     )
     try:
         coordinator.run()

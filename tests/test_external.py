@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from lending import LEASE_S, NOON, Desk, Killed, Script, on_disk, play
 
+from tuner.coordinator.watchdog import Timing
 from tuner.errors import SweepFailed
 from tuner.record.dialogue import incarnation
 from tuner.record.reader import fold
 from tuner.record.reports import unpack_reports
 from tuner.record.state import StudyState
 from tuner.record.store import Store
+from tuner.views.digest import digest
 
 
 def scores(study: StudyState, trial: int) -> list[tuple[int, float]]:
@@ -335,6 +337,38 @@ def test_once_all_is_over_whoever_asks_is_told_why() -> None:
     assert answer.state == "rejected"
     assert "all 1 trials were tried" in answer.detail
     assert "all 1 trials were tried" in study.options["over"]
+    store.close()
+
+
+def test_a_trial_that_takes_too_long_is_taken_from_its_program_and_says_nothing_any_more() -> None:
+    def script(desk: Desk) -> Script:
+        lent = yield from desk.ask("a")
+        yield from desk.report(lent, 0, (1, 0.5))
+        yield from desk.passes(31)
+        assert desk.state(0) == "failed"
+        orders = yield from desk.report(lent, 1, (2, 9.0))
+        assert orders["orders"] == "stop"
+        after = yield from desk.ask("a")
+        assert after["trial"] == 1
+
+    study = play(script, timing=Timing(silence_limit_s=30.0))
+    assert scores(study, 0) == [(1, 0.5)]
+    assert "no sign of life" in study.trials[0].why
+
+
+def test_what_programs_say_is_no_news_and_leaves_nothing_in_memory() -> None:
+    def script(desk: Desk) -> Script:
+        lent = yield from desk.ask("a")
+        yield from desk.report(lent, 0, (1, 0.5))
+        yield from desk.tell(lent)
+
+    store = Store.in_memory()
+    study = play(script, store=store, keeps_open=True)
+    told = str(digest(study, store.follow(0)[0], cursor=0, running=False))
+    assert "1 trial ended: 1 completed" in told
+    assert "report by" not in told
+    assert "ask by" not in told
+    assert [each.arguments for each in study.requests.values() if each.verb == "report"] == [{}]
     store.close()
 
 

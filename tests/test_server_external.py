@@ -249,6 +249,11 @@ class Town:
         self._running[verb].wait(PATIENCE_S)
         self.start(verb)
 
+    def interrupt(self, verb: str) -> int:
+        """Presses Ctrl-C; the exit code."""
+        self._running[verb].send_signal(signal.SIGINT)
+        return self._running.pop(verb).wait(PATIENCE_S)
+
     def close(self) -> None:
         """Ends both."""
         for process in self._running.values():
@@ -388,6 +393,31 @@ def test_fifty_programs_that_die_and_repeat_themselves_lose_and_double_nothing_t
     assert heads == [[1, 2, 3]] * trials
     assert all(segments[trial] == segment for program in programs for trial, segment in program.told)
     assert sum(segments.values()) > 0  # some were taken over
+
+
+def test_a_program_trains_on_while_its_coordinator_is_interrupted_and_begun_again(tmp_path: Path) -> None:
+    with closing(Town(tmp_path, trials=2, lease_s=30.0, space="sgd_momentum")) as town:
+        town.start("sweep")
+        wait_until(lambda: _coordinated(tmp_path))
+        with client(app(tmp_path)) as caller:
+            assert ask(caller).json()["trial"] == 0
+            interrupted = town.interrupt("sweep")
+            assert interrupted == 130
+            on_record = report(caller, 0, batch=0, rows=[[1, {"score": 0.5}]])
+            assert (on_record.status_code, on_record.json()["orders"]) == (202, "go on")
+            none = ask(caller, worker="b", wait_s=0)
+            assert none.status_code == 204
+            assert "coordinate" in none.headers["tuner-why"]
+            town.start("sweep")
+            wait_until(lambda: _coordinated(tmp_path))
+            again = ask(caller).json()
+            assert (again["trial"], again["segment"], again["batch"], again["step"]) == (0, 0, 1, 1)
+            assert tell(caller, 0).status_code == 200
+            assert ask(caller).json()["trial"] == 1
+            assert tell(caller, 1, scores={"score": 1.0}).status_code == 200
+    with tuner.open("night", results=tmp_path) as study:
+        assert [len(trial.segments) for trial in study.state.trials] == [1, 1]
+        assert list(study.curve(0).scores) == [0.5]
 
 
 def _answers(port: int) -> bool:

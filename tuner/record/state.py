@@ -8,6 +8,7 @@ from typing import Any
 
 from tuner.record import events as rec
 from tuner.record.curve import Curve, better
+from tuner.record.dialogue import DIALOGUE
 from tuner.record.events import LIVE, Goal, TrialState
 from tuner.record.reports import objective_rows
 from tuner.record.trial import Checkpoint, Segment, Trial
@@ -298,6 +299,8 @@ class StudyState:
         request.state, request.detail = record.state, record.detail
         if record.state == "accepted":
             request.accepted_at = record.at
+        if request.verb in DIALOGUE:
+            request.arguments = {}  # what came of it is told by other records, and there may be millions
         if record.state == "applied" and request.verb == "extend":
             self.extra_steps += int(request.arguments["steps"])
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from tuner.numbers import count, number, setting
 from tuner.record import events as rec
+from tuner.record.dialogue import DIALOGUE
 from tuner.record.reports import objective_rows
 from tuner.record.spending import Spending, spending
 from tuner.record.state import StudyState
@@ -221,10 +222,14 @@ def _of(study: StudyState, trial: int) -> str:
     return "" if study.kind == "babysitting" else f"trial {trial} "
 
 
+# by what a program says, trials begin, improve and end
+_TOLD_OTHERWISE = frozenset({"note", *DIALOGUE})
+
+
 def _answer(study: StudyState, record: rec.Answered) -> str:
     """What became of a request, who asked and why; empty where that is told otherwise or is yet to come."""
     asked = study.requests.get(record.request)
-    if asked is None or asked.verb == "note" or record.state in ("received", "accepted"):
+    if asked is None or asked.verb in _TOLD_OTHERWISE or record.state in ("received", "accepted"):
         return ""
     at = "" if record.step is None else f" at step {record.step}"
     why = f" (why: {asked.why})" if asked.why else ""
