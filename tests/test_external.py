@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+import tempfile
+from collections import Counter, deque
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from lending import LEASE_S, NOON, Desk, Killed, Script, on_disk, play
 
 from tuner.coordinator.watchdog import Timing
 from tuner.errors import SweepFailed
 from tuner.record.dialogue import incarnation
+from tuner.record.events import TrialEnded
 from tuner.record.reader import fold
 from tuner.record.reports import unpack_reports
 from tuner.record.state import StudyState
@@ -549,7 +554,7 @@ def test_what_was_decided_is_the_same_after_a_restart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("verb", "given", "why"),
+    ("verb", "words", "why"),
     [
         ("ask", {"worker": ""}, "worker"),
         ("ask", {"worker": "a", "request": ""}, "request"),
@@ -565,14 +570,92 @@ def test_what_was_decided_is_the_same_after_a_restart(tmp_path: Path) -> None:
     ],
 )
 def test_what_makes_no_sense_is_refused_with_a_sentence_and_costs_nobody_anything(
-    verb: str, given: dict[str, Any], why: str
+    verb: str, words: dict[str, Any], why: str
 ) -> None:
     def script(desk: Desk) -> Script:
         lent = yield from desk.ask("a")
-        refused = yield from desk.call(verb, **given)
+        refused = yield from desk.call(verb, **words)
         assert refused["request_state"] == "rejected"
         assert why in refused["why"]
         end = yield from desk.tell(lent, scores={"score": 1.0})
         assert end["state"] == "completed"
 
     play(script)
+
+
+# ── whatever happens ────────────────────────────────────────────────────────────────────────────
+
+
+class Player:
+    """A program that remembers what it was lent, and every report that it was thanked for."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.lent: dict[str, Any] | None = None
+        self.batch = self.step = 0
+        self.thanked: set[tuple[int, int, int]] = set()
+
+    def acts(self, desk: Desk, action: str) -> Script:
+        if action == "ask":
+            answer = yield from desk.ask(self.name, wait_s=2.0)
+            self.lent = answer if "trial" in answer else None
+            if self.lent is not None:
+                self.batch, self.step = answer["batch"], answer["step"]
+        elif self.lent is not None and action == "tell":
+            answer = yield from desk.tell(self.lent, "stopped", why="enough")
+            self.lent = None
+        elif self.lent is not None:  # a report, or the last one again
+            again = action == "again" and self.batch > 0
+            batch, step = (self.batch - 1, self.step) if again else (self.batch, self.step + 1)
+            answer = yield from desk.report(self.lent, batch, (step, float(step)))
+            if answer["request_state"] == "applied" and not again:
+                self.batch, self.step = batch + 1, step
+            if answer["orders"] == "go on":
+                self.thanked.add((self.lent["trial"], self.lent["segment"], step))
+            else:
+                self.lent = None
+
+
+ACTIONS = st.lists(
+    st.tuples(st.sampled_from("abc"), st.sampled_from(["ask", "report", "report", "again", "tell", "wait", "die"])),
+    min_size=5,
+    max_size=25,
+)
+
+
+@settings(max_examples=10, deadline=None)
+@given(ACTIONS)
+def test_whatever_programs_say_and_whoever_dies_nothing_is_lost_doubled_or_lent_twice(
+    actions: list[tuple[str, str]],
+) -> None:
+    players = {name: Player(name) for name in "abc"}
+    left = deque(actions)
+    clock = [NOON]
+
+    def script(desk: Desk) -> Script:
+        while left:
+            name, action = left.popleft()
+            if action == "die":
+                clock[0] = desk.time
+                raise Killed
+            if action == "wait":
+                yield from desk.passes(LEASE_S / 2 + 1)
+                continue
+            yield from players[name].acts(desk, action)
+            running = [trial.worker for trial in desk.study.live.values() if trial.state in ("running", "paused")]
+            assert len(running) == len(set(running))
+
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(1 + sum(action == "die" for _, action in actions)):
+            play(script, store=on_disk(Path(folder)), at=clock[0], trials=100)
+        store = on_disk(Path(folder))
+        study, _ = fold(store)
+        recorded = Counter(
+            (flush.trial, flush.segment, step) for flush in store.reports() for step, *_ in unpack_reports(flush)
+        )
+        ends = Counter(each.trial for each in store.read(TrialEnded))
+        store.close()
+    assert set().union(*(player.thanked for player in players.values())) <= set(recorded)
+    assert set(recorded.values()) <= {1}
+    assert set(ends.values()) <= {1}
+    assert all(trial.ended for trial in study.trials if trial.started is not None)
