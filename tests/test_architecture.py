@@ -61,6 +61,8 @@ KNOWN_TO = {
     "plotext": ("room/drawing.py",),
     "fastapi": ("server/",),
     "starlette": ("server/",),
+    "pydantic": ("server/",),
+    "uvicorn": ("server/running.py",),
     "jinja2": ("server/page/",),
     "markupsafe": ("server/page/",),
     "sklearn": ("workloads/digits.py",),

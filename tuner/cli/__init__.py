@@ -20,6 +20,7 @@ from tuner.cli.attending import digest, wait
 from tuner.cli.babysitting import ASKED, babysit, compare, fork, promote
 from tuner.cli.learning import confirm, explain, recheck
 from tuner.cli.reading import export, ls, plot, show, spaces, watch
+from tuner.cli.serving import serve
 from tuner.cli.starting import check, sweep
 from tuner.cli.steering import note, pause, resume, stop
 from tuner.cli.streams import Unanswered, refusal, remark, steady
@@ -54,7 +55,7 @@ for _verb in (
     *(sweep, babysit, check, ls, show, watch, wait, digest),
     *({**ASKED, **_OF_ANY_STUDY}[verb] for verb in RUN_VERBS),
     *(explain, confirm, recheck),
-    *(fork, compare, promote, export, plot, spaces, mcp, skill),
+    *(fork, compare, promote, export, plot, spaces, serve, mcp, skill),
 ):
     cli.add_command(_verb)
 

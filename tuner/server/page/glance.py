@@ -12,7 +12,7 @@ from tuner.server.page.words import Mood, coordinator_of, standing
 
 if TYPE_CHECKING:
     from tuner.api.studies import Summary
-    from tuner.server.page.shelf import Studies
+    from tuner.server.page.shelf import Readable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class Glance:
     updated: float
 
 
-def glance(summary: Summary, library: Studies, now: float) -> Glance:
+def glance(summary: Summary, library: Readable, now: float) -> Glance:
     """What is said of a study; a sweep is not folded for it."""
     told: dict[str, Any] = {
         "name": summary.name,

@@ -11,8 +11,8 @@ from fastapi import Depends, Request
 from tuner.api.study import Study
 
 
-class Studies(Protocol):
-    """Studies by name, each for one reader at a time."""
+class Readable(Protocol):
+    """Readable by name, each for one reader at a time."""
 
     def study(self, name: str, /) -> AbstractContextManager[Study]:
         """The study as it is now; raises `StudyNotFound` and its kin."""
@@ -30,7 +30,7 @@ class Shelf(Protocol):
         """The folder that training functions may be launched from; None: nothing is launched."""
 
     @property
-    def library(self) -> Studies:
+    def library(self) -> Readable:
         """The studies themselves."""
 
 

@@ -1,0 +1,330 @@
+"""The rules by which the service keeps others out; each test names the rule it holds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import serving
+from click.testing import CliRunner
+from serving import OPERATOR, VIEWER
+from starlette.testclient import TestClient
+from sweeping import sweep
+
+from tuner.cli import cli
+from tuner.server.gate import Door, Gate
+from tuner.server.tokens import KeptTokens, Tokens, given_in
+
+
+@pytest.fixture(scope="module")
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
+    results = tmp_path_factory.mktemp("results")
+    sweep(results, trials=3).close()
+    return serving.app(results)
+
+
+@pytest.fixture(scope="module")
+def nobody(gate: Gate) -> Iterator[TestClient]:
+    with serving.client(gate, None) as client:
+        yield client
+
+
+def routes(gate: Gate) -> list[tuple[str, str]]:
+    """Every method and path that the application answers, its parameters filled in, and some that it does not."""
+    found = []
+    for route in flat(gate.app.routes):  # type: ignore[attr-defined]
+        path = re.sub(r"\{number\}", "0", re.sub(r"\{name\}", "night", route.path))
+        path = re.sub(r"\{\w+(:\w+)?\}", "x", path)
+        found += [(method, path) for method in getattr(route, "methods", None) or ("GET", "POST")]
+    return [*found, ("GET", "/nothing"), ("POST", "/mcp"), ("DELETE", "/v1/studies/night"), ("OPTIONS", "/v1/studies")]
+
+
+def flat(some: Iterable[Any]) -> Iterator[Any]:
+    """Routes, those of routers within included."""
+    for route in some:
+        within = getattr(getattr(route, "original_router", route), "routes", None)
+        if within is None:
+            yield route
+        else:
+            yield from flat(within)
+
+
+def test_rule_1_elsewhere_than_on_this_machine_only_with_tls_or_insecure_spelt_out(tmp_path: Path) -> None:
+    for host in ("0.0.0.0", "::", "192.0.2.1", "example.org"):
+        told = CliRunner().invoke(cli, ["serve", "--host", host, "--results", str(tmp_path)])
+        assert told.exit_code == 2
+        assert "--insecure" in told.output
+    assert not list(tmp_path.iterdir())
+
+
+async def _refuse() -> Any:
+    raise AssertionError("read from a websocket")
+
+
+def test_rule_2_a_websocket_is_closed_before_anything_sees_it(gate: Gate) -> None:
+    import asyncio
+
+    said: list[Any] = []
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    headers = [(b"host", b"127.0.0.1:8765"), (b"authorization", f"Bearer {OPERATOR}".encode())]
+    asyncio.run(gate({"type": "websocket", "path": "/v1/studies", "headers": headers}, _refuse, send))
+    assert [each["type"] for each in said] == ["websocket.close"]
+
+
+def test_rule_3_every_route_says_no_to_whoever_has_no_token(gate: Gate, nobody: TestClient) -> None:
+    assert len(routes(gate)) > 8
+    for method, path in routes(gate):
+        if path == "/login":
+            continue
+        for headers in (
+            {},
+            {"authorization": "Bearer wrong"},
+            {"authorization": f"Basic {OPERATOR}"},
+            {"cookie": "tuner-8765=forged.cookie"},
+        ):
+            assert nobody.request(method, path, headers=headers).status_code == 401, (method, path)
+
+
+def test_rule_3_every_route_says_no_to_a_wrong_host_and_a_foreign_origin(gate: Gate, nobody: TestClient) -> None:
+    for method, path in routes(gate):
+        for token in (OPERATOR, VIEWER):
+            for wrong in (
+                {"host": "evil.example"},
+                {"host": "evil.example:8765"},
+                {"host": ""},
+                {"origin": "http://evil.example"},
+                {"origin": "null"},
+                {"origin": "http://127.0.0.1:8766"},
+                {"origin": "https://127.0.0.1:8765"},
+            ):
+                answer = nobody.request(method, path, headers={"authorization": f"Bearer {token}", **wrong})
+                assert answer.status_code == 403, (method, path, wrong)
+
+
+def test_rule_3_a_second_host_or_token_beside_the_right_one_is_refused(nobody: TestClient) -> None:
+    for twice in (
+        [("host", "127.0.0.1:8765"), ("host", "evil.example"), ("authorization", f"Bearer {OPERATOR}")],
+        [("authorization", f"Bearer {OPERATOR}"), ("authorization", f"Bearer {VIEWER}")],
+    ):
+        assert nobody.get("/v1/studies", headers=twice).status_code in (401, 403)
+
+
+def test_rule_4_a_token_has_256_bits_and_is_kept_as_its_hash_in_a_file_of_0600(tmp_path: Path) -> None:
+    tokens = KeptTokens(tmp_path)
+    text = tokens.add("agent-7", "viewer")
+    assert len(text) >= 43
+    assert (tokens.path.stat().st_mode & 0o777, tokens.path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    assert text not in tokens.path.read_text()
+    found = KeptTokens(tmp_path).presented(text)
+    assert found is not None
+    assert (found.name, found.role) == ("agent-7", "viewer")
+    assert KeptTokens(tmp_path).presented(text + "x") is None
+
+
+def test_rule_4_a_token_made_by_another_process_counts_at_once_and_one_replaced_no_longer(tmp_path: Path) -> None:
+    running = KeptTokens(tmp_path)
+    first = KeptTokens(tmp_path).add("agent", "operator")
+    assert running.presented(first) is not None
+    cookie = running.cookie("agent", 0.0)
+    assert running.carried(cookie, 1.0) is not None
+    second = KeptTokens(tmp_path).add("agent", "operator")
+    assert running.presented(first) is None
+    assert running.presented(second) is not None
+    assert running.carried(cookie, 1.0) is None
+
+
+def test_rule_4_a_token_of_the_environment_that_can_be_guessed_is_refused() -> None:
+    from tuner.errors import SettingsError
+
+    assert [each.role for each in given_in({"TUNER_TOKEN": OPERATOR, "TUNER_VIEWER_TOKEN": VIEWER})] == [
+        "operator",
+        "viewer",
+    ]
+    for given in (
+        {"TUNER_TOKEN": "secret"},
+        {"TUNER_TOKEN": ""},
+        {"TUNER_TOKEN": OPERATOR, "TUNER_VIEWER_TOKEN": OPERATOR},
+    ):
+        with pytest.raises(SettingsError, match="TUNER_TOKEN"):
+            given_in(given)
+
+
+def link(gate: Gate, role: str = "operator") -> str:
+    from tuner.server.tokens import now
+
+    return f"/login?code={gate.tokens.code(role, now())}"
+
+
+def test_rule_5_the_code_of_a_link_works_once_and_becomes_a_cookie(gate: Gate, nobody: TestClient) -> None:
+    path = link(gate)
+    with serving.client(gate, None) as browser:
+        entered = browser.get(path)
+        assert entered.status_code == 200
+        assert OPERATOR not in entered.text
+        assert browser.get("/v1/studies").status_code == 200
+    assert nobody.get(path).status_code == 401
+    assert nobody.get(path[:-1] + ("0" if path[-1] != "0" else "1")).status_code == 401
+    assert nobody.get(path + "0").status_code == 401
+
+
+def test_rule_5_a_code_ends_after_ten_minutes_and_with_the_start_it_was_for() -> None:
+    tokens = serving.tokens()
+    assert tokens.redeemed(tokens.code("operator", 0.0), 599.0) is not None
+    assert tokens.redeemed(tokens.code("operator", 0.0), 601.0) is None
+    code = tokens.code("operator", 0.0)
+    tokens.start = "another"
+    assert tokens.redeemed(code, 1.0) is None
+
+
+def test_rule_5_a_cookie_is_no_code_and_a_code_no_cookie() -> None:
+    tokens: Tokens = serving.tokens()
+    assert tokens.redeemed(tokens.cookie("operator", 0.0), 1.0) is None
+    assert tokens.carried(tokens.code("operator", 0.0), 1.0) is None
+
+
+def test_rule_6_the_cookie_is_for_this_site_and_port_and_no_script(gate: Gate) -> None:
+    with serving.client(gate, None) as browser:
+        cookie = browser.get(link(gate)).headers["set-cookie"]
+    assert cookie.startswith("tuner-8765=")
+    assert "HttpOnly" in cookie
+    assert "samesite=strict" in cookie.lower()
+    assert "Secure" not in cookie  # it came by http
+
+
+def test_rule_7_the_refusal_of_a_host_names_the_option_that_allows_it(tmp_path: Path, nobody: TestClient) -> None:
+    told = nobody.get("/v1/studies", headers={"host": "lab.example:8765"})
+    assert "--allow-host lab.example" in told.json()["why"]
+    gate = serving.app(tmp_path, door=Door.on(8765, allowed=("lab.example",)))
+    with serving.client(gate) as client:
+        for host, status in (
+            ("lab.example", 200),
+            ("LAB.example:99", 200),
+            ("127.0.0.1", 200),
+            ("localhost:1", 200),
+            ("[::1]:8765", 200),
+            ("a.lab.example", 403),
+            ("lab.example.evil", 403),
+            ("*", 403),
+            ("127.0.0.1:x", 403),
+        ):
+            assert client.get("/v1/studies", headers={"host": host}).status_code == status, host
+
+
+def test_rule_8_a_change_by_cookie_must_come_from_a_page_of_its_own(gate: Gate) -> None:
+    with serving.client(gate, None) as browser:
+        browser.get(link(gate))
+        own = {"origin": serving.ORIGIN}
+        for headers, gets_through in (
+            (own, True),
+            ({"sec-fetch-site": "same-origin"}, True),
+            ({}, False),
+            ({"origin": "http://127.0.0.1:1"}, False),
+            ({**own, "sec-fetch-site": "cross-site"}, False),
+            ({"sec-fetch-site": "same-site"}, False),
+        ):
+            status = browser.put("/v1/nothing", headers=headers).status_code
+            assert (status == 404) == gets_through, (headers, status)
+            assert gets_through or status in (401, 403)
+
+
+def test_rule_9_no_other_site_is_ever_let_read(gate: Gate) -> None:
+    with serving.client(gate) as client:
+        answers = [
+            client.get("/v1/studies", headers={"origin": serving.ORIGIN}),
+            client.options("/v1/studies", headers={"origin": serving.ORIGIN, "access-control-request-method": "PUT"}),
+            client.options(
+                "/v1/studies", headers={"origin": "http://evil.example", "access-control-request-method": "PUT"}
+            ),
+        ]
+    for answer in answers:
+        assert not [name for name in answer.headers if name.startswith("access-control")]
+    assert [each.status_code for each in answers] == [200, 405, 403]
+
+
+def test_rule_10_every_answer_carries_the_policy(gate: Gate, nobody: TestClient) -> None:
+    answers = [nobody.get("/v1/studies"), nobody.get("/login"), nobody.get("/v1/studies", headers={"host": "x"})]
+    with serving.client(gate) as client:
+        answers += [client.get(path) for path in ("/v1/studies", "/v1/nothing", "/v1/openapi.json")]
+    for answer in answers:
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'; script-src 'self';" in policy
+        assert "unsafe-eval" not in policy
+        assert "frame-ancestors 'none'" in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert (
+            answer.headers["cross-origin-opener-policy"]
+            == answer.headers["cross-origin-resource-policy"]
+            == "same-origin"
+        )
+        assert answer.headers["cache-control"] == "no-store"
+
+
+def test_rule_11_a_viewer_changes_nothing(gate: Gate) -> None:
+    with serving.client(gate, VIEWER) as viewer:
+        for method, path in routes(gate):
+            if method not in ("GET", "HEAD") and path != "/login":
+                assert viewer.request(method, path, json={}).status_code == 403, (method, path)
+        assert "sha256" not in str(viewer.get("/v1/studies").json())
+
+
+def test_rule_14_a_body_beyond_4_mib_is_refused_also_where_its_length_is_not_said(gate: Gate) -> None:
+    def parts() -> Iterator[bytes]:
+        for _ in range(5):
+            yield b" " * 2**20
+
+    with serving.client(gate) as client:
+        for body in (b" " * (4 * 2**20 + 1), parts()):
+            answer = client.post("/login", content=body, headers={"content-type": "application/x-www-form-urlencoded"})
+            assert answer.status_code == 413
+            assert answer.json()["code"] == "too_large"
+
+
+def test_rule_14_whoever_tries_to_log_in_too_often_has_to_wait(tmp_path: Path) -> None:
+    with serving.client(serving.app(tmp_path), None) as guesser:
+        statuses = [guesser.post("/login", data={"token": f"guess {each}"}).status_code for each in range(12)]
+        assert statuses == [401] * 10 + [429] * 2
+        refused = guesser.post("/login", data={"token": OPERATOR})
+        assert int(refused.headers["retry-after"]) >= 1
+        assert guesser.get("/login").status_code == 200  # to look at the page costs nothing
+
+
+def test_rule_15_a_mistake_inside_is_a_sentence_without_a_traceback(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = serving.app(tmp_path)
+
+    @gate.app.get("/v1/broken")  # type: ignore[attr-defined,untyped-decorator]
+    def broken() -> None:
+        raise ZeroDivisionError("secret of the house")
+
+    with serving.client(gate) as client:
+        answer = client.get("/v1/broken")
+    assert answer.status_code == 500
+    assert answer.json() == {
+        "code": "fault",
+        "why": "a mistake inside tuner: ZeroDivisionError. The service's own output tells where.",
+    }
+    assert "secret of the house" in caplog.text
+
+
+def test_rule_17_what_a_proxy_says_counts_only_where_it_was_asked_for(tmp_path: Path) -> None:
+    said = {"x-forwarded-host": "lab.example", "x-forwarded-proto": "https", "origin": "https://lab.example"}
+    for trusts, statuses in ((False, 403), (True, 200)):
+        door = Door.on(8765, allowed=("lab.example",), trusts_proxy=trusts, root_path="/tuner")
+        with serving.client(serving.app(tmp_path, door=door)) as client:
+            for path in ("/v1/studies", "/tuner/v1/studies"):
+                assert client.get(path, headers=said).status_code == statuses
+            if trusts:
+                entered = client.post("/tuner/login", data={"token": OPERATOR}, headers=said)
+                assert "Secure" in entered.headers["set-cookie"]
+                assert "Path=/tuner" in entered.headers["set-cookie"]
+                assert 'url=/tuner/"' in entered.text
+    with serving.client(serving.app(tmp_path)) as client:
+        assert client.get("/v1/studies", headers={"x-forwarded-host": "evil.example"}).status_code == 200

@@ -1,0 +1,69 @@
+"""The service as one ASGI application: a function of a results folder, tokens and a door."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.middleware.gzip import GZipMiddleware
+
+from tuner.server import events, external, login, reading, requests
+from tuner.server.gate import Door, Gate
+from tuner.server.library import Library
+from tuner.server.page import routes as page
+from tuner.server.problems import answer_refusals
+from tuner.server.service import Service
+from tuner.server.tokens import Tokens
+from tuner.version import version
+
+_ABOUT = (
+    "Reads, follows and steers studies. A program sends `Authorization: Bearer TOKEN`. What steers is one resource, a "
+    "request: it may be sent again under its id, and has one effect."
+)
+
+
+def create_app(results: str | Path, tokens: Tokens, door: Door | None = None, *, projects: Path | None = None) -> Gate:
+    """The service over a results folder, behind its gate; `service_of` gives what its routes share.
+
+    `tokens` say who may do what, `door` where it is reached (by default 127.0.0.1:8765), and `projects` is the folder
+    that training functions may be launched from.
+    """
+    folder = Path(results).expanduser().absolute()
+    door = door or Door.on(DEFAULT_PORT)
+    service = Service(results=folder, tokens=tokens, door=door, library=Library(folder), projects=projects)
+
+    @asynccontextmanager
+    async def living(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        service.closing.set()
+        service.library.close()
+
+    app = FastAPI(
+        title="tuner",
+        version=version(),
+        description=_ABOUT,
+        lifespan=living,
+        openapi_url="/v1/openapi.json",
+        docs_url=None,  # a page that loads scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+        separate_input_output_schemas=False,
+    )
+    app.state.service = service
+    answer_refusals(app)
+    for room in (login, reading, events, requests, external, page):
+        app.include_router(room.router)
+    # level 5 takes half the time of 9 and a twentieth more bytes
+    app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
+    return Gate(app, tokens, door)
+
+
+def service_of(gate: Gate) -> Service:
+    """What the routes of an application share."""
+    found: Service = gate.app.state.service  # type: ignore[attr-defined]  # `create_app` made it
+    return found
+
+
+DEFAULT_PORT = 8765

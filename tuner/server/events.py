@@ -1,0 +1,111 @@
+"""The stream of a study: says that something new is on record, by the place in it, for as long as somebody listens."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import StreamingResponse
+
+from tuner.errors import TunerError
+from tuner.record.store import Store
+from tuner.server.problems import Problem, documented
+from tuner.server.reading import StudyName
+from tuner.server.service import Serving, may_read
+
+router = APIRouter(prefix="/v1/studies", tags=["read"], dependencies=[may_read])
+
+MOST = 100
+"""So many streams at a time."""
+_LOOK_EVERY_S = 0.2
+_HEARTBEAT_S = 15.0
+
+
+class Watch:
+    """One study's newest place in the record, looked up for all who listen together, and only while anybody does."""
+
+    def __init__(self, database: Path) -> None:
+        self._store = Store.open(database, idle="closed")
+        self._moved = asyncio.Event()
+        self._looking: asyncio.Task[None] | None = None
+        self.listeners = 0
+        self.sequence = 0
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Meanwhile somebody listens."""
+        self.listeners += 1
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look())
+        try:
+            yield
+        finally:
+            self.listeners -= 1
+            if not self.listeners and self._looking is not None:
+                self._looking.cancel()
+                self._looking = None
+                self._store.close()
+
+    async def beyond(self, place: int, within_s: float) -> int | None:
+        """The newest place once it lies beyond one; None where nothing came in time."""
+        if self.sequence <= place:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._moved.wait(), within_s)
+        return self.sequence if self.sequence > place else None
+
+    async def _look(self) -> None:
+        while True:
+            with suppress(TunerError):  # being moved, or busy for a moment
+                found = await asyncio.to_thread(self._store.version)
+                if found != self.sequence:
+                    self.sequence = found
+                    self._moved.set()
+                    self._moved = asyncio.Event()
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+
+@router.get(
+    "/{name}/events",
+    response_class=StreamingResponse,
+    responses={**documented(404, 409, 422, 503), 200: {"content": {"text/event-stream": {}}}},
+    summary="Follow a study",
+)
+async def events(
+    request: Request,
+    name: StudyName,
+    serving: Serving,
+    after: Annotated[int, Query(ge=-1, le=2**53, description="The place in the record that is known.")] = -1,
+    last_event_id: Annotated[str, Header(max_length=20, description="The same, as a browser sends it.")] = "",
+) -> StreamingResponse:
+    """Server-sent events, each with the newest place in the record as its id; what is new is fetched elsewhere."""
+    state = request.app.state
+    if not hasattr(state, "watches"):
+        state.watches = {}
+    watches: dict[str, Watch] = state.watches
+    if sum(watch.listeners for watch in watches.values()) >= MOST:
+        raise Problem(503, "crowded", f"{MOST} streams are open already.", {"retry-after": "5"})
+    known = int(last_event_id) if last_event_id.isdecimal() else after
+    if name not in watches or not watches[name].listeners:
+        watches[name] = await asyncio.to_thread(Watch, serving.library.place(name).existing())
+    told = _told(watches[name], known, serving.closing)
+    return StreamingResponse(told, media_type="text/event-stream", headers={"cache-control": "no-store"})
+
+
+async def _told(watch: Watch, known: int, closing: asyncio.Event) -> AsyncIterator[str]:
+    """An event whenever there is news, and a heartbeat where there is none for long."""
+    with watch.listening():
+        yield ": following\n\n"
+        quiet_s = 0.0
+        while not closing.is_set():
+            found = await watch.beyond(known, 1.0)  # and looks again whether the service is to end
+            if found is not None:
+                known, quiet_s = found, 0.0
+                yield f"id: {known}\ndata: {json.dumps({'sequence': known})}\n\n"
+            elif (quiet_s := quiet_s + 1.0) >= _HEARTBEAT_S:
+                quiet_s = 0.0
+                yield ": still here\n\n"

@@ -1,0 +1,91 @@
+"""The studies that the service holds open: each folded once, and brought up to date by what was written since."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tuner.api.study import Study
+from tuner.record.location import Place
+from tuner.record.store import Store
+
+_MOST = 16  # studies; a large one takes some hundred MB
+
+
+class Book:
+    """One study that is held open, for one reader at a time."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.inode = _inode(place)
+        self._store = Store.open(place.existing())
+        self._stamp: int | None = None
+        self.study = Study(place, self._store)
+        self.lock = threading.RLock()
+
+    def refresh(self) -> None:
+        """Takes in what was written since, if anything was."""
+        stamp = self._store.stamp()
+        if stamp is None or stamp != self._stamp:
+            self.study.refresh()
+            self._stamp = stamp
+
+    def is_replaced(self) -> bool:
+        """Whether another study lies there by now."""
+        return _inode(self.place) != self.inode
+
+
+class Library:
+    """The studies of a results folder, by name; the least used is closed when there are many."""
+
+    def __init__(self, results: Path) -> None:
+        self.results = results
+        self._books: OrderedDict[str, Book] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def study(self, name: str) -> Iterator[Study]:
+        """The study as it is now, for as long as nobody else needs it: take from it what you want, and leave.
+
+        Raises `StudyNotFound` and its kin.
+        """
+        book = self._book(name)
+        with book.lock:
+            book.refresh()
+            yield book.study
+
+    def place(self, name: str) -> Place:
+        """Where a study of that name lies, or would."""
+        return Place.of(name, self.results, None)
+
+    def close(self) -> None:
+        """Lets go of all."""
+        with self._lock:
+            books, self._books = self._books, OrderedDict()
+        for book in books.values():
+            with book.lock:
+                book.study.close()
+
+    def _book(self, name: str) -> Book:
+        place = self.place(name)
+        place.existing()
+        with self._lock:
+            book = self._books.get(name)
+            if book is not None and book.is_replaced():
+                del self._books[name]
+                book = None
+            if book is None:  # whoever else wants one waits, so that none is folded twice
+                book = self._books[name] = Book(place)
+            self._books.move_to_end(name)
+            spare = self._books.popitem(last=False)[1] if len(self._books) > _MOST else None
+        if spare is not None:
+            with spare.lock:
+                spare.study.close()
+        return book
+
+
+def _inode(place: Place) -> int:
+    return place.existing().stat().st_ino

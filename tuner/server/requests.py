@@ -1,0 +1,75 @@
+"""The routes that steer: whatever is asked of a study is one resource, which may be sent again and has one effect."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, TypeAlias
+
+from fastapi import APIRouter, Path, Query, Response
+
+from tuner.api.studies import attach
+from tuner.errors import uncoded
+from tuner.record.events import RequestState
+from tuner.record.store import Store
+from tuner.server import shapes
+from tuner.server.problems import Problem, documented
+from tuner.server.reading import StudyName
+from tuner.server.service import Caller, Serving, may_read, may_steer
+
+router = APIRouter(prefix="/v1/studies", tags=["steer"], dependencies=[may_read])
+
+RequestId: TypeAlias = Annotated[
+    str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="Made up by whoever asks.", examples=["a1b2c3"])
+]
+_ANSWER_WITHIN_S = 5.0
+_LONGEST_WAIT_S = 30.0
+_LOOK_EVERY_S = 0.05
+
+
+@router.put(
+    "/{name}/requests/{request}",
+    responses={**documented(404, 409, 422), 202: {"model": shapes.Answer, "description": "On record, for later."}},
+    summary="Ask something of a study",
+    dependencies=[may_steer],
+)
+def ask(
+    name: StudyName, request: RequestId, asked: shapes.Asked, serving: Serving, caller: Caller, response: Response
+) -> shapes.Answer:
+    """Asks once, however often it is sent under one id; 202 where it takes effect later, 409 where it is refused."""
+    with attach(name, results=serving.results, by=asked.by or caller.name) as handle:
+        reply = handle._ask(
+            asked.verb,
+            dict(asked.arguments),
+            asked.why,
+            expect=asked.expect,
+            request=request,
+            timeout_s=_ANSWER_WITHIN_S,
+        )
+    response.status_code = 202 if reply.pending else 200
+    return _said(request, asked.verb, reply.state, reply.step, reply.detail)
+
+
+@router.get("/{name}/requests/{request}", responses=documented(404, 409, 422), summary="What became of a request")
+def answer(
+    name: StudyName,
+    request: RequestId,
+    serving: Serving,
+    wait_s: Annotated[float, Query(ge=0, le=_LONGEST_WAIT_S, description="How long to wait for the end of it.")] = 0.0,
+) -> shapes.Answer:
+    """The answer so far, or once there is one that is final."""
+    ends = time.monotonic() + wait_s
+    with Store.open(serving.library.place(name).existing(), idle="closed") as store:
+        asked = next((each for each in store.new_requests() if each.request == request), None)
+        if asked is None:
+            raise Problem(404, "not_found", f"nobody has asked anything of {name} under the id {request}.")
+        while (found := store.answer(request)) is None or found.state == "accepted":
+            if time.monotonic() >= ends:
+                break
+            time.sleep(_LOOK_EVERY_S)
+    if found is None:
+        return _said(request, asked.verb, "received", None, "")
+    return _said(request, asked.verb, found.state, found.step, uncoded(found.detail)[0])
+
+
+def _said(request: str, verb: str, state: RequestState, step: int | None, why: str) -> shapes.Answer:
+    return shapes.Answer(request=request, verb=verb, state=state, step=step, why=why)

@@ -1,0 +1,129 @@
+"""The running of the service: its socket, its process, and where others find it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import uvicorn
+
+from tuner.errors import StudyError
+from tuner.record.atomic import write_whole
+from tuner.record.lease import alive
+from tuner.server.gate import Gate
+from tuner.server.service import Service
+from tuner.server.tokens import FOLDER, KeptTokens, Role
+
+_PORTS = 20  # that are tried, from the first on
+_ENDS_WITHIN_S = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """A service that runs, as its folder tells."""
+
+    url: str
+    pid: int
+    port: int
+    start: str
+    """Which start this is: codes are for one."""
+    at: float
+
+    def link(self, tokens: KeptTokens, role: Role) -> str:
+        """A link that lets a browser in, once."""
+        if tokens.named(role) is None:
+            tokens.add(role, role)  # its text is kept nowhere: browsers need none
+        tokens.start = self.start
+        return f"{self.url}/login?code={tokens.code(role, time.time())}"
+
+
+def bound(host: str, port: int | None, first: int) -> socket.socket:
+    """A socket at the port, or without one at the first free one from `first` on."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    refusal: OSError | None = None
+    for tried in range(first, first + _PORTS) if port is None else (port,):
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((host, tried))
+        except OSError as error:
+            listening.close()
+            refusal = error
+            continue
+        listening.listen(2048)
+        listening.setblocking(False)
+        return listening
+    where = f"{host}:{port}" if port is not None else f"{host}, ports {first} to {first + _PORTS - 1}"
+    told = "" if refusal is None else f": {refusal.strerror or refusal}"
+    raise StudyError(f"the service cannot listen at {where}{told}. Choose another with --port, or --port 0 for any.")
+
+
+@contextmanager
+def announced(results: Path, url: str, port: int) -> Iterator[Running]:
+    """Tells in the folder where the service runs, for as long as it does."""
+    told = Running(url=url, pid=os.getpid(), port=port, start=secrets.token_hex(8), at=time.time())
+    path = results / FOLDER / f"running-{port}.json"
+    write_whole(path, json.dumps(asdict(told)).encode(), mode=0o600)
+    try:
+        yield told
+    finally:
+        with suppress(OSError):
+            path.unlink()
+
+
+def those_running(results: Path) -> list[Running]:
+    """The services of a folder that run on this machine."""
+    found = []
+    for path in sorted((results / FOLDER).glob("running-*.json")):
+        with suppress(OSError, ValueError, TypeError):
+            told = Running(**json.loads(path.read_text()))
+            if alive(told.pid):
+                found.append(told)
+            else:
+                path.unlink()
+    return found
+
+
+class _Server(uvicorn.Server):
+    """Ends streams when it is to end: they would keep it."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._service.closing.set()
+        await super().shutdown(sockets)
+
+
+def server_of(
+    gate: Gate, service: Service, *, certificate: Path | None = None, key: Path | None = None
+) -> uvicorn.Server:
+    """What serves an application; `serve` of it takes the socket."""
+    config = uvicorn.Config(
+        gate,
+        loop="asyncio",
+        ws="none",
+        lifespan="on",
+        log_level="warning",
+        access_log=False,  # it would write down the codes of links
+        proxy_headers=False,  # the gate knows whether to trust them
+        server_header=False,
+        timeout_graceful_shutdown=_ENDS_WITHIN_S,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
+    )
+    return _Server(config, service)
+
+
+def run(server: uvicorn.Server, listening: socket.socket) -> None:
+    """Serves until somebody ends the process."""
+    asyncio.run(server.serve(sockets=[listening]))
