@@ -25,11 +25,11 @@ DAYS_OF_A_PANDA := $(VENV)/bin/python examples/three_days.py --executor ray
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo panda-demo test test-all docs long lint fast bounds picture benchmarks constraints clean
+.PHONY: help demo panda-demo test test-all docs long lint fast bounds picture page-picture benchmarks constraints clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
-	@echo 'make lint | fast | long | bounds | picture | benchmarks | constraints | clean'
+	@echo 'make lint | fast | long | bounds | picture | page-picture | benchmarks | constraints | clean'
 
 # ── what people run ─────────────────────────────────────────────────────────────────────────────
 
@@ -95,6 +95,11 @@ picture: $(VENV)/.demo
 	$(DAYS_OF_A_PANDA) --name one --results build
 	@mkdir -p docs
 	cp build/digits/plots/scatter.png build/one/plots/lineage.png docs/
+
+# The picture of the page, of the same sweep.
+page-picture: $(VENV)/.test
+	$(TUNER) sweep $(DEMO) --trials 40 --name digits --results build
+	$(VENV)/bin/python docs/picture_of_page.py build digits docs/page.png
 
 benchmarks:
 	@echo '$(PIP) install --editable ".[benchmarks]"    # brings the peers too'
