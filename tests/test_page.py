@@ -230,6 +230,15 @@ def test_studies_are_seen_at_a_glance(page: TestClient) -> None:
     assert "nobody" in told
 
 
+def test_a_sweep_whose_rest_is_set_aside_is_over(tmp_path: Path) -> None:
+    with sweep(tmp_path, trials=16, goal="minimize") as found:
+        aside = sum(trial.frozen for trial in found.state.trials)
+    assert aside
+    with pages_of(tmp_path) as client:
+        assert f"{aside} of them set aside" in words(client.get("/studies/night").text)
+        assert "idle" in words(client.get("/").text)
+
+
 def test_a_folder_without_studies_says_how_to_begin(tmp_path: Path) -> None:
     with pages_of(tmp_path) as client:
         assert "tuner sweep" in client.get("/").text

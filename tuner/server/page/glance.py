@@ -52,18 +52,15 @@ def glance(summary: Summary, library: Readable, now: float) -> Glance:
         except (TunerError, IndexError):
             pass
     begun = summary.activity == "idle" or summary.activity.startswith("running")
-    mood: Mood = "running" if holder else "lost"
-    if begun and not holder and summary.ended == summary.trials and summary.trials:
+    mood: Mood = "running" if holder and begun else "starting" if holder else "idle" if begun else "lost"
+    if mood == "idle" and summary.ended == summary.trials and summary.trials:
         mood = "over"
-    if summary.activity.startswith("starting"):
-        mood = "starting"
-    word = {"running": "running", "lost": "left", "over": "over", "starting": "starting"}[mood]
     where = "" if summary.best_trial is None else f"trial {summary.best_trial}"
     return Glance(
         **told,
         kind="sweep" if summary.kind == "sweep" else "babysat run" if summary.kind else "?",
         mood=mood,
-        state=word if begun or holder else summary.activity,
+        state=mood if begun or holder else summary.activity,
         progress=f"{summary.ended:,} of {count(summary.trials, 'trial')} over",
         where=where,
         coordinator=coordinator,

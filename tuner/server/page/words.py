@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tuner.record.reader import StudyReader
     from tuner.record.state import StudyState
 
-Mood: TypeAlias = Literal["starting", "running", "waiting", "over", "lost"]
+Mood: TypeAlias = Literal["starting", "running", "waiting", "over", "idle", "lost"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,24 +59,29 @@ def ago(at: float) -> str:
     return f"{duration(max(0.0, time.time() - at))} ago"
 
 
+def _waiting(state: StudyState) -> int:
+    """How many trials have yet to be trained; those that the stopping rule has set aside have not."""
+    return sum(not trial.frozen for trial in state.live.values())
+
+
 def _mood(state: StudyState, held: bool) -> Mood:
     if held:
         return "running" if state.trials else "starting"
-    return "lost" if state.live or not state.trials else "over"
+    return "lost" if _waiting(state) or not state.trials else "over"
 
 
 def _of_a_sweep(state: StudyState, held: bool) -> str:
     again = f"The same command as then takes it up: tuner sweep {state.function} --name {state.name} …"
-    over, begun = len(state.ended_order), len(state.trials)
+    over, begun, waiting = len(state.ended_order), len(state.trials), _waiting(state)
+    aside = len(state.live) - waiting
     if not begun:
         if held:
             return "It is being begun: no trial trains yet."
         return f"It was begun and has no trial, and nobody coordinates it. {again}"
-    told = f"{over} of {count(begun, 'trial')} over" + (f", {len(state.live)} at work" if held and state.live else "")
+    told = f"{over} of {count(begun, 'trial')} over" + (f", {aside} set aside" if aside else "")
     if held:
-        return f"{told}."
-    if state.live:
-        return f"{told}. Nobody coordinates it, and {len(state.live)} wait. {again}"
-    return (
-        f"Over: {count(begun, 'trial')}. The same command with more trials goes on: tuner sweep … --name {state.name}"
-    )
+        return f"{told}{f', {waiting} at work' if waiting else ''}."
+    if waiting:
+        return f"{told}. Nobody coordinates it, and {waiting} wait. {again}"
+    told = f"Over: {count(begun, 'trial')}" + (f", {aside} of them set aside as hopeless" if aside else "")
+    return f"{told}. The same command with more trials goes on: tuner sweep … --name {state.name}"
