@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from starlette.testclient import TestClient
 
-from tuner.server.external import router
+from tuner.server import external, lending
 
 OPERATOR, VIEWER = "operator-" + "o" * 40, "viewer-" + "v" * 40
 _ROLES = {OPERATOR: "operator", VIEWER: "viewer"}
@@ -22,7 +22,8 @@ def app(results: Path) -> FastAPI:
     """The routes over a results folder."""
     service = FastAPI()
     service.state.service = SimpleNamespace(results=results)
-    service.include_router(router)
+    for each in (external, lending):
+        service.include_router(each.router)
 
     @service.middleware("http")
     async def let_in(request: Request, inside: Callable[[Request], Awaitable[Response]]) -> Response:

@@ -210,6 +210,61 @@ def test_a_study_that_trains_its_own_function_lends_nothing_and_says_so(tmp_path
     assert "external" in refused.json()["why"]
 
 
+# ── beginning a study ───────────────────────────────────────────────────────────────────────────
+
+BODY = {
+    "space": {"x": {"scale": "linear", "low": 0.0, "high": 1.0}, "kind": {"choice": ["a", "b"]}},
+    "objective": "score",
+    "trials": 2,
+    "executor": "external",
+    "sampler": "random",
+}
+
+
+def test_a_study_is_begun_over_http_and_sent_again_it_is_the_same(tmp_path: Path) -> None:
+    with client(app(tmp_path)) as caller:
+        began = caller.put("/v1/studies/night", json=BODY)
+        assert began.status_code == 201, began.text
+        again = caller.put("/v1/studies/night", json=BODY)
+        assert (again.status_code, again.json()) == (200, began.json())
+        other = caller.put("/v1/studies/night", json={**BODY, "objective": "loss", "seed": 5})
+        assert other.status_code == 409
+        assert "another objective and another seed" in other.json()["why"]
+        for trial in range(2):
+            lent = ask(caller).json()
+            assert set(lent["settings"]) == {"x", "kind"}
+            assert tell(caller, trial, scores={"score": lent["settings"]["x"]}).status_code == 200
+        wait_until(lambda: not _coordinated(tmp_path))
+        assert ask(caller).status_code == 410
+        assert caller.put("/v1/studies/night", json=BODY).status_code == 200
+        more = caller.put("/v1/studies/night", json={**BODY, "trials": 3})
+        assert more.status_code == 200
+        assert ask(caller).json()["trial"] == 2
+        assert tell(caller, 2, scores={"score": 1.0}).status_code == 200
+    with tuner.open("night", results=tmp_path) as study:
+        assert study.space is not None
+        assert study.space.to_dict() == tuner.Space(x=tuner.linear(0.0, 1.0), kind=tuner.choice("a", "b")).to_dict()
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"space": {"x": {"scale": "log", "low": 0.0, "high": 1.0}}}, "low"),
+        ({"space": "/etc/passwd"}, "name"),
+        ({"space": "sgd_momentun"}, "sgd_momentum"),
+        ({"trials": 0}, "trials"),
+        ({"executor": "local"}, "executor"),
+        ({"train": "os:system"}, "train"),
+    ],
+)
+def test_a_study_that_makes_no_sense_is_not_begun(tmp_path: Path, change: dict[str, Any], word: str) -> None:
+    with client(app(tmp_path)) as caller:
+        refused = caller.put("/v1/studies/night", json={**BODY, **change})
+    assert refused.status_code == 422
+    assert word in refused.text
+    assert not (tmp_path / "night").exists()
+
+
 # ── processes that die ──────────────────────────────────────────────────────────────────────────
 
 PYTHON = sys.executable

@@ -34,7 +34,7 @@ def launch_sweep(
     by: str,
     why: str,
     name: str,
-    train: str,
+    train: str | None,
     space: str,
     trials: int | None = None,
     budget_steps: int | None = None,
@@ -43,6 +43,8 @@ def launch_sweep(
     **options: Any,
 ) -> dict[str, Any]:
     """Begins a sweep within what is left, or goes on with it; what there is to know of it once it has begun.
+
+    `train` None: programs ask for its trials.
 
     With a bound of steps or trials the sweep has one too, all that is left unless less was asked for: its coordinator
     never goes beyond. Asked for again while it runs, as after a lost connection, it is the one that runs.
@@ -61,7 +63,12 @@ def launch_sweep(
         if trials is None and budget_steps is None:
             trials = DEFAULT_TRIALS
         words = {"space": space, "name": name, "trials": trials, "budget_steps": budget_steps, "parallel": parallel}
-        command = ["sweep", train, *_words({**words, **options, "by": by, "why": why, "results": results}), "--no-plot"]
+        command = [
+            "sweep",
+            *([] if train is None else [train]),
+            *_words({**words, **options, "by": by, "why": why, "results": results}),
+            "--no-plot",
+        ]
         aside = {"by": by, "why": why, "asked": asked, "trials": trials, "steps": budget_steps}
         return _launch(place, command, aside, home)
 

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from tuner.api.external import GRACE_S, NOBODY
-from tuner.errors import SettingsError, StudyNotFound, TunerError
+from tuner.errors import SettingsError, SpaceError, StudyNotFound, TunerError
 from tuner.plain import clean
 from tuner.record.dialogue import LONGEST_WAIT_S, MOST_ROWS, End, Orders, told
 from tuner.server.counter import Counters, Crowded
@@ -27,7 +27,7 @@ async def _living(app: FastAPI) -> AsyncIterator[None]:
         counters.close()
 
 
-def _caller(request: Request) -> str:
+def may_ask(request: Request) -> str:
     """Who calls, by the name of the token: whoever may only look asks for nothing."""
     token = getattr(request.state, "caller", None)
     if token is None:
@@ -46,7 +46,7 @@ def _counters(request: Request) -> Counters:
 
 
 router = APIRouter(
-    prefix="/v1/studies/{name}", tags=["ask and tell"], dependencies=[Depends(_caller)], lifespan=_living
+    prefix="/v1/studies/{name}", tags=["ask and tell"], dependencies=[Depends(may_ask)], lifespan=_living
 )
 
 WHY = "Tuner-Why"
@@ -54,7 +54,7 @@ WHY = "Tuner-Why"
 _ANSWER_WITHIN_S = 30.0
 _RETRY_AFTER_S = 1
 
-Caller: TypeAlias = Annotated[str, Depends(_caller)]
+Caller: TypeAlias = Annotated[str, Depends(may_ask)]
 Serving: TypeAlias = Annotated[Counters, Depends(_counters)]
 StudyName: TypeAlias = Annotated[
     str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="The study's name.", examples=["night"])
@@ -144,7 +144,7 @@ class EndedTrial(BaseModel):
     why: str
 
 
-class Outdated(BaseModel):
+class Unfit(BaseModel):
     """Why something was not done, with what would be."""
 
     code: str = Field(description="A word for programs, such as `over`.")
@@ -154,10 +154,10 @@ class Outdated(BaseModel):
 
 
 _REFUSED: dict[int | str, dict[str, Any]] = {
-    404: {"model": Outdated, "description": "There is no such study, or trial."},
-    409: {"model": Outdated, "description": "Refused, with the reason."},
-    410: {"model": Outdated, "description": "The study is over, with the reason."},
-    503: {"model": Outdated, "description": "Too many wait for an answer; the header says when again."},
+    404: {"model": Unfit, "description": "There is no such study, or trial."},
+    409: {"model": Unfit, "description": "Refused, with the reason."},
+    410: {"model": Unfit, "description": "The study is over, with the reason."},
+    503: {"model": Unfit, "description": "Too many wait for an answer; the header says when again."},
 }
 _ON_RECORD = "On record: nobody coordinates the study now, and whoever does next takes it up."
 
@@ -188,7 +188,7 @@ async def ask(name: StudyName, call: Call, counters: Serving) -> Response:
             alone = why is None and await counter.is_alone()
             return _none(NOBODY if alone else "the coordinator is busy") if why is None else _over(name, why)
     except TunerError as error:
-        return _refusal(error)
+        return refusal(error)
     heard = told(answer.detail)
     if answer.state == "applied":
         return JSONResponse(heard)
@@ -238,17 +238,17 @@ async def _said(
         counter = await counters.of(name)
         answer = await counter.say(verb, given, by=by, why=why, wait_s=_ANSWER_WITHIN_S)
     except TunerError as error:
-        return _refusal(error)
+        return refusal(error)
     if answer is None:
         return JSONResponse(on_record, 202)
     heard = told(answer.detail)
     return _refused(heard) if answer.state == "rejected" else JSONResponse(heard)
 
 
-def _refusal(error: TunerError) -> Response:
+def refusal(error: TunerError) -> Response:
     """What cannot be put on record."""
     missing, crowded = isinstance(error, StudyNotFound), isinstance(error, Crowded)
-    status = 404 if missing else 503 if crowded else 422 if isinstance(error, SettingsError) else 409
+    status = 404 if missing else 503 if crowded else 422 if isinstance(error, SettingsError | SpaceError) else 409
     headers = {"retry-after": str(_RETRY_AFTER_S)} if crowded else {}
     return JSONResponse({"code": error.code, "why": str(error)}, status, headers)
 
