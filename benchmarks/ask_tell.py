@@ -88,9 +88,12 @@ def measured(*, programs: int, seconds: float, sampler: str, reports: int, core:
         results, env = Path(folder), {**os.environ, "TUNER_TOKEN": token}
         lent = ["--executor", "external", "--space", "sgd_momentum", "--objective", "score", "--name", "lent"]
         options = ["--trials", "1000000", "--sampler", sampler, "--stopping", "off", "--no-plot", "--results", folder]
-        words = (["-m", "tuner", "sweep", *lent, *options], [__file__, "--serve", str(port), folder])
+        words = (
+            ["-m", "tuner", "sweep", *lent, *options],
+            ["-m", "tuner", "serve", "--port", str(port), "--results", folder],
+        )
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        running = [subprocess.Popen([sys.executable, *each], env=env, **quiet) for each in words]  # type: ignore[call-overload]
+        running = [subprocess.Popen([sys.executable, "-m", "tuner", *each], env=env, **quiet) for each in words]  # type: ignore[call-overload]
         try:
             _wait_until_lent(results, port)
             asking = [Program(f"program-{number}", port, token, reports) for number in range(programs)]
@@ -129,28 +132,6 @@ def _wait_until_lent(results: Path, port: int) -> None:
     raise RuntimeError("the coordinator or the server did not start")
 
 
-def serve(port: int, results: Path) -> None:
-    """The routes of programs over a results folder, for whoever has the token."""
-    from types import SimpleNamespace
-
-    import uvicorn
-    from fastapi import FastAPI
-    from starlette.types import Receive, Scope, Send
-
-    from tuner.server.external import router
-
-    service, token = FastAPI(), f"Bearer {os.environ['TUNER_TOKEN']}".encode()
-    service.state.service = SimpleNamespace(results=results)
-    service.include_router(router)
-
-    async def gate(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (b"authorization", token) in scope["headers"]:
-            scope["state"]["caller"] = SimpleNamespace(name="operator", role="operator")
-        await service(scope, receive, send)
-
-    uvicorn.run(gate, port=port, log_level="warning", access_log=False)
-
-
 def rows_of(found: Mapping[str, float], programs: int) -> list[Row]:
     """What was measured, with its goal."""
     goal = Goal(at_least=GOAL_A_MINUTE)
@@ -171,12 +152,8 @@ def main() -> None:
     parser.add_argument("--sampler", default="random")
     parser.add_argument("--reports", type=int, default=0, help="of a trial, beside the score told with its end")
     parser.add_argument("--core", type=int, default=min(os.sched_getaffinity(0)))
-    parser.add_argument("--serve", nargs=2, metavar=("PORT", "RESULTS"), help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.serve:
-        serve(int(given.serve[0]), Path(given.serve[1]))
-        return
-    found = measured(**{word: value for word, value in vars(given).items() if word != "serve"})
+    found = measured(**vars(given))
     title = f"{given.sampler} draws, {given.reports} reports a trial"
     Console(width=140).print(printed(rows_of(found, given.programs), title))
 

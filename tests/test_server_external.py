@@ -18,9 +18,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-import counting
 import pytest
-from counting import OPERATOR, VIEWER, app, client
+from serving import OPERATOR, VIEWER, app, client
 from starlette.testclient import TestClient
 from waiting import PATIENCE_S, wait_until
 
@@ -292,7 +291,7 @@ class Town:
         with (self.results / f"{verb}.log").open("ab") as log:
             words = {
                 "sweep": ["-m", "tuner", "sweep", *self._words],
-                "serve": [counting.__file__, str(self.port), str(self.results)],
+                "serve": ["-m", "tuner", "serve", "--port", str(self.port), "--results", str(self.results)],
             }
             process = subprocess.Popen([PYTHON, *words[verb]], stdout=log, stderr=log, env=self.env)
         self._running[verb] = process

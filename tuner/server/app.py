@@ -9,7 +9,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
-from tuner.server import events, external, login, reading, requests
+from tuner.server import events, external, lending, login, reading, requests
 from tuner.server.gate import Door, Gate
 from tuner.server.library import Library
 from tuner.server.page import routes as page
@@ -53,7 +53,7 @@ def create_app(results: str | Path, tokens: Tokens, door: Door | None = None, *,
     )
     app.state.service = service
     answer_refusals(app)
-    for room in (login, reading, events, requests, external, page):
+    for room in (login, reading, events, requests, external, lending, page):
         app.include_router(room.router)
     # level 5 takes half the time of 9 and a twentieth more bytes
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal, TypeAlias
 
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,6 +18,10 @@ from tuner.errors import SettingsError, SpaceError, StudyNotFound, TunerError
 from tuner.plain import clean
 from tuner.record.dialogue import LONGEST_WAIT_S, MOST_ROWS, End, Orders, told
 from tuner.server.counter import Counters, Crowded
+from tuner.server.problems import refused
+from tuner.server.rates import Rate
+from tuner.server.reading import StudyName, TrialNumber
+from tuner.server.service import Caller, may_steer
 
 
 @asynccontextmanager
@@ -25,16 +29,6 @@ async def _living(app: FastAPI) -> AsyncIterator[None]:
     yield
     if (counters := getattr(app.state, "counters", None)) is not None:
         counters.close()
-
-
-def may_ask(request: Request) -> str:
-    """Who calls, by the name of the token: whoever may only look asks for nothing."""
-    token = getattr(request.state, "caller", None)
-    if token is None:
-        raise HTTPException(401, "this needs a token.")
-    if token.role != "operator":
-        raise HTTPException(403, f"the token {token.name!r} may look, and this is more.")
-    return str(token.name)
 
 
 def _counters(request: Request) -> Counters:
@@ -45,21 +39,15 @@ def _counters(request: Request) -> Counters:
     return found
 
 
-router = APIRouter(
-    prefix="/v1/studies/{name}", tags=["ask and tell"], dependencies=[Depends(may_ask)], lifespan=_living
-)
+router = APIRouter(prefix="/v1/studies/{name}", tags=["ask and tell"], dependencies=[may_steer], lifespan=_living)
 
 WHY = "Tuner-Why"
 """The header that says why there is no trial: an answer without content has no other place."""
 _ANSWER_WITHIN_S = 30.0
 _RETRY_AFTER_S = 1
+_asks = Rate(burst=5_000, per_s=1_000)  # of one token: what fifty programs ask for on one core is a third
 
-Caller: TypeAlias = Annotated[str, Depends(may_ask)]
 Serving: TypeAlias = Annotated[Counters, Depends(_counters)]
-StudyName: TypeAlias = Annotated[
-    str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="The study's name.", examples=["night"])
-]
-TrialNumber: TypeAlias = Annotated[int, Path(ge=0, le=2**53, description="The trial's number, from 0.")]
 Named: TypeAlias = Annotated[str, Field(min_length=1, max_length=200)]
 Count: TypeAlias = Annotated[int, Field(ge=0, le=2**53)]
 Score: TypeAlias = float | Literal["nan", "inf", "-inf"] | None
@@ -157,6 +145,7 @@ _REFUSED: dict[int | str, dict[str, Any]] = {
     404: {"model": Unfit, "description": "There is no such study, or trial."},
     409: {"model": Unfit, "description": "Refused, with the reason."},
     410: {"model": Unfit, "description": "The study is over, with the reason."},
+    429: {"model": Unfit, "description": "Too often; the header says when again."},
     503: {"model": Unfit, "description": "Too many wait for an answer; the header says when again."},
 }
 _ON_RECORD = "On record: nobody coordinates the study now, and whoever does next takes it up."
@@ -177,8 +166,11 @@ _ON_RECORD = "On record: nobody coordinates the study now, and whoever does next
     },
     summary="Ask for a trial",
 )
-async def ask(name: StudyName, call: Call, counters: Serving) -> Response:
+async def ask(name: StudyName, call: Call, counters: Serving, caller: Caller) -> Response:
     """Lends a trial to a worker, which keeps it for as long as it is heard of."""
+    if (wait_s := _asks.wait_s(caller.name)) > 0:
+        seconds = str(int(wait_s) + 1)
+        return refused(429, "rate", f"too many calls; the next in {seconds} s.", {"retry-after": seconds})
     try:
         counter = await counters.of(name)
         given = call.model_dump(exclude_none=True)
@@ -207,7 +199,7 @@ async def report(name: StudyName, number: TrialNumber, batch: Batch, counters: S
     """Puts scores on record, once however often they are sent; renews the lease."""
     given = {"trial": number, **batch.model_dump()}
     on_record = {"orders": "go on", "why": f"on record; {NOBODY}", "until": None}
-    return await _said(counters, name, "report", given, by=caller, on_record=on_record)
+    return await _said(counters, name, "report", given, by=caller.name, on_record=on_record)
 
 
 @router.post(
@@ -220,7 +212,7 @@ async def tell(name: StudyName, number: TrialNumber, end: TrialEnd, counters: Se
     """Ends a trial; told again it is answered the same."""
     given = {"trial": number, **end.model_dump(exclude={"why"}, exclude_none=True)}
     on_record = {"trial": number, "segment": end.segment, "state": end.state, "why": f"on record; {NOBODY}"}
-    return await _said(counters, name, "tell", given, by=caller, why=end.why, on_record=on_record)
+    return await _said(counters, name, "tell", given, by=caller.name, why=end.why, on_record=on_record)
 
 
 async def _said(

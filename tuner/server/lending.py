@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,11 +21,13 @@ from tuner.record.dialogue import LEASE_S
 from tuner.record.events import Configured, Goal, StudyOpened
 from tuner.record.location import Place
 from tuner.record.store import Store
-from tuner.server.external import Caller, StudyName, Unfit, may_ask, refusal
+from tuner.server.external import Unfit, refusal
+from tuner.server.reading import StudyName
+from tuner.server.service import Caller, Serving, may_steer
 from tuner.space.files import parameter_of
 from tuner.space.space import Space
 
-router = APIRouter(prefix="/v1/studies/{name}", tags=["ask and tell"], dependencies=[Depends(may_ask)])
+router = APIRouter(prefix="/v1/studies/{name}", tags=["ask and tell"], dependencies=[may_steer])
 
 Bound = Annotated[int, Field(ge=1, le=2**53)]
 
@@ -79,10 +81,10 @@ class Begun(BaseModel):
     },
     summary="Begin a study that lends its trials",
 )
-def begin(name: StudyName, study: LentStudy, request: Request, caller: Caller) -> Response:
+def begin(name: StudyName, study: LentStudy, serving: Serving, caller: Caller) -> Response:
     """Begins it, or goes on with it, in a process of its own; sent again it is the same study."""
     try:
-        place = Place.of(name, request.app.state.service.results, None)
+        place = Place.of(name, serving.results, None)
         space = _space(study.space)
         known = _known(place)
         if known is not None:
@@ -94,7 +96,7 @@ def begin(name: StudyName, study: LentStudy, request: Request, caller: Caller) -
         begun = launch_sweep(
             place.folder.parent,
             Allowance(),
-            by=caller,
+            by=caller.name,
             why=study.why,
             name=name,
             train=None,
