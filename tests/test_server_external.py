@@ -252,6 +252,8 @@ def test_a_study_is_begun_over_http_and_sent_again_it_is_the_same(tmp_path: Path
         ({"space": "/etc/passwd"}, "name"),
         ({"space": "sgd_momentun"}, "sgd_momentum"),
         ({"trials": 0}, "trials"),
+        ({"sampler": "randon"}, "random"),
+        ({"space": {}}, "space"),
         ({"executor": "local"}, "executor"),
         ({"train": "os:system"}, "train"),
     ],

@@ -15,12 +15,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tuner.agents.allowance import Allowance
 from tuner.agents.launching import launch_sweep
+from tuner.arguments import one_of
+from tuner.caviar.rules import STOPPING
 from tuner.errors import IdentityMismatch, SpaceError, TunerError
 from tuner.record.atomic import write_whole
 from tuner.record.dialogue import LEASE_S
 from tuner.record.events import Configured, Goal, StudyOpened
 from tuner.record.location import Place
 from tuner.record.store import Store
+from tuner.samplers import SAMPLERS
 from tuner.server.external import Unfit, refusal
 from tuner.server.reading import StudyName
 from tuner.server.service import Caller, Serving, may_steer
@@ -57,8 +60,8 @@ class LentStudy(BaseModel):
     budget_steps: Bound | None = None
     parallel: Annotated[int, Field(ge=1, le=10_000)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    sampler: Literal["coarse_to_fine", "random", "sobol", "grid"] = "coarse_to_fine"
-    stopping: Literal["auto", "asha", "median", "off"] = "auto"
+    sampler: str = Field(default="coarse_to_fine", json_schema_extra={"enum": list(SAMPLERS)})
+    stopping: str = Field(default="auto", json_schema_extra={"enum": list(STOPPING)})
     lease_s: Annotated[float, Field(gt=0, le=1e6)] = LEASE_S
     why: str = Field(default="", max_length=10_000)
 
@@ -85,6 +88,8 @@ def begin(name: StudyName, study: LentStudy, serving: Serving, caller: Caller) -
     """Begins it, or goes on with it, in a process of its own; sent again it is the same study."""
     try:
         place = Place.of(name, serving.results, None)
+        one_of(*SAMPLERS)("sampler", study.sampler)
+        one_of(*STOPPING)("stopping", study.stopping)
         space = _space(study.space)
         known = _known(place)
         if known is not None:
