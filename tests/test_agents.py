@@ -151,9 +151,11 @@ def test_an_agent_steers_a_babysat_run_and_is_named_on_record(tmp_path: Path) ->
         assert ada.steer("one", "checkpoint", "before a bold step")["state"] == "applied"
         assert ada.steer("one", "note", "", {"text": "it climbs"})["state"] == "applied"
         assert ada.revert("one", "no better", undo=True)["state"] == "applied"
-        assert ada.steer("one", "extend", "still climbing", {"steps": 4})["state"] == "applied"
+        longer = ada.steer("one", "extend", "still climbing", {"steps": 4}, request="r2")
+        assert longer["state"] == "applied"
         with pytest.raises(OverBudget, match="6 steps are left"):
             ada.steer("one", "extend", "still climbing", {"steps": 7})
+        agent(results, steps=4).steer("one", "extend", "still climbing", {"steps": 4}, request="r2")  # paid for already
         with pytest.raises(TunerError, match="why"):
             ada.stop("one", "")
         assert ada.stop("one", "seen enough")["state"] == "applied"

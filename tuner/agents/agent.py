@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tuner.agents.allowance import Allowance, OverBudget
+from tuner.agents.allowance import Allowance
 from tuner.agents.launching import launch_confirm, launch_sweep
 from tuner.api.asking import Reply, person
 from tuner.api.handles import RunHandle, SweepHandle
@@ -61,8 +61,9 @@ class Agent:
         home: Path | None = None,
     ) -> Agent:
         """The agent of this name, with a budget as a token keeps it."""
-        name = person(by if by.startswith(AGENT) else f"{AGENT}{by or 'mcp'}")
-        return cls(by=name, results=results.absolute(), allowance=Allowance.of(budget), refuses=refuses, home=home)
+        return cls(
+            by=name_of(by), results=results.absolute(), allowance=Allowance.of(budget), refuses=refuses, home=home
+        )
 
     # ── what changes nothing ────────────────────────────────────────────────────────────────────
 
@@ -213,8 +214,7 @@ class Agent:
         asked: dict[str, Any] = {"request": request}
         if verb != "note":
             asked |= {"why": why, "expect": expect}
-        if verb == "extend":
-            self._check_steps(given.get("steps"))
+        self.allowance.check_request(self.results, self.by, study, verb, given, request)
         return self._ask(study, lambda run: getattr(run, verb)(**given, **asked), either=verb in _OF_ANY)
 
     def revert(
@@ -264,16 +264,16 @@ class Agent:
         if self.refuses is not None and (refusal := self.refuses(train)):
             raise SettingsError(refusal, code="train")
 
-    def _check_steps(self, steps: Any) -> None:
-        left = self._left()
-        if left.steps is not None and isinstance(steps, int) and steps > left.steps:
-            raise OverBudget(f"{steps} steps more than it trains are beyond your budget: {left.steps} steps are left.")
-
     def _ask(self, study: str, act: Callable[[Any], Reply], *, either: bool = False) -> dict[str, Any]:
         with closing(attach(study, results=self.results, by=self.by)) as handle:
             if not either and not isinstance(handle, RunHandle):
                 raise StudyError(f"{study} is a sweep, and this is for a babysat run.")
             return plain({**vars(act(handle)), "study": study})
+
+
+def name_of(by: str) -> str:
+    """What the record calls an agent of that name."""
+    return person(by if by.startswith(AGENT) else f"{AGENT}{by or 'mcp'}")
 
 
 _OF_ANY = ("pause", "resume", "note")

@@ -83,6 +83,21 @@ class Allowance:
         if self.spaces is not None and space not in self.spaces:
             raise OverBudget(f"the space {space!r} is not among those you may search: {', '.join(self.spaces)}.")
 
+    def check_request(
+        self, results: Path, by: str, study: str, verb: str, arguments: Mapping[str, Any], request: str = ""
+    ) -> None:
+        """Refuses what a request to a running study would have trained beyond what is left.
+
+        One that was taken under the same id already is not paid for again.
+        """
+        steps, left = arguments.get("steps"), self.left(results, by).steps
+        if verb == "extend" and (study, request) in extensions(results, by):
+            return
+        if verb == "extend" and left is not None and isinstance(steps, int) and steps > left:
+            raise OverBudget(f"{steps} steps more than it trains are beyond your budget: {left} steps are left.")
+        if verb == "set_parallel" and isinstance(arguments.get("parallel"), int):
+            self.check_parallel(arguments["parallel"])
+
     def check_parallel(self, parallel: int | None) -> int | None:
         """How many may train at a time: as asked, or as many as it may."""
         if self.parallel is not None and parallel is not None and parallel > self.parallel:
@@ -124,17 +139,23 @@ def spent(results: Path, by: str, *, beside: str = "") -> tuple[int, int]:
         if launched.get("by") == by and folder.parent.name != beside:
             more = of_study(folder.parent, launched)
             trials, steps = trials + more[0], steps + more[1]
-    for name_ in names(results):
+    return trials, steps + sum(extensions(results, by).values())
+
+
+def extensions(results: Path, by: str) -> dict[tuple[str, str], int]:
+    """The steps by which `by` has extended runs, whosoever they are, by study and request; what was refused aside."""
+    found: dict[tuple[str, str], int] = {}
+    for study in names(results):
         try:
-            with closing(Store.open(results / name_ / "study.db", idle="closed")) as store:
+            with closing(Store.open(results / study / "study.db", idle="closed")) as store:
                 asked = [each for each in store.read(Requested) if each.by == by and each.verb == "extend"]
                 answers = [store.answer(each.request) for each in asked]
         except TunerError:
             continue  # being made, or of a newer tuner
         for request, answer in zip(asked, answers, strict=True):
             if answer is None or answer.state in ("received", "accepted", "applied"):
-                steps += int(request.arguments["steps"])
-    return trials, steps
+                found[study, request.request] = int(request.arguments["steps"])
+    return found
 
 
 def of_study(folder: Path, launched: Mapping[str, Any]) -> tuple[int, int]:

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from tuner.cli.options import by_option, results_option, verb
+from tuner.cli.options import by_option, read_settings, results_option, verb
 from tuner.cli.output import say_json
 from tuner.cli.streams import tell
+
+
+def budget(ctx: click.Context, param: click.Parameter, word: str | None) -> dict[str, Any] | None:  # noqa: ARG001
+    """What an agent may spend in `steps=2000,trials=40,spaces=adam+mlp`."""
+    if word is None:
+        return None
+    from tuner.agents.allowance import Allowance
+
+    found: dict[str, Any] = read_settings(word, None, "--budget")
+    if "spaces" in found:
+        found["spaces"] = str(found["spaces"]).split("+")
+    Allowance.of(found)
+    return found
 
 
 @verb("tuner mcp --by agent:ada --steps 2000 --trials 40 --search sgd_momentum", piped="text")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import ipaddress
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from tuner.cli.agents import budget
 from tuner.cli.options import results_option, verb
 from tuner.cli.output import say_json
 from tuner.cli.streams import remark, tell
@@ -25,6 +26,12 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--viewer", is_flag=True, help="Print a link that may look, and change nothing.")
 @click.option("--list", "lists", is_flag=True, help="Print new links to the services that run on this folder.")
 @click.option("--token", "named", metavar="NAME", help="Make a token for a program, print it this once, and end.")
+@click.option(
+    "--budget",
+    metavar="NAME=N,…",
+    callback=budget,
+    help="What that token may spend: steps=2000,trials=40,parallel=2,spaces=adam+mlp. Default: no bound.",
+)
 @click.option(
     "--projects",
     metavar="DIR",
@@ -47,6 +54,7 @@ def serve(
     viewer: bool,
     lists: bool,
     named: str | None,
+    budget: dict[str, Any] | None,
     projects: Path | None,
     port: int | None,
     host: str,
@@ -75,8 +83,10 @@ def serve(
     results = results.absolute()
     tokens = KeptTokens(results, given_in(os.environ))
     role: Literal["operator", "viewer"] = "viewer" if viewer else "operator"
+    if budget is not None and named is None:
+        raise click.UsageError("--budget goes with --token NAME, whose it is.")
     if named is not None:
-        _tell_token(tokens, named, role, as_json)
+        _tell_token(tokens, named, role, budget, as_json)
         return
     found = running.those_running(results)
     if lists or (found and port is None):
@@ -144,10 +154,12 @@ def _tell_link(found: Running, tokens: KeptTokens, role: Literal["operator", "vi
         tell(f"The service runs at {found.url}. This link works once, for ten minutes, and lets you {may}:\n  {link}")
 
 
-def _tell_token(tokens: KeptTokens, name: str, role: Literal["operator", "viewer"], as_json: bool) -> None:
-    text = tokens.add(name, role)
+def _tell_token(
+    tokens: KeptTokens, name: str, role: Literal["operator", "viewer"], budget: dict[str, Any] | None, as_json: bool
+) -> None:
+    text = tokens.add(name, role, budget)
     if as_json:
-        say_json({"name": name, "role": role, "token": text})
+        say_json({"name": name, "role": role, "budget": budget, "token": text})
     else:
         tell(text)
         remark(

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.routing import Route
 
 from tuner.server import events, external, lending, login, reading, requests
+from tuner.server.agents import AgentTools
 from tuner.server.gate import Door, Gate
 from tuner.server.library import Library
 from tuner.server.page import routes as page
@@ -55,6 +57,7 @@ def create_app(results: str | Path, tokens: Tokens, door: Door | None = None, *,
     answer_refusals(app)
     for room in (login, reading, events, requests, external, lending, page):
         app.include_router(room.router)
+    app.router.routes.append(Route("/mcp", AgentTools(folder, projects), methods=["POST"]))
     # level 5 takes half the time of 9 and a twentieth more bytes
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
     return Gate(app, tokens, door)

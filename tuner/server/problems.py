@@ -90,7 +90,8 @@ async def _problem(_: Request, error: Exception) -> JSONResponse:
 
 async def _tuner_error(_: Request, error: Exception) -> JSONResponse:
     status, code = next((status, code) for kind, status, code in _STATUS if isinstance(error, kind))
-    return refused(status, code, str(error))
+    own = isinstance(error, TunerError) and code == "refused" and error.code not in ("error", "study")
+    return refused(status, error.code if own else code, str(error))  # type: ignore[attr-defined]  # `own` says so
 
 
 async def _unfit(_: Request, error: Exception) -> JSONResponse:

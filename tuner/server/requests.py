@@ -7,6 +7,8 @@ from typing import Annotated, TypeAlias
 
 from fastapi import APIRouter, Path, Query, Response
 
+from tuner.agents.agent import name_of
+from tuner.agents.allowance import Allowance
 from tuner.api.studies import attach
 from tuner.errors import uncoded
 from tuner.record.events import RequestState
@@ -36,7 +38,11 @@ def ask(
     name: StudyName, request: RequestId, asked: shapes.Asked, serving: Serving, caller: Caller, response: Response
 ) -> shapes.Answer:
     """Asks once, however often it is sent under one id; 202 where it takes effect later, 409 where it is refused."""
-    with attach(name, results=serving.results, by=asked.by or caller.name) as handle:
+    by = asked.by or caller.name
+    if caller.budget is not None:  # whoever has one asks under no other name
+        by = name_of(caller.name)
+        Allowance.of(caller.budget).check_request(serving.results, by, name, asked.verb, asked.arguments, request)
+    with attach(name, results=serving.results, by=by) as handle:
         reply = handle._ask(
             asked.verb,
             dict(asked.arguments),

@@ -1,0 +1,127 @@
+"""Agents over the service: their tools stand behind its gate, and a token's budget holds whichever door is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+from babysat import at_home
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from serving import OPERATOR, ORIGIN, VIEWER
+from serving import client as asking
+from sweeping import sweep
+
+import tuner
+from tuner.cli import main
+from tuner.server.app import create_app
+from tuner.server.gate import Door, Gate
+from tuner.server.tokens import KeptTokens, Tokens, made
+
+ADA = "ada-" + "a" * 40
+
+
+def service(results: Path) -> Gate:
+    """A service with an operator, a viewer, and an agent that may train 30 steps."""
+    tokens = [made("operator", "operator", OPERATOR), made("viewer", "viewer", VIEWER)]
+    bounded = made("ada", "operator", ADA, {"steps": 30, "parallel": 2})
+    return create_app(results, Tokens([*tokens, bounded], b"secret of a test"), Door.on(8765))
+
+
+def with_token(gate: Gate, token: str, act: Callable[[Client], Awaitable[Any]]) -> Any:
+    async def connected() -> Any:
+        headers = {"authorization": f"Bearer {token}"}
+        async with (
+            httpx2.AsyncClient(transport=httpx2.ASGITransport(gate), base_url=ORIGIN, headers=headers) as http,
+            Client(streamable_http_client(f"{ORIGIN}/mcp", http_client=http)) as client,
+        ):
+            return await act(client)
+
+    return anyio.run(connected)
+
+
+def test_rule_20_the_tools_of_agents_stand_behind_the_same_gate(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    sweep(results, trials=2).close()
+    gate = service(results)
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    for token, headers, status in (
+        (None, {}, 401),
+        ("wrong", {}, 401),
+        (VIEWER, {}, 403),
+        (ADA, {"host": "elsewhere.example"}, 403),
+        (ADA, {"origin": "https://elsewhere.example"}, 403),
+    ):
+        with asking(gate, token, headers) as http:
+            assert http.post("/mcp", json=call).status_code == status
+
+    async def look(client: Client) -> Any:
+        return (await client.call_tool("studies", {})).structured_content
+
+    told = with_token(gate, ADA, look)
+    assert told["you"] == "agent:ada"
+    assert told["left"]["steps"] == 30
+    assert [each["name"] for each in told["studies"]] == ["night"]
+
+
+def climbs(run: tuner.Run) -> None:
+    run.state(Nothing())
+    for step in run.steps(1_000_000):
+        run.report(total=float(step))
+
+
+class Nothing:
+    def state_dict(self) -> dict[str, float]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        pass
+
+
+def test_a_budget_holds_for_what_is_asked_over_http_too(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    with (
+        at_home(results),
+        closing(tuner.babysit(climbs, {"rate": 1.0}, name="one", objective="total", executor="local", results=results)),
+        asking(service(results), ADA) as ada,
+    ):
+        asked = {"verb": "extend", "arguments": {"steps": 20}, "why": "it climbs", "by": "somebody else"}
+        first = ada.put("/v1/studies/one/requests/a1", json=asked)
+        again = ada.put("/v1/studies/one/requests/a1", json=asked)
+        second = ada.put("/v1/studies/one/requests/a2", json=asked)
+        unreasoned = ada.put("/v1/studies/one/requests/a3", json={"verb": "pause", "arguments": {}, "why": ""})
+
+        assert first.status_code in (200, 202)
+        assert second.status_code == 409
+        assert second.json()["code"] == "over_budget"
+        assert "10 steps are left" in second.json()["why"]
+        assert unreasoned.status_code == 422
+        assert again.json() == first.json()
+        with tuner.open("one", results=results) as study:
+            assert set(study.requests["by"]) == {"agent:ada"}
+
+
+def test_a_token_is_made_with_its_budget(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for words, code in (
+        (["--token", "ada", "--budget", "steps=2000,trials=40,spaces=adam+mlp"], 0),
+        (["--token", "bob", "--budget", "hours=3"], 2),
+        (["--token", "bob", "--budget", "steps=0"], 2),
+        (["--budget", "steps=5"], 2),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(["serve", *words])
+        assert ended.value.code == code, words
+    capfd.readouterr()
+
+    ada = KeptTokens(tmp_path / "results").named("ada")
+    assert ada is not None
+    assert ada.budget == {"steps": 2000, "trials": 40, "spaces": ["adam", "mlp"]}
+    assert KeptTokens(tmp_path / "results").named("bob") is None
