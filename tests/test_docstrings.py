@@ -18,10 +18,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any, Never
 
 import pytest
+from served import OPERATOR, served
 from waiting import wait_until
 
 import tuner
@@ -332,12 +333,18 @@ def _has_begun(name: str) -> bool:
     return False
 
 
+@pytest.fixture(scope="module")
+def service(place: Path) -> Iterator[SimpleNamespace]:
+    with served(place / "results") as url:
+        yield SimpleNamespace(url=url, token=OPERATOR)
+
+
 @pytest.mark.parametrize("each", PUBLIC, ids=lambda each: each.name)
 def test_an_example_runs_as_written(each: Public, night: None, request: pytest.FixtureRequest) -> None:
     source = "\n".join(example.source for example in each.examples)
     around = (tuner, importlib.import_module(each.module))
     names = {"tuner": tuner, **{name: getattr(module, name) for module in around for name in dir(module)}}
-    for fixture in ("study", "handle", "sweeping", "lending"):
+    for fixture in ("study", "handle", "sweeping", "lending", "service"):
         if re.search(rf"\b{fixture}\b", source):
             names[fixture] = request.getfixturevalue(fixture)
     run_doctest(inspect.getdoc(each.thing) or "", each.name, names)

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from babysat import at_home
 from pages import DOCS, PAGES, Block, blocks, parts, text
+from served import OPERATOR, served
+from sweeping import sweep
 from waiting import PATIENCE_S
 from workplaces import standing_in
 
@@ -38,6 +40,7 @@ BABYSIT, LOOK_AFTER = told("README.md", "Babysit")
 (QUERY,) = told("docs/tables.md", "In Python")
 (GUARDED,) = told("docs/failures.md", "When a trial does not end well")
 (ATTACH,) = told("docs/babysitting.md", "From Python")
+(CONNECT,) = told("docs/connecting.md", "From Python")
 (CALLBACKS,) = told("docs/frameworks.md", "Where a framework owns the loop")
 (SPACE,) = told("docs/spaces.md", "In Python")
 BY_THEMSELVES = [
@@ -155,6 +158,14 @@ def test_a_run_that_trains_is_steered_as_written(tmp_path: Path) -> None:
         assert study.adjustments["parameter"].tolist() == ["learning_rate", "learning_rate"]
         assert (study.state.trials[0].state, study.state.trials[0].why) == ("stopped", "good enough")
         study.close()
+
+
+def test_studies_behind_a_service_are_read_and_steered_as_written(tmp_path: Path) -> None:
+    sweep(tmp_path, trials=3).close()
+    with served(tmp_path) as url:
+        names: dict[str, Any] = {"tuner": tuner, "url": url, "token": OPERATOR}
+        exec(CONNECT, names)
+    assert len(names["study"].state.trials) == 3
 
 
 def test_the_callbacks_are_called_as_written() -> None:

@@ -2,8 +2,8 @@
 
 Every example of the reference runs as a test, in a folder where `night` is a sweep that is over and `study` that sweep
 opened, `handle` steers a babysat run, `one`, `tended` is another that is over, `sweeping` steers a sweep that runs,
-`long`, and `lending` one that lends its trials, `asked`. All names of `tuner` are at hand, and those of the module that
-a page is about.
+`long`, `lending` one that lends its trials, `asked`, and `service` is the address and the token of a service. All names
+of `tuner` are at hand, and those of the module that a page is about.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tuner import samplers, workloads
     from tuner.api.babysit import babysit
     from tuner.api.check import check
+    from tuner.api.connect import RemoteStudies, connect
     from tuner.api.explanation import Explanation
     from tuner.api.external import LeasedTrial
     from tuner.api.handles import Handle, Reply, RunHandle, SweepHandle
@@ -46,6 +47,7 @@ __all__ = [
     "Price",
     "Recheck",
     "Recommended",
+    "RemoteStudies",
     "Reply",
     "Run",
     "RunHandle",
@@ -61,6 +63,7 @@ __all__ = [
     "choice",
     "command",
     "confirm",
+    "connect",
     "explain",
     "integer",
     "linear",
@@ -82,6 +85,7 @@ _HOMES = {
     "api.asking": ("Handle", "Reply"),
     "api.babysit": ("babysit",),
     "api.check": ("check",),
+    "api.connect": ("RemoteStudies", "connect"),
     "api.explanation": ("Explanation",),
     "api.external": ("LeasedTrial",),
     "api.handles": ("RunHandle", "SweepHandle"),

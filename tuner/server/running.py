@@ -50,7 +50,8 @@ def bound(host: str, port: int | None, first: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     refusal: OSError | None = None
     for tried in range(first, first + _PORTS) if port is None else (port,):
-        listening = socket.socket(family, socket.SOCK_STREAM)
+        # asyncio sends at once where TCP is named, and else waits 40 ms for the other side's word on the headers
+        listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((host, tried))

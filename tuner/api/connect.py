@@ -1,0 +1,309 @@
+"""Studies behind a service: found, read and steered over HTTP as those of a folder are."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+
+from tuner.api.asking import ANSWER_WITHIN_S, Handle, Reply, checked_request, person
+from tuner.api.handles import RunHandle, SweepHandle
+from tuner.api.studies import Summary
+from tuner.api.study import Study
+from tuner.arguments import amount, checked, index, optional, text
+from tuner.errors import SettingsError, StudyError, interrupted
+from tuner.numbers import duration
+from tuner.record.client import ServiceClient
+from tuner.record.events import TrialCreated
+from tuner.record.location import Place
+from tuner.record.reader import Best
+from tuner.record.remote import RemoteRecords
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_TOKEN = "TUNER_TOKEN"
+_ASKS_FOR_S = 20.0  # at a time: whoever is between may close a connection that is silent for longer
+_LOOKS_EVERY_S = 0.25
+
+
+@checked(url=text, token=optional(text), patience_s=amount(least=0, unit="seconds"))
+def connect(url: str, token: str | None = None, *, patience_s: float = 30.0) -> RemoteStudies:
+    """The studies behind a service that `tuner serve` runs, here or far away.
+
+    Args:
+        url: The service's address, as `tuner serve` prints it: http://127.0.0.1:8765.
+        token: What `tuner serve --token NAME` has printed. None: what the environment holds as TUNER_TOKEN.
+        patience_s: How many seconds the service may be away, as while it starts anew, before that is an error; by
+            default 30.0.
+
+    Returns:
+        What opens and steers studies, as `tuner.open` and `tuner.attach` do for those of a folder.
+
+    Raises:
+        StudyError: Nothing answers there within `patience_s`, it is no service of tuner's, or it refuses the token.
+        SettingsError: No address, or no token.
+
+    Example:
+        >>> with tuner.connect(service.url, service.token) as there:
+        ...     there.open("night").best == tuner.open("night").best
+        False
+    """
+    token = token if token is not None else os.environ.get(_TOKEN, "")
+    if not token.strip():
+        raise SettingsError(
+            f"{url} wants a token. Make one where it runs, `tuner serve --token laptop`, and give it as token=… or as "
+            f"{_TOKEN} in the environment."
+        )
+    found = RemoteStudies(ServiceClient(url, token.strip(), patience_s=patience_s))
+    try:
+        found.studies()
+    except BaseException:
+        found.close()
+        raise
+    return found
+
+
+class RemoteStudies:
+    """The studies behind a service; `with` closes it.
+
+    Args:
+        service: The service, as `tuner.connect` has found it.
+
+    Example:
+        >>> with tuner.connect(service.url, service.token) as there:
+        ...     "night" in [each.name for each in there.studies()]
+        True
+    """
+
+    def __init__(self, service: ServiceClient) -> None:
+        self._service = service
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<RemoteStudies {self.url}>"
+
+    @property
+    def url(self) -> str:
+        """Where the service is."""
+        return self._service.url
+
+    def studies(self) -> list[Summary]:
+        """The studies there are, the latest first.
+
+        Returns:
+            One `Summary` a study, as `tuner.studies` gives them.
+
+        Example:
+            >>> with tuner.connect(service.url, service.token) as there:
+            ...     [each.kind for each in there.studies() if each.name == "night"]
+            ['sweep']
+        """
+        return [Summary(**{name: each[name] for name in _LINE}) for each in self._service.get("studies")["studies"]]
+
+    @checked()
+    def open(self, name: str) -> Study:
+        """A study to read, also while it runs.
+
+        Args:
+            name: The study's name.
+
+        Returns:
+            The same `Study` as `tuner.open` gives, but that its files lie elsewhere: of its best the `checkpoint` is
+            None, and what it writes goes into a folder of its name here unless told where.
+
+        Raises:
+            StudyNotFound: No study of that name lies there.
+            StudyNotBegun: Its coordinator has yet to write its first record.
+            StudyError: The service does not answer.
+            SettingsError: An argument of another name.
+
+        Example:
+            >>> with tuner.connect(service.url, service.token) as there:
+            ...     there.open("night").best_score == tuner.open("night").best_score
+            True
+        """
+        return RemoteStudy(_place(name), RemoteRecords(self._service, name))
+
+    @checked(by=text)
+    def attach(self, name: str, *, by: str = "") -> Handle:
+        """A handle to steer a study.
+
+        Args:
+            name: The study's name.
+            by: Who asks, as the record will say; the user's name where it is left out.
+
+        Returns:
+            A `RunHandle` for a babysat run, a `SweepHandle` for a sweep, as `tuner.attach` gives them.
+
+        Raises:
+            StudyNotFound: No study of that name lies there.
+            StudyError: The service does not answer.
+            SettingsError: An argument of another name, or a `by` that is how the record calls tuner itself.
+
+        Example:
+            >>> with tuner.connect(service.url, service.token) as there:
+            ...     there.attach("night")
+            <RemoteSweepHandle night>
+        """
+        kind = RemoteRecords(self._service, name).brief()["kind"]
+        return (RemoteRunHandle if kind == "babysitting" else RemoteSweepHandle)(self._service, name, by=by)
+
+    def close(self) -> None:
+        """Lets go of the service: what was opened here is read no further.
+
+        Example:
+            >>> there = tuner.connect(service.url, service.token)
+            >>> there.close()
+        """
+        self._service.close()
+
+
+_LINE = ("name", "kind", "activity", "trials", "ended", "objective", "best", "best_trial", "updated")
+
+
+def _place(name: str) -> Place:
+    """Where a study of elsewhere writes what it is told to: a folder of its name, here."""
+    return Place.of(name, Path.cwd(), "memory")
+
+
+class RemoteStudy(Study):
+    """A study whose files lie elsewhere."""
+
+    _store: RemoteRecords
+
+    @property
+    def best(self) -> Best | None:
+        """The best trial so far, or None where none has a finite score yet; its checkpoint lies elsewhere."""
+        found = super().best
+        return None if found is None else replace(found, checkpoint=None)
+
+    @checked(trial=index)
+    def printed(self, trial: int) -> str:
+        """The end of what the training function printed, as the service tells it."""
+        self.trial(trial)
+        return str(self._store.service.get("studies", self.name, "trials", str(trial))["printed"])
+
+    def forks(self) -> list[Self]:
+        """The runs there that begin from a checkpoint of this one."""
+        found = []
+        for each in self._store.service.get("studies")["studies"]:
+            if each["kind"] == "babysitting" and each["name"] != self.name:
+                records = RemoteRecords(self._store.service, each["name"])
+                parents = [created.parent or "" for created in records.read(TrialCreated)]
+                if any(parent.startswith(f"{self.name}/") for parent in parents):
+                    found.append(type(self)(_place(each["name"]), records))
+        return found
+
+
+class RemoteHandle(Handle):
+    """What asks a service, where a handle at home writes into the record."""
+
+    def __init__(self, service: ServiceClient, name: str, *, by: str = "") -> None:
+        self._service, self._place, self.name, self.by = service, _place(name), name, person(by)
+        self._closed = False
+        self.on_wait = None
+
+    @property
+    def study(self) -> Study:
+        """The study as it is now."""
+        return RemoteStudy(self._place, RemoteRecords(self._service, self.name))
+
+    @checked()
+    def close(self) -> None:
+        """Asks nothing more; the connection stays for others. A second time does nothing."""
+        self._closed = True
+
+    def _ask(
+        self,
+        verb: str,
+        arguments: dict[str, Any],
+        why: str,
+        *,
+        until_accepted: bool = False,
+        expect: int | None = None,
+        request: str = "",
+        timeout_s: float | None = None,
+    ) -> Reply:
+        """Puts a request, under an id that makes it one however often it is sent, and waits for what becomes of it."""
+        if self._closed:
+            raise StudyError(f"{self.name} was closed. Attach to it again to go on: tuner.connect(…).attach(…).")
+        given, why, request, timeout_s = checked_request(verb, arguments, why, self.by, expect, request, timeout_s)
+        where = ("studies", self.name, "requests", request or uuid.uuid4().hex[:12])
+        body = {"verb": verb, "arguments": given, "why": why, "by": self.by}
+        try:
+            reply = self._reply_of(verb, self._service.put(*where, body=body))
+            return self._until(reply, where, until_accepted=until_accepted, timeout_s=timeout_s)
+        except KeyboardInterrupt:
+            told = f"the request to {verb} is on record ({where[-1]}), and is carried out all the same"
+            raise interrupted(told) from None
+
+    def _until(self, reply: Reply, where: tuple[str, ...], *, until_accepted: bool, timeout_s: float | None) -> Reply:
+        """The reply that a verb waits for, or the last one there was when patience ends."""
+        deadline, told = time.monotonic() + (ANSWER_WITHIN_S if timeout_s is None else timeout_s), ""
+        while reply.pending and not (reply.state == "accepted" and (until_accepted or reply.detail)):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            reply = self._reply_of(reply.verb, self._service.get(*where, wait_s=min(left, _ASKS_FOR_S)))
+            if self.on_wait is not None and reply.pending and reply.detail not in ("", told):
+                told = reply.detail
+                self.on_wait(f"waiting: {told}")
+        return reply
+
+    def _reply_of(self, verb: str, said: Mapping[str, Any]) -> Reply:
+        reply = Reply(
+            request=said["request"], verb=verb, state=said["state"], step=said["step"], detail=str(said["why"])
+        )
+        if reply.state == "rejected":
+            raise StudyError(f"{self.name} refused to {verb.replace('_', ' ')}: {reply.detail}")
+        return reply
+
+
+class RemoteSweepHandle(RemoteHandle, SweepHandle):
+    """Steers a sweep that runs behind a service."""
+
+    def ask(self, *_: Any, **__: Any) -> NoReturn:
+        """Refused: a program asks the service itself, which needs nothing of tuner."""
+        raise StudyError(
+            f"trials of {self.name} are lent by the service itself, to any program: POST "
+            f"{self._service.url}/v1/studies/{self.name}/ask."
+        )
+
+
+class RemoteRunHandle(RemoteHandle, RunHandle):
+    """Steers a babysat run that trains behind a service."""
+
+    def fork(self, *_: Any, **__: Any) -> NoReturn:
+        """Refused: what begins a run is where its function is."""
+        raise StudyError(
+            f"a fork of {self.name} begins where its function and its checkpoints are: tuner fork {self.name}, there."
+        )
+
+    def compare(self, other: str) -> pd.DataFrame:
+        """This run and another one there, side by side."""
+        from tuner.api.fork import side_by_side
+
+        if other == self.name:
+            raise StudyError(f"{self.name} is compared with another run, got {self.name} twice. Name a fork of it.")
+        studies = (RemoteStudy(_place(name), RemoteRecords(self._service, name)) for name in (self.name, other))
+        return side_by_side(studies)
+
+    def _wait(self, timeout_s: float | None) -> Study:
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        study = self.study
+        while not study.trial(0).ended:
+            if deadline is not None and time.monotonic() > deadline:
+                raise StudyError(f"{self.name} is still training after {duration(timeout_s or 0.0)}.")
+            time.sleep(_LOOKS_EVERY_S)
+            study.refresh()
+        return study
