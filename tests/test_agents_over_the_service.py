@@ -29,7 +29,7 @@ ADA = "ada-" + "a" * 40
 def service(results: Path) -> Gate:
     """A service with an operator, a viewer, and an agent that may train 30 steps."""
     tokens = [made("operator", "operator", OPERATOR), made("viewer", "viewer", VIEWER)]
-    bounded = made("ada", "operator", ADA, {"steps": 30, "parallel": 2})
+    bounded = made("ada", "operator", ADA, {"steps": 30, "parallel": 2, "spaces": ["sgd_momentum"]})
     return create_app(results, Tokens([*tokens, bounded], b"secret of a test"), Door.on(8765))
 
 
@@ -104,6 +104,28 @@ def test_a_budget_holds_for_what_is_asked_over_http_too(tmp_path: Path) -> None:
         assert again.json() == first.json()
         with tuner.open("one", results=results) as study:
             assert set(study.requests["by"]) == {"agent:ada"}
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "code", "told"),
+    [
+        ({"budget_steps": 31}, 409, "over_budget", "30 steps are left"),
+        ({"parallel": 3}, 409, "over_budget", "2 you may"),
+        ({"why": ""}, 422, "why_required", "why"),
+        ({"space": {"x": {"scale": "linear", "low": 0.0, "high": 1.0}}}, 409, "over_budget", "sgd_momentum"),
+    ],
+)
+def test_a_budget_holds_for_a_study_that_lends_its_trials(
+    change: dict[str, Any], status: int, code: str, told: str, tmp_path: Path
+) -> None:
+    body = {"space": "sgd_momentum", "objective": "score", "executor": "external", "why": "to look", "trials": 4}
+
+    with asking(service(tmp_path / "results"), ADA) as ada:
+        answer = ada.put("/v1/studies/lent", json={**body, **change})
+
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert told in answer.json()["why"]
+    assert not (tmp_path / "results" / "lent").exists()
 
 
 def test_a_token_is_made_with_its_budget(

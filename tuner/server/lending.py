@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +14,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from tuner.agents.agent import name_of
 from tuner.agents.allowance import Allowance
 from tuner.agents.launching import launch_sweep
 from tuner.arguments import one_of
@@ -22,6 +24,7 @@ from tuner.record.atomic import write_whole
 from tuner.record.dialogue import LEASE_S
 from tuner.record.events import Configured, Goal, StudyOpened
 from tuner.record.location import Place
+from tuner.record.requests import check_asker
 from tuner.record.store import Store
 from tuner.samplers import SAMPLERS
 from tuner.server.external import Unfit, refusal
@@ -98,10 +101,15 @@ def begin(name: StudyName, study: LentStudy, serving: Serving, caller: Caller) -
             same = all(options.get(word) == getattr(study, word) for word in ("trials", "budget_steps", "parallel"))
             if same and (pid is not None or options.get("over") is not None):
                 return JSONResponse({"study": name, "pid": pid}, 200)
+        by, allowance = caller.name, Allowance.of(caller.budget)
+        if caller.budget is not None:  # before anything of it is written down
+            by = name_of(caller.name)
+            check_asker("sweep", by, study.why)
+            allowance.check_space(study.space if isinstance(study.space, str) else "one of its own")
         begun = launch_sweep(
             place.folder.parent,
-            Allowance(),
-            by=caller.name,
+            allowance if isinstance(study.space, str) else replace(allowance, spaces=None),
+            by=by,
             why=study.why,
             name=name,
             train=None,
