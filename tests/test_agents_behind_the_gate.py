@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ from typing import Any
 import anyio
 import httpx2
 import pytest
+from babysat import at_home
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 import tuner
 from tuner.agents.allowance import LAUNCH, spent
@@ -143,3 +144,28 @@ def test_a_link_out_of_the_projects_leads_nowhere(folder: Path) -> None:
     answer = as_token(AgentTools(folder / "results", folder / "projects"), Token("ada"), sweep(train="inside:train"))
 
     assert code_of(answer) == "train"
+
+
+def test_whoever_waits_keeps_nobody_from_asking(folder: Path) -> None:
+    tools, results = AgentTools(folder / "results", folder / "projects"), folder / "results"
+    given: dict[str, Any] = {"name": "one", "objective": "total", "executor": "local", "results": results}
+    with at_home(results), closing(tuner.babysit(climbs, {"rate": 1.0}, **given)) as run:
+        run.pause()
+
+        async def ask(client: Client) -> Any:
+            waits = {"study": "one", "events": ["improved"], "timeout_s": 250}
+            async with anyio.create_task_group() as group:
+                for _ in range(60):  # more than there are threads for all else
+                    group.start_soon(client.call_tool, "wait", waits)
+                await anyio.sleep(0.5)
+                with anyio.fail_after(PATIENCE_S):
+                    answer = await client.call_tool("studies", {})
+                group.cancel_scope.cancel()
+            return answer.structured_content
+
+        assert [each["name"] for each in as_token(tools, Token("ada"), ask)["studies"]] == ["one"]
+
+
+def climbs(run: tuner.Run) -> None:
+    for step in run.steps(1_000_000):
+        run.report(total=float(step))

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from tuner.api.study import Study
 
 Steer = Literal["pause", "resume", "step", "checkpoint", "extend", "schedule", "note"]
-_LONGEST_WAIT_S = 600.0
+LONGEST_WAIT_S = 600.0
+"""No tool waits longer for a study."""
 _LISTED = 50
 
 
@@ -88,7 +89,7 @@ class Agent:
         Use this in place of asking again and again. "timeout" is no failure: wait again, with the digest's cursor.
         """
         with closing(self._open(study)) as opened:
-            found = opened.wait(*(events or ()), since=since, timeout_s=min(timeout_s, _LONGEST_WAIT_S))
+            found = opened.wait(*(events or ()), since=since, timeout_s=min(timeout_s, LONGEST_WAIT_S))
         told = {"event": found.event, "came": found.came, "sentence": found.sentence, "waited_s": found.waited_s}
         return plain({**told, "digest": found.digest.as_value()})
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import functools
 import json
+import time
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, TypeAlias
+from weakref import WeakKeyDictionary
 
-from tuner.agents.agent import Agent
+from tuner.agents.agent import LONGEST_WAIT_S, Agent
 from tuner.errors import MissingExtra, TunerError
 from tuner.version import version
 
@@ -50,7 +52,8 @@ def door(agent: Agent) -> MCPServer[Any]:
         if name == "curves":
             server.add_tool(_picture(tool), name=name, annotations=hints, structured_output=False)
         else:
-            server.add_tool(_answered(tool), name=name, annotations=hints, structured_output=True)
+            answered = _waiting(agent) if name == "wait" else _answered(tool)
+            server.add_tool(answered, name=name, annotations=hints, structured_output=True)
     server.resource(
         "tuner://{study}/logbook",
         name="logbook",
@@ -97,6 +100,37 @@ def _answered(tool: Callable[..., dict[str, Any]]) -> Callable[..., Any]:
             return tool(**given)
         except TunerError as error:
             return _refusal(error)
+
+    return call
+
+
+_WAITING = 200  # callers at a time; others take their turn
+_SLICE_S = 5.0  # of a wait, after which a service that is to end can
+_limiters: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+
+
+def _waiting(agent: Agent) -> Callable[..., Any]:
+    """The wait, on threads of a pool of its own, so that it keeps none from those who only ask; cut into slices."""
+    import asyncio
+
+    import anyio
+
+    wait, digest = _answered(agent.wait), _answered(agent.digest)
+
+    @functools.wraps(agent.wait)
+    async def call(study: str, events: Any = None, since: int | None = None, timeout_s: float = 50.0) -> Any:
+        limiter = _limiters.setdefault(asyncio.get_running_loop(), anyio.CapacityLimiter(_WAITING))
+        thread = functools.partial(anyio.to_thread.run_sync, limiter=limiter, abandon_on_cancel=True)
+        began = time.monotonic()
+        told = await thread(functools.partial(digest, study=study))
+        while isinstance(told, dict):  # else a refusal
+            since = told["cursor"] if since is None else since
+            left = max(0.0, began + min(timeout_s, LONGEST_WAIT_S) - time.monotonic())
+            asked = {"study": study, "events": events, "since": since, "timeout_s": min(_SLICE_S, left)}
+            found = await thread(functools.partial(wait, **asked))
+            if not isinstance(found, dict) or found["event"] != "timeout" or left <= _SLICE_S:
+                return {**found, "waited_s": time.monotonic() - began} if isinstance(found, dict) else found
+        return told
 
     return call
 
