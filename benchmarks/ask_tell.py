@@ -88,10 +88,7 @@ def measured(*, programs: int, seconds: float, sampler: str, reports: int, core:
         results, env = Path(folder), {**os.environ, "TUNER_TOKEN": token}
         lent = ["--executor", "external", "--space", "sgd_momentum", "--objective", "score", "--name", "lent"]
         options = ["--trials", "1000000", "--sampler", sampler, "--stopping", "off", "--no-plot", "--results", folder]
-        words = (
-            ["-m", "tuner", "sweep", *lent, *options],
-            ["-m", "tuner", "serve", "--port", str(port), "--results", folder],
-        )
+        words = (["sweep", *lent, *options], ["serve", "--port", str(port), "--results", folder])
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         running = [subprocess.Popen([sys.executable, "-m", "tuner", *each], env=env, **quiet) for each in words]  # type: ignore[call-overload]
         try:

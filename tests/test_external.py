@@ -443,6 +443,23 @@ def test_a_program_heard_of_again_before_anybody_asked_keeps_its_trial() -> None
     assert (study.trials[0].state, len(study.trials[0].segments)) == ("completed", 1)
 
 
+def test_of_two_that_speak_at_once_of_a_lost_trial_the_one_that_had_it_is_heard() -> None:
+    def script(desk: Desk) -> Script:
+        yield from desk.ask("a")
+        yield from desk.passes(LEASE_S + 1)
+        assert desk.state(0) == "lost"
+        asked = desk.say("ask", worker="b", wait_s=100.0)
+        reported = desk.say("report", trial=0, segment=0, batch=0, rows=[[1, {"score": 0.5}]])
+        told = desk.say("tell", trial=0, segment=0, state="completed")
+        orders = yield from desk.answer(reported)
+        end = yield from desk.answer(told)
+        other = yield from desk.answer(asked)
+        assert (orders["orders"], end["request_state"], other["trial"]) == ("go on", "applied", 1)
+
+    study = play(script)
+    assert (study.trials[0].state, len(study.trials[0].segments)) == ("completed", 1)
+
+
 def test_silence_never_counts_as_a_failure() -> None:
     def script(desk: Desk) -> Script:
         for worker in range(8):

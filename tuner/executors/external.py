@@ -187,7 +187,6 @@ class ExternalExecutor:
             self._answer(said, self._given[worker][1])  # what it was lent then has ended meanwhile
         else:
             self._callers.hear(worker, said, self.now())
-            self._take_over()
             self._admit()
             self._lend(worker)
 
@@ -389,13 +388,12 @@ class ExternalExecutor:
 
     def _look(self) -> None:
         """What has run out: leases, calls for a trial, and the patience of whoever waits for a verdict."""
-        now, lapsed = self.now(), False
+        now = self.now()
         for loan in list(self._loans.values()):
             if loan.unanswered and now - loan.unanswered_since > _VERDICT_WITHIN_S:
                 self._put_off(loan)
             if now <= loan.until or loan.state == "lost":
                 continue
-            lapsed = True
             if loan.stop is not None:
                 self._end(loan, loan.stop.state, loan.stop.why)
             else:
@@ -403,9 +401,9 @@ class ExternalExecutor:
         for caller in self._callers:
             if now > caller.until:
                 self._dismiss(caller)
-        if lapsed:
-            self._take_over()
-            self._admit()
+        # here alone, so that whoever speaks of a trial next is answered by a record that knows who has it
+        self._take_over()
+        self._admit()
 
     def _put_off(self, loan: Loan) -> None:
         """Whoever waits for a verdict stands still meanwhile, and hears more with its next report."""
