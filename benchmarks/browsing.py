@@ -1,0 +1,231 @@
+"""A page as somebody at it sees it, in Debian's Chromium: when it is there, when its pictures are, what it takes."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+from apart import NotInstalled
+from playwright.sync_api import Page, sync_playwright
+from serviced import Follower, Served, begun, opened, over, percentile, served, written
+
+_PATIENCE_MS = 60_000
+# A picture of ours is there once it has its words, and the browser has painted twice since.
+_DRAWN = """async (many) => {
+    const there = () => document.querySelectorAll("figure[data-picture] .canvas[aria-label]").length >= many;
+    while (!there() && performance.now() < 60000) await new Promise(requestAnimationFrame);
+    await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+    return performance.now();
+}"""
+# Whatever is drawn in a foreign page: a canvas, or an SVG with some paths in it.
+_ANY_PICTURE = """async () => {
+    const there = () => document.querySelector("canvas, svg.main-svg path, .recharts-surface path");
+    while (!there() && performance.now() < 60000) await new Promise(requestAnimationFrame);
+    await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+    return performance.now();
+}"""
+# From the moment the theme changes until the picture with the new data has taken the place of the old one.
+_WATCH = """() => {
+    const old = document.querySelector("figure[data-picture] .canvas[aria-label]").firstElementChild;
+    window.redrawn = null;
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", async () => {
+        const began = performance.now();
+        while (old.isConnected) await new Promise(requestAnimationFrame);
+        await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+        window.redrawn = performance.now() - began;
+    }, { once: true });
+}"""
+
+
+# Whether the page says it within half a minute: as soon as it does.
+_SAYS = """async (text) => {
+    const until = performance.now() + 30000;
+    const says = () => document.body.innerText.includes(text);
+    while (!says() && performance.now() < until) await new Promise(requestAnimationFrame);
+    return says();
+}"""
+
+
+@contextmanager
+def visited(width: int = 1280, height: int = 900) -> Iterator[Page]:
+    """An empty page in a fresh browser."""
+    path = shutil.which("chromium")
+    if path is None:
+        raise NotInstalled("apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        try:
+            page = browser.new_page(viewport={"width": width, "height": height})
+            page.set_default_timeout(_PATIENCE_MS)
+            yield page
+        finally:
+            browser.close()
+
+
+def usable(folder: str, times: int) -> dict[str, float]:
+    """From the service's first answer to the list of studies, by the printed link in a browser that is open."""
+    results = Path(folder)
+    written(results, "night", 100, 24)
+    taken = []
+    with visited() as page:
+        for _ in range(times):
+            with served(results) as service:
+                began = time.monotonic()
+                page.goto(service.link)
+                page.get_by_text("night").first.wait_for()
+                taken.append(time.monotonic() - began)
+    return {"median_s": statistics.median(taken), "low_s": min(taken), "high_s": max(taken)}
+
+
+def large(folder: str, trials: int, points: int) -> dict[str, float]:
+    """A sweep of that size: its first picture, one drawn anew, the browser's heap, and the bytes that came."""
+    results = Path(folder)
+    written(results, "night", trials, points)
+    with served(results) as service, visited() as page:
+        page.goto(service.link)
+        page.get_by_text("night").first.wait_for()  # the study is folded, as it is once anybody has looked at it
+        first = _of_sweep(page, service)
+        again = _of_sweep(page, service)
+        taken = [_redrawn(page, "dark"), _redrawn(page, "light"), _redrawn(page, "dark")]
+        return {
+            "cold_s": first["picture_s"],
+            "picture_s": again["picture_s"],
+            "redraw_s": statistics.median(taken),
+            "heap_mb": again["heap_mb"],
+            "page_kb": first["kb"],
+            "server_mb": service.rss_mb(),
+        }
+
+
+def _redrawn(page: Page, scheme: Literal["dark", "light"]) -> float:
+    page.evaluate(_WATCH)
+    page.emulate_media(color_scheme=scheme)
+    until = time.monotonic() + _PATIENCE_MS / 1000
+    while (taken := page.evaluate("window.redrawn")) is None:
+        if time.monotonic() > until:
+            raise RuntimeError("the picture was not drawn anew")
+        page.wait_for_timeout(50)
+    return float(taken) / 1000
+
+
+def _of_sweep(page: Page, service: Served) -> dict[str, float]:
+    session = page.context.new_cdp_session(page)
+    session.send("Network.enable")
+    session.send("Network.setCacheDisabled", {"cacheDisabled": True})
+    sizes: list[float] = []
+    session.on("Network.loadingFinished", lambda event: sizes.append(float(event["encodedDataLength"])))
+    page.goto(f"{service.url}/studies/night", wait_until="commit")
+    drawn = float(page.evaluate(_DRAWN, 1)) / 1000
+    page.wait_for_timeout(1000)
+    session.send("Performance.enable")
+    session.send("HeapProfiler.collectGarbage")
+    metrics = {each["name"]: each["value"] for each in session.send("Performance.getMetrics")["metrics"]}
+    session.detach()
+    return {"picture_s": drawn, "kb": sum(sizes) / 1000, "heap_mb": metrics["JSHeapUsedSize"] / 1e6}
+
+
+def seen(folder: str, updates: int, others: int) -> dict[str, float]:
+    """How long after its commit an update is in a page's text, while others follow the same study."""
+    results = Path(folder)
+    store = opened(results, "live")
+    try:
+        store.append([*begun(0, {"learning_rate": 0.1, "beta": 0.9}), *over(0, [0.5])], time.time())
+        with served(results) as service, visited() as page:
+            followers = [Follower(service, "live") for _ in range(others)]
+            for each in followers:
+                each.start()
+            page.goto(service.link)
+            page.goto(f"{service.url}/studies/live")
+            page.wait_for_timeout(2000)
+            delays = []
+            for number in range(1, updates + 1):
+                best = round(0.5 + number / 1000, 4)
+                store.append([*begun(number, {"learning_rate": 0.1, "beta": 0.9}), *over(number, [best])], time.time())
+                durable = time.monotonic()
+                if not page.evaluate(_SAYS, f"{best:g}"):
+                    raise RuntimeError(f"{best:g} did not come")
+                delays.append(time.monotonic() - durable)
+            for each in followers:
+                each.close()
+    finally:
+        store.close()
+    return {"p50_s": percentile(delays, 0.5), "p95_s": percentile(delays, 0.95)}
+
+
+# ── other people's pages ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def dashboard(folder: str, python: str, storage: str) -> dict[str, float]:
+    """optuna-dashboard over a storage: its list, the first picture of a study, and what its server holds."""
+    command = [str(Path(python).with_name("optuna-dashboard")), storage, "--port", "{port}", "--host", "127.0.0.1"]
+    with _running(command, Path(folder)) as (url, process), visited() as page:
+        began = time.monotonic()
+        page.goto(f"{url}/dashboard/")
+        page.get_by_text("night").first.wait_for()
+        listed = time.monotonic() - began
+        page.goto(f"{url}/dashboard/studies/1", wait_until="commit")
+        drawn = float(page.evaluate(_ANY_PICTURE)) / 1000
+        return {"list_s": listed, "picture_s": drawn, "server_mb": _rss_mb(process)}
+
+
+def tracker(folder: str, python: str, runs: int, points: int) -> dict[str, float]:
+    """MLflow's page over as many runs of as many steps: its table, and what its server holds."""
+    home = Path(folder)
+    fill = (
+        "import sys, random; from mlflow.tracking import MlflowClient; from mlflow.entities import Metric, Param; "
+        "client = MlflowClient(sys.argv[1]); experiment = client.create_experiment('night')\n"
+        "for number in range(int(sys.argv[2])):\n"
+        "    run = client.create_run(experiment).info.run_id\n"
+        "    scores = [Metric('score', random.random(), 0, step) for step in range(int(sys.argv[3]))]\n"
+        "    client.log_batch(run, metrics=scores, params=[Param('learning_rate', str(random.random()))])\n"
+        "    client.set_terminated(run)\n"
+        "print(experiment)\n"
+    )
+    store = f"sqlite:///{home / 'mlflow.db'}"
+    filled = subprocess.run(
+        [python, "-c", fill, store, str(runs), str(points)], capture_output=True, text=True, check=True, timeout=1500
+    )
+    experiment = filled.stdout.strip().splitlines()[-1]
+    command = [python, "-m", "mlflow", "server", "--backend-store-uri", store, "--port", "{port}", "--workers", "1"]
+    with _running(command, home) as (url, process), visited() as page:
+        page.goto(f"{url}/#/experiments/{experiment}/runs", wait_until="commit")
+        began = time.monotonic()
+        page.locator("a[href*='/runs/']").first.wait_for()
+        return {"list_s": time.monotonic() - began, "server_mb": _rss_mb(process)}
+
+
+@contextmanager
+def _running(command: Sequence[str], folder: Path) -> Iterator[tuple[str, psutil.Process]]:
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with (folder / "peer.log").open("wb") as log:
+        process = subprocess.Popen([each.format(port=port) for each in command], stdout=log, stderr=log)
+    try:
+        until = time.monotonic() + 120
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            if process.poll() is not None or time.monotonic() > until:
+                raise RuntimeError((folder / "peer.log").read_text()[-300:])
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}", psutil.Process(process.pid)
+    finally:
+        for each in [*psutil.Process(process.pid).children(recursive=True), process]:
+            each.terminate()
+        process.wait(30)
+
+
+def _rss_mb(process: psutil.Process) -> float:
+    every: list[Any] = [process, *process.children(recursive=True)]
+    return float(sum(each.memory_info().rss for each in every)) / 1e6
