@@ -51,8 +51,12 @@ class Service:
         command += ["--port", str(self.port), *self.options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
         assert self.process.stdout is not None
-        told = "".join(iter(self.process.stdout.readline, "}\n"))
-        link = str(json.loads(told + "}")["link"])
+        told = ""
+        while not told.endswith("}\n"):
+            line = self.process.stdout.readline()
+            assert line, "the service did not start"
+            told += line
+        link = str(json.loads(told)["link"])
         self.port = int(link.split("/")[2].rpartition(":")[2])
         wait_until(self._answers)
         return link

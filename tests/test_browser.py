@@ -31,6 +31,14 @@ SPACE = Space(
     optimizer=choice("adam", "sgd"),
     warmup=linear(0.0, 10.0, when={"optimizer": "adam"}),
 )
+SLOW = """
+import time
+
+def train(run):
+    for step in run.steps(5):
+        time.sleep(0.1)
+        run.report(score=run.params["learning_rate"] + step)
+"""
 RUN = Space(learning_rate=log(1e-4, 1.0), beta=log_one_minus(0.9, 0.999))
 
 
@@ -222,6 +230,25 @@ def test_two_studies_are_compared(visitor: Visitor) -> None:
 
 
 # ── what moves ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_sweep_is_launched_from_the_page_and_seen_to_move(browser: Browser, tmp_path: Path) -> None:
+    projects = tmp_path / "projects"
+    projects.mkdir()
+    (projects / "mine.py").write_text(SLOW)
+    for visitor in visited(browser, tmp_path / "results", "--projects", str(projects)):
+        page = visitor.page("/")
+        page.get_by_text("Launch a sweep").click()
+        form = page.locator("form.launch")
+        for name, value in {"name": "dawn", "train": "mine:train", "objective": "score", "trials": "6"}.items():
+            form.locator(f"[name={name}]").fill(value)
+        form.locator("[name=space]").select_option("sgd_momentum")
+        form.locator("[name=executor]").select_option("local")
+        form.get_by_role("button", name="Launch").click()
+        expect(page).to_have_url(f"{visitor.origin}/studies/dawn")
+        drawn(page, "curves")
+        expect(page.locator("#sweep_head .lead")).to_contain_text("6 trials")  # nobody reloads the page
+        expect(page.locator("#trials tbody tr")).to_have_count(6)
 
 
 def tended(results: Path, train: Callable[[tuner.Run], None] = roll) -> tuner.RunHandle:

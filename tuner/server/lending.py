@@ -1,4 +1,4 @@
-"""The beginning, over HTTP, of a study whose trials programs ask for: its coordinator runs no code of theirs."""
+"""The beginning of a study over HTTP: one whose trials programs ask for, or a sweep of a function that is launched."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from tuner.record.requests import check_asker
 from tuner.record.store import Store
 from tuner.samplers import SAMPLERS
 from tuner.server.external import Unfit, refusal
+from tuner.server.launching import LaunchedSweep, launch
 from tuner.server.reading import StudyName
 from tuner.server.service import Caller, Serving, may_steer
 from tuner.space.files import parameter_of
@@ -85,10 +86,18 @@ class Begun(BaseModel):
         409: {"model": Unfit, "description": "It is there and differs; `why` says in what."},
         422: {"model": Unfit, "description": "The space, or another word, makes no sense."},
     },
-    summary="Begin a study that lends its trials",
+    summary="Begin a study",
 )
-def begin(name: StudyName, study: LentStudy, serving: Serving, caller: Caller) -> Response:
+def begin(
+    name: StudyName,
+    study: Annotated[LentStudy | LaunchedSweep, Field(discriminator="executor")],
+    serving: Serving,
+    caller: Caller,
+) -> Response:
     """Begins it, or goes on with it, in a process of its own; sent again it is the same study."""
+    if isinstance(study, LaunchedSweep):
+        there = (serving.results / name / "study.db").exists()
+        return JSONResponse(launch(name, study, serving, caller), 200 if there else 201)
     try:
         place = Place.of(name, serving.results, None)
         one_of(*SAMPLERS)("sampler", study.sampler)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, TypeAlias
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeAlias
 
 from fastapi import APIRouter, Path, Query, Response
 
 from tuner.agents.agent import name_of
 from tuner.agents.allowance import Allowance
-from tuner.api.studies import attach
+from tuner.api.handles import RunHandle
+from tuner.api.studies import attach, promote
 from tuner.errors import uncoded
 from tuner.record.events import RequestState
 from tuner.record.store import Store
@@ -23,6 +25,8 @@ router = APIRouter(prefix="/v1/studies", tags=["steer"], dependencies=[may_read]
 RequestId: TypeAlias = Annotated[
     str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="Made up by whoever asks.", examples=["a1b2c3"])
 ]
+_BEGUN = ("fork", "promote")
+"""The verbs that begin another run."""
 _ANSWER_WITHIN_S = 5.0
 _LONGEST_WAIT_S = 30.0
 _LOOK_EVERY_S = 0.05
@@ -42,6 +46,8 @@ def ask(
     if caller.budget is not None:  # whoever has one asks under no other name
         by = name_of(caller.name)
         Allowance.of(caller.budget).check_request(serving.results, by, name, asked.verb, asked.arguments, request)
+    if asked.verb in _BEGUN:
+        return _said(request, asked.verb, "applied", None, _begun(name, request, asked, serving, by))
     with attach(name, results=serving.results, by=by) as handle:
         reply = handle._ask(
             asked.verb,
@@ -75,6 +81,31 @@ def answer(
     if found is None:
         return _said(request, asked.verb, "received", None, "")
     return _said(request, asked.verb, found.state, found.step, uncoded(found.detail)[0])
+
+
+def _begun(name: str, request: str, asked: shapes.Asked, serving: Serving, by: str) -> str:
+    """Begins another run from a checkpoint of this study: what became of it, in words."""
+    given = dict(asked.arguments)
+    told: dict[str, Any] = {"name": given.pop("name", None), "why": asked.why, "request": request}
+    if asked.verb == "promote":
+        trial = given.pop("trial", None)
+        _check_none_left(asked.verb, given)
+        handle = promote(name, trial, by=by, results=serving.results, **told)
+    else:
+        step, values = given.pop("step", None), given.pop("values", {})
+        _check_none_left(asked.verb, given)
+        with attach(name, results=serving.results, by=by) as parent:
+            if not isinstance(parent, RunHandle):
+                raise Problem(409, "refused", f"{name} is a sweep: a fork is of a babysat run. Promote a trial of it.")
+            handle = parent.fork(values, step=step, **told)
+    with handle:
+        return f"{handle.name} has begun"
+
+
+def _check_none_left(verb: str, given: Mapping[str, object]) -> None:
+    """Refuses what a verb does not take."""
+    if given:
+        raise Problem(422, "arguments", f"{verb} takes no {', '.join(sorted(given))}.")
 
 
 def _said(request: str, verb: str, state: RequestState, step: int | None, why: str) -> shapes.Answer:

@@ -20,6 +20,7 @@ from tuner.server.page.rendering import asset, html, packed
 from tuner.server.page.shelf import OnShelf, Shelf
 from tuner.server.page.words import standing
 from tuner.space.files import available_spaces
+from tuner.space.space import Space
 from tuner.views.pictures.diagram import Diagram, Theme
 
 router = APIRouter(include_in_schema=False)
@@ -88,7 +89,7 @@ def one(request: Request, name: str, shelf: OnShelf, wanted: AsWanted) -> Respon
             "listing": rows,
             "selected": numbers_of(wanted.trials),
         }
-        return html(request, "sweep.html", **shared, **listed, projects=shelf.projects)
+        return html(request, "sweep.html", **shared, **listed, projects=shelf.projects, **_spaces(study))
 
     return _page(request, shelf, name, told)
 
@@ -143,6 +144,12 @@ def _page(request: Request, shelf: Shelf, name: str, told: Callable[[Study], Res
         return html(request, "starting.html", name=name)
     except TunerError as error:
         return html(request, "missing.html", status=404, name=name, why=str(error))
+
+
+def _spaces(study: Study) -> dict[str, Any]:
+    """The spaces that tuner brings, and which of them this study searches."""
+    known = available_spaces()
+    return {"spaces": known, "spaces_like": next((name for name in known if Space.load(name) == study.space), "")}
 
 
 def _theme(request: Request) -> Theme:
