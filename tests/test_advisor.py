@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -84,7 +85,10 @@ class Loop:
     def carry_out(self, decision: Decision) -> None:
         told = [fault.becomes(f"a bug: {type(fault.error).__name__}") for fault in decision.faults]
         self.faults += [fault.error for fault in decision.faults]
-        for record in (*decision.records, *told):
+        self.write_down([*decision.records, *told])
+
+    def write_down(self, records: Sequence[Record]) -> None:
+        for record in records:
             self.study.apply(record)
             if isinstance(record, Noted) and record.by == "tuner":
                 self.warned.append(record.text)
@@ -127,10 +131,11 @@ def test_a_change_that_nobody_read_is_noted_and_not_judged_until_it_is_read(tmp_
         requests, asked = RunRequests(None, None), trial.head.request
         finding = Unread(trial=0, step=60, request=asked, since=50, names=("lr",), partly_read=False, before=True)
         assert facts(study.state, trial, {}, None).last_change_step == 50
-        loop.carry_out(requests.took_effect(study.state, trial, finding, loop.situation))
+        loop.write_down(requests.took_effect(study.state, trial, finding, loop.situation))
         assert facts(study.state, trial, {}, None).last_change_step is None
         assert "nothing has read lr" in loop.warned[0]
-        loop.carry_out(requests.took_effect(study.state, trial, replace(finding, step=70, again=True), loop.situation))
+        again = replace(finding, step=70, again=True)
+        loop.write_down(requests.took_effect(study.state, trial, again, loop.situation))
         assert facts(study.state, trial, {}, None).last_change_step == 50
     assert [(each.request, each.verdict) for each in loop.recorded if isinstance(each, Judged)] == [
         (asked, "not read"),

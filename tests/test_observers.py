@@ -21,6 +21,7 @@ from tuner.caviar.policy import Caviar, Limits
 from tuner.caviar.requests import SweepRequests
 from tuner.caviar.rules import rule_by_name
 from tuner.coordinator import faults
+from tuner.coordinator.beginnings import begin
 from tuner.coordinator.checkpoint_keeper import CheckpointKeeper
 from tuner.coordinator.loop import Coordinator
 from tuner.coordinator.watchdog import Timing
@@ -29,7 +30,6 @@ from tuner.panda.policy import Panda
 from tuner.panda.requests import RunRequests
 from tuner.policy.protocol import Draft, Policy
 from tuner.policy.requests import RequestPolicy
-from tuner.record.events import Requested
 from tuner.record.state import Request, StudyState
 from tuner.record.store import Store
 from tuner.samplers import by_name
@@ -210,10 +210,9 @@ def coordinator(folder: Path, requests: RequestPolicy, policy: Policy, keeper: C
 
 
 def ask(loop: Coordinator, verb: str, arguments: dict[str, Any]) -> Request:
-    """What becomes of a request."""
-    request = Requested(request="r", verb=verb, arguments=arguments, by="ann", why="", at=1.0)
-    loop.study.apply(request)
-    loop.trials.answer(request)
+    """What becomes of a request that lay there when the loop began."""
+    loop._store.request(verb, arguments, by="ann", why="", request="r")
+    loop._take_requests()
     loop.journal.commit()
     return loop.study.requests["r"]
 
@@ -235,7 +234,7 @@ def test_a_bug_in_an_answer_is_said_to_be_one_and_its_traceback_is_kept(tmp_path
 def test_a_bug_in_an_answer_of_a_babysat_run_is_said_to_be_one(tmp_path: Path, on_disk: bool) -> None:
     requests = RunRequests(Broken(learning_rate=log(1e-4, 0.5)), None)
     loop = coordinator(tmp_path, requests, Panda(), CheckpointKeeper(tmp_path, None) if on_disk else None)
-    loop.trials.create(Draft(params={"learning_rate": 0.1}, seed=0, why="to see"))
+    begin(loop.journal, Draft(params={"learning_rate": 0.1}, seed=0, why="to see"), 1.0)
     answer = ask(loop, "set", {"values": {"learning_rate": 0.2}})
     assert answer.state == "rejected"
     assert "bug in tuner" in answer.detail
@@ -245,7 +244,7 @@ def test_a_bug_in_an_answer_of_a_babysat_run_is_said_to_be_one(tmp_path: Path, o
 
 def test_what_makes_no_sense_is_no_bug(tmp_path: Path) -> None:
     loop = coordinator(tmp_path, RunRequests(SPACE, None), Panda(), CheckpointKeeper(tmp_path, None))
-    loop.trials.create(Draft(params={"learning_rate": 0.1}, seed=0, why="to see"))
+    begin(loop.journal, Draft(params={"learning_rate": 0.1}, seed=0, why="to see"), 1.0)
     answer = ask(loop, "set", {"values": 3})
     assert (answer.state, "bug" in answer.detail) == ("rejected", False)
     assert not (tmp_path / "errors.log").exists()

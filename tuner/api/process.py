@@ -314,6 +314,7 @@ def _advisor(session: Session, space: Space | None) -> Advisor:
 
 def _create(coordinator: Coordinator, assignment: Assignment, folder: Path) -> None:
     """Puts the run's one trial on record; recovery takes it up."""
+    from tuner.coordinator.beginnings import begin
     from tuner.policy.protocol import Draft
     from tuner.record.recipe import UNBOUNDED
 
@@ -328,7 +329,7 @@ def _create(coordinator: Coordinator, assignment: Assignment, folder: Path) -> N
         schedules=assignment.schedules,
         by=assignment.by,
     )
-    coordinator.trials.create(draft)
+    begin(coordinator.journal, draft, time.time())
     if assignment.space is None:
         coordinator.journal.warn(UNBOUNDED, 0, assignment.from_step)
     coordinator.journal.commit()

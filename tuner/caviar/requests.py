@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tuner.errors import did_you_mean
@@ -26,6 +27,7 @@ class SweepRequests:
 
     def __init__(self, policy: Caviar) -> None:
         self.policy = policy
+        self.due = deque[Requested]()  # none ever waits
 
     def answer(self, study: StudyState, request: Requested, situation: Situation) -> Decision:
         """Does a request, or refuses it."""
@@ -56,9 +58,9 @@ class SweepRequests:
         """Every answer has been given."""
         return NOTHING
 
-    def took_effect(self, study: StudyState, trial: Trial, event: Effect, situation: Situation) -> Decision:
+    def took_effect(self, study: StudyState, trial: Trial, event: Effect, situation: Situation) -> Sequence[Record]:
         """Nobody asks a sweep's workers for anything."""
-        return NOTHING
+        return ()
 
     def closed(self, study: StudyState, why: str, now: float) -> Decision:
         """Every answer has been given."""
@@ -142,6 +144,7 @@ class RepeatRequests(SweepRequests):
 
     def __init__(self) -> None:
         """No policy is asked: nothing is added, and there is no box."""
+        self.due = deque[Requested]()
 
 
 def _expected(study: StudyState, given: Mapping[str, Any]) -> None:

@@ -22,7 +22,7 @@ class Journal:
     """The study, its database and its checkpoints, kept in step."""
 
     def __init__(self, study: StudyState, store: Store, keeper: CheckpointKeeper | None, executor: Executor) -> None:
-        self._study, self._store, self._keeper, self._executor = study, store, keeper, executor
+        self.study, self._store, self._keeper, self._executor = study, store, keeper, executor
         self._pending: list[Record] = []
         self._drops: list[CheckpointDropped] = []
         self.note: str | None = None
@@ -36,7 +36,7 @@ class Journal:
     def record(self, record: Record) -> None:
         """Folds a record in; it is committed before this turn ends."""
         self._pending.append(record)
-        self._study.apply(record)
+        self.study.apply(record)
         if isinstance(record, Noted) and record.by == "tuner":
             self.note = record.text
 
@@ -67,5 +67,5 @@ class Journal:
             self._store.beat(time.time())
         drops, self._drops = self._drops, []
         if drops and self._keeper is not None:
-            for complaint in self._keeper.delete(self._study, drops):
+            for complaint in self._keeper.delete(self.study, drops):
                 self.warn(complaint)

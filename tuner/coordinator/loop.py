@@ -7,24 +7,28 @@ then sends and shows. So whatever a worker or a person has seen is on record.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
-from tuner.coordinator import beginnings, notices
+from tuner.coordinator import notices
+from tuner.coordinator.beginnings import begin, open_round
 from tuner.coordinator.checkpoint_keeper import CheckpointKeeper
 from tuner.coordinator.endings import End, Ending, Interrupts, awaited, parted
 from tuner.coordinator.observers import Observer, Observers, Status
+from tuner.coordinator.orders import order_of
 from tuner.coordinator.recovery import recover
 from tuner.coordinator.trials import Trials
 from tuner.coordinator.watchdog import Timing, overdue
 from tuner.coordinator.workers import Worker
-from tuner.errors import SweepFailed, interrupted
+from tuner.errors import SweepFailed, TunerError, coded, interrupted
 from tuner.executors.base import Executor
 from tuner.numbers import duration
 from tuner.policy.protocol import Policy
 from tuner.policy.requests import RequestPolicy, answered
 from tuner.policy.verdicts import Thaw
-from tuner.record.events import Received, Reported, TrialHeld
+from tuner.record.events import Received, Reported, Requested, TrialHeld
+from tuner.record.requests import check_asker
 from tuner.record.state import StudyState
 from tuner.record.store import Store
 from tuner.record.trial import Trial
@@ -34,6 +38,7 @@ from tuner.worker.messages import (
     Continue,
     Delivered,
     Did,
+    Effect,
     Ended,
     Forget,
     Forgot,
@@ -212,14 +217,25 @@ class Coordinator:
     # ── requests ────────────────────────────────────────────────────────────────────────────────
 
     def _take_requests(self) -> None:
-        if time.monotonic() < self._next_requests:
-            return
-        self._next_requests = time.monotonic() + self._requests.attention_s
-        for request in self._store.new_requests():
-            if request.request not in self.study.requests:
-                self.study.apply(request)  # whoever asked has recorded it
-            if self.study.requests[request.request].state == "received":
-                self.trials.answer(request)
+        """Has every request decided, and that carried out; whatever goes wrong becomes the answer."""
+        fresh = deque[Requested]()
+        if time.monotonic() >= self._next_requests:
+            self._next_requests = time.monotonic() + self._requests.attention_s
+            for each in self._store.new_requests():
+                if each.request not in self.study.requests:
+                    self.study.apply(each)  # whoever asked has recorded it
+                if self.study.requests[each.request].state == "received":
+                    fresh.append(each)
+        while waiting := self._requests.due or fresh:
+            request = waiting.popleft()
+            try:
+                check_asker(request.verb, request.by, request.why)
+                self.trials.carry_out(self._requests.answer(self.study, request, self.trials.situation()))
+            except TunerError as error:
+                self.journal.record(answered(request.request, "rejected", coded(error), self._executor.now()))
+            except Exception as error:  # training goes on
+                told = self.journal.fault(error, f"while answering {request.verb!r}")
+                self.journal.record(answered(request.request, "rejected", told, self._executor.now()))
 
     # ── events ──────────────────────────────────────────────────────────────────────────────────
 
@@ -230,7 +246,7 @@ class Coordinator:
             self.trials.thin(trial)
         if isinstance(event, Saved | Changed | Reverted | Did | Unread):
             worker.last_sign = self._executor.now()
-            self.trials.carry_out(self._requests.took_effect(self.study, trial, event, self.trials.situation()))
+            self._write_down(trial, event)
             return
         if trial.ended or getattr(event, "segment", trial.head.segment) != trial.head.segment:
             return  # of a segment that was given up
@@ -265,9 +281,13 @@ class Coordinator:
                 self.journal.record(notices.held(event))
             case Warned():
                 self.journal.warn(event.text, trial.trial, event.step)
-                self.trials.carry_out(self._requests.took_effect(self.study, trial, event, self.trials.situation()))
+                self._write_down(trial, event)
             case Ended():
                 self.trials.end(worker, trial, event)
+
+    def _write_down(self, trial: Trial, event: Effect) -> None:
+        for record in self._requests.took_effect(self.study, trial, event, self.trials.situation()):
+            self.journal.record(record)
 
     # ── checkpoints ─────────────────────────────────────────────────────────────────────────────
 
@@ -294,7 +314,7 @@ class Coordinator:
             if trial.ended or worker is None or event.segment != trial.head.segment or self.trials.ending is not None:
                 continue  # whoever is to end has been told so
             verdict = self._policy.judge(self.study, trial, event.step)
-            self.trials.open_round(verdict.opened)
+            open_round(self.journal, verdict.opened, self._executor.now())
             match verdict.action:
                 case "continue":
                     self.trials.tell(worker, Continue(trial=trial.trial, ask_at=verdict.limit, rung=verdict.ask_at))
@@ -353,7 +373,7 @@ class Coordinator:
 
     def _order(self, worker: str, trial: Trial, step: int | None = None) -> None:
         every_s = self._timing.checkpoint_every_s
-        order = beginnings.order(self.study, trial, self._policy, self._keeper, every_s, step)
+        order = order_of(self.study, trial, self._policy, self._keeper, every_s, step)
         self._orders.setdefault(worker, []).append(order)
 
     def _go_on_lending(self, event: WorkerReady) -> None:
@@ -370,11 +390,11 @@ class Coordinator:
             case None:
                 return None
             case Thaw() as thaw:
-                self.trials.open_round(thaw.opened)
+                open_round(self.journal, thaw.opened, self._executor.now())
                 self.trials.again(self.study.trials[thaw.trial], "thaw", thaw.why)
                 return self._pool.ready.popleft()
             case draft:
-                return self.trials.create(draft)
+                return begin(self.journal, draft, self._executor.now())
 
     def _part(self) -> None:
         """Whatever has not come to an end gets one on record, unless its worker outlives this process."""

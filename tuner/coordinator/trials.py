@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Literal
 
-from tuner.coordinator import beginnings
+from tuner.coordinator.beginnings import begin
 from tuner.coordinator.checkpoint_keeper import CheckpointKeeper
 from tuner.coordinator.endings import End, Ending, scoreless
 from tuner.coordinator.journal import Journal
 from tuner.coordinator.recovery import taken_up
 from tuner.coordinator.standing import Standings
 from tuner.coordinator.workers import Worker, WorkerPool
-from tuner.errors import TunerError, coded
 from tuner.executors.base import Executor
-from tuner.policy.proposals import RoundPlan
-from tuner.policy.protocol import Draft, Policy
-from tuner.policy.requests import NOTHING, Decision, RequestPolicy, Situation, answered
+from tuner.policy.protocol import Policy
+from tuner.policy.requests import NOTHING, Decision, RequestPolicy, Situation
 from tuner.policy.segments import again
-from tuner.record.events import Cause, Judged, Requested, TrialHeld
-from tuner.record.requests import check_asker
+from tuner.record.events import Cause, Judged, TrialHeld
 from tuner.record.state import StudyState
 from tuner.record.store import Store
 from tuner.record.trial import Trial
@@ -51,18 +48,7 @@ class Trials:
         self._store, self._policy, self._requests = store, policy, requests
         self._executor, self._keeper = executor, keeper
 
-    # ── requests ────────────────────────────────────────────────────────────────────────────────
-
-    def answer(self, request: Requested) -> None:
-        """Has a request decided, and carries that out; whatever goes wrong becomes the answer, and training goes on."""
-        try:
-            check_asker(request.verb, request.by, request.why)
-            self.carry_out(self._requests.answer(self.study, request, self.situation()))
-        except TunerError as error:
-            self.journal.record(answered(request.request, "rejected", coded(error), self._executor.now()))
-        except Exception as error:
-            told = self.journal.fault(error, f"while answering {request.verb!r}")
-            self.journal.record(answered(request.request, "rejected", told, self._executor.now()))
+    # ── what was decided ────────────────────────────────────────────────────────────────────────
 
     def situation(self) -> Situation:
         """What an answer depends on beside the study."""
@@ -84,7 +70,7 @@ class Trials:
         for record in decision.records:
             self.journal.record(record)
         for draft in decision.drafts:
-            self.pool.ready.append(self.create(draft))
+            self.pool.ready.append(begin(self.journal, draft, self._executor.now()))
         self.pool.ready.extend(decision.ready)
         for number, why in decision.stopped:
             self.pool.release(number)
@@ -96,22 +82,6 @@ class Trials:
         self.outgoing += decision.commands
         for fault in decision.faults:
             self.journal.record(fault.becomes(self.journal.fault(fault.error, fault.during)))
-        for request in decision.due:
-            self.answer(request)
-
-    # ── beginning ───────────────────────────────────────────────────────────────────────────────
-
-    def create(self, draft: Draft) -> int:
-        """Records a new trial; whoever calls says when it trains."""
-        number = len(self.study.trials)
-        for record in beginnings.created(self.study, draft, self.journal.folder, self._executor.now()):
-            self.journal.record(record)
-        return number
-
-    def open_round(self, plan: RoundPlan | None) -> None:
-        """Records that a round begins, if one does."""
-        if plan is not None:
-            self.journal.record(beginnings.round_opened(self.study, plan, self._executor.now()))
 
     def again(self, trial: Trial, cause: Cause, why: str) -> None:
         """Lets a trial go on from its newest whole checkpoint as soon as a worker is free."""

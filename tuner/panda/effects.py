@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,12 +13,64 @@ from tuner.policy.segments import ancestry
 from tuner.record.events import READ, UNREAD, Adjusted, Cause, Judged, Noted, Record, Requested, SegmentOpened
 from tuner.record.state import Request, StudyState
 from tuner.record.trial import Checkpoint, Segment, Trial
-from tuner.worker.messages import Changed, Reverted, Unread
+from tuner.worker.messages import Changed, Did, Effect, Reverted, Saved, Unread, Warned
 
+_BACK = ("revert", "undo")
 _TAKEN_BACK, _BROUGHT_BACK = "taken back", "brought back"
 
 
-def changed(study: StudyState, trial: Trial, event: Changed, at: float) -> Decision:
+class Effects:
+    """What workers say of what was asked, written down; and the requests that wait for a checkpoint to be on record."""
+
+    def __init__(self) -> None:
+        self.due = deque[Requested]()
+        """Requests that had to wait, and whose turn has come."""
+        self._saving: tuple[int, int] | None = None  # segment and step of the moment before the last change
+        self.waiting: list[Requested] = []
+        """What may go back there, and what was asked after it."""
+
+    def took_effect(self, study: StudyState, trial: Trial, event: Effect, situation: Situation) -> Sequence[Record]:
+        """What the worker did, and the answer to whoever asked."""
+        at = situation.now
+        match event:
+            case Changed():
+                if not event.repeated:
+                    self._await_save(study, trial, event.step)
+                return _changed(study, trial, event, at)
+            case Reverted():
+                self._await_save(study, trial, event.from_step)
+                return _reverted(study, trial, event, situation)
+            case Unread():
+                return _unread(event, trial, at)
+            case Saved():
+                if (event.segment, event.step) == self._saving:
+                    self.all_saved()
+                detail = f"checkpoint {len(study.checkpoints) - 1}"
+                return [answered(event.request, "applied", detail, at, event.step)] if event.request else ()
+            case Warned():  # the disk may have refused it
+                self.all_saved()
+            case Did() if study.requests[event.request].state in ("received", "accepted"):
+                return [answered(event.request, event.state, event.detail, at, event.step)]
+        return ()
+
+    def holds_up(self, verb: str) -> bool:
+        """Whether such a request waits until the moment before the last change is on record."""
+        return self._saving is not None and (bool(self.waiting) or verb in _BACK)
+
+    def all_saved(self) -> None:
+        """The moment before the last change is on record, or will never be: what waited for it is due."""
+        self.due += self.waiting
+        self._saving, self.waiting = None, []
+
+    def _await_save(self, study: StudyState, trial: Trial, step: int) -> None:
+        """Remembers the moment before a change or a way back until it is on record."""
+        before = (trial.head.segment, step)
+        saved = any((each.segment, each.step) == before for each in study.kept(trial))
+        if trial.resumable and not saved:
+            self._saving = before
+
+
+def _changed(study: StudyState, trial: Trial, event: Changed, at: float) -> list[Record]:
     """The recipe was changed between two steps: another segment, and each value as it was and as it is."""
     asked = study.requests.get(event.request)
     by, why = (asked.by, asked.why) if asked is not None else ("tuner", "")
@@ -36,7 +89,7 @@ def changed(study: StudyState, trial: Trial, event: Changed, at: float) -> Decis
         at=event.at,
     )
     if event.repeated or asked is None:
-        return Decision(records=(segment,))
+        return [segment]
     adjusted = [
         Adjusted(
             request=event.request,
@@ -56,10 +109,10 @@ def changed(study: StudyState, trial: Trial, event: Changed, at: float) -> Decis
     ]
     changes = ", ".join(_change(event, name) for name in event.after)
     done = answered(event.request, "applied", changes or "nothing changed", at, event.step)
-    return Decision(records=(segment, *adjusted, done))
+    return [segment, *adjusted, done]
 
 
-def reverted(study: StudyState, trial: Trial, event: Reverted, situation: Situation) -> Decision:
+def _reverted(study: StudyState, trial: Trial, event: Reverted, situation: Situation) -> list[Record]:
     """The run went back to a checkpoint."""
     asked = study.requests[event.request]
     start = study.checkpoints[event.checkpoint]
@@ -81,7 +134,7 @@ def reverted(study: StudyState, trial: Trial, event: Reverted, situation: Situat
     judged = judged_by_the_head(trial, start, evidence, replace(situation, now=event.at))
     detail = f"from step {event.from_step} back to step {event.step}{instead(asked, event.step)}"
     done = answered(event.request, "applied", detail, situation.now, event.step)
-    return Decision(records=(segment, *judged, done))
+    return [segment, *judged, done]
 
 
 def judged_by_the_head(trial: Trial, start: Checkpoint, evidence: str, situation: Situation) -> list[Record]:
@@ -100,7 +153,7 @@ def judged_by_the_head(trial: Trial, start: Checkpoint, evidence: str, situation
     return records
 
 
-def unread(event: Unread, trial: Trial, at: float) -> Decision:
+def _unread(event: Unread, trial: Trial, at: float) -> list[Record]:
     """Says that a change has no effect, or that it has now; what nobody read is not judged."""
     names = " and ".join(event.names)
     if event.again:
@@ -114,7 +167,7 @@ def unread(event: Unread, trial: Trial, at: float) -> Decision:
     if event.request and not (event.partly_read and verdict == UNREAD):
         evidence = f"steps {event.since} to {event.step}"
         records.append(Judged(request=event.request, verdict=verdict, evidence=evidence, at=at))
-    return Decision(records=tuple(records))
+    return records
 
 
 def advised(study: StudyState, trial: Trial, advice: Advice, at: float) -> Decision:

@@ -17,7 +17,7 @@ from tuner.errors import SettingsError, TunerError, coded, did_you_mean
 from tuner.numbers import duration
 from tuner.panda.advisor import Advisor
 from tuner.panda.checks import checked, scheduled
-from tuner.panda.effects import advised, changed, reverted, unread
+from tuner.panda.effects import Effects, advised
 from tuner.panda.going_back import expected
 from tuner.panda.revival import going_back, revived, unmanned
 from tuner.policy.requests import NOTHING, Decision, Fault, Refused, Situation, answered, warning
@@ -26,22 +26,7 @@ from tuner.record.requests import RUN_VERBS, understood
 from tuner.record.state import Request, StudyState
 from tuner.record.trial import Trial
 from tuner.space.space import Space
-from tuner.worker.messages import (
-    Adjust,
-    AsAsked,
-    Changed,
-    Command,
-    Did,
-    Effect,
-    Pause,
-    Resume,
-    Reverted,
-    Save,
-    Saved,
-    Stop,
-    Unread,
-    Warned,
-)
+from tuner.worker.messages import Adjust, AsAsked, Command, Pause, Resume, Save, Stop
 
 # The supervisor looks this often, and for at most a twentieth of the time.
 _LOOK_EVERY_S = 0.5
@@ -49,10 +34,9 @@ _LOOK_SHARE = 20.0
 _LOOK_AGAIN_S = 30.0  # after a fault of its own
 # What waits for nothing, not even for a checkpoint that a revert before it may go back to.
 _AT_ONCE = ("stop", "note", "checkpoint")
-_BACK = ("revert", "undo")
 
 
-class RunRequests:
+class RunRequests(Effects):
     """The verbs of a babysat run."""
 
     attention_s = 0.004
@@ -65,18 +49,17 @@ class RunRequests:
 
         `advisor` None: the supervisor keeps silent. `clock` says when it looks again, in seconds.
         """
+        super().__init__()
         self._space, self._advisor, self._clock = space, advisor, clock
         self._looks_at = -math.inf
         self._faults: set[tuple[object, ...]] = set()
-        self._saving: tuple[int, int] | None = None  # segment and step of the moment before the last change
-        self._waiting: list[Requested] = []  # what may go back there, and what was asked after it
 
     # ── what the loop calls ─────────────────────────────────────────────────────────────────────
 
     def answer(self, study: StudyState, request: Requested, situation: Situation) -> Decision:
         """Accepts a request, on record before anything happens, or refuses it with the reason."""
-        if self._saving is not None and (self._waiting or request.verb in _BACK) and request.verb not in _AT_ONCE:
-            self._waiting.append(request)
+        if request.verb not in _AT_ONCE and self.holds_up(request.verb):
+            self.waiting.append(request)
             return NOTHING
         if request.verb not in self.verbs:
             raise Refused(
@@ -109,7 +92,8 @@ class RunRequests:
         """What was accepted while no worker had the run reaches the worker now, in the order it was asked."""
         worker = situation.workers.worker_of(trial.trial)
         if worker is None:
-            return Decision(due=self._saved())
+            self.all_saved()
+            return NOTHING
         commands: list[tuple[str, Command]] = []
         records: list[Record] = []
         faults: list[Fault] = []
@@ -123,7 +107,8 @@ class RunRequests:
                 records.append(refused(coded(error)))
             except Exception as error:
                 faults.append(Fault(error=error, during=f"while carrying out {request.verb!r}", becomes=refused))
-        return Decision(records=tuple(records), commands=tuple(commands), faults=tuple(faults), due=self._saved())
+        self.all_saved()
+        return Decision(records=tuple(records), commands=tuple(commands), faults=tuple(faults))
 
     def released(self, study: StudyState, trial: Trial, situation: Situation) -> Decision:
         """What was accepted and has not reached the worker is carried out without it, in the order it was asked."""
@@ -135,7 +120,8 @@ class RunRequests:
                 records += further.records
                 if further.ready or further.stopped:  # it stands still no longer: the rest is for its next worker
                     break
-        return replace(further, records=tuple(records), due=self._saved())
+        self.all_saved()
+        return replace(further, records=tuple(records))
 
     def reported(self, study: StudyState, trial: Trial, record: Reported, now: float) -> Decision:
         """Shows the scores to the supervisor, and writes down what it advises."""
@@ -169,7 +155,9 @@ class RunRequests:
 
     def ended(self, study: StudyState, trial: Trial, now: float) -> Decision:
         """What was accepted and can no longer happen says so."""
-        waiting = {each.request for each in self._saved()}
+        self.all_saved()
+        waiting = {each.request for each in self.due}
+        self.due.clear()
         records: list[Record] = []
         for request in study.requests.values():
             if request.state != "accepted" and request.request not in waiting:
@@ -185,43 +173,6 @@ class RunRequests:
     def closed(self, study: StudyState, why: str, now: float) -> Decision:
         """Every answer has been given when the trial ended."""
         return NOTHING
-
-    def took_effect(self, study: StudyState, trial: Trial, event: Effect, situation: Situation) -> Decision:
-        """Writes down what the worker did, and answers whoever asked."""
-        at = situation.now
-        match event:
-            case Changed():
-                if not event.repeated:
-                    self._await_save(study, trial, event.step)
-                return changed(study, trial, event, at)
-            case Reverted():
-                self._await_save(study, trial, event.from_step)
-                return reverted(study, trial, event, situation)
-            case Unread():
-                return unread(event, trial, at)
-            case Saved():
-                detail = f"checkpoint {len(study.checkpoints) - 1}"
-                return Decision(
-                    records=(answered(event.request, "applied", detail, at, event.step),) if event.request else (),
-                    due=self._saved() if (event.segment, event.step) == self._saving else (),
-                )
-            case Warned():  # the disk may have refused it
-                return Decision(due=self._saved())
-            case Did() if study.requests[event.request].state in ("received", "accepted"):
-                return Decision(records=(answered(event.request, event.state, event.detail, at, event.step),))
-        return NOTHING
-
-    def _await_save(self, study: StudyState, trial: Trial, step: int) -> None:
-        """Remembers the moment before a change or a way back until it is on record."""
-        before = (trial.head.segment, step)
-        saved = any((each.segment, each.step) == before for each in study.kept(trial))
-        if trial.resumable and not saved:
-            self._saving = before
-
-    def _saved(self) -> tuple[Requested, ...]:
-        """The moment before the last change is on record, or will never be: what waited for it is to be answered."""
-        waiting, self._saving, self._waiting = self._waiting, None, []
-        return tuple(waiting)
 
     # ── what the worker is told ─────────────────────────────────────────────────────────────────
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -132,8 +133,6 @@ class Decision:
     commands: tuple[tuple[str, Command], ...] = ()
     """What workers are told, by their names."""
     faults: tuple[Fault, ...] = ()
-    due: tuple[Requested, ...] = ()
-    """Requests whose turn has come: each is answered once all the above is done, and the ones before it."""
 
 
 NOTHING = Decision()
@@ -144,6 +143,8 @@ class RequestPolicy(Protocol):
 
     attention_s: float
     """How long a request may lie before somebody looks."""
+    due: deque[Requested]
+    """Requests that had to wait, and whose turn has come: whoever answers one takes it out."""
 
     def answer(self, study: StudyState, request: Requested, situation: Situation) -> Decision:
         """Does a request, passes it on, or refuses it by raising a `TunerError`; the answer is among the records."""
@@ -165,8 +166,8 @@ class RequestPolicy(Protocol):
         """A trial stands still and has given its worker back: what was asked of it meanwhile needs none."""
         ...
 
-    def took_effect(self, study: StudyState, trial: Trial, event: Effect, situation: Situation) -> Decision:
-        """A worker did something that somebody had asked for."""
+    def took_effect(self, study: StudyState, trial: Trial, event: Effect, situation: Situation) -> Sequence[Record]:
+        """A worker did something that somebody had asked for: what is to be written down of it."""
         ...
 
     def closed(self, study: StudyState, why: str, now: float) -> Decision:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from tuner.errors import TrainingError, did_you_mean
-from tuner.worker.channel import Channel
 from tuner.worker.commands import Commands
-from tuner.worker.messages import Job, Order
 from tuner.worker.position import Position
 from tuner.worker.run import Run
 from tuner.worker.state import State
@@ -16,14 +14,13 @@ _HEARD_BY = 20  # steps after which an objective that was never reported is aske
 class TrialControl:
     """One trial being trained: where it stands, what it has been told, and the `Run` that its function holds."""
 
-    def __init__(self, order: Order, job: Job, channel: Channel) -> None:
-        self.position = Position(order, job, channel)
-        self.commands = Commands(self.position)
-        self._job, self._channel = job, channel
-        self.objective = job.objective
-        self.folder = None if job.trials_folder is None else job.trials_folder / str(order.trial)
+    def __init__(self, position: Position) -> None:
+        self.position, self.commands = position, Commands(position)
+        trial, self._job, self._channel = position.order.trial, position.job, position.channel
+        self.objective = self._job.objective
+        self.folder = None if self._job.trials_folder is None else self._job.trials_folder / str(trial)
         self._scored = -1
-        self._listens = order.trial == 0  # what holds for the first trial's reports holds for all
+        self._listens = trial == 0  # what holds for the first trial's reports holds for all
         self.run = self._begun()
 
     # ── what a Run asks ─────────────────────────────────────────────────────────────────────────

@@ -32,6 +32,7 @@ from tuner.record.events import TrialState
 from tuner.worker.channel import Channel
 from tuner.worker.control import TrialControl
 from tuner.worker.messages import Ended, Job, Order, Started
+from tuner.worker.position import Position
 from tuner.worker.run import Run
 
 TrainingFunction: TypeAlias = Callable[[Run], Any]
@@ -144,7 +145,7 @@ def train(function: TrainingFunction, order: Order, job: Job, channel: Channel) 
     """Trains one order; whatever the function does, an `Ended` comes back."""
     started, process = channel.now(), os.getpid()
     channel.emit(Started(trial=order.trial, segment=order.segment, at=started))
-    control = TrialControl(order, job, channel)
+    control = TrialControl(Position(order, job, channel))
     state: TrialState
     error: tuple[str, ...] = ()
     trace = ""
