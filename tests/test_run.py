@@ -302,3 +302,8 @@ def test_the_earlier_name_of_the_control_still_works_and_says_so() -> None:
     assert warned[0].filename == __file__
     list(run.steps(10))
     assert run.ended
+
+
+def test_a_run_that_is_given_a_control_under_both_its_names_is_refused() -> None:
+    with pytest.raises(TrainingError, match="control= and desk="):
+        Run({}, control=Stage(), desk=Stage())

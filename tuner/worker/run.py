@@ -82,7 +82,7 @@ class Run:
         desk: The earlier name of `control`, with a `DeprecationWarning`; None: it is not used.
 
     Raises:
-        TrainingError: Settings that are no mapping, or an argument of another name.
+        TrainingError: Settings that are no mapping, an argument of another name, or both `control` and `desk`.
 
     Example:
         >>> run = Run({"learning_rate": 0.1})
@@ -98,9 +98,13 @@ class Run:
     ) -> None:
         if not isinstance(params, Mapping):
             raise TrainingError(f'Run takes settings by name, as in Run({{"rate": 0.1}}), got {shown(params)}.')
+        if desk is not None and control is not None:
+            raise TrainingError(
+                "Run was given control= and desk=, its earlier name: both say who answers to it. Leave desk out."
+            )
         if desk is not None:
             warnings.warn("the argument desk of Run is now called control", DeprecationWarning, stacklevel=3)
-            control = control or desk
+            control = desk
         self.params: Mapping[str, Any] = params
         """The settings in force now; read them at every step, since a person may change them."""
         self.seed = seed
