@@ -254,7 +254,8 @@ def test_a_study_is_begun_over_http_and_sent_again_it_is_the_same(tmp_path: Path
         ({"trials": 0}, "trials"),
         ({"sampler": "randon"}, "random"),
         ({"space": {}}, "space"),
-        ({"executor": "local"}, "executor"),
+        ({"executor": "local"}, "train"),  # which imports a function
+        ({"executor": "slurm"}, "executor"),
         ({"train": "os:system"}, "train"),
     ],
 )

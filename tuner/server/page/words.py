@@ -83,5 +83,5 @@ def _of_a_sweep(state: StudyState, held: bool) -> str:
         return f"{told}{f', {waiting} at work' if waiting else ''}."
     if waiting:
         return f"{told}. Nobody coordinates it, and {waiting} wait. {again}"
-    told = f"Over: {count(begun, 'trial')}" + (f", {aside} of them set aside as hopeless" if aside else "")
+    told = f"Over: {count(begun, 'trial')}" + (f", {aside} of them set aside" if aside else "")
     return f"{told}. The same command with more trials goes on: tuner sweep … --name {state.name}"
