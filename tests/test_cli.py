@@ -145,7 +145,7 @@ def test_every_verb_ends_its_help_with_an_example_that_parses(name: str, shell: 
     code, out, _ = shell(name, "--help")
     example = out.strip().splitlines()[-1].strip()
     assert code == 0
-    assert example.startswith(f"tuner {name} ")
+    assert f"{example} ".startswith(f"tuner {name} ")
     assert cli.commands[name].make_context(name, shlex.split(example)[2:])
 
 

@@ -347,4 +347,4 @@ def test_changes_are_read_in_the_types_of_the_space_and_by_their_looks_beyond_it
 
 
 def test_every_format_of_tables_can_be_asked_for() -> None:
-    assert set(FORMATS) == {*_WRITE, "markdown"}
+    assert set(FORMATS) == {*_WRITE, "markdown", "optuna"}

@@ -43,6 +43,7 @@ BABYSIT, LOOK_AFTER = told("README.md", "Babysit")
 (CONNECT,) = told("docs/connecting.md", "From Python")
 (CALLBACKS,) = told("docs/frameworks.md", "Where a framework owns the loop")
 (SPACE,) = told("docs/spaces.md", "In Python")
+LEND, ASK = told("docs/ask_tell.md", "Asking and telling")
 BY_THEMSELVES = [
     block
     for page in PAGES
@@ -87,6 +88,14 @@ def test_the_journeys_from_training_to_tables_run_as_written(project: Path) -> N
     names["study"].close()
     exec(GUARDED, names)
     assert len(tuner.open("guarded").trials) == 2
+
+
+def test_trials_are_lent_and_asked_for_as_written(project: Path) -> None:
+    names: dict[str, Any] = {"tuner": tuner}
+    exec(LEND, names)
+    exec(ASK, names)
+    assert tuner.open("asked").trials["state"].isin(["completed", "pruned"]).all()
+    assert len(tuner.open("asked").trials) == 6
 
 
 def test_the_training_function_trains_without_anything_around_it(project: Path) -> None:

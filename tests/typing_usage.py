@@ -279,3 +279,30 @@ def points() -> None:
     assert "decay_rate" not in settings
     named = Space.load("sgd_momentum")
     assert_type(named, Space)
+
+
+def what_is_new(study: tuner.Study) -> None:
+    """A program waits for news, and reads them in short."""
+    waited = study.wait("improved", "ended", timeout_s=60.0)
+    assert_type(waited, tuner.Waited)
+    assert_type(waited.digest, tuner.Digest)
+    assert_type(study.digest(since=waited.digest.cursor), tuner.Digest)
+
+
+def what_it_would_take() -> None:
+    """A sweep has a price before it begins."""
+    assert_type(tuner.price(train, trials=48), tuner.Price)
+
+
+def from_another_machine() -> None:
+    """A service hands out what a folder would."""
+    with tuner.connect("http://127.0.0.1:8765", "a token") as studies:
+        assert_type(studies, tuner.RemoteStudies)
+
+
+def lend(handle: tuner.SweepHandle) -> None:
+    """A program asks for a trial, reports, and tells its end."""
+    trial = handle.ask("worker-1")
+    assert_type(trial, tuner.LeasedTrial | None)
+    if trial is not None and trial.report(1, score=0.5):
+        assert_type(trial.tell(), str)

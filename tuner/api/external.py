@@ -13,6 +13,7 @@ from tuner.api.asking import pauses_between_polls
 from tuner.arguments import checked, index, one_of, optional, text
 from tuner.errors import StudyError, TakenOver
 from tuner.executors import PROGRAMS
+from tuner.numbers import duration
 from tuner.record.dialogue import ENDS, LONGEST_WAIT_S, End, scores, told
 from tuner.record.events import Answered, Configured, StudyOpened
 from tuner.record.requests import understood
@@ -57,15 +58,6 @@ class LeasedTrial:
         worker: Whose trial it is, as the record will say.
         lent: What the worker was told when it asked.
 
-    Attributes:
-        trial: Its number, from 0.
-        segment: The segment of the trial that is trained here: it says whose words count.
-        params: The settings to train with, by name.
-        seed: For everything random in the trial.
-        step: The step of the last report, 0 before the first.
-        why: The reason of the last orders, empty where there was none.
-        state: How the trial ended, in the record's words; None while it trains.
-
     Example:
         >>> trial = lending.ask("worker-1")
         >>> trial.report(1, score=0.5), trial.tell()
@@ -77,12 +69,19 @@ class LeasedTrial:
         self._store, self._worker = store, worker
         self._batch: int = lent["batch"]
         self.trial: int = lent["trial"]
+        """Its number, from 0."""
         self.segment: int = lent["segment"]
+        """The segment of the trial that is trained here: it says whose words count."""
         self.params: dict[str, Any] = lent["settings"]
+        """The settings to train with, by name."""
         self.seed: int = lent["seed"]
+        """For everything random in the trial."""
         self.step: int = lent["step"]
+        """The step of the last report, 0 before the first."""
         self.why = ""
+        """The reason of the last orders, empty where there was none."""
         self.state: str | None = None
+        """How the trial ended, in the record's words; None while it trains."""
 
     def __repr__(self) -> str:
         return f"<LeasedTrial {self.trial}, segment {self.segment}, at step {self.step}>"
@@ -156,8 +155,8 @@ class LeasedTrial:
         """Says how the trial ended; a second time it is told the same.
 
         Args:
-            state: "completed", the default; "infeasible" for settings that nothing can be trained with; "failed" where
-                the program is at fault, or "stopped".
+            state: "completed", by default completed; "infeasible" for settings that nothing can be trained with;
+                "failed" where the program is at fault, or "stopped".
             scores: The last scores, by name. None: the best report is the outcome.
             why: The reason; infeasible and failed need one.
             step: The step that `scores` belong to. None: the last.
@@ -218,8 +217,8 @@ def ask(
             return None
         if answer is not None and answer.state == "rejected":
             raise StudyError(f"{name} lends no trial: {why}")
-        if deadline is not None and time.monotonic() >= deadline:
-            raise StudyError(f"{name} had no trial within {wait_s:g} s: {why}")
+        if wait_s is not None and deadline is not None and time.monotonic() >= deadline:
+            raise StudyError(f"{name} had no trial within {duration(wait_s)}: {why}")
         if answer is None:
             time.sleep(_LOOKS_EVERY_S)
 

@@ -5,6 +5,7 @@ Whoever asks is checked where they write it, and the loop checks again what it r
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
@@ -25,9 +26,10 @@ from tuner.arguments import (
     unknown,
     whole_number,
 )
-from tuner.errors import SettingsError
+from tuner.errors import RequestReused, SettingsError
 from tuner.plain import whole
 from tuner.record.dialogue import ASK, REPORT, TELL
+from tuner.record.events import Requested
 from tuner.record.recipe import Shape
 
 parallel = whole_number(1, 10_000)
@@ -305,4 +307,14 @@ def check_asker(verb: str, by: str, why: str) -> None:
         raise SettingsError(
             f"{verb} by {by}: an agent has to say why, for the record. Add why=, in the shell --why.",
             code="why_required",
+        )
+
+
+def refuse_another(asked: Requested, known: Requested) -> None:
+    """Raises unless both ask for the same."""
+    arguments = json.loads(json.dumps(asked.arguments))  # as they would be read again
+    if (known.verb, known.arguments, known.why) != (asked.verb, arguments, asked.why):
+        raise RequestReused(
+            f"the request {asked.request!r} is on record already, as {known.verb!r} with other arguments or another "
+            "why. Ask under an id of its own; the same id is for asking the same again."
         )

@@ -54,6 +54,10 @@ def _column(name: str, annotation: Any) -> tuple[sa.Column[Any], bool]:
     return sa.Column(name, _COLUMN_TYPES[annotation], nullable=nullable), False
 
 
+class DamagedRow(StudyError):
+    """A row that no record was ever written as; whoever reads says where."""
+
+
 @dataclass(frozen=True)
 class Shape:
     """How one record type lies in its table."""
@@ -63,6 +67,7 @@ class Shape:
     names: tuple[str, ...]
     json_names: tuple[str, ...]
     json_places: tuple[int, ...]
+    required_places: tuple[int, ...]
     setters: tuple[Callable[[Any, Any], None], ...]
 
     @property
@@ -90,11 +95,16 @@ class Shape:
                 if values[place] is not None:
                     values[place], _ = _scan(values[place], 0)
         except StopIteration:
-            raise StudyError(f"a row of {self.table.name} is damaged: {row!r:.200}. Restore it from a copy.") from None
+            raise self._damaged(row) from None
+        if None in values and any(values[place] is None for place in self.required_places):
+            raise self._damaged(row)
         record = object.__new__(self.record)  # a frozen dataclass's own way takes four times as long
         for put, value in zip(self.setters, values, strict=True):
             put(record, value)
         return record
+
+    def _damaged(self, row: Sequence[Any]) -> DamagedRow:
+        return DamagedRow(f"a row of {self.table.name} makes no sense: {row!r:.200}")
 
 
 def _read_request(values: dict[str, Any]) -> Requested:
@@ -140,6 +150,7 @@ def _shape(name: str, record: type[Any]) -> Shape:
         names=names,
         json_names=tuple(json_names),
         json_places=tuple(names.index(each) for each in json_names),
+        required_places=tuple(place for place, column in enumerate(columns) if not column.nullable),
         setters=tuple(getattr(record, each).__set__ for each in names),
     )
 

@@ -21,11 +21,12 @@ from typing import Any, Literal, Self, TypeAlias
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError
 
-from tuner.errors import RequestReused, StudyBusy, StudyError, StudyNotFound
+from tuner.errors import StudyBusy, StudyError, StudyNotFound
 from tuner.numbers import duration
 from tuner.record.database import data_version, let_go, make, refusal, refuse_network_filesystem, sqlite_engine
 from tuner.record.events import Answered, Record, Reported, Requested
 from tuner.record.lease import HEARTBEAT_S, Lease, given_back
+from tuner.record.requests import refuse_another
 from tuner.record.schema import (
     AS_WRITTEN,
     BEAT,
@@ -38,6 +39,8 @@ from tuner.record.schema import (
     SHAPES,
     VERSION,
     WINNERS,
+    DamagedRow,
+    Shape,
     compiled,
 )
 
@@ -238,7 +241,7 @@ class Store:
                 self._connection.execute(REQUESTS.insert().values(row))
             self._connection.commit()
             if known is not None:
-                _refuse_another(asked, SHAPES[Requested].record_of(known))
+                refuse_another(asked, SHAPES[Requested].record_of(known))
 
         self._guard(write)
         self._release()
@@ -283,7 +286,7 @@ class Store:
             rows.sort()  # no two have the same place
         shapes = [SHAPES[kind] for kind in wanted]
         for _, order, row in rows:
-            yield shapes[order].record_of(row[1:])
+            yield self._record(shapes[order], row)
 
     def follow(self, after: int) -> tuple[list[Any], int]:
         """Everything the coordinator has written beyond `after`, reports included, and the new place to go on from."""
@@ -295,7 +298,7 @@ class Store:
                 for row in self._rows(kind, SHAPES[kind].table.c.sequence > after)
             ]
         rows.sort(key=lambda item: item[0])
-        return [shape.record_of(row[1:]) for _, shape, row in rows], rows[-1][0] if rows else after
+        return [self._record(shape, row) for _, shape, row in rows], rows[-1][0] if rows else after
 
     def page(
         self, kinds: Sequence[type[Any]], after: int, most: int, *, until: int | None = None, trial: int | None = None
@@ -313,19 +316,19 @@ class Store:
             found.extend((row[0], order, row) for row in self._rows(kind, sa.and_(*wanted), most))
         self._release()
         found.sort(key=lambda each: each[:2])
-        return [(place, SHAPES[kinds[order]].record_of(row[1:])) for place, order, row in found[:most]]
+        return [(place, self._record(SHAPES[kinds[order]], row)) for place, order, row in found[:most]]
 
     def answer(self, request: str) -> Answered | None:
         """What became of a request, once the coordinator has said so."""
         rows = self._rows(Answered, SHAPES[Answered].table.c.request == request)
         self._release()
-        return SHAPES[Answered].record_of(rows[-1][1:]) if rows else None
+        return self._record(SHAPES[Answered], rows[-1]) if rows else None
 
     def answers(self, after: int) -> tuple[list[Answered], int]:
         """All answers written beyond `after`, and the new place to go on from: for whoever waits for many."""
         rows = self._rows(Answered, SHAPES[Answered].table.c.sequence > after)
         self._release()
-        return [SHAPES[Answered].record_of(row[1:]) for row in rows], rows[-1][0] if rows else after
+        return [self._record(SHAPES[Answered], row) for row in rows], rows[-1][0] if rows else after
 
     def reports(self, trial: int | None = None) -> Iterator[Reported]:
         """Flushes of reports in the order recorded, of one trial or of all."""
@@ -334,7 +337,7 @@ class Store:
         rows = self._rows(Reported, condition)
         self._release()
         for row in rows:
-            yield shape.record_of(row[1:])
+            yield self._record(shape, row)
 
     def new_requests(self) -> list[Requested]:
         """Requests inserted since the last call; the first call returns all."""
@@ -347,7 +350,7 @@ class Store:
         self._release()
         if rows:
             self._requests_seen = rows[-1][0]
-        return [shape.record_of(row[1:]) for row in rows]
+        return [self._record(shape, row) for row in rows]
 
     def brief(self) -> dict[str, Any]:
         """What one line about the study needs, without folding it."""
@@ -424,6 +427,12 @@ class Store:
         if self._engine.dialect.name == "sqlite":
             self._connection.exec_driver_sql("BEGIN IMMEDIATE")
 
+    def _record(self, shape: Shape, row: Sequence[Any]) -> Any:
+        try:
+            return shape.record_of(row[1:])
+        except DamagedRow as error:
+            raise StudyError(f"{self.where} is damaged: {error}. Restore it from a copy.") from None
+
     def _guard(self, act: Callable[[], Any]) -> Any:
         """Runs a database action; the driver's errors become sentences."""
         try:
@@ -434,13 +443,3 @@ class Store:
         except BaseException:
             self._rollback()  # half a transaction must not leave with the next
             raise
-
-
-def _refuse_another(asked: Requested, known: Requested) -> None:
-    """Raises unless both ask for the same."""
-    arguments = json.loads(json.dumps(asked.arguments))  # as they would be read again
-    if (known.verb, known.arguments, known.why) != (asked.verb, arguments, asked.why):
-        raise RequestReused(
-            f"the request {asked.request!r} is on record already, as {known.verb!r} with other arguments or another "
-            "why. Ask under an id of its own; the same id is for asking the same again."
-        )

@@ -22,6 +22,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.errors import SettingsError, StudyError, TunerError, shown
+from tuner.numbers import round_to
 from tuner.record.events import StudyOpened
 from tuner.record.reader import StudyReader
 from tuner.record.store import Store
@@ -104,7 +105,7 @@ def _placed(name: str, dimension: Parameter | Choice, value: Any) -> tuple[str, 
 
 
 def _from_one(value: float) -> float:
-    return float(f"{1.0 - value:.{_DIGITS}g}")  # keeps the order, so that values stay within their bounds
+    return round_to(1.0 - value, _DIGITS)  # keeps the order, so that values stay within their bounds
 
 
 def _alone(value: Any) -> BaseDistribution | None:
