@@ -13,9 +13,10 @@ from sweeping import usually
 
 import tuner
 from tuner.cli import main
-from tuner.insight.recommendation import recommended_of
+from tuner.insight.recommendation import _telling, recommended_of
 from tuner.space.constructors import linear
 from tuner.space.space import Space
+from tuner.surrogate.evidence import MOST_ROWS
 
 SPACE = Space(a=linear(0.0, 1.0), b=linear(0.0, 1.0))
 
@@ -95,6 +96,46 @@ def test_without_luck_the_best_seen_is_recommended_at_its_score(tmp_path: Path) 
     assert worth(found.params) > 0.99
     assert found.score == pytest.approx(worth(found.params), abs=0.02)
     study.close()
+
+
+def falling_short(run: tuner.Run) -> None:
+    """At most 0: what it lacks to that gets less from step to step."""
+    for step in run.steps(27):
+        off = abs(run.params["a"] - 0.5) + 0.5 * abs(run.params["b"] - 0.5)
+        run.report(score=-off * (27 - step) / 27)
+
+
+def test_no_more_is_expected_than_the_highest_score_seen(tmp_path: Path) -> None:
+    study = sweep(tmp_path, falling_short, trials=24, stopping="asha")
+    best, found = study.best, study.recommended
+    assert best is not None
+    assert found is not None
+    assert found.score <= best.score < 0
+    study.close()
+
+
+def hardly_begun(run: tuner.Run) -> None:
+    """As lucky as `noisy`; all but every twelfth end after their second of 30 steps."""
+    luck = 0.5 * np.random.default_rng(run.seed).standard_normal()
+    steps = run.steps(30)
+    for step in steps:
+        run.report(score=worth(run.params) + luck)
+        if step == 1 and run.seed % 12:
+            return
+
+
+def test_where_most_of_very_many_trials_have_hardly_begun_those_learned_from_are_not_the_luckiest(
+    tmp_path: Path,
+) -> None:
+    with sweep(tmp_path, hardly_begun, trials=300) as study:
+        trials, best = study.state.trials, study.state.best
+        assert best is not None
+        telling = _telling(trials, best)
+    assert best in telling
+    assert len(telling) <= MOST_ROWS // 2
+    assert all(trial in telling for trial in trials if trial.steps == 30)
+    short = [[trial.best_score for trial in each if trial.steps == 2] for each in (telling, trials)]
+    assert np.mean(short[0]) == pytest.approx(np.mean(short[1]), abs=0.15)
 
 
 @pytest.mark.parametrize(("train", "trials"), [(quiet, 4), (either_way, 12)])

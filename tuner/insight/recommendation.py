@@ -3,8 +3,10 @@
 The highest score ever seen is that of a good run that was lucky: of many runs the luckiest leads. What settings are
 worth is the posterior of a Gaussian process over all scores, of the search and of repeats, at the end of a training by
 nobody: without what one run had of its own (`surrogate/`). How much of a score is luck is learned too, and while few
-settings were trained twice that is not well known: a peak that nobody has repeated may be either. So two beliefs are
-held, half and half: what was learned, and that all that a model cannot foretell is luck.
+settings were trained twice that is not well known: a peak that nobody has repeated may be either. Which settings are
+chosen follows from what was learned; where there is no luck, that is the best. What is expected of them rests on two
+beliefs: what was learned, a tenth, and that all that a model cannot foretell is luck. A process knows no bounds, so no
+more is expected than the highest score seen.
 """
 
 from __future__ import annotations
@@ -25,9 +27,10 @@ from tuner.record.state import StudyState
 from tuner.record.trial import Trial
 from tuner.space.space import Space
 from tuner.surrogate.evidence import MOST_ROWS
-from tuner.surrogate.gaussian_process import Floats
 
 _SURE = 2.0  # standard deviations to either side: nineteen times in twenty
+_SCORES = 2  # of a run, where most of very many have hardly begun
+_LUCK = 0.9  # the belief that all that a model misses is luck; the rest of it is in what was learned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +100,7 @@ def recommended_of(study: StudyState, space: Space) -> Recommended | None:
         return None
     begun = (trial for trial in study.trials if trial.state != "waiting" or trial.best_score is not None)
     tries = [trial for trial in begun if trial.purpose != "recheck"]
-    telling = _telling(study, tries, best)
+    telling = _telling(tries, best)
     groups, enough = _alike(telling), {trial.trial for trial in well_trained(telling)}
     candidates = [each for each in groups if _eligible(each) and any(trial.trial in enough for trial in each)]
     known = None
@@ -105,28 +108,26 @@ def recommended_of(study: StudyState, space: Space) -> Recommended | None:
         known = _posterior(study, space, [trial for each in groups for trial in each], [each[0] for each in candidates])
     if known is None:
         return _recommended(study, next(each for each in groups if best in each), best.best_score, None)
-    mean, deviation = known
-    place = int(np.argmax(mean))
-    return _recommended(study, candidates[place], study.signed(float(mean[place])), float(deviation[place]))
+    place, mean, deviation = known
+    expected = min(mean, study.signed(best.best_score))
+    return _recommended(study, candidates[place], study.signed(expected), deviation)
 
 
-def _telling(study: StudyState, tries: list[Trial], best: Trial) -> list[Trial]:
-    """Of more trials than a process learns from the best, repeats before others, and some of the rest evenly."""
-    if len(tries) <= MOST_ROWS:
+def _telling(tries: list[Trial], best: Trial) -> list[Trial]:
+    """Of more trials than a process learns from the best, repeats, the furthest trained, and some of the others evenly.
+
+    Where most have hardly begun, so few that it learns two scores of each: of one score a run nobody can tell luck from
+    merit. Those that did best are the lucky ones; among them alone luck would seem small.
+    """
+    most = MOST_ROWS if len(well_trained(tries)) > MOST_ROWS // _SCORES else MOST_ROWS // _SCORES
+    if len(tries) <= most:
         return tries
-    ranked = sorted(
-        tries, key=lambda trial: (trial is not best, not trial.repeats, -_signed(study, trial), trial.trial)
-    )
-    share = MOST_ROWS // 2
-    stride = (len(ranked) - share) / share
-    chosen = ranked[:share] + [ranked[share + int(turn * stride)] for turn in range(share)]
+    ranked = sorted(tries, key=lambda trial: (trial is not best, not trial.repeats, -trial.steps, trial.trial))
+    share = most // 3
+    rest = sorted(ranked[share:], key=lambda trial: trial.trial)
+    stride = len(rest) / (most - share)
+    chosen = ranked[:share] + [rest[int(turn * stride)] for turn in range(most - share)]
     return sorted(chosen, key=lambda trial: trial.trial)
-
-
-def _signed(study: StudyState, trial: Trial) -> float:
-    if trial.best_score is None or not math.isfinite(trial.best_score) or trial.state == "diverged":
-        return -math.inf
-    return study.signed(trial.best_score)
 
 
 def _recommended(study: StudyState, tries: Sequence[Trial], score: float, doubt: float | None) -> Recommended:
@@ -157,18 +158,20 @@ def _eligible(tries: Sequence[Trial]) -> bool:
 
 def _posterior(
     study: StudyState, space: Space, tries: Sequence[Trial], candidates: Sequence[Trial]
-) -> tuple[Floats, Floats] | None:
-    """Mean and standard deviation of what another whole training of each candidate scores at its best, signed."""
+) -> tuple[int, float, float] | None:
+    """Which candidate is chosen, and mean and deviation of the best score, signed, of another whole training of it."""
     model = Model.of_outcomes([_so_far(study, space, trial) for trial in tries], space)
     if model is None:
         return None
     points = np.array([space.to_unit(trial.params) for trial in candidates])
-    known = [model.at(points, posterior) for posterior in (model.posterior, model.all_luck())]
-    mean: Floats = np.mean([expected for expected, _ in known], axis=0)
-    square = np.mean([expected**2 + deviation**2 for expected, deviation in known], axis=0)
-    deviation = np.sqrt(np.maximum(square - mean**2, 0.0))
-    scale = model.standardizer.scale
-    return model.standardizer.mean + scale * mean, scale * deviation
+    learned, surely = model.at(points)
+    place = int(np.argmax(learned))
+    shrunk, unsurely = model.at(points[[place]], model.all_luck())
+    weights = np.array([1.0 - _LUCK, _LUCK])
+    means, deviations = np.array([learned[place], shrunk[0]]), np.array([surely[place], unsurely[0]])
+    mean = float(weights @ means)
+    deviation = math.sqrt(max(float(weights @ (means**2 + deviations**2)) - mean**2, 0.0))
+    return place, model.standardizer.inverse(mean), model.standardizer.scale * deviation
 
 
 def _so_far(study: StudyState, space: Space, trial: Trial) -> Outcome:
