@@ -134,7 +134,7 @@ def test_where_most_of_very_many_trials_have_hardly_begun_those_learned_from_are
     assert best in telling
     assert len(telling) <= MOST_ROWS // 2
     assert all(trial in telling for trial in trials if trial.steps == 30)
-    short = [[trial.best_score for trial in each if trial.steps == 2] for each in (telling, trials)]
+    short = [[trial.best_score or 0.0 for trial in each if trial.steps == 2] for each in (telling, trials)]
     assert np.mean(short[0]) == pytest.approx(np.mean(short[1]), abs=0.15)
 
 
