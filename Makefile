@@ -79,7 +79,7 @@ bounds: bound-highest bound-lowest-direct
 
 # What meets the packages of others: the shell, pictures, tables, the record, samplers, what travels, the loop.
 BOUND_TESTS := $(addprefix tests/test_,$(addsuffix .py,cli terminal compare drawing room plots lineage_plot notebook explanation \
-  tables export store optuna space search_spaces function sources local coordinator babysitting threads atomic))
+  tables export store optuna optuna_view server_reading server_security pictures space search_spaces function sources local coordinator babysitting threads atomic))
 
 bound-%: $(VENV)/.uv
 	@rm -rf build/$*

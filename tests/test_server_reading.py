@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import serving
@@ -12,8 +12,9 @@ from starlette.testclient import TestClient
 from sweeping import sweep
 
 import tuner
-from tuner.record.curve import Curve
-from tuner.views.thinning import thinned
+import tuner.tables
+from tuner.server.tables import Format
+from tuner.tables.files import FORMATS
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +89,9 @@ def test_curves_are_those_of_the_study(night: TestClient, folder: Path) -> None:
 
 
 def test_a_thinned_curve_says_how_much_of_how_much_it_shows(night: TestClient) -> None:
-    told = night.get("/v1/studies/night/curves", params={"points": 4}).json()
+    told = night.get("/v1/studies/night/curves", params={"points": 10}).json()
     assert told["shown"] < told["of"]
-    assert all(len(each["steps"]) <= 4 for each in told["curves"])
+    assert all(len(each["steps"]) <= 10 for each in told["curves"])
 
 
 def test_rounds_tell_their_box_and_reason(night: TestClient, folder: Path) -> None:
@@ -133,25 +134,26 @@ def test_a_study_that_was_replaced_is_not_mixed_with_the_old_one(tmp_path: Path)
         assert client.get("/v1/studies/before").json()["trials"] == 3
 
 
-def test_thinning_keeps_the_extremes_and_moves_no_old_point() -> None:
-    scores = [math.sin(step / 7) + (9 if step == 333 else 0) for step in range(5000)]
-    shown: dict[int, set[int]] = {}
-    for length in range(100, 5000, 37):
-        steps, _ = thinned(Curve(enumerate(scores[:length])), 64)
-        assert len(steps) <= 64
-        assert steps[-1] == length - 1
-        assert length < 334 or 333 in steps
-        shown[length] = set(steps[:-1].tolist())
-    # while buckets stay as wide, or double: what is shown of an older stretch is part of what was
-    for length, later in zip(shown, list(shown)[1:], strict=False):
-        width = max(1, length // 16)
-        old = {step for step in shown[later] if step < length - 2 * width}
-        assert old <= shown[length]
+@pytest.mark.parametrize("table", tuner.tables.COLUMNS)
+@pytest.mark.parametrize("format_", FORMATS)
+def test_a_table_comes_as_its_export_does(
+    night: TestClient, folder: Path, tmp_path: Path, table: str, format_: str
+) -> None:
+    answer = night.get(f"/v1/studies/night/tables/{table}.{format_}")
+    assert answer.status_code == 200
+    with tuner.open("night", results=folder) as study:
+        study.export(format_, tmp_path)
+    written = (tmp_path / f"{table}.{format_}").read_bytes()
+    assert answer.content == written if format_ != "parquet" else answer.content[:4] == written[:4] == b"PAR1"
 
 
-def test_a_short_curve_is_shown_whole_and_what_is_missing_never_wins() -> None:
-    steps, scores = thinned(Curve(enumerate([1.0, math.nan, 3.0])), 4)
-    assert steps.tolist() == [0, 1, 2]
-    assert math.isnan(scores[1])
-    steps, _ = thinned(Curve(enumerate([math.nan, 2.0, math.nan, 5.0, 1.0, math.nan])), 5)
-    assert {1, 3, 4} & set(steps.tolist())
+def test_every_format_of_a_table_can_be_asked_for_and_no_other_table(night: TestClient) -> None:
+    assert get_args(Format) == FORMATS
+    assert night.get("/v1/studies/night/tables/secrets.csv").json()["why"].startswith("there is no table")
+
+
+def test_what_was_learned_is_told_in_the_sentences_of_explain(night: TestClient, folder: Path) -> None:
+    told = night.get("/v1/studies/night/explanation").json()
+    found = tuner.explain("night", results=folder)
+    assert [each["title"] for each in told["sections"]] == [each.title for each in found.sections]
+    assert told["sections"][0]["sentences"] == list(found.sections[0].sentences)

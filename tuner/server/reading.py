@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Annotated, Any, TypeAlias
 
+import numpy as np
 from fastapi import APIRouter, Path, Query
 
 from tuner.api.studies import studies as studies_in
@@ -19,7 +20,7 @@ from tuner.server import shapes
 from tuner.server.finite import finite
 from tuner.server.problems import documented
 from tuner.server.service import Serving, may_read
-from tuner.views.thinning import thinned
+from tuner.views.pictures.thinning import thinned, width_for
 
 router = APIRouter(prefix="/v1/studies", tags=["read"], dependencies=[may_read])
 
@@ -96,7 +97,7 @@ def curves(
             max_length=10_000, description="Numbers and ranges, as in `0,3,8-11`; left out: all.", examples=["0,3,8-11"]
         ),
     ] = "",
-    points: Annotated[int, Query(ge=4, le=10_000, description="Of one curve, at most.")] = 1000,
+    points: Annotated[int, Query(ge=10, le=10_000, description="Of one curve, at most.")] = 1000,
 ) -> shapes.Curves:
     """Curves, long ones thinned: of each whole bucket of reports its extremes, and it says how many of how many."""
     with serving.library.study(name) as found:
@@ -107,7 +108,8 @@ def curves(
         for each in wanted:
             curve = found.state.curve(each)
             if len(curve):
-                steps, scores = thinned(curve, points)
+                known, width = np.asarray(curve.steps), width_for(len(curve), int(curve.steps[-1]), 1, points)
+                steps, scores = thinned(known, np.asarray(curve.scores, dtype=float), width)
                 total += len(curve)
                 line = {"trial": each.trial, "steps": steps.tolist(), "scores": finite(scores.tolist())}
                 lines.append(shapes.CurveLine.model_construct(**line, of=len(curve)))

@@ -34,6 +34,13 @@ def export(tables: Mapping[str, pd.DataFrame], to: Path, format: str = "csv") ->
         raise StudyError(f"tables cannot be written to {to}: {error}. Choose another folder with --to.") from error
 
 
+def as_bytes(frame: pd.DataFrame, format: str) -> bytes:  # noqa: A002 - the shell's word
+    """One table as the file of it would be; `format` is one of `FORMATS`."""
+    file = io.BytesIO()
+    _WRITE[format](frame, file)
+    return file.getvalue()
+
+
 # ── formats ─────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -66,6 +73,8 @@ def _write_jsonl(frame: pd.DataFrame, file: BinaryIO) -> None:
 
 
 _WRITE: Mapping[str, _Writer] = {"csv": _write_csv, "parquet": _write_parquet, "jsonl": _write_jsonl}
+FORMATS = tuple(_WRITE)
+"""What a table can be written as."""
 
 
 # ── cells ───────────────────────────────────────────────────────────────────────────────────────
