@@ -215,7 +215,7 @@ def test_a_row_that_an_agent_writes_without_a_why_is_refused_by_the_coordinator(
 
     assert answer is not None
     assert (answer.state, uncoded(answer.detail)[1]) == ("rejected", "why_required")
-    assert state_of(run) == "running"
+    wait_until(lambda: state_of(run) == "running")
 
 
 # ── codes ───────────────────────────────────────────────────────────────────────────────────────

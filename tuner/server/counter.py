@@ -24,7 +24,7 @@ _MOST = 2000  # who may wait at a time
 class Crowded(StudyError):
     """More wait for an answer than there is room for."""
 
-    code = "busy"
+    code = "crowded"
 
 
 class Counter:
