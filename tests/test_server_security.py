@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +18,9 @@ from click.testing import CliRunner
 from serving import OPERATOR, VIEWER
 from starlette.testclient import TestClient
 from sweeping import sweep
+from waiting import wait_until
 
+import tuner
 from tuner.cli import cli
 from tuner.server.gate import Door, Gate
 from tuner.server.tokens import KeptTokens, Tokens, given_in
@@ -65,8 +72,6 @@ async def _refuse() -> Any:
 
 
 def test_rule_2_a_websocket_is_closed_before_anything_sees_it(gate: Gate) -> None:
-    import asyncio
-
     said: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -328,3 +333,145 @@ def test_rule_17_what_a_proxy_says_counts_only_where_it_was_asked_for(tmp_path: 
                 assert 'url=/tuner/"' in entered.text
     with serving.client(serving.app(tmp_path)) as client:
         assert client.get("/v1/studies", headers={"x-forwarded-host": "evil.example"}).status_code == 200
+
+
+def test_rule_13_a_name_is_no_path_and_nothing_is_fetched_by_one(gate: Gate) -> None:
+    with serving.client(gate) as client:
+        for name in (
+            "..",
+            "%2e%2e",
+            "..%2f..%2fetc",
+            "night%2f..",
+            "night%00",
+            ".service",
+            "a" * 101,
+            "-x",
+            "~",
+            "%5c",
+        ):
+            for rest in ("", "/trials", "/tables/trials.csv", "/records"):
+                assert client.get(f"/v1/studies/{name}{rest}").status_code in (404, 422), (name, rest)
+        for table in ("..%2f..%2fstudy.db", "study.db", "trials.py", "..csv", "%2fetc%2fpasswd.csv"):
+            assert client.get(f"/v1/studies/night/tables/{table}").status_code in (404, 422), table
+
+
+def test_rule_14_a_page_has_a_thousand_rows_at_most(gate: Gate) -> None:
+    with serving.client(gate) as client:
+        assert client.get("/v1/studies/night/trials?limit=1000").status_code == 200
+        assert client.get("/v1/studies/night/trials?limit=1001").status_code == 422
+
+
+def test_rule_14_there_are_a_hundred_streams_at_most(tmp_path: Path) -> None:
+    sweep(tmp_path, trials=3).close()
+    gate = serving.app(tmp_path)  # one that nobody has closed
+
+    async def crowd() -> tuple[int, int]:
+        """The answers to the last of a hundred listeners, and to the one after."""
+        statuses: list[int] = []
+
+        async def listen() -> None:
+            async def nothing() -> Any:
+                await asyncio.Event().wait()
+
+            async def heard(message: Any) -> None:
+                if message["type"] == "http.response.start":
+                    statuses.append(message["status"])
+
+            headers = [(b"host", b"127.0.0.1:8765"), (b"authorization", f"Bearer {VIEWER}".encode())]
+            path = "/v1/studies/night/events"
+            scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": headers}
+            await gate(scope, nothing, heard)
+
+        listeners = []
+        for number in range(1, 102):
+            listeners.append(asyncio.create_task(listen()))
+            async with asyncio.timeout(30):
+                while len(statuses) < number:
+                    await asyncio.sleep(0.001)
+        for each in listeners:
+            each.cancel()
+        await asyncio.gather(*listeners, return_exceptions=True)
+        return statuses[99], statuses[100]
+
+    assert asyncio.run(crowd()) == (200, 503)
+
+
+def test_rule_16_nothing_is_called_from_the_service(tmp_path: Path) -> None:
+    sweep(tmp_path, trials=3).close()
+    told = subprocess.run(
+        [sys.executable, "-c", _WATCHED, str(tmp_path)], cwd=Path(__file__).parent, capture_output=True, text=True
+    )
+    assert told.returncode == 0, told.stderr
+    answered, called = json.loads(told.stdout)
+    assert answered > 8
+    assert called == []
+
+
+_WATCHED = """
+import json, sys
+from pathlib import Path
+called = []
+def watch(event, given):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "urllib.Request"):
+        called.append([event, repr(given[1:])])
+sys.addaudithook(watch)
+import serving
+from test_server_security import routes
+gate, answered = serving.app(Path(sys.argv[1])), 0
+with serving.client(gate) as client:
+    for method, path in routes(gate):
+        if not path.endswith("/events"):
+            client.request(method, path, json={})
+            answered += 1
+print(json.dumps([answered, called]))
+"""
+
+
+def test_rule_18_what_is_launched_has_rays_token_and_not_the_services(tmp_path: Path) -> None:
+    code = (
+        "import json, os, pathlib\n"
+        "def train(run):\n"
+        "    pathlib.Path(__file__).with_name('found').write_text(json.dumps(dict(os.environ)))\n"
+        "    run.report(score=1.0)\n"
+    )
+    (tmp_path / "mine.py").write_text(code)
+    rays = "ray-" + "r" * 40
+    environment = {**os.environ, "RAY_AUTH_TOKEN": rays, "TUNER_TOKEN": OPERATOR, "TUNER_VIEWER_TOKEN": VIEWER}
+    told = subprocess.run(
+        [sys.executable, "-c", _LAUNCHING, str(tmp_path)],
+        cwd=Path(__file__).parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert told.returncode == 0, told.stderr
+    wait_until((tmp_path / "results" / "dawn" / "study.db").exists)
+    wait_until(lambda: tuner.studies(tmp_path / "results")[0].activity == "idle")
+    inherited = json.loads((tmp_path / "found").read_text())
+    assert inherited["RAY_AUTH_TOKEN"] == rays
+    assert not {OPERATOR, VIEWER} & set(inherited.values())
+    written = b"".join(each.read_bytes() for each in (tmp_path / "results").rglob("*") if each.is_file())
+    assert not [token for token in (rays, OPERATOR, VIEWER) if token.encode() in written]
+
+
+_LAUNCHING = """
+import os, sys
+from pathlib import Path
+import serving
+from tuner.server.app import create_app
+from tuner.server.tokens import Tokens, taken_from
+home = Path(sys.argv[1])
+gate = create_app(home / "results", Tokens(taken_from(os.environ), b"secret"), projects=home)
+body = {"train": "mine:train", "space": "sgd_momentum", "objective": "score", "trials": 1, "executor": "local"}
+with serving.client(gate) as client:
+    answer = client.put("/v1/studies/dawn", json=body)
+assert answer.status_code in (200, 201), answer.text
+"""
+
+
+def test_rule_19_the_threats_are_written_down() -> None:
+    told = (Path(__file__).parents[1] / "SECURITY.md").read_text()
+    for heading in ("What is protected", "From whom", "What is not", "Tell of a hole"):
+        assert f"## {heading}" in told
+    for word in ("--projects", "--insecure", "--allow-host", "0600", "0700", "viewer", "TUNER_TOKEN"):
+        assert word in told

@@ -77,11 +77,11 @@ def serve(
         from tuner.server import running
         from tuner.server.app import DEFAULT_PORT, create_app, service_of
         from tuner.server.gate import Door
-        from tuner.server.tokens import KeptTokens, given_in
+        from tuner.server.tokens import KeptTokens, taken_from
     except ImportError as error:
         raise MissingExtra(f"tuner serve needs {error.name}. Install it: pip install 'tuner[web]'") from error
     results = results.absolute()
-    tokens = KeptTokens(results, given_in(os.environ))
+    tokens = KeptTokens(results, taken_from(os.environ))
     role: Literal["operator", "viewer"] = "viewer" if viewer else "operator"
     if budget is not None and named is None:
         raise click.UsageError("--budget goes with --token NAME, whose it is.")

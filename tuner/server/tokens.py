@@ -12,7 +12,7 @@ import json
 import secrets
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
@@ -64,6 +64,14 @@ def given_in(environment: Mapping[str, str]) -> list[Token]:
             found.append(made(role, role, text))
     if len({each.sha256 for each in found}) < len(found):
         raise SettingsError("TUNER_TOKEN and TUNER_VIEWER_TOKEN are the same: viewers could steer. Give two.")
+    return found
+
+
+def taken_from(environment: MutableMapping[str, str]) -> list[Token]:
+    """The tokens that the environment names, which it loses: whatever is launched from here inherits it, and prints."""
+    found = given_in(environment)
+    for word in _GIVEN:
+        environment.pop(word, None)
     return found
 
 
