@@ -316,6 +316,7 @@ def test_every_command_of_the_skill_is_one(capfd: pytest.CaptureFixture[str]) ->
     assert set(TOOLS) <= {word.strip("`") for word in skill().replace("`", " ` ").split()}
 
 
+@pytest.mark.long
 def test_a_scripted_agent_improves_the_digits_within_its_budget_though_its_connection_breaks(results: Path) -> None:
     pytest.importorskip("sklearn")
     script = str(ROOT / "examples/agent/improve_digits.py")
@@ -339,6 +340,7 @@ def test_a_scripted_agent_improves_the_digits_within_its_budget_though_its_conne
 
 
 @pytest.mark.timeout(280)
+@pytest.mark.long
 def test_every_command_of_the_skill_does_what_it_says(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sklearn")
     monkeypatch.delenv("TUNER_OUTPUT")

@@ -22,7 +22,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 import tuner
 from tuner import Space, choice, linear, log, log_one_minus
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.long]  # CI runs them with `make long`
 expect.set_options(timeout=PATIENCE_MS)
 
 SPACE = Space(

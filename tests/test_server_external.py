@@ -409,6 +409,7 @@ class Erratic:
             self._connection = None
 
 
+@pytest.mark.long
 def test_fifty_programs_that_die_and_repeat_themselves_lose_and_double_nothing_though_all_are_killed(
     tmp_path: Path,
 ) -> None:

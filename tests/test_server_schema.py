@@ -12,6 +12,8 @@ from sweeping import sweep
 
 from tuner.server.gate import Gate
 
+pytestmark = pytest.mark.long
+
 HOST = {"host": f"127.0.0.1:{serving.PORT}"}
 ENDLESS = "/events"
 
