@@ -399,7 +399,11 @@ def test_rule_14_there_are_a_hundred_streams_at_most(tmp_path: Path) -> None:
 def test_rule_16_nothing_is_called_from_the_service(tmp_path: Path) -> None:
     sweep(tmp_path, trials=3).close()
     told = subprocess.run(
-        [sys.executable, "-c", _WATCHED, str(tmp_path)], cwd=Path(__file__).parent, capture_output=True, text=True
+        [sys.executable, "-c", _WATCHED, str(tmp_path)],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert told.returncode == 0, told.stderr
     answered, called = json.loads(told.stdout)
@@ -443,6 +447,7 @@ def test_rule_18_what_is_launched_has_rays_token_and_not_the_services(tmp_path: 
         env=environment,
         capture_output=True,
         text=True,
+        timeout=120,
     )
     assert told.returncode == 0, told.stderr
     wait_until((tmp_path / "results" / "dawn" / "study.db").exists)
