@@ -13,6 +13,7 @@ import serving
 from starlette.testclient import TestClient
 
 import tuner
+from tuner.agents.projects import lies_within
 
 
 class Ball:
@@ -110,3 +111,30 @@ def test_nothing_is_launched_but_what_lies_in_the_projects(tmp_path: Path, chang
     with serving.client(serving.app(tmp_path / "results", projects=tmp_path), serving.VIEWER) as client:
         assert client.put("/v1/studies/dawn", json=body).status_code == 403
     assert not (tmp_path / "results" / "dawn").exists()
+
+
+def test_rule_12_what_python_would_import_lies_in_the_projects_at_every_step(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "projects", tmp_path / "elsewhere"
+    for folder in (inside / "lab" / "deep", inside / "loose", outside):
+        folder.mkdir(parents=True)
+    for file in ("mine.py", "lab/__init__.py", "lab/deep/__init__.py", "loose/theirs.py", "shadowed.py", "both.py"):
+        (inside / file).write_text("")
+    (outside / "__init__.py").write_text("")
+    (outside / "theirs.py").write_text("")
+    (inside / "shadowed").symlink_to(outside)  # a package, which Python takes before the module of that name
+    (inside / "linked.py").symlink_to(outside / "theirs.py")
+    (inside / "both").mkdir()
+    (inside / "both" / "theirs.py").write_text("")  # never reached: both.py is what `both` is
+
+    assert all(lies_within(inside, f"{name}:train") for name in ("mine", "lab", "lab.deep", "loose.theirs", "both"))
+    for name in (
+        "shadowed",
+        "shadowed.theirs",
+        "linked",
+        "both.theirs",
+        "nothing",
+        "lab.nothing",
+        "..elsewhere.theirs",
+        "",
+    ):
+        assert not lies_within(inside, f"{name}:train"), name

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeAlias
 
 from tuner.agents.agent import Agent
 from tuner.agents.door import over_http
+from tuner.agents.projects import lies_within
 from tuner.space.files import available_spaces
 
 _Application: TypeAlias = Callable[[MutableMapping[str, Any], Any, Any], Awaitable[None]]
@@ -57,9 +58,6 @@ class AgentTools:
         """What speaks against training a function: it must lie in the folder of projects."""
         if self._projects is None:
             return "this service launches nothing. A person starts it with --projects DIR for what may be trained."
-        home = self._projects.resolve()
-        module = train.partition(":")[0].replace(".", "/")
-        files = (home / f"{module}.py", home / module / "__init__.py")
-        if any(file.is_file() and file.resolve().is_relative_to(home) for file in files):
+        if lies_within(self._projects, train):
             return ""
         return f"{train!r} does not lie in the folder of what may be trained here, so it is not launched."

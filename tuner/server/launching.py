@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tuner.agents.agent import name_of
 from tuner.agents.allowance import Allowance
 from tuner.agents.launching import launch_sweep
+from tuner.agents.projects import lies_within
 from tuner.record.events import Goal
 from tuner.record.requests import check_asker
 from tuner.server.problems import Problem
@@ -48,9 +49,7 @@ def launch(name: str, launched: LaunchedSweep, serving: Service, caller: Token) 
     if serving.projects is None:
         raise Problem(409, "no_projects", "this service launches nothing. Start it with --projects DIR to allow that.")
     home = serving.projects.resolve()
-    module = launched.train.partition(":")[0].replace(".", "/")
-    files = (home / f"{module}.py", home / module / "__init__.py")
-    if not any(file.is_file() and file.resolve().is_relative_to(home) for file in files):
+    if not lies_within(home, launched.train):
         raise Problem(422, "train", f"{launched.train} does not lie in the folder of what may be launched here.")
     if launched.space not in available_spaces():
         known = ", ".join(available_spaces())
