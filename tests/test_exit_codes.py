@@ -19,7 +19,7 @@ from sweeping import sweep
 from waiting import PATIENCE_S, wait_until
 
 import tuner
-from tuner.api.handles import Reply
+from tuner.api.answers import Reply
 from tuner.cli import cli, main
 from tuner.cli.output import answer
 from tuner.record.events import RequestState

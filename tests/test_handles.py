@@ -16,8 +16,8 @@ from sweeping import sweep
 from waiting import PATIENCE_S, wait_until
 
 import tuner
-from tuner.api.asking import pauses_between_polls
-from tuner.api.handles import Reply, RunHandle
+from tuner.api.answers import Reply, pauses_between_polls
+from tuner.api.handles import RunHandle
 from tuner.api.study import Study
 from tuner.errors import SettingsError, StudyError
 from tuner.record.events import Answered, Requested, TrialHeld

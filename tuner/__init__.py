@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tuner import samplers, workloads
+    from tuner.api.answers import Reply
     from tuner.api.babysit import babysit
     from tuner.api.check import check
     from tuner.api.connect import RemoteStudies, connect
     from tuner.api.explanation import Explanation
     from tuner.api.external import LeasedTrial
-    from tuner.api.handles import Handle, Reply, RunHandle, SweepHandle
+    from tuner.api.handles import Handle, RunHandle, SweepHandle
     from tuner.api.pricing import Price, price
     from tuner.api.repeats import confirm, recheck
     from tuner.api.studies import Summary, attach, explain, open, promote, studies  # noqa: A004 - tuner.open reads like open
@@ -82,13 +83,13 @@ __all__ = [
 
 # Imported when first used: the shell must answer at once, and a worker needs `Run` alone.
 _HOMES = {
-    "api.asking": ("Handle", "Reply"),
+    "api.answers": ("Reply",),
     "api.babysit": ("babysit",),
     "api.check": ("check",),
     "api.connect": ("RemoteStudies", "connect"),
     "api.explanation": ("Explanation",),
     "api.external": ("LeasedTrial",),
-    "api.handles": ("RunHandle", "SweepHandle"),
+    "api.handles": ("Handle", "RunHandle", "SweepHandle"),
     "api.pricing": ("Price", "price"),
     "api.repeats": ("confirm", "recheck"),
     "api.study": ("Study",),

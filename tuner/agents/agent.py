@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tuner.agents.allowance import Allowance
 from tuner.agents.launching import launch_confirm, launch_sweep
-from tuner.api.asking import Reply, person
-from tuner.api.handles import RunHandle, SweepHandle
+from tuner.api.answers import Reply
+from tuner.api.handles import RunHandle, SweepHandle, person
 from tuner.api.pricing import price_of, whole_training
 from tuner.api.studies import attach, studies
 from tuner.api.studies import open as open_study

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from tuner.api.asking import ANSWER_WITHIN_S, Handle, Reply, checked_request, person
-from tuner.api.handles import RunHandle, SweepHandle
+from tuner.api.answers import ANSWER_WITHIN_S, Reply
+from tuner.api.handles import Handle, RunHandle, SweepHandle, checked_request, person
 from tuner.api.studies import Summary
 from tuner.api.study import Study
 from tuner.arguments import amount, checked, index, optional, text

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tuner.api.asking import pauses_between_polls
+from tuner.api.answers import pauses_between_polls
 from tuner.arguments import checked, index, one_of, optional, text
 from tuner.errors import StudyError, TakenOver
 from tuner.executors import PROGRAMS

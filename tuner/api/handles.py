@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import time
-from collections.abc import Mapping
-from contextlib import closing, suppress
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Self
 
-from tuner.api.asking import SAYS_AFTER_S, Handle, Reply, person
+from tuner.api.answers import Answers, Reply, RunAnswers, SweepAnswers
 from tuner.api.study import Study
-from tuner.arguments import checked, count, index, name, optional, patience, settings, text
-from tuner.errors import SettingsError, StudyBusy, StudyError, TunerError, interrupted, shown
+from tuner.arguments import amount, checked, count, index, name, optional, patience, settings, text
+from tuner.errors import SettingsError, StudyError, TunerError, interrupted, shown
 from tuner.numbers import duration
-from tuner.record.events import Answered, Noted
+from tuner.record.events import NOT_A_PERSON
+from tuner.record.location import Place
+from tuner.record.requests import check_asker, understood
 from tuner.record.store import Store
 
 if TYPE_CHECKING:
@@ -20,10 +24,239 @@ if TYPE_CHECKING:
 
     from tuner.api.external import LeasedTrial
 
-__all__ = ["Handle", "Reply", "RunHandle", "SweepHandle", "person"]
-
 # A coordinator that dies this often without the run getting any further is not started again.
 _DEATHS = 5
+
+
+def person(by: str = "") -> str:
+    """Who asks: as told, else the user's name; what acts on record beside people is nobody's name."""
+    if by.strip().casefold() in NOT_A_PERSON:
+        raise SettingsError(
+            f"by={by!r} is how the record tells what {by.strip()!r} itself did, so nobody can ask under that name. "
+            "Give your own, or leave it out for the user's."
+        )
+    if by:
+        return by
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        user = f"user {os.getuid()}"
+    return f"user {user}" if user.strip().casefold() in NOT_A_PERSON else user
+
+
+def checked_request(
+    verb: str,
+    arguments: Mapping[str, Any],
+    why: str,
+    by: str,
+    expect: int | None,
+    request: str,
+    timeout_s: float | None,
+) -> tuple[dict[str, Any], str, str, float | None]:
+    """What somebody asks for, as it may go on its way: arguments, why, id (empty: a new one) and patience."""
+    given = arguments if expect is None else {**arguments, "expect": index("expect", expect)}
+    asked, why = understood(verb, given), text("why", why)
+    check_asker(verb, by, why)
+    if not isinstance(request, str) or request:
+        request = name("request", request)
+    patience_s = optional(amount(least=0, unit="seconds", instead="Leave it out to wait."))("timeout_s", timeout_s)
+    return asked, why, request, patience_s
+
+
+class Handle:
+    """A running study, from any process that may write to its folder; `with` closes it.
+
+    `tuner.attach` opens one, and `tuner.babysit` returns one: a `RunHandle` or a `SweepHandle`.
+
+    Args:
+        place: Where the study lies.
+        store: Its record, which the handle closes.
+        by: Who asks, as the record will say; the user's name where it is left out.
+
+    Example:
+        >>> with tuner.attach("night", by="ann") as held:
+        ...     held.name, held.by, held.study.best.trial >= 0
+        ('night', 'ann', True)
+    """
+
+    _answering: type[Answers] = Answers
+
+    def __init__(self, place: Place, store: Store, *, by: str = "") -> None:
+        """Use `tuner.attach`, or what `tuner.babysit` returns. `by` is who asks, the user's name unless told."""
+        self._place, self._store, self._answers = place, store, self._answering(place, store)
+        self.by = person(by)
+        """Who asks, as the record will say."""
+        self.name = place.name
+        """The study's name."""
+        self.on_wait: Callable[[str], None] | None = None
+        """Told in a sentence what a verb waits for, where it has to wait."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _repr_html_(self) -> str:
+        """The study as a notebook shows it, with how to steer it."""
+        from tuner.views.notebook import steered_html, unread_html
+
+        try:
+            with closing(self.study) as study:
+                return steered_html(study)
+        except TunerError as error:
+            return unread_html(repr(self), error)
+
+    @property
+    def study(self) -> Study:
+        """The study as it is now; holds no file between two looks at it."""
+        return Study(self._place, Store.open(self._place.existing(), idle="closed"))
+
+    @checked()
+    def pause(
+        self, why: str = "", *, expect: int | None = None, request: str = "", timeout_s: float | None = None
+    ) -> Reply:
+        """Starts nothing further; what trains stands still between two steps, and keeps its worker.
+
+        Args:
+            why: The reason, for the record.
+            expect: What you last saw, the newest segment of a run or round of a sweep: a newer one refuses it. None:
+                whatever was changed.
+            request: An id of your own: the same id twice is one request, with one answer. Empty: a new one.
+            timeout_s: Seconds to wait for an answer, at least 0. None: 15 s in which somebody could have given it.
+
+        Returns:
+            What became of it.
+
+        Raises:
+            StudyError: The study refuses, or is a sweep that does not run.
+            SettingsError: An argument of another name, or one that makes no sense.
+
+        Example:
+            >>> sweeping.pause("the machine is needed").state
+            'applied'
+            >>> sweeping.resume().state
+            'applied'
+        """
+        return self._ask("pause", {}, why, expect=expect, request=request, timeout_s=timeout_s)
+
+    @checked()
+    def resume(
+        self, why: str = "", *, expect: int | None = None, request: str = "", timeout_s: float | None = None
+    ) -> Reply:
+        """Goes on after `pause`.
+
+        Args:
+            why: The reason, for the record.
+            expect: What you last saw, the newest segment of a run or round of a sweep: a newer one refuses it. None:
+                whatever was changed.
+            request: An id of your own: the same id twice is one request, with one answer. Empty: a new one.
+            timeout_s: Seconds to wait for an answer, at least 0. None: 15 s in which somebody could have given it.
+
+        Returns:
+            What became of it.
+
+        Raises:
+            StudyError: The study refuses, or is a sweep that does not run.
+            SettingsError: An argument of another name, or one that makes no sense.
+
+        Example:
+            >>> handle.resume().state
+            'applied'
+        """
+        return self._ask("resume", {}, why, expect=expect, request=request, timeout_s=timeout_s)
+
+    @checked()
+    def stop(
+        self, why: str = "", *, expect: int | None = None, request: str = "", timeout_s: float | None = None
+    ) -> Reply:
+        """Ends what trains after its present step; everything is kept.
+
+        Args:
+            why: The reason, for the record.
+            expect: What you last saw, the newest segment of a run or round of a sweep: a newer one refuses it. None:
+                whatever was changed.
+            request: An id of your own: the same id twice is one request, with one answer. Empty: a new one.
+            timeout_s: Seconds to wait for an answer, at least 0. None: 15 s in which somebody could have given it.
+
+        Returns:
+            What became of it; of a study that is over, that it is.
+
+        Raises:
+            StudyError: The study refuses.
+            SettingsError: An argument of another name, or one that makes no sense.
+
+        Example:
+            >>> tuner.attach("night").stop().detail
+            'night is not running: 12 of its 12 trials are over'
+        """
+        return self._ask("stop", {}, why, expect=expect, request=request, timeout_s=timeout_s)
+
+    @checked()
+    def note(self, text: str, trial: int | None = None, *, request: str = "", timeout_s: float | None = None) -> Reply:
+        """Writes a note into the study's record, also of a babysat run that is over.
+
+        Args:
+            text: What to note, of at most 100,000 characters.
+            trial: The trial it speaks of, from 0. None: the study.
+            request: An id of your own: the same id twice is one request, with one answer. Empty: a new one.
+            timeout_s: Seconds to wait for an answer, at least 0. None: 15 s in which somebody could have given it.
+
+        Returns:
+            What became of it.
+
+        Raises:
+            StudyError: The study is a sweep that does not run.
+            SettingsError: An argument of another name, or one that makes no sense.
+
+        Example:
+            >>> handle.note("the data was cleaned again").state
+            'applied'
+        """
+        return self._ask("note", {"text": text, "trial": trial}, "", request=request, timeout_s=timeout_s)
+
+    @checked()
+    def close(self) -> None:
+        """Lets go of the database; what trains goes on. A second time does nothing.
+
+        Raises:
+            SettingsError: It takes no argument.
+
+        Example:
+            >>> held = tuner.attach("night")
+            >>> held.close()
+        """
+        self._store.close()
+
+    def _ask(
+        self,
+        verb: str,
+        arguments: dict[str, Any],
+        why: str,
+        *,
+        until_accepted: bool = False,
+        expect: int | None = None,
+        request: str = "",
+        timeout_s: float | None = None,
+    ) -> Reply:
+        """Inserts a request and waits until it has taken effect, or at least been accepted."""
+        arguments, why, request, timeout_s = checked_request(verb, arguments, why, self.by, expect, request, timeout_s)
+        asked_before = bool(request) and self._answers.so_far(request, verb) is not None
+        if not asked_before and self._store.holder(time.time()) is None:
+            done = self._answers.unattended(verb, arguments, why, self.by, request)
+            if done is not None:
+                return done
+        name = self._store.request(verb, arguments, by=self.by, why=why, request=request)
+        try:
+            return self._answers.awaited(
+                name, verb, until_accepted=until_accepted, timeout_s=timeout_s, on_wait=self.on_wait
+            )
+        except KeyboardInterrupt:
+            told = f"the request to {verb} is on record ({name}), and is carried out all the same"
+            raise interrupted(told) from None
 
 
 class SweepHandle(Handle):
@@ -41,6 +274,8 @@ class SweepHandle(Handle):
         ...     print(sweeping.set_parallel(2, why="half of the cores are needed"))
         set_parallel: applied (2 trials train at a time)
     """
+
+    _answering = SweepAnswers
 
     @checked()
     def stop_trial(
@@ -190,34 +425,6 @@ class SweepHandle(Handle):
 
         return ask(self._store, self.name, worker, request=request, wait_s=wait_s, steps=steps)
 
-    def _unattended(self, verb: str, arguments: Mapping[str, Any], why: str, request: str) -> Reply | None:  # noqa: ARG002
-        """A sweep is started by its own command; one that is not running need not be stopped."""
-        with closing(self.study) as study:
-            trials = study.state.trials
-        over = [each for each in trials if each.ended]
-        count = f"{len(over)} of its {len(trials)} trials {'is' if len(over) == 1 else 'are'} over"
-        stands = f"{self.name} is not running: {count}"
-        if verb == "stop":
-            return Reply(request="", verb=verb, state="applied", step=None, detail=stands)
-        if verb == "stop_trial":
-            number = arguments["trial"]
-            for trial in over:
-                if trial.trial == number:
-                    raise StudyError(f"{stands}, and trial {number} is: {trial.state}, {trial.why}.", code="over")
-        raise StudyError(
-            f"{stands}, so nobody would carry out {verb!r}. Start its command again first, with more trials if "
-            "all were tried.",
-            code="not_running",
-        )
-
-    def _obstacle(self, *, answered: bool, waited_s: float) -> str | None:
-        """It answers as soon as it runs."""
-        if self._store.holder(time.time()) is None:
-            return None
-        if answered or waited_s < SAYS_AFTER_S:
-            return ""
-        return "the coordinator is busy" if self._store.brief()["trials"] else "the coordinator is starting"
-
 
 class RunHandle(Handle):
     """Steers a babysat run. Each verb takes effect between two steps, all fields of one request at the same step.
@@ -235,6 +442,8 @@ class RunHandle(Handle):
         ...     print(run.set(learning_rate=0.05, why="loss spikes"))
         set: applied at step ... (learning_rate ... → 0.05)
     """
+
+    _answering = RunAnswers
 
     @checked()
     def set(
@@ -630,68 +839,6 @@ class RunHandle(Handle):
             if deadline is not None and time.monotonic() > deadline:
                 raise StudyError(f"{self.name} is still training after {duration(timeout_s or 0.0)}.")
             time.sleep(0.05)
-
-    def _unattended(self, verb: str, arguments: Mapping[str, Any], why: str, request: str) -> Reply | None:
-        """A run that goes on, or is to go on, gets another coordinator; one that is over answers the rest at once."""
-        from tuner.panda.going_back import check_revival, settled
-
-        try:
-            with closing(self.study) as study:
-                state = study.state
-        except StudyError:
-            return None  # it has not begun
-        if not state.trials or not state.trials[0].ended:
-            return None
-        if verb == "note":
-            return self._write_down(arguments, why, request)
-        trial = state.trials[0]
-        if (done := settled(trial, verb)) is not None:
-            return Reply(request="", verb=verb, state="applied", step=trial.steps, detail=done)
-        try:
-            check_revival(state, trial, verb, arguments)
-        except TunerError as error:
-            raise StudyError(f"{self.name} refused to {verb}: {error}", code=error.code) from error
-        return None
-
-    def _write_down(self, arguments: Mapping[str, Any], why: str, request: str) -> Reply | None:
-        """A note needs no worker: whoever writes it coordinates for that moment; None where somebody else does."""
-        with closing(self.study) as study:
-            steps = study.state.trials[0].steps
-        with closing(Store.open(self._place.existing())) as record, suppress(StudyBusy):
-            record.acquire(time.time())
-            name = record.request("note", dict(arguments), by=self.by, why=why, request=request)
-            at, text = time.time(), str(arguments["text"])
-            noted = Noted(trial=0, step=steps, by=self.by, text=text, at=at)
-            answer = Answered(request=name, state="applied", step=None, detail="noted", at=at)
-            record.append([noted, answer], at)
-            return Reply(request=name, verb="note", state="applied", step=None, detail="noted")
-        return None
-
-    def _obstacle(self, *, answered: bool, waited_s: float) -> str | None:
-        """Starts a coordinator where there is none; without a worker nothing can be done between two steps."""
-        if self._store.holder(time.time()) is None:
-            self._wake()
-            return "the coordinator is starting"
-        self._started = None
-        if waited_s < SAYS_AFTER_S:
-            return ""
-        if not answered:
-            return "the coordinator is starting"
-        with closing(self.study) as study:
-            trials = study.state.trials
-        return "" if trials and trials[0].state not in ("waiting", "lost") else "there is no worker yet"
-
-    def _wake(self) -> None:
-        """Starts a coordinator, unless one that was started is on its way; raises what one that failed said last."""
-        from tuner.api import process
-
-        if self._started is None:
-            (_, self._started), self._gone = process.launch(self._place), False
-        elif self._gone:
-            self._started = None
-            raise StudyError(f"no coordinator could be started for {self.name}: {process.last_words(self._place)}")
-        else:
-            self._gone = not self._started()  # it may have answered before it left: that is looked at first
 
 
 def _together(mapping: Any, by_name: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from tuner import arguments
-from tuner.api.asking import person
+from tuner.api.handles import person
 from tuner.api.identity import as_begun
 from tuner.api.session import Session
 from tuner.api.studies import open as open_study

@@ -35,7 +35,8 @@ from tuner.executors import FUNCTION_EXECUTORS
 from tuner.record.requests import REQUESTS, Kind, Shell, Word
 
 if TYPE_CHECKING:
-    from tuner.api.handles import Reply, RunHandle
+    from tuner.api.answers import Reply
+    from tuner.api.handles import RunHandle
     from tuner.space.space import Space
 
 

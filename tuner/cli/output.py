@@ -19,7 +19,7 @@ from tuner.plain import json_of
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from tuner.api.handles import Reply
+    from tuner.api.answers import Reply
     from tuner.api.study import Study
 
 

@@ -13,7 +13,8 @@ from tuner.cli.options import asking_options, note_options, study_and_trial, stu
 from tuner.cli.output import answer, waits
 
 if TYPE_CHECKING:
-    from tuner.api.handles import Handle, Reply
+    from tuner.api.answers import Reply
+    from tuner.api.handles import Handle
 
 
 @verb('tuner pause night --why "the machine is needed for an hour"')

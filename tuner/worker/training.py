@@ -75,7 +75,10 @@ def resolve(function: str | bytes, search_path: tuple[str, ...] = ()) -> Trainin
 _MOVED = {
     "tuner.api": "tuner.api.studies",
     "tuner.api:sweep": "tuner.api.sweep",
-    "tuner.asking": "tuner.api.asking",
+    "tuner.api.asking": "tuner.api.handles",
+    "tuner.api.asking:Reply": "tuner.api.answers",
+    "tuner.asking": "tuner.api.handles",
+    "tuner.asking:Reply": "tuner.api.answers",
     "tuner.babysitting": "tuner.api.babysit",
     "tuner.checkpoints": "tuner.worker.checkpoints",
     "tuner.checkpoints:FolderState": "tuner.worker.state",
