@@ -37,6 +37,7 @@ from tuner.policy.segments import timeline
 from tuner.record.events import TrialStarted
 from tuner.record.reports import Row
 from tuner.worker.messages import Command, Job, Order, RecipeChange, WorkerEvent
+from tuner.worker.position import Position
 from tuner.worker.training import train
 
 STEPS = 500
@@ -118,7 +119,8 @@ def played(study: tuner.Study) -> dict[str, list[tuple[int, float]]]:
         for each in course[1:]
     )
     order = Order(trial=0, segment=0, recipe=quickly(trial.recipe_of(course[0])), seed=trial.seed, changes=changes)
-    train(walks, order, Job(study="again", function="", search_path=(), objective="place"), player)
+    job = Job(study="again", function="", search_path=(), objective="place")
+    train(walks, Position(order, job, player))
     curves: dict[str, list[tuple[int, float]]] = {}
     for step, name, value, _ in player.rows:
         curves.setdefault(name, []).append((step, value))

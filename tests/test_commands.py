@@ -40,6 +40,7 @@ from tuner.worker.messages import (
     Warned,
     WorkerEvent,
 )
+from tuner.worker.position import Position
 from tuner.worker.run import Run
 from tuner.worker.state import ObjectState
 from tuner.worker.training import train
@@ -150,7 +151,7 @@ def trained(
     channel = lectern or Lectern(script)
     given = {"recipe": Recipe.constant({"rate": 1.0, "beta": 0.9}), "checkpoint_every_s": 1e9, **order}
     job = Job(study="s", function="", search_path=(), objective="total", revert=revert, tracks_reads=tracks_reads)
-    ended = train(function, Order(trial=0, segment=0, seed=1, folder=folder, **given), job, channel)
+    ended = train(function, Position(Order(trial=0, segment=0, seed=1, folder=folder, **given), job, channel))
     return channel, ended
 
 

@@ -35,6 +35,7 @@ from tuner.record.recipe import Recipe
 from tuner.record.reports import Row
 from tuner.record.store import Store
 from tuner.worker.messages import Event, Job, Order, RecipeChange, WorkerEvent
+from tuner.worker.position import Position
 from tuner.worker.run import Run
 from tuner.worker.training import train
 
@@ -846,7 +847,8 @@ def test_g9_the_record_played_again_gives_the_same_metrics_bit_for_bit(babysitte
         RecipeChange(step=each.from_step, request=each.request, recipe=trial.recipe_of(each)) for each in course[1:]
     )
     order = Order(trial=0, segment=0, recipe=trial.recipe_of(course[0]), seed=trial.seed, changes=changes)
-    train(walks_farther, order, Job(study="again", function="", search_path=(), objective="place"), player)
+    job = Job(study="again", function="", search_path=(), objective="place")
+    train(walks_farther, Position(order, job, player))
     curves = head(study)
     assert len(curves["place"]) == 1500
     for name, curve in curves.items():

@@ -21,7 +21,6 @@ from tuner.caviar.policy import Caviar, Limits
 from tuner.caviar.requests import SweepRequests
 from tuner.caviar.rules import rule_by_name
 from tuner.coordinator import faults
-from tuner.coordinator.beginnings import begin
 from tuner.coordinator.checkpoint_keeper import CheckpointKeeper
 from tuner.coordinator.loop import Coordinator
 from tuner.coordinator.watchdog import Timing
@@ -234,7 +233,7 @@ def test_a_bug_in_an_answer_is_said_to_be_one_and_its_traceback_is_kept(tmp_path
 def test_a_bug_in_an_answer_of_a_babysat_run_is_said_to_be_one(tmp_path: Path, on_disk: bool) -> None:
     requests = RunRequests(Broken(learning_rate=log(1e-4, 0.5)), None)
     loop = coordinator(tmp_path, requests, Panda(), CheckpointKeeper(tmp_path, None) if on_disk else None)
-    begin(loop.journal, Draft(params={"learning_rate": 0.1}, seed=0, why="to see"), 1.0)
+    loop.journal.begin(Draft(params={"learning_rate": 0.1}, seed=0, why="to see"))
     answer = ask(loop, "set", {"values": {"learning_rate": 0.2}})
     assert answer.state == "rejected"
     assert "bug in tuner" in answer.detail
@@ -244,7 +243,7 @@ def test_a_bug_in_an_answer_of_a_babysat_run_is_said_to_be_one(tmp_path: Path, o
 
 def test_what_makes_no_sense_is_no_bug(tmp_path: Path) -> None:
     loop = coordinator(tmp_path, RunRequests(SPACE, None), Panda(), CheckpointKeeper(tmp_path, None))
-    begin(loop.journal, Draft(params={"learning_rate": 0.1}, seed=0, why="to see"), 1.0)
+    loop.journal.begin(Draft(params={"learning_rate": 0.1}, seed=0, why="to see"))
     answer = ask(loop, "set", {"values": 3})
     assert (answer.state, "bug" in answer.detail) == ("rejected", False)
     assert not (tmp_path / "errors.log").exists()

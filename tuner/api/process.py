@@ -314,7 +314,6 @@ def _advisor(session: Session, space: Space | None) -> Advisor:
 
 def _create(coordinator: Coordinator, assignment: Assignment, folder: Path) -> None:
     """Puts the run's one trial on record; recovery takes it up."""
-    from tuner.coordinator.beginnings import begin
     from tuner.policy.protocol import Draft
     from tuner.record.recipe import UNBOUNDED
 
@@ -329,7 +328,7 @@ def _create(coordinator: Coordinator, assignment: Assignment, folder: Path) -> N
         schedules=assignment.schedules,
         by=assignment.by,
     )
-    begin(coordinator.journal, draft, time.time())
+    coordinator.journal.begin(draft)
     if assignment.space is None:
         coordinator.journal.warn(UNBOUNDED, 0, assignment.from_step)
     coordinator.journal.commit()

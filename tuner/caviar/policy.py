@@ -1,4 +1,4 @@
-"""The policy of a sweep: what to start, what to answer, when it is done. Pure: values in, values and reasons out."""
+"""The policy of a sweep: what to answer and when it is done, what to start being its search's to say. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tuner.caviar.repeats_within import RepeatsWithin
 from tuner.caviar.search import Search
 from tuner.policy.proposals import Proposer
 from tuner.policy.protocol import Draft
-from tuner.policy.verdicts import StoppingRule, Thaw, Verdict
+from tuner.policy.verdicts import StoppingRule, Verdict
 from tuner.record.events import Settings, TrialState
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
@@ -67,25 +67,27 @@ class Caviar:
         self._stopping = stopping
         # asked once: whether an object keeps a protocol takes longer than a draw
         self._thawing = stopping if isinstance(stopping, Thawing) else None
+        # A rung that pauses says that early scores count; elsewhere nobody has asked for less than whole trainings.
+        length = _REPEATED if self._thawing is not None and self._budget is not None else 1.0
+        self._repeats = None if repeats is None else RepeatsWithin(space, seed, length)
         self.search = Search(
             space=space,
             seed=seed,
             proposer=proposer,
-            weighs=self._thawing is not None,
             trials=limits.trials,
             budget=self._budget,
             sparing=limits.trials is not None and limits.budget_steps is None and limits.time_budget_s is None,
             start=start,
             reasons=reasons,
             overlapping=overlapping and parallel > 1,
+            thaw=None if self._thawing is None else self._thawing.thaw,
+            repeats=self._repeats,
         )
-        """What it knows, and what it would try next."""
+        """What it knows, and what trains next."""
+        self.propose = self.search.propose
+        """The trial to take up again or the next one to begin, or None when there is none to train."""
         if self._thawing is not None:
             self._thawing.join(self.search)
-        # A rung that pauses says that early scores count; elsewhere nobody has asked for less than whole trainings.
-        length = _REPEATED if self._thawing is not None and self._budget is not None else 1.0
-        self._repeats = None if repeats is None else RepeatsWithin(space, seed, length)
-        self._begun, self._repeating = len(start), set[int]()
         self._rule_asks: dict[int, int | None] = {}
         self._remarked = False
 
@@ -134,7 +136,7 @@ class Caviar:
         self._remarked = any(trial.resumable is False for trial in study.trials)
         trials = [trial for trial in study.trials if not trial.repeats]
         for trial in (each for each in study.trials if each.purpose == "repeat"):
-            self._repeating.add(trial.trial)
+            self.search.repeating.add(trial.trial)
             if self._budget is not None:
                 self._budget.note(study, trial)
             if trial.ended:
@@ -159,35 +161,13 @@ class Caviar:
 
     # ── what to start ───────────────────────────────────────────────────────────────────────────
 
-    def propose(self, study: StudyState) -> Draft | Thaw | None:
-        """The trial to take up again or the next one to begin, or None when there is none to train."""
-        if self._budget is not None and self._budget.left <= 0:
-            return None
-        again = None if self._repeats is None else self._again(study)
-        if again is not None:
-            return again
-        thaw = None if self._thawing is None else self._thawing.thaw(study)
-        return thaw or self.search.begin(study)
-
-    def _again(self, study: StudyState) -> Draft | None:
-        """The repeat that comes next, where one is worth more than what the search would try."""
-        if self._repeats is None or len(study.trials) < self._begun or self.search.spent(study) is not None:
-            return None
-        shares = [0.0 if self._budget is None else self._budget.share_spent]
-        if self.limits.trials is not None:
-            shares.append(study.budgeted / self.limits.trials)
-        found = self._repeats.next(study, max(shares))
-        if found is not None:
-            self._repeating.add(len(study.trials))
-        return found
-
     def draft_of(self, study: StudyState, settings: Settings, why: str) -> Draft:
         """A trial with settings that a person gave."""
         return self.search.given(study, settings, why)
 
     def first_ask(self, trial: int, step: int) -> int | None:
         """The step from which on a trial that starts at `step` waits for a verdict at its next score; None: never."""
-        if trial in self._repeating:
+        if trial in self.search.repeating:
             horizon = self.search.ledger.horizon if self._thawing is not None else None
             ask = None if self._repeats is None else self._repeats.ask_at(horizon, step)
         else:

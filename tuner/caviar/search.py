@@ -1,6 +1,6 @@
-"""The search of a sweep: what is known of its trials, what would be tried next, and in which round.
+"""The search of a sweep: what is known of its trials, what trains next, and in which round.
 
-The policy begins trials from it, and the stopping rule weighs against it those that train.
+The stopping rule weighs those that train against what it would try.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from tuner.caviar.budget import Shares
 from tuner.caviar.combinations import Combinations
 from tuner.caviar.duplicates import Duplicates
 from tuner.caviar.outcomes import outcome, plan
+from tuner.caviar.repeats_within import RepeatsWithin
 from tuner.caviar.seeds import trial_seed
 from tuner.policy.proposals import Learner, Outcome, Proposal, Proposer, RoundPlan
 from tuner.policy.protocol import Draft
+from tuner.policy.verdicts import Thaw
 from tuner.record.events import Settings, TrialState
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
@@ -45,19 +47,21 @@ class Search:
         space: Space,
         seed: int,
         proposer: Proposer,
-        weighs: bool = False,
         trials: int | None = None,
         budget: Shares | None = None,
         sparing: bool = False,
         start: Sequence[Settings] = (),
         reasons: Sequence[str] = (),
         overlapping: bool = False,
+        thaw: Callable[[StudyState], Thaw | None] | None = None,
+        repeats: RepeatsWithin | None = None,
     ) -> None:
-        """`weighs`: whether runs are weighed against one another, so that what became of each has to be known.
+        """`thaw` says which run goes on that stands still; None: none are weighed against one another.
 
-        `overlapping`: whether trials train while it thinks, so that none waits for what takes long to learn.
+        `repeats`: whose settings are trained again, and when; None: nobody's. `overlapping`: whether trials train while
+        it thinks, so that none waits for what takes long to learn.
         """
-        self.space, self.seed, self.budget = space, seed, budget
+        self.space, self.seed, self.budget, weighs = space, seed, budget, thaw is not None
         self.sparing = sparing
         """Whether steps count though none were granted: a number of trials is all the budget there is."""
         self.learns = proposer.adaptive or weighs
@@ -68,7 +72,9 @@ class Search:
         self._proposer = proposer
         # asked once: whether an object keeps a protocol takes longer than a draw
         self._learner = proposer if isinstance(proposer, Learner) else None
-        self._weighs, self._trials = weighs, trials
+        self._weighs, self._trials, self._thaw, self._repeats = weighs, trials, thaw, repeats
+        self.repeating = set[int]()
+        """The trials that repeat others."""
         self.overlapping, self._learning = overlapping, Thinking[RoundPlan | None](beside=overlapping)
         self._time = Time() if overlapping else None  # None: everybody waits for what is thought
         self._start, self._reasons = tuple(start), tuple(reasons)
@@ -161,6 +167,24 @@ class Search:
         return self._recorded
 
     # ── what comes next ─────────────────────────────────────────────────────────────────────────
+
+    def propose(self, study: StudyState) -> Draft | Thaw | None:
+        """What trains next: a leader's settings again, a run that stands still, or new settings; None: nothing."""
+        if self.budget is not None and self.budget.left <= 0:
+            return None
+        return self._again(study) or (self._thaw and self._thaw(study)) or self.begin(study)
+
+    def _again(self, study: StudyState) -> Draft | None:
+        """The repeat that comes next, where one is worth more than what would be tried."""
+        if self._repeats is None or len(study.trials) < len(self._start) or self.spent(study) is not None:
+            return None
+        shares = [0.0 if self.budget is None else self.budget.share_spent]
+        if self._trials is not None:
+            shares.append(study.budgeted / self._trials)
+        found = self._repeats.next(study, max(shares))
+        if found is not None:
+            self.repeating.add(len(study.trials))
+        return found
 
     def spent(self, study: StudyState) -> str | None:
         """Why no further trial starts, or None."""

@@ -1,4 +1,4 @@
-"""The journal of a study: what happens goes into the fold at once, and into the database once a turn."""
+"""The journal of a study: what happens, as it is written down; into the fold at once, the database once a turn."""
 
 from __future__ import annotations
 
@@ -9,10 +9,21 @@ from tuner.coordinator import faults
 from tuner.coordinator.checkpoint_keeper import CheckpointKeeper
 from tuner.errors import first_line
 from tuner.executors.base import Executor
+from tuner.policy.proposals import RoundPlan
+from tuner.policy.protocol import Draft
 from tuner.policy.requests import warning
-from tuner.record.events import CheckpointDropped, Noted, Record
+from tuner.record.events import (
+    CheckpointDropped,
+    CheckpointSaved,
+    Noted,
+    Record,
+    RoundOpened,
+    SegmentOpened,
+    TrialCreated,
+)
 from tuner.record.state import StudyState
 from tuner.record.store import Store
+from tuner.worker import checkpoints
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +50,50 @@ class Journal:
         self.study.apply(record)
         if isinstance(record, Noted) and record.by == "tuner":
             self.note = record.text
+
+    def begin(self, draft: Draft) -> int:
+        """A trial begins, and its round where it opens one; its number. Whoever calls says when it trains.
+
+        A checkpoint of another run that it starts from becomes one of its own.
+        """
+        number, now, saved = len(self.study.trials), self._executor.now(), None
+        if draft.beginning is not None and self.folder is not None:  # looked at first: a torn one begins nothing
+            saved = _saved(self.study, draft, draft.beginning, self.folder, now)
+        created = TrialCreated(
+            trial=number,
+            purpose=draft.purpose,
+            round=draft.round,
+            parent=draft.parent,
+            seed=draft.seed,
+            params=draft.params,
+            seen=len(self.study.ended_order),
+            why=draft.why,
+            memo=draft.memo,
+            at=now,
+        )
+        segment = _segment(number, draft, now, saved)
+        self.open_round(draft.opened)
+        self.record(created)
+        if saved is not None:
+            self.record(saved)  # before the segment, which names it
+        self.record(segment)
+        return number
+
+    def open_round(self, plan: RoundPlan | None) -> None:
+        """A round begins, if one does."""
+        if plan is None:
+            return
+        self.record(
+            RoundOpened(
+                round=plan.round,
+                first_trial=plan.first_trial,
+                box=dict(plan.box),
+                memo=plan.memo,
+                seen=len(self.study.ended_order),
+                why=plan.why,
+                at=self._executor.now(),
+            )
+        )
 
     def warn(self, text: str, trial: int | None = None, step: int | None = None) -> None:
         """Writes down, and shows once, what went wrong without ending a trial."""
@@ -69,3 +124,34 @@ class Journal:
         if drops and self._keeper is not None:
             for complaint in self._keeper.delete(self.study, drops):
                 self.warn(complaint)
+
+
+def _saved(study: StudyState, draft: Draft, beginning: Path, folder: Path, now: float) -> CheckpointSaved:
+    manifest = checkpoints.verify(beginning)
+    return CheckpointSaved(
+        checkpoint=len(study.checkpoints),
+        trial=len(study.trials),
+        segment=0,
+        step=draft.from_step,
+        kind="beginning",
+        bytes=manifest.bytes,
+        sha256=manifest.sha256,
+        path=str(beginning.relative_to(folder)),
+        at=now,
+    )
+
+
+def _segment(trial: int, draft: Draft, now: float, start: CheckpointSaved | None) -> SegmentOpened:
+    return SegmentOpened(
+        trial=trial,
+        segment=0,
+        parent_segment=None,
+        from_step=0 if start is None else start.step,
+        checkpoint=None if start is None else start.checkpoint,
+        cause="start" if start is None else "promote" if draft.purpose == "promote" else "fork",
+        by="tuner" if start is None else draft.by,
+        why=draft.why,
+        params=None,
+        schedules=None if start is None else draft.schedules,
+        at=now,
+    )

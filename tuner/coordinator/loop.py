@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from tuner.coordinator import notices
-from tuner.coordinator.beginnings import begin, open_round
 from tuner.coordinator.checkpoint_keeper import CheckpointKeeper
 from tuner.coordinator.endings import End, Ending, Interrupts, awaited, parted
 from tuner.coordinator.observers import Observer, Observers, Status
@@ -314,7 +313,7 @@ class Coordinator:
             if trial.ended or worker is None or event.segment != trial.head.segment or self.trials.ending is not None:
                 continue  # whoever is to end has been told so
             verdict = self._policy.judge(self.study, trial, event.step)
-            open_round(self.journal, verdict.opened, self._executor.now())
+            self.journal.open_round(verdict.opened)
             match verdict.action:
                 case "continue":
                     self.trials.tell(worker, Continue(trial=trial.trial, ask_at=verdict.limit, rung=verdict.ask_at))
@@ -390,11 +389,11 @@ class Coordinator:
             case None:
                 return None
             case Thaw() as thaw:
-                open_round(self.journal, thaw.opened, self._executor.now())
+                self.journal.open_round(thaw.opened)
                 self.trials.again(self.study.trials[thaw.trial], "thaw", thaw.why)
                 return self._pool.ready.popleft()
             case draft:
-                return begin(self.journal, draft, self._executor.now())
+                return self.journal.begin(draft)
 
     def _part(self) -> None:
         """Whatever has not come to an end gets one on record, unless its worker outlives this process."""

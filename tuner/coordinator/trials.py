@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Literal
 
-from tuner.coordinator.beginnings import begin
 from tuner.coordinator.checkpoint_keeper import CheckpointKeeper
 from tuner.coordinator.endings import End, Ending, scoreless
 from tuner.coordinator.journal import Journal
@@ -70,7 +69,7 @@ class Trials:
         for record in decision.records:
             self.journal.record(record)
         for draft in decision.drafts:
-            self.pool.ready.append(begin(self.journal, draft, self._executor.now()))
+            self.pool.ready.append(self.journal.begin(draft))
         self.pool.ready.extend(decision.ready)
         for number, why in decision.stopped:
             self.pool.release(number)

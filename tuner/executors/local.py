@@ -32,6 +32,7 @@ from tuner.worker.messages import (
     WorkerLost,
     WorkerReady,
 )
+from tuner.worker.position import Position
 from tuner.worker.training import TrainingFunction, resolve, train
 
 Clock = Literal["wall", "virtual"]
@@ -115,7 +116,7 @@ class _LocalWorker:
                 self.busy, self._stepped = True, False
                 os.chdir(self._executor.home)  # the trial before may have gone elsewhere
                 self.time = max(self.time, self._executor.reached)
-                ended = train(self._function, order, self._job, self)
+                ended = train(self._function, Position(order, self._job, self))
                 self.busy, self._progress = False, None
                 if self.killed:
                     return

@@ -32,6 +32,7 @@ from tuner.worker.messages import (
     Waiting,
     WorkerEvent,
 )
+from tuner.worker.position import Position
 from tuner.worker.training import TrainingFunction, train
 
 # Ended trials leave at least this often; reports alone may gather a little longer.
@@ -203,6 +204,6 @@ class WorkerThread:
                 self._log.of(order.trial) if self._log is not None else nullcontext(),
                 self._signals.of_this_thread() if self._signals is not None else nullcontext(),
             ):
-                ended = train(self._function, order, self._job, self)
+                ended = train(self._function, Position(order, self._job, self))
             self._progress = None
             self.emit(ended)

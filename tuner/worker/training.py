@@ -29,9 +29,8 @@ from tuner.errors import (
 )
 from tuner.plain import clean
 from tuner.record.events import TrialState
-from tuner.worker.channel import Channel
 from tuner.worker.control import TrialControl
-from tuner.worker.messages import Ended, Job, Order, Started
+from tuner.worker.messages import Ended, Job, Started
 from tuner.worker.position import Position
 from tuner.worker.run import Run
 
@@ -144,11 +143,12 @@ class WithSources:
         return found
 
 
-def train(function: TrainingFunction, order: Order, job: Job, channel: Channel) -> Ended:
-    """Trains one order; whatever the function does, an `Ended` comes back."""
+def train(function: TrainingFunction, position: Position) -> Ended:
+    """Trains a trial from where it stands; whatever the function does, an `Ended` comes back."""
+    order, job, channel = position.order, position.job, position.channel
     started, process = channel.now(), os.getpid()
     channel.emit(Started(trial=order.trial, segment=order.segment, at=started))
-    control = TrialControl(Position(order, job, channel))
+    control = TrialControl(position)
     state: TrialState
     error: tuple[str, ...] = ()
     trace = ""
