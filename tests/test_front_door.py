@@ -79,6 +79,20 @@ def test_importing_tuner_imports_nothing_heavy(tmp_path: Path) -> None:
     assert imported_by("import tuner; tuner.Run, tuner.TunerError, tuner.Space", tmp_path) == set()
 
 
+def test_a_service_at_rest_holds_nothing_that_only_its_tables_and_pictures_need(tmp_path: Path) -> None:
+    pytest.importorskip("fastapi")
+    code = """
+from starlette.testclient import TestClient
+from tuner.server.app import create_app
+from tuner.server.gate import Door
+from tuner.server.tokens import Tokens, made
+gate = create_app("results", Tokens([made("one", "viewer", "x" * 40)], b"secret"), Door.on(8765))
+with TestClient(gate, base_url="http://127.0.0.1:8765", headers={"authorization": "Bearer " + "x" * 40}) as client:
+    assert client.get("/v1/studies").status_code == client.get("/").status_code == 200
+"""
+    assert imported_by(code, tmp_path) <= {"sqlalchemy", "numpy", "click"}
+
+
 def test_a_worker_of_plain_python_needs_nothing_heavy(tmp_path: Path) -> None:
     code = """
 from tuner.executors.thread import WorkerThread
@@ -105,7 +119,7 @@ assert study.best is not None
 """
     assert not imported_by(code, tmp_path) & {"ray", "pandas", "matplotlib", "rich", "click", "sklearn"}
     reading = "import tuner; assert tuner.open('a', results='.').best is not None; assert tuner.studies('.')"
-    assert imported_by(reading, tmp_path) <= {"sqlalchemy", "numpy"}
+    assert imported_by(reading, tmp_path) <= {"sqlalchemy", "numpy", "click"}
     tables = "import tuner; assert len(tuner.open('a', results='.').trials) == 3"
     assert not imported_by(tables, tmp_path) & {"ray", "optuna", "matplotlib", "rich", "click"}
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +14,11 @@ import babysat
 import pytest
 import serving
 from starlette.testclient import TestClient
+from sweeping import sweep
 
 import tuner
 from tuner.agents.projects import lies_within
+from tuner.server.events import Watch
 
 
 class Ball:
@@ -88,6 +93,33 @@ def test_a_fork_is_a_run_of_its_own(client: TestClient, tmp_path: Path) -> None:
 
 def test_there_is_no_stream_of_a_study_that_is_not_there(client: TestClient) -> None:
     assert client.get("/v1/studies/two/events").status_code == 404
+
+
+def test_whoever_listens_hears_of_each_commit_also_once_another_study_lies_there(tmp_path: Path) -> None:
+    def heard_beyond(place: int) -> int | None:
+        return asyncio.run_coroutine_threadsafe(watch.beyond(place, 30.0), loop).result(60.0)
+
+    sweep(tmp_path, trials=3).close()
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    watch, listening = Watch(tmp_path / "night" / "study.db"), contextlib.ExitStack()
+    try:
+        loop.call_soon_threadsafe(lambda: listening.enter_context(watch.listening()))
+        first = heard_beyond(0)
+        assert first
+        sweep(tmp_path, trials=5).close()
+        second = heard_beyond(first)
+        assert second is not None
+        assert second > first
+        (tmp_path / "night").rename(tmp_path / "before")
+        sweep(tmp_path, trials=30, seed=8).close()
+        assert (heard_beyond(second) or 0) > second
+    finally:
+        loop.call_soon_threadsafe(listening.close)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(30.0)
+        loop.close()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request
@@ -22,7 +23,7 @@ router = APIRouter(prefix="/v1/studies", tags=["read"], dependencies=[may_read])
 
 MOST = 100
 """So many streams at a time."""
-_LOOK_EVERY_S = 0.2
+_LOOK_EVERY_S = 0.1
 _HEARTBEAT_S = 15.0
 
 
@@ -30,9 +31,14 @@ class Watch:
     """One study's newest place in the record, looked up for all who listen together, and only while anybody does."""
 
     def __init__(self, database: Path) -> None:
-        self._store = Store.open(database, idle="closed")
+        self._database = database
         self._moved = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
+        self._held: Store | None = Store.open(database)
+        self._inode = database.stat().st_ino
+        self._stamp: int | None = None
+        self._known = 0
+        self._turn = Lock()  # a look may last beyond the task that asked for it
         self.listeners = 0
         self.sequence = 0
 
@@ -49,7 +55,8 @@ class Watch:
             if not self.listeners and self._looking is not None:
                 self._looking.cancel()
                 self._looking = None
-                self._store.close()
+                with self._turn:
+                    self._close()
 
     async def beyond(self, place: int, within_s: float) -> int | None:
         """The newest place once it lies beyond one; None where nothing came in time."""
@@ -60,13 +67,36 @@ class Watch:
 
     async def _look(self) -> None:
         while True:
-            with suppress(TunerError):  # being moved, or busy for a moment
-                found = await asyncio.to_thread(self._store.version)
+            with suppress(TunerError, OSError):  # being moved, or busy for a moment
+                found = await asyncio.to_thread(self._newest)
                 if found != self.sequence:
                     self.sequence = found
                     self._moved.set()
                     self._moved = asyncio.Event()
             await asyncio.sleep(_LOOK_EVERY_S)
+
+    def _newest(self) -> int:
+        """In a thread: the record is read only once somebody has written, which costs far less to ask."""
+        with self._turn:
+            if self.listeners:
+                store = self._opened()
+                stamp = store.stamp()
+                if stamp is None or stamp != self._stamp:
+                    self._known, self._stamp = store.version(), stamp
+            return self._known
+
+    def _opened(self) -> Store:
+        """The record, held open: anew where another study lies there by now."""
+        inode = self._database.stat().st_ino
+        if self._held is None or inode != self._inode:
+            self._close()
+            self._held, self._inode, self._stamp = Store.open(self._database), inode, None
+        return self._held
+
+    def _close(self) -> None:
+        if self._held is not None:
+            self._held.close()
+            self._held = None
 
 
 @router.get(

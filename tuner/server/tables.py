@@ -10,8 +10,6 @@ from tuner.server import shapes
 from tuner.server.problems import Problem, documented
 from tuner.server.reading import StudyName
 from tuner.server.service import Serving, may_read
-from tuner.tables.columns import COLUMNS
-from tuner.tables.files import as_bytes
 
 router = APIRouter(prefix="/v1/studies", tags=["read"], dependencies=[may_read])
 
@@ -30,6 +28,9 @@ _TYPES = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.p
 )
 def table(name: StudyName, table: str, format: Format, serving: Serving) -> Response:  # noqa: A002 - the shell's word
     """The same table as `tuner export` writes."""
+    from tuner.tables.columns import COLUMNS  # pandas, which a service needs for nothing else
+    from tuner.tables.files import as_bytes
+
     if table not in COLUMNS:
         raise Problem(404, "not_found", f"there is no table of that name. There are {', '.join(COLUMNS)}.")
     with serving.library.study(name) as found:

@@ -9,14 +9,11 @@ from threading import Lock
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from tuner.insight.importance import importance_of
-from tuner.insight.model import Model
 from tuner.record.leaders import leaders
 from tuner.record.lineage import Tree
 from tuner.views.pictures.branches import branches
 from tuner.views.pictures.curves import curves
 from tuner.views.pictures.diagram import Diagram, Theme
-from tuner.views.pictures.importance import importance
 from tuner.views.pictures.parallel import parallel
 from tuner.views.pictures.progress import progress
 from tuner.views.pictures.run import run
@@ -76,6 +73,10 @@ def picture(study: Study, name: str, theme: Theme, *, x: str = "", y: str = "", 
         case "parallel":
             return parallel(state, space, theme)
         case "importance":
+            from tuner.insight.importance import importance_of  # scipy.stats, which no other picture needs
+            from tuner.insight.model import Model
+            from tuner.views.pictures.importance import importance
+
             found = importance_of(Model.of_ranks(state, space), state.objective, len(leaders(state)))
             return importance(state.name, found, theme)
     return None
