@@ -30,8 +30,8 @@ def begin(
     if not state.identity:
         news.append(opened)
     else:
-        for word, value in opened.identity.items():
-            there = state.identity[word]
+        for word in dict.fromkeys([*opened.identity, *_SINCE]):
+            there, value = (each.get(word, _SINCE.get(word)) for each in (state.identity, opened.identity))
             if not (same_search(_space(there), _space(value)) if word == "space" else there == value):
                 raise IdentityMismatch(
                     f"the study {state.name!r} exists with another {word}: it has {_brief(there)}, this "
@@ -80,6 +80,8 @@ def same_search(one: Space | None, other: Space | None) -> bool:
 
 
 _UNSET = object()
+_SINCE = {"seeds": 1}
+"""What a study is that does not say, for it was begun before there was a choice."""
 
 
 def _space(described: Any) -> Space | None:

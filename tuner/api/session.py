@@ -96,6 +96,7 @@ class Session:
             alarm=DivergenceAlarm(objective=self.state.objective, goal=self.state.goal),
             log_folder=self.place.folder / "logs" if self._on_disk else None,
             trials_folder=self.place.folder.absolute() / "trials" if self._on_disk else None,
+            seeds=self.state.seeds,
             **shared_file(self.place, address),
             **further,
         )

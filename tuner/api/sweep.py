@@ -30,6 +30,7 @@ from tuner.arguments import (
     seed,
     starts,
     training_function,
+    whole_number,
 )
 from tuner.errors import SettingsError, did_you_mean, shown
 from tuner.executors import EXECUTORS, PROGRAMS, ExecutorName
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from tuner.record.state import StudyState
 
 DEFAULT_TRIALS = 64
+MOST_SEEDS = 100
 
 
 _optunas = object_with("sample_relative", "sample_independent", like="the name of a sampler")
@@ -82,6 +84,7 @@ def _watched_by(word: str, given: Any) -> Any:
     executor=one_of(*EXECUTORS),
     clock=one_of("wall", "virtual"),
     seed=seed,
+    seeds=whole_number(1, MOST_SEEDS),
     cpus=amount(above=0, most=10_000),
     gpus=gpus,
     parallel=optional(parallels),
@@ -119,6 +122,7 @@ def sweep(
     executor: ExecutorName = "ray",
     clock: Literal["wall", "virtual"] = "wall",
     seed: int = 0,
+    seeds: int = 1,
     cpus: float = 1,
     gpus: float = 0,
     parallel: int | None = None,
@@ -144,9 +148,9 @@ def sweep(
 ) -> Study:
     """Trains many models and returns their study; the same `name` again goes on where it ended.
 
-    The space, the objective, the goal, the seed and the sampler are the study's identity and cannot change (of the
-    space, what is `likely` stays as it was at first); trials,
-    budgets, limits and where it trains may, and the change is recorded.
+    The space, the objective, the goal, the seed, the seeds and the sampler are the study's identity and cannot change
+    (of the space, what is `likely` stays as it was at first); trials, budgets, limits and where it trains may, and the
+    change is recorded.
 
     Args:
         train: A function of a `Run`, its import path `package.module:function`, or a `tuner.command`. None with
@@ -168,6 +172,9 @@ def sweep(
         clock: "virtual" lets an in-process sweep play many workers in no time; needs `executor="local"`. By default
             wall.
         seed: Of all draws, 0 to 2**63 − 1; by default 0.
+        seeds: With how many seeds each trial trains, 1 to 100; by default 1. With more of them `train` is called once
+            for each, side by side in one worker, and the trial scores their mean; how far they differ is the score
+            "<objective> (spread)". Each takes the time and the memory of a training, and each of their steps counts.
         cpus: CPUs of a trial, above 0, 10,000 at most; by default 1.
         gpus: GPUs of a trial: a share of one, or whole ones, 10,000 at most; by default 0.
         parallel: How many train at a time, 1 to 10,000. None: as many as the cluster holds, and one without Ray.
@@ -205,7 +212,8 @@ def sweep(
     Raises:
         SettingsError: An argument of another name, or one that makes no sense.
         SpaceError: A space that cannot be searched.
-        IdentityMismatch: The name exists with another space, objective, goal, seed, sampler or function.
+        IdentityMismatch: The name exists with another space, objective, goal, seed, sampler or function, or with
+            another number of seeds.
         StudyBusy: Another coordinator holds the study.
         ExecutorError: Trials that cannot be placed, or a cluster that cannot be reached.
         TrainingError: A function that cannot be found, or that never trains.
@@ -239,11 +247,15 @@ def sweep(
             'repeats="auto" spends part of a budget of trials or steps, and there is only one of time. Give trials= '
             "or budget_steps= too."
         )
+    if seeds > 1:
+        _check_seeds(seeds, executor, budget_steps)
     tried = [_in_space(space, settings) for settings in cast("list[Settings]", start or [])]
     warm = _warm(warm_start, place, space)
     proposer, sampler_name = _proposer(sampler)
     rule = _stopping(stopping, sampler, min_steps)
     identity = {"space": space.to_dict(), "objective": objective, "goal": goal, "seed": seed, "sampler": sampler_name}
+    if seeds > 1:
+        identity["seeds"] = seeds
     options = {
         "trials": trials,
         "budget_steps": budget_steps,
@@ -301,6 +313,7 @@ def sweep(
             start=[*tried, *(each["settings"] for each in warm)],
             reasons=[*["a known-good starting point"] * len(tried), *(each["why"] for each in warm)],
             repeats=repeats,
+            seeds=seeds,
             parallel=chosen.open(job, parallel),
             overlapping=executor != "local",
             limits=Limits(
@@ -339,6 +352,20 @@ def _function(train: Callable[[Run], Any] | str | None, executor: ExecutorName) 
             f'{shown(train)}, or train it with executor="ray" or "local".'
         )
     return None if train is None else portable(train, travels=executor != "local")
+
+
+def _check_seeds(seeds: int, executor: ExecutorName, budget_steps: int | None) -> None:
+    """Refuses several seeds where nothing could train with them."""
+    if executor == "external":
+        raise SettingsError(
+            f'seeds={seeds} needs a function that tuner calls once a seed, and with executor="external" programs train '
+            "by themselves. Leave seeds out, and let a program report the mean of its own seeds."
+        )
+    if budget_steps is not None and budget_steps < seeds:
+        raise SettingsError(
+            f"budget_steps={budget_steps} is less than one step with each of seeds={seeds}: every step that a trial "
+            f"takes with one of them counts. Give budget_steps={50 * seeds}, say."
+        )
 
 
 def _in_space(space: Space, settings: Settings) -> dict[str, Any]:

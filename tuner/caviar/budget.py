@@ -58,8 +58,10 @@ class StepBudget:
 class Shares:
     """The step budget of one study, and who holds what of it."""
 
-    def __init__(self, total: int, parallel: int) -> None:
-        self._steps = StepBudget(total, parallel)
+    def __init__(self, total: int, parallel: int, seeds: int = 1) -> None:
+        """With several `seeds` a step of a trial is trained so often, and costs as much."""
+        self._total, self._seeds = total, seeds
+        self._steps = StepBudget(total // seeds, parallel)
         self._cadence = Cadence()
         self._kept_waiting: set[int] = set()
 
@@ -83,9 +85,9 @@ class Shares:
         """Why no further trial starts, or None."""
         due = self._cadence.due(study, None)
         if self.left <= 0:
-            return f"the budget of {self._steps.total} steps is spent"
+            return f"the budget of {self._total} steps is spent"
         if due is not None and due > self.left:
-            return f"the budget of {self._steps.total} steps is spent: {self.left} steps more reach no score"
+            return f"the budget of {self._total} steps is spent: {self.left * self._seeds} steps more reach no score"
         return None
 
     def affords(self, study: StudyState, trial: Trial) -> bool:
@@ -110,7 +112,7 @@ class Shares:
         if not is_over(trial, step) and self._may_return(study, trial):
             self._kept_waiting.add(trial.trial)
             return replace(verdict, action="wait", why="others may leave it some of their steps")
-        why = f"the budget of {self._steps.total} steps is spent"
+        why = f"the budget of {self._total} steps is spent"
         return Verdict(action="stop", why=why, ask_at=None, opened=verdict.opened)
 
     def _grant(self, study: StudyState, trial: Trial, step: int, rung: int | None) -> int | None:

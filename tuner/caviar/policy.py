@@ -57,13 +57,15 @@ class Caviar:
         parallel: int = 1,
         overlapping: bool = False,
         repeats: str | None = None,
+        seeds: int = 1,
     ) -> None:
         """`overlapping`: whether the other of `parallel` trials train while it thinks of one; else all of them wait.
 
-        `repeats` "auto": part of the budget goes to training leaders again.
+        `repeats` "auto": part of the budget goes to training leaders again. With `seeds` each trial trains, so many
+        steps at a time.
         """
         self.space, self.limits = space, limits
-        self._budget = None if limits.budget_steps is None else Shares(limits.budget_steps, parallel)
+        self._budget = None if limits.budget_steps is None else Shares(limits.budget_steps, parallel, seeds)
         self._stopping = stopping
         # asked once: whether an object keeps a protocol takes longer than a draw
         self._thawing = stopping if isinstance(stopping, Thawing) else None

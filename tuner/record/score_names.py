@@ -20,6 +20,15 @@ _OTHERS = frozenset(
 )
 
 
+def spread_of(name: str) -> str:
+    """What the sample standard deviation of a score is called, where one trial trains with several seeds.
+
+    >>> spread_of("dev_accuracy")
+    'dev_accuracy (spread)'
+    """
+    return f"{name} (spread)"
+
+
 @lru_cache(maxsize=1024)
 def is_loss(name: str) -> bool:
     """Whether a score is a loss by its name.

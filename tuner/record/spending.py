@@ -15,9 +15,10 @@ class Spending:
     Attributes:
         trials: Those that have begun.
         trials_most: How many there may be. None: any number.
-        steps: Those trained, on the heads of all trials.
+        steps: Those trained, on the heads of all trials, with every seed of a trial.
         steps_most: How many there may be. None: any number.
         seconds: The time that trials have trained, added up.
+        seeds: So many steps are trained at a time.
     """
 
     trials: int
@@ -25,13 +26,14 @@ class Spending:
     steps: int
     steps_most: int | None
     seconds: float
+    seeds: int = 1
 
     @property
     def used_up(self) -> str:
         """In a sentence what of it is spent; empty while there is some left, or no budget."""
         if self.trials_most is not None and self.trials >= self.trials_most:
             return f"all of its {count(self.trials_most, 'trial')} have begun"
-        if self.steps_most is not None and self.steps >= self.steps_most:
+        if self.steps_most is not None and self.steps > self.steps_most - self.seeds:
             return f"all of its {count(self.steps_most, 'step')} are trained"
         return ""
 
@@ -47,7 +49,8 @@ def spending(study: StudyState) -> Spending:
     return Spending(
         trials=study.budgeted,
         trials_most=study.options.get("trials"),
-        steps=study.steps_done,
+        steps=study.steps_done * study.seeds,
         steps_most=study.options.get("budget_steps"),
         seconds=seconds,
+        seeds=study.seeds,
     )

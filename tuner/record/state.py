@@ -105,6 +105,11 @@ class StudyState:
         return None if self.winner is None else self.trials[self.winner]
 
     @property
+    def seeds(self) -> int:
+        """With how many seeds each trial trains; studies begun before there was a choice have one."""
+        return int(self.identity.get("seeds", 1))
+
+    @property
     def extension(self) -> int:
         """Steps beyond what the function asks for, those that a fork inherits from its parent included."""
         return self.extra_steps + int(self.options.get("extra_steps", 0))

@@ -58,7 +58,7 @@ class Job:
     `token_file` is written by the coordinator and must be readable where the worker lives; `asks_length` wants every
     trial to say how long it means to train, which those that wait for verdicts do anyhow; `tracks_reads` wants to be
     told when the function does not read a setting that was changed; in `trials_folder` each trial may have one of its
-    own.
+    own; with several `seeds` each trial calls the function once for each, see `seeds.py`.
     """
 
     study: str
@@ -71,6 +71,7 @@ class Job:
     trials_folder: Path | None = None
     asks_length: bool = False
     tracks_reads: bool = False
+    seeds: int = 1
     token_file: Path | None = None
     token: str = ""
 

@@ -29,10 +29,12 @@ from tuner.errors import (
 )
 from tuner.plain import clean
 from tuner.record.events import TrialState
+from tuner.worker import seeds
 from tuner.worker.control import TrialControl
 from tuner.worker.messages import Ended, Job, Started
 from tuner.worker.position import Position
 from tuner.worker.run import Run
+from tuner.worker.seeds import Together
 
 TrainingFunction: TypeAlias = Callable[[Run], Any]
 
@@ -152,11 +154,17 @@ def train(function: TrainingFunction, position: Position) -> Ended:
     state: TrialState
     error: tuple[str, ...] = ()
     trace = ""
+
+    def one(run: Run) -> None:
+        _take_result(run, _called(function, run, process), job.objective)
+
     try:
-        _take_result(control.run, _called(function, control.run, process), job.objective)
+        if job.seeds > 1:
+            Together(one, control, job.seeds).train()
+        else:
+            one(control.run)
         while control.commands.reenter:
-            run = control.start_again()
-            _take_result(run, _called(function, run, process), job.objective)
+            one(control.start_again())
         control.finish()
         state, why = control.commands.outcome
     except BaseException as raised:  # a user's SystemExit must not take the worker along
@@ -273,7 +281,7 @@ def _users_traceback(failure: BaseException) -> str:
     if isinstance(failure, CommandFailed):
         return clean(f"{failure}\n", _TRACEBACK)
     frames = failure.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+    while frames is not None and frames.tb_frame.f_code.co_filename in (__file__, seeds.__file__):
         frames = frames.tb_next
     frames = frames or failure.__traceback__
     try:
