@@ -164,7 +164,8 @@ def sweep(
         sampler: "coarse_to_fine", "random", "sobol", "grid", or an Optuna sampler; by default coarse_to_fine.
         stopping: "auto" freezes and thaws trials by their curves; "asha", "median", "off", or an Optuna pruner; by
             default auto.
-        budget_steps: Training steps over all trials, from 1 up, in place of `trials` or beside it. None: no bound.
+        budget_steps: Training steps over all trials and their seeds, from 1 up, in place of `trials` or beside it.
+            None: no bound.
         min_steps: The step before which no trial is judged, from 1 up, for functions that start slowly. None: what the
             study has, else what the stopping rule has.
         executor: "ray", "local" for one process without Ray, or "external" for programs of any kind that ask for their

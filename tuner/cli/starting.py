@@ -60,6 +60,13 @@ if TYPE_CHECKING:
 @click.option("--min-steps", type=click.IntRange(min=1), help="Judge no trial before this step.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
+    "--seeds",
+    type=click.IntRange(1, 100),
+    default=1,
+    show_default=True,
+    help="Train each trial with so many seeds, --seeds 3, and score their mean.",
+)
+@click.option(
     "--executor",
     type=click.Choice(EXECUTORS),
     default="ray",

@@ -72,6 +72,11 @@ class Together:
     def _let_go(self, calls: Sequence[_Call]) -> None:
         for each in calls:
             each.go_on(self._run.ended)
+            if each.failure is not None:
+                each.failure.add_note(
+                    f"Seed {each.number + 1} of {len(self._calls)} raised it: run.seed = {each.run.seed}"
+                )
+                raise each.failure
 
     def _register(self) -> None:
         if any(each.asks != "state" for each in self._calls):
@@ -139,11 +144,11 @@ class _Call:
         """What it stands for."""
         self.state: State | None = None
         self.done, self.over = 0, False
+        self.failure: BaseException | None = None
         self._last: dict[str, float] = {}
         self._generators: Mapping[str, Any] | None = None  # None: it has not begun, and takes them as they are
         self._place = Path.cwd()
         self._train = train
-        self._failure: BaseException | None = None
         self._abandoned = False
         self._ended: str | None = None
         self._may_go, self._stands = threading.Semaphore(0), threading.Semaphore(0)
@@ -153,7 +158,7 @@ class _Call:
     # ── what is asked of it while it stands ─────────────────────────────────────────────────────
 
     def go_on(self, ended: str | None) -> None:
-        """Lets it train until it stands again or is over; raises what it raises."""
+        """Lets it train until it stands again or is over."""
         self._ended, self.asks = ended, None
         if self._generators is not None:
             restore_generators(self._generators)
@@ -166,10 +171,6 @@ class _Call:
         self._generators = capture_generators()
         with suppress(OSError):
             self._place = Path.cwd()
-        if self._failure is not None:
-            raised, self._failure = self._failure, None
-            raised.add_note(f"It was raised with one seed of several: run.seed = {self.run.seed}")
-            raise raised
 
     def at(self, step: int) -> Mapping[str, float]:
         """What it scored at a step, which is taken; of a call that is over and says no more, what it scored last."""
@@ -202,7 +203,7 @@ class _Call:
         except _Abandoned:
             pass
         except BaseException as raised:  # it is raised where the trial is trained
-            self._failure = raised
+            self.failure = raised
         self.over = True
         self._stands.release()
 
