@@ -127,7 +127,7 @@ class Together:
             )
 
 
-class _Abandoned(BaseException):
+class _Unwound(BaseException):
     """Unwinds a call whose trial is over without it."""
 
 
@@ -200,7 +200,7 @@ class _Call:
         self._may_go.acquire()
         try:
             self._train(self.run)
-        except _Abandoned:
+        except _Unwound:
             pass
         except BaseException as raised:  # it is raised where the trial is trained
             self.failure = raised
@@ -213,7 +213,7 @@ class _Call:
             self._stands.release()
             self._may_go.acquire()
         if self._abandoned:
-            raise _Abandoned
+            raise _Unwound
 
     # ── what its run asks ───────────────────────────────────────────────────────────────────────
 
