@@ -84,8 +84,8 @@ def test_a_trial_scores_the_mean_of_its_seeds_at_every_step_as_each_would_have_s
     ended, script = trained(walks)
     assert (ended.state, ended.step) == ("completed", 6)
     assert script.scores() == averaged(walks)
-    columns = [*zip(*(alone(walks, seed) for seed in OWN), strict=True)]
-    assert script.scores(SPREAD) == [(k, pytest.approx(statistics.stdev(each))) for k, each in enumerate(columns, 1)]
+    columns = zip(*(alone(walks, seed) for seed in OWN), strict=True)
+    assert [value for _, value in script.scores(SPREAD)] == pytest.approx([*map(statistics.stdev, columns)])
     assert script.scores("length") == [(step, step) for step in range(1, 7)]
 
 
