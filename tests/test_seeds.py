@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from sweeping import sweep
 from test_training import Script, order
+from test_training import trained as train
 
 import tuner
 from tuner.api.identity import begin
@@ -25,7 +26,6 @@ from tuner.worker.divergence import DivergenceAlarm
 from tuner.worker.messages import Ended, Job, Pause, Saved, Stop, Warned
 from tuner.worker.run import Run
 from tuner.worker.seeds import mean_and_spread, seed_of
-from tuner.worker.training import train
 
 JOB = Job(study="night", function="m:f", search_path=(), objective="score", seeds=3)
 SPREAD = "score (spread)"
