@@ -242,6 +242,26 @@ def test_a_patient_ledger_makes_its_model_anew_once_enough_more_is_known() -> No
     assert patient.drawn_together(59) == 58  # drawn from the same model
 
 
+def test_in_a_crowd_more_has_to_be_said_before_the_model_is_made_anew_and_the_newest_are_kept_clear_of() -> None:
+    def training(trial: int, steps: int) -> Outcome:
+        score = ((steps, trial / 1000),)
+        return Outcome(
+            trial=trial, point=(trial / 1000,), state="running", score=trial / 1000, steps=steps, observations=score
+        )
+
+    space = Space(x=SPACE[SPACE.names[0]])
+    crowd = Ledger(patience=0.1)
+    for trial in range(400):
+        crowd.put(training(trial, 1))
+    before = crowd.surrogate(space)
+    assert before.posterior([0.0, 0.0, 0.0, -1.0, -4.0, -7.0, 0.0]).expecting == 256
+    said = 0
+    while crowd.surrogate(space) is before:
+        crowd.put(training(said, 2))
+        said += 1
+    assert said == 320  # a tenth of eight for each that trains; of what is known it would have been 44
+
+
 def test_what_a_run_has_said_last_counts_where_it_is_weighed_though_the_model_is_older() -> None:
     space = Space(x=SPACE[SPACE.names[0]])
 

@@ -176,8 +176,10 @@ class FreezeThaw:
         """Stops a run that is behind and has hardly a chance: it cannot be taken up again."""
         search = self._joined()
         verdict = self._halving(_PARTS_FOR_GOOD if trial.planned else None).judge(study, trial, step)
+        if verdict.action != "prune" or search.in_haste:
+            return verdict
         surrogate = search.ledger.surrogate(search.space)
-        if verdict.action != "prune" or surrogate.untrained or search.in_haste:
+        if surrogate.untrained:
             return verdict
         posterior, opened = surrogate.posterior(self._hyperparameters(study)), search.due(study)
         mean, deviation = posterior.of_runs([search.ledger.of(trial.trial)])

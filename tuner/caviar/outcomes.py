@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import math
 
-from tuner.policy.proposals import Outcome, RoundPlan, thinned
+from tuner.policy.proposals import Outcome, Point, RoundPlan, thinned
 from tuner.record.events import TrialState
 from tuner.record.state import Round, StudyState
 from tuner.record.trial import Trial
@@ -13,9 +13,14 @@ from tuner.space.space import Space
 
 
 def outcome(
-    space: Space, study: StudyState, trial: Trial, state: TrialState | None = None, up_to: int | None = None
+    space: Space,
+    study: StudyState,
+    trial: Trial,
+    state: TrialState | None = None,
+    up_to: int | None = None,
+    point: Point | None = None,
 ) -> Outcome:
-    """A trial as a sampler sees it, by its curve up to a step."""
+    """A trial as a sampler sees it, by its curve up to a step; `point`: where its settings lie, if that is known."""
     state = state or trial.state
     curve = study.curve(trial)
     upper = len(curve) if up_to is None else bisect.bisect_right(curve.steps, up_to)
@@ -31,7 +36,7 @@ def outcome(
         observations = ((max(1, trial.steps), score),)
     return Outcome(
         trial=trial.trial,
-        point=space.to_unit(trial.params),
+        point=space.to_unit(trial.params) if point is None else point,
         state=state,
         score=score,
         round=trial.round,

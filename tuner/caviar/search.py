@@ -91,7 +91,7 @@ class Search:
 
     def observe(self, study: StudyState, trial: Trial, state: TrialState, up_to: int | None = None) -> None:
         """Enters into the ledger how far a trial has come, or had at step `up_to`."""
-        known = outcome(self.space, study, trial, state, up_to)
+        known = outcome(self.space, study, trial, state, up_to, self.ledger.point_of(trial.trial))
         if self._weighs:
             self.look_for_duplicates(study, trial, up_to)
             known = replace(known, duplicate_of=self._original(study, trial.trial))

@@ -113,7 +113,10 @@ class Coordinator:
     def _run(self) -> str:
         self._recover()
         while (finished := self._finished()) is None:
-            self._turn(self._executor.poll(0.0 if self.trials.outgoing or self._orders else self._requests.attention_s))
+            waits = not (self.trials.outgoing or self._orders)
+            if waits and self._pool.company_s:
+                time.sleep(self._pool.company_s)
+            self._turn(self._executor.poll(self._requests.attention_s if waits else 0.0))
         self._part()
         ending = self.trials.ending
         if ending is None or not ending.keeps:
@@ -193,7 +196,7 @@ class Coordinator:
         if (ending := self.trials.ending) is not None:
             awaited = [worker for worker in self._pool.busy() if not (ending.keeps and worker.lent)]
             return ending.why if self._interrupts.count > 1 or not awaited else None
-        idle = not self._pool.ready and not self._pool.busy() and not self._orders and not self._standings.unheard()
+        idle = not self._pool.ready and self._pool.idle and not self._orders and not self._standings.unheard()
         return self._policy.spent(self.study) if idle else None
 
     def _show(self, *, last: bool = False) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -14,6 +14,9 @@ _AHEAD_TRIALS = 512
 _SHORT_TRIAL_S = 0.05
 _THOUGHT_AHEAD_S = 0.02  # of work that waits beside it then: about what a turn with a dozen decisions takes
 _THOUGHT_AHEAD_TRIALS = 16  # what is drawn together learns nothing from one another
+# Of a thousand workers one speaks every millisecond, and a turn and its commit for each alone would cost half a core.
+_COMPANY_S = 5e-6  # a worker
+_NOTICEABLE_S, _LONGEST_COMPANY_S = 1e-3, 0.01
 
 
 @dataclass(slots=True)
@@ -23,6 +26,8 @@ class Worker:
     name: str
     node: str
     pid: int
+    place: int = 0
+    """How many have joined before it."""
     queue: deque[int] = field(default_factory=deque)
     started_at: float | None = None
     last_sign: float = 0.0
@@ -45,18 +50,29 @@ class WorkerPool:
     def __init__(self) -> None:
         self.workers: dict[str, Worker] = {}
         self.ready: deque[int] = deque()
+        # By how much they hold, by place: of a thousand with full queues none is looked at to find an opening.
+        self._holding: defaultdict[int, dict[int, Worker]] = defaultdict(dict)
+        self._joined = 0
         self._worker_of: dict[int, Worker] = {}
         self._recalled: set[int] = set()
         self._mean_s: float | None = None
 
     def join(self, name: str, node: str, pid: int, now: float, *, lent: bool = False) -> None:
         """A worker stands ready; one that is `lent` its trials has nothing waiting behind what it trains."""
-        self.workers[name] = Worker(name, node, pid, last_sign=now, lent=lent)
+        if (known := self.workers.get(name)) is not None:
+            del self._holding[len(known.queue)][known.place]
+        place = self._joined if known is None else known.place
+        self.workers[name] = worker = Worker(name, node, pid, place, last_sign=now, lent=lent)
+        self._holding[0][place] = worker
+        self._joined += 1
 
     def leave(self, name: str) -> Worker | None:
         """A worker is gone; it is handed back with what it had in its queue."""
         worker = self.workers.pop(name, None)
-        for trial in worker.queue if worker is not None else ():
+        if worker is None:
+            return None
+        del self._holding[len(worker.queue)][worker.place]
+        for trial in worker.queue:
             del self._worker_of[trial]
             self._recalled.discard(trial)
         return worker
@@ -66,7 +82,9 @@ class WorkerPool:
         if not worker.queue:
             worker.last_sign = now
         worker.alone = alone
+        before = len(worker.queue)
         worker.queue.append(trial)
+        self._holds_now(worker, before)
         self._worker_of[trial] = worker
 
     def release(self, trial: int) -> None:
@@ -79,11 +97,19 @@ class WorkerPool:
             return
         if worker.training == trial:
             worker.started_at, worker.alone = None, False
+        before = len(worker.queue)
         worker.queue.remove(trial)
+        self._holds_now(worker, before)
+
+    def _holds_now(self, worker: Worker, before: int) -> None:
+        if self.workers.get(worker.name) is not worker:
+            return  # another has joined under its name
+        del self._holding[before][worker.place]
+        self._holding[len(worker.queue)][worker.place] = worker
 
     def recall(self) -> list[tuple[Worker, int]]:
         """What waits behind other trials while workers stand idle, to be asked back: one trial for each of those."""
-        idle = sum(not worker.queue for worker in self.workers.values())
+        idle = len(self._holding[0])
         waiting = [(worker, trial) for worker in self.workers.values() for trial in list(worker.queue)[1:]]
         found = [(worker, trial) for worker, trial in waiting if trial not in self._recalled]
         recalled = found[max(0, len(found) - max(0, idle - len(self._recalled))) :]
@@ -96,7 +122,18 @@ class WorkerPool:
 
     def busy(self) -> list[Worker]:
         """The workers with something to train."""
-        return [worker for worker in self.workers.values() if worker.queue]
+        return [] if self.idle else [worker for worker in self.workers.values() if worker.queue]
+
+    @property
+    def idle(self) -> bool:
+        """Whether no worker has anything to train."""
+        return len(self._holding[0]) == len(self.workers)
+
+    @property
+    def company_s(self) -> float:
+        """How long what one worker says waits for what others say, before a turn takes all of it; 0 for few."""
+        company_s = _COMPANY_S * len(self.workers)
+        return 0.0 if company_s < _NOTICEABLE_S else min(company_s, _LONGEST_COMPANY_S)
 
     def took(self, seconds: float) -> None:
         """Notes how long a trial took."""
@@ -121,12 +158,13 @@ class WorkerPool:
 
     def openings(self, depth: int) -> Iterator[Worker]:
         """Workers with room for one more trial, the shortest queue first; each expects to be given one."""
-        open_workers = [
-            worker
-            for worker in self.workers.values()
-            if len(worker.queue) < (1 if worker.lent else depth) and not worker.alone
+        heap = [
+            (held, place, worker)
+            for held, workers in self._holding.items()
+            if held < depth
+            for place, worker in workers.items()
+            if not (worker.alone or (worker.lent and held))
         ]
-        heap = [(len(worker.queue), place, worker) for place, worker in enumerate(open_workers)]
         heapq.heapify(heap)
         while heap and heap[0][0] < depth:
             length, place, worker = heap[0]

@@ -17,6 +17,8 @@ from tuner.surrogate.learners import Learners
 from tuner.surrogate.posterior import Surrogate
 
 _PENDING: frozenset[TrialState] = frozenset({"waiting", "running", "lost"})
+_MOST_PENDING = 256  # of more runs in training the newest: what the others come to is told by their own scores
+_A_CROWD = 8  # of those in training: each of a thousand that says something changes little of what is known
 
 
 class Ledger(Sequence[Outcome]):
@@ -79,13 +81,19 @@ class Ledger(Sequence[Outcome]):
         if known is None and _unheard(outcome) and (self._surrogate is None or self._surrogate.expect(outcome)):
             return  # it makes what is known no different
         self._unlearned += abs(self.information - before)
-        if self._surrogate is None or self._unlearned >= self._patience * self.information:
+        enough = self._patience * max(self.information, _A_CROWD * len(self._pending))
+        if self._surrogate is None or self._unlearned >= enough:
             self._surrogate = None
             self.edition += 1
 
     def of(self, trial: int) -> Outcome:
         """What a trial is known by; KeyError where it is not known."""
         return self._entries[trial]
+
+    def point_of(self, trial: int) -> Point | None:
+        """Where a trial's settings lie in the unit cube; None where it is not known."""
+        known = self._entries.get(trial)
+        return None if known is None else known.point
 
     def has(self, point: Point) -> bool:
         """Whether a trial has these very settings."""
@@ -135,7 +143,7 @@ class Ledger(Sequence[Outcome]):
         """The model of all entries; made once for each state of them."""
         if self._surrogate is None or self._space is not space:
             informative = [self._with_all_known(outcome) for outcome in self._informative()]
-            pending = [self._entries[trial] for trial in sorted(self._pending)]
+            pending = [self._entries[trial] for trial in sorted(self._pending)[-_MOST_PENDING:]]
             horizon, information = self.horizon, self.information
             self._surrogate = Surrogate(space, informative, pending, horizon, information, self.goal)
             self._space, self._unlearned, self._first_drawn = space, 0, None
