@@ -62,7 +62,8 @@ class Embedding:
                 cell = np.minimum(np.nan_to_num(u) * self.options[parameter], self.options[parameter] - 1).astype(int)
                 features[:, column] = math.sqrt(0.5) * (cell == option)
                 features[np.isnan(u), column] = np.nan
-        return np.nan_to_num(features, nan=_WITHOUT_A_PLACE)
+        features[np.isnan(features)] = _WITHOUT_A_PLACE
+        return features
 
 
 @dataclass(frozen=True)
@@ -104,22 +105,14 @@ def rows_of(informative: Sequence[Outcome], embedding: Embedding, horizon: int) 
     if not any(outcome.observations for outcome in informative if not bad(outcome)):
         return None
     observations_a_run = max(1, min(_OBSERVATIONS_A_RUN, MOST_ROWS // len(informative)))
-    run, step, score = [], [], []
-    for place, outcome in enumerate(informative):
-        if bad(outcome):
-            run.append(place)
-            step.append(horizon)
-            score.append(-math.inf)
-            continue
-        for at, value in outcome.observations[-observations_a_run:]:
-            run.append(place)
-            step.append(at)
-            score.append(value)
-    places, scores = np.array(run, dtype=np.int64), np.array(score)
+    wrong = ((horizon, -math.inf),)
+    told = [wrong if bad(outcome) else outcome.observations[-observations_a_run:] for outcome in informative]
+    places = np.repeat(np.arange(len(told)), [len(each) for each in told])
+    step, scores = np.array([observation for each in told for observation in each], dtype=float).T
     standardizer = Standardizer.of(scores[np.isfinite(scores)])
     features = embedding.features([outcome.point for outcome in informative])
     trials = np.array([outcome.trial for outcome in informative], dtype=np.int64)
-    progress = progress_of(np.array(step, dtype=float), horizon)
+    progress = progress_of(step, horizon)
     return Rows(features[places], progress, trials[places], standardizer.transform(scores)), standardizer
 
 

@@ -17,14 +17,13 @@ they expect to be best, and in many dimensions nearly all that nobody has tried 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_solve, solve_triangular
-from scipy.linalg.lapack import dpotrf, dpotri
+from scipy.linalg.lapack import dpotrf, dpotri, dpotrs, dtrtrs
 from scipy.optimize import minimize
 
 from tuner.surrogate.threads import on_one_thread
@@ -38,6 +37,7 @@ NO_RUN = -1
 _SQRT5 = math.sqrt(5.0)
 _JITTER = 1e-7  # of a variance near 1: what keeps rounding from making a covariance indefinite
 _SMALLEST_VARIANCE = 1e-10
+_CACHED = 1 << 13  # numbers of a matrix, 64 kB: beyond that memory takes longer than what is computed
 _ENOUGH = 1e-4  # of the log posterior, which is a few hundred: a step that gains less is the last
 _DEPTH, _DEPTH_DEVIATION = 1.0, 0.7  # of a bowl before any score, in standard deviations of the scores
 
@@ -149,19 +149,26 @@ class GaussianProcess:
 
     def covariance(self, one: Rows, other: Rows) -> Floats:
         """Between the true scores of two sets of rows: (n, m)."""
-        near = _matern(_squares(one.features * self._inverse, other.features * self._inverse))
-        near *= self._detail
-        near += self._slope * ((one.features - 0.5) @ (other.features - 0.5).T)
-        near += self._common
+        near = _squares(one.features * self._inverse, other.features * self._inverse)
+        slopes = (one.features - 0.5) @ (other.features - 0.5).T
+        for some in _in_cache(near):
+            part, slope = near[some], slopes[some]
+            _to_matern(part)
+            part *= self._detail
+            slope *= self._slope
+            part += slope
+            part += self._common
         if (one.run != NO_RUN).any():
-            near += self._own * ((one.run[:, None] == other.run[None, :]) & (one.run != NO_RUN)[:, None])
-        near *= self._in_time(one.progress, other.progress)
+            same = (one.run[:, None] == other.run[None, :]) & (one.run != NO_RUN)[:, None]
+            np.add(near, self._own, out=near, where=same)
+        if (time := self._in_time(one.progress, other.progress)).ndim:
+            near *= time
         return near
 
     def _in_time(self, one: Floats, other: Floats) -> Floats:
         """The correlation between two sets of moments; of the few that rungs leave, each pair is computed once."""
         if len(one) and len(other) and one[0] == other[0] and (one == one[0]).all() and (other == other[0]).all():
-            return np.ones(())
+            return np.ones(())  # whole trainings all of them
         some, place = np.unique(one, return_inverse=True)
         others, other_place = np.unique(other, return_inverse=True)
         table = _matern(np.square((some[:, None] - others[None, :]) * self._inverse_time))
@@ -201,7 +208,7 @@ class ConditionedProcess:
         known[np.diag_indices(len(rows))] += process._noise + _JITTER
         factor = _cholesky(known)
         surprise = rows.value - process.mean(rows.features)
-        weights = cho_solve((factor, True), surprise, check_finite=False)
+        weights = _weighed(factor, surprise)
         return cls(process, rows, factor, _solved(factor, surprise), weights)
 
     @on_one_thread
@@ -213,7 +220,7 @@ class ConditionedProcess:
         precision = _DEPTH_DEVIATION**-2
         depth = float(whitened @ self._whitened + precision * _DEPTH) / float(whitened @ whitened + precision)
         rest = self._whitened - depth * whitened
-        weights: Floats = solve_triangular(self._factor, rest, lower=True, trans="T", check_finite=False)
+        weights = _solved_back(self._factor, rest)
         deep = GaussianProcess(process.hyperparameters, process.groups, depth)
         return ConditionedProcess(deep, self.rows, self._factor, rest, weights)
 
@@ -229,12 +236,12 @@ class ConditionedProcess:
         factor[:size, :size], factor[size:, :size], factor[size:, size:] = self._factor, below.T, corner
         surprise = more.value - self.process.mean(more.features)
         whitened = np.append(self._whitened, _solved(corner, surprise - self._whitened @ below))
-        weights: Floats = solve_triangular(factor, whitened, lower=True, trans="T", check_finite=False)
+        weights = _solved_back(factor, whitened)
         return ConditionedProcess(self.process, rows, factor, whitened, weights)
 
     def _explained(self, across: Floats) -> Floats:
-        """What the scores (n) explain of others (m) with this covariance (m, n), as (n, m): L⁻¹kᵀ."""
-        return _solved(self._factor, across.T)
+        """What the scores (n) explain of others (m) with this covariance (m, n), as (n, m): L⁻¹kᵀ in its place."""
+        return _solved(self._factor, across.T, in_place=True)
 
     @on_one_thread
     def at(self, rows: Rows) -> tuple[Floats, Floats]:
@@ -278,7 +285,7 @@ class ConditionedProcess:
         across += time * process._common
         steep = (time * process._detail * (5 / 3) * (1 + r) * fall)[:, None]
         gradient = process._slope * time[:, None] * others - steep * away * process._inverse
-        explained = cho_solve((self._factor, True), across, check_finite=False)
+        explained = _weighed(self._factor, across)
         total = process._detail + process._common + process._slope * float(middle @ middle)
         variance = max(total - float(across @ explained), _SMALLEST_VARIANCE)
         return (
@@ -295,10 +302,10 @@ class Field:
     @on_one_thread
     def __init__(self, known: ConditionedProcess, rows: Rows) -> None:
         across = known.process.covariance(rows, known.rows)
+        self._mean: Floats = across @ known._weights + known.process.mean(rows.features)
         explained = known._explained(across)
         self._known, self._rows = known, rows
         self._explained = [explained]  # one block of lines after the other: to stack them would cost more than they do
-        self._mean: Floats = across @ known._weights + known.process.mean(rows.features)
         self._unexplained = known.process.variance(rows) - np.square(explained).sum(axis=0)
 
     @property
@@ -412,25 +419,56 @@ def _squares(one: Floats, other: Floats) -> Floats:
 
 def _matern(squared: Floats) -> Floats:
     """The Matérn-5/2 correlation of points at these squared distances, in lengths."""
-    correlation: Floats = squared * (5 / 3)
-    r = np.sqrt(squared * 5)
-    correlation += r
-    correlation += 1
-    correlation *= np.exp(np.negative(r, out=r), out=r)
+    correlation: Floats = squared.copy()
+    _to_matern(correlation)
     return correlation
 
 
-def _solved(factor: Floats, right: Floats) -> Floats:
-    """L⁻¹b."""
-    found: Floats = solve_triangular(factor, right, lower=True, check_finite=False)
-    return found
+def _to_matern(squared: Floats) -> None:
+    """The same in the place of the distances."""
+    r = squared * 5
+    np.sqrt(r, out=r)
+    squared *= 5 / 3
+    squared += r
+    squared += 1
+    squared *= np.exp(np.negative(r, out=r), out=r)
+
+
+def _in_cache(matrix: Floats) -> Iterator[slice]:
+    """The lines of a matrix, so many at a time that what is done to them one thing after another stays in the cache."""
+    lines = max(1, _CACHED // max(1, matrix.shape[1]))
+    return (slice(first, first + lines) for first in range(0, len(matrix), lines))
+
+
+def _solved(factor: Floats, right: Floats, *, in_place: bool = False) -> Floats:
+    """L⁻¹b; `in_place` of b, which is then in Fortran's order."""
+    if factor.flags.f_contiguous:
+        found, _ = dtrtrs(factor, right, lower=1, overwrite_b=in_place)
+    else:  # a corner of another factor
+        found, _ = dtrtrs(factor.T, right, lower=0, trans=1, overwrite_b=in_place)
+    solved: Floats = found
+    return solved
+
+
+def _solved_back(factor: Floats, right: Floats) -> Floats:
+    """L⁻ᵀb."""
+    found, _ = dtrtrs(factor, right, lower=1, trans=1)
+    solved: Floats = found
+    return solved
+
+
+def _weighed(factor: Floats, right: Floats) -> Floats:
+    """K⁻¹b of K = LLᵀ."""
+    found, _ = dpotrs(factor, right, lower=1)
+    solved: Floats = found
+    return solved
 
 
 def _cholesky(covariance: Floats) -> Floats:
     jitter = 0.0
-    while True:
-        factor, failed = dpotrf(covariance + jitter * np.eye(len(covariance)), lower=1, clean=1)
-        if not failed:
-            found: Floats = factor
-            return found
+    factor, failed = dpotrf(covariance, lower=1, clean=1)
+    while failed:
         jitter = max(10 * jitter, _JITTER)
+        factor, failed = dpotrf(covariance + jitter * np.eye(len(covariance)), lower=1, clean=1)
+    found: Floats = factor
+    return found

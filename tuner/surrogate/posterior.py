@@ -131,12 +131,16 @@ class Posterior:
             self._candidates = key, Candidates(self, draw())
         return self._candidates[1]
 
-    def field_of(self, points: Floats) -> tuple[Field, Floats]:
-        """What these points (n, d) are worth, and their log expected improvement before any settings were expected."""
+    def field_of(self, points: Floats) -> tuple[Field, tuple[Floats, Floats]]:
+        """What these points (n, d) are worth; and mean and deviation before any settings were expected."""
         field = Field(self._known, self._new(self.embedding.features(points)))
-        improvement = log_expected_improvement(field.mean, np.sqrt(field.variance), self._known_incumbent)
+        at_first = field.mean, np.sqrt(field.variance)
         field.learn(self._process)
-        return field, improvement
+        return field, at_first
+
+    def improvement_at_first(self, mean: Floats, deviation: Floats) -> Floats:
+        """The log expected improvement before any settings were expected."""
+        return log_expected_improvement(mean, deviation, self._known_incumbent)
 
     def spread(self, points: Floats, rng: np.random.Generator, each: int, moved: float) -> Floats:
         """Around each of these points so many others, by shares of the lengths; a share of the parameters is moved."""
@@ -252,14 +256,14 @@ class Candidates:
     def __init__(self, posterior: Posterior, points: Floats) -> None:
         self.points = points
         """Of the unit cube (n, d)."""
-        field, self._improvement = posterior.field_of(points)
+        field, self._at_first = posterior.field_of(points)
         self._fields, self._posterior = [field], posterior
 
     def widen(self, around: Callable[[Floats], Floats]) -> None:
         """Adds points around those of the largest improvement before any settings were expected; once."""
         if len(self._fields) > 1:
             return
-        best = np.argsort(-self._improvement, kind="stable")[:_WIDENED]
+        best = np.argsort(-self._posterior.improvement_at_first(*self._at_first), kind="stable")[:_WIDENED]
         more = around(self.points[best])
         self.points = np.vstack([self.points, more])
         self._fields.append(self._posterior.field_of(more)[0])
