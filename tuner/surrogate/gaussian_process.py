@@ -23,9 +23,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dpotrf, dpotri, dpotrs, dtrtrs
+from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.optimize import minimize
 
+from tuner.surrogate.factors import JITTER, cholesky, solved, solved_back, weights_of
 from tuner.surrogate.threads import on_one_thread
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -35,7 +36,6 @@ NO_RUN = -1
 """The run of settings as such, which have no luck of their own: what they are worth, not what one try may turn out."""
 
 _SQRT5 = math.sqrt(5.0)
-_JITTER = 1e-7  # of a variance near 1: what keeps rounding from making a covariance indefinite
 _SMALLEST_VARIANCE = 1e-10
 _CACHED = 1 << 13  # numbers of a matrix, 64 kB: beyond that memory takes longer than what is computed
 _ENOUGH = 1e-4  # of the log posterior, which is a few hundred: a step that gains less is the last
@@ -205,22 +205,22 @@ class ConditionedProcess:
     def of(cls, process: GaussianProcess, rows: Rows) -> ConditionedProcess:
         """The process that knows these scores."""
         known = process.covariance(rows, rows)
-        known[np.diag_indices(len(rows))] += process._noise + _JITTER
-        factor = _cholesky(known)
+        known[np.diag_indices(len(rows))] += process._noise + JITTER
+        factor = cholesky(known)
         surprise = rows.value - process.mean(rows.features)
-        weights = _weighed(factor, surprise)
-        return cls(process, rows, factor, _solved(factor, surprise), weights)
+        weights = weights_of(factor, surprise)
+        return cls(process, rows, factor, solved(factor, surprise), weights)
 
     @on_one_thread
     def in_a_bowl(self) -> ConditionedProcess:
         """The same with a bowl for its mean, which is flat, as deep as the scores make most probable."""
         process = self.process
         bowl = np.square(self.rows.features - 0.5) @ process._unit_bowl
-        whitened = _solved(self._factor, bowl)
+        whitened = solved(self._factor, bowl)
         precision = _DEPTH_DEVIATION**-2
         depth = float(whitened @ self._whitened + precision * _DEPTH) / float(whitened @ whitened + precision)
         rest = self._whitened - depth * whitened
-        weights = _solved_back(self._factor, rest)
+        weights = solved_back(self._factor, rest)
         deep = GaussianProcess(process.hyperparameters, process.groups, depth)
         return ConditionedProcess(deep, self.rows, self._factor, rest, weights)
 
@@ -230,18 +230,18 @@ class ConditionedProcess:
         below = self._explained(self.process.covariance(more, self.rows))
         size, rows = len(self.rows), self.rows.and_then(more)
         rest = self.process.covariance(more, more) - below.T @ below
-        rest[np.diag_indices(len(more))] += self.process._noise + _JITTER
-        corner = _cholesky(rest)
+        rest[np.diag_indices(len(more))] += self.process._noise + JITTER
+        corner = cholesky(rest)
         factor = np.zeros((len(rows), len(rows)), order="F")
         factor[:size, :size], factor[size:, :size], factor[size:, size:] = self._factor, below.T, corner
         surprise = more.value - self.process.mean(more.features)
-        whitened = np.append(self._whitened, _solved(corner, surprise - self._whitened @ below))
-        weights = _solved_back(factor, whitened)
+        whitened = np.append(self._whitened, solved(corner, surprise - self._whitened @ below))
+        weights = solved_back(factor, whitened)
         return ConditionedProcess(self.process, rows, factor, whitened, weights)
 
     def _explained(self, across: Floats) -> Floats:
         """What the scores (n) explain of others (m) with this covariance (m, n), as (n, m): L⁻¹kᵀ in its place."""
-        return _solved(self._factor, across.T, in_place=True)
+        return solved(self._factor, across.T, in_place=True)
 
     @on_one_thread
     def at(self, rows: Rows) -> tuple[Floats, Floats]:
@@ -257,7 +257,7 @@ class ConditionedProcess:
 
     def mean_of(self, rows: Rows) -> Floats:
         """The same of rows of which some are scores that are known: those cost nothing."""
-        known = self.rows.value - (self.process._noise + _JITTER) * self._weights  # m + Kw = z − (N + jitter)·w
+        known = self.rows.value - (self.process._noise + JITTER) * self._weights  # m + Kw = z − (N + jitter)·w
         places = {origin: place for place, origin in enumerate(self.rows.origins())}
         place = np.array([places.get(origin, -1) for origin in rows.origins()], dtype=int)
         mean: Floats = known[place]
@@ -285,7 +285,7 @@ class ConditionedProcess:
         across += time * process._common
         steep = (time * process._detail * (5 / 3) * (1 + r) * fall)[:, None]
         gradient = process._slope * time[:, None] * others - steep * away * process._inverse
-        explained = _weighed(self._factor, across)
+        explained = weights_of(self._factor, across)
         total = process._detail + process._common + process._slope * float(middle @ middle)
         variance = max(total - float(across @ explained), _SMALLEST_VARIANCE)
         return (
@@ -329,7 +329,7 @@ class Field:
         for block in self._explained:
             rest -= known._factor[size:, at : at + len(block)] @ block
             at += len(block)
-        lines = _solved(known._factor[size:, size:], rest)
+        lines = solved(known._factor[size:, size:], rest)
         self._known = known
         self._explained.append(lines)
         self._mean = self._mean + known._whitened[size:] @ lines
@@ -386,7 +386,7 @@ class _Objective:
         time = (1 + t + t * t / 3) * fade
         among = detail * near + slope * self._slopes + common + own * self._same
         covariance = among * time
-        covariance[np.diag_indices(len(value))] += noise + _JITTER
+        covariance[np.diag_indices(len(value))] += noise + JITTER
         factor, failed = dpotrf(covariance, lower=1, clean=1)
         if failed:
             return 1e10, np.zeros_like(hyperparameters)
@@ -438,37 +438,3 @@ def _in_cache(matrix: Floats) -> Iterator[slice]:
     """The lines of a matrix, so many at a time that what is done to them one thing after another stays in the cache."""
     lines = max(1, _CACHED // max(1, matrix.shape[1]))
     return (slice(first, first + lines) for first in range(0, len(matrix), lines))
-
-
-def _solved(factor: Floats, right: Floats, *, in_place: bool = False) -> Floats:
-    """L⁻¹b; `in_place` of b, which is then in Fortran's order."""
-    if factor.flags.f_contiguous:
-        found, _ = dtrtrs(factor, right, lower=1, overwrite_b=in_place)
-    else:  # a corner of another factor
-        found, _ = dtrtrs(factor.T, right, lower=0, trans=1, overwrite_b=in_place)
-    solved: Floats = found
-    return solved
-
-
-def _solved_back(factor: Floats, right: Floats) -> Floats:
-    """L⁻ᵀb."""
-    found, _ = dtrtrs(factor, right, lower=1, trans=1)
-    solved: Floats = found
-    return solved
-
-
-def _weighed(factor: Floats, right: Floats) -> Floats:
-    """K⁻¹b of K = LLᵀ."""
-    found, _ = dpotrs(factor, right, lower=1)
-    solved: Floats = found
-    return solved
-
-
-def _cholesky(covariance: Floats) -> Floats:
-    jitter = 0.0
-    factor, failed = dpotrf(covariance, lower=1, clean=1)
-    while failed:
-        jitter = max(10 * jitter, _JITTER)
-        factor, failed = dpotrf(covariance + jitter * np.eye(len(covariance)), lower=1, clean=1)
-    found: Floats = factor
-    return found
