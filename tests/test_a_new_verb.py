@@ -1,4 +1,7 @@
-"""A verb that is added to tuner is written in three places, and is then there in Python, the shell and the room."""
+"""A verb that is added to tuner is written in three places, and is then there in Python, the shell and the room.
+
+They are three also where it takes a decision and something that no worker could do before: both stand in one file.
+"""
 
 from __future__ import annotations
 
@@ -41,15 +44,8 @@ IN_PYTHON = (
 
 """,
 )
-# Either of these: the worker does as it was asked, or the policy tells it something that it can do already.
-BY_THE_WORKER = (
-    "worker/commands.py",
-    '            case "extend":',
-    """            case "cheer":
-                self._position.did(request, given["times"] * ("HURRAY" if given.get("loudly") else "hurray"))
-""",
-)
-BY_THE_POLICY = (
+# What becomes of it: the worker is told something that it can do already, or the act that stands beside the decision.
+BY_WHAT_THERE_IS = (
     "panda/requests.py",
     '            case "checkpoint":',
     """            case "cheer":
@@ -57,15 +53,36 @@ BY_THE_POLICY = (
                 return Save(trial=number, kind=kind, request=name)
 """,
 )
+BY_A_NEW_ACT = (
+    "panda/requests.py",
+    "# ── what the worker does",
+    """def cheer(trial: Actor, given: Mapping[str, Any]) -> str:
+    if not trial.done:
+        raise Refused("there is nothing to cheer for")
+    return given["times"] * ("HURRAY" if given.get("loudly") else "hurray")
+
+
+""",
+)
+AND_ITS_DECISION = (
+    "panda/requests.py",
+    '            case "checkpoint":',
+    """            case "cheer":
+                if given["times"] > 9:
+                    raise Refused(f"after {len(study.checkpoints)} checkpoints nobody cheers that much")
+                return AsAsked(trial=number, request=name, verb="cheer", arguments=given, act=_name_of(cheer))
+""",
+)
 
 ASKED = """
 from pathlib import Path
 
 import tuner
-from babysat import at_home
+from babysat import at_home, steps_of
 from tuner.cli import main
 from tuner.room.dispatch import carry_out
 from tuner.room.language import guide, read
+from waiting import wait_until
 
 
 class State:
@@ -91,7 +108,12 @@ def shell(*words):
 
 with at_home(Path("results")):
     with tuner.babysit(train, {"rate": 1.0}, name="one", objective="score", executor="local", results="results") as run:
+        wait_until(lambda: steps_of(run) > 0)
         print(run.cheer(2, "why not"))
+        try:
+            print(run.cheer(10))
+        except tuner.TunerError as error:
+            print(error)
         shell("cheer", "one", "3", "--loudly", "--why", "why not")
         shell("cheer", "one", "0")
         carry_out(read("cheer 1 loudly why: why not", "one")[0], run, 0)
@@ -103,10 +125,14 @@ with at_home(Path("results")):
 """
 
 
-@pytest.mark.parametrize("place", [BY_THE_WORKER, BY_THE_POLICY], ids=["by the worker", "by the policy"])
-def test_a_new_verb_is_written_in_three_places(tmp_path: Path, place: tuple[str, str, str]) -> None:
+@pytest.mark.parametrize(
+    "becomes", [[BY_WHAT_THERE_IS], [BY_A_NEW_ACT, AND_ITS_DECISION]], ids=["what there is", "a new act, decided upon"]
+)
+def test_a_new_verb_is_written_in_three_places(tmp_path: Path, becomes: list[tuple[str, str, str]]) -> None:
     shutil.copytree(ROOT / "tuner", tmp_path / "tuner", ignore=shutil.ignore_patterns("__pycache__"))
-    for file, before, text in (DECLARED, IN_PYTHON, place):
+    changes = (DECLARED, IN_PYTHON, *becomes)
+    assert len({file for file, _, _ in changes}) == 3
+    for file, before, text in changes:
         written = (tmp_path / "tuner" / file).read_text()
         assert before in written, f"{before} is no longer in {file}"
         (tmp_path / "tuner" / file).write_text(written.replace(before, text + before, 1))
@@ -119,10 +145,13 @@ def test_a_new_verb_is_written_in_three_places(tmp_path: Path, place: tuple[str,
     )
 
     assert told.returncode == 0, told.stderr
-    python, in_shell, code, refused, in_guide, requests, kinds = told.stdout.splitlines()
+    python, too_much, in_shell, code, refused, in_guide, requests, kinds = told.stdout.splitlines()
     assert (python.split(":")[0], python.split()[1]) == ("cheer", "applied")
     assert (code, refused, in_guide) == ("exit 0", "exit 2", "True")
-    assert requests == str([["cheer", "applied", "why not"]] * 3)
+    asked_for = [["cheer", "applied", "why not"]] * 3
+    asked_for.insert(1, ["cheer", "applied" if len(becomes) == 1 else "rejected", ""])
+    assert requests == str(asked_for)
+    assert ("refused to cheer: after 0 checkpoints" in too_much) == (len(becomes) == 2)
     did = f"{python} {in_shell} {kinds}"
     assert "hurrayhurray" in did
     assert "HURRAYHURRAYHURRAY" in did

@@ -88,8 +88,9 @@ def remembers(run: Run) -> float:
     return -1.0
 
 
-def as_asked(request: str, verb: str, steps: int) -> AsAsked:
-    return AsAsked(trial=0, request=request, verb=verb, arguments={"steps": steps})
+def as_asked(request: str, verb: str, steps: int, act: str = "") -> AsAsked:
+    act = act or ("tuner.panda.requests:extend" if verb == "extend" else "")
+    return AsAsked(trial=0, request=request, verb=verb, arguments={"steps": steps}, act=act)
 
 
 class Lectern:
@@ -456,12 +457,31 @@ def test_one_that_stood_still_stands_still_when_it_is_called_again(tmp_path: Pat
 # ── extend ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_worker_says_of_a_verb_that_it_does_not_know_why_and_trains_on() -> None:
-    channel, ended = trained({4: [as_asked("n", "somersault", 2)]})
+@pytest.mark.parametrize(
+    "act",
+    ["", "tuner.panda.requests:somersault", "tuner.tomorrow:somersault", "os:abort"],
+    ids=lambda act: act or "none",
+)
+def test_a_worker_says_of_a_verb_that_it_does_not_know_why_and_trains_on(act: str) -> None:
+    channel, ended = trained({4: [as_asked("n", "somersault", 2, act)]})
     assert [(each.state, each.step, "somersault" in each.detail) for each in channel.said(Did)] == [
         ("rejected", 4, True)
     ]
     assert (ended.state, ended.step) == ("completed", 10)
+
+
+def test_an_act_that_raises_is_refused_and_the_run_trains_on() -> None:
+    command = AsAsked(trial=0, request="e", verb="extend", arguments={}, act="tuner.panda.requests:extend")
+    channel, ended = trained({4: [command]})
+    assert [(each.state, "KeyError" in each.detail) for each in channel.said(Did)] == [("rejected", True)]
+    assert (ended.state, ended.step) == ("completed", 10)
+
+
+def test_a_worker_of_a_version_without_acts_does_by_the_verb_what_it_is_told() -> None:
+    command = as_asked("e", "extend", 3)
+    assert pickle.loads(pickle.dumps(command)) == command
+    state = command.__getstate__()  # type: ignore[attr-defined]
+    assert state[:4] == [0, "e", "extend", {"steps": 3}]  # what comes later is passed over there
 
 
 def test_an_extension_trains_longer_than_the_function_asks() -> None:

@@ -1,6 +1,6 @@
 """The requests to a babysat run: checked here, accepted on record, done by the worker between two steps.
 
-Decides; the loop carries out.
+Decides; the loop carries out. What a worker does of its own for a request, its act, stands below the decisions.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tuner.record.requests import RUN_VERBS, understood
 from tuner.record.state import Request, StudyState
 from tuner.record.trial import Trial
 from tuner.space.space import Space
-from tuner.worker.messages import Adjust, AsAsked, Command, Pause, Resume, Save, Stop
+from tuner.worker.messages import Act, Actor, Adjust, AsAsked, Command, Pause, Resume, Save, Stop
 
 # The supervisor looks this often, and for at most a twentieth of the time.
 _LOOK_EVERY_S = 0.5
@@ -202,7 +202,27 @@ class RunRequests(Effects):
                 return going_back(study, trial, request, situation)
             case "stop":
                 return Stop(trial=number, state="stopped", why=why)
+            case "extend":
+                return AsAsked(trial=number, request=name, verb="extend", arguments=given, act=_name_of(extend))
         return AsAsked(trial=number, request=name, verb=request.verb, arguments=given)
+
+
+# ── what the worker does ────────────────────────────────────────────────────────────────────────
+
+
+def extend(trial: Actor, given: Mapping[str, Any]) -> str:
+    """Its loop takes more steps than its function asks for."""
+    if trial.planned is None:
+        raise Refused(
+            "only a loop over run.steps(...) can be told how long it is, and this one takes its steps one by one"
+        )
+    trial.extend(given["steps"])
+    return f"{given['steps']} steps longer: to step {trial.planned}"
+
+
+def _name_of(act: Act) -> str:
+    """An act as its command names it: a worker that has no such function refuses."""
+    return f"{act.__module__}:{act.__name__}"
 
 
 def _note(trial: Trial | None, request: Requested, at: float) -> Decision:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from importlib import import_module
 
-from tuner.errors import CheckpointError, TunerError
+from tuner.errors import CheckpointError, TunerError, first_line
 from tuner.record.events import TrialState
 from tuner.worker.checkpoints import load, restore, verify
 from tuner.worker.messages import (
+    Act,
     Adjust,
     AsAsked,
     Command,
@@ -25,6 +25,16 @@ from tuner.worker.messages import (
     Waiting,
 )
 from tuner.worker.position import Position
+
+
+def _found(act: str) -> Act | None:
+    """The function that an act names, of tuner alone; None where this version has none of that name."""
+    module, _, name = act.partition(":")
+    try:
+        found: Act | None = getattr(import_module(module), name, None) if module.startswith("tuner.") else None
+    except ModuleNotFoundError:
+        return None
+    return found
 
 
 class Commands:
@@ -141,7 +151,7 @@ class Commands:
             case Revert():
                 self._revert(command)
             case AsAsked():
-                self._do_as_asked(command.verb, command.request, command.arguments)
+                self._do_as_asked(command)
             case Pause(release=True):
                 self._release(command)
             case Pause():
@@ -151,25 +161,23 @@ class Commands:
             case Forget():
                 pass
 
-    def _do_as_asked(self, verb: str, request: str, given: Mapping[str, Any]) -> None:
-        """What needs nothing but the trial: the verb's name and its arguments say all."""
-        match verb:
-            case "step":
-                self._give_way(request)
-                self._pause_at, self._pause_request = self._position.done + given["steps"], request
-            case "extend":
-                self._extend(given["steps"], request)
-            case _:
-                why = f"its worker knows no {verb!r}: it runs an earlier version of tuner. Stop the run and extend it"
-                self._position.did(request, why, state="rejected")
-
-    def _extend(self, steps: int, request: str) -> None:
-        if self._position.run.planned is None:
-            why = "only a loop over run.steps(...) can be told how long it is, and this one takes its steps one by one"
+    def _do_as_asked(self, command: AsAsked) -> None:
+        """What needs nothing but the trial; whatever an act raises, training goes on."""
+        request = command.request
+        if command.verb == "step":
+            self._give_way(request)
+            self._pause_at, self._pause_request = self._position.done + command.arguments["steps"], request
+        elif (act := _found(command.act)) is None:
+            why = f"its worker knows no {command.verb!r}: it runs another version of tuner. Stop the run and extend it"
             self._position.did(request, why, state="rejected")
-            return
-        self._position.extend(steps)
-        self._position.did(request, f"{steps} steps longer: to step {self._position.run.planned}")
+        else:
+            try:
+                self._position.did(request, act(self._position, command.arguments))
+            except TunerError as error:
+                self._position.did(request, str(error), state="rejected")
+            except Exception as error:
+                why = f"a bug in tuner, not a mistake of yours: {first_line(error)}"
+                self._position.did(request, why, state="rejected")
 
     def _stand_still(self, why: str, request: str) -> None:
         self._give_way(request)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from tuner.plain import Recordable
 from tuner.record.events import Reported, RequestState, Settings, TrialState
@@ -161,12 +161,52 @@ class Revert:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AsAsked:
-    """Do what was asked for, as it was asked: `Commands` knows how, by the verb."""
+    """Do what was asked for, as it was asked.
+
+    `act` names the function that does it, as `module:name`: an `Act`, which stands beside the decision to have it done.
+    Without one the worker's `Commands` know how, by the verb.
+    """
 
     trial: int
     request: str
     verb: str
     arguments: Mapping[str, Any]
+    act: str = ""
+
+
+class Actor(Protocol):
+    """A trial between two of its steps, as far as an act may touch it."""
+
+    @property
+    def done(self) -> int:
+        """How many steps it has taken."""
+        ...
+
+    @property
+    def planned(self) -> int | None:
+        """How many it takes in all; None where its function does not say."""
+        ...
+
+    def given(self) -> Settings:
+        """The settings in force."""
+        ...
+
+    def extend(self, steps: int) -> None:
+        """Has it take so many steps more."""
+        ...
+
+    def save(self, kind: str, *, wait: bool = False, must: bool = False, request: str = "") -> bool:
+        """Writes a checkpoint of this moment; whether it is written, or will be."""
+        ...
+
+    def warn(self, text: str) -> None:
+        """Says that something went wrong which does not end the trial."""
+        ...
+
+
+Act: TypeAlias = Callable[[Actor, Mapping[str, Any]], str]
+"""What a worker does between two steps, given the arguments of the request; it returns what was done, in words, or
+raises a `TunerError` that refuses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,6 +41,11 @@ class Position:
         return now if self.reads is None else self.reads.hand_out(now)
 
     @property
+    def planned(self) -> int | None:
+        """How many steps there are to be in all; None where the function does not say."""
+        return self.run.planned
+
+    @property
     def is_at_its_end(self) -> bool:
         """Whether the function has taken all the steps it asked for."""
         return self.run.planned is not None and self.done >= self.run.planned
