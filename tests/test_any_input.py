@@ -22,7 +22,7 @@ from sweeping import usually
 
 import tuner
 from tuner import Space, integer, linear
-from tuner.errors import TrainingError, shown, told
+from tuner.errors import TrainingError, format_error, quoted
 from tuner.plain import clean, tidy
 from tuner.record.events import Noted
 from tuner.record.store import Store
@@ -499,6 +499,6 @@ def test_a_record_is_made_of_what_can_be_written_down() -> None:
 
 @given(NUMBERS | EXCEPTIONS)
 def test_whatever_it_is_an_error_can_quote_it(value: Any) -> None:
-    assert 0 < len(shown(value)) < 120
+    assert 0 < len(quoted(value)) < 120
     if isinstance(value, BaseException):
-        assert told(value)
+        assert format_error(value)

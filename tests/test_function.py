@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import functools
 import hashlib
 import inspect
@@ -205,6 +206,24 @@ def test_a_function_that_was_kept_with_its_sources_by_an_earlier_version_is_read
     function: Any = resolve(kept)
     assert function.args == (Run,)
     assert sources_of(kept) == fields["sources"]
+
+
+# What the version before its classes had their present names kept of `tuner.command("python -c 'print(1)' --lr {lr}
+# --seed {seed}", metric=r"acc=([\d.]+)")`.
+PROGRAM = (
+    "gAWVbgEAAAAAAACMFnR1bmVyLnByb2dyYW1zLmNvbW1hbmSUjAdQcm9ncmFtlJOUKYGUfZQojAV3b3Jkc5SMFHR1bmVyLnByb2dy"
+    "YW1zLndvcmRzlIwFV29yZHOUk5QpgZR9lCiMBHRleHSUjCxweXRob24gLWMgJ3ByaW50KDEpJyAtLWxyIHtscn0gLS1zZWVkIHtz"
+    "ZWVkfZSMBXBhcnRzlCiMBnB5dGhvbpSMAi1jlIwIcHJpbnQoMSmUjAQtLWxylIwEe2xyfZSMBi0tc2VlZJSMBntzZWVkfZR0lIwK"
+    "aW5fYV9zaGVsbJSJdWKMB3JlYWRpbmeUjBV0dW5lci5wcm9ncmFtcy5zY29yZXOUjAdSZWFkaW5nlJOUKYGUfZSMCHBhdHRlcm5z"
+    "lIwCcmWUjAhfY29tcGlsZZSTlIwMYWNjPShbXGQuXSsplEsghpRSlIWUc2KMB2dyYWNlX3OUR0AUAAAAAAAAjAdyZXN1bWVzlIl1"
+    "Yi4="
+)
+
+
+def test_a_program_that_was_kept_when_its_classes_had_other_names_is_read() -> None:
+    program: Any = resolve(base64.b64decode(PROGRAM))
+    assert program == tuner.command("python -c 'print(1)' --lr {lr} --seed {seed}", metric=r"acc=([\d.]+)")
+    assert program.words.filled({"lr": 0.5, "seed": 3})[-3:] == ["0.5", "--seed", "3"]
 
 
 def test_a_space_that_was_kept_once_it_was_drawn_from_gives_the_same_values() -> None:

@@ -23,8 +23,8 @@ import tuner
 from tuner.cli import main
 from tuner.errors import CommandFailed, IdentityMismatch, SettingsError, SweepFailed, TrainingError, TunerError
 from tuner.programs.process import Process
-from tuner.programs.scores import Found, Reading, Steps
-from tuner.programs.words import Words
+from tuner.programs.scores import ParsedScores, ScoreParser, Steps
+from tuner.programs.template import CommandTemplate
 
 
 def is_gone(pid: int) -> bool:
@@ -582,15 +582,15 @@ def test_the_shell_takes_a_function_or_a_command(words: list[str], capsys: pytes
 
 @pytest.mark.parametrize("value", ["a b", "$(reboot)", "x; y", "'", '"', "", "\\", "a\nb", "*", "-"])
 def test_a_value_stays_one_word_whatever_it_holds(value: str) -> None:
-    assert Words.of("p --x={x} 'say {x}'").filled({"x": value}) == ["p", f"--x={value}", f"say {value}"]
+    assert CommandTemplate.of("p --x={x} 'say {x}'").filled({"x": value}) == ["p", f"--x={value}", f"say {value}"]
 
 
 def test_a_text_that_would_be_an_option_is_refused_before_the_first_trial(tmp_path: Path) -> None:
     space = tuner.Space(kind=tuner.choice("plain", "--delete"))
     with pytest.raises(SettingsError, match=r"take '--delete' for an option of its own.*--kind=\{kind\}"):
         sweep(tmp_path, tuner.command("echo {kind}"), space)
-    assert Words.of("echo --kind={kind}").filled({"kind": "--delete"}) == ["echo", "--kind=--delete"]
-    assert Words.of("echo {x}").filled({"x": -0.5}) == ["echo", "-0.5"]
+    assert CommandTemplate.of("echo --kind={kind}").filled({"kind": "--delete"}) == ["echo", "--kind=--delete"]
+    assert CommandTemplate.of("echo {x}").filled({"x": -0.5}) == ["echo", "-0.5"]
 
 
 def test_a_value_that_a_shell_would_read_more_in_is_refused_before_the_first_trial(tmp_path: Path) -> None:
@@ -600,23 +600,23 @@ def test_a_value_that_a_shell_would_read_more_in_is_refused_before_the_first_tri
 
 
 def test_a_brace_that_is_meant_as_one_is_written_twice() -> None:
-    assert Words.of("p '{{\"rate\": {rate}}}'").filled({"rate": 0.1}) == ["p", '{"rate": 0.1}']
+    assert CommandTemplate.of("p '{{\"rate\": {rate}}}'").filled({"rate": 0.1}) == ["p", '{"rate": 0.1}']
 
 
 # ── lines ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_named_groups_are_scores_of_their_names_and_the_step() -> None:
-    reading = Reading.of([r"loss (?P<loss>\S+)", r"e(?P<step>\d+).*acc ([\d.]+)"])
+    reading = ScoreParser.of([r"loss (?P<loss>\S+)", r"e(?P<step>\d+).*acc ([\d.]+)"])
     found = reading.of_line("e7 loss 1e-3 acc 0.5.", "score")
-    assert found == Found(7, {"loss": 1e-3, "score": 0.5})
+    assert found == ParsedScores(7, {"loss": 1e-3, "score": 0.5})
     assert reading.of_line("nothing", "score") is None
 
 
 def test_lines_without_a_step_are_counted_and_different_scores_share_one() -> None:
     steps = Steps(4)
     lines = [{"loss": 1.0}, {"acc": 0.5}, {"loss": 0.9}, {"acc": 0.6}, {"acc": 0.7}]
-    assert [steps.of(Found(None, line)) for line in lines] == [5, 5, 6, 6, 7]
+    assert [steps.of(ParsedScores(None, line)) for line in lines] == [5, 5, 6, 6, 7]
 
 
 def test_a_bare_run_trains_a_command(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, TypeAlias, TypeVar
 
-from tuner.errors import SettingsError, TrainingError, TunerError, did_you_mean, kind_of, name_of, shown
+from tuner.errors import SettingsError, TrainingError, TunerError, did_you_mean, kind_of, name_of, quoted
 from tuner.numbers import number
 from tuner.plain import COUNTABLE, LONGEST_TEXT, bounded, clean, counted, is_flag, real, whole, writable
 
@@ -141,7 +141,7 @@ def _misused(name: str, signature: inspect.Signature, args: tuple[Any, ...], kwa
     if given > len(places):
         others = [word for word in by_name if word not in places and word not in kwargs]
         how = f" Give the others by name: {', '.join(f'{word}=…' for word in others[:4])}." if others else ""
-        surplus = shown(args[len(args) - given + len(places)])
+        surplus = quoted(args[len(args) - given + len(places)])
         return f"{name} takes {len(places)} argument{'s' * (len(places) != 1)} by place, got {surplus} beyond.{how}"
     twice = [word for word in places[: max(0, given)] if word in kwargs]
     if twice:
@@ -162,8 +162,8 @@ def unknown(name: str, word: str, known: Iterable[str]) -> str:
     known = tuple(known)
     meant = _MEANT.get(f"{name}.{word}") or _MEANT.get(word, "")
     if f"{name}.{word}" in _MEANT or meant.partition("=")[0] in known:
-        return f"{name} takes no {shown(word)[1:-1]}. Write {meant}."
-    return f"{name} takes no {shown(word)[1:-1]}. {did_you_mean(word, known)}"
+        return f"{name} takes no {quoted(word)[1:-1]}. Write {meant}."
+    return f"{name} takes no {quoted(word)[1:-1]}. {did_you_mean(word, known)}"
 
 
 def _usage(signature: inspect.Signature) -> str:
@@ -180,7 +180,7 @@ def _usage(signature: inspect.Signature) -> str:
 
 def refuse(word: str, must: str, given: Any, instead: str = "") -> NoReturn:
     """Raises the sentence: what it must be, what was given, what to write."""
-    raise SettingsError(f"{word} must be {must}, got {shown(given)}.{f' {instead}' if instead else ''}")
+    raise SettingsError(f"{word} must be {must}, got {quoted(given)}.{f' {instead}' if instead else ''}")
 
 
 def optional(check: Check) -> Check:
@@ -302,7 +302,7 @@ def plain_value(word: str, given: Any, depth: int = _DEEPEST) -> Any:
     if number is None:
         raise SettingsError(
             f"{word} must be a text, a number, true, false or None, so that it can be recorded, got {kind_of(given)} "
-            f"{shown(given)}. Give its name, and look the rest up in the training function."
+            f"{quoted(given)}. Give its name, and look the rest up in the training function."
         )
     if not math.isfinite(number):
         refuse(word, "a finite number", given)
@@ -337,7 +337,7 @@ def retries(word: str, given: Any) -> dict[str, int]:
         raised = isinstance(kind, type) and issubclass(kind, BaseException)
         if not raised and not (isinstance(kind, str) and all(part.isidentifier() for part in kind.split("."))):
             refuse(f"a class of error in {word}", "an exception's class or its name", kind, 'Write {"OSError": 2}.')
-        found[name_of(kind) if raised else kind.rpartition(".")[2]] = index(f"{word} of {shown(kind)}", times)
+        found[name_of(kind) if raised else kind.rpartition(".")[2]] = index(f"{word} of {quoted(kind)}", times)
     return found
 
 
@@ -358,9 +358,9 @@ def names_a_script(given: str) -> str | None:
     if file.endswith(".py") and " " not in given:
         module = file.removesuffix(".py").removeprefix("./").replace("/", ".")
         told = f"names a file: for a function in it write its module, {module}:{function or 'train'}"
-        return f"{shown(given)} {told}. To run it as a program, with its settings filled in, write "
+        return f"{quoted(given)} {told}. To run it as a program, with its settings filled in, write "
     if " " in given.strip() or "/" in given:
-        return f"{shown(given)} names no function, as package.module:function does. To run it as a program, write "
+        return f"{quoted(given)} names no function, as package.module:function does. To run it as a program, write "
     return None
 
 
@@ -368,10 +368,10 @@ def training_function(word: str, given: Any) -> Any:
     """A function of a Run, or where to import it from."""
     if isinstance(given, str) and (told := names_a_script(given)) is not None:
         command = given if " " in given.strip() else f"python {given.partition(':')[0]} --lr {{learning_rate}}"
-        raise TrainingError(f"{told}tuner.command({shown(command)}, metric=…).")
+        raise TrainingError(f"{told}tuner.command({quoted(command)}, metric=…).")
     if not callable(given) and not isinstance(given, str):
         raise TrainingError(
-            f"{word} must be a function of a Run, or its import path package.module:function, got {shown(given)}."
+            f"{word} must be a function of a Run, or its import path package.module:function, got {quoted(given)}."
         )
     return given
 

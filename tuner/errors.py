@@ -209,10 +209,10 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"Known: {', '.join(names)}." if names else "There are none."
 
 
-def shown(value: object, most: int = 80) -> str:
+def quoted(value: object, most: int = 80) -> str:
     """A value as an error quotes it: in short, whatever it is.
 
-    >>> shown(10**5000), shown("x" * 100, most=10)
+    >>> quoted(10**5000), quoted("x" * 100, most=10)
     ('a number of 16610 bits', "'xxxxxxxxx…")
     """
     if isinstance(value, int) and value.bit_length() > 1000:  # Python refuses to write those of 4300 digits
@@ -225,7 +225,7 @@ def shown(value: object, most: int = 80) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
 
 
-def told(failure: BaseException) -> str:
+def format_error(failure: BaseException) -> str:
     """An exception's class and words; its class alone where it fails to say what it is."""
     try:
         text = str(failure).strip()
@@ -236,7 +236,7 @@ def told(failure: BaseException) -> str:
 
 def first_line(failure: BaseException) -> str:
     """An exception's class and the first line of its words, in short."""
-    return told(failure).splitlines()[0][:_LINE]
+    return format_error(failure).splitlines()[0][:_LINE]
 
 
 def kind_of(value: object) -> str:

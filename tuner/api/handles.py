@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from tuner.api.answers import Answers, Reply, RunAnswers, SweepAnswers
 from tuner.api.study import Study
 from tuner.arguments import amount, checked, count, index, name, optional, patience, settings, text
-from tuner.errors import SettingsError, StudyError, TunerError, interrupted, shown
+from tuner.errors import SettingsError, StudyError, TunerError, interrupted, quoted
 from tuner.numbers import duration
 from tuner.record.events import NOT_A_PERSON
 from tuner.record.location import Place
@@ -846,6 +846,6 @@ def _together(mapping: Any, by_name: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(mapping, Mapping | None):
         raise SettingsError(
             f"settings are given by name, as in learning_rate=0.003, or in a mapping of names to values, got "
-            f"{shown(mapping)}."
+            f"{quoted(mapping)}."
         )
     return {**(mapping or {}), **by_name}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuner import arguments
 from tuner.arguments import amount, checked, count, index, optional, path, patience
-from tuner.errors import SettingsError, StudyError, did_you_mean, shown
+from tuner.errors import SettingsError, StudyError, did_you_mean, quoted
 from tuner.record.reader import StudyReader
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class Study(StudyReader):
             return [] if file is None else [file]
         if isinstance(to, str) and "://" in to:
             raise SettingsError(
-                f'to={shown(to)} is a database, and {format} goes into a folder. Write format="optuna".'
+                f'to={quoted(to)} is a database, and {format} goes into a folder. Write format="optuna".'
             )
         if format == "markdown":
             from tuner.views.logbook import write_logbook
@@ -307,7 +307,7 @@ class Study(StudyReader):
         for event in events:
             if event not in EVENTS:
                 meant = did_you_mean(str(event), EVENTS)
-                raise SettingsError(f"wait: {shown(event)} never comes. {meant} All: {', '.join(EVENTS)}.")
+                raise SettingsError(f"wait: {quoted(event)} never comes. {meant} All: {', '.join(EVENTS)}.")
         self.refresh()
         after = self._after if since is None else since
         return wait(self, self._store.follow, events or ("ended",), after, timeout_s)

@@ -32,7 +32,7 @@ from tuner.arguments import (
     training_function,
     whole_number,
 )
-from tuner.errors import SettingsError, did_you_mean, shown
+from tuner.errors import SettingsError, did_you_mean, quoted
 from tuner.executors import EXECUTORS, PROGRAMS, ExecutorName
 from tuner.programs.command import Program
 from tuner.record.dialogue import LEASE_S
@@ -350,7 +350,7 @@ def _function(train: Callable[[Run], Any] | str | None, executor: ExecutorName) 
     if executor == "external" and train is not None:
         raise SettingsError(
             f'executor="external" calls no function: programs ask for their trials. Give None in place of '
-            f'{shown(train)}, or train it with executor="ray" or "local".'
+            f'{quoted(train)}, or train it with executor="ray" or "local".'
         )
     return None if train is None else portable(train, travels=executor != "local")
 

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from tuner.errors import MissingExtra, TrainingError, did_you_mean, shown
+from tuner.errors import MissingExtra, TrainingError, did_you_mean, quoted
 from tuner.worker.run import Run
 
 Every: TypeAlias = Literal["epoch", "step"]
@@ -24,9 +24,9 @@ _RATES_OF_SCHEDULERS = ("base_lrs", "max_lrs", "min_lrs", "eta_min")
 def refuse_what_cannot_step(run: Any, every: Any) -> None:
     """Raises what is wrong with what a callback is given, before a framework is imported, which takes seconds."""
     if not isinstance(run, Run):
-        raise TrainingError(f"a callback steps the Run that the training function is given, got {shown(run)}.")
+        raise TrainingError(f"a callback steps the Run that the training function is given, got {quoted(run)}.")
     if every not in ("epoch", "step"):
-        raise TrainingError(f"every={shown(every)} is no step of a run. {did_you_mean(str(every), ('epoch', 'step'))}")
+        raise TrainingError(f"every={quoted(every)} is no step of a run. {did_you_mean(str(every), ('epoch', 'step'))}")
 
 
 class Stepping:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from tuner.errors import SettingsError, did_you_mean, shown
+from tuner.errors import SettingsError, did_you_mean, quoted
 
 if TYPE_CHECKING:
     from tuner.policy.verdicts import StoppingRule
@@ -26,7 +26,7 @@ def rule_by_name(name: str, min_steps: int | None = None) -> StoppingRule:
     `min_steps` is the step before which it judges nothing; None: the rule's own.
     """
     if name not in _RULES:
-        raise SettingsError(f"stopping={shown(name)} is unknown. {did_you_mean(name, _RULES)}")
+        raise SettingsError(f"stopping={quoted(name)} is unknown. {did_you_mean(name, _RULES)}")
     module, kind = _RULES[name]
     given = {} if min_steps is None else {"min_steps": min_steps}
     rule: StoppingRule = getattr(import_module(f"tuner.caviar.{module}"), kind)(**given)

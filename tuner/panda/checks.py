@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tuner.errors import SettingsError, did_you_mean, shown
+from tuner.errors import SettingsError, did_you_mean, quoted
 from tuner.record.recipe import limits, possible, schedule
 from tuner.record.trial import Trial
 from tuner.space.parameters import Choice, Parameter
@@ -44,7 +44,7 @@ def _check(space: Space | None, trial: Trial, name: str, value: Any) -> Any:
         not number and type(value) is not type(old)
     ):
         kind = "number" if number else type(old).__name__
-        raise SettingsError(f"{name} is {shown(old)}, so it must stay a {kind}, got {shown(value)}.")
+        raise SettingsError(f"{name} is {quoted(old)}, so it must stay a {kind}, got {quoted(value)}.")
     return possible(name, value)
 
 

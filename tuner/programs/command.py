@@ -13,11 +13,11 @@ from signal import Signals
 
 from tuner.arguments import amount, checked, one_of
 from tuner.errors import CommandFailed, TrainingError
+from tuner.programs.checkpoint_folder import CheckpointFolder
 from tuner.programs.guard import NOT_STARTED
-from tuner.programs.kept import Kept
 from tuner.programs.process import REPORTS, Process
-from tuner.programs.scores import Found, Reading, of_json
-from tuner.programs.words import CHECKPOINT, Words
+from tuner.programs.scores import ParsedScores, ScoreParser, of_json
+from tuner.programs.template import CHECKPOINT, CommandTemplate
 from tuner.space.space import Space
 from tuner.worker.run import Run
 
@@ -26,8 +26,8 @@ from tuner.worker.run import Run
 class Program:
     """A training function that runs a program to its end, with the settings of its trial filled in."""
 
-    words: Words
-    reading: Reading
+    words: CommandTemplate
+    reading: ScoreParser
     grace_s: float
     resumes: bool = False
 
@@ -37,7 +37,7 @@ class Program:
         One that can resume is started again from its checkpoint where a setting changes or its run goes back.
         """
         with _folder_of(run) as folder:
-            kept = Kept(folder / CHECKPOINT)
+            kept = CheckpointFolder(folder / CHECKPOINT)
             if self.resumes:
                 run.state(save=kept.save, load=kept.load)
             scored, begun = run.done > 0, run.step()
@@ -90,7 +90,9 @@ class Program:
         ours = {"seed": run.seed, "folder": str(folder), CHECKPOINT: str(folder / CHECKPOINT)}
         return self.words.filled({**run.params, **ours})
 
-    def _follow(self, run: Run, words: Sequence[str], folder: Path, process: Process, kept: Kept) -> tuple[bool, bool]:
+    def _follow(
+        self, run: Run, words: Sequence[str], folder: Path, process: Process, kept: CheckpointFolder
+    ) -> tuple[bool, bool]:
         """Reports what the program says until it is over or is not to go on.
 
         Returns whether there was a score, and whether it is to be started again.
@@ -114,7 +116,7 @@ class Program:
                 return scored, True
         return scored, False
 
-    def _found(self, source: str, line: str, objective: str) -> Found | None:
+    def _found(self, source: str, line: str, objective: str) -> ParsedScores | None:
         return of_json(line) if source == REPORTS else self.reading.of_line(line, objective)
 
     def _failure(self, words: Sequence[str], code: int, process: Process) -> str:
@@ -125,8 +127,8 @@ class Program:
     def _silence(self, words: Sequence[str], process: Process) -> str:
         tail = list(process.said)
         return _with_tail(
-            f"{_told(words)} ended well and gave no score: {self.reading.told}. Print the score in such a line, or "
-            f"{'mend the pattern' if self.reading.patterns else 'say how it prints it, metric=...'}",
+            f"{_told(words)} ended well and gave no score: {self.reading.looked_for}. Print the score in such a line, "
+            f"or {'mend the pattern' if self.reading.patterns else 'say how it prints it, metric=...'}",
             tail,
         )
 
@@ -175,8 +177,8 @@ def command(
         True
         >>> study.close()
     """
-    words = Words.of(command, in_a_shell=shell == "sh")
-    return Program(words, Reading.of(metric), grace_s, resumes=resume == "yes" or CHECKPOINT in words.names)
+    words = CommandTemplate.of(command, in_a_shell=shell == "sh")
+    return Program(words, ScoreParser.of(metric), grace_s, resumes=resume == "yes" or CHECKPOINT in words.names)
 
 
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────────

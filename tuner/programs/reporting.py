@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from tuner.arguments import checked
-from tuner.errors import TrainingError, kind_of, shown
+from tuner.errors import TrainingError, kind_of, quoted
 from tuner.plain import number, whole
 
 PLACE = "TUNER_REPORTS"
@@ -53,12 +53,12 @@ def report(step: int | None = None, **scores: Any) -> None:
 def _score(name: str, value: Any) -> float:
     score = number(value)
     if score is None:
-        raise TrainingError(f"tuner.report: {name} must be one number, got {kind_of(value)} {shown(value)}.")
+        raise TrainingError(f"tuner.report: {name} must be one number, got {kind_of(value)} {quoted(value)}.")
     return score
 
 
 def _step(given: Any) -> int | None:
     step = None if given is None else whole(given)
     if given is not None and (step is None or step < 0):
-        raise TrainingError(f"tuner.report: step is a whole number, 0 or above, got {shown(given)}.")
+        raise TrainingError(f"tuner.report: step is a whole number, 0 or above, got {quoted(given)}.")
     return step

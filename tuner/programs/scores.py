@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tuner.errors import CommandFailed, SettingsError, shown
+from tuner.errors import CommandFailed, SettingsError, quoted
 from tuner.plain import whole
 
 STEP = "step"
@@ -16,7 +16,7 @@ _GOES_ON = re.compile(r"[\d.]*[eE][-+]?\d|\d|\.\d")
 
 
 @dataclass(frozen=True)
-class Found:
+class ParsedScores:
     """Scores that a line holds, and the step it names, if it names one."""
 
     step: int | None
@@ -24,18 +24,18 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How scores are read: by these patterns, or, without any, from lines that are JSON objects."""
+class ScoreParser:
+    """Reads scores off lines: by these patterns, or, without any, from lines that are JSON objects."""
 
     patterns: tuple[re.Pattern[str], ...] = ()
 
     @classmethod
-    def of(cls, metric: str | Sequence[str] | None) -> Reading:
+    def of(cls, metric: str | Sequence[str] | None) -> ScoreParser:
         """Patterns as they were given, each with what it is to catch in brackets."""
         texts = () if metric is None else (metric,) if isinstance(metric, str) else tuple(metric)
         return cls(tuple(map(_pattern, texts)))
 
-    def of_line(self, line: str, objective: str) -> Found | None:
+    def of_line(self, line: str, objective: str) -> ParsedScores | None:
         """What a line that the program printed holds; None where that is nothing."""
         if not self.patterns:
             return of_json(line)
@@ -50,17 +50,17 @@ class Reading:
                         step = _step(match[number], line)
                     else:
                         scores[name or objective] = _number(match, number, pattern)
-        return Found(step, scores) if scores else None
+        return ParsedScores(step, scores) if scores else None
 
     @property
-    def told(self) -> str:
+    def looked_for(self) -> str:
         """What was looked for, for a sentence."""
         if not self.patterns:
             return 'no line was a JSON object with a number in it, as {"step": 1, "dev_accuracy": 0.9}'
         return f"no line matched {' or '.join(repr(each.pattern) for each in self.patterns)}"
 
 
-def of_json(line: str) -> Found | None:
+def of_json(line: str) -> ParsedScores | None:
     """The numbers of a JSON object, by their names; None for any other line, and for an object without any."""
     text = line.strip()
     if not (text.startswith("{") and text.endswith("}")):
@@ -75,7 +75,7 @@ def of_json(line: str) -> Found | None:
         for name, value in given.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
-    return Found(None if step is None else _step(step, line), scores) if scores else None
+    return ParsedScores(None if step is None else _step(step, line), scores) if scores else None
 
 
 class Steps:
@@ -93,7 +93,7 @@ class Steps:
         self._now, self._known, self._names = done, known, frozenset[str]()
         self._named = -1
 
-    def of(self, found: Found) -> int | None:
+    def of(self, found: ParsedScores) -> int | None:
         """The step of these scores, from 1 up; a program that counts from 0 is one behind. None: on record already."""
         if found.step is None:
             begins = not self._names or bool(self._names & found.scores.keys())
@@ -115,7 +115,7 @@ class Steps:
 
 def _pattern(text: str) -> re.Pattern[str]:
     if not isinstance(text, str):
-        raise SettingsError(f"metric must be a pattern, or a list of them, got {shown(text)}.")
+        raise SettingsError(f"metric must be a pattern, or a list of them, got {quoted(text)}.")
     try:
         pattern = re.compile(text)
     except re.error as error:
@@ -146,15 +146,15 @@ def _number(match: re.Match[str], group: int, pattern: re.Pattern[str]) -> float
     advice = "Let its group take the whole number: (\\S+)."
     if _GOES_ON.match(rest) and not match[group].endswith((",", ";")):
         raise CommandFailed(
-            f"metric {pattern.pattern!r} caught {caught!r} of {shown(caught + rest, 40)}, which is another number. "
+            f"metric {pattern.pattern!r} caught {caught!r} of {quoted(caught + rest, 40)}, which is another number. "
             f"{advice}"
         )
     try:
         return float(caught)
     except ValueError:
         raise CommandFailed(
-            f"metric {pattern.pattern!r} caught {shown(match[group], 40)}, which is no number, in the line "
-            f"{shown(match.string.strip())}. {advice}"
+            f"metric {pattern.pattern!r} caught {quoted(match[group], 40)}, which is no number, in the line "
+            f"{quoted(match.string.strip())}. {advice}"
         ) from None
 
 
@@ -165,6 +165,6 @@ def _step(given: Any, line: str) -> int:
         step = None
     if step is None or not 0 <= step < 2**53:
         raise CommandFailed(
-            f"the step of a score is a whole number, 0 or above, got {shown(given, 40)}: {shown(line.strip())}."
+            f"the step of a score is a whole number, 0 or above, got {quoted(given, 40)}: {quoted(line.strip())}."
         )
     return step

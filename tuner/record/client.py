@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from tuner import errors
-from tuner.errors import SettingsError, StudyError, TunerError, shown
+from tuner.errors import SettingsError, StudyError, TunerError, quoted
 from tuner.numbers import duration
 
 _ANSWERS_WITHIN_S = 30.0  # beyond the time that it was asked to wait for
@@ -145,7 +145,7 @@ class ServiceClient:
             said = json.loads(text)
         except ValueError:
             raise StudyError(
-                f"{self.url} is no service of tuner's: it answered with status {status} and {shown(text[:80])}. Give "
+                f"{self.url} is no service of tuner's: it answered with status {status} and {quoted(text[:80])}. Give "
                 "the address that `tuner serve` prints."
             ) from None
         if status < 300:
@@ -163,14 +163,14 @@ def _parts(url: str) -> Any:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError as error:
-        raise SettingsError(f"url={shown(url)} is no address: {error}.") from None
+        raise SettingsError(f"url={quoted(url)} is no address: {error}.") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise SettingsError(
-            f"url={shown(url)} is no address of a service. Write it as `tuner serve` prints it: http://127.0.0.1:8765."
+            f"url={quoted(url)} is no address of a service. Write it as `tuner serve` prints it: http://127.0.0.1:8765."
         )
     if parts.query or parts.fragment or parts.username:
         raise SettingsError(
-            f"url={shown(url)} is a link for a browser. Programs take the address alone, and a token beside it."
+            f"url={quoted(url)} is a link for a browser. Programs take the address alone, and a token beside it."
         )
     return parts
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuner.arguments import path
-from tuner.errors import NameRefused, StudyError, StudyNotFound, did_you_mean, shown
+from tuner.errors import NameRefused, StudyError, StudyNotFound, did_you_mean, quoted
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SQLITE = "sqlite:///"
@@ -29,7 +29,7 @@ class Place:
         """The place of a study; a name that is no plain folder name is refused."""
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise NameRefused(
-                f"a study cannot be called {shown(name)}: names are letters, digits, '.', '_' and '-', beginning with "
+                f"a study cannot be called {quoted(name)}: names are letters, digits, '.', '_' and '-', beginning with "
                 "a letter or digit, at most 100 of them, since they name a folder."
             )
         folder = path("results", results).expanduser().absolute() / name
@@ -41,7 +41,7 @@ class Place:
             database = path("store", store.removeprefix(_SQLITE)).expanduser().absolute()
             return cls(name=name, folder=folder, database=database)
         raise NameRefused(
-            f"store={shown(store)} is no place for records. Use sqlite:////absolute/path/{name}.db, or leave it out "
+            f"store={quoted(store)} is no place for records. Use sqlite:////absolute/path/{name}.db, or leave it out "
             "for the study's own folder."
         )
 

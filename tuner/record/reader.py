@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tuner.arguments import amount, checked, index
-from tuner.errors import SettingsError, StudyNotBegun, TrialNotFound, TunerError, shown
+from tuner.errors import SettingsError, StudyNotBegun, TrialNotFound, TunerError, quoted
 from tuner.numbers import number
 from tuner.record.curve import Curve
 from tuner.record.events import TABLES, Reported, Requested, Settings, TrialCreated, TrialEnded
@@ -135,7 +135,7 @@ class StudyReader:
         for kind in kinds:
             if not isinstance(kind, type) or kind not in TABLES.values():
                 raise SettingsError(
-                    f"records are asked for by their class, such as tuner.record.events.Noted, got {shown(kind)}."
+                    f"records are asked for by their class, such as tuner.record.events.Noted, got {quoted(kind)}."
                 )
         return self._store.read(*kinds)
 

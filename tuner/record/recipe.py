@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, cast, get_args
 
-from tuner.errors import SettingsError, did_you_mean, shown
+from tuner.errors import SettingsError, did_you_mean, quoted
 from tuner.numbers import exact
 
 # What people call them, the first the name that is meant where none is there.
@@ -105,7 +105,7 @@ def possible(name: str, value: Any) -> Any:
         return value
     if not value >= least or (most is not None and value > most):
         must = "0 or above, since below it a loss is climbed" if most is None else "from 0 to below 1, to forget at all"
-        raise SettingsError(f"{name} must be {must}, got {shown(value)}.")
+        raise SettingsError(f"{name} must be {must}, got {quoted(value)}.")
     return float(value)
 
 
@@ -129,11 +129,11 @@ def schedule(
     needs, given = _NEEDS[shape], {**(settings or {}), **others}
     for word, number in given.items():
         if word not in needs:
-            raise SettingsError(f"{parameter}: {shape} takes {', '.join(needs)}, got {word}={shown(number)}.")
+            raise SettingsError(f"{parameter}: {shape} takes {', '.join(needs)}, got {word}={quoted(number)}.")
         least, said = _LEAST[word]
         plain = isinstance(number, int | float) and not isinstance(number, bool)
         if not plain or not least <= number < math.inf:
-            raise SettingsError(f"{parameter}: {word} must be {said}, got {shown(number)}.")
+            raise SettingsError(f"{parameter}: {word} must be {said}, got {quoted(number)}.")
     settled = {**needs, **given}
     for word, number in settled.items():
         if math.isnan(number):

@@ -17,7 +17,7 @@ import base64
 import math
 from typing import Any
 
-from tuner.errors import SettingsError, StudyError, did_you_mean, shown
+from tuner.errors import SettingsError, StudyError, did_you_mean, quoted
 from tuner.record.events import TABLES, Requested
 from tuner.record.schema import SHAPES
 from tuner.record.store import Store
@@ -37,7 +37,7 @@ def page_of(
     wanted = [each for each in tables.split(",") if each]
     for each in wanted:
         if each not in TABLES:
-            raise SettingsError(f"there is no table {shown(each)}. {did_you_mean(each, TABLES)}")
+            raise SettingsError(f"there is no table {quoted(each)}. {did_you_mean(each, TABLES)}")
         if each == _REQUESTS and len(wanted) > 1:
             raise SettingsError("requests are counted by themselves: ask for them alone.")
         if trial is not None and each not in _OF_TRIALS:
@@ -72,7 +72,7 @@ def understood(said: Any) -> tuple[int, Any]:
         return int(sequence), shape.record_of(values)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StudyError(
-            f"the service sent what this tuner does not understand: {shown(said)}. Use the same version at both ends."
+            f"the service sent what this tuner does not understand: {quoted(said)}. Use the same version at both ends."
         ) from error
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tuner.errors import SettingsError, did_you_mean, shown
+from tuner.errors import SettingsError, did_you_mean, quoted
 from tuner.numbers import exact
 from tuner.record.requests import REQUESTS, Verb
 
@@ -177,7 +177,7 @@ def format_request(verb: str, arguments: Mapping[str, Any], why: str = "") -> st
     try:
         return _format(verb, arguments, why)
     except (AttributeError, KeyError, TypeError, ValueError):  # a stranger wrote what makes no sense: it was refused
-        return f"{verb} {shown(arguments)}"
+        return f"{verb} {quoted(arguments)}"
 
 
 def _format(verb: str, arguments: Mapping[str, Any], why: str) -> str:

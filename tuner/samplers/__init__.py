@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from tuner.errors import SettingsError, did_you_mean, shown
+from tuner.errors import SettingsError, did_you_mean, quoted
 
 if TYPE_CHECKING:
     from tuner.samplers.base import UnitCubeSampler
@@ -49,7 +49,7 @@ def by_name(name: str) -> UnitCubeSampler:
     """
     if name not in _NAMES:
         raise SettingsError(
-            f"there is no sampler {shown(name)}. {did_you_mean(name, _NAMES)} An Optuna sampler is given as an object."
+            f"there is no sampler {quoted(name)}. {did_you_mean(name, _NAMES)} An Optuna sampler is given as an object."
         )
     sampler: UnitCubeSampler = __getattr__(_NAMES[name])()
     return sampler

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
-from tuner.errors import SettingsError, StudyError, shown
+from tuner.errors import SettingsError, StudyError, quoted
 from tuner.record.atomic import write_whole
 from tuner.record.location import Place
 
@@ -198,7 +198,7 @@ class KeptTokens(Tokens):
             return cast("dict[str, Any]", json.loads(self.path.read_text()))
         except (OSError, ValueError) as error:
             raise StudyError(
-                f"{self.path} cannot be read: {shown(str(error))}. Delete it, and every token is made anew."
+                f"{self.path} cannot be read: {quoted(str(error))}. Delete it, and every token is made anew."
             ) from error
 
     def _write(self, kept: Mapping[str, Any]) -> None:

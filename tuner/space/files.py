@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tuner.errors import SpaceError, did_you_mean, shown
+from tuner.errors import SpaceError, did_you_mean, quoted
 from tuner.space.parameters import Choice, Parameter
 
 _SAID = ("when", "changes", "priority", "why", "likely")
@@ -32,11 +32,11 @@ def read(name_or_path: str | Path) -> tuple[Path, str]:
     """The file of that name among `available_spaces`, or the TOML file at that path, and what it says."""
     if not isinstance(name_or_path, str | Path):
         written = "Write Space(**that)." if isinstance(name_or_path, Mapping) else 'Write Space.load("sgd_momentum").'
-        raise SpaceError(f"a space is named, or lies in a TOML file, got {shown(name_or_path)}. {written}")
+        raise SpaceError(f"a space is named, or lies in a TOML file, got {quoted(name_or_path)}. {written}")
     try:
         path = _find(name_or_path)
     except (OSError, ValueError, RuntimeError) as error:
-        raise SpaceError(f"{shown(name_or_path)} is no file of a space: {error}.") from None
+        raise SpaceError(f"{quoted(name_or_path)} is no file of a space: {error}.") from None
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
@@ -47,7 +47,7 @@ def read(name_or_path: str | Path) -> tuple[Path, str]:
 def tables_of(text: str, source: str) -> dict[str, Any]:
     """The tables of a TOML text, by the parameters that they declare; `source` is what errors call it."""
     if not isinstance(text, str):
-        raise SpaceError(f"{source} is not TOML: it is no text, got {shown(text)}.")
+        raise SpaceError(f"{source} is not TOML: it is no text, got {quoted(text)}.")
     try:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -57,7 +57,7 @@ def tables_of(text: str, source: str) -> dict[str, Any]:
 def parameter_of(name: str, table: Any) -> Parameter | Choice:
     """A parameter from its TOML table or its dict."""
     if not isinstance(table, Mapping):
-        raise SpaceError(f"{name}: a parameter is a table, got {shown(table)}. Try [{name}] with scale, low and high.")
+        raise SpaceError(f"{name}: a parameter is a table, got {quoted(table)}. Try [{name}] with scale, low and high.")
     known = _CHOICE_KEYS if "choice" in table else _NUMBER_KEYS
     for key in table:
         if key not in known:

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 from tuner.arguments import plain_value
-from tuner.errors import SettingsError, SpaceError, did_you_mean, shown
+from tuner.errors import SettingsError, SpaceError, did_you_mean, quoted
 from tuner.numbers import exact, setting
 from tuner.plain import real, writable
 from tuner.space.scales import SCALES, Scale
@@ -54,13 +54,13 @@ class Dimension:
     def problem(self) -> str | None:
         """Why this cannot be searched, and what to write in its place; None when it can."""
         if self.changes not in ("live", "never"):
-            return f'changes must be "live" or "never", got changes={shown(self.changes)}.'
+            return f'changes must be "live" or "never", got changes={quoted(self.changes)}.'
         if self.priority not in (None, "first", "second", "third"):
-            return f'priority must be "first", "second" or "third", got priority={shown(self.priority)}.'
+            return f'priority must be "first", "second" or "third", got priority={quoted(self.priority)}.'
         if not isinstance(self.when, Mapping):
-            return f'when must be a mapping, got when={shown(self.when)}. Try when={{"optimizer": "adam"}}.'
+            return f'when must be a mapping, got when={quoted(self.when)}. Try when={{"optimizer": "adam"}}.'
         if self.why is not None and not isinstance(self.why, str):
-            return f"why must be a text, got why={shown(self.why)}."
+            return f"why must be a text, got why={quoted(self.why)}."
         if self.likely is not None:
             try:
                 replace(self, name="", likely=None).check(self.likely)
@@ -97,7 +97,7 @@ class Dimension:
         return {"changes": self.changes, **({"when": when} if when else {}), **likely}
 
     def _nowhere(self, u: object) -> SettingsError:
-        return self._refuse(f"has no place in the unit interval, got {shown(u)}. Give a number from 0 to 1.")
+        return self._refuse(f"has no place in the unit interval, got {quoted(u)}. Give a number from 0 to 1.")
 
     def _refuse(self, reason: str) -> SettingsError:
         return SettingsError(f"{self.name}: {reason}" if self.name else reason)
@@ -182,14 +182,14 @@ class Parameter(Dimension):
         """The value as int or float, or a `SettingsError`: not a number, not whole, outside the range."""
         number = _number(value, self.type)
         if number is None:
-            raise self._refuse(f"must be a number from {exact(self.low)} to {exact(self.high)}, got {shown(value)}.")
+            raise self._refuse(f"must be a number from {exact(self.low)} to {exact(self.high)}, got {quoted(value)}.")
         if not self.low <= number <= self.high:
             raise self._refuse(
-                f"must lie from {exact(self.low)} to {exact(self.high)}, got {shown(number)}. "
+                f"must lie from {exact(self.low)} to {exact(self.high)}, got {quoted(number)}. "
                 "Choose a value in that range, or widen the space."
             )
         if self.type == "integer" and not isinstance(number, int):
-            raise self._refuse(f"must be a whole number, got {shown(number)}. Try {round(number)}.")
+            raise self._refuse(f"must be a whole number, got {quoted(number)}. Try {round(number)}.")
         return number
 
     def in_words(self) -> str:
@@ -222,24 +222,24 @@ class Choice(Dimension):
     def problem(self) -> str | None:
         """Why these options cannot be searched, and what to write in their place; None when they can."""
         if isinstance(self.options, tuple) and len(self.options) == 1 and isinstance(self.options[0], list | tuple):
-            inside = ", ".join(map(shown, self.options[0][:9]))
+            inside = ", ".join(map(quoted, self.options[0][:9]))
             return f"the options of a choice stand in a row, without brackets. Try choice({inside})."
         if not isinstance(self.options, tuple) or not self.options:
-            return f'choice has no options, got {shown(self.options)}. Try choice("relu", "tanh").'
+            return f'choice has no options, got {quoted(self.options)}. Try choice("relu", "tanh").'
         for index, option in enumerate(self.options):
             if not isinstance(option, str | int | float | None):
                 return (
                     "options are texts, numbers, true, false or None, so that they can be recorded, got "
-                    f"{shown(option)}. Try a name, and look the rest up in the training function."
+                    f"{quoted(option)}. Try a name, and look the rest up in the training function."
                 )
             if isinstance(option, float) and not math.isfinite(option):
-                return f"options must be finite, got {shown(option)}. Leave it out."
+                return f"options must be finite, got {quoted(option)}. Leave it out."
             if isinstance(option, int) and option.bit_length() > _MOST_BITS:
-                return f"options have at most {_MOST_BITS} bits, got {shown(option)}. Try its logarithm, or a text."
+                return f"options have at most {_MOST_BITS} bits, got {quoted(option)}. Try its logarithm, or a text."
             if isinstance(option, str) and not writable(option):
-                return f"options must be texts that can be written down, got {shown(option)}. Try a name for it."
+                return f"options must be texts that can be written down, got {quoted(option)}. Try a name for it."
             if option in self.options[:index]:
-                return f"options must differ, got {shown(option)} twice. Leave one out."
+                return f"options must differ, got {quoted(option)} twice. Leave one out."
         return super().problem()
 
     def to_unit(self, value: Any) -> float:
@@ -259,7 +259,7 @@ class Choice(Dimension):
             if option == plain and isinstance(option, bool) == isinstance(plain, bool):
                 return option
         known = ", ".join(map(repr, self.options))
-        raise self._refuse(f"must be one of {known}, got {shown(value)}. Choose one of them, or add it to the space.")
+        raise self._refuse(f"must be one of {known}, got {quoted(value)}. Choose one of them, or add it to the space.")
 
     def in_words(self) -> str:
         """The values there are, as a person would say it."""
@@ -288,11 +288,11 @@ def _unboxed(value: Any) -> Any:
 
 def _problem_of_words(parameter: Parameter) -> str | None:
     if str(parameter.scale).startswith("int"):
-        return f'a whole number is a type and not a scale, got scale={shown(parameter.scale)}. Try type="integer".'
+        return f'a whole number is a type and not a scale, got scale={quoted(parameter.scale)}. Try type="integer".'
     if parameter.scale not in SCALES:
-        return f"scale={shown(parameter.scale)} is unknown. {did_you_mean(str(parameter.scale), SCALES)}"
+        return f"scale={quoted(parameter.scale)} is unknown. {did_you_mean(str(parameter.scale), SCALES)}"
     if parameter.type not in ("float", "integer"):
-        return f"type={shown(parameter.type)} is unknown. {did_you_mean(str(parameter.type), ['float', 'integer'])}"
+        return f"type={quoted(parameter.type)} is unknown. {did_you_mean(str(parameter.type), ['float', 'integer'])}"
     if parameter.type == "integer" and parameter.scale == "log_one_minus":
         return 'a whole number is never between 0 and 1, got scale="log_one_minus". Try scale="linear".'
     return None
@@ -301,15 +301,15 @@ def _problem_of_words(parameter: Parameter) -> str | None:
 def _problem_of_bounds(parameter: Parameter) -> str | None:
     for bound, value in (("low", parameter.low), ("high", parameter.high)):
         if isinstance(value, bool) or not isinstance(value, int | float):
-            return f"{bound} must be a number, got {bound}={shown(value)}."
+            return f"{bound} must be a number, got {bound}={quoted(value)}."
         if not abs(value) <= sys.float_info.max:  # false for nan; a whole number may be larger than any float
-            return f"{bound} must be finite, got {bound}={shown(value)}. Try the {bound}est value worth training."
+            return f"{bound} must be finite, got {bound}={quoted(value)}. Try the {bound}est value worth training."
         if parameter.type == "integer":
             if not isinstance(value, int):
                 near = f"Try {bound}={round(value)}, or a float."
-                return f"{bound} must be a whole number, got {bound}={shown(value)}. {near}"
+                return f"{bound} must be a whole number, got {bound}={quoted(value)}. {near}"
             if abs(value) > _LARGEST_INTEGER:
-                return f"{bound} must lie within ±2**40, got {bound}={shown(value)}. Try log(…), and round."
+                return f"{bound} must lie within ±2**40, got {bound}={quoted(value)}. Try log(…), and round."
     return None
 
 

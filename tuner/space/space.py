@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Never
 
 from tuner.arguments import checked
-from tuner.errors import SettingsError, SpaceError, did_you_mean, shown
+from tuner.errors import SettingsError, SpaceError, did_you_mean, quoted
 from tuner.plain import clean
 from tuner.space.files import parameter_of, read, tables_of
 from tuner.space.parameters import Choice, Dimension, Parameter
@@ -43,7 +43,7 @@ class Space(Mapping[str, Parameter | Choice]):
     def __init__(self, /, *misplaced: Never, **parameters: Parameter | Choice) -> None:
         if misplaced:
             raise SpaceError(
-                f"Space takes its parameters by name, got {shown(misplaced[0])}. "
+                f"Space takes its parameters by name, got {quoted(misplaced[0])}. "
                 "Try Space(learning_rate=log(1e-4, 1.0)), or Space(**that)."
             )
         if not parameters:
@@ -128,7 +128,7 @@ class Space(Mapping[str, Parameter | Choice]):
         _by_name(params)
         for name in params:
             if name not in self._parameters:
-                told = clean(name, 80) if isinstance(name, str) else shown(name)
+                told = clean(name, 80) if isinstance(name, str) else quoted(name)
                 raise SettingsError(f"{told} is not a parameter of this space. {did_you_mean(told, self)}")
         checked: dict[str, Any] = {}
         for name in self._order:
@@ -136,7 +136,7 @@ class Space(Mapping[str, Parameter | Choice]):
             if not self._holds(name, checked, checked):
                 if name in params:
                     raise SettingsError(
-                        f"{name} exists only when {parameter.condition}, got {name}={shown(params[name])}. "
+                        f"{name} exists only when {parameter.condition}, got {name}={quoted(params[name])}. "
                         "Leave it out."
                     )
             elif name not in params:
@@ -188,7 +188,7 @@ class Space(Mapping[str, Parameter | Choice]):
             point = [float(place) for place in point]
         except (TypeError, ValueError, OverflowError):
             raise SettingsError(
-                f"a point of this space has a number from 0 to 1 for each of {', '.join(self)}, got {shown(point)}."
+                f"a point of this space has a number from 0 to 1 for each of {', '.join(self)}, got {quoted(point)}."
             ) from None
         if len(point) != len(self._parameters):
             raise SettingsError(
@@ -227,7 +227,7 @@ class Space(Mapping[str, Parameter | Choice]):
         """
         if not hasattr(rng, "bit_generator"):
             raise SettingsError(
-                f"a draw takes a generator of NumPy, got {shown(rng)}. Try numpy.random.default_rng(0)."
+                f"a draw takes a generator of NumPy, got {quoted(rng)}. Try numpy.random.default_rng(0)."
             )
         return self.from_unit(rng.random(len(self)))
 
@@ -292,7 +292,7 @@ class Space(Mapping[str, Parameter | Choice]):
             >>> Space.from_toml('[rate]\nscale = "log"\nlow = 1e-4\nhigh = 1.0')
             Space(rate=log(0.0001, 1.0))
         """
-        source = source if isinstance(source, str) else shown(source)
+        source = source if isinstance(source, str) else quoted(source)
         tables = tables_of(text, source)
         try:
             return cls(**{name: parameter_of(name, table) for name, table in tables.items()})
@@ -323,19 +323,19 @@ class Space(Mapping[str, Parameter | Choice]):
 
 def _by_name(params: object) -> None:
     if not isinstance(params, Mapping):
-        raise SettingsError(f"settings are a mapping of names to values, got {shown(params)}.")
+        raise SettingsError(f"settings are a mapping of names to values, got {quoted(params)}.")
 
 
 def _named(name: str, parameter: Parameter | Choice) -> Parameter | Choice:
     if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
         raise SpaceError(
-            f"{shown(name)} cannot name a parameter: it must be a word that Python takes as a name, "
+            f"{quoted(name)} cannot name a parameter: it must be a word that Python takes as a name, "
             "without an underscore in front. Try learning_rate."
         )
     if not isinstance(parameter, Parameter | Choice):
-        options = ", ".join(map(shown, parameter[:9])) if isinstance(parameter, list | tuple) else shown(parameter)
+        options = ", ".join(map(quoted, parameter[:9])) if isinstance(parameter, list | tuple) else quoted(parameter)
         raise SpaceError(
-            f"{name}: a parameter is made with linear, log, log_one_minus, integer or choice, got {shown(parameter)}. "
+            f"{name}: a parameter is made with linear, log, log_one_minus, integer or choice, got {quoted(parameter)}. "
             f"Try choice({options})."
         )
     problem = parameter.problem()

@@ -21,7 +21,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner.errors import SettingsError, StudyError, TunerError, shown
+from tuner.errors import SettingsError, StudyError, TunerError, quoted
 from tuner.numbers import round_to
 from tuner.record.events import StudyOpened
 from tuner.record.reader import StudyReader
@@ -331,8 +331,8 @@ def _storage_of(study: StudyReader, to: str | Path | None) -> tuple[str, Path | 
     path = url.removeprefix(_SQLITE).partition("?")[0] if url.startswith(_SQLITE) else ""
     if "://" not in url or (url.startswith("sqlite:") and not path):
         raise SettingsError(
-            f"to={shown(to)} is no storage of Optuna's, which is a database by its URL. Write to={_SQLITE + 'x.db'!r}, "
-            f"with four slashes for an absolute path."
+            f"to={quoted(to)} is no storage of Optuna's, which is a database by its URL. Write "
+            f"to={_SQLITE + 'x.db'!r}, with four slashes for an absolute path."
         )
     return url, Path(path) if path else None
 
@@ -352,7 +352,7 @@ def _opened(url: str, file: Path | None) -> RDBStorage:
         return RDBStorage(url)
     except Exception as error:  # whatever a database's driver raises: which there are is the record's to know
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise StudyError(f"{shown(url)} cannot be opened as a storage of Optuna's: {reason}") from error
+        raise StudyError(f"{quoted(url)} cannot be opened as a storage of Optuna's: {reason}") from error
 
 
 def _is_record(file: Path) -> bool:
@@ -377,7 +377,7 @@ def _begun(storage: RDBStorage, study: StudyReader, url: str) -> int:
     if begun != about["begun"]:
         told = f"that was begun at {begun}" if begun else "that tuner did not write"
         raise StudyError(
-            f"{shown(url)} holds another study called {study.name}, {told}; this one was begun at {about['begun']}. "
+            f"{quoted(url)} holds another study called {study.name}, {told}; this one was begun at {about['begun']}. "
             "Choose another database, or delete that study there first."
         )
     return number

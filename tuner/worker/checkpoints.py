@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tuner.errors import CheckpointError, told
+from tuner.errors import CheckpointError, format_error
 from tuner.record.atomic import sync_folder
 from tuner.worker.disk import (
     hidden_beside,
@@ -92,7 +92,7 @@ class Snapshot:
                 written_settings = json.dumps(settings).encode()
             except (TypeError, ValueError) as error:
                 raise CheckpointError(
-                    f"checkpoint {folder} was not saved: its settings cannot be written as JSON: {told(error)}."
+                    f"checkpoint {folder} was not saved: its settings cannot be written as JSON: {format_error(error)}."
                 ) from error
             remove(workplace)
             make_folder(folder.parent)
@@ -166,7 +166,9 @@ def verify(path: Path, *, sha256: str | None = None) -> Manifest:
                     "Use an earlier one."
                 )
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"checkpoint {path} cannot be read: {told(error)}. Use an earlier one.") from error
+        raise CheckpointError(
+            f"checkpoint {path} cannot be read: {format_error(error)}. Use an earlier one."
+        ) from error
     if sha256 is not None and manifest.sha256 != sha256:
         raise CheckpointError(
             f"checkpoint {path} is not the one recorded: its sha256 is {manifest.sha256}, the record says {sha256}."
@@ -185,7 +187,7 @@ def restore(path: Path, state: State) -> dict[str, Any]:
     try:
         settings = json.loads((path / SETTINGS).read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"checkpoint {path}: {SETTINGS} cannot be read: {told(error)}.") from error
+        raise CheckpointError(f"checkpoint {path}: {SETTINGS} cannot be read: {format_error(error)}.") from error
     if not isinstance(settings, dict):
         raise CheckpointError(f"checkpoint {path}: {SETTINGS} holds a {type(settings).__name__}, not settings by name.")
     generators = unpickled(path / GENERATORS)
@@ -241,4 +243,4 @@ def delete(path: Path, *, root: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise CheckpointError(f"checkpoint {path} could not be deleted: {told(error)}.") from error
+        raise CheckpointError(f"checkpoint {path} could not be deleted: {format_error(error)}.") from error

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tuner.errors import CheckpointError, told
+from tuner.errors import CheckpointError, format_error
 from tuner.record.atomic import sync_folder
 
 DISK_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -34,7 +34,8 @@ def leaving_nothing_half_saved(folder: Path, workplace: Path) -> Iterator[None]:
         reason = f"the disk refuses the write with {free} bytes free" if full else "it could not be written"
         remedy = "Free space, or lower the disk budget" if full else "Check that the folder can be written to"
         raise CheckpointError(
-            f"checkpoint {folder} was not saved: {reason}: {told(error)}. Earlier checkpoints are untouched. {remedy}."
+            f"checkpoint {folder} was not saved: {reason}: {format_error(error)}. Earlier checkpoints are "
+            f"untouched. {remedy}."
         ) from error
     except BaseException:
         remove(workplace)
@@ -108,6 +109,6 @@ def unpickled(path: Path) -> Any:
         return pickle.loads(path.read_bytes())
     except Exception as error:
         raise CheckpointError(
-            f"checkpoint file {path} is whole but cannot be unpickled here: {told(error)}. "
+            f"checkpoint file {path} is whole but cannot be unpickled here: {format_error(error)}. "
             "Use the packages and the code that saved it."
         ) from error

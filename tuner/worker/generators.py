@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, cast
 
-from tuner.errors import CheckpointError, told
+from tuner.errors import CheckpointError, format_error
 
 
 def capture_generators() -> dict[str, Any]:
@@ -35,7 +35,7 @@ def restore_generators(generators: Mapping[str, Any]) -> None:
         torch: Any = importlib.import_module("torch")
     except ImportError as error:
         raise CheckpointError(
-            f"the checkpoint was saved with torch, which cannot be imported here: {told(error)}. Install it."
+            f"the checkpoint was saved with torch, which cannot be imported here: {format_error(error)}. Install it."
         ) from error
 
     def tensor(content: bytes) -> Any:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tuner.errors import CheckpointError, told
+from tuner.errors import CheckpointError, format_error
 from tuner.worker.disk import sync
 
 FORMAT = 1
@@ -77,7 +77,7 @@ def read_manifest(path: Path) -> Manifest:
             refuse("holds a step or a size that is not a count")
         actual = manifest.sha256
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        refuse(f"is torn or not a manifest ({told(error)})")
+        refuse(f"is torn or not a manifest ({format_error(error)})")
     if actual != claimed:
         refuse(f"is torn or changed: its content has sha256 {actual}, it says {str(claimed)[:64]}")
     return manifest

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Never, Protocol, runtime_checkable
 
 from tuner.arguments import checked
-from tuner.errors import TrainingError, kind_of, shown
+from tuner.errors import TrainingError, kind_of, quoted
 from tuner.plain import COUNTABLE, clean, number, whole
 from tuner.worker.state import FolderState, ObjectState, State
 
@@ -43,7 +43,7 @@ class Control(Protocol):
 
 
 @runtime_checkable
-class Attentive(Protocol):
+class InterruptibleControl(Protocol):
     """A control that hears in the midst of a step too, and knows what the trial may call its own."""
 
     objective: str
@@ -97,7 +97,7 @@ class Run:
         self, params: Mapping[str, Any], *, seed: int = 0, control: Control | None = None, desk: Control | None = None
     ) -> None:
         if not isinstance(params, Mapping):
-            raise TrainingError(f'Run takes settings by name, as in Run({{"rate": 0.1}}), got {shown(params)}.')
+            raise TrainingError(f'Run takes settings by name, as in Run({{"rate": 0.1}}), got {quoted(params)}.')
         if desk is not None and control is not None:
             raise TrainingError(
                 "Run was given control= and desk=, its earlier name: both say who answers to it. Leave desk out."
@@ -134,12 +134,12 @@ class Run:
     @property
     def objective(self) -> str:
         """The score that counts in this run's study, by its name; `score` where it belongs to none."""
-        return self._control.objective if isinstance(self._control, Attentive) else "score"
+        return self._control.objective if isinstance(self._control, InterruptibleControl) else "score"
 
     @property
     def folder(self) -> Path | None:
         """Where this trial may leave files of its own, to be made by whoever does; None without a study on disk."""
-        return self._control.folder if isinstance(self._control, Attentive) else None
+        return self._control.folder if isinstance(self._control, InterruptibleControl) else None
 
     @checked(TrainingError)
     def state(
@@ -251,7 +251,7 @@ class Run:
             >>> Run({}).goes_on()
             True
         """
-        if self.ended is None and isinstance(self._control, Attentive):
+        if self.ended is None and isinstance(self._control, InterruptibleControl):
             self.ended = self._control.amid()
         return self.ended is None
 
@@ -314,7 +314,7 @@ class Run:
             tuner.errors.TrainingError: run.report needs scores by name: ...
         """
         if misplaced or not scores:
-            raise TrainingError(_UNNAMED if not misplaced else f"{_UNNAMED} Got {shown(misplaced[0])} without a name.")
+            raise TrainingError(_UNNAMED if not misplaced else f"{_UNNAMED} Got {quoted(misplaced[0])} without a name.")
         if not self._names.issuperset(scores):
             scores = self._named(scores)
         for name, value in scores.items():
@@ -338,14 +338,14 @@ class Run:
                 )
             if not 0 < len(name) <= _LONGEST_NAME:
                 raise TrainingError(
-                    f"the name of a score has 1 to {_LONGEST_NAME} characters, got {len(name):,}: {shown(name)}."
+                    f"the name of a score has 1 to {_LONGEST_NAME} characters, got {len(name):,}: {quoted(name)}."
                 )
             named[clean(name)] = value
         self._names.update(named)
         if len(self._names) > _MOST_NAMES:
             raise TrainingError(
-                f"this trial has reported scores under more than {_MOST_NAMES:,} names, the last {shown(name)}. A name "
-                "says what is measured; when, is the step's to say."
+                f"this trial has reported scores under more than {_MOST_NAMES:,} names, the last {quoted(name)}. A "
+                "name says what is measured; when, is the step's to say."
             )
         return named
 
@@ -363,8 +363,8 @@ def _steps(count: Any) -> int:
     steps = whole(count)
     if steps is None or steps < 0:
         raise TrainingError(
-            f"run.steps takes a whole number of steps, 0 or more, got {shown(count)}. For a loop without an end, write "
-            "while run.step():"
+            f"run.steps takes a whole number of steps, 0 or more, got {quoted(count)}. For a loop without an end, "
+            "write while run.step():"
         )
     return steps
 
@@ -375,7 +375,7 @@ def _score(name: str, value: Any) -> float:
     score = number(value)
     if score is None:
         raise TrainingError(
-            f"run.report: {name} must be one number, got {kind_of(value)} {shown(value)}. "
+            f"run.report: {name} must be one number, got {kind_of(value)} {quoted(value)}. "
             "Report its mean, or one score a name."
         )
     return score

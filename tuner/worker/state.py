@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from tuner.errors import CheckpointError, TrainingError, told
+from tuner.errors import CheckpointError, TrainingError, format_error
 from tuner.worker.disk import DISK_IS_FULL, unpickled
 
 OBJECTS = "state.pickle"
@@ -50,7 +50,7 @@ class ObjectState:
             return {OBJECTS: pickle.dumps(content, protocol=5)}
         except Exception as error:
             raise TrainingError(
-                f"run.state: the state of {', '.join(self.names)} cannot be pickled: {told(error)}. "
+                f"run.state: the state of {', '.join(self.names)} cannot be pickled: {format_error(error)}. "
                 "state_dict() should hold arrays, tensors and plain values."
             ) from error
 
@@ -75,7 +75,7 @@ class ObjectState:
             except Exception as error:
                 raise TrainingError(
                     f"run.state: {type(each).__name__}.load_state_dict() failed on the state of {name} in checkpoint "
-                    f"{folder.parent}: {told(error)}. Register the same objects, in the same order and shapes."
+                    f"{folder.parent}: {format_error(error)}. Register the same objects, in the same order and shapes."
                 ) from error
 
 
@@ -98,7 +98,7 @@ class FolderState:
         except Exception as error:
             if isinstance(error, OSError) and error.errno in DISK_IS_FULL:
                 raise  # told as a checkpoint that was not saved
-            raise TrainingError(f"run.state: save({str(folder)!r}) failed: {told(error)}.") from error
+            raise TrainingError(f"run.state: save({str(folder)!r}) failed: {format_error(error)}.") from error
         if not any(folder.iterdir()):
             raise TrainingError("run.state: save(folder) wrote nothing into its folder: there is nothing to return to.")
         return {}
@@ -108,4 +108,4 @@ class FolderState:
         try:
             self.load(folder)
         except Exception as error:
-            raise TrainingError(f"run.state: load({str(folder)!r}) failed: {told(error)}.") from error
+            raise TrainingError(f"run.state: load({str(folder)!r}) failed: {format_error(error)}.") from error

@@ -23,9 +23,9 @@ from tuner.errors import (
     UnknownSetting,
     did_you_mean,
     first_line,
+    format_error,
     name_of,
-    shown,
-    told,
+    quoted,
 )
 from tuner.plain import clean
 from tuner.record.events import TrialState
@@ -49,7 +49,7 @@ def resolve(function: str | bytes, search_path: tuple[str, ...] = ()) -> Trainin
     module_name, colon, name = function.partition(":")
     if not colon or not all(part.isidentifier() for part in (*module_name.split("."), *name.split("."))):
         raise TrainingError(
-            f"{shown(function)} names no function: write package.module:function, for example my_code:train."
+            f"{quoted(function)} names no function: write package.module:function, for example my_code:train."
         )
     try:
         module = importlib.import_module(module_name)
@@ -72,7 +72,7 @@ def resolve(function: str | bytes, search_path: tuple[str, ...] = ()) -> Trainin
 
 
 # Where what a training function may hold of tuner stood when studies of earlier versions were begun: a module, or one
-# name of it.
+# name of it, which may be another today.
 _MOVED = {
     "tuner.api": "tuner.api.studies",
     "tuner.api:sweep": "tuner.api.sweep",
@@ -86,6 +86,8 @@ _MOVED = {
     "tuner.checkpoints:ObjectState": "tuner.worker.state",
     "tuner.explaining": "tuner.api.explanation",
     "tuner.handle": "tuner.api.handles",
+    "tuner.programs.scores:Reading": "tuner.programs.scores:ScoreParser",
+    "tuner.programs.words:Words": "tuner.programs.template:CommandTemplate",
     "tuner.reading": "tuner.api.study",
     "tuner.reading:Best": "tuner.record.reader",
     "tuner.repeating": "tuner.api.repeats",
@@ -102,8 +104,8 @@ _MOVED = {
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        moved = _MOVED.get(f"{module}:{name}") or _MOVED.get(module, module)
-        return super().find_class(moved, name)
+        home, _, today = (_MOVED.get(f"{module}:{name}") or _MOVED.get(module, module)).partition(":")
+        return super().find_class(home, today or name)
 
 
 def _loads(pickled: bytes) -> Any:
@@ -239,7 +241,9 @@ def _settle(control: TrialControl) -> None:
         control.settle()
     except Exception as failure:  # the trial has failed already: how, is what has to be heard
         control.position.warn(
-            str(failure) if isinstance(failure, TunerError) else f"a checkpoint was not written: {told(failure)}"
+            str(failure)
+            if isinstance(failure, TunerError)
+            else f"a checkpoint was not written: {format_error(failure)}"
         )
 
 

@@ -1,4 +1,4 @@
-"""The words of a command: where its settings go, and the command of one trial."""
+"""The template of a command: where its settings go, and the command of one trial."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuner.errors import SettingsError, did_you_mean, shown
+from tuner.errors import SettingsError, did_you_mean, quoted
 from tuner.space.parameters import Choice
 from tuner.space.space import Space
 
 CHECKPOINT = "checkpoint"
 OURS = (CHECKPOINT, "folder", "seed")
-_HOLES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+_PLACEHOLDERS = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _SHELL = "/bin/sh"
 _UNSAFE_IN_A_SHELL = re.compile(r"[^\w@%+=:,./-]", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Words:
-    """A command as it was written; each word is filled by itself, so no value can become two words."""
+class CommandTemplate:
+    """A command as it was written, with placeholders; each word is filled by itself, so no value becomes two words."""
 
     text: str
     parts: tuple[str, ...]
     in_a_shell: bool = False
 
     @classmethod
-    def of(cls, command: str | Sequence[str], *, in_a_shell: bool = False) -> Words:
+    def of(cls, command: str | Sequence[str], *, in_a_shell: bool = False) -> CommandTemplate:
         """Splits a command as a shell would, and sees that each brace in it is one that is meant."""
         if not isinstance(command, str):
             parts = tuple(command)
             if not parts or not all(isinstance(each, str) for each in parts):
-                raise SettingsError(f"a command is a text, or a list of its words, got {shown(command)}.")
+                raise SettingsError(f"a command is a text, or a list of its words, got {quoted(command)}.")
             text = shlex.join(parts)
         else:
             text = command.strip()
@@ -44,22 +44,23 @@ class Words:
                 parts = (text,) if in_a_shell else tuple(shlex.split(text))
             except ValueError as error:
                 raise SettingsError(
-                    f"the command {shown(command)} cannot be split into words: {error}. Close each quote that it opens."
+                    f"the command {quoted(command)} cannot be split into words: {error}. Close each quote that it "
+                    "opens."
                 ) from None
         if not any(parts):
             raise SettingsError("the command is empty. Write a program and its arguments: python train.py --lr {lr}.")
         if in_a_shell and not isinstance(command, str):
             raise SettingsError("a shell takes the command as one text, got a list of words. Write them as one text.")
         if "\0" in text:
-            raise SettingsError(f"a command holds no NUL character, got {shown(command)}.")
+            raise SettingsError(f"a command holds no NUL character, got {quoted(command)}.")
         found = cls(text, parts, in_a_shell)
-        found._check_holes()
+        found._check_placeholders()
         return found
 
     @property
     def names(self) -> tuple[str, ...]:
         """What is filled in, in order."""
-        holes = (hole for part in self.parts for hole in _HOLES.finditer(part))
+        holes = (hole for part in self.parts for hole in _PLACEHOLDERS.finditer(part))
         return tuple(dict.fromkeys(hole[1] for hole in holes if hole[1] is not None))
 
     def check(self, settings: Iterable[str], space: Space | None = None) -> None:
@@ -90,7 +91,7 @@ class Words:
 
     def missing(self) -> str | None:
         """What is not there to be run, in a sentence; None where all is, or nobody can know yet."""
-        if self.in_a_shell or _HOLES.search(self.parts[0]):
+        if self.in_a_shell or _PLACEHOLDERS.search(self.parts[0]):
             return None
         program, *rest = self.parts
         if shutil.which(program) is None:
@@ -100,7 +101,7 @@ class Words:
             )
             return f"the program {program!r} is not {where}, or may not be run. {hint}. The command: {self.text}"
         script = rest[0] if rest and _is_python(Path(program).name) else ""
-        if script.endswith(".py") and not _HOLES.search(script) and not Path(script).is_file():
+        if script.endswith(".py") and not _PLACEHOLDERS.search(script) and not Path(script).is_file():
             return (
                 f"there is no file {script} in {Path.cwd()}, from where the command runs. Name it from there. "
                 f"The command: {self.text}"
@@ -115,7 +116,7 @@ class Words:
         """
         words: list[str] = []
         for part in self.parts:
-            names = [hole[1] for hole in _HOLES.finditer(part) if hole[1] is not None]
+            names = [hole[1] for hole in _PLACEHOLDERS.finditer(part) if hole[1] is not None]
             if not partly and any(name not in values for name in names):
                 if part == f"{{{names[0]}}}" and words and words[-1].startswith("-"):
                     words.pop()
@@ -131,27 +132,27 @@ class Words:
                 return hole[0]
             text = _written(values[hole[1]])
             if "\0" in text:
-                raise SettingsError(f"{hole[1]}: a word of a command holds no NUL character, got {shown(text)}.")
+                raise SettingsError(f"{hole[1]}: a word of a command holds no NUL character, got {quoted(text)}.")
             if self.in_a_shell and _UNSAFE_IN_A_SHELL.search(text):
                 raise SettingsError(
-                    f"{hole[1]}: a shell would read more in {shown(text)} than a value. Leave the shell out: each "
+                    f"{hole[1]}: a shell would read more in {quoted(text)} than a value. Leave the shell out: each "
                     "value then stays one word whatever it holds."
                 )
             if hole.start() == 0 and text.startswith("-") and isinstance(values[hole[1]], str):
                 raise SettingsError(
-                    f"{hole[1]}: the program would take {shown(text)} for an option of its own. Write the option and "
+                    f"{hole[1]}: the program would take {quoted(text)} for an option of its own. Write the option and "
                     f"its value as one word: --{hole[1].replace('_', '-')}={{{hole[1]}}}."
                 )
             return text
 
-        return _HOLES.sub(fill, part)
+        return _PLACEHOLDERS.sub(fill, part)
 
-    def _check_holes(self) -> None:
+    def _check_placeholders(self) -> None:
         for part in self.parts:
-            for hole in _HOLES.finditer(part):
+            for hole in _PLACEHOLDERS.finditer(part):
                 if hole[0] in ("{", "}") or hole[1] == "":
                     raise SettingsError(
-                        f"the command has a {hole[0]} that holds no name of a setting, in {shown(part)}. Write "
+                        f"the command has a {hole[0]} that holds no name of a setting, in {quoted(part)}. Write "
                         "{learning_rate} for a setting, and {{ or }} for a brace that is meant as one."
                     )
                 if hole[1] is not None and re.search(r"[:!]", hole[1]):

@@ -15,7 +15,7 @@ from tuner.record.atomic import write_whole
 _FILES, _POSITION = "files", "position.json"
 
 
-class Kept:
+class CheckpointFolder:
     """One folder in which a program saves what it resumes from; a program that finds it empty begins anew.
 
     How far training is in it, nobody but the program knows. It is taken to be the step whose scores came first after
