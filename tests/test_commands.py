@@ -480,7 +480,7 @@ def test_an_act_that_raises_is_refused_and_the_run_trains_on() -> None:
 def test_a_worker_of_a_version_without_acts_does_by_the_verb_what_it_is_told() -> None:
     command = as_asked("e", "extend", 3)
     assert pickle.loads(pickle.dumps(command)) == command
-    state = command.__getstate__()  # type: ignore[attr-defined]
+    state: Any = command.__getstate__()
     assert state[:4] == [0, "e", "extend", {"steps": 3}]  # what comes later is passed over there
 
 
