@@ -51,6 +51,23 @@ def test_three_that_learn_are_enough_and_rare_is_told_by_the_share() -> None:
     assert learners.rare
 
 
+def test_where_runs_differ_by_luck_rises_small_beside_that_do_not_make_learning_rare() -> None:
+    lucky = [0.2, 1.1, -0.4, 0.7, 1.4, -0.1, 0.5, 0.9, -0.6, 1.2]
+    learners = tally(*(seen(trial, score, 0.07) for trial, score in enumerate(lucky)))
+    assert learners.learned == 0  # a twentieth of what luck makes of the scores is more than training raises any
+    assert not learners.rare
+    for trial in (10, 11):
+        assert learners.too_few
+        learners.put(None, seen(trial, trial / 20))
+    assert not learners.too_few  # twelve first scores say that it is not where all begin that most of them stay
+
+
+def test_where_most_stay_where_all_begin_learning_is_rare_for_all_that_went_far_down() -> None:
+    stuck = [seen(trial, -0.7 + trial / 1000, 0.001) for trial in range(10)]
+    fallen = [seen(trial, -2.0 + trial / 50, 0.0) for trial in range(10, 14)]
+    assert tally(*stuck, *fallen, *(seen(trial, -0.4, 0.3) for trial in range(14, 17))).rare
+
+
 def test_one_terrible_score_does_not_make_all_others_look_as_if_they_stood_still() -> None:
     risen = [seen(trial, score, 1.0) for trial, score in enumerate((-0.3, -0.5, -0.8, -1.0))]
     assert tally(*risen, seen(4, -1e6, 0.0)).learned == 4

@@ -3,6 +3,8 @@
 Where most of a space does not learn or diverges, the few that do are a needle in a haystack: they are found by trying
 many settings briefly, not by training a few that stand still. Nobody says beforehand what a score means. But a setting
 that learns is seen to: training raises its score by a good part of all that lies between the worst scores and the best.
+And where hardly any learn, most stay side by side where all begin. Where first scores lie far apart, by what settings
+do or by luck, that alone makes a rise look small, and nothing is said to be rare.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ _RISE = 0.05  # of the way from the worst score to the best: who rises by more l
 _DEEP = 10.0  # times the way from the median to the best: what lies deeper is only bad, however bad it is
 _FEW_WATCHED = 3  # settings whose scores could have risen, before anything is said
 _RARE = 0.4  # of the settings watched, fewer than so many learn
+_MANY_BEGUN = 12  # so many first scores tell whether most settings begin side by side
+_TOGETHER = 0.15  # of the way from the worst score to the best: where learning is rare, half begin no further apart
 
 
 class Learners:
@@ -31,6 +35,7 @@ class Learners:
         self.steps = 0
         """Steps trained, all in all."""
         self._rises: list[float] = []  # of those scored twice, ascending
+        self._firsts: list[float] = []
         self._scores: list[float] = []
         self._worst = math.inf
         self._went_wrong = 0
@@ -38,7 +43,7 @@ class Learners:
     def copy(self) -> Learners:
         """The same tally, whatever is entered later."""
         other = copy.copy(self)
-        other._rises, other._scores = self._rises.copy(), self._scores.copy()
+        other._rises, other._firsts, other._scores = self._rises.copy(), self._firsts.copy(), self._scores.copy()
         return other
 
     def put(self, known: Outcome | None, outcome: Outcome) -> None:
@@ -47,12 +52,15 @@ class Learners:
             self._count(known, -1)
             if known.score is not None and not bad(known):
                 del self._scores[bisect.bisect_left(self._scores, known.score)]
+                del self._firsts[bisect.bisect_left(self._firsts, known.score - (known.rise or 0.0))]
                 if known.rise is not None:
                     del self._rises[bisect.bisect_left(self._rises, known.rise)]
         self._count(outcome, 1)
         if outcome.score is not None and not bad(outcome):
+            first = outcome.score - (outcome.rise or 0.0)
             bisect.insort(self._scores, outcome.score)
-            self._worst = min(self._worst, outcome.score - (outcome.rise or 0.0))
+            bisect.insort(self._firsts, first)
+            self._worst = min(self._worst, first)
             if outcome.rise is not None:
                 bisect.insort(self._rises, outcome.rise)
 
@@ -64,23 +72,36 @@ class Learners:
     @property
     def learned(self) -> int:
         """How many of them have been seen to learn."""
-        if not self._scores:
-            return 0
-        best, median = self._scores[-1], self._scores[len(self._scores) // 2]
-        enough = _RISE * (best - max(self._worst, best - _DEEP * (best - median)))
-        return len(self._rises) - bisect.bisect_right(self._rises, enough)
+        return len(self._rises) - bisect.bisect_right(self._rises, _RISE * self._reach)
 
     @property
     def too_few(self) -> bool:
         """Whether so few have been seen to learn that more have to be tried, where it could have been seen."""
         watched = len(self._rises)
-        return watched > 0 and watched + self._went_wrong >= _FEW_WATCHED and self.learned < ENOUGH
+        if not watched or watched + self._went_wrong < _FEW_WATCHED or self.learned >= ENOUGH:
+            return False
+        return len(self._firsts) < _MANY_BEGUN or self._begin_together
 
     @property
     def rare(self) -> bool:
-        """Whether most settings do not learn."""
+        """Whether most settings do not learn, but stay where all begin."""
         watched = len(self._rises)
-        return watched > 0 and self.learned < _RARE * (watched + self._went_wrong)
+        return watched > 0 and self.learned < _RARE * (watched + self._went_wrong) and self._begin_together
+
+    @property
+    def _begin_together(self) -> bool:
+        """Whether half of the first scores lie side by side; there is one."""
+        half = len(self._firsts) // 2
+        apart = min(high - low for low, high in zip(self._firsts, self._firsts[half:], strict=False))
+        return apart <= _TOGETHER * self._reach
+
+    @property
+    def _reach(self) -> float:
+        """From the worst scores to the best, what is only bad left out."""
+        if not self._scores:
+            return 0.0
+        best, median = self._scores[-1], self._scores[len(self._scores) // 2]
+        return best - max(self._worst, best - _DEEP * (best - median))
 
     @property
     def words(self) -> str:
