@@ -8,10 +8,12 @@ import math
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from fastapi import FastAPI, Request
@@ -23,6 +25,7 @@ from sweeping import sweep
 import tuner
 from tuner import Space, choice, linear, log, log_one_minus
 from tuner.record.store import Store
+from tuner.server.page.gallery import _DRAWN
 from tuner.server.page.inputs import inputs_of
 from tuner.server.page.listing import Wanted, listing, numbers_of
 from tuner.server.page.rendering import asset
@@ -82,10 +85,10 @@ class OneShelf:
 
 
 @contextmanager
-def pages_of(results: Path, role: str = "operator") -> Iterator[TestClient]:
+def pages_of(results: Path, role: str = "operator", shelf: OneShelf | None = None) -> Iterator[TestClient]:
     """The pages of a folder as somebody of that role sees them."""
     app = FastAPI()
-    app.state.service = shelf = OneShelf(results)
+    app.state.service = shelf = shelf or OneShelf(results)
     app.include_router(router)
 
     @app.middleware("http")
@@ -304,6 +307,47 @@ def test_a_picture_is_drawn_once_while_nothing_is_new(page: TestClient) -> None:
     again = page.get("/studies/night/pictures/curves", headers={"if-none-match": first.headers["etag"]})
     assert again.status_code == 304
     assert page.get("/studies/night/pictures/nothing").status_code == 404
+
+
+def test_while_a_study_moves_on_the_frames_of_its_pictures_stay(tmp_path: Path) -> None:
+    def told(client: TestClient, which: str) -> dict[str, Any]:
+        found: dict[str, Any] = client.get(f"/studies/night/pictures/{which}").json()
+        return found
+
+    which = ("curves", "progress", "settings", "parallel")
+    sweep(tmp_path, climb, SPACE, trials=8, seed=3, sampler="random").close()
+    with pages_of(tmp_path) as client:
+        before = {each: told(client, each) for each in which}
+    sweep(tmp_path, climb, SPACE, trials=12, seed=3, sampler="random").close()
+    with pages_of(tmp_path) as client:
+        after = {each: told(client, each) for each in which}
+    for each in which:
+        assert before[each]["frame"] == after[each]["frame"] != "", each
+        assert before[each]["item"] == after[each]["item"], each
+        assert before[each]["moving"] != after[each]["moving"], each
+    assert not re.search(r'"(data|start)":', json.dumps([each["item"] for each in after.values()]))
+
+
+def climb(run: tuner.Run) -> None:
+    for step in run.steps(3):
+        run.report(score=run.params["rate"] * (1 + step))
+
+
+def test_what_took_long_is_not_drawn_anew_at_once_and_says_when_to_ask_again(tmp_path: Path) -> None:
+    sweep(tmp_path, climb, SPACE, trials=3, seed=3).close()
+    shelf, address = OneShelf(tmp_path), "/studies/night/pictures/progress"
+    with shelf.study("night") as study, pages_of(tmp_path, shelf=shelf) as client:
+        first = client.get(address)
+        assert "retry-after" not in first.headers
+        (key,) = _DRAWN[study]
+        _DRAWN[study][key] = replace(_DRAWN[study][key], took_s=1_000.0)
+        sweep(tmp_path, climb, SPACE, trials=5, seed=3).close()
+        assert study.refresh()
+        again = client.get(address)
+        assert again.headers["etag"] == first.headers["etag"]
+        assert int(again.headers["retry-after"]) > 1_000
+        _DRAWN[study][key] = replace(_DRAWN[study][key], took_s=0.0)
+        assert client.get(address).json()["shown"].startswith("5 trials")
 
 
 def test_every_picture_has_its_table(page: TestClient) -> None:

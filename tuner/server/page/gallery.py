@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from tuner.record.leaders import leaders
 from tuner.record.lineage import Tree
+from tuner.server.page.frames import parted
+from tuner.server.page.rendering import Packed
 from tuner.views.pictures.branches import branches
 from tuner.views.pictures.curves import curves
 from tuner.views.pictures.diagram import Diagram, Theme
@@ -24,32 +29,66 @@ if TYPE_CHECKING:
     from tuner.server.page.shelf import Readable
 
 
-_DRAWN: WeakKeyDictionary[Study, dict[tuple[str, ...], tuple[int, bytes]]] = WeakKeyDictionary()
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """A picture as it is sent, and what it took."""
+
+    packed: Packed
+    sequence: int
+    took_s: float
+    at: float
+    """When it was drawn, on the clock of this process."""
+
+    def rests_s(self) -> float:
+        """For how long it is not drawn anew, whatever comes: what takes long is done less often."""
+        return self.at + _REST * self.took_s - time.monotonic()
+
+
+_DRAWN: WeakKeyDictionary[Study, dict[tuple[str, ...], Drawn]] = WeakKeyDictionary()
 _LOCK = Lock()
 _MOST = 24  # of one study
+_REST = 4.0
+_EASEL = Lock()
+"""One picture is drawn at a time: whoever wants words waits for one at most."""
 
 
-def drawn(study: Study, name: str, theme: Theme, *, x: str = "", y: str = "", trial: int = 0) -> bytes | None:
-    """A picture as JSON, for as long as the study is the same the same bytes; None where there is none of that name."""
-    with _LOCK:
-        known = _DRAWN.setdefault(study, {})
-    key = (name, theme, x, y, str(trial))
-    sequence, body = known.get(key, (-1, b""))
-    if sequence != study.sequence:
-        chart = picture(study, name, theme, x=x, y=y, trial=trial)
-        if chart is None:
-            return None
-        body = as_json(chart)
-        if len(known) >= _MOST:
-            known.clear()
-        known[key] = study.sequence, body
-    return body
+def drawn(
+    library: Readable, name: str, which: str, theme: Theme, *, x: str = "", y: str = "", trial: int = 0
+) -> tuple[Packed, float] | None:
+    """A picture of a study and for how many seconds it is behind, 0 where it is of now; None: there is none such.
+
+    For as long as the study is the same it is the same bytes.
+    """
+    key = (which, theme, x, y, str(trial))
+    with library.study(name) as study:
+        with _LOCK:
+            known = _DRAWN.setdefault(study, {})
+        found, sequence = known.get(key), study.sequence
+    if found is None or (found.sequence < sequence and found.rests_s() <= 0):
+        with _EASEL:
+            found = known.get(key)
+            if found is None or found.sequence < sequence:  # nobody has drawn it meanwhile
+                began = time.monotonic()
+                with library.study(name) as study:
+                    sequence = study.sequence
+                    chart = picture(study, which, theme, x=x, y=y, trial=trial)
+                if chart is None:
+                    return None
+                packed, now = as_sent(chart), time.monotonic()
+                found = Drawn(packed=packed, sequence=sequence, took_s=now - began, at=now)
+                if len(known) >= _MOST:
+                    known.clear()
+                known[key] = found
+    return found.packed, 0.0 if found.sequence >= sequence else max(0.001, found.rests_s())
 
 
-def as_json(chart: Diagram) -> bytes:
+def as_sent(chart: Diagram) -> Packed:
     """What the page needs to draw it."""
-    told = {"label": chart.label, "shown": chart.shown, "item": chart.item}
-    return json.dumps(told, separators=(",", ":")).encode()
+    told: dict[str, Any] = {"label": chart.label, "shown": chart.shown, "item": None, "frame": "", "moving": []}
+    if chart.item is not None:
+        told["item"], told["moving"] = parted(chart.item)
+        told["frame"] = hashlib.sha256(json.dumps(told["item"]).encode()).hexdigest()[:20]
+    return Packed.of(json.dumps(told, separators=(",", ":")).encode(), "application/json")
 
 
 def picture(study: Study, name: str, theme: Theme, *, x: str = "", y: str = "", trial: int = 0) -> Diagram | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -55,7 +57,7 @@ def html(request: Request, template: str, *, status: int = 200, **told: Any) -> 
     names = [name for name in wanted.split(",") if name in known]
     chosen = [f"parts/{name}.html" for name in names] if wanted else [template]
     text = "".join(_templates().get_template(name).render(told) for name in chosen)
-    return packed(request, text.encode(), "text/html; charset=utf-8", status=status)
+    return sent(request, Packed.of(text.encode(), "text/html; charset=utf-8"), status=status)
 
 
 @cache
@@ -63,15 +65,31 @@ def _parts() -> tuple[str, ...]:
     return tuple(each for each in _templates().list_templates() if each.startswith("parts/"))
 
 
-def packed(request: Request, body: bytes, kind: str, *, status: int = 200) -> Response:
-    """A body as the browser takes it: not sent again where it has the same already, and in few bytes."""
-    tag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'
-    headers = {"etag": tag, "cache-control": "private, no-cache", "vary": "accept-encoding"}
-    if request.headers.get("if-none-match") == tag:
-        return Response(status_code=304, headers=headers)
-    if len(body) > _SMALL and "gzip" in request.headers.get("accept-encoding", ""):
-        body, headers["content-encoding"] = gzip.compress(body, 5, mtime=0), "gzip"
-    return Response(body, status, headers, kind)
+@dataclass(frozen=True, kw_only=True)
+class Packed:
+    """A body in few bytes, packed once for all who ask for it."""
+
+    body: bytes
+    kind: str
+    tag: str
+    small: bool
+    """Whether it is sent as it is: nothing is gained by packing it."""
+
+    @classmethod
+    def of(cls, body: bytes, kind: str, level: int = 5) -> Packed:
+        """Packed by gzip. Level 5 takes half the time of 9 and a twentieth more bytes."""
+        tag, small = f'"{hashlib.sha256(body).hexdigest()[:20]}"', len(body) <= _SMALL
+        return cls(body=body if small else gzip.compress(body, level, mtime=0), kind=kind, tag=tag, small=small)
+
+
+def sent(request: Request, packed: Packed, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A body as the browser takes it: not sent again where it has the same already."""
+    told = {"etag": packed.tag, "cache-control": "private, no-cache", "vary": "accept-encoding", **(headers or {})}
+    if request.headers.get("if-none-match") == packed.tag:
+        return Response(status_code=304, headers=told)
+    if not packed.small and "gzip" in request.headers.get("accept-encoding", ""):
+        return Response(packed.body, status, {**told, "content-encoding": "gzip"}, packed.kind)
+    return Response(packed.body if packed.small else gzip.decompress(packed.body), status, told, packed.kind)
 
 
 def _code(text: str) -> Markup:
@@ -89,12 +107,12 @@ _BOKEH = "bokeh.min.js"
 
 
 @cache
-def asset(name: str) -> tuple[bytes, str] | None:
-    """A file that pages need, with its kind: of ours, or of the installed package bokeh."""
+def asset(name: str) -> Packed | None:
+    """A file that pages need: of ours, or of the installed package bokeh."""
     folder = (
         files("bokeh").joinpath("server/static/js") if name == _BOKEH else files("tuner.server.page").joinpath("static")
     )
     file = folder.joinpath(name)
     if "/" in name or name.startswith(".") or not file.is_file():
         return None
-    return file.read_bytes(), _KINDS.get(name.rpartition(".")[2], "application/octet-stream")
+    return Packed.of(file.read_bytes(), _KINDS.get(name.rpartition(".")[2], "application/octet-stream"), 9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Annotated, Any, TypeAlias
@@ -13,10 +14,10 @@ from tuner.api.study import Study
 from tuner.errors import StudyNotBegun, TunerError
 from tuner.server.page.cockpit import cockpit
 from tuner.server.page.comparing import beside
-from tuner.server.page.gallery import as_json, compared, drawn, picture
+from tuner.server.page.gallery import as_sent, compared, drawn, picture
 from tuner.server.page.glance import glance
 from tuner.server.page.listing import Wanted, listing, numbers_of
-from tuner.server.page.rendering import asset, html, packed
+from tuner.server.page.rendering import asset, html, sent
 from tuner.server.page.shelf import OnShelf, Shelf
 from tuner.server.page.words import standing
 from tuner.space.files import available_spaces
@@ -48,7 +49,7 @@ def file(request: Request, name: str) -> Response:
     found = asset(name)
     if found is None:
         return Response("there is no such file", 404, media_type="text/plain")
-    return packed(request, *found)
+    return sent(request, found)
 
 
 @router.get("/compare")
@@ -69,7 +70,7 @@ def compare(request: Request, shelf: OnShelf, study: Annotated[list[str] | None,
 def comparison(request: Request, shelf: OnShelf, which: str, study: Annotated[list[str], Query()]) -> Response:
     """The picture of two studies, or with `.table` behind its name the same as a table."""
     chart = compared(shelf.library, study, _theme(request))
-    return _table(request, chart) if which.endswith(".table") else _picture(request, as_json(chart))
+    return _table(request, chart) if which.endswith(".table") else sent(request, as_sent(chart))
 
 
 @router.get("/studies/{name}")
@@ -126,13 +127,19 @@ def one_picture(
     request: Request, name: str, which: str, shelf: OnShelf, x: str = "", y: str = "", trial: int = 0
 ) -> Response:
     """A picture of a study, or with `.table` behind its name the same as a table."""
-
-    def told(study: Study) -> Response:
-        if which.endswith(".table"):
-            return _table(request, picture(study, which.removesuffix(".table"), "light", x=x, y=y, trial=trial))
-        return _picture(request, drawn(study, which, _theme(request), x=x, y=y, trial=trial))
-
-    return _page(request, shelf, name, told)
+    if which.endswith(".table"):
+        wanted = which.removesuffix(".table")
+        return _page(
+            request, shelf, name, lambda study: _table(request, picture(study, wanted, "light", x=x, y=y, trial=trial))
+        )
+    try:
+        found = drawn(shelf.library, name, which, _theme(request), x=x, y=y, trial=trial)
+    except TunerError as error:
+        return Response(str(error), 404, media_type="text/plain")
+    if found is None:
+        return _no_picture()
+    packed, behind_s = found
+    return sent(request, packed, headers={"retry-after": str(math.ceil(behind_s))} if behind_s > 0 else None)
 
 
 def _page(request: Request, shelf: Shelf, name: str, told: Callable[[Study], Response]) -> Response:
@@ -156,11 +163,9 @@ def _theme(request: Request) -> Theme:
     return "dark" if request.query_params.get("theme") == "dark" else "light"
 
 
-def _picture(request: Request, body: bytes | None) -> Response:
-    if body is None:
-        return Response("there is no such picture", 404, media_type="text/plain")
-    return packed(request, body, "application/json")
-
-
 def _table(request: Request, chart: Diagram | None) -> Response:
-    return _picture(request, None) if chart is None else html(request, "table.html", chart=chart)
+    return _no_picture() if chart is None else html(request, "table.html", chart=chart)
+
+
+def _no_picture() -> Response:
+    return Response("there is no such picture", 404, media_type="text/plain")

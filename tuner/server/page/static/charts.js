@@ -1,55 +1,59 @@
 // Pictures: drawn by Bokeh while they are seen, freed when they leave, one selection shown in all of them.
-import { paced } from "./pace.js";
+import { paced, pause } from "./pace.js";
 import { select, selected } from "./selection.js";
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 export const theme = () => document.documentElement.dataset.theme ?? (dark.matches ? "dark" : "light");
-const drawn = new Map(); // of each figure its views, and by which tag the server knows what they show
+const drawn = new Map(); // of each figure its views, its frame, and by which tag the server knows what they show
 const seen = new Map(); // of each figure that is seen what draws it
 const watcher = new IntersectionObserver((changes) => changes.forEach(({ target, isIntersecting }) => {
   seen.delete(target);
-  if (isIntersecting) seen.set(target, paced(() => draw(target))).get(target)(); else free(target);
+  if (isIntersecting) seen.set(target, paced(() => draw(target), { rest: 4, lane: "draws" })).get(target)(); else free(target);
 }), { rootMargin: "300px" });
 dark.addEventListener("change", () => redraw());
 
-export function drawCharts(within) {
-  for (const figure of within.querySelectorAll("figure[data-picture]")) watcher.observe(figure);
-}
+export const drawCharts = (within) => within.querySelectorAll("figure[data-picture]").forEach((each) => watcher.observe(each));
 
 export const redraw = () => seen.forEach((anew) => anew());
 
 async function draw(figure) {
   if (!figure.isConnected) return seen.delete(figure), free(figure);
+  if (document.hidden || !seen.has(figure)) return;
   const old = drawn.get(figure), url = new URL(figure.dataset.picture, location);
   url.searchParams.set("theme", theme());
   try {
-    const answer = await fetch(url, old?.url === url.href ? { headers: { "If-None-Match": old.tag } } : {});
-    if (answer.ok) await show(figure, await answer.json(), { url: url.href, tag: answer.headers.get("etag") });
-    else if (answer.status !== 304) throw new Error(answer.status);
+    const answer = await fetch(url, { signal: AbortSignal.timeout(60_000) }), tag = answer.headers.get("etag");
+    if (!answer.ok) throw new Error(answer.status);
+    if (tag !== old?.tag) await show(figure, await answer.json(), tag);
+    if (answer.headers.has("retry-after")) pause(1000 * answer.headers.get("retry-after")).then(() => seen.get(figure)?.());
   } catch {
     if (!old) figure.querySelector(".shown").textContent = "This picture could not be fetched; it is tried again.";
   }
 }
 
-async function show(figure, { label, shown, item }, known) {
-  const place = figure.querySelector(".canvas"), fresh = document.createElement("div");
-  place.style.minHeight = `${place.offsetHeight}px`; // nothing jumps meanwhile
-  place.append(fresh);
-  const views = item ? [...(await Bokeh.embed.embed_item({ ...item, target_id: null }, fresh)).roots] : [];
-  free(figure, fresh);
-  drawn.set(figure, { ...known, views });
-  if (!seen.has(figure)) return free(figure);
-  place.style.minHeight = "";
-  place.setAttribute("aria-label", label);
-  figure.querySelector(".shown").textContent = shown;
-  for (const source of sources(figure)) {
-    source.selected.properties.indices.change.connect(() => {
-      const trials = source.selected.indices.map((at) => source.data.trial[at]);
-      if (!marking) queueMicrotask(() => select(trials)); // once Bokeh is through with it
-    });
+// Where the frame is the same, what is new goes into it: that takes a fraction of a drawing from nothing.
+async function show(figure, { label, shown, item, frame, moving }, tag) {
+  const place = figure.querySelector(".canvas"), old = drawn.get(figure);
+  let views = old?.views;
+  if (!item || old?.frame !== frame) {
+    place.style.minHeight = `${place.offsetHeight}px`; // nothing jumps meanwhile
+    const fresh = place.appendChild(document.createElement("div"));
+    views = item ? [...(await Bokeh.embed.embed_item({ ...item, target_id: null }, fresh)).roots] : [];
+    free(figure, fresh);
   }
+  drawn.set(figure, { tag, frame, views });
+  if (!seen.has(figure)) return free(figure);
+  views[0]?.model.document.apply_json_patch({ events: moving });
+  place.style.minHeight = "", place.setAttribute("aria-label", label);
+  figure.querySelector(".shown").textContent = shown;
+  if (views !== old?.views) sources(figure).forEach(listen);
   mark(figure);
 }
+
+const listen = (source) => source.selected.properties.indices.change.connect(() => {
+  const trials = source.selected.indices.map((at) => source.data.trial[at]);
+  if (!marking) queueMicrotask(() => select(trials)); // once Bokeh is through with it
+});
 
 function free(figure, but) {
   const place = figure.querySelector(".canvas");
@@ -73,10 +77,8 @@ const sources = (figure) => (drawn.get(figure)?.views ?? []).flatMap(({ model })
 
 function mark(figure) {
   marking = true;
-  for (const source of sources(figure)) {
-    const found = [];
-    if (source.name !== "crossings") source.data.trial.forEach((trial, at) => { if (selected.has(trial)) found.push(at); });
-    source.selected.indices = found;
+  for (const { name, data, selected: shown } of sources(figure)) {
+    shown.indices = name === "crossings" ? [] : [...data.trial.keys()].filter((at) => selected.has(data.trial[at]));
   }
   marking = false;
 }

@@ -4,10 +4,11 @@ import { couple } from "./forms.js";
 import { paced } from "./pace.js";
 import { showSelection } from "./selection.js";
 
-const TOGETHER_MS = 200, SILENCE_MS = 2500, PATIENCE_MS = 2000; // a server that is gone is said within five seconds
+const TOGETHER_MS = 50, SILENCE_MS = 2500, PATIENCE_MS = 2000; // a server that is gone is said within five seconds
 const place = document.querySelector("[data-events]")?.dataset.events;
 const root = document.documentElement.dataset.root, words = document.getElementById("connection");
-let stream = null, lastHeard = Date.now(), after = null;
+const news = new BroadcastChannel(`tuner ${place}`); // one tab of a browser listens for all that show the same study
+let stream = null, lastHeard = Date.now(), lastTold = 0, after = null;
 
 function say(text) {
   if (words.textContent !== text) words.textContent = text;
@@ -30,7 +31,7 @@ export const refresh = paced(async () => {
     showSelection();
     redraw();
   } catch { gone(); }
-}, TOGETHER_MS);
+}, { rest: 1, together: TOGETHER_MS });
 
 function exchange(old, fresh) {
   if (!old || old.innerHTML === fresh.innerHTML || old.querySelector("form :is(:focus, :checked)")) return;
@@ -43,23 +44,20 @@ function exchange(old, fresh) {
   if (focus) fresh.querySelector(`[data-trial="${focus.dataset.trial}"] input`)?.focus();
 }
 
-// A browser has six connections to a host: four tabs of it hold a stream, the others look every other second.
-async function open() {
-  if (!navigator.locks && !stream) listen(() => {}); // over a network without TLS there are no locks
-  for (let slot = 0; slot < 4 && !stream && !document.hidden; slot++) {
-    await new Promise((tried) => navigator.locks.request(`tuner-stream-${slot}`, { ifAvailable: true }, (lock) => {
-      tried();
-      return lock && new Promise(listen);
-    }));
-  }
-}
+// A browser has six connections to a host: four studies hold a stream, tabs of others look every other second.
+const held = (name, act) => navigator.locks.request(`tuner-stream ${name}`, { ifAvailable: true }, (lock) => lock && act());
+const open = () => place && (!navigator.locks ? listen() : held(place, async () => { // over a network without TLS there are none
+  for (let slot = 0; slot < 4 && !stream && !document.hidden; slot++) await held(slot, listen);
+}));
 
-function listen(ended) {
+const listen = () => new Promise((ended) => {
   stream = Object.assign(new EventSource(after === null ? place : `${place}?after=${after}`), { ended, onopen: heard });
   stream.onerror = () => { lastHeard = Math.min(lastHeard, Date.now() - SILENCE_MS + 500); };
-  stream.onmessage = ({ lastEventId }) => { after = lastEventId || after; heard(); refresh(); };
-}
-
+  stream.onmessage = ({ lastEventId }) => { hear(lastEventId); tell(); };
+});
+const hear = (place) => { heard(); if (place !== after) { after = place; refresh(); } };
+const tell = () => { if (after && stream && Date.now() - lastHeard < SILENCE_MS) news.postMessage(after); };
+news.onmessage = ({ data }) => { lastTold = Date.now(); hear(data); };
 const close = () => { stream?.close(); stream?.ended(); stream = null; };
 
 // A server that hangs breaks no stream, and one that refuses it ends it: it is asked now and then whether it is there.
@@ -72,9 +70,11 @@ async function ask() {
 }
 
 export function follow() {
-  setInterval(() => { if (!document.hidden && Date.now() - lastHeard > SILENCE_MS) ask(); }, 1000);
-  setInterval(() => { if (!document.hidden && !stream) { if (place) open(); refresh(); } }, 2000);
-  if (!place) return;
+  setInterval(() => { tell(); if (!document.hidden && Date.now() - lastHeard > SILENCE_MS) ask(); }, 1000);
+  setInterval(() => {
+    if (!document.hidden && !stream) open();
+    if (!document.hidden && !stream && Date.now() - lastTold > SILENCE_MS) refresh();
+  }, 2000);
   document.addEventListener("visibilitychange", () => { if (document.hidden) close(); else { open(); refresh(); } });
   addEventListener("pagehide", close);
   open();

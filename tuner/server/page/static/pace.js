@@ -2,17 +2,17 @@
 // once more at the end.
 export const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
-export function paced(act, together = 0) {
-  let state = "idle";
+// For `rest` times as long as it took nothing is done after it. In a `lane` one is done at a time, in all tabs of a browser.
+export function paced(act, { rest, together = 0, lane = "" }) {
+  let state = "idle", took = 0;
+  const timed = async () => { const began = performance.now(); state = "busy"; await act(); took = performance.now() - began; };
   return async function run() {
     if (state === "busy") state = "again";
     if (state !== "idle") return;
     state = "waiting";
     await pause(together);
-    state = "busy";
-    const began = performance.now();
-    await act();
-    await pause(2 * (performance.now() - began));
+    await (lane && navigator.locks ? navigator.locks.request(`tuner-${lane}`, timed) : timed());
+    await pause(rest * took);
     const again = state === "again";
     state = "idle";
     if (again) run();
