@@ -52,6 +52,18 @@ def test_in_a_bowl_what_is_learned_in_two_parts_is_what_is_learned_at_once() -> 
     assert whole.mean_of(_rows()) == pytest.approx(whole.mean_at(_rows()))
 
 
+@pytest.mark.parametrize("process", [_process(_rows()), _process(_rows()).in_a_bowl()], ids=["flat", "bowl"])
+def test_a_run_surprises_by_what_the_others_alone_would_not_have_expected(process: ConditionedProcess) -> None:
+    rows = _rows()
+    runs, surprise = process.surprises()
+    assert runs.tolist() == list(range(10))
+    for run in range(10):
+        own, others = rows.only(rows.run == run), process.process.conditioned_on(rows.only(rows.run != run))
+        last = own.only(np.arange(2) == own.progress.argmax())
+        mean, variance = others.at(last)
+        assert surprise[run] == pytest.approx((last.value - mean)[0] / np.sqrt(variance + process.process.noise**2)[0])
+
+
 def test_a_bowl_expects_less_at_the_bounds_of_numbers_and_knows_no_better_option() -> None:
     process = GaussianProcess(Hyperprior.of(3).mean, GROUPS, 1.0)
     middle, option, corner = np.array([[0.5, 0.7, 0.0, 0.5], [0.5, 0.0, 0.7, 0.5], [0.0, 0.7, 0.0, 1.0]])

@@ -65,6 +65,9 @@ _NOTHING = "nothing is known yet"
 _GLOBAL = "an even draw from the whole space, so that a wrong zoom is never final"
 _HASTE = "in haste: trials end faster than settings can be weighed"
 _ELSEWHERE = "nowhere is much improvement to be expected"
+_SURPRISING = 4.0  # deviations above what all other trials say of one: it stands on a hill that the model does not know
+_NARROWER, _NARROWINGS = 0.5, 4  # of the lengths, until it no longer surprises; so many times
+_BESIDE = 256  # candidates around it
 
 
 class CoarseToFineSampler(UnitCubeSampler):
@@ -162,6 +165,8 @@ class CoarseToFineSampler(UnitCubeSampler):
             found = _best_candidate(space, rng, plan, posterior, ledger, alone=first == trial)
             if found is None and first != trial:
                 surrogate.exhausted.add(searched)
+        if found is None and trial % 2 == 0 and plan.memo is not None:
+            found = _beside_a_surprise(space, np.random.default_rng([seed, trial, 2]), surrogate, hyperparameters, ledger)
         point, why = found or _elsewhere(space, seed, trial, plan, surrogate)
         return Proposal(point=point, why=why, round=plan.round)
 
@@ -395,6 +400,38 @@ def _elsewhere(space: Space, seed: int, trial: int, plan: RoundPlan, surrogate: 
     places = Lattice(space).nearest(np.array([_within(draw, space, box) for draw in draws]))
     first = next((turn for turn, neighbour in enumerate(surrogate.nearest(places)) if not bad(neighbour)), 0)
     return tuple(places[first].tolist()), f"an even draw from {where}: {_ELSEWHERE}"
+
+
+def _beside_a_surprise(
+    space: Space, rng: np.random.Generator, surrogate: Surrogate, hyperparameters: list[float], ledger: Ledger
+) -> tuple[Point, str] | None:
+    """Settings beside the best trial that nobody would have expected to be so good; None where there is none.
+
+    A model that is smooth enough for the hill on which the search stands takes a trial on another, narrower one for a
+    whim. How narrow that one is says how far lengths have to fall until the trial is no surprise any more; how far a
+    step may lead, the nearest other trial.
+    """
+    surprising = surrogate.posterior(hyperparameters).surprising(_SURPRISING)
+    if not surprising:
+        return None
+    trial, lengths = surprising[0], 1.0
+    for _ in range(_NARROWINGS):
+        lengths *= _NARROWER
+        posterior = surrogate.posterior(with_lengths(hyperparameters, len(space), lengths))
+        if trial not in posterior.surprising(_SURPRISING):
+            break
+    middle = np.where(np.isnan(trial.point), rng.random(len(space)), np.array(trial.point))
+    others = np.array([each.point for each in surrogate.informative if each is not trial])
+    nearest = float(np.sqrt(np.nansum(np.square(others - middle), axis=1)).min())
+    away = rng.standard_normal((_BESIDE, len(space)))
+    away *= nearest * rng.random((_BESIDE, 1)) / np.linalg.norm(away, axis=1, keepdims=True)
+    places = Lattice(space).nearest(np.clip(middle + away, 0.0, 1.0))
+    improvement = posterior.log_expected_improvement(*posterior.of_points(places))
+    order = np.argsort(-improvement, kind="stable").tolist()
+    chosen = next((place for place in order if not ledger.has(_point(places[place]))), None)
+    if chosen is None:
+        return None
+    return _point(places[chosen]), f"beside trial {trial.trial}, better than all the others let expect: {_ELSEWHERE}"
 
 
 def _near_leaders(rng: np.random.Generator, posterior: Posterior) -> Floats:

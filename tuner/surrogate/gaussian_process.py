@@ -273,6 +273,23 @@ class ConditionedProcess:
         found: Floats = process._own * ((own * process._in_time(rows.progress, known.progress)) @ self._weights)
         return found
 
+    @on_one_thread
+    def surprises(self) -> tuple[Integers, Floats]:
+        """The runs (r,), and how far above what all other runs say of it the last score of each lies, in deviations.
+
+        Whole runs are left out, each with all its scores (Rasmussen & Williams 2006, eq. 5.12, by blocks).
+        """
+        precision, _ = dpotri(self._factor, lower=1)
+        precision = np.tril(precision) + np.tril(precision, -1).T
+        runs, place = np.unique(self.rows.run, return_inverse=True)
+        found = np.empty(len(runs))
+        for number in range(len(runs)):
+            own = np.flatnonzero(place == number)
+            apart = np.linalg.solve(precision[np.ix_(own, own)], np.column_stack([self._weights[own], np.eye(len(own))]))
+            last = int(np.argmax(self.rows.progress[own]))
+            found[number] = apart[last, 0] / math.sqrt(apart[last, 1 + last])
+        return runs, found
+
     def slope(self, features: Floats, progress: float) -> tuple[float, float, Floats, Floats]:
         """At one point, of settings as such: mean, variance, and the gradient of either by the features."""
         process, known = self.process, self.rows

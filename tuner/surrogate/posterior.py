@@ -59,7 +59,7 @@ class Posterior:
         mean: Mean = "flat",
     ) -> None:
         self.embedding, self.horizon, self.standardizer = embedding, horizon, standardizer
-        self._goal = goal
+        self._goal, self._informative = goal, informative
         known = GaussianProcess(hyperparameters, embedding.groups).conditioned_on(rows)
         self._known = self._process = known if mean == "flat" else known.in_a_bowl()
         self._candidates: tuple[object, Candidates] | None = None
@@ -158,6 +158,12 @@ class Posterior:
         """The expected improvement over the best score there is, in standard deviations of the scores."""
         improvement: Floats = np.exp(log_expected_improvement(mean, deviation, self.best))
         return improvement
+
+    def surprising(self, least: float) -> list[Outcome]:
+        """The runs whose scores lie this many deviations above what all the others say of them, the best first."""
+        surprise = dict(zip(*(found.tolist() for found in self._known.surprises()), strict=True))
+        found = [each for each in self._informative if surprise.get(each.trial, 0.0) >= least and each.score is not None]
+        return sorted(found, key=lambda each: -(each.score or 0.0))
 
     @property
     def noise(self) -> float:
