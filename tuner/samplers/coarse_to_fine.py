@@ -65,9 +65,7 @@ _NOTHING = "nothing is known yet"
 _GLOBAL = "an even draw from the whole space, so that a wrong zoom is never final"
 _HASTE = "in haste: trials end faster than settings can be weighed"
 _ELSEWHERE = "nowhere is much improvement to be expected"
-_SURPRISING = 4.0  # deviations above what all other trials say of one: it stands on a hill that the model does not know
-_NARROWER, _NARROWINGS = 0.5, 4  # of the lengths, until it no longer surprises; so many times
-_BESIDE = 256  # candidates around it
+_BESIDE = 256  # candidates beside a trial that surprises
 
 
 class CoarseToFineSampler(UnitCubeSampler):
@@ -166,7 +164,9 @@ class CoarseToFineSampler(UnitCubeSampler):
             if found is None and first != trial:
                 surrogate.exhausted.add(searched)
         if found is None and trial % 2 == 0 and plan.memo is not None:
-            found = _beside_a_surprise(space, np.random.default_rng([seed, trial, 2]), surrogate, hyperparameters, ledger)
+            found = _beside_a_surprise(
+                space, np.random.default_rng([seed, trial, 2]), surrogate, hyperparameters, ledger
+            )
         point, why = found or _elsewhere(space, seed, trial, plan, surrogate)
         return Proposal(point=point, why=why, round=plan.round)
 
@@ -405,24 +405,15 @@ def _elsewhere(space: Space, seed: int, trial: int, plan: RoundPlan, surrogate: 
 def _beside_a_surprise(
     space: Space, rng: np.random.Generator, surrogate: Surrogate, hyperparameters: list[float], ledger: Ledger
 ) -> tuple[Point, str] | None:
-    """Settings beside the best trial that nobody would have expected to be so good; None where there is none.
-
-    A model that is smooth enough for the hill on which the search stands takes a trial on another, narrower one for a
-    whim. How narrow that one is says how far lengths have to fall until the trial is no surprise any more; how far a
-    step may lead, the nearest other trial.
-    """
-    surprising = surrogate.posterior(hyperparameters).surprising(_SURPRISING)
-    if not surprising:
+    """Settings beside the best trial that the others did not let expect, no further than the next one."""
+    found = surrogate.hill(hyperparameters)
+    if found is None:
         return None
-    trial, lengths = surprising[0], 1.0
-    for _ in range(_NARROWINGS):
-        lengths *= _NARROWER
-        posterior = surrogate.posterior(with_lengths(hyperparameters, len(space), lengths))
-        if trial not in posterior.surprising(_SURPRISING):
-            break
+    trial, posterior = found
     middle = np.where(np.isnan(trial.point), rng.random(len(space)), np.array(trial.point))
     others = np.array([each.point for each in surrogate.informative if each is not trial])
-    nearest = float(np.sqrt(np.nansum(np.square(others - middle), axis=1)).min())
+    apart = np.sqrt(np.nansum(np.square(others - middle), axis=1))
+    nearest = float(apart[apart > 0].min(initial=1.0))
     away = rng.standard_normal((_BESIDE, len(space)))
     away *= nearest * rng.random((_BESIDE, 1)) / np.linalg.norm(away, axis=1, keepdims=True)
     places = Lattice(space).nearest(np.clip(middle + away, 0.0, 1.0))

@@ -281,13 +281,13 @@ class ConditionedProcess:
         """
         precision, _ = dpotri(self._factor, lower=1)
         precision = np.tril(precision) + np.tril(precision, -1).T
-        runs, place = np.unique(self.rows.run, return_inverse=True)
-        found = np.empty(len(runs))
-        for number in range(len(runs)):
+        runs, first, place, count = np.unique(self.rows.run, return_index=True, return_inverse=True, return_counts=True)
+        found: Floats = self._weights[first] / np.sqrt(precision[first, first])  # of those with one score
+        for number in np.flatnonzero(count > 1).tolist():
             own = np.flatnonzero(place == number)
-            apart = np.linalg.solve(precision[np.ix_(own, own)], np.column_stack([self._weights[own], np.eye(len(own))]))
+            unknown = np.linalg.inv(precision[np.ix_(own, own)])
             last = int(np.argmax(self.rows.progress[own]))
-            found[number] = apart[last, 0] / math.sqrt(apart[last, 1 + last])
+            found[number] = unknown[last] @ self._weights[own] / math.sqrt(unknown[last, last])
         return runs, found
 
     def slope(self, features: Floats, progress: float) -> tuple[float, float, Floats, Floats]:

@@ -25,6 +25,7 @@ from tuner.surrogate.gaussian_process import (
     GaussianProcess,
     Rows,
     fit_hyperparameters,
+    with_lengths,
 )
 from tuner.surrogate.threads import on_one_thread
 
@@ -36,6 +37,8 @@ _SLIGHT = 0.2  # of the variance of all scores: runs that differ less by their s
 _WIDENED = 16  # of the candidates, so many have others drawn around them
 _NEARBY = (-2.0, -0.3)  # how far from them, as powers of ten of the lengths
 _REFINEMENTS = 15  # steps of L-BFGS-B from the best candidate
+_SURPRISING = 4.0  # deviations above what all other runs say of one
+_NARROWER, _NARROWINGS = 0.5, 4  # of the lengths, until it surprises no more; so many times
 _ENOUGH = 1e-3  # a step that gains less of the improvement, as a share of its logarithm, is the last
 
 
@@ -161,9 +164,10 @@ class Posterior:
 
     def surprising(self, least: float) -> list[Outcome]:
         """The runs whose scores lie this many deviations above what all the others say of them, the best first."""
-        surprise = dict(zip(*(found.tolist() for found in self._known.surprises()), strict=True))
-        found = [each for each in self._informative if surprise.get(each.trial, 0.0) >= least and each.score is not None]
-        return sorted(found, key=lambda each: -(each.score or 0.0))
+        runs, surprise = self._known.surprises()
+        chosen = set(runs[surprise >= least].tolist())
+        scored = [each for each in self._informative if each.trial in chosen and each.score is not None]
+        return sorted(scored, key=lambda each: -(each.score or 0.0))
 
     @property
     def noise(self) -> float:
@@ -311,6 +315,7 @@ class Surrogate:
         self._most_pending = len(pending) + _MOST_FANTASIES
         self._rows = rows_of(informative, self.embedding, horizon)
         self._posteriors: dict[tuple[Mean, tuple[float, ...]], Posterior] = {}
+        self._hill: tuple[Outcome, list[float]] | tuple[()] | None = None
         self.exhausted: set[object] = set()
         """In which searches little improvement was to be expected, as whoever searches calls them."""
 
@@ -352,6 +357,22 @@ class Surrogate:
         posterior = self._posteriors[key]
         posterior.expect(self._pending[posterior.expecting :])
         return posterior
+
+    def hill(self, hyperparameters: list[float]) -> tuple[Outcome, Posterior] | None:
+        """The best run that the others did not let expect, and a posterior to which it is no surprise; None: no such.
+
+        A model that is smooth enough for the hill on which a search stands takes a run on another, narrower one for a
+        whim. How narrow that one is says how far lengths have to fall until the run is no surprise any more.
+        """
+        if self._hill is None:
+            surprising = self.posterior(hyperparameters).surprising(_SURPRISING)
+            narrow = list(hyperparameters)
+            for _ in range(_NARROWINGS if surprising else 0):
+                narrow = with_lengths(narrow, len(self.embedding.options), _NARROWER)
+                if surprising[0] not in self.posterior(narrow).surprising(_SURPRISING):
+                    break
+            self._hill = (surprising[0], narrow) if surprising else ()
+        return (self._hill[0], self.posterior(self._hill[1])) if self._hill else None
 
     def expect(self, outcome: Outcome) -> bool:
         """Takes in settings that have just been drawn, of which nothing is known yet; False where they are too many."""
