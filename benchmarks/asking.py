@@ -10,8 +10,9 @@ import optuna
 from measures import space
 from peers import trivial_score
 
+import tuner
 from tuner.caviar.policy import Caviar, Limits
-from tuner.caviar.stopping import Off
+from tuner.caviar.rules import rule_by_name
 from tuner.policy.protocol import Draft
 from tuner.record.events import RoundOpened, TrialCreated, TrialEnded
 from tuner.record.state import StudyState
@@ -42,9 +43,86 @@ def ask_times(*, finished: int, asks: int, seed: int) -> dict[str, float]:
     }
 
 
-def policy(sampler: str | OptunaProposer, seed: int) -> Caviar:
-    proposer = by_name(sampler) if isinstance(sampler, str) else sampler
-    return Caviar(space=space(), seed=seed, proposer=proposer, stopping=Off(), limits=Limits())
+_TRAINS_S = 0.01  # between two questions, so that there is time to think of each
+_PARALLEL = 16
+
+
+def stalls(*, finished: int, asks: int, seed: int) -> dict[str, float]:
+    """Milliseconds for which a loop over 16 workers stands still to end a trial and propose another, by a quantile.
+
+    A round is learned beside it meanwhile, from as many trials as have ended.
+    """
+    taken: list[float] = []
+    for turn in range(5):
+        study = StudyState(objective="score", goal="maximize")
+        timed_asks(study, policy("random", seed + turn), finished)
+        searching = policy("coarse_to_fine", seed + turn, stopping="auto", parallel=_PARALLEL)
+        searching.restore(study)
+        for number in range(_PARALLEL + asks // 5):
+            began = time.perf_counter()
+            if number >= _PARALLEL:
+                trial = next(iter(study.live.values()))
+                end(study, trial)
+                searching.ended(study, trial)
+            draft = searching.propose(study)
+            taken += [time.perf_counter() - began] if number >= _PARALLEL else []
+            if not isinstance(draft, Draft):
+                raise RuntimeError("nothing was proposed")
+            create(study, draft)
+            time.sleep(_TRAINS_S)
+    return {"longest_ms": 1e3 * max(taken), "median_ms": 1e3 * float(np.median(taken)), "asks": len(taken)}
+
+
+def conditions(*, finished: int, asks: int, seed: int) -> dict[str, float]:
+    """CPU milliseconds of a draw from 12 parameters, where five of them have conditions and where none has any."""
+    several = []
+    for conditional in (True, False):
+        searched = twelve(conditional=conditional)
+        several.append((StudyState(objective="score", goal="maximize"), policy("coarse_to_fine", seed, of=searched)))
+    for each in several:
+        timed_asks(*each, finished)
+    spent: list[list[float]] = [[] for _ in several]
+    for _ in range(asks // 8):  # in turn, since other programs may run on the machine
+        for each, cpu in zip(several, spent, strict=True):
+            cpu += [cpu_s for _, cpu_s in timed_asks(*each, 8)]
+    conditional_ms, plain_ms = (1e3 * float(np.mean(cpu)) for cpu in spent)
+    return {"conditional_ms": conditional_ms, "plain_ms": plain_ms}
+
+
+def twelve(*, conditional: bool) -> tuner.Space:
+    """Twelve parameters, as a network has them; five of them exist only where another asks for them, or all always."""
+
+    def when(**conditions: object) -> dict[str, Any]:
+        return {"when": conditions} if conditional else {}
+
+    return tuner.Space(
+        learning_rate=tuner.log(1e-4, 1.0),
+        beta=tuner.log_one_minus(0.9, 0.999),
+        optimizer=tuner.choice("sgd", "momentum", "adam"),
+        beta2=tuner.log_one_minus(0.9, 0.9999, **when(optimizer="adam")),
+        epsilon=tuner.log(1e-9, 1e-3, **when(optimizer="adam")),
+        nesterov=tuner.choice(False, True, **when(optimizer="momentum")),
+        decay=tuner.choice("none", "exponential", "step"),
+        decay_rate=tuner.log_one_minus(0.9, 0.999, **when(decay=["exponential", "step"])),
+        decay_every=tuner.integer(1, 30, **when(decay="step")),
+        batch_size=tuner.choice(32, 64, 128, 256),
+        dropout=tuner.linear(0.0, 0.5),
+        units=tuner.integer(50, 400),
+    )
+
+
+def policy(
+    sampler: str | OptunaProposer, seed: int, *, stopping: str = "off", parallel: int = 1, of: tuner.Space | None = None
+) -> Caviar:
+    return Caviar(
+        space=of or space(),
+        seed=seed,
+        proposer=by_name(sampler) if isinstance(sampler, str) else sampler,
+        stopping=rule_by_name(stopping),
+        limits=Limits(),
+        parallel=parallel,
+        overlapping=parallel > 1,
+    )
 
 
 def timed_asks(study: StudyState, policy: Caviar, count: int, waiting: int = 1) -> list[tuple[float, float]]:

@@ -228,10 +228,11 @@ def shell_list(*, studies: int, times: int, seed: int, folder: str) -> dict[str,
     return shell_times(times, "ls", "--results", folder)
 
 
-def shell_first_trial(*, parallel: int, seed: int, folder: str) -> dict[str, float]:
+def shell_first_trial(*, parallel: int, seed: int, folder: str, adaptive: bool = False) -> dict[str, float]:
     """Seconds from the start of `tuner sweep` in a shell to the end of its first trial, by the study's own record."""
     identity = ["--space", "sgd_momentum", "--objective", "score", "--goal", "maximize", "--seed", str(seed)]
-    frugal = ["--sampler", "random", "--stopping", "off", "--trials", "20", "--parallel", str(parallel)]
+    how = [] if adaptive else ["--sampler", "random", "--stopping", "off"]
+    frugal = [*how, "--trials", "20", "--parallel", str(parallel)]
     began = time.time()
     shell_seconds("sweep", "training:one_report", "--name", "shell", "--results", folder, *identity, *frugal)
     ended = unix_seconds(tuner.open("shell", results=folder).reports["at"])

@@ -204,6 +204,13 @@ def ask(bench: Bench) -> Iterator[Row]:
     yield Row("… CPU time of the same, mean", figure(ours, "waiting_cpu_ms"), "ms")
     through = figure(ours, "tpe_median_ms")
     yield Row(f"{what}, median, sampler=TPESampler()", through, "ms", beside=beside, other=median)
+    still = measured_apart(asking.stalls, finished=finished, asks=bench.size(500, 200), seed=bench.seed)
+    longest = figure(still, "longest_ms")
+    yield Row(f"longest turn of 16 workers' loop after {finished:,} trials", longest, "ms", goal=Goal(at_most=20))
+    cost = measured_apart(asking.conditions, finished=200, asks=bench.size(160, 48), seed=bench.seed)
+    draw, plain = figure(cost, "conditional_ms"), figure(cost, "plain_ms")
+    twelve = "CPU time of a draw from 12 parameters, 5 of them with conditions"
+    yield Row(twelve, draw, "ms", beside="without conditions", other=plain, goal=Goal(at_most=1.5, times=True))
 
 
 def crowd(bench: Bench) -> Iterator[Row]:
@@ -267,26 +274,34 @@ def shell(bench: Bench) -> Iterator[Row]:
 
 def first_trial(bench: Bench) -> Iterator[Row]:
     """From `tuner sweep` in a shell to the first finished trial, less `ray.init` of the same round."""
-    turns: list[tuple[Outcome, Outcome]] = []
-    for turn in range(2 * len(bench.rounds) - 1):
-        ray = measured_apart(peers.ray_start, parallel=bench.parallel)
-        folder = bench.fresh(f"shell-{turn}")
-        shell = measured_apart(measures.shell_first_trial, parallel=bench.parallel, seed=bench.seed, folder=folder)
-        turns.append((ray, shell))
-    both = [
-        (ray["init_s"], shell["first_trial_s"])
-        for ray, shell in turns
-        if not isinstance(ray, str) and not isinstance(shell, str)
+
+    def shell(turn: int, *, adaptive: bool) -> Outcome:
+        folder = bench.fresh(f"shell-{turn}-{adaptive}")
+        return measured_apart(
+            measures.shell_first_trial, parallel=bench.parallel, seed=bench.seed, folder=folder, adaptive=adaptive
+        )
+
+    turns = [
+        (
+            measured_apart(peers.ray_start, parallel=bench.parallel),
+            shell(turn, adaptive=False),
+            shell(turn, adaptive=True),
+        )
+        for turn in range(2 * len(bench.rounds) - 1)
     ]
-    what = "tuner sweep in a shell to its first finished trial"
-    if not both:
-        yield Row(what, next(each for turn in turns for each in turn if isinstance(each, str)), "s")
-        return
-    alone, whole = (Measured.of(column) for column in zip(*both, strict=True))
-    yield Row(what, whole, "s", beside="ray.init alone", other=alone)
-    yield Row(
-        "… beyond ray.init", Measured.of([shell_s - init_s for init_s, shell_s in both]), "s", goal=Goal(at_most=2)
-    )
+    for place, what in ((1, "tuner sweep in a shell to its first finished trial"), (2, DEFAULT)):
+        both = [
+            (ray["init_s"], shell["first_trial_s"])
+            for ray, shell in ((turn[0], turn[place]) for turn in turns)
+            if not isinstance(ray, str) and not isinstance(shell, str)
+        ]
+        if not both:
+            yield Row(what, next(turn[at] for turn in turns for at in (0, place) if isinstance(turn[at], str)), "s")
+            continue
+        alone, whole = (Measured.of(column) for column in zip(*both, strict=True))
+        yield Row(what, whole, "s", beside="ray.init alone", other=alone)
+        beyond = Measured.of([shell_s - init_s for init_s, shell_s in both])
+        yield Row("… beyond ray.init", beyond, "s", goal=Goal(at_most=2))
 
 
 ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {

@@ -13,6 +13,7 @@ from test_caviar import SPACE, add, study_of
 from test_search import EveryFew, record
 from waiting import PATIENCE_S, wait_until
 
+from tuner.api.wiring import get_ready
 from tuner.caviar.freeze_thaw import FreezeThaw
 from tuner.caviar.policy import Caviar, Limits
 from tuner.caviar.search import Search
@@ -154,6 +155,38 @@ def test_a_round_that_was_opened_by_a_person_meanwhile_is_not_overruled() -> Non
     record(study, RoundPlan(round=1, first_trial=30, box={}, why="set", memo={"numbers": [7.0]}))
     learner.told.set()
     assert opened_by(search, study).round == 2
+
+
+def test_where_much_is_known_and_no_round_has_opened_the_first_one_is_waited_for() -> None:
+    study = study_of()
+    search = Search(space=SPACE, seed=0, proposer=CoarseToFineSampler(), overlapping=True)
+    for _ in range(30):
+        search.observe(study, add(study, score=0.5), "completed")
+    draft = search.begin(study)
+    assert draft is not None
+    assert draft.opened is not None
+    assert draft.opened.round == 0
+
+
+class Loading(CoarseToFineSampler):
+    """Notes where it is told to get ready, and cannot."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = threading.Event()
+        self.thread = ""
+
+    def get_ready(self, space: Space, seed: int) -> None:
+        self.thread = threading.current_thread().name
+        self.told.set()
+        raise MemoryError
+
+
+def test_what_the_first_trial_needs_is_loaded_while_the_workers_start_and_what_goes_wrong_is_told_later() -> None:
+    sampler = Loading()
+    get_ready(sampler, SPACE, 0)
+    assert sampler.told.wait(PATIENCE_S)
+    assert sampler.thread != threading.current_thread().name
 
 
 def searching(*, overlapping: bool) -> tuple[StudyState, Caviar]:

@@ -14,7 +14,7 @@ from tuner.api.identity import as_begun
 from tuner.api.session import Session
 from tuner.api.studies import open as open_study
 from tuner.api.study import Study
-from tuner.api.wiring import executor_of
+from tuner.api.wiring import executor_of, get_ready
 from tuner.arguments import (
     amount,
     checked,
@@ -304,6 +304,8 @@ def sweep(
             () if function is None else function.search_path,
             address=address,
         )
+        if executor == "ray":
+            get_ready(proposer, space, seed)
         if isinstance(chosen, ExternalExecutor):
             chosen.restore(lent(session.state))
         policy = Caviar(

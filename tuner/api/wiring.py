@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import uuid
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,7 +17,9 @@ from tuner.record.dialogue import LEASE_S
 if TYPE_CHECKING:
     from tuner.coordinator.observers import Observer
     from tuner.executors.base import Executor
+    from tuner.policy.proposals import Proposer
     from tuner.record.location import Place
+    from tuner.space.space import Space
     from tuner.worker.function import Portable
 
 
@@ -47,6 +51,24 @@ def executor_of(
 
     own_code = function is None or function.module_folder is not None or isinstance(function.payload, bytes)
     return RayExecutor(address=address, cpus=cpus, gpus=gpus, ship=Path.cwd() if own_code else None, keep=keep)
+
+
+def get_ready(proposer: Proposer, space: Space, seed: int) -> None:
+    """Loads in a thread what the first trial needs, which takes half a second: meanwhile workers start.
+
+    Whatever goes wrong goes wrong again, and is told, where it is needed.
+    """
+
+    def load() -> None:
+        import_module("tuner.coordinator.loop")
+        if isinstance(proposer, UnitCubeSampler):
+            proposer.get_ready(space, seed)
+
+    from tuner.samplers.base import UnitCubeSampler
+
+    threads = ThreadPoolExecutor(1, thread_name_prefix="tuner-loading")
+    threads.submit(load)
+    threads.shutdown(wait=False)
 
 
 def shared_file(place: Place, address: str | None) -> dict[str, Any]:

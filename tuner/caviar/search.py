@@ -145,7 +145,7 @@ class Search:
             return None
         known = self.ledger.copy() if self.overlapping else self.ledger
         thought = partial(learner.due, self.space, self.seed, number, known, tuple(rounds))
-        return self._learning.begin(len(rounds), thought, short=self.ledger.telling < _QUICK)
+        return self._learning.begin(len(rounds), thought, short=not rounds or self.ledger.telling < _QUICK)
 
     def hyperparameters(self, study: StudyState) -> list[float] | None:
         """What the sampler has learned, a round that is due included; None where it learns nothing."""

@@ -60,6 +60,17 @@ class UnitCubeSampler(optuna.samplers.BaseSampler):
     ) -> Proposal | None:
         """See `Proposer.propose`."""
 
+    def get_ready(self, space: Space, seed: int) -> None:
+        """Loads what the first draw needs, where that takes long; it may be called from another thread.
+
+        Args:
+            space: What is to be searched.
+            seed: Of all draws, 0 to 2**63 − 1.
+
+        Example:
+            >>> tuner.samplers.by_name("sobol").get_ready(tuner.Space(x=tuner.linear(0, 1)), 0)
+        """
+
     # ── as an Optuna sampler ────────────────────────────────────────────────────────────────────
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:  # noqa: ARG002

@@ -116,6 +116,18 @@ class CoarseToFineSampler(UnitCubeSampler):
         drawn = self.draw(space, seed, trial, outcomes, rounds if opened is None else [*rounds, opened])
         return drawn if opened is None else replace(drawn, opened=opened)
 
+    def get_ready(self, space: Space, seed: int) -> None:
+        """Loads what Sobol points need.
+
+        Args:
+            space: What is to be searched.
+            seed: Of all draws, 0 to 2**63 − 1.
+
+        Example:
+            >>> CoarseToFineSampler().get_ready(tuner.Space(x=tuner.linear(0, 1)), 0)
+        """
+        sobol_point(len(space), seed, 0)
+
     def draw(
         self, space: Space, seed: int, trial: int, outcomes: Sequence[Outcome], rounds: Sequence[RoundPlan]
     ) -> Proposal:

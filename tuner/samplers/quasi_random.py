@@ -64,6 +64,18 @@ class SobolSampler(NonAdaptiveSampler):
         [0, 1, 2, 3]
     """
 
+    def get_ready(self, space: Space, seed: int) -> None:
+        """Loads what Sobol points need.
+
+        Args:
+            space: What is to be searched.
+            seed: Of all draws, 0 to 2**63 − 1.
+
+        Example:
+            >>> SobolSampler().get_ready(tuner.Space(x=tuner.linear(0, 1)), 0)
+        """
+        sobol_point(len(space), seed, 0)
+
     def draw(self, space: Space, seed: int, trial: int) -> Proposal:
         """The point of a trial's number.
 
