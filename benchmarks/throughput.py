@@ -296,7 +296,9 @@ def first_trial(bench: Bench) -> Iterator[Row]:
             if not isinstance(ray, str) and not isinstance(shell, str)
         ]
         if not both:
-            yield Row(what, next(turn[at] for turn in turns for at in (0, place) if isinstance(turn[at], str)), "s")
+            yield Row(
+                what, next(each for turn in turns for each in (turn[0], turn[place]) if isinstance(each, str)), "s"
+            )
             continue
         alone, whole = (Measured.of(column) for column in zip(*both, strict=True))
         yield Row(what, whole, "s", beside="ray.init alone", other=alone)
