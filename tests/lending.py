@@ -17,7 +17,7 @@ from tuner.coordinator.watchdog import Timing
 from tuner.executors import PROGRAMS
 from tuner.executors.external import ExternalExecutor
 from tuner.executors.loan import lent
-from tuner.record.dialogue import told
+from tuner.record.dialogue import parse_answer
 from tuner.record.events import Answered, StudyOpened
 from tuner.record.reader import fold
 from tuner.record.state import StudyState
@@ -69,7 +69,7 @@ class Desk:
         while (found := self.heard(request)) is None:
             assert time.monotonic() < deadline, "no answer came"
             yield
-        return {"request_state": found.state, **told(found.detail)}
+        return {"request_state": found.state, **parse_answer(found.detail)}
 
     def state(self, trial: int) -> str:
         """How a trial stands by the record."""

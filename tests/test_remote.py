@@ -21,7 +21,7 @@ from tuner.record.events import Answered, Reported, Requested, TrialCreated
 from tuner.record.location import Place
 from tuner.record.remote import RemoteRecords
 from tuner.record.store import Store
-from tuner.record.wire import page_of, told, understood
+from tuner.record.wire import page_of, record_from_json, record_to_json
 
 TOKEN = "t" * 40
 
@@ -117,8 +117,8 @@ def test_every_record_of_a_study_comes_back_as_it_was(results: Path) -> None:
         records = [*study.records(), *study.records(Reported)]
     assert len(records) > 20
     for place, record in enumerate(records):
-        said = json.dumps(told(place, record), allow_nan=False)
-        assert understood(json.loads(said)) == (place, record)
+        said = json.dumps(record_to_json(place, record), allow_nan=False)
+        assert record_from_json(json.loads(said)) == (place, record)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_every_record_of_a_study_comes_back_as_it_was(results: Path) -> None:
 )
 def test_what_is_no_record_is_told_so(said: Any) -> None:
     with pytest.raises(StudyError, match="same version"):
-        understood(said)
+        record_from_json(said)
 
 
 # ── a service that is away, or no service ───────────────────────────────────────────────────────

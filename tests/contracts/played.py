@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tuner.executors.external import ExternalExecutor
-from tuner.record.dialogue import LONGEST_WAIT_S, told
+from tuner.record.dialogue import LONGEST_WAIT_S, parse_answer
 from tuner.worker.messages import Delivered, Event, Job, Said, Told
 from tuner.worker.run import Run
 from tuner.worker.state import State
@@ -67,7 +67,7 @@ class Program:
         self._executor.hear(self, verb, said, why)
         while True:
             try:
-                return told(self.answers.get(timeout=0.1).detail)
+                return parse_answer(self.answers.get(timeout=0.1).detail)
             except queue.Empty:
                 if self.killed:
                     raise _Dead from None

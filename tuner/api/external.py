@@ -14,7 +14,7 @@ from tuner.arguments import checked, index, one_of, optional, text
 from tuner.errors import StudyError, TakenOver
 from tuner.executors import PROGRAMS
 from tuner.numbers import duration
-from tuner.record.dialogue import ENDS, LONGEST_WAIT_S, End, scores, told
+from tuner.record.dialogue import ENDS, LONGEST_WAIT_S, End, parse_answer, scores
 from tuner.record.events import Answered, Configured, StudyOpened
 from tuner.record.requests import understood
 
@@ -134,7 +134,7 @@ class LeasedTrial:
         if answer is None:
             self.why = f"on record; {NOBODY}"
             return "go on"
-        heard = told(answer.detail)
+        heard = parse_answer(answer.detail)
         self.why = heard.get("why", "")
         if answer.state == "rejected":
             raise StudyError(f"the report of trial {self.trial} was refused: {self.why}")
@@ -179,7 +179,7 @@ class LeasedTrial:
         if answer is None:
             self.state, self.why = state, f"on record; {NOBODY}"
             return self.state
-        heard = told(answer.detail)
+        heard = parse_answer(answer.detail)
         self.why = heard.get("why", "")
         if "superseded_by" in heard:
             self.state = "superseded"
@@ -209,7 +209,7 @@ def ask(
             "pid": os.getpid(),
         }
         answer = say(store, "ask", given, by=worker, wait_s=left + GRACE_S)
-        heard = {"why": NOBODY} if answer is None else told(answer.detail)
+        heard = {"why": NOBODY} if answer is None else parse_answer(answer.detail)
         if answer is not None and answer.state == "applied":
             return LeasedTrial(store, worker, heard)
         why = heard.get("why", "")

@@ -8,7 +8,7 @@ from typing import Any
 from tuner.caviar.requests import SweepRequests
 from tuner.numbers import count
 from tuner.policy.requests import Decision, Refused, Situation, answered
-from tuner.record.dialogue import DIALOGUE, incarnation, telling
+from tuner.record.dialogue import DIALOGUE, format_answer, incarnation
 from tuner.record.events import Configured, Received, Record, Requested
 from tuner.record.reports import Row, pack_reports
 from tuner.record.state import StudyState
@@ -32,14 +32,14 @@ class ExternalRequests(SweepRequests):
         """Whoever asks learns that all is over, then and later."""
         over = Configured(options={"over": why}, by="tuner", why=why, at=now)
         asks = [each for each in study.requests.values() if each.verb == "ask" and each.state == "received"]
-        told = [answered(each.request, "rejected", telling(over=True, why=why), now) for each in asks]
+        told = [answered(each.request, "rejected", format_answer(over=True, why=why), now) for each in asks]
         return Decision(records=(over, *told))
 
     def _ask(self, study: StudyState, request: Requested, situation: Situation) -> Decision:
         given = request.arguments
         worker, wait_s = given["worker"], given.get("wait_s") or 0.0
         if request.at + wait_s + _GRACE_S < situation.now:
-            gone = telling(why="nobody coordinated the study while it asked")
+            gone = format_answer(why="nobody coordinated the study while it asked")
             return Decision(records=(answered(request.request, "expired", gone, situation.now),))
         said = Said(
             trial=-1,
@@ -63,7 +63,7 @@ class ExternalRequests(SweepRequests):
             return self._late(trial, segment, request, study.received, situation.now)
         if trial.ended:
             why = f"trial {trial.trial} is over, {trial.state}: {trial.why}"
-            return _applied(request, telling(orders="stop", why=why, until=None), situation)
+            return _applied(request, format_answer(orders="stop", why=why, until=None), situation)
         return _passed_on(trial, request, situation)
 
     def _late(
@@ -79,16 +79,18 @@ class ExternalRequests(SweepRequests):
             records = [Received(worker=request.by, incarnation=name, batch=batch)]
             if packed:
                 records.insert(0, pack_reports(trial.trial, segment, packed))
-        told = telling(orders="stop", why=_superseded(trial, segment), until=None, superseded_by=trial.head.segment)
+        told = format_answer(
+            orders="stop", why=_superseded(trial, segment), until=None, superseded_by=trial.head.segment
+        )
         return Decision(records=(*records, answered(request.request, "applied", told, now)))
 
     def _tell(self, study: StudyState, request: Requested, situation: Situation) -> Decision:
         trial, segment = _spoken_of(study, request.arguments)
         if segment != trial.head.segment:
-            told = telling(why=_superseded(trial, segment), superseded_by=trial.head.segment)
+            told = format_answer(why=_superseded(trial, segment), superseded_by=trial.head.segment)
             return Decision(records=(answered(request.request, "rejected", told, situation.now),))
         if trial.ended:  # a repeated one is told the same again
-            told = telling(trial=trial.trial, segment=segment, state=trial.state, why=trial.why)
+            told = format_answer(trial=trial.trial, segment=segment, state=trial.state, why=trial.why)
             return _applied(request, told, situation)
         return _passed_on(trial, request, situation)
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from tuner.executors.callers import Caller, Callers
 from tuner.executors.loan import Lent, Loan
 from tuner.numbers import count, duration
-from tuner.record.dialogue import LEASE_S, Orders, incarnation, telling
+from tuner.record.dialogue import LEASE_S, Orders, format_answer, incarnation
 from tuner.record.events import RequestState, TrialState
 from tuner.worker.messages import (
     Command,
@@ -195,12 +195,12 @@ class ExternalExecutor:
         if loan is None:
             over = self._over.get((said.trial, said.arguments["segment"]))
             why = "it is in nobody's hands: ask again" if over is None else over["why"]
-            self._answer(said, telling(orders="stop", why=why, until=None))
+            self._answer(said, format_answer(orders="stop", why=why, until=None))
             return
         self._renew(loan)
         batch = said.arguments.get("batch")
         if (unfit := loan.unfit(rows, batch)) is not None:
-            self._answer(said, telling(why=unfit, batch=loan.batch + 1), "rejected")
+            self._answer(said, format_answer(why=unfit, batch=loan.batch + 1), "rejected")
             return
         diverged = None
         if rows and batch != loan.batch:
@@ -222,15 +222,15 @@ class ExternalExecutor:
         if loan is None:
             over = self._over.get((said.trial, given["segment"]))
             if over is not None:
-                self._answer(said, telling(**over))
+                self._answer(said, format_answer(**over))
             else:
-                told = telling(why=f"trial {said.trial} is in nobody's hands: ask again")
+                told = format_answer(why=f"trial {said.trial} is in nobody's hands: ask again")
                 self._answer(said, told, "rejected")
             return
         self._renew(loan)
         ends, scores = given["state"], given.get("scores") or {}
         if (why := loan.unfinished(said, self._job.objective)) is not None:
-            self._answer(said, telling(why=why), "rejected")
+            self._answer(said, format_answer(why=why), "rejected")
             return
         step = given.get("step")
         at = max(1, loan.done) if step is None else step
@@ -339,7 +339,7 @@ class ExternalExecutor:
         self._over[loan.trial, loan.segment] = over
         for said in [each for each in loan.unanswered if each.verb == "tell"]:
             loan.unanswered.remove(said)
-            self._answer(said, telling(**over))
+            self._answer(said, format_answer(**over))
         self._take_away(loan, why)
         if not self._queues.get(loan.worker):
             self._events.append(WorkerLost(worker=loan.worker, why="no longer needed", preempted=True))
@@ -350,7 +350,7 @@ class ExternalExecutor:
         del self._loans[loan.worker], self._holder[loan.trial]
         for said in loan.unanswered:
             if said.verb == "ask":
-                self._answer(said, telling(why=f"its trial is over before it began, {why}: ask again"), "expired")
+                self._answer(said, format_answer(why=f"its trial is over before it began, {why}: ask again"), "expired")
             else:
                 self._answer(said, loan.told("stop", why))
         loan.unanswered = []
@@ -422,7 +422,7 @@ class ExternalExecutor:
         else:
             why = f"{count(self._most or 0, 'trial')} at a time, and so many are being trained"
         for said in caller.unanswered:
-            self._answer(said, telling(why=why), "expired")
+            self._answer(said, format_answer(why=why), "expired")
 
     # ── saying ──────────────────────────────────────────────────────────────────────────────────
 

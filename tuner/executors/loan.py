@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tuner.record.dialogue import Orders, incarnation, telling
+from tuner.record.dialogue import Orders, format_answer, incarnation
 from tuner.record.events import Reported
 from tuner.record.reports import Row, pack_reports
 from tuner.record.state import StudyState
@@ -167,7 +167,7 @@ class Loan:
     def terms(self, lease_s: float) -> str:
         """What there is to train, where its reports go on, and how long it is lent."""
         order = self.order
-        return telling(
+        return format_answer(
             trial=self.trial,
             segment=self.segment,
             settings={} if order is None else dict(order.recipe.at(self.done)),
@@ -179,4 +179,6 @@ class Loan:
 
     def told(self, orders: Orders, why: str) -> str:
         """What it is to do now."""
-        return telling(orders=orders, why=why, until=None if orders == "stop" else self.until, batch=self.batch + 1)
+        return format_answer(
+            orders=orders, why=why, until=None if orders == "stop" else self.until, batch=self.batch + 1
+        )

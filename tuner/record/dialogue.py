@@ -86,12 +86,12 @@ def incarnation(trial: int, segment: int) -> str:
     return f"trial {trial}, segment {segment}"
 
 
-def telling(**said: Any) -> str:
+def format_answer(**said: Any) -> str:
     """What a program is told, as the detail of an answer."""
     return json.dumps(said)
 
 
-def told(detail: str) -> dict[str, Any]:
+def parse_answer(detail: str) -> dict[str, Any]:
     """The same read back; what is no such thing, as the sentence of a refusal is, becomes its `why` and `code`."""
     try:
         found = json.loads(detail)

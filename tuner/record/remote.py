@@ -8,7 +8,7 @@ from typing import Any
 
 from tuner.record.client import ServiceClient
 from tuner.record.events import TABLES, Answered, Reported, Requested
-from tuner.record.wire import TABLE_OF, understood
+from tuner.record.wire import TABLE_OF, record_from_json
 
 _WITHOUT_REPORTS = tuple(table for table, record in TABLES.items() if record not in (Reported, Requested))
 _WRITTEN = tuple(table for table, record in TABLES.items() if record is not Requested)
@@ -87,7 +87,7 @@ class RemoteRecords:
         while True:
             page = self._page(tables, after, trial, until)
             for said in page["records"]:
-                yield understood(said)
+                yield record_from_json(said)
             if page["next"] is None:
                 return
             after = int(page["next"])

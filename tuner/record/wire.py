@@ -2,9 +2,9 @@
 
     >>> from tuner.record.events import Noted
     >>> note = Noted(trial=None, step=None, by="ann", text="day 2", at=1.5)
-    >>> told(7, note)
+    >>> record_to_json(7, note)
     {'sequence': 7, 'table': 'notes', 'row': [None, None, 'ann', 'day 2', 1.5]}
-    >>> understood(told(7, note)) == (7, note)
+    >>> record_from_json(record_to_json(7, note)) == (7, note)
     True
 
 A row has the fields of its record in their order. Bytes are base64, numbers that are not finite are texts, and what the
@@ -46,10 +46,10 @@ def page_of(
         last = store.version()
         found = store.page([TABLES[each] for each in wanted], after, most, until=until, trial=trial)
     more = found[-1][0] if len(found) == most else None
-    return {"records": [told(place, record) for place, record in found], "next": more, "last": last}
+    return {"records": [record_to_json(place, record) for place, record in found], "next": more, "last": last}
 
 
-def told(sequence: int, record: Any) -> dict[str, Any]:
+def record_to_json(sequence: int, record: Any) -> dict[str, Any]:
     """A record as it travels."""
     shape = SHAPES[type(record)]
     row = shape.row(sequence, record)
@@ -57,7 +57,7 @@ def told(sequence: int, record: Any) -> dict[str, Any]:
     return {"sequence": sequence, "table": TABLE_OF[type(record)], "row": values}
 
 
-def understood(said: Any) -> tuple[int, Any]:
+def record_from_json(said: Any) -> tuple[int, Any]:
     """The record that travelled, and its place."""
     try:
         kind, sequence, values = TABLES[said["table"]], said["sequence"], said["row"]

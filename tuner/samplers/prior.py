@@ -43,7 +43,7 @@ class Peak:
         place = dimension.to_unit(dimension.likely)
         if isinstance(dimension, Choice):
             return cls(place=place, deviation=0.0, options=len(dimension.options))
-        bend = SCALES[dimension.scale].there
+        bend = SCALES[dimension.scale].forward
         decade = math.log(10.0) / (bend(dimension.high) - bend(dimension.low))
         spread = _SPREAD if dimension.scale == "linear" else 0.5 * decade
         return cls(place=place, deviation=min(spread, _WIDEST))

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from tuner.server import events, external, lending, login, reading, records, requests, tables
 from tuner.server.agents import AgentTools
 from tuner.server.gate import Door, Gate
-from tuner.server.library import Library
+from tuner.server.open_studies import OpenStudies
 from tuner.server.page import routes as page
 from tuner.server.problems import answer_refusals
 from tuner.server.service import Service
@@ -34,7 +34,7 @@ def create_app(results: str | Path, tokens: Tokens, door: Door | None = None, *,
     """
     folder = Path(results).expanduser().absolute()
     door = door or Door.on(DEFAULT_PORT)
-    service = Service(results=folder, tokens=tokens, door=door, library=Library(folder), projects=projects)
+    service = Service(results=folder, tokens=tokens, door=door, library=OpenStudies(folder), projects=projects)
 
     @asynccontextmanager
     async def living(_: FastAPI) -> AsyncIterator[None]:

@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from tuner.api.external import GRACE_S, NOBODY
 from tuner.errors import SettingsError, SpaceError, StudyNotFound, TunerError
 from tuner.plain import clean
-from tuner.record.dialogue import LONGEST_WAIT_S, MOST_ROWS, End, Orders, told
-from tuner.server.counter import Counters, Crowded
+from tuner.record.dialogue import LONGEST_WAIT_S, MOST_ROWS, End, Orders, parse_answer
+from tuner.server.inbox import Inboxes, InboxFull
 from tuner.server.problems import refused
 from tuner.server.rates import Rate
 from tuner.server.reading import StudyName, TrialNumber
@@ -27,15 +27,15 @@ from tuner.server.service import Caller, may_steer
 @asynccontextmanager
 async def _living(app: FastAPI) -> AsyncIterator[None]:
     yield
-    if (counters := getattr(app.state, "counters", None)) is not None:
-        counters.close()
+    if (inboxes := getattr(app.state, "inboxes", None)) is not None:
+        inboxes.close()
 
 
-def _counters(request: Request) -> Counters:
+def _inboxes(request: Request) -> Inboxes:
     state = request.app.state
-    if not hasattr(state, "counters"):
-        state.counters = Counters(state.service.results)
-    found: Counters = state.counters
+    if not hasattr(state, "inboxes"):
+        state.inboxes = Inboxes(state.service.results)
+    found: Inboxes = state.inboxes
     return found
 
 
@@ -47,7 +47,7 @@ _ANSWER_WITHIN_S = 30.0
 _RETRY_AFTER_S = 1
 _asks = Rate(burst=5_000, per_s=1_000)  # of one token: what fifty programs ask for on one core is a third
 
-Serving: TypeAlias = Annotated[Counters, Depends(_counters)]
+Serving: TypeAlias = Annotated[Inboxes, Depends(_inboxes)]
 Named: TypeAlias = Annotated[str, Field(min_length=1, max_length=200)]
 Count: TypeAlias = Annotated[int, Field(ge=0, le=2**53)]
 Score: TypeAlias = float | Literal["nan", "inf", "-inf"] | None
@@ -166,22 +166,22 @@ _ON_RECORD = "On record: nobody coordinates the study now, and whoever does next
     },
     summary="Ask for a trial",
 )
-async def ask(name: StudyName, call: Call, counters: Serving, caller: Caller) -> Response:
+async def ask(name: StudyName, call: Call, inboxes: Serving, caller: Caller) -> Response:
     """Lends a trial to a worker, which keeps it for as long as it is heard of."""
     if (wait_s := _asks.wait_s(caller.name)) > 0:
         seconds = str(int(wait_s) + 1)
         return refused(429, "rate", f"too many calls; the next in {seconds} s.", {"retry-after": seconds})
     try:
-        counter = await counters.of(name)
+        inbox = await inboxes.of(name)
         given = call.model_dump(exclude_none=True)
-        answer = await counter.say("ask", given, by=call.worker, wait_s=call.wait_s + GRACE_S)
+        answer = await inbox.say("ask", given, by=call.worker, wait_s=call.wait_s + GRACE_S)
         if answer is None:
-            why = await counter.over()
-            alone = why is None and await counter.is_alone()
+            why = await inbox.over()
+            alone = why is None and await inbox.is_alone()
             return _none(NOBODY if alone else "the coordinator is busy") if why is None else _over(name, why)
     except TunerError as error:
         return refusal(error)
-    heard = told(answer.detail)
+    heard = parse_answer(answer.detail)
     if answer.state == "applied":
         return JSONResponse(heard)
     if heard.get("over"):
@@ -195,11 +195,11 @@ async def ask(name: StudyName, call: Call, counters: Serving, caller: Caller) ->
     responses={**_REFUSED, 202: {"model": Ordered, "description": _ON_RECORD}},
     summary="Report scores, and hear what to do",
 )
-async def report(name: StudyName, number: TrialNumber, batch: Batch, counters: Serving, caller: Caller) -> Response:
+async def report(name: StudyName, number: TrialNumber, batch: Batch, inboxes: Serving, caller: Caller) -> Response:
     """Puts scores on record, once however often they are sent; renews the lease."""
     given = {"trial": number, **batch.model_dump()}
     on_record = {"orders": "go on", "why": f"on record; {NOBODY}", "until": None}
-    return await _said(counters, name, "report", given, by=caller.name, on_record=on_record)
+    return await _said(inboxes, name, "report", given, by=caller.name, on_record=on_record)
 
 
 @router.post(
@@ -208,15 +208,15 @@ async def report(name: StudyName, number: TrialNumber, batch: Batch, counters: S
     responses={**_REFUSED, 202: {"model": EndedTrial, "description": _ON_RECORD}},
     summary="Tell how a trial ended",
 )
-async def tell(name: StudyName, number: TrialNumber, end: TrialEnd, counters: Serving, caller: Caller) -> Response:
+async def tell(name: StudyName, number: TrialNumber, end: TrialEnd, inboxes: Serving, caller: Caller) -> Response:
     """Ends a trial; told again it is answered the same."""
     given = {"trial": number, **end.model_dump(exclude={"why"}, exclude_none=True)}
     on_record = {"trial": number, "segment": end.segment, "state": end.state, "why": f"on record; {NOBODY}"}
-    return await _said(counters, name, "tell", given, by=caller.name, why=end.why, on_record=on_record)
+    return await _said(inboxes, name, "tell", given, by=caller.name, why=end.why, on_record=on_record)
 
 
 async def _said(
-    counters: Counters,
+    inboxes: Inboxes,
     name: str,
     verb: str,
     given: Mapping[str, Any],
@@ -227,19 +227,19 @@ async def _said(
 ) -> Response:
     """What a program is told; where nobody answers, that it is on record."""
     try:
-        counter = await counters.of(name)
-        answer = await counter.say(verb, given, by=by, why=why, wait_s=_ANSWER_WITHIN_S)
+        inbox = await inboxes.of(name)
+        answer = await inbox.say(verb, given, by=by, why=why, wait_s=_ANSWER_WITHIN_S)
     except TunerError as error:
         return refusal(error)
     if answer is None:
         return JSONResponse(on_record, 202)
-    heard = told(answer.detail)
+    heard = parse_answer(answer.detail)
     return _refused(heard) if answer.state == "rejected" else JSONResponse(heard)
 
 
 def refusal(error: TunerError) -> Response:
     """What cannot be put on record."""
-    missing, crowded = isinstance(error, StudyNotFound), isinstance(error, Crowded)
+    missing, crowded = isinstance(error, StudyNotFound), isinstance(error, InboxFull)
     status = 404 if missing else 503 if crowded else 422 if isinstance(error, SettingsError | SpaceError) else 409
     headers = {"retry-after": str(_RETRY_AFTER_S)} if crowded else {}
     return JSONResponse({"code": error.code, "why": str(error)}, status, headers)

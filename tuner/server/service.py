@@ -10,7 +10,7 @@ from typing import Annotated, TypeAlias
 from fastapi import Depends, Request
 
 from tuner.server.gate import Door
-from tuner.server.library import Library
+from tuner.server.open_studies import OpenStudies
 from tuner.server.problems import Problem
 from tuner.server.tokens import Token, Tokens
 
@@ -22,7 +22,7 @@ class Service:
     results: Path
     tokens: Tokens
     door: Door
-    library: Library
+    library: OpenStudies
     projects: Path | None = None
     """The folder that training functions may be launched from; None: nothing is launched."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)

@@ -14,11 +14,11 @@ from typing import Literal, NamedTuple
 Scale = Literal["linear", "log", "log_one_minus"]
 
 
-class Bend(NamedTuple):
+class Transform(NamedTuple):
     """One scale as two functions, inverse to one another."""
 
-    there: Callable[[float], float]
-    back: Callable[[float], float]
+    forward: Callable[[float], float]
+    inverse: Callable[[float], float]
 
 
 def _bent_by_one_minus(value: float) -> float:
@@ -30,8 +30,8 @@ def _unbent_by_one_minus(bent: float) -> float:
     return -math.expm1(-bent)
 
 
-SCALES: dict[str, Bend] = {
-    "linear": Bend(float, float),
-    "log": Bend(math.log, math.exp),
-    "log_one_minus": Bend(_bent_by_one_minus, _unbent_by_one_minus),
+SCALES: dict[str, Transform] = {
+    "linear": Transform(float, float),
+    "log": Transform(math.log, math.exp),
+    "log_one_minus": Transform(_bent_by_one_minus, _unbent_by_one_minus),
 }

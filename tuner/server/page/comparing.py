@@ -10,10 +10,10 @@ from tuner.numbers import duration, number, setting
 
 if TYPE_CHECKING:
     from tuner.api.study import Study
-    from tuner.server.page.shelf import Readable
+    from tuner.server.page.source import StudySource
 
 
-def beside(library: Readable, names: Sequence[str]) -> list[tuple[str, ...]]:
+def beside(library: StudySource, names: Sequence[str]) -> list[tuple[str, ...]]:
     """Each row: what is asked, and the answer of each study."""
     with ExitStack() as held:
         studies = [held.enter_context(library.study(name)) for name in sorted(set(names))]

@@ -26,7 +26,7 @@ from tuner.views.pictures.settings import axes_of, settings
 
 if TYPE_CHECKING:
     from tuner.api.study import Study
-    from tuner.server.page.shelf import Readable
+    from tuner.server.page.source import StudySource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +121,7 @@ def picture(study: Study, name: str, theme: Theme, *, x: str = "", y: str = "", 
     return None
 
 
-def compared(library: Readable, names: Sequence[str], theme: Theme) -> Diagram:
+def compared(library: StudySource, names: Sequence[str], theme: Theme) -> Diagram:
     """The progress of several studies in one picture."""
     with ExitStack() as held:
         return progress([held.enter_context(library.study(name)).state for name in sorted(set(names))], theme)

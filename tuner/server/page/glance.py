@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from tuner.errors import TunerError
 from tuner.numbers import count
-from tuner.server.page.words import Mood, coordinator_of, standing
+from tuner.server.page.status import Mood, coordinator_of, status_of
 
 if TYPE_CHECKING:
     from tuner.api.studies import Summary
-    from tuner.server.page.shelf import Readable
+    from tuner.server.page.source import StudySource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class Glance:
     updated: float
 
 
-def glance(summary: Summary, library: Readable, now: float) -> Glance:
+def glance(summary: Summary, library: StudySource, now: float) -> Glance:
     """What is said of a study; a sweep is not folded for it."""
     told: dict[str, Any] = {
         "name": summary.name,
@@ -45,7 +45,7 @@ def glance(summary: Summary, library: Readable, now: float) -> Glance:
     if summary.kind == "babysitting":
         try:
             with library.study(summary.name) as study:
-                found, trial = standing(study, now), study.state.trials[0]
+                found, trial = status_of(study, now), study.state.trials[0]
                 where = "" if trial.best_step is None else f"step {trial.best_step:,}"
                 told |= {"best": trial.best_score, "where": where, "progress": f"step {trial.steps:,}"}
                 return Glance(**told, kind="babysat run", mood=found.mood, state=trial.state, coordinator=coordinator)

@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from tuner.numbers import count, duration, memory, number, setting
-from tuner.server.page.words import ago
+from tuner.server.page.status import ago
 from tuner.views.text import clock, day
 
 _SMALL = 1_000  # bytes, below which nothing is gained by packing them

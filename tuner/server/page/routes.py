@@ -18,8 +18,8 @@ from tuner.server.page.gallery import as_sent, compared, drawn, picture
 from tuner.server.page.glance import glance
 from tuner.server.page.listing import Wanted, listing, numbers_of
 from tuner.server.page.rendering import asset, html, sent
-from tuner.server.page.shelf import OnShelf, Shelf
-from tuner.server.page.words import standing
+from tuner.server.page.source import FromSource, PageSource
+from tuner.server.page.status import status_of
 from tuner.space.files import available_spaces
 from tuner.space.space import Space
 from tuner.views.pictures.diagram import Diagram, Theme
@@ -30,14 +30,14 @@ _PRINTED = 20_000  # characters of what a function printed
 
 
 @router.get("/")
-def studies(request: Request, shelf: OnShelf) -> Response:
+def studies(request: Request, source: FromSource) -> Response:
     """The studies at a glance."""
     now = time.time()
-    rows = [glance(each, shelf.library, now) for each in studies_in(shelf.results)]
+    rows = [glance(each, source.library, now) for each in studies_in(source.results)]
     told: dict[str, Any] = {
         "studies": rows,
-        "folder": shelf.results,
-        "projects": shelf.projects,
+        "folder": source.results,
+        "projects": source.projects,
         "spaces": available_spaces(),
     }
     return html(request, "studies.html", **told)
@@ -53,33 +53,33 @@ def file(request: Request, name: str) -> Response:
 
 
 @router.get("/compare")
-def compare(request: Request, shelf: OnShelf, study: Annotated[list[str] | None, Query()] = None) -> Response:
+def compare(request: Request, source: FromSource, study: Annotated[list[str] | None, Query()] = None) -> Response:
     """Two studies side by side, or more."""
     study = list(dict.fromkeys(study or ()))
     if len(study) < 2:
         why = "It takes two studies to compare them: tick two, and ask again."
         return html(request, "missing.html", status=422, name="A comparison", why=why)
     try:
-        rows = beside(shelf.library, study)
+        rows = beside(source.library, study)
     except TunerError as error:
         return html(request, "missing.html", status=404, name=" and ".join(study), why=str(error))
     return html(request, "compare.html", names=study, rows=rows)
 
 
 @router.get("/compare/pictures/{which}")
-def comparison(request: Request, shelf: OnShelf, which: str, study: Annotated[list[str], Query()]) -> Response:
+def comparison(request: Request, source: FromSource, which: str, study: Annotated[list[str], Query()]) -> Response:
     """The picture of two studies, or with `.table` behind its name the same as a table."""
-    chart = compared(shelf.library, study, _theme(request))
+    chart = compared(source.library, study, _theme(request))
     return _table(request, chart) if which.endswith(".table") else sent(request, as_sent(chart))
 
 
 @router.get("/studies/{name}")
-def one(request: Request, name: str, shelf: OnShelf, wanted: AsWanted) -> Response:
+def one(request: Request, name: str, source: FromSource, wanted: AsWanted) -> Response:
     """A sweep, or the cockpit of a babysat run."""
 
     def told(study: Study) -> Response:
         state = study.state
-        shared: dict[str, Any] = {"study": study, "state": state, "standing": standing(study, time.time())}
+        shared: dict[str, Any] = {"study": study, "state": state, "standing": status_of(study, time.time())}
         if state.kind == "babysitting":
             return html(request, "run.html", **shared, run=cockpit(study))
         names = tuple(study.space or ())
@@ -90,13 +90,13 @@ def one(request: Request, name: str, shelf: OnShelf, wanted: AsWanted) -> Respon
             "listing": rows,
             "selected": numbers_of(wanted.trials),
         }
-        return html(request, "sweep.html", **shared, **listed, projects=shelf.projects, **_spaces(study))
+        return html(request, "sweep.html", **shared, **listed, projects=source.projects, **_spaces(study))
 
-    return _page(request, shelf, name, told)
+    return _page(request, source, name, told)
 
 
 @router.get("/studies/{name}/trials/{number}")
-def trial(request: Request, name: str, number: int, shelf: OnShelf) -> Response:
+def trial(request: Request, name: str, number: int, source: FromSource) -> Response:
     """All about one trial."""
 
     def told(study: Study) -> Response:
@@ -104,36 +104,36 @@ def trial(request: Request, name: str, number: int, shelf: OnShelf) -> Response:
         shared: dict[str, Any] = {
             "study": study,
             "state": study.state,
-            "standing": standing(study, time.time()),
+            "standing": status_of(study, time.time()),
             "trial": found,
         }
         kept = study.state.kept(found)
         printed = study.printed(number)[-_PRINTED:]
         return html(request, "trial.html", **shared, kept=kept, printed=printed, traceback=study.traceback(number))
 
-    return _page(request, shelf, name, told)
+    return _page(request, source, name, told)
 
 
 @router.get("/studies/{name}/explanation")
-def explanation(request: Request, name: str, shelf: OnShelf) -> Response:
+def explanation(request: Request, name: str, source: FromSource) -> Response:
     """What the search has learned, as a part of its page."""
     return _page(
-        request, shelf, name, lambda study: html(request, "explanation.html", study=study, found=study.explain())
+        request, source, name, lambda study: html(request, "explanation.html", study=study, found=study.explain())
     )
 
 
 @router.get("/studies/{name}/pictures/{which}")
 def one_picture(
-    request: Request, name: str, which: str, shelf: OnShelf, x: str = "", y: str = "", trial: int = 0
+    request: Request, name: str, which: str, source: FromSource, x: str = "", y: str = "", trial: int = 0
 ) -> Response:
     """A picture of a study, or with `.table` behind its name the same as a table."""
     if which.endswith(".table"):
         wanted = which.removesuffix(".table")
         return _page(
-            request, shelf, name, lambda study: _table(request, picture(study, wanted, "light", x=x, y=y, trial=trial))
+            request, source, name, lambda study: _table(request, picture(study, wanted, "light", x=x, y=y, trial=trial))
         )
     try:
-        found = drawn(shelf.library, name, which, _theme(request), x=x, y=y, trial=trial)
+        found = drawn(source.library, name, which, _theme(request), x=x, y=y, trial=trial)
     except TunerError as error:
         return Response(str(error), 404, media_type="text/plain")
     if found is None:
@@ -142,10 +142,10 @@ def one_picture(
     return sent(request, packed, headers={"retry-after": str(math.ceil(behind_s))} if behind_s > 0 else None)
 
 
-def _page(request: Request, shelf: Shelf, name: str, told: Callable[[Study], Response]) -> Response:
+def _page(request: Request, source: PageSource, name: str, told: Callable[[Study], Response]) -> Response:
     """What is told of a study, or in words why nothing is."""
     try:
-        with shelf.library.study(name) as study:
+        with source.library.study(name) as study:
             return told(study)
     except StudyNotBegun:
         return html(request, "starting.html", name=name)

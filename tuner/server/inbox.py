@@ -1,4 +1,4 @@
-"""The counter of a study: what programs say is put on record in groups, and each is handed its answer."""
+"""The inbox of a study: what programs say is put on record in groups, and each is handed its answer."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _LOOKS_EVERY_S = 0.5  # whether there is a coordinator at all
 _MOST = 2000  # who may wait at a time
 
 
-class Crowded(StudyError):
+class InboxFull(StudyError):
     """More wait for an answer than there is room for."""
 
     code = "crowded"
 
 
-class Counter:
+class Inbox:
     """One study's, for all programs at once: one connection, and nothing to do while nobody waits."""
 
     def __init__(self, place: Place) -> None:
@@ -47,7 +47,7 @@ class Counter:
     ) -> Answered | None:
         """Puts on record what a program says, and waits for the answer; None where none came in time."""
         if len(self._waiting) >= _MOST:
-            raise Crowded(f"{_MOST} calls wait for an answer already: make it again in a moment.")
+            raise InboxFull(f"{_MOST} calls wait for an answer already: make it again in a moment.")
         asked = Requested(
             request=uuid.uuid4().hex, verb=verb, arguments=understood(verb, arguments), by=by, why=why, at=time.time()
         )
@@ -141,31 +141,31 @@ class Counter:
         return self._store
 
 
-class Counters:
-    """The counters of a results folder, by the study's name."""
+class Inboxes:
+    """The inboxes of a results folder, by the study's name."""
 
     def __init__(self, results: Path) -> None:
         self._results = results
-        self._counters: dict[str, Counter] = {}
+        self._inboxes: dict[str, Inbox] = {}
 
-    async def of(self, name: str) -> Counter:
-        """The counter of a study; `StudyNotFound` and its kin where there is none that lends its trials."""
+    async def of(self, name: str) -> Inbox:
+        """The inbox of a study; `StudyNotFound` and its kin where there is none that lends its trials."""
         place = Place.of(name, self._results, None)
-        counter = self._counters.get(place.name)
-        if counter is not None and not counter.is_replaced():
-            return counter
-        if counter is not None:
-            del self._counters[place.name]
-            counter.close()
-        counter = Counter(place)
-        await counter.check()
-        return self._counters.setdefault(place.name, counter)
+        inbox = self._inboxes.get(place.name)
+        if inbox is not None and not inbox.is_replaced():
+            return inbox
+        if inbox is not None:
+            del self._inboxes[place.name]
+            inbox.close()
+        inbox = Inbox(place)
+        await inbox.check()
+        return self._inboxes.setdefault(place.name, inbox)
 
     def close(self) -> None:
         """Lets go of all."""
-        for counter in self._counters.values():
-            counter.close()
-        self._counters.clear()
+        for inbox in self._inboxes.values():
+            inbox.close()
+        self._inboxes.clear()
 
 
 def _inode(place: Place) -> int:

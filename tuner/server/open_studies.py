@@ -15,7 +15,7 @@ from tuner.record.store import Store
 _MOST = 16  # studies; a large one takes some hundred MB
 
 
-class Book:
+class OpenStudy:
     """One study that is held open, for one reader at a time."""
 
     def __init__(self, place: Place) -> None:
@@ -38,12 +38,12 @@ class Book:
         return _inode(self.place) != self.inode
 
 
-class Library:
+class OpenStudies:
     """The studies of a results folder, by name; the least used is closed when there are many."""
 
     def __init__(self, results: Path) -> None:
         self.results = results
-        self._books: OrderedDict[str, Book] = OrderedDict()
+        self._open: OrderedDict[str, OpenStudy] = OrderedDict()
         self._lock = threading.Lock()
 
     @contextmanager
@@ -52,10 +52,10 @@ class Library:
 
         Raises `StudyNotFound` and its kin.
         """
-        book = self._book(name)
-        with book.lock:
-            book.refresh()
-            yield book.study
+        found = self._opened(name)
+        with found.lock:
+            found.refresh()
+            yield found.study
 
     def place(self, name: str) -> Place:
         """Where a study of that name lies, or would."""
@@ -64,27 +64,27 @@ class Library:
     def close(self) -> None:
         """Lets go of all."""
         with self._lock:
-            books, self._books = self._books, OrderedDict()
-        for book in books.values():
-            with book.lock:
-                book.study.close()
+            every, self._open = self._open, OrderedDict()
+        for found in every.values():
+            with found.lock:
+                found.study.close()
 
-    def _book(self, name: str) -> Book:
+    def _opened(self, name: str) -> OpenStudy:
         place = self.place(name)
         place.existing()
         with self._lock:
-            book = self._books.get(name)
-            if book is not None and book.is_replaced():
-                del self._books[name]
-                book = None
-            if book is None:  # whoever else wants one waits, so that none is folded twice
-                book = self._books[name] = Book(place)
-            self._books.move_to_end(name)
-            spare = self._books.popitem(last=False)[1] if len(self._books) > _MOST else None
+            found = self._open.get(name)
+            if found is not None and found.is_replaced():
+                del self._open[name]
+                found = None
+            if found is None:  # whoever else wants one waits, so that none is folded twice
+                found = self._open[name] = OpenStudy(place)
+            self._open.move_to_end(name)
+            spare = self._open.popitem(last=False)[1] if len(self._open) > _MOST else None
         if spare is not None:
             with spare.lock:
                 spare.study.close()
-        return book
+        return found
 
 
 def _inode(place: Place) -> int:

@@ -18,7 +18,7 @@ Mood: TypeAlias = Literal["starting", "running", "waiting", "over", "idle", "los
 
 
 @dataclass(frozen=True, kw_only=True)
-class Condition:
+class StudyStatus:
     """How a study stands: a word for its colour, a sentence, and who coordinates it since when."""
 
     mood: Mood
@@ -31,7 +31,7 @@ class Condition:
         return self.mood in ("starting", "running", "waiting")
 
 
-def standing(study: StudyReader, now: float) -> Condition:
+def status_of(study: StudyReader, now: float) -> StudyStatus:
     """How the study stands at a moment, in Unix seconds."""
     holder = study.coordinator(now)
     told = "nobody coordinates it" if holder is None else coordinator_of(*holder, now)
@@ -42,8 +42,8 @@ def standing(study: StudyReader, now: float) -> Condition:
         if holder is not None and trial.state in ("paused", "waiting"):
             mood = "waiting"
         sentence = activity(state, running=holder is not None)
-        return Condition(mood=mood, sentence=f"{sentence[0].upper()}{sentence[1:]}.", coordinator=told)
-    return Condition(
+        return StudyStatus(mood=mood, sentence=f"{sentence[0].upper()}{sentence[1:]}.", coordinator=told)
+    return StudyStatus(
         mood=_mood(state, holder is not None), sentence=_of_a_sweep(state, holder is not None), coordinator=told
     )
 

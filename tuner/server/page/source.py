@@ -1,4 +1,4 @@
-"""The shelf that pages are made from: whatever holds studies open, and knows what may be launched."""
+"""The source that pages are made from: whatever holds studies open, and knows what may be launched."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from fastapi import Depends, Request
 from tuner.api.study import Study
 
 
-class Readable(Protocol):
-    """Readable by name, each for one reader at a time."""
+class StudySource(Protocol):
+    """Studies by name, each for one reader at a time."""
 
     def study(self, name: str, /) -> AbstractContextManager[Study]:
         """The study as it is now; raises `StudyNotFound` and its kin."""
 
 
-class Shelf(Protocol):
+class PageSource(Protocol):
     """What a service has to have for its pages."""
 
     @property
@@ -30,13 +30,13 @@ class Shelf(Protocol):
         """The folder that training functions may be launched from; None: nothing is launched."""
 
     @property
-    def library(self) -> Readable:
+    def library(self) -> StudySource:
         """The studies themselves."""
 
 
-def _shelf(request: Request) -> Shelf:
-    found: Shelf = request.app.state.service
+def _source(request: Request) -> PageSource:
+    found: PageSource = request.app.state.service
     return found
 
 
-OnShelf: TypeAlias = Annotated[Shelf, Depends(_shelf)]
+FromSource: TypeAlias = Annotated[PageSource, Depends(_source)]
