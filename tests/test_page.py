@@ -27,9 +27,9 @@ from tuner import Space, choice, linear, log, log_one_minus
 from tuner.record.store import Store
 from tuner.server.page.gallery import _DRAWN
 from tuner.server.page.inputs import inputs_of
-from tuner.server.page.listing import Wanted, listing, numbers_of
 from tuner.server.page.rendering import asset
 from tuner.server.page.routes import router
+from tuner.server.page.trial_list import Wanted, listing, numbers_of
 
 SPACE = Space(
     rate=log(1e-4, 1.0),

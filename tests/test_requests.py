@@ -14,8 +14,8 @@ from tuner.caviar.policy import Caviar, Limits
 from tuner.caviar.requests import RepeatRequests, SweepRequests
 from tuner.caviar.rules import rule_by_name
 from tuner.coordinator.checkpoint_keeper import CheckpointKeeper
-from tuner.coordinator.recovery import recover
 from tuner.coordinator.standing import Standing, Standings
+from tuner.coordinator.takeover import take_over
 from tuner.coordinator.workers import WorkerPool
 from tuner.panda.policy import Panda
 from tuner.panda.requests import RunRequests
@@ -158,17 +158,17 @@ def test_recovery_says_what_goes_on_and_who_has_not_been_heard_of(tmp_path: Path
     study, _ = sweep(2)
     study.apply(rec.TrialStarted(trial=0, segment=0, worker="w", node="here", pid=1, at=1.0))
     before, keeper = repr(study), CheckpointKeeper(tmp_path, None)
-    recovery = recover(study, Panda(), keeper, 2.0, outlives=False, clean=False, failed_too=False)
+    takeover = take_over(study, Panda(), keeper, 2.0, outlives=False, clean=False, failed_too=False)
     assert repr(study) == before
-    assert (recovery.decision.ready, recovery.unheard) == ((0, 1), frozenset())
-    assert [type(each).__name__ for each in recovery.decision.records] == [
+    assert (takeover.decision.ready, takeover.unheard) == ((0, 1), frozenset())
+    assert [type(each).__name__ for each in takeover.decision.records] == [
         "TrialHeld",
         "SegmentOpened",
         "SegmentOpened",
     ]
-    outlived = recover(study, Panda(), keeper, 2.0, outlives=True, clean=False, failed_too=False)
+    outlived = take_over(study, Panda(), keeper, 2.0, outlives=True, clean=False, failed_too=False)
     assert (outlived.decision, outlived.unheard) == (Decision(), frozenset({0, 1}))
-    clean = recover(study, Panda(), keeper, 2.0, outlives=False, clean=True, failed_too=False)
+    clean = take_over(study, Panda(), keeper, 2.0, outlives=False, clean=True, failed_too=False)
     assert clean.decision.ready == (0, 1)
     assert [type(each).__name__ for each in clean.decision.records] == ["TrialHeld", "SegmentOpened"]
 

@@ -16,7 +16,7 @@ from tuner.coordinator.checkpoint_keeper import CheckpointKeeper
 from tuner.coordinator.endings import End, Ending, Interrupts, awaited, parted
 from tuner.coordinator.observers import Observer, Observers, Status
 from tuner.coordinator.orders import order_of
-from tuner.coordinator.recovery import recover
+from tuner.coordinator.takeover import take_over
 from tuner.coordinator.trials import Trials
 from tuner.coordinator.watchdog import Timing, overdue
 from tuner.coordinator.workers import Worker
@@ -111,7 +111,7 @@ class Coordinator:
         return finished
 
     def _run(self) -> str:
-        self._recover()
+        self._take_over()
         while (finished := self._finished()) is None:
             waits = not (self.trials.outgoing or self._orders)
             if waits and self._pool.company_s:
@@ -129,12 +129,12 @@ class Coordinator:
         self.journal.commit()  # a display that has just failed is noted
         return finished
 
-    def _recover(self) -> None:
+    def _take_over(self) -> None:
         self._policy.restore(self.study)
         if self._keeper is not None and self._executor.outlives:
             self._keeper.mend()
         self._sweep()  # before anything is saved anew: whatever the record does not know is a leftover, then
-        recovery = recover(
+        takeover = take_over(
             self.study,
             self._policy,
             self._keeper,
@@ -143,9 +143,9 @@ class Coordinator:
             clean=self._store.left_clean,
             failed_too=self._rerun == "failed",
         )
-        for number in recovery.unheard:
+        for number in takeover.unheard:
             self._standings[number].unheard = True
-        self.trials.carry_out(recovery.decision)
+        self.trials.carry_out(takeover.decision)
         self._take_requests()  # whoever asked while nobody ran the study comes before its first trial
         # Only from here on are workers given trials: after a crash, one that waits may have begun.
         self.journal.commit()

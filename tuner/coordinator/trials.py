@@ -8,8 +8,8 @@ from typing import Literal
 from tuner.coordinator.checkpoint_keeper import CheckpointKeeper
 from tuner.coordinator.endings import End, Ending, scoreless
 from tuner.coordinator.journal import Journal
-from tuner.coordinator.recovery import taken_up
 from tuner.coordinator.standing import Standings
+from tuner.coordinator.takeover import taken_up
 from tuner.coordinator.workers import Worker, WorkerPool
 from tuner.executors.base import Executor
 from tuner.policy.protocol import Policy

@@ -16,7 +16,7 @@ from tuner.api.study import Study
 from tuner.errors import SettingsError
 from tuner.record.events import TrialState
 from tuner.record.trial import Trial
-from tuner.server import shapes
+from tuner.server import schemas
 from tuner.server.finite import finite
 from tuner.server.problems import documented
 from tuner.server.service import Serving, may_read
@@ -33,14 +33,14 @@ _PRINTED = 20_000  # characters of what a function printed
 
 
 @router.get("", responses=documented(), summary="The studies of the folder")
-def studies(serving: Serving) -> shapes.Studies:
+def studies(serving: Serving) -> schemas.Studies:
     """One line a study, the latest first."""
-    found = [shapes.StudyLine(**finite(asdict(each))) for each in studies_in(serving.results)]
-    return shapes.Studies(studies=found)
+    found = [schemas.StudyLine(**finite(asdict(each))) for each in studies_in(serving.results)]
+    return schemas.Studies(studies=found)
 
 
 @router.get("/{name}", responses=documented(404, 409, 422), summary="A study as it is now")
-def study(name: StudyName, serving: Serving) -> shapes.StudyFacts:
+def study(name: StudyName, serving: Serving) -> schemas.StudyFacts:
     """Identity, options, how many trials are in which state, the best, and who runs it."""
     with serving.library.study(name) as found:
         return facts_of(found)
@@ -53,15 +53,15 @@ def trials(
     after: Annotated[int, Query(ge=-1, le=2**53, description="Those beyond this number.")] = -1,
     limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE, description="How many at most.")] = 100,
     state: Annotated[list[TrialState] | None, Query(description="Those in these states; left out: all.")] = None,
-) -> shapes.TrialPage:
+) -> schemas.TrialPage:
     """A page of trials; `next` is the `after` of the one that follows."""
     with serving.library.study(name) as found:
         every = found.state.trials
         wanted = every if not state else [each for each in every if each.state in state]
         beyond = every[after + 1 :] if not state else [each for each in wanted if each.trial > after]
         page = beyond[:limit]
-        return shapes.TrialPage(
-            trials=[shapes.TrialLine(**line_of(each)) for each in page],
+        return schemas.TrialPage(
+            trials=[schemas.TrialLine(**line_of(each)) for each in page],
             shown=len(page),
             of=len(wanted),
             next=page[-1].trial if len(beyond) > len(page) else None,
@@ -70,17 +70,17 @@ def trials(
 
 
 @router.get("/{name}/trials/{number}", responses=documented(404, 409, 422), summary="All about a trial")
-def trial(name: StudyName, number: TrialNumber, serving: Serving) -> shapes.TrialFacts:
+def trial(name: StudyName, number: TrialNumber, serving: Serving) -> schemas.TrialFacts:
     """Settings, segments, checkpoints, and how it ended."""
     with serving.library.study(name) as found:
         each = found.trial(number)
         recipe = each.recipe
-        return shapes.TrialFacts(
+        return schemas.TrialFacts(
             **line_of(each),
             settings=finite(recipe.at(each.steps)),
             schedules=finite({key: shape.to_dict() for key, shape in recipe.schedules.items()}),
-            segments=[shapes.SegmentLine(**finite(asdict(segment))) for segment in each.segments],
-            checkpoints=[shapes.CheckpointLine(**asdict(found.state.checkpoints[kept])) for kept in each.checkpoints],
+            segments=[schemas.SegmentLine(**finite(asdict(segment))) for segment in each.segments],
+            checkpoints=[schemas.CheckpointLine(**asdict(found.state.checkpoints[kept])) for kept in each.checkpoints],
             error=each.error,
             traceback=found.traceback(number),
             printed=found.printed(number)[-_PRINTED:],
@@ -98,7 +98,7 @@ def curves(
         ),
     ] = "",
     points: Annotated[int, Query(ge=10, le=10_000, description="Of one curve, at most.")] = 1000,
-) -> shapes.Curves:
+) -> schemas.Curves:
     """Curves, long ones thinned: of each whole bucket of reports its extremes, and it says how many of how many."""
     with serving.library.study(name) as found:
         found.load_curves()
@@ -112,8 +112,8 @@ def curves(
                 steps, scores = thinned(known, np.asarray(curve.scores, dtype=float), width)
                 total += len(curve)
                 line = {"trial": each.trial, "steps": steps.tolist(), "scores": finite(scores.tolist())}
-                lines.append(shapes.CurveLine.model_construct(**line, of=len(curve)))
-        return shapes.Curves.model_construct(
+                lines.append(schemas.CurveLine.model_construct(**line, of=len(curve)))
+        return schemas.Curves.model_construct(
             objective=found.state.objective,
             curves=lines,
             shown=sum(len(each.steps) for each in lines),
@@ -125,7 +125,7 @@ def curves(
 
 
 @router.get("/{name}/rounds", responses=documented(404, 409, 422), summary="The rounds of a search")
-def rounds(name: StudyName, serving: Serving) -> shapes.Rounds:
+def rounds(name: StudyName, serving: Serving) -> schemas.Rounds:
     """Each with its box in the unit cube, its trials, and the reason it is where it is."""
     with serving.library.study(name) as found:
         state = found.state
@@ -144,15 +144,15 @@ def rounds(name: StudyName, serving: Serving) -> shapes.Rounds:
                 "box": opened.box,
                 "seen": opened.seen,
             }
-            lines.append(shapes.RoundLine(**known, trials=len(own), best=finite(best), why=opened.why))
-        return shapes.Rounds(rounds=lines)
+            lines.append(schemas.RoundLine(**known, trials=len(own), best=finite(best), why=opened.why))
+        return schemas.Rounds(rounds=lines)
 
 
-def facts_of(study: Study) -> shapes.StudyFacts:
+def facts_of(study: Study) -> schemas.StudyFacts:
     """How a study stands."""
     state, best = study.state, study.state.best
     holder = study.coordinator(time.time())
-    return shapes.StudyFacts(
+    return schemas.StudyFacts(
         name=state.name,
         kind="babysitting" if state.kind == "babysitting" else "sweep",
         objective=state.objective,
@@ -166,10 +166,10 @@ def facts_of(study: Study) -> shapes.StudyFacts:
         steps=state.steps_done,
         best=None
         if best is None or best.best_score is None or best.best_step is None
-        else shapes.BestTrial(
+        else schemas.BestTrial(
             trial=best.trial, score=best.best_score, step=best.best_step, params=finite(best.settings)
         ),
-        coordinator=None if holder is None else shapes.CoordinatorLine(host=holder[0], pid=holder[1]),
+        coordinator=None if holder is None else schemas.CoordinatorLine(host=holder[0], pid=holder[1]),
         sequence=study.sequence,
     )
 

@@ -15,7 +15,7 @@ from tuner.api.studies import attach, promote
 from tuner.errors import uncoded
 from tuner.record.events import RequestState
 from tuner.record.store import Store
-from tuner.server import shapes
+from tuner.server import schemas
 from tuner.server.problems import Problem, documented
 from tuner.server.reading import StudyName
 from tuner.server.service import Caller, Serving, may_read, may_steer
@@ -34,13 +34,13 @@ _LOOK_EVERY_S = 0.05
 
 @router.put(
     "/{name}/requests/{request}",
-    responses={**documented(404, 409, 422), 202: {"model": shapes.Answer, "description": "On record, for later."}},
+    responses={**documented(404, 409, 422), 202: {"model": schemas.Answer, "description": "On record, for later."}},
     summary="Ask something of a study",
     dependencies=[may_steer],
 )
 def ask(
-    name: StudyName, request: RequestId, asked: shapes.Asked, serving: Serving, caller: Caller, response: Response
-) -> shapes.Answer:
+    name: StudyName, request: RequestId, asked: schemas.Asked, serving: Serving, caller: Caller, response: Response
+) -> schemas.Answer:
     """Asks once, however often it is sent under one id; 202 where it takes effect later, 409 where it is refused."""
     by = asked.by or caller.name
     if caller.budget is not None:  # whoever has one asks under no other name
@@ -67,7 +67,7 @@ def answer(
     request: RequestId,
     serving: Serving,
     wait_s: Annotated[float, Query(ge=0, le=_LONGEST_WAIT_S, description="How long to wait for the end of it.")] = 0.0,
-) -> shapes.Answer:
+) -> schemas.Answer:
     """The answer so far, or once there is one that is final."""
     ends = time.monotonic() + wait_s
     with Store.open(serving.library.place(name).existing(), idle="closed") as store:
@@ -83,7 +83,7 @@ def answer(
     return _said(request, asked.verb, found.state, found.step, uncoded(found.detail)[0])
 
 
-def _begun(name: str, request: str, asked: shapes.Asked, serving: Serving, by: str) -> str:
+def _begun(name: str, request: str, asked: schemas.Asked, serving: Serving, by: str) -> str:
     """Begins another run from a checkpoint of this study: what became of it, in words."""
     given = dict(asked.arguments)
     told: dict[str, Any] = {"name": given.pop("name", None), "why": asked.why, "request": request}
@@ -108,5 +108,5 @@ def _check_none_left(verb: str, given: Mapping[str, object]) -> None:
         raise Problem(422, "arguments", f"{verb} takes no {', '.join(sorted(given))}.")
 
 
-def _said(request: str, verb: str, state: RequestState, step: int | None, why: str) -> shapes.Answer:
-    return shapes.Answer(request=request, verb=verb, state=state, step=step, why=why)
+def _said(request: str, verb: str, state: RequestState, step: int | None, why: str) -> schemas.Answer:
+    return schemas.Answer(request=request, verb=verb, state=state, step=step, why=why)

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from fastapi import APIRouter, Response
 
-from tuner.server import shapes
+from tuner.server import schemas
 from tuner.server.problems import Problem, documented
 from tuner.server.reading import StudyName
 from tuner.server.service import Serving, may_read
@@ -40,9 +40,9 @@ def table(name: StudyName, table: str, format: Format, serving: Serving) -> Resp
 
 
 @router.get("/{name}/explanation", responses=documented(404, 409, 422), summary="What the search has learned")
-def explanation(name: StudyName, serving: Serving) -> shapes.Explained:
+def explanation(name: StudyName, serving: Serving) -> schemas.Explained:
     """The sentences of `tuner explain`."""
     with serving.library.study(name) as found:
         learned, sequence = found.explain(), found.sequence
-    sections = [shapes.SectionLine(title=each.title, sentences=list(each.sentences)) for each in learned.sections]
-    return shapes.Explained(sections=sections, trials=learned.trials, sequence=sequence)
+    sections = [schemas.SectionLine(title=each.title, sentences=list(each.sentences)) for each in learned.sections]
+    return schemas.Explained(sections=sections, trials=learned.trials, sequence=sequence)

@@ -53,7 +53,7 @@ _EASEL = Lock()
 
 
 def drawn(
-    library: Readable, name: str, which: str, theme: Theme, *, x: str = "", y: str = "", trial: int = 0
+    library: StudySource, name: str, which: str, theme: Theme, *, x: str = "", y: str = "", trial: int = 0
 ) -> tuple[Packed, float] | None:
     """A picture of a study and for how many seconds it is behind, 0 where it is of now; None: there is none such.
 

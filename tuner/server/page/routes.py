@@ -15,11 +15,11 @@ from tuner.errors import StudyNotBegun, TunerError
 from tuner.server.page.cockpit import cockpit
 from tuner.server.page.comparing import beside
 from tuner.server.page.gallery import as_sent, compared, drawn, picture
-from tuner.server.page.glance import glance
-from tuner.server.page.listing import Wanted, listing, numbers_of
 from tuner.server.page.rendering import asset, html, sent
 from tuner.server.page.source import FromSource, PageSource
 from tuner.server.page.status import status_of
+from tuner.server.page.study_list import glance
+from tuner.server.page.trial_list import Wanted, listing, numbers_of
 from tuner.space.files import available_spaces
 from tuner.space.space import Space
 from tuner.views.pictures.diagram import Diagram, Theme

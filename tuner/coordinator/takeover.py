@@ -1,4 +1,4 @@
-"""The recovery of a study: what an earlier coordinator left, and who takes it up. Pure."""
+"""The takeover of a study: what an earlier coordinator left, and who takes it up. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tuner.record.trial import Trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recovery:
+class Takeover:
     """What a coordinator finds at its start."""
 
     decision: Decision
@@ -22,7 +22,7 @@ class Recovery:
     """Trials whose worker may still be there: the first worker that reports will tell."""
 
 
-def recover(
+def take_over(
     study: StudyState,
     policy: Policy,
     checkpoints: KeptCheckpoints | None,
@@ -31,7 +31,7 @@ def recover(
     outlives: bool,
     clean: bool,
     failed_too: bool,
-) -> Recovery:
+) -> Takeover:
     """Takes up what an earlier coordinator left: nothing that may have begun begins again without saying so.
 
     `outlives`: workers may have outlived it. `clean`: it ended with nothing under way. `failed_too`: what had failed is
@@ -65,7 +65,7 @@ def recover(
             decisions.append(again(study, trial, checkpoints, now, "retry", why))
         else:
             decisions.append(taken_up(study, trial, checkpoints, now))
-    return Recovery(
+    return Takeover(
         decision=Decision(
             records=tuple(record for each in decisions for record in each.records),
             ready=tuple(number for each in decisions for number in each.ready),

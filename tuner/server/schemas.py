@@ -1,4 +1,4 @@
-"""The shapes of what the service answers: the contract of its API, and what describes it."""
+"""The schemas of what the service answers: the contract of its API, and what describes it."""
 
 from __future__ import annotations
 
