@@ -24,7 +24,8 @@ from sweeping import usually
 import tuner
 from tuner import Space, choice, integer, linear, log, log_one_minus
 from tuner.api.answers import Reply
-from tuner.api.handles import RunHandle, SweepHandle
+from tuner.api.handles import RunHandle
+from tuner.api.sweep_handle import SweepHandle
 from tuner.arguments import checked, count, one_of, plain_value
 from tuner.errors import SettingsError, SpaceError, StudyError, TunerError
 from tuner.record.requests import understood

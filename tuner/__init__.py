@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from tuner.api.connect import RemoteStudies, connect
     from tuner.api.explanation import Explanation
     from tuner.api.external import LeasedTrial
-    from tuner.api.handles import Handle, RunHandle, SweepHandle
+    from tuner.api.handles import Handle, RunHandle
     from tuner.api.pricing import Price, price
     from tuner.api.repeats import confirm, recheck
     from tuner.api.studies import Summary, attach, explain, open, promote, studies  # noqa: A004 - tuner.open reads like open
     from tuner.api.study import Study
     from tuner.api.sweep import sweep
+    from tuner.api.sweep_handle import SweepHandle
     from tuner.api.waiting import Waited
     from tuner.errors import TunerError
     from tuner.insight.confirmation import Confirmation
@@ -89,12 +90,13 @@ _HOMES = {
     "api.connect": ("RemoteStudies", "connect"),
     "api.explanation": ("Explanation",),
     "api.external": ("LeasedTrial",),
-    "api.handles": ("Handle", "RunHandle", "SweepHandle"),
+    "api.handles": ("Handle", "RunHandle"),
     "api.pricing": ("Price", "price"),
     "api.repeats": ("confirm", "recheck"),
     "api.study": ("Study",),
     "api.studies": ("Summary", "attach", "explain", "open", "promote", "studies"),
     "api.sweep": ("sweep",),
+    "api.sweep_handle": ("SweepHandle",),
     "api.waiting": ("Waited",),
     "errors": ("TunerError",),
     "insight.confirmation": ("Confirmation",),

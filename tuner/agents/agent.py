@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from tuner.agents.allowance import Allowance
 from tuner.agents.launching import launch_confirm, launch_sweep
 from tuner.api.answers import Reply
-from tuner.api.handles import RunHandle, SweepHandle, person
+from tuner.api.handles import RunHandle, person
 from tuner.api.pricing import price_of, whole_training
 from tuner.api.studies import attach, studies
 from tuner.api.studies import open as open_study
+from tuner.api.sweep_handle import SweepHandle
 from tuner.api.waiting import Event
 from tuner.errors import SettingsError, StudyError
 from tuner.executors import FunctionExecutor

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from tuner.api.answers import ANSWER_WITHIN_S, Reply
-from tuner.api.handles import Handle, RunHandle, SweepHandle, checked_request, person
+from tuner.api.handles import Handle, RunHandle, checked_request, person
 from tuner.api.studies import Summary
 from tuner.api.study import Study
+from tuner.api.sweep_handle import SweepHandle
 from tuner.arguments import amount, checked, index, optional, text
 from tuner.errors import SettingsError, StudyError, interrupted
 from tuner.numbers import duration

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner.api.handles import Handle, RunHandle, SweepHandle
+from tuner.api.handles import Handle, RunHandle
 from tuner.api.study import Study
+from tuner.api.sweep_handle import SweepHandle
 from tuner.arguments import checked, index, path, patience, text
 from tuner.errors import TunerError
 from tuner.record.location import ASSIGNMENT, Place, names

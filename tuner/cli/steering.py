@@ -58,7 +58,7 @@ def stop(study: tuple[str, int | None], by: str, results: Path, store: str | Non
     name, trial = study
 
     def act(handle: Handle) -> Reply:
-        from tuner.api.handles import SweepHandle
+        from tuner.api.sweep_handle import SweepHandle
 
         if trial is None:
             return handle.stop(**asked)
