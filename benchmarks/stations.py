@@ -6,6 +6,7 @@ A small study trains in this process while every call is looked at. A module is 
 handed the thing itself (the score, the setting, or a record, row or message that holds it), or hands it back; calls one
 after another in one module count once. Those that only look at it or translate it are counted, and then left out of the
 way that is printed: `ASIDE` says which and why. A module that is new on a way stands there until it is on that list.
+Whoever is handed the thing back by another module has it too, if only to pass it on: the last rows count them as well.
 """
 
 from __future__ import annotations
@@ -73,12 +74,14 @@ class Way:
 
     name: str
     entered: Sequence[str]
+    held: Sequence[str]
+    """Every module entered or handed the thing back, in order."""
     goal: int
 
     @property
     def stations(self) -> list[str]:
         """The modules that carry it, in order."""
-        return once(each for each in self.entered if not each.startswith(tuple(ASIDE)))
+        return carrying(self.entered)
 
     @property
     def line(self) -> str:
@@ -90,6 +93,11 @@ class Way:
     def again(self) -> list[str]:
         """The stations that it comes to again after another one."""
         return sorted({each for each in self.stations if self.stations.count(each) > 1})
+
+
+def carrying(modules: Iterable[str]) -> list[str]:
+    """Those of some modules that carry the thing on."""
+    return once(each for each in modules if not each.startswith(tuple(ASIDE)))
 
 
 def once(modules: Iterable[str]) -> list[str]:
@@ -123,7 +131,7 @@ class Watcher:
 
     def __init__(self, *mark: float) -> None:
         self._mark = mark
-        self._passed: list[str] = []
+        self._passed: list[tuple[str, bool]] = []  # each module, and whether it was merely handed the thing back
         self._names: dict[CodeType, str | None] = {}
 
     def __call__(self, frame: FrameType, event: str, given: Any) -> None:
@@ -134,10 +142,13 @@ class Watcher:
         if module is None:
             return
         if event == "return":
-            if holds(given, self._mark) and not self._handed(frame):
-                self._passed.append(module)
+            if holds(given, self._mark):
+                if not self._handed(frame):
+                    self._passed.append((module, False))
+                if frame.f_back is not None and (other := self._module(frame.f_back.f_code)) not in (None, module):
+                    self._passed.append((str(other), True))
         elif self._handed(frame):
-            self._passed.append(module)
+            self._passed.append((module, False))
 
     def _module(self, code: CodeType) -> str | None:
         if code not in self._names:
@@ -150,10 +161,12 @@ class Watcher:
         count = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4) + bool(code.co_flags & 8)
         return any(holds(frame.f_locals.get(name), self._mark) for name in code.co_varnames[:count] if name != "self")
 
-    def entered(self, first: str, last: str) -> list[str]:
-        """The modules entered, from the first time that one was to the last time that another was."""
-        start, end = self._passed.index(first), len(self._passed) - self._passed[::-1].index(last)
-        return once(self._passed[start:end])
+    def way(self, name: str, first: str, last: str, *, goal: int) -> Way:
+        """Where the thing went, from the first time that one module was entered to the last that another was."""
+        entered = [module if not back else "" for module, back in self._passed]
+        start, end = entered.index(first), len(entered) - entered[::-1].index(last)
+        held = once(module for module, _ in self._passed[start:end])
+        return Way(name=name, entered=once(each for each in entered[start:end] if each), held=held, goal=goal)
 
     @contextmanager
     def on(self) -> Iterator[None]:
@@ -198,7 +211,7 @@ def report(folder: Path) -> Way:
     seen = Watcher(SCORE)
     with seen.on():
         swept("one", folder, 1)
-    return Way(name="report", entered=seen.entered("worker/run", "record/schema"), goal=9)
+    return seen.way("report", "worker/run", "record/schema", goal=9)
 
 
 def request(folder: Path) -> Way:
@@ -214,7 +227,7 @@ def request(folder: Path) -> Way:
         handle.stop()
         for thread in threads:
             thread.join(30.0)
-    return Way(name="request", entered=seen.entered("api/handles", "record/schema"), goal=12)
+    return seen.way("request", "api/handles", "record/schema", goal=12)
 
 
 def proposal(folder: Path) -> Way:
@@ -223,8 +236,7 @@ def proposal(folder: Path) -> Way:
     seen = Watcher(settings["learning_rate"], *SPACE.to_unit(settings))
     with seen.on():
         swept("four", folder, 3)
-    entered = seen.entered("samplers/coarse_to_fine", "worker/run")
-    return Way(name="proposal", entered=entered, goal=8)
+    return seen.way("proposal", "samplers/coarse_to_fine", "worker/run", goal=8)
 
 
 def main() -> None:
@@ -237,6 +249,7 @@ def main() -> None:
         rows.append(Row(f"stations of a {way.name}", len(way.stations), goal=Goal(at_most=way.goal)))
         rows.append(Row(f"stations of a {way.name} that come again", len(way.again), goal=Goal(at_most=0)))
         rows.append(Row(f"modules entered by a {way.name}", len(way.entered)))
+        rows.append(Row(f"stations of a {way.name}, with whoever is handed it back", len(carrying(way.held))))
     print(f"\n{grid(lines_of(rows))}")
 
 

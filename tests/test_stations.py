@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,3 +25,8 @@ def test_a_report_a_request_and_a_proposal_pass_the_stations_that_the_map_shows(
     assert [way.split()[1] for way in ways] == ["report", "request", "proposal"]
     for way in ways:
         assert way in shown
+    back = dict(
+        re.findall(r"^\| stations of a (\w+), with whoever is handed it back \| (\d+) ", told.stdout, re.MULTILINE)
+    )
+    prose = " ".join(shown.split())
+    assert f"a request has {back['request']} stations and a proposal {back['proposal']}" in prose

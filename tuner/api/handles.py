@@ -318,7 +318,7 @@ class RunHandle(Handle):
             >>> handle.set(learning_rate=0.001, at=1_000_000).pending
             True
         """
-        arguments = {"values": together(changes, values), "at": at, "expect": expect, "evidence": evidence}
+        arguments = {"values": merged(changes, values), "at": at, "expect": expect, "evidence": evidence}
         return self._ask("set", arguments, why, until_accepted=at is not None, request=request, timeout_s=timeout_s)
 
     @checked()
@@ -595,7 +595,7 @@ class RunHandle(Handle):
         """
         from tuner.api.fork import fork
 
-        changed = settings("what a fork changes", together(changes, values))
+        changed = settings("what a fork changes", merged(changes, values))
         given: dict[str, Any] = {"by": self.by, "name": name, "step": step, "why": why, "request": request}
         place = fork(self._place, values=changed, timeout_s=timeout_s, **given)
         return RunHandle(place, Store.open(place.existing()), by=self.by)
@@ -673,7 +673,7 @@ class RunHandle(Handle):
             time.sleep(0.05)
 
 
-def together(mapping: Any, by_name: Mapping[str, Any]) -> dict[str, Any]:
+def merged(mapping: Any, by_name: Mapping[str, Any]) -> dict[str, Any]:
     """What a verb is given in a mapping and by name: every name can be said in one of the two ways."""
     if not isinstance(mapping, Mapping | None):
         raise SettingsError(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tuner.api.answers import Reply, SweepAnswers
-from tuner.api.handles import Handle, together
+from tuner.api.handles import Handle, merged
 from tuner.arguments import checked, count, name, optional, patience
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class SweepHandle(Handle):
             >>> sweeping.set_box(learning_rate=(0.01, 0.1), why="the best five lie there").state
             'applied'
         """
-        return self._ask("set_box", {"ranges": together(bounds, ranges)}, why, expect=expect, request=request)
+        return self._ask("set_box", {"ranges": merged(bounds, ranges)}, why, expect=expect, request=request)
 
     @checked()
     def set_parallel(self, parallel: int, why: str = "", *, expect: int | None = None, request: str = "") -> Reply:
