@@ -1,6 +1,6 @@
 // Pictures: drawn by Bokeh while they are seen, freed when they leave, one selection shown in all of them.
 import { paced, pause } from "./pace.js";
-import { select, selected } from "./selection.js";
+import { onSelection, select, selected } from "./selection.js";
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 export const theme = () => document.documentElement.dataset.theme ?? (dark.matches ? "dark" : "light");
@@ -83,4 +83,4 @@ function mark(figure) {
   marking = false;
 }
 
-export const markAll = () => [...drawn.keys()].forEach(mark);
+onSelection(() => [...drawn.keys()].forEach(mark));

@@ -2,6 +2,7 @@
 import { refresh } from "./live.js";
 import { pause } from "./pace.js";
 import { selected } from "./selection.js";
+import { couple } from "./sliders.js";
 
 const studies = `${document.documentElement.dataset.root}/v1/studies/`;
 const WORDS = { true: true, false: false, None: null };
@@ -50,31 +51,6 @@ async function ask(form, verb, output) {
   if (form.dataset.goesTo) return void location.assign(form.dataset.goesTo + encodeURIComponent(form.elements.name.value));
   for (const input of form.querySelectorAll("[data-was]")) input.dataset.was = input.value;
   if (form.elements.why) form.elements.why.value = "";
-}
-
-// ── settings ────────────────────────────────────────────────────────────────────────────────────
-
-// A slider is even on the parameter's own scale; the field beside it has the number itself.
-const SCALES = {
-  linear: [(value) => value, (bent) => bent],
-  log: [Math.log, Math.exp],
-  log_one_minus: [(value) => -Math.log1p(-value), (bent) => -Math.expm1(-bent)],
-};
-
-export function couple(setting) {
-  const slider = setting.querySelector("[type=range]"), field = setting.querySelector("[name]");
-  if (!slider) return;
-  const { scale, low, high } = setting.dataset, [bend, unbend] = SCALES[scale], beside = setting.querySelector("output");
-  const first = bend(Number(low)), span = bend(Number(high)) - first;
-  const tell = () => { if (scale === "log_one_minus") beside.value = `1 − β = ${Number((1 - field.value).toPrecision(3))}`; };
-  const follow = () => { slider.value = 1000 * (bend(Number(field.value)) - first) / span; tell(); };
-  slider.addEventListener("input", () => {
-    const value = Number(unbend(first + span * slider.value / 1000).toPrecision(4));
-    field.value = field.inputMode === "numeric" ? Math.round(value) : value;
-    tell();
-  });
-  field.addEventListener("input", follow);
-  follow();
 }
 
 export function readyForms() {

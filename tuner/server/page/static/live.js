@@ -1,8 +1,8 @@
 // One stream a page: an event says that something is new, and the parts that are seen are fetched again.
 import { redraw } from "./charts.js";
-import { couple } from "./forms.js";
 import { paced } from "./pace.js";
 import { showSelection } from "./selection.js";
+import { couple } from "./sliders.js";
 
 const TOGETHER_MS = 50, SILENCE_MS = 2500, PATIENCE_MS = 2000; // a server that is gone is said within five seconds
 const place = document.querySelector("[data-events]")?.dataset.events;

@@ -1,7 +1,9 @@
 // The trials that are selected: one set for pictures and table, kept in the address of the page.
-import { markAll } from "./charts.js";
 
 export const selected = new Set();
+const followers = [];
+
+export const onSelection = (follower) => followers.push(follower);
 
 function asText() {
   const parts = [];
@@ -18,7 +20,7 @@ export function select(trials, toggle = false) {
   if (selected.size) url.searchParams.set("trials", asText()); else url.searchParams.delete("trials");
   history.replaceState(null, "", url);
   showSelection();
-  markAll();
+  followers.forEach((each) => each());
 }
 
 export function showSelection() {
