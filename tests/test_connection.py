@@ -18,7 +18,7 @@ from waiting import wait_until
 import tuner
 from tuner import Run, Space, Study, log
 from tuner.errors import ExecutorError
-from tuner.executors.address import host_and_port, look
+from tuner.executors.address import check_reachable, host_and_port
 from tuner.worker.messages import Job
 
 JOB = Job(study="s", function="tuner.workloads.bowl:train", search_path=(), objective="score")
@@ -192,7 +192,7 @@ def test_a_cluster_to_find_that_is_not_there_is_refused(port: socket.socket, mon
 )
 def test_what_is_no_address_is_refused_with_how_one_is_written(address: str) -> None:
     with pytest.raises(ExecutorError, match="host:port"):
-        look(address)
+        check_reachable(address)
 
 
 def test_addresses_are_read_as_they_are_written() -> None:

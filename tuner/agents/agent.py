@@ -281,7 +281,7 @@ def name_of(by: str) -> str:
 _OF_ANY = ("pause", "resume", "note")
 
 
-def only(trains: Sequence[str]) -> Callable[[str], str] | None:
+def allow_only(trains: Sequence[str]) -> Callable[[str], str] | None:
     """Refuses every function but these; none of them: any is allowed."""
     told = f"is not among what you may train: {', '.join(trains)}."
     return (lambda train: "" if train in trains else f"{train!r} {told}") if trains else None

@@ -48,13 +48,13 @@ def mcp(
     By the Model Context Protocol, for a client that starts it. What the agent may spend in the results folder is
     bounded here, whatever it asks for, and however often it comes back.
     """
-    from tuner.agents.agent import Agent, only
+    from tuner.agents.agent import Agent, allow_only
     from tuner.agents.door import serve
 
     if as_json:
         raise click.UsageError("mcp speaks a protocol of its own on stdout: leave --json out.")
     budget = {"trials": trials, "steps": steps, "parallel": parallel, "spaces": list(spaces) or None}
-    serve(Agent.called(by, results, budget, only(trains)))
+    serve(Agent.called(by, results, budget, allow_only(trains)))
 
 
 @verb("tuner skill", piped="text")

@@ -16,7 +16,7 @@ _PATIENCE_S = 4.0
 _Answer = TypeVar("_Answer")
 
 
-def look(address: str) -> None:
+def check_reachable(address: str) -> None:
     """Says what stands in the way of a cluster at `host:port` or `ray://host:port`, in seconds; Ray takes minutes."""
     host, port = host_and_port(address)
     with _connected(address, host, port) as connection:
@@ -45,7 +45,7 @@ def host_and_port(address: str) -> tuple[str, int]:
     return found["v6"] or found["host"], int(found["port"])
 
 
-def within(patience_s: float, ask: Callable[[], _Answer]) -> _Answer | None:
+def answered_within(patience_s: float, ask: Callable[[], _Answer]) -> _Answer | None:
     """The answer, or None where it does not come in time; the question is then left to its thread."""
     answers: list[_Answer] = []
     failures: list[Exception] = []
@@ -66,7 +66,7 @@ def within(patience_s: float, ask: Callable[[], _Answer]) -> _Answer | None:
 
 def _connected(address: str, host: str, port: int) -> socket.socket:
     try:
-        found = within(_PATIENCE_S, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        found = answered_within(_PATIENCE_S, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
     except (OSError, UnicodeError) as failure:
         raise ExecutorError(
             f"no Ray cluster at {address}: the name {host} cannot be resolved ({failure}). Is it spelled right?"

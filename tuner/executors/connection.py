@@ -23,7 +23,7 @@ import ray.exceptions
 import ray.util.client
 
 from tuner.errors import ExecutorError, TunerError
-from tuner.executors.address import host_and_port, look, within
+from tuner.executors.address import answered_within, check_reachable, host_and_port
 from tuner.numbers import duration
 
 _OBJECT_STORE_BYTES = 128 * 2**20
@@ -157,11 +157,11 @@ def _made(address: str, cpus: float, ship: Path | None) -> Connection:
 def _look_for_ray(address: str) -> None:
     """Says what is missing, within seconds, and in the one word that matters: Ray tries for minutes, in silence."""
     where = _resolved(address)
-    look(where)
+    check_reachable(where)
     if where.startswith("ray://"):
         return
     try:
-        told = within(_PATIENCE_S, lambda: _what_it_says_of_itself(where))
+        told = answered_within(_PATIENCE_S, lambda: _what_it_says_of_itself(where))
     except ray.exceptions.RayError as failure:
         first = str(failure).strip().splitlines()[0]
         if "token" in first.lower() or "auth" in type(failure).__name__.lower():

@@ -19,7 +19,7 @@ from tuner.panda.advisor import Advisor
 from tuner.panda.checks import checked, scheduled
 from tuner.panda.effects import Effects, advised
 from tuner.panda.going_back import expected
-from tuner.panda.revival import going_back, revived, unmanned
+from tuner.panda.revival import going_back, revived, without_worker
 from tuner.policy.requests import NOTHING, Decision, Fault, Refused, Situation, answered, warning
 from tuner.record.events import Answered, Noted, Record, Reported, Requested, RequestState
 from tuner.record.requests import RUN_VERBS, understood
@@ -79,8 +79,10 @@ class RunRequests(Effects):
         _check_step(trial, request.arguments)
         worker = situation.workers.worker_of(trial.trial)
         if worker is None and trial.state == "paused" and not situation.unheard(trial.trial):
-            accepted = answered(request.request, "accepted", _unmanned_detail(request), situation.now, trial.steps)
-            further = unmanned(study, trial, request, situation)
+            accepted = answered(
+                request.request, "accepted", _detail_without_worker(request), situation.now, trial.steps
+            )
+            further = without_worker(study, trial, request, situation)
             return replace(further, records=(accepted, *further.records))
         told = worker is not None and worker.started_at is not None
         return Decision(
@@ -116,7 +118,7 @@ class RunRequests(Effects):
         further = NOTHING
         for request in study.requests.values() if trial.state in ("paused", "lost") else ():
             if request.state == "accepted":
-                further = unmanned(study, trial, request, situation)
+                further = without_worker(study, trial, request, situation)
                 records += further.records
                 if further.ready or further.stopped:  # it stands still no longer: the rest is for its next worker
                     break
@@ -248,7 +250,7 @@ def _check_step(trial: Trial, given: Mapping[str, Any]) -> None:
         raise SettingsError(f"step {at} is over: the run has come to step {trial.steps}. Leave `at` out for now.")
 
 
-def _unmanned_detail(request: Requested) -> str:
+def _detail_without_worker(request: Requested) -> str:
     """When a change of a run that stands still without a worker takes effect; empty: now."""
     return "takes effect when the run is resumed" if request.verb in ("set", "schedule", "extend") else ""
 

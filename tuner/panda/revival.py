@@ -102,7 +102,7 @@ def _set_back(study: StudyState, trial: Trial, request: Requested, situation: Si
     return Decision(records=(segment, *judged, done), ready=(trial.trial,))
 
 
-def unmanned(study: StudyState, trial: Trial, request: Request | Requested, situation: Situation) -> Decision:
+def without_worker(study: StudyState, trial: Trial, request: Request | Requested, situation: Situation) -> Decision:
     """A run without a worker that stands still: it was released, or its coordinator died while it stood."""
     at, why = situation.now, request.why or f"{request.verb} by {request.by}"
     match request.verb:

@@ -246,8 +246,8 @@ class ConditionedProcess:
     @on_one_thread
     def at(self, rows: Rows) -> tuple[Floats, Floats]:
         """Mean and variance of the true score at each row; its value is not looked at."""
-        field = Field(self, rows)
-        return field.mean, field.variance
+        prediction = Prediction(self, rows)
+        return prediction.mean, prediction.variance
 
     @on_one_thread
     def mean_at(self, rows: Rows) -> Floats:
@@ -313,7 +313,7 @@ class ConditionedProcess:
         )
 
 
-class Field:
+class Prediction:
     """Mean and variance at many rows, kept up when more becomes known: a score more costs a line of a system."""
 
     @on_one_thread

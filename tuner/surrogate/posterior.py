@@ -20,9 +20,9 @@ from tuner.surrogate.evidence import Embedding, Standardizer, progress_of, rows_
 from tuner.surrogate.gaussian_process import (
     NO_RUN,
     ConditionedProcess,
-    Field,
     Floats,
     GaussianProcess,
+    Prediction,
     Rows,
     fit_hyperparameters,
     with_lengths,
@@ -134,12 +134,12 @@ class Posterior:
             self._candidates = key, Candidates(self, draw())
         return self._candidates[1]
 
-    def field_of(self, points: Floats) -> tuple[Field, tuple[Floats, Floats]]:
+    def prediction_of(self, points: Floats) -> tuple[Prediction, tuple[Floats, Floats]]:
         """What these points (n, d) are worth; and mean and deviation before any settings were expected."""
-        field = Field(self._known, self._new(self.embedding.features(points)))
-        at_first = field.mean, np.sqrt(field.variance)
-        field.learn(self._process)
-        return field, at_first
+        prediction = Prediction(self._known, self._new(self.embedding.features(points)))
+        at_first = prediction.mean, np.sqrt(prediction.variance)
+        prediction.learn(self._process)
+        return prediction, at_first
 
     def improvement_at_first(self, mean: Floats, deviation: Floats) -> Floats:
         """The log expected improvement before any settings were expected."""
@@ -266,28 +266,28 @@ class Candidates:
     def __init__(self, posterior: Posterior, points: Floats) -> None:
         self.points = points
         """Of the unit cube (n, d)."""
-        field, self._at_first = posterior.field_of(points)
-        self._fields, self._posterior = [field], posterior
+        prediction, self._at_first = posterior.prediction_of(points)
+        self._predictions, self._posterior = [prediction], posterior
 
     def widen(self, around: Callable[[Floats], Floats]) -> None:
         """Adds points around those of the largest improvement before any settings were expected; once."""
-        if len(self._fields) > 1:
+        if len(self._predictions) > 1:
             return
         best = np.argsort(-self._posterior.improvement_at_first(*self._at_first), kind="stable")[:_WIDENED]
         more = around(self.points[best])
         self.points = np.vstack([self.points, more])
-        self._fields.append(self._posterior.field_of(more)[0])
+        self._predictions.append(self._posterior.prediction_of(more)[0])
 
     def learn(self, known: ConditionedProcess) -> None:
         """Takes in what more is known or expected."""
-        for field in self._fields:
-            field.learn(known)
+        for prediction in self._predictions:
+            prediction.learn(known)
 
     @property
     def worth(self) -> tuple[Floats, Floats]:
         """Mean and standard deviation of what each point is worth at the end."""
-        mean = np.concatenate([field.mean for field in self._fields])
-        return mean, np.sqrt(np.concatenate([field.variance for field in self._fields]))
+        mean = np.concatenate([prediction.mean for prediction in self._predictions])
+        return mean, np.sqrt(np.concatenate([prediction.variance for prediction in self._predictions]))
 
     def best_first(self, weigh: Callable[[Floats], Floats]) -> tuple[Floats, Floats, Floats, Floats]:
         """The points by log expected improvement and a weight beside it (n,), with mean and standard deviation."""

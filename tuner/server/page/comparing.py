@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tuner.server.page.source import StudySource
 
 
-def beside(library: StudySource, names: Sequence[str]) -> list[tuple[str, ...]]:
+def comparison_rows(library: StudySource, names: Sequence[str]) -> list[tuple[str, ...]]:
     """Each row: what is asked, and the answer of each study."""
     with ExitStack() as held:
         studies = [held.enter_context(library.study(name)) for name in sorted(set(names))]

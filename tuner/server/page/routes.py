@@ -13,7 +13,7 @@ from tuner.api.studies import studies as studies_in
 from tuner.api.study import Study
 from tuner.errors import StudyNotBegun, TunerError
 from tuner.server.page.cockpit import cockpit
-from tuner.server.page.comparing import beside
+from tuner.server.page.comparing import comparison_rows
 from tuner.server.page.gallery import as_sent, compared, drawn, picture
 from tuner.server.page.rendering import asset, html, sent
 from tuner.server.page.source import FromSource, PageSource
@@ -60,7 +60,7 @@ def compare(request: Request, source: FromSource, study: Annotated[list[str] | N
         why = "It takes two studies to compare them: tick two, and ask again."
         return html(request, "missing.html", status=422, name="A comparison", why=why)
     try:
-        rows = beside(source.library, study)
+        rows = comparison_rows(source.library, study)
     except TunerError as error:
         return html(request, "missing.html", status=404, name=" and ".join(study), why=str(error))
     return html(request, "compare.html", names=study, rows=rows)
