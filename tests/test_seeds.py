@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import random
 import statistics
@@ -12,16 +14,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 from sweeping import sweep
 from test_training import Script, order
 from test_training import trained as train
 
 import tuner
 from tuner.api.identity import begin
+from tuner.cli import main
 from tuner.errors import IdentityMismatch, SettingsError
+from tuner.numbers import number
 from tuner.record.events import StudyOpened
 from tuner.record.state import StudyState
 from tuner.record.store import Store
+from tuner.views.terminal import best_of, summary
 from tuner.worker.divergence import DivergenceAlarm
 from tuner.worker.messages import Ended, Job, Pause, Saved, Stop, Warned
 from tuner.worker.run import Run
@@ -321,6 +327,14 @@ def test_a_checkpoint_of_one_training_is_refused_where_three_are_expected(tmp_pa
     assert "one training" in ended.why
 
 
+def shell(*words: str) -> str:
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), pytest.raises(SystemExit) as ended:
+        main(list(words))
+    assert not ended.value.code
+    return said.getvalue()
+
+
 # ── a sweep ─────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -337,8 +351,37 @@ def test_a_sweep_of_several_seeds_has_a_row_a_trial_with_mean_and_spread(tmp_pat
         trials = study.trials
         assert list(trials["state"]) == ["completed"] * 3
         assert list(trials["steps"]) == [9] * 3
-        assert (trials[f"score.{SPREAD}"] > 0).all()
+        assert (trials["spread"] > 0).all()
+        assert f"score.{SPREAD}" not in trials
+        assert study.best is not None
+        assert study.best.spread == trials["spread"][study.best.trial]
         assert study.state.seeds == 3
+
+
+def test_where_scores_stand_the_spread_of_the_seeds_stands_beside_them(tmp_path: Path) -> None:
+    sweep(tmp_path, noisy, SPACE, trials=9, seeds=3, stopping="off").close()
+    with tuner.open("night", results=tmp_path) as study:
+        best = study.best
+        assert best is not None
+        assert best.spread is not None
+        told = f"{number(best.score)} ± {number(best.spread, 2)}"
+        console = Console(width=200, file=io.StringIO())
+        console.print(summary(study), best_of(study.state))
+        assert console.file.getvalue().count(told) == 3  # type: ignore[attr-defined]  # the winner, its row, the line
+        explained = str(study.explain())
+        assert f"the mean of 3 seeds, which differ by ±{number(best.spread, 2)}" in explained
+        assert "other seeds change a mean of 3 by" in explained
+    (line,) = tuner.studies(tmp_path)
+    assert line.spread == best.spread
+    for words in (["ls"], ["show", f"night/{best.trial}"]):
+        assert told in shell(*words, "--results", str(tmp_path), "--no-json")
+
+
+def test_one_seed_has_no_spread(tmp_path: Path) -> None:
+    with sweep(tmp_path, noisy, SPACE, trials=2) as study:
+        assert study.trials["spread"].isna().all()
+        assert study.best is not None
+        assert study.best.spread is None
 
 
 def test_more_seeds_do_not_change_what_is_drawn_first(tmp_path: Path) -> None:

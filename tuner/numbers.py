@@ -26,6 +26,15 @@ def number(value: Any, digits: int = 4) -> str:
     return near_one(value) if text == "1" and _SAME < 1 - value < 1 else text
 
 
+def scored(score: float | None, spread: float | None, digits: int = 4) -> str:
+    """A score as `number` has it, with how far the seeds differ where it is the mean of several.
+
+    >>> scored(0.9713, None), scored(0.9713, 0.00421)
+    ('0.9713', '0.9713 ± 0.0042')
+    """
+    return number(score, digits) + ("" if spread is None else f" ± {number(spread, 2)}")
+
+
 def near_one(value: float, digits: int = 3) -> str:
     """A number below 1 with as many decimals as its distance from 1 needs to have so many digits.
 

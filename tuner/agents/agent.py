@@ -295,7 +295,13 @@ def plain(answer: Mapping[str, Any]) -> dict[str, Any]:
 def _study(study: Study) -> dict[str, Any]:
     state = study.state
     best = [
-        {"trial": each.trial, "score": each.best_score, "state": each.state, "params": each.settings}
+        {
+            "trial": each.trial,
+            "score": each.best_score,
+            "spread": state.spread(each),
+            "state": each.state,
+            "params": each.settings,
+        }
         for each in leaders(state, 5)
     ]
     told: dict[str, Any] = {
@@ -335,6 +341,7 @@ def _trial(study: Study, number: int) -> dict[str, Any]:
         "purpose": trial.purpose,
         "params": trial.settings,
         "score": trial.best_score,
+        "spread": study.state.spread(trial),
         "best_step": trial.best_step,
         "steps": trial.steps,
         "curve": {"steps": list(curve.steps)[::every], "scores": list(curve.scores)[::every], "every": every},

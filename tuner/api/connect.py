@@ -109,7 +109,10 @@ class RemoteStudies:
             ...     [each.kind for each in there.studies() if each.name == "night"]
             ['sweep']
         """
-        return [Summary(**{name: each[name] for name in _LINE}) for each in self._service.get("studies")["studies"]]
+        return [
+            Summary(**{name: each[name] for name in _LINE}, spread=each.get("spread"))
+            for each in self._service.get("studies")["studies"]
+        ]
 
     @checked()
     def open(self, name: str) -> Study:

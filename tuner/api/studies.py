@@ -172,6 +172,7 @@ class Summary:
         best: The best score so far, or None.
         best_trial: Its trial, or None.
         updated: When it was last written to, in Unix seconds.
+        spread: How far the seeds of that trial differ, where it has several, or None.
 
     Example:
         >>> [(each.name, each.activity) for each in tuner.studies() if each.name == "night"]
@@ -188,6 +189,7 @@ class Summary:
     best_trial: int | None
     updated: float
     """Unix seconds."""
+    spread: float | None = None
 
 
 @checked(results=path)

@@ -125,7 +125,13 @@ def study_as_json(study: Study) -> dict[str, Any]:
         "best": None if study.best is None else {**json_of(study.best), **console.test_scores(study)},
         "recommended": study.recommended,
         "top": [
-            {"trial": each.trial, "score": each.best_score, "state": each.state, "params": each.settings}
+            {
+                "trial": each.trial,
+                "score": each.best_score,
+                "spread": state.spread(each),
+                "state": each.state,
+                "params": each.settings,
+            }
             for each in leaders(state, 10)
         ],
         "rounds": [{"round": each.round, "first_trial": each.first_trial, "why": each.why} for each in state.rounds],
@@ -167,6 +173,7 @@ def trial_as_json(study: Study, number: int) -> dict[str, Any]:
         "round": trial.round,
         "params": trial.settings,
         "score": trial.best_score,
+        "spread": state.spread(trial),
         "best_step": trial.best_step,
         "steps": trial.steps,
         "seconds": trial.seconds,

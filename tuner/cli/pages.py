@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from tuner.numbers import count, duration, memory, number, percent, setting
+from tuner.numbers import count, duration, memory, number, percent, scored, setting
 from tuner.record.events import Noted
 from tuner.space.parameters import Choice, Parameter
 from tuner.space.preview import preview
@@ -43,7 +43,8 @@ def studies(found: Iterable[Summary], runs: Mapping[str, Mapping[str, Any]], now
         progress = f"{count(each.trials, 'trial')}, {each.ended} ended" if run is None else f"step {run['step']}"
         score = each.best if run is None else run["best"]
         where = f" (trial {each.best_trial})" if run is None else f" (step {run['best_step']})"
-        best = f"{each.objective} {number(score)}{where}" if score is not None else "no score" if each.ended else ""
+        told = f"{each.objective} {scored(score, each.spread)}{where}"
+        best = told if score is not None else "no score" if each.ended else ""
         ago = f"{duration(max(0.0, now - each.updated))} ago"
         table.add_row(*map(Text, (each.name, each.kind, state, progress, best, ago)))
     return table
@@ -154,7 +155,7 @@ def _score(study: StudyState, found: Trial) -> Iterator[RenderableType]:
     if found.best_score is None:
         yield Text(f"no {study.objective!r} reported; {found.steps} steps", style="yellow")
     else:
-        score = f"best {study.objective} {number(found.best_score)}"
+        score = f"best {study.objective} {scored(found.best_score, study.spread(found))}"
         aside = "; what was given up is left out" if any(each.cause == "revert" for each in found.segments) else ""
         yield Text.assemble((score, "bold green"), f" at step {found.best_step} of {found.steps}{aside}")
 

@@ -16,7 +16,7 @@ from tuner.insight.importance import Importance, importance_of
 from tuner.insight.model import Model
 from tuner.insight.ranking import Recheck, recheck_of
 from tuner.insight.recommendation import Recommended, recommended_of
-from tuner.insight.winner import Winner, winner_of
+from tuner.insight.winner import Winner, noise_of_means, winner_of
 from tuner.insight.worth import Worth, worth_of
 from tuner.numbers import number, percent
 from tuner.record.curve import Curve
@@ -100,7 +100,7 @@ class Findings:
         alike = sharing(state)[0] if is_plateau(state) else 0
         model = None if alike else Model.of(state, space)
         confirmation = confirmation_of(state)
-        measured = None if confirmation is None else confirmation.noise
+        measured = noise_of_means(state) if confirmation is None else confirmation.noise
         ranks = None if alike else Model.of_ranks(state, space)
         importance = importance_of(ranks, state.objective, len(leaders(state)), alike)
         few = distinct(leaders(state), FEW)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tuner.insight.confirmation import Confirmation
 from tuner.numbers import number, setting
 from tuner.record.events import Goal, Settings
-from tuner.record.leaders import distinct, leaders, sharing
+from tuner.record.leaders import distinct, leaders, sharing, well_trained
 from tuner.record.state import StudyState
 
 _TWO_SEEDS = 2.0 * 2.0**0.5  # two standard deviations of the difference of two runs
@@ -18,6 +18,7 @@ class Winner:
     """The best trial of the search, the next with other settings, and its repeats, if any.
 
     `noise` is what a seed changes at most, as far as can be told; `sharing` of the `scored` trials have the best score.
+    That of a trial with several `seeds` is their mean, and `spread` how far they differ.
     """
 
     study: str
@@ -33,6 +34,8 @@ class Winner:
     confirmation: Confirmation | None
     sharing: int = 1
     scored: int = 1
+    seeds: int = 1
+    spread: float | None = None
 
     @property
     def lead(self) -> float | None:
@@ -56,8 +59,14 @@ class Winner:
                 less = "less" if self.lead < _TWO_SEEDS * self.noise else "more"
                 luck = f", {less} than two seeds may differ (a seed alone changes it by at most "
                 luck += f"±{number(self.noise, 2)}, as far as can be told)"
+                if self.spread is not None:
+                    luck = f", {less} than two such means may differ (other seeds change one by "
+                    luck += f"±{number(self.noise, 2)})"
             told.append(f"It leads trial {self.next_trial} by {number(self.lead, 2)}{luck}.")
-        told.append(f"That is one run of one seed. How sure it is: tuner confirm {self.study} --top 3 --repeats 5")
+        run = "one run of one seed"
+        if self.spread is not None:
+            run = f"the mean of {self.seeds} seeds, which differ by ±{number(self.spread, 2)}"
+        told.append(f"That is {run}. How sure it is: tuner confirm {self.study} --top 3 --repeats 5")
         return tuple(told)
 
 
@@ -82,4 +91,17 @@ def winner_of(study: StudyState, confirmation: Confirmation | None, noise: float
         confirmation=confirmation,
         sharing=sharing(study)[0],
         scored=sharing(study)[1],
+        seeds=study.seeds,
+        spread=study.spread(best),
     )
+
+
+def noise_of_means(study: StudyState) -> float | None:
+    """What other seeds change of a trial's score, where that is the mean of several: a standard deviation.
+
+    √(Σ spread² / m) / √n over the m trials of the search that trained far, of n seeds each. None with one
+    seed, or while no such trial has a score.
+    """
+    spreads = [study.spread(trial) for trial in well_trained(leaders(study))] if study.seeds > 1 else []
+    squares = [spread * spread for spread in spreads if spread is not None]
+    return (sum(squares) / len(squares) / study.seeds) ** 0.5 if squares else None

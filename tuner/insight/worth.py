@@ -58,6 +58,7 @@ class Worth:
     measured: bool
     guess: float = 0.0
     alike: int = 0
+    seeds: int = 1
 
     @property
     def worthwhile(self) -> bool | None:
@@ -84,6 +85,8 @@ class Worth:
         cost = f"about {self.steps:,.0f} steps" + (f", {about(self.seconds)} of training" if self.seconds else "")
         amount, most = self._amount(self.noise), "" if self.measured else "at most "
         seed = f"a seed alone changes {most}{amount}" + ("" if self.measured else ", as far as can be told")
+        if self.seeds > 1:
+            seed = f"other seeds change a mean of {self.seeds} by {most}{amount}"
         verdict = {
             True: f"That is more than two seeds may differ: they are worth it, since {seed}.",
             False: f"Little but luck is to be gained, since {seed}.",
@@ -134,6 +137,7 @@ def worth_of(model: Model | None, study: StudyState, trials: int | None = None, 
         measured=measured,
         guess=0.0 if model is None or alike else model.noise,
         alike=alike,
+        seeds=study.seeds,
     )
 
 

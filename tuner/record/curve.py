@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping
 
 from tuner.record.events import Goal, Reported
 from tuner.record.reports import objective_rows
+from tuner.record.score_names import spread_of
 
 
 class Curve:
     """One trial's objective on the head: steps ascending, the last report of a step counts."""
 
-    __slots__ = ("reached", "rewritten", "scores", "steps")
+    __slots__ = ("reached", "rewritten", "scores", "spreads", "steps")
 
     def __init__(self, pairs: Iterable[tuple[int, float]] = ()) -> None:
         self.reached = 0
@@ -22,6 +23,8 @@ class Curve:
         """How often something but an append has changed it."""
         self.steps = array("q")
         self.scores = array("d")
+        self.spreads: dict[int, float] = {}
+        """How far the seeds of a trial that has several differ, by the step."""
         for step, score in pairs:
             self.add(step, score)
 
@@ -54,6 +57,8 @@ class Curve:
                 for step, score in objective_rows(flush, objective):
                     if limit is None or step <= limit:
                         curve.add(step, score)
+                spreads = objective_rows(flush, spread_of(objective))
+                curve.spreads.update((step, spread) for step, spread in spreads if limit is None or step <= limit)
         return curve
 
     def cut(self, step: int) -> None:
@@ -62,6 +67,7 @@ class Curve:
         keep = bisect.bisect_right(self.steps, step)
         del self.steps[keep:]
         del self.scores[keep:]
+        self.spreads = {at: spread for at, spread in self.spreads.items() if at <= step}
 
     def at(self, step: int) -> float | None:
         """The score reported at `step`, else the last one before it."""

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from tuner.arguments import amount, checked, index
 from tuner.errors import SettingsError, StudyNotBegun, TrialNotFound, TunerError, quoted
-from tuner.numbers import number
+from tuner.numbers import scored
 from tuner.record.curve import Curve
 from tuner.record.events import TABLES, Reported, Requested, Settings, TrialCreated, TrialEnded
 from tuner.record.location import Place, names
@@ -35,6 +35,8 @@ class Best:
         trial: Its number, from 0.
         step: The step after which the score was reported.
         checkpoint: The trial's checkpoint nearest to `step`, or None where none is kept.
+        spread: How far its seeds differ there, a sample standard deviation, where the score is the mean of several.
+            None: there is one.
 
     Example:
         >>> best = study.best
@@ -48,6 +50,7 @@ class Best:
     step: int
     checkpoint: Path | None
     """The trial's checkpoint nearest to `step`, or None where none is kept."""
+    spread: float | None = None
 
 
 class StudyReader:
@@ -72,7 +75,7 @@ class StudyReader:
 
     def __repr__(self) -> str:
         best, state = self.best, self.state
-        score = "no score yet" if best is None else f"best {state.objective} {number(best.score, 6)}"
+        score = "no score yet" if best is None else f"best {state.objective} {scored(best.score, best.spread, 6)}"
         if state.kind == "babysitting" and state.trials:
             where = "" if best is None else f" at step {best.step}"
             return f"<Study {self.name}: {state.trials[0].state} at step {state.trials[0].steps}, {score}{where}>"
@@ -103,6 +106,7 @@ class StudyReader:
             trial=trial.trial,
             step=step,
             checkpoint=None if near is None else self.place.folder / near.path,
+            spread=self.state.spread(trial),
         )
 
     @property

@@ -180,7 +180,7 @@ LEASE = sa.Table(
 
 
 def _winner(order: Callable[[Any], Any]) -> sa.Select[Any]:
-    """The trial of the search that ended best, by its last end, and its score."""
+    """The trial of the search that ended best, by its last end, its score, and at which step."""
     ends, created = SHAPES[TrialEnded].table.c, SHAPES[TrialCreated].table.c
     repeats = sa.select(created.trial).where(created.purpose.in_(sorted(REPEATING)))
     latest = sa.select(sa.func.max(ends.sequence)).group_by(ends.trial)
@@ -190,7 +190,8 @@ def _winner(order: Callable[[Any], Any]) -> sa.Select[Any]:
         ends.state != "diverged",
         ends.trial.not_in(repeats),
     )
-    return sa.select(ends.trial, ends.best_score).where(*counting).order_by(order(ends.best_score), ends.trial).limit(1)
+    found = sa.select(ends.trial, ends.best_score, ends.best_step).where(*counting)
+    return found.order_by(order(ends.best_score), ends.trial).limit(1)
 
 
 def _opened() -> sa.Select[Any]:

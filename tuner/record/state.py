@@ -11,6 +11,7 @@ from tuner.record.curve import Curve, better
 from tuner.record.dialogue import DIALOGUE
 from tuner.record.events import LIVE, Goal, TrialState
 from tuner.record.reports import objective_rows
+from tuner.record.score_names import spread_of
 from tuner.record.trial import Checkpoint, Segment, Trial
 
 
@@ -95,6 +96,12 @@ class StudyState:
         if trial.curve is None:
             trial.curve = self.load_curve(trial) if self.load_curve is not None else Curve()
         return trial.curve
+
+    def spread(self, trial: Trial | None) -> float | None:
+        """How far a trial's seeds differ at its best step, a sample standard deviation; None with one seed."""
+        if trial is None or trial.best_step is None or self.seeds == 1:
+            return None
+        return self.curve(trial).spreads.get(trial.best_step)
 
     @property
     def best(self) -> Trial | None:
@@ -275,6 +282,8 @@ class StudyState:
                 self._rescore(trial)
             elif score == score and (trial.best_score is None or better(self.goal, score, trial.best_score)):
                 trial.best_step, trial.best_score = step, score
+        if self.seeds > 1:
+            curve.spreads.update(objective_rows(record, spread_of(self.objective)))
         self._move(trial)
         self._elect(trial)
 
@@ -352,7 +361,7 @@ class StudyState:
         limit = left.get(parent, -1) if parent is not None else None
         if limit is not None and record.from_step > limit and self.load_curve is not None:
             taken_up = self.load_curve(trial)
-            curve.steps[:], curve.scores[:] = taken_up.steps, taken_up.scores
+            curve.steps[:], curve.scores[:], curve.spreads = taken_up.steps, taken_up.scores, taken_up.spreads
         curve.cut(-1 if parent is None else record.from_step)
 
     def _rescore(self, trial: Trial) -> None:

@@ -26,6 +26,7 @@ from tuner.numbers import duration
 from tuner.record.database import data_version, let_go, make, refusal, refuse_network_filesystem, sqlite_engine
 from tuner.record.events import Answered, Record, Reported, Requested
 from tuner.record.lease import HEARTBEAT_S, Lease, given_back
+from tuner.record.reports import objective_rows
 from tuner.record.requests import refuse_another
 from tuner.record.schema import (
     AS_WRITTEN,
@@ -43,6 +44,7 @@ from tuner.record.schema import (
     Shape,
     compiled,
 )
+from tuner.record.score_names import spread_of
 
 Idle: TypeAlias = Literal["open", "closed"]
 
@@ -359,8 +361,8 @@ class Store:
         identity = json.loads(identity)
         winner = self._guard(lambda: self._quick(WINNERS[identity.get("goal", "maximize")]).first())
         self._release()
-        best_trial, best = winner or (None, None)
-        return {
+        best_trial, best, step = winner or (None, None, None)
+        told = {
             "kind": kind,
             "objective": identity.get("objective", ""),
             "trials": trials,
@@ -368,6 +370,11 @@ class Store:
             "best": best,
             "best_trial": best_trial,
         }
+        if identity.get("seeds", 1) > 1 and best_trial is not None:
+            name = spread_of(told["objective"])
+            spreads = [pair for flush in self.reports(best_trial) for pair in objective_rows(flush, name)]
+            told["spread"] = dict(spreads).get(step)
+        return told
 
     def version(self) -> int:
         """A number that grows whenever anything is written: cheap to poll."""

@@ -15,6 +15,7 @@ from tuner.api.studies import studies as studies_in
 from tuner.api.study import Study
 from tuner.errors import SettingsError
 from tuner.record.events import TrialState
+from tuner.record.state import StudyState
 from tuner.record.trial import Trial
 from tuner.server import schemas
 from tuner.server.finite import finite
@@ -61,7 +62,7 @@ def trials(
         beyond = every[after + 1 :] if not state else [each for each in wanted if each.trial > after]
         page = beyond[:limit]
         return schemas.TrialPage(
-            trials=[schemas.TrialLine(**line_of(each)) for each in page],
+            trials=[schemas.TrialLine(**line_of(found.state, each)) for each in page],
             shown=len(page),
             of=len(wanted),
             next=page[-1].trial if len(beyond) > len(page) else None,
@@ -76,7 +77,7 @@ def trial(name: StudyName, number: TrialNumber, serving: Serving) -> schemas.Tri
         each = found.trial(number)
         recipe = each.recipe
         return schemas.TrialFacts(
-            **line_of(each),
+            **line_of(found.state, each),
             settings=finite(recipe.at(each.steps)),
             schedules=finite({key: shape.to_dict() for key, shape in recipe.schedules.items()}),
             segments=[schemas.SegmentLine(**finite(asdict(segment))) for segment in each.segments],
@@ -167,7 +168,11 @@ def facts_of(study: Study) -> schemas.StudyFacts:
         best=None
         if best is None or best.best_score is None or best.best_step is None
         else schemas.BestTrial(
-            trial=best.trial, score=best.best_score, step=best.best_step, params=finite(best.settings)
+            trial=best.trial,
+            score=best.best_score,
+            step=best.best_step,
+            params=finite(best.settings),
+            spread=finite(state.spread(best)),
         ),
         coordinator=None if holder is None else schemas.CoordinatorLine(host=holder[0], pid=holder[1]),
         sequence=study.sequence,
@@ -177,7 +182,7 @@ def facts_of(study: Study) -> schemas.StudyFacts:
 _OF_THE_HOST = frozenset({"search_path", "home"})
 
 
-def line_of(trial: Trial) -> dict[str, Any]:
+def line_of(study: StudyState, trial: Trial) -> dict[str, Any]:
     """A trial as a list shows it."""
     return {
         "trial": trial.trial,
@@ -189,6 +194,7 @@ def line_of(trial: Trial) -> dict[str, Any]:
         "seed": trial.seed,
         "params": finite(trial.params),
         "score": finite(trial.best_score),
+        "spread": finite(study.spread(trial)),
         "best_step": trial.best_step,
         "steps": trial.steps,
         "started": trial.started,

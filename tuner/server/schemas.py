@@ -28,6 +28,7 @@ class StudyLine(BaseModel):
         best=0.97,
         best_trial=31,
         updated=1795000000.0,
+        spread=None,
     )
 
     name: str
@@ -39,6 +40,7 @@ class StudyLine(BaseModel):
     best: float | None
     best_trial: int | None
     updated: float = Field(description="When it was last written to, in Unix seconds.")
+    spread: float | None = Field(None, description="How far the seeds of the best differ, where it has several.")
 
 
 class Studies(BaseModel):
@@ -54,6 +56,7 @@ class BestTrial(BaseModel):
     score: float
     step: int
     params: Settings
+    spread: float | None = Field(None, description="How far its seeds differ there, where it has several.")
 
 
 class CoordinatorLine(BaseModel):
@@ -94,6 +97,7 @@ class TrialLine(BaseModel):
     seed: int
     params: Settings
     score: float | None = Field(description="The best score of the objective on its head.")
+    spread: float | None = Field(None, description="How far its seeds differ there, where it has several.")
     best_step: int | None
     steps: int
     started: float | None = Field(description="In Unix seconds.")

@@ -33,6 +33,7 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
         "params.*": "as declared",
         "one_minus.*": "float64",
         "objective": "float64",
+        "spread": "float64",
         "best_step": "Int64",
         "score.*": "float64",
         "steps": "int64",

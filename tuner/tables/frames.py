@@ -31,6 +31,7 @@ from tuner.record.events import (
     TrialEnded,
 )
 from tuner.record.reports import REPORT_FIELDS
+from tuner.record.score_names import spread_of
 from tuner.record.state import Round, StudyState
 from tuner.record.trial import Trial
 from tuner.space.parameters import Choice, Parameter
@@ -59,18 +60,21 @@ def build_all(study: StudyState, store: Records, space: Space | None = None) -> 
 
 
 def trials(study: StudyState, store: Records, space: Space | None = None) -> pd.DataFrame:
-    """One row a trial; `objective` is the best score reported on the head, `score.*` what else was reported with it."""
-    names = [name for name in COLUMNS["trials"] if not name.endswith("*") and name != "objective"]
+    """One row a trial; `objective` is the best score reported on the head, `score.*` what else was reported with it.
+
+    `spread` is how far the seeds differ there, nan with one.
+    """
+    made = ("objective", "spread")
+    names = [name for name in COLUMNS["trials"] if not name.endswith("*") and name not in made]
     values = fields(study.trials, names)
+    scores = _at_best(study, store)
     values["objective"] = [trial.best_score for trial in study.trials]
+    spreads = scores.pop(f"score.{spread_of(study.objective)}", None) if study.seeds > 1 else None
+    values["spread"] = np.full(len(study.trials), np.nan) if spreads is None else spreads
     values["node"] = [node or None for node in values["node"]]
     settings = [trial.params for trial in study.trials]
     complements = {f"one_minus.{name}": one_minus(name, settings) for name in (space.one_minus_names if space else ())}
-    spread = {
-        "params.*": params(space, _known(study), settings),
-        "one_minus.*": complements,
-        "score.*": _at_best(study, store),
-    }
+    spread = {"params.*": params(space, _known(study), settings), "one_minus.*": complements, "score.*": scores}
     return frame("trials", values, spread)
 
 

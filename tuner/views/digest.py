@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tuner.numbers import count, number, setting
+from tuner.numbers import count, number, scored, setting
 from tuner.record import events as rec
 from tuner.record.dialogue import DIALOGUE
 from tuner.record.reports import objective_rows
@@ -130,7 +130,7 @@ def best_line(study: StudyState) -> str:
     if best is None:
         return ""
     where = f"at step {best.best_step}" if study.kind == "babysitting" else f"trial {best.trial}, step {best.best_step}"
-    return f"the best {study.objective} is {number(best.best_score, 6)} ({where})"
+    return f"the best {study.objective} is {scored(best.best_score, study.spread(best), 6)} ({where})"
 
 
 def standing(study: StudyState, *, running: bool) -> str:
@@ -177,6 +177,8 @@ def _best(study: StudyState) -> dict[str, Any] | None:
         params = more
     left_out = len(best.settings) - len(params)
     told = {"trial": best.trial, "score": best.best_score, "step": best.best_step, "params": params}
+    if (spread := study.spread(best)) is not None:
+        told["spread"] = spread
     return {**told, "params_left_out": left_out} if left_out else told
 
 

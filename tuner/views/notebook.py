@@ -10,7 +10,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from tuner.errors import MissingExtra, TunerError
-from tuner.numbers import number
+from tuner.numbers import scored
 from tuner.record.leaders import leaders
 from tuner.record.state import StudyState
 from tuner.views.terminal import one_minus_names, settings_of
@@ -51,7 +51,7 @@ def study_html(study: StudyReader) -> str:
 
 def _heading(study: StudyReader) -> str:
     state, best = study.state, study.best
-    found = "no score yet" if best is None else f"best {state.objective} {number(best.score)}"
+    found = "no score yet" if best is None else f"best {state.objective} {scored(best.score, best.spread)}"
     if state.kind == "babysitting" and state.trials:
         where = "" if best is None else f" at step {best.step}"
         return f"{study.name}: {state.trials[0].state} at step {state.trials[0].steps}, {found}{where}"
@@ -81,9 +81,10 @@ def _sweep_rows(study: StudyState) -> tuple[Sequence[str], list[list[str]]]:
     best = leaders(study, _TOP)
     settings = [settings_of(trial.settings, one_minus_names(study)) for trial in best]
     names = list(dict.fromkeys(name for each in settings for name in each))
+    scores = [scored(trial.best_score, study.spread(trial)) for trial in best]
     rows = [
-        [str(trial.trial), number(trial.best_score), trial.state, *(each.get(name, "") for name in names)]
-        for trial, each in zip(best, settings, strict=True)
+        [str(trial.trial), score, trial.state, *(each.get(name, "") for name in names)]
+        for trial, score, each in zip(best, scores, settings, strict=True)
     ]
     return ("trial", study.objective, "state", *names), rows
 

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner.insight.edges import edges_of
-from tuner.numbers import duration, near_one, number, percent
+from tuner.numbers import duration, near_one, number, percent, scored
 from tuner.record.events import ENDED
 from tuner.record.leaders import leaders, why_no_winner
 
@@ -210,7 +210,12 @@ def best_of(study: StudyState) -> str:
         return ""
     texts = settings_of(trial.settings, one_minus_names(study)).items()
     settings = ", ".join(f"{name} {text}" for name, text in texts)
-    return f"best {study.objective} {number(trial.best_score)} (trial {trial.trial}): {settings}"
+    return f"best {study.objective} {score_of(study, trial)} (trial {trial.trial}): {settings}"
+
+
+def score_of(study: StudyState, trial: Trial) -> str:
+    """The best score of a trial; the mean of several seeds with how far they differ."""
+    return scored(trial.best_score, study.spread(trial))
 
 
 def reason_of(opened: Round) -> tuple[str, str]:
@@ -286,7 +291,7 @@ def _winner(study: StudyReader) -> Iterator[RenderableType]:
     if best is None:
         yield Text(why_no_winner(study.state), style="yellow")
         return
-    score = f"best {study.state.objective} {number(best.score)}"
+    score = f"best {study.state.objective} {scored(best.score, best.spread)}"
     yield Text.assemble((score, "bold green"), f" (trial {best.trial}, step {best.step})")
     rows = list(settings_of(best.params, one_minus_names(study.state)).items())
     rows += [(name, f"{number(value)} at the same step") for name, value in test_scores(study).items()]
@@ -338,7 +343,7 @@ def _leaders_table(study: StudyState, ranked: Sequence[Trial]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for trial, row in zip(ranked, rows, strict=True):
         table.add_row(
-            str(trial.trial), number(trial.best_score), trial.state, *(Text(row.get(name, "")) for name in names)
+            str(trial.trial), score_of(study, trial), trial.state, *(Text(row.get(name, "")) for name in names)
         )
     return table
 
@@ -352,7 +357,7 @@ def _leaders_list(study: StudyState, ranked: Sequence[Trial]) -> Table:
     for trial in ranked:
         settings = settings_of(trial.settings, one_minus_names(study)).items()
         text = ", ".join(f"{name} {value}" for name, value in settings)
-        table.add_row(str(trial.trial), number(trial.best_score), trial.state, Text(text))
+        table.add_row(str(trial.trial), score_of(study, trial), trial.state, Text(text))
     return table
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from tuner.numbers import duration, number, setting
+from tuner.numbers import duration, scored, setting
 
 if TYPE_CHECKING:
     from tuner.api.study import Study
@@ -30,7 +30,7 @@ def _facts(study: Study) -> dict[str, str]:
         "study": state.name,
         "kind": "babysat run" if state.kind == "babysitting" else "sweep",
         "objective": f"{state.objective} ({state.goal})",
-        "best": "-" if best is None else number(best.best_score),
+        "best": "-" if best is None else scored(best.best_score, state.spread(best)),
         "trials": f"{len(state.trials):,}: {states}",
         "steps": f"{state.steps_done:,}",
         "time training": duration(seconds),

@@ -15,7 +15,7 @@ from fastapi import Request, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from tuner.numbers import count, duration, memory, number, setting
+from tuner.numbers import count, duration, memory, number, scored, setting
 from tuner.server.page.status import ago
 from tuner.views.text import clock, day
 
@@ -34,6 +34,7 @@ def _templates() -> Environment:
     )
     found.filters |= {
         "number": number,
+        "scored": scored,
         "setting": setting,
         "duration": duration,
         "memory": memory,

@@ -30,6 +30,8 @@ class Glance:
     """Where the best is: its trial, or the step of a run."""
     coordinator: str
     updated: float
+    spread: float | None = None
+    """How far the seeds of the best differ, where it has several."""
 
 
 def glance(summary: Summary, library: StudySource, now: float) -> Glance:
@@ -39,6 +41,7 @@ def glance(summary: Summary, library: StudySource, now: float) -> Glance:
         "objective": summary.objective,
         "updated": summary.updated,
         "best": summary.best,
+        "spread": summary.spread,
     }
     holder = re.search(r"\(pid (\d+) on (.*)\)$", summary.activity)
     coordinator = coordinator_of(holder[2], int(holder[1]), now) if holder else "nobody"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from tuner.errors import SettingsError, did_you_mean
-from tuner.numbers import duration, number, setting
+from tuner.numbers import duration, scored, setting
 from tuner.record.events import TrialState
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
@@ -193,7 +193,7 @@ def _row(study: StudyState, trial: Trial, names: Sequence[str]) -> Row:
     return Row(
         trial=trial.trial,
         state=trial.state,
-        score=number(trial.best_score),
+        score=scored(trial.best_score, study.spread(trial)),
         step="-" if trial.best_step is None else f"{trial.best_step:,}",
         steps=trial.steps,
         round="-" if trial.round is None else str(trial.round),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from tuner.numbers import number
+from tuner.numbers import number, scored
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
 from tuner.views.pictures.colours import Colours, best_first
@@ -59,7 +59,9 @@ def curves(study: StudyState, theme: Theme = "light") -> Diagram:
         shown += f": of every {width:,} steps the lowest and the highest"
     if diverged:
         shown += f"; {plural(len(diverged), 'run')} diverged, below"
-    best = "" if study.best is None else f" The best is trial {study.best.trial} with {number(study.best.best_score)}."
+    first = study.best
+    score = "" if first is None else scored(first.best_score, study.spread(first))
+    best = "" if first is None else f" The best is trial {first.trial} with {score}."
     return Diagram(
         name="curves",
         label=f"{name}. {shown}.{best}",
@@ -128,7 +130,7 @@ def _columns(study: StudyState, ink: Ink, trials: Sequence[Trial]) -> dict[str, 
     return {
         "trial": np.array([trial.trial for trial in trials], dtype=np.int32),
         "colour": Colours(study, ink).of(trials),
-        "best": [number(trial.best_score) for trial in trials],
+        "best": [scored(trial.best_score, study.spread(trial)) for trial in trials],
         "state": [trial.state for trial in trials],
     }
 
@@ -196,6 +198,7 @@ def _table(study: StudyState, ranked: Sequence[Trial]) -> Rows:
     for trial in ranked[:MOST_ROWS]:
         curve = study.curve(trial)
         last = number(curve.scores[-1]) if len(curve) else "-"
-        cells = (trial.trial, trial.state, trial.steps, number(trial.best_score), number(trial.best_step), last)
+        best = scored(trial.best_score, study.spread(trial))
+        cells = (trial.trial, trial.state, trial.steps, best, number(trial.best_step), last)
         rows.append(tuple(map(str, cells)))
     return rows

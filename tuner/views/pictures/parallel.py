@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from tuner.numbers import number, setting
+from tuner.numbers import number, scored, setting
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
 from tuner.space.space import Space
@@ -172,5 +172,5 @@ def _table(study: StudyState, space: Space, trials: Sequence[Trial]) -> Rows:
     rows: list[tuple[str, ...]] = [("trial", *space, study.objective)]
     for trial in trials[::-1][:MOST_ROWS]:
         values = (setting(trial.params[name]) if name in trial.params else "-" for name in space)
-        rows.append((str(trial.trial), *values, number(trial.best_score)))
+        rows.append((str(trial.trial), *values, scored(trial.best_score, study.spread(trial))))
     return rows

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from tuner.numbers import number, setting
+from tuner.numbers import number, scored, setting
 from tuner.record.state import Round, StudyState
 from tuner.record.trial import Trial
 from tuner.space.parameters import Parameter
@@ -197,5 +197,5 @@ def _table(study: StudyState, across: str, up: str) -> Rows:
     rows: list[tuple[str, ...]] = [("trial", *names, f"best {study.objective}", "state")]
     for trial in best_first(study, study.searched())[:MOST_ROWS]:
         values = (setting(trial.params[name]) if name in trial.params else "-" for name in names)
-        rows.append((str(trial.trial), *values, number(trial.best_score), trial.state))
+        rows.append((str(trial.trial), *values, scored(trial.best_score, study.spread(trial)), trial.state))
     return rows

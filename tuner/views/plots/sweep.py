@@ -18,7 +18,7 @@ import numpy as np
 from tuner.errors import StudyError, did_you_mean
 from tuner.insight.importance import by_importance
 from tuner.insight.model import Model
-from tuner.numbers import number
+from tuner.numbers import scored
 from tuner.record.events import Goal
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
@@ -525,7 +525,7 @@ def _title(axes: Axes, view: _View, more: str = "") -> None:
     study, best = view.study, view.study.best
     trials = f"{len(study.searched()):,} trial{'s' if len(study.searched()) != 1 else ''}"
     name = study.name if len(study.name) <= 40 else f"{study.name[:39]}…"
-    score = f"best {number(best.best_score)} (trial {best.trial})" if best else "no score yet"
+    score = f"best {scored(best.best_score, study.spread(best))} (trial {best.trial})" if best else "no score yet"
     text = f"{name}: {study.objective} of {trials}; {score}"
     counts = [f"{view.count(state)} {state}" for state in _TOLD if view.count(state)]
     size = 11.5 * min(1.0, 72 / len(text))
