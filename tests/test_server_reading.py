@@ -44,6 +44,7 @@ def test_a_study_is_as_it_is_when_opened(night: TestClient, folder: Path) -> Non
             "score": study.best.score,
             "step": study.best.step,
             "params": study.best.params,
+            "spread": None,
         }
         assert (facts["objective"], facts["goal"], facts["coordinator"]) == ("score", "maximize", None)
         assert facts["states"] == {word: count for word, count in study.state.counts.items() if count}

@@ -150,7 +150,7 @@ def test_every_table_has_the_columns_that_scripts_rely_on(store: Store) -> None:
     expected = {
         "trials": [
             *("trial", "purpose", "state", "why", "round", "parent", "seed", *params, "one_minus.beta"),
-            *("objective", "best_step", "score.dev_accuracy", "steps", "started", "seconds", "node"),
+            *("objective", "spread", "best_step", "score.dev_accuracy", "steps", "started", "seconds", "node"),
         ],
         "reports": ["trial", "segment", "step", "name", "value", "head", "at"],
         "segments": ["trial", "segment", "parent_segment", "from_step", "to_step", "cause", "by", "why", *params],
