@@ -370,7 +370,7 @@ class Store:
             "best": best,
             "best_trial": best_trial,
         }
-        if identity.get("seeds", 1) > 1 and best_trial is not None:
+        if identity.get("seeds", 1) > 1 and best_trial is not None and step is not None:
             name = spread_of(told["objective"])
             spreads = [pair for flush in self.reports(best_trial) for pair in objective_rows(flush, name)]
             told["spread"] = dict(spreads).get(step)

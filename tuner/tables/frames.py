@@ -66,7 +66,7 @@ def trials(study: StudyState, store: Records, space: Space | None = None) -> pd.
     """
     made = ("objective", "spread")
     names = [name for name in COLUMNS["trials"] if not name.endswith("*") and name not in made]
-    values = fields(study.trials, names)
+    values: Columns = dict(fields(study.trials, names))
     scores = _at_best(study, store)
     values["objective"] = [trial.best_score for trial in study.trials]
     spreads = scores.pop(f"score.{spread_of(study.objective)}", None) if study.seeds > 1 else None
