@@ -40,3 +40,8 @@ def objective_rows(record: Reported, objective: str) -> Iterable[tuple[int, floa
     except ValueError:
         return ()
     return [(step, value) for step, name, value, _ in _REPORT.iter_unpack(record.data) if name == wanted]
+
+
+def last_at(records: Iterable[Reported], name: str, step: int | None) -> float | None:
+    """What a score was at a step by the last report of it; None where it was not reported there."""
+    return dict(row for record in records for row in objective_rows(record, name)).get(-1 if step is None else step)

@@ -26,7 +26,7 @@ from tuner.numbers import duration
 from tuner.record.database import data_version, let_go, make, refusal, refuse_network_filesystem, sqlite_engine
 from tuner.record.events import Answered, Record, Reported, Requested
 from tuner.record.lease import HEARTBEAT_S, Lease, given_back
-from tuner.record.reports import objective_rows
+from tuner.record.reports import last_at
 from tuner.record.requests import refuse_another
 from tuner.record.schema import (
     AS_WRITTEN,
@@ -362,18 +362,10 @@ class Store:
         winner = self._guard(lambda: self._quick(WINNERS[identity.get("goal", "maximize")]).first())
         self._release()
         best_trial, best, step = winner or (None, None, None)
-        told = {
-            "kind": kind,
-            "objective": identity.get("objective", ""),
-            "trials": trials,
-            "ended": ended,
-            "best": best,
-            "best_trial": best_trial,
-        }
-        if identity.get("seeds", 1) > 1 and best_trial is not None and step is not None:
-            name = spread_of(told["objective"])
-            spreads = [pair for flush in self.reports(best_trial) for pair in objective_rows(flush, name)]
-            told["spread"] = dict(spreads).get(step)
+        told = {"kind": kind, "objective": identity.get("objective", ""), "trials": trials, "ended": ended}
+        told |= {"best": best, "best_trial": best_trial}
+        if identity.get("seeds", 1) > 1 and best_trial is not None:
+            told["spread"] = last_at(self.reports(best_trial), spread_of(told["objective"]), step)
         return told
 
     def version(self) -> int:
