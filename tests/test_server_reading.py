@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import io
+import subprocess
+import sys
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
+import pandas as pd
 import pytest
 import serving
+from diaries import NOON, beginning, diary, reported
 from starlette.testclient import TestClient
 from sweeping import sweep
 
 import tuner
 import tuner.tables
+from tuner.record.reports import pack_reports
+from tuner.record.store import Store
 from tuner.server.tables import Format
-from tuner.tables.files import FORMATS
+from tuner.tables.files import FORMATS, in_pieces
+from tuner.tables.frames import report_chunks
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +167,70 @@ def test_what_was_learned_is_told_in_the_sentences_of_explain(night: TestClient,
     found = tuner.explain("night", results=folder)
     assert [each["title"] for each in told["sections"]] == [each.title for each in found.sections]
     assert told["sections"][0]["sentences"] == list(found.sections[0].sentences)
+
+
+def long_study(results: Path, flushes: int, rows: int) -> None:
+    with diary(results) as store:
+        starts = range(0, flushes * rows, rows)
+        steps = (range(first, first + rows) for first in starts)
+        flushed = (reported(0, 0, [(step, 0.5 + step) for step in each]) for each in steps)
+        store.append([*beginning(0), *flushed], NOON)
+
+
+def test_a_table_is_sent_in_pieces_that_do_not_grow_with_it(tmp_path: Path) -> None:
+    peaks = []
+    for flushes in (300, 1_200):
+        long_study(tmp_path / str(flushes), flushes, 20)
+        database = tmp_path / str(flushes) / "night" / "study.db"
+        with tuner.open("night", results=tmp_path / str(flushes)) as study, Store.open(database) as store:
+            tracemalloc.start()
+            pieces = sum(1 for _ in in_pieces(report_chunks(study.state, store, most=1_000), "csv"))
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        assert pieces == flushes * 20 // 1_000
+    assert peaks[1] < 1.5 * peaks[0]
+
+
+_PEAK = """
+import resource, sys
+from pathlib import Path
+import serving
+with serving.client(serving.app(Path(sys.argv[1]))) as client:
+    def read(table):
+        with client.stream("GET", f"/v1/studies/night/tables/{table}") as answer:
+            return sum(map(len, answer.iter_bytes()))
+    read("notes.csv")  # packages are loaded, and the study is
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    sent = [read(table) for table in sys.argv[2:]]
+    print(min(sent), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("tables", [["trials.csv"], ["reports.csv"], ["reports.parquet"]], ids=" ".join)
+def test_a_million_reports_are_sent_within_a_hundred_megabytes(tmp_path: Path, tables: list[str]) -> None:
+    long_study(tmp_path, 2_000, 500)
+    command = [sys.executable, "-c", _PEAK, str(tmp_path), *tables]
+    told = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=300, check=True)
+    _, megabytes = map(int, told.stdout.split())
+    assert megabytes < 100
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_the_pieces_of_a_long_table_are_its_file(tmp_path: Path, format_: str) -> None:
+    with diary(tmp_path) as store:
+        store.append(beginning(0), NOON)
+        for first, names in ((1, ("loss", "score")), (30_001, ("score", "=sum(a1)")), (60_001, ("score",))):
+            rows = [(step, name, step / 7, NOON) for step in range(first, first + 15_000) for name in names]
+            store.append([pack_reports(0, 0, rows)], NOON)
+    with serving.client(serving.app(tmp_path)) as client, tuner.open("night", results=tmp_path) as study:
+        answer = client.get(f"/v1/studies/night/tables/reports.{format_}").content
+        study.export(format_, tmp_path / "exported")
+        whole = study.reports
+    file = tmp_path / "exported" / f"reports.{format_}"
+    if format_ == "parquet":
+        read = pd.read_parquet(io.BytesIO(answer))
+        pd.testing.assert_frame_equal(read.astype({"name": str}), pd.read_parquet(file).astype({"name": str}))
+        assert len(read) == len(whole) == 75_000
+    else:
+        assert answer == file.read_bytes()

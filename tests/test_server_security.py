@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import io
 import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import babysat
 import pytest
 import serving
 from click.testing import CliRunner
+from diaries import NOON, beginning, diary, ended
 from serving import OPERATOR, VIEWER
 from starlette.testclient import TestClient
 from sweeping import sweep
 from waiting import wait_until
 
 import tuner
+import tuner.tables
 from tuner.cli import cli
+from tuner.policy.requests import answered
+from tuner.record.events import Noted
 from tuner.server.gate import Door, Gate
+from tuner.server.rates import Rate
 from tuner.server.tokens import KeptTokens, Tokens, given_in
 
 
@@ -110,6 +120,20 @@ def test_rule_3_every_route_says_no_to_a_wrong_host_and_a_foreign_origin(gate: G
             ):
                 answer = nobody.request(method, path, headers={"authorization": f"Bearer {token}", **wrong})
                 assert answer.status_code == 403, (method, path, wrong)
+
+
+@pytest.mark.parametrize(("token", "methods"), [(OPERATOR, None), (VIEWER, ("GET", "HEAD"))])
+def test_rule_3_every_route_lets_in_whoever_may_use_it(gate: Gate, token: str, methods: tuple[str, ...] | None) -> None:
+    with serving.client(gate, token) as client:
+        tried = 0
+        for method, path in routes(gate):
+            if (methods is not None and method not in methods) or path.endswith(("/events", "/login")):
+                continue  # a stream has no end, and the login wants a token of its own
+            answer = client.request(method, path, json={})
+            tried += 1
+            assert answer.status_code not in (401, 403), (method, path)
+            assert answer.status_code < 500, (method, path, answer.text)
+        assert tried > 12
 
 
 def test_rule_3_a_second_host_or_token_beside_the_right_one_is_refused(nobody: TestClient) -> None:
@@ -279,6 +303,68 @@ def test_rule_11_a_viewer_changes_nothing(gate: Gate) -> None:
         assert "sha256" not in str(viewer.get("/v1/studies").json())
 
 
+class Weights:
+    """What nobody may have who only looks."""
+
+    def __init__(self) -> None:
+        self.held = "weights-" + "w" * 40
+
+    def state_dict(self) -> dict[str, str]:
+        return {"held": self.held}
+
+    def load_state_dict(self, state: dict[str, str]) -> None:
+        self.held = state["held"]
+
+
+def keep(run: tuner.Run) -> None:
+    run.state(Weights())
+    for step in run.steps(3):
+        run.report(score=float(step))
+
+
+def test_rule_11_no_bytes_of_a_checkpoint_are_handed_out(tmp_path: Path) -> None:
+    with (
+        babysat.at_home(tmp_path),
+        tuner.babysit(keep, {"rate": 1.0}, name="night", objective="score", results=tmp_path, executor="local") as run,
+    ):
+        run.wait(timeout_s=60).close()
+    files = [each for each in (tmp_path / "night").rglob("*") if each.is_file()]
+    secrets = [each for each in files if b"weights-www" in each.read_bytes()]
+    assert secrets, "no checkpoint was saved"
+    gate = serving.app(tmp_path)
+    within = [str(each.relative_to(tmp_path)) for each in secrets]
+    tries = [f"/{start}/{path}" for start in ("files", "studies", "v1/studies") for path in within]
+    tables = [f"/v1/studies/night/tables/{name}.{kind}" for name in tuner.tables.COLUMNS for kind in ("csv", "jsonl")]
+    known = [path for method, path in routes(gate) if method == "GET" and not path.endswith("/events")]
+    for token in (VIEWER, OPERATOR):
+        with serving.client(gate, token) as client:
+            for path in [
+                *known,
+                *tables,
+                *tries,
+                "/v1/studies/night/trials/0/checkpoints/0",
+                "/v1/studies/night/study.db",
+            ]:
+                assert b"weights-www" not in client.get(path).content, path
+            for path in tries:
+                assert client.get(path).status_code in (404, 422), path
+
+
+def test_rule_14_whoever_asks_for_trials_too_often_has_to_wait(tmp_path: Path) -> None:
+    clock = [0.0]
+    door = Door.on(8765, asks=Rate(burst=3, per_s=0.5, clock=lambda: clock[0]))
+    with serving.client(serving.app(tmp_path, door=door)) as client:
+
+        def asked() -> Any:
+            return client.post("/v1/studies/night/ask", json={"worker": "a", "wait_s": 0})
+
+        assert [asked().status_code for _ in range(4)] == [404, 404, 404, 429]
+        refused = asked()
+        assert (refused.json()["code"], int(refused.headers["retry-after"])) == ("rate", 3)
+        clock[0] += 2.0
+        assert [asked().status_code for _ in range(2)] == [404, 429]
+
+
 def test_rule_14_a_body_beyond_4_mib_is_refused_also_where_its_length_is_not_said(gate: Gate) -> None:
     def parts() -> Iterator[bytes]:
         for _ in range(5):
@@ -317,6 +403,92 @@ def test_rule_15_a_mistake_inside_is_a_sentence_without_a_traceback(
         "why": "a mistake inside tuner: ZeroDivisionError. The service's own output tells where.",
     }
     assert "secret of the house" in caplog.text
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(2)>'\"`",
+    "</textarea><svg/onload=alert(3)>",
+    "{{7*7}}${7*7}<%= 7*7 %>",
+    "javascript:alert(4)",
+    '=HYPERLINK("http://evil.example")',
+    "+1+cmd|' /C calc'!A0",
+    "@SUM(1)",
+    "a\r\nSet-Cookie: mine=1\r\n\r\n<b>",
+    "data: {}\rid: 7\r\revent: mine",
+    "\u202e\u2028backwards",
+    "%0d%0a%00..%2f..%2fetc%2fpasswd",
+]
+
+
+@pytest.fixture(scope="module")
+def soiled(tmp_path_factory: pytest.TempPathFactory) -> Gate:
+    """A service over a study in which people and programs wrote whatever might harm whoever reads it."""
+    results = tmp_path_factory.mktemp("soiled")
+    with diary(results) as store:
+        for number, text in enumerate(HOSTILE):
+            created, opened, *rest = beginning(number)
+            store.append([replace(created, why=text), replace(opened, why=text, by=text), *rest], NOON)
+            over = replace(ended(number, 0.5, "failed"), why=text, error=text, traceback=text, node=text)
+            noted = Noted(trial=number, step=None, by=text, text=text, at=NOON)
+            store.append([over, noted, answered(f"r{number}", "rejected", text, NOON)], NOON)
+            store.request("note", {"text": text}, by=text, why=text, request=f"r{number}")
+    return serving.app(results)
+
+
+def test_rule_15_what_anybody_wrote_is_data_in_every_answer_of_the_api(soiled: Gate) -> None:
+    paths = [
+        path for method, path in routes(soiled) if method == "GET" and path.startswith("/v1") and "events" not in path
+    ]
+    paths += [f"/v1/studies/night/trials/{number}" for number in range(len(HOSTILE))]
+    paths += [f"/v1/studies/night/requests/r{number}" for number in range(len(HOSTILE))]
+    paths += [f"/v1/studies/night/tables/{name}.jsonl" for name in tuner.tables.COLUMNS]
+    paths += ["/v1/studies/night/records?tables=notes,trials_ended,requests"]
+    found: set[str] = set()
+    with serving.client(soiled) as client:
+        for path in paths:
+            answer = client.get(path)
+            kind = answer.headers["content-type"].split(";")[0]
+            assert kind in ("application/json", "application/jsonl", "text/csv"), (path, kind)
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert "set-cookie" not in answer.headers
+            found |= {text for text in HOSTILE if json.dumps(text)[1:-1] in answer.text or text in answer.text}
+    assert found == set(HOSTILE), "the corpus was not in what was read"
+
+
+def test_rule_15_a_table_runs_no_formula_where_it_is_opened(soiled: Gate) -> None:
+    with serving.client(soiled) as client:
+        for name in tuner.tables.COLUMNS:
+            answer = client.get(f"/v1/studies/night/tables/{name}.csv")
+            assert answer.headers["content-disposition"].startswith("attachment")
+            for row in csv.reader(io.StringIO(answer.text, newline="")):
+                assert not [cell for cell in row if cell[:1] in ("=", "+", "@") or cell[:4] == "-1+c"], name
+
+
+def test_rule_15_what_is_refused_quotes_nothing_but_as_data(soiled: Gate) -> None:
+    with serving.client(soiled) as client:
+        for text in HOSTILE:
+            quoted = quote(text, safe="")
+            answers = [
+                client.get(f"/v1/studies/{quoted}"),
+                client.get("/v1/studies/night/trials", params={"state": text}),
+                client.get("/v1/studies/night/curves", params={"trials": text}),
+                client.get(f"/v1/studies/night/tables/{quoted}.csv"),
+                client.get(f"/v1/{quoted}"),
+                client.put(f"/v1/studies/night/requests/{quoted}", json={"verb": text}),
+                client.put("/v1/studies/night/requests/new", json={"verb": text, "why": text, "by": text}),
+                client.put("/v1/studies/dawn", json={"executor": text, "space": text, "objective": text}),
+                client.put("/v1/studies/dawn", json={"executor": "external", "space": text, "objective": "score"}),
+                client.post("/v1/studies/night/ask", json={"worker": text, text: text}),
+                client.post("/v1/studies/night/trials/0/tell", json={"segment": 0, "state": text, "why": text}),
+                client.post("/mcp", content=json.dumps(text), headers={"content-type": "application/json"}),
+            ]
+            for answer in answers:
+                assert 400 <= answer.status_code < 500, (text, answer.request.url, answer.status_code)
+                assert answer.headers["content-type"].split(";")[0] == "application/json", answer.request.url
+                assert answer.headers["x-content-type-options"] == "nosniff"
+                assert "set-cookie" not in answer.headers
+                assert "Traceback" not in answer.text
 
 
 def test_rule_17_what_a_proxy_says_counts_only_where_it_was_asked_for(tmp_path: Path) -> None:
@@ -480,3 +652,9 @@ def test_rule_19_the_threats_are_written_down() -> None:
         assert f"## {heading}" in told
     for word in ("--projects", "--insecure", "--allow-host", "0600", "0700", "viewer", "TUNER_TOKEN"):
         assert word in told
+
+
+def test_every_rule_has_a_test_of_its_number() -> None:
+    told = "".join(each.read_text() for each in Path(__file__).parent.glob("test_*.py"))
+    numbers = {int(number) for number in re.findall(r"^def test_rule_(\d+)_", told, re.MULTILINE)}
+    assert numbers == set(range(1, 21))

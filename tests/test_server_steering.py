@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
 
 import babysat
+import httpx
 import pytest
 import serving
+from diaries import NOON, diary
 from starlette.testclient import TestClient
 from sweeping import sweep
+from waiting import PATIENCE_S
 
 import tuner
 from tuner.agents.projects import lies_within
+from tuner.policy.requests import answered
+from tuner.server.awaiting import MOST, Waits
 from tuner.server.events import Watch
+from tuner.server.problems import Problem
 
 
 class Ball:
@@ -147,7 +156,7 @@ def test_nothing_is_launched_but_what_lies_in_the_projects(tmp_path: Path, chang
 
 def test_rule_12_what_python_would_import_lies_in_the_projects_at_every_step(tmp_path: Path) -> None:
     inside, outside = tmp_path / "projects", tmp_path / "elsewhere"
-    for folder in (inside / "lab" / "deep", inside / "loose", outside):
+    for folder in (inside / "lab" / "deep", inside / "loose" / "deeper", inside / "pytest", outside):
         folder.mkdir(parents=True)
     for file in ("mine.py", "lab/__init__.py", "lab/deep/__init__.py", "loose/theirs.py", "shadowed.py", "both.py"):
         (inside / file).write_text("")
@@ -157,16 +166,112 @@ def test_rule_12_what_python_would_import_lies_in_the_projects_at_every_step(tmp
     (inside / "linked.py").symlink_to(outside / "theirs.py")
     (inside / "both").mkdir()
     (inside / "both" / "theirs.py").write_text("")  # never reached: both.py is what `both` is
+    (inside / f"fast{EXTENSION_SUFFIXES[0]}").write_text("")
+    (inside / "old.pyc").write_text("")
+    (inside / "quick.py").write_text("")  # never reached: a compiled module comes before its source
+    (inside / f"quick{EXTENSION_SUFFIXES[-1]}").symlink_to(outside / "theirs.py")
+    (inside / "loose" / "deeper" / "mine.py").write_text("")
+    (inside / "pytest" / "theirs.py").write_text("")  # never reached: a package of that name is installed
+    (inside / "subprocess.py").write_text("")  # never reached: Python has loaded its own
+    (inside / "half").mkdir()
+    (inside / "half" / "__init__.py").symlink_to(outside / "__init__.py")
 
-    assert all(lies_within(inside, f"{name}:train") for name in ("mine", "lab", "lab.deep", "loose.theirs", "both"))
+    for name in ("mine", "lab", "lab.deep", "loose.theirs", "loose.deeper.mine", "both", "fast", "old"):
+        assert lies_within(inside, f"{name}:train"), name
     for name in (
         "shadowed",
         "shadowed.theirs",
         "linked",
         "both.theirs",
+        "quick",
+        "loose",
+        "loose.deeper",
+        "pytest.theirs",
+        "subprocess",
+        "half",
+        "os",
         "nothing",
         "lab.nothing",
+        "mine.nothing",
         "..elsewhere.theirs",
         "",
     ):
         assert not lies_within(inside, f"{name}:train"), name
+
+
+def test_rule_12_what_may_be_launched_is_what_python_imports(tmp_path: Path) -> None:
+    (tmp_path / "lab" / "deep").mkdir(parents=True)
+    for file in ("mine.py", "lab/deep/own.py"):
+        (tmp_path / file).write_text("WHERE = __file__")
+    (tmp_path / "numpy").mkdir()
+    (tmp_path / "numpy" / "own.py").write_text("")
+    code = (
+        "import importlib, sys\n"
+        "from pathlib import Path\n"
+        "from tuner.agents.projects import lies_within\n"
+        "home = Path.cwd()\n"
+        "for name in sys.argv[1:]:\n"
+        "    try:\n"
+        "        file = getattr(importlib.import_module(name), '__file__', '')\n"
+        "    except ImportError:\n"
+        "        file = ''\n"
+        "    print(name, lies_within(home, f'{name}:train'), bool(file) and Path(file).is_relative_to(home))\n"
+    )
+    names = ["mine", "lab.deep.own", "numpy.own", "lab", "sys", "time", "itertools"]
+    told = subprocess.run(
+        [sys.executable, "-c", code, *names], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    found = [line.split() for line in told.stdout.splitlines()]
+    assert [name for name, *_ in found] == names, told.stderr
+    assert [within for _, within, _ in found] == [really for *_, really in found] == ["True", "True", *["False"] * 5]
+
+
+def test_a_hundred_who_wait_for_an_answer_keep_nobody_from_the_other_routes(tmp_path: Path) -> None:
+    with diary(tmp_path) as store:
+        for number in range(3):
+            store.request("note", {"text": "so"}, by="ann", why="", request=f"r{number}")
+
+        async def crowd() -> list[Any]:
+            transport = httpx.ASGITransport(serving.app(tmp_path))
+            headers = {"authorization": f"Bearer {serving.OPERATOR}"}
+            async with httpx.AsyncClient(transport=transport, base_url=serving.ORIGIN, headers=headers) as client:
+
+                async def wait(number: int) -> Any:
+                    address = f"/v1/studies/night/requests/r{number % 3}"
+                    return (await client.get(address, params={"wait_s": 30}, timeout=60)).json()
+
+                waiting = [asyncio.create_task(wait(number)) for number in range(100)]
+                await asyncio.sleep(0.2)  # all of them are under way, or the test shows nothing
+                read = await asyncio.wait_for(client.get("/v1/studies/night"), PATIENCE_S)
+                asked = await asyncio.wait_for(client.get("/v1/studies/night/requests/r0"), PATIENCE_S)
+                before = [read.status_code, asked.json()["state"], sum(each.done() for each in waiting)]
+                for number in range(3):
+                    store.append([answered(f"r{number}", "applied", f"noted {number}", NOON)], NOON)
+                async with asyncio.timeout(PATIENCE_S):
+                    return [*before, *[each["why"] for each in await asyncio.gather(*waiting)]]
+
+        read, state, done, *whys = asyncio.run(crowd())
+    assert (read, state, done) == (200, "received", 0)
+    assert whys == [f"noted {number % 3}" for number in range(100)]
+
+
+def test_whoever_waits_is_told_after_the_time_and_too_many_are_refused(tmp_path: Path) -> None:
+    with diary(tmp_path) as store:
+        store.request("note", {"text": "so"}, by="ann", why="", request="r")
+
+        async def wait() -> tuple[Any, Any, int]:
+            database, closing = tmp_path / "night" / "study.db", asyncio.Event()
+            waits = Waits(closing.is_set)
+            in_time = await waits.answer(database, "r", 0.05)
+            store.append([answered("r", "accepted", "later", NOON)], NOON)
+            accepted = await waits.answer(database, "r", 0.05)
+            crowd = [asyncio.create_task(waits.answer(database, "r", 60.0)) for _ in range(MOST)]
+            await asyncio.sleep(0)
+            with pytest.raises(Problem, match="wait for an answer"):
+                await waits.answer(database, "r", 1.0)
+            closing.set()  # the service ends: nobody is kept
+            async with asyncio.timeout(PATIENCE_S):
+                return in_time, accepted, len(await asyncio.gather(*crowd))
+
+        in_time, accepted, told = asyncio.run(wait())
+    assert (in_time, accepted.state, told) == (None, "accepted", MOST)

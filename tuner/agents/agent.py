@@ -154,7 +154,13 @@ class Agent:
         """
         check_asker("sweep", self.by, why)
         self._check_train(train)
-        options = {"objective": objective, "goal": goal, "warm_start": warm_start, "seed": seed, "executor": executor}
+        options: dict[str, Any] = {
+            "objective": objective,
+            "goal": goal,
+            "warm_start": warm_start,
+            "seed": seed,
+            "executor": executor,
+        }
         begun = launch_sweep(
             self.results,
             self.allowance,

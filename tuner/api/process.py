@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from tuner.record.state import StudyState
     from tuner.space.space import Space
 
+STILL_BEGINNING = "still_beginning"
+"""What is told of a coordinator that has taken too long, and may begin yet."""
 _LOG = "coordinator.log"
 _STARTS_WITHIN_S = 300.0  # a busy machine takes its time; one that died says so at once
 
@@ -171,7 +173,8 @@ def start(place: Place, timeout_s: float | None = None) -> int:
         if time.monotonic() >= deadline:
             raise StudyError(
                 f"the coordinator of {place.name} (pid {pid}) has not begun within {duration(within_s)}, and still "
-                f"may. Look again: tuner show {place.name}"
+                f"may. Look again: tuner show {place.name}",
+                code=STILL_BEGINNING,
             )
         time.sleep(0.01)
 

@@ -35,7 +35,6 @@ from tuner.record.schema import (
     LEASE,
     METADATA,
     OPENED,
-    REPORTS,
     REQUESTS,
     SHAPES,
     VERSION,
@@ -47,6 +46,9 @@ from tuner.record.schema import (
 from tuner.record.score_names import spread_of
 
 Idle: TypeAlias = Literal["open", "closed"]
+
+
+_FLUSHES = 256  # that are read at a time; each holds some hundred reports at most
 
 
 class Store:
@@ -320,6 +322,12 @@ class Store:
         found.sort(key=lambda each: each[:2])
         return [(place, self._record(SHAPES[kinds[order]], row)) for place, order, row in found[:most]]
 
+    def asked(self, request: str) -> Requested | None:
+        """The request of that id, or None."""
+        rows = self._rows(Requested, REQUESTS.c.request == request)
+        self._release()
+        return self._record(SHAPES[Requested], rows[-1]) if rows else None
+
     def answer(self, request: str) -> Answered | None:
         """What became of a request, once the coordinator has said so."""
         rows = self._rows(Answered, SHAPES[Answered].table.c.request == request)
@@ -333,13 +341,11 @@ class Store:
         return [self._record(SHAPES[Answered], row) for row in rows], rows[-1][0] if rows else after
 
     def reports(self, trial: int | None = None) -> Iterator[Reported]:
-        """Flushes of reports in the order recorded, of one trial or of all."""
-        condition = None if trial is None else REPORTS.c.trial == trial
-        shape = SHAPES[Reported]
-        rows = self._rows(Reported, condition)
-        self._release()
-        for row in rows:
-            yield self._record(shape, row)
+        """Flushes of reports in the order recorded, of one trial or of all; those of all are read bit by bit."""
+        after, most = 0, _FLUSHES if trial is None else 2**62  # those of one are few
+        while found := self.page([Reported], after, most, trial=trial):
+            yield from (flush for _, flush in found)
+            after = found[-1][0]
 
     def new_requests(self) -> list[Requested]:
         """Requests inserted since the last call; the first call returns all."""

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Route
 
-from tuner.server import events, external, lending, login, reading, records, requests, tables
+from tuner.server import beginning, events, external, login, reading, records, requests, tables
 from tuner.server.agents import AgentTools
 from tuner.server.gate import Door, Gate
 from tuner.server.open_studies import OpenStudies
@@ -55,7 +55,7 @@ def create_app(results: str | Path, tokens: Tokens, door: Door | None = None, *,
     )
     app.state.service = service
     answer_refusals(app)
-    for room in (login, reading, tables, records, events, requests, external, lending, page):
+    for room in (login, reading, tables, records, events, requests, external, beginning, page):
         app.include_router(room.router)
     app.router.routes.append(Route("/mcp", AgentTools(folder, projects), methods=["POST"]))
     # level 5 takes half the time of 9 and a twentieth more bytes

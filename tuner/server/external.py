@@ -19,9 +19,9 @@ from tuner.plain import clean
 from tuner.record.dialogue import LONGEST_WAIT_S, MOST_ROWS, End, Orders, parse_answer
 from tuner.server.inbox import Inboxes, InboxFull
 from tuner.server.problems import refused
-from tuner.server.rates import Rate
 from tuner.server.reading import StudyName, TrialNumber
 from tuner.server.service import Caller, may_steer
+from tuner.server.service import Serving as AsServed
 
 
 @asynccontextmanager
@@ -45,7 +45,6 @@ WHY = "Tuner-Why"
 """The header that says why there is no trial: an answer without content has no other place."""
 _ANSWER_WITHIN_S = 30.0
 _RETRY_AFTER_S = 1
-_asks = Rate(burst=5_000, per_s=1_000)  # of one token: what fifty programs ask for on one core is a third
 
 Serving: TypeAlias = Annotated[Inboxes, Depends(_inboxes)]
 Named: TypeAlias = Annotated[str, Field(min_length=1, max_length=200)]
@@ -166,9 +165,9 @@ _ON_RECORD = "On record: nobody coordinates the study now, and whoever does next
     },
     summary="Ask for a trial",
 )
-async def ask(name: StudyName, call: Call, inboxes: Serving, caller: Caller) -> Response:
+async def ask(name: StudyName, call: Call, inboxes: Serving, service: AsServed, caller: Caller) -> Response:
     """Lends a trial to a worker, which keeps it for as long as it is heard of."""
-    if (wait_s := _asks.wait_s(caller.name)) > 0:
+    if (wait_s := service.door.asks.wait_s(caller.name)) > 0:
         seconds = str(int(wait_s) + 1)
         return refused(429, "rate", f"too many calls; the next in {seconds} s.", {"retry-after": seconds})
     try:

@@ -57,6 +57,9 @@ class Door:
     secure: bool = False
     """Whether browsers come by https."""
     logins: Rate = field(default_factory=lambda: Rate(burst=10, per_s=0.2))
+    """Of one who comes from one address."""
+    asks: Rate = field(default_factory=lambda: Rate(burst=5_000, per_s=1_000))
+    """Of trials, by one token: what fifty programs ask for on one core is a third."""
 
     @classmethod
     def on(cls, port: int, *, host: str = "127.0.0.1", allowed: Iterable[str] = (), **more: Any) -> Door:

@@ -1,4 +1,4 @@
-"""The launch of a sweep over HTTP: a process of its own, which outlives the service.
+"""The launch of a sweep or a babysat run over HTTP: a process of its own, which outlives the service.
 
 Whoever launches runs code here, so only operators may, only functions that lie in the folder of projects, and only
 within what their token may spend.
@@ -6,57 +6,166 @@ within what their token may spend.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tuner.agents import launching
 from tuner.agents.agent import name_of
 from tuner.agents.allowance import Allowance
-from tuner.agents.launching import launch_sweep
 from tuner.agents.projects import lies_within
+from tuner.api.fork import complete
+from tuner.api.process import Assignment
+from tuner.api.sweep import MOST_SEEDS
+from tuner.arguments import settings
+from tuner.errors import SettingsError
+from tuner.executors import FunctionExecutor
 from tuner.record.events import Goal
+from tuner.record.location import Place
 from tuner.record.requests import check_asker
+from tuner.server.lending import GivenSweep
 from tuner.server.problems import Problem
+from tuner.server.recorded import KnownStudy
 from tuner.server.service import Service
+from tuner.server.spaces import GivenSpace, name_of_space, space_of
 from tuner.server.tokens import Token
-from tuner.space.files import available_spaces
 
-
-class LaunchedSweep(BaseModel):
-    """A sweep to begin, or to go on with."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    train: str = Field(
+ImportPath: TypeAlias = Annotated[
+    str,
+    Field(
         max_length=300,
         pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
-        description="Where the training function lies.",
+        description="Where the training function lies, in the folder of projects.",
         examples=["mine:train"],
+    ),
+]
+Share: TypeAlias = Annotated[float, Field(ge=0, le=10_000)]
+Seconds: TypeAlias = Annotated[float, Field(ge=1e-3, le=1e9)]
+Count: TypeAlias = Annotated[int, Field(ge=1, le=2**53)]
+_WHY = "launched from the service"
+
+
+class LaunchedSweep(GivenSweep):
+    """A sweep of a training function, to begin or to go on with."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "train": "mine:train",
+                    "space": "sgd_momentum",
+                    "objective": "score",
+                    "trials": 24,
+                    "executor": "local",
+                }
+            ]
+        }
     )
-    space: str = Field(max_length=100, description="A space that tuner brings, by name.", examples=["sgd_momentum"])
-    objective: str = Field(min_length=1, max_length=100)
+
+    executor: FunctionExecutor
+    train: ImportPath
+    seeds: Annotated[int, Field(ge=1, le=MOST_SEEDS)] | None = Field(
+        default=None, description="With how many seeds each trial trains; 1 where it is left out."
+    )
+    cpus: Share | None = Field(default=None, description="CPUs of a trial; 1 where it is left out.")
+    gpus: Share | None = Field(default=None, description="GPUs of a trial: a share of one, or whole ones.")
+    address: str | None = Field(default=None, min_length=1, max_length=300, description="A Ray cluster to join.")
+    time_budget_s: Seconds | None = None
+    time_limit_s: Seconds | None = Field(default=None, description="How long one trial may train.")
+    silence_limit_s: Seconds | None = None
+    min_steps: Count | None = Field(default=None, description="The step before which no trial is judged.")
+    max_failures: Count | None = None
+    retries: Annotated[int, Field(ge=0, le=1000)] | None = None
+    repeats: Literal["auto"] | None = None
+    warm_start: str | None = Field(default=None, min_length=1, max_length=100, description="Another study here.")
+
+    @property
+    def of_each(self) -> int:
+        """With how many seeds each trial trains."""
+        return self.seeds or 1
+
+
+class LaunchedRun(BaseModel):
+    """A babysat run of a training function, to begin or to come back to; what is left out is as in `tuner.babysit`."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "kind": "babysitting",
+                    "train": "mine:train",
+                    "params": {"learning_rate": 0.01},
+                    "objective": "score",
+                    "executor": "local",
+                }
+            ]
+        },
+    )
+
+    kind: Literal["babysitting"]
+    train: ImportPath
+    params: dict[str, Any] = Field(default={}, description="Settings to begin with; the space draws the others.")
+    space: GivenSpace | None = Field(default=None, description="What may be set; null: any value.")
+    objective: str = Field(min_length=1, max_length=200)
     goal: Goal = "maximize"
-    trials: int | None = Field(default=None, ge=1, le=1_000_000)
-    budget_steps: int | None = Field(default=None, ge=1, le=2**53)
-    parallel: int | None = Field(default=None, ge=1, le=10_000)
-    seed: int = Field(default=0, ge=0, le=2**53)
-    executor: Literal["ray", "local"]
-    why: str = Field(default="", max_length=100_000)
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    executor: FunctionExecutor = "ray"
+    cpus: Share = 1
+    gpus: Share = 0
+    address: str | None = Field(default=None, min_length=1, max_length=300, description="A Ray cluster to join.")
+    checkpoint_every_s: Annotated[float, Field(ge=0, le=1e9)] = 10.0
+    disk_budget_gb: Annotated[float, Field(gt=0, le=1e9)] | None = None
+    revert: Literal["in place", "reenter"] = "in place"
+    level: Literal["advise", "off"] = "advise"
+    smallest_gain: Annotated[float, Field(gt=0, le=1e300)] | None = None
+    why: str = Field(default="", max_length=10_000)
 
 
-def launch(name: str, launched: LaunchedSweep, serving: Service, caller: Token) -> dict[str, Any]:
+def launch_sweep(
+    place: Place, known: KnownStudy | None, study: LaunchedSweep, serving: Service, caller: Token
+) -> dict[str, Any]:
     """Begins a sweep, or goes on with it; sent again while it runs, it is the one that runs."""
+    home = _home(serving, study.train)
+    study.check(place, known, study.train)
+    return study.begun(place, caller, why=study.why or _WHY, home=home)
+
+
+def launch_run(
+    place: Place, known: KnownStudy | None, study: LaunchedRun, serving: Service, caller: Token
+) -> dict[str, Any]:
+    """Begins a babysat run, or takes it up where nobody coordinates it; one that trains or is over is the same."""
+    home = _home(serving, study.train)
+    space = None if study.space is None else space_of(study.space)
+    params = settings("params", study.params)
+    if not params and space is None:
+        raise SettingsError("a run needs settings to begin with, or a space to draw them from. Give params, or space.")
+    complete(space, params or None, study.seed)  # refuses what does not fit
+    if known is not None:
+        known.check(place.name, "babysitting", {})
+        identity = {word: getattr(study, word) for word in ("objective", "goal", "seed")}
+        began = {f"params.{word}": value for word, value in Assignment.read(place.folder).params.items()}
+        wanted = {f"params.{word}": value for word, value in params.items()}
+        known.check(place.name, "babysitting", {"train": study.train, "space": space, **identity, **wanted}, began)
+    by, allowance, why = caller.name, Allowance.of(caller.budget), study.why
+    if caller.budget is not None:
+        by = name_of(caller.name)
+        check_asker("babysit", by, study.why)
+    if study.space is not None:
+        allowance.check_space(name_of_space(study.space))
+    given = study.model_dump(exclude={"kind", "why", "space"})
+    described = None if space is None else space.to_dict()
+    return launching.launch_run(
+        place, allowance, by=by, why=why or _WHY, home=home, given={**given, "space": described}
+    )
+
+
+def _home(serving: Service, train: str) -> Path:
+    """The folder of projects, where a function lies in it."""
     if serving.projects is None:
         raise Problem(409, "no_projects", "this service launches nothing. Start it with --projects DIR to allow that.")
     home = serving.projects.resolve()
-    if not lies_within(home, launched.train):
-        raise Problem(422, "train", f"{launched.train} does not lie in the folder of what may be launched here.")
-    if launched.space not in available_spaces():
-        known = ", ".join(available_spaces())
-        raise Problem(422, "space", f"{launched.space!r} is no space that tuner brings: {known}.")
-    by, why = caller.name, launched.why or "launched from the service"
-    if caller.budget is not None:  # whoever has one asks under no other name, and says why
-        by = name_of(caller.name)
-        check_asker("sweep", by, launched.why)
-    asked = launched.model_dump(exclude={"why"})
-    return launch_sweep(serving.results, Allowance.of(caller.budget), by=by, why=why, name=name, home=home, **asked)
+    if not lies_within(home, train):
+        raise Problem(422, "train", f"{train} does not lie in the folder of what may be launched here.")
+    return home

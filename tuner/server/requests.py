@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
-import time
+import functools
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
-from fastapi import APIRouter, Path, Query, Response
+import anyio.to_thread
+from fastapi import APIRouter, Query, Response
+from fastapi import Path as InPath
 
 from tuner.agents.agent import name_of
 from tuner.agents.allowance import Allowance
 from tuner.api.handles import RunHandle
 from tuner.api.studies import attach, promote
 from tuner.errors import uncoded
-from tuner.record.events import RequestState
+from tuner.record.events import Requested, RequestState
 from tuner.record.store import Store
 from tuner.server import schemas
 from tuner.server.problems import Problem, documented
 from tuner.server.reading import StudyName
-from tuner.server.service import Caller, Serving, may_read, may_steer
+from tuner.server.service import Caller, Service, Serving, may_read, may_steer
+from tuner.server.tokens import Token
 
 router = APIRouter(prefix="/v1/studies", tags=["steer"], dependencies=[may_read])
 
 RequestId: TypeAlias = Annotated[
-    str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="Made up by whoever asks.", examples=["a1b2c3"])
+    str,
+    InPath(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="Made up by whoever asks.", examples=["a1b2c3"]),
 ]
 _BEGUN = ("fork", "promote")
 """The verbs that begin another run."""
 _ANSWER_WITHIN_S = 5.0
 _LONGEST_WAIT_S = 30.0
-_LOOK_EVERY_S = 0.05
 
 
 @router.put(
@@ -38,10 +42,18 @@ _LOOK_EVERY_S = 0.05
     summary="Ask something of a study",
     dependencies=[may_steer],
 )
-def ask(
+async def ask(
     name: StudyName, request: RequestId, asked: schemas.Asked, serving: Serving, caller: Caller, response: Response
 ) -> schemas.Answer:
     """Asks once, however often it is sent under one id; 202 where it takes effect later, 409 where it is refused."""
+    asking = functools.partial(_asked, name, request, asked, serving, caller, response)
+    return await anyio.to_thread.run_sync(asking, limiter=serving.askings)
+
+
+def _asked(
+    name: str, request: str, asked: schemas.Asked, serving: Service, caller: Token, response: Response
+) -> schemas.Answer:
+    """In a thread: it waits for an answer, and starts a coordinator where a run has none."""
     by = asked.by or caller.name
     if caller.budget is not None:  # whoever has one asks under no other name
         by = name_of(caller.name)
@@ -61,29 +73,30 @@ def ask(
     return _said(request, asked.verb, reply.state, reply.step, reply.detail)
 
 
-@router.get("/{name}/requests/{request}", responses=documented(404, 409, 422), summary="What became of a request")
-def answer(
+@router.get("/{name}/requests/{request}", responses=documented(404, 409, 422, 503), summary="What became of a request")
+async def answer(
     name: StudyName,
     request: RequestId,
     serving: Serving,
     wait_s: Annotated[float, Query(ge=0, le=_LONGEST_WAIT_S, description="How long to wait for the end of it.")] = 0.0,
 ) -> schemas.Answer:
     """The answer so far, or once there is one that is final."""
-    ends = time.monotonic() + wait_s
-    with Store.open(serving.library.place(name).existing(), idle="closed") as store:
-        asked = next((each for each in store.new_requests() if each.request == request), None)
-        if asked is None:
-            raise Problem(404, "not_found", f"nobody has asked anything of {name} under the id {request}.")
-        while (found := store.answer(request)) is None or found.state == "accepted":
-            if time.monotonic() >= ends:
-                break
-            time.sleep(_LOOK_EVERY_S)
+    database = serving.library.place(name).existing()
+    asked = await anyio.to_thread.run_sync(_request, database, request)
+    if asked is None:
+        raise Problem(404, "not_found", f"nobody has asked anything of {name} under the id {request}.")
+    found = await serving.waits.answer(database, request, wait_s)
     if found is None:
         return _said(request, asked.verb, "received", None, "")
     return _said(request, asked.verb, found.state, found.step, uncoded(found.detail)[0])
 
 
-def _begun(name: str, request: str, asked: schemas.Asked, serving: Serving, by: str) -> str:
+def _request(database: Path, request: str) -> Requested | None:
+    with Store.open(database, idle="closed") as store:
+        return store.asked(request)
+
+
+def _begun(name: str, request: str, asked: schemas.Asked, serving: Service, by: str) -> str:
     """Begins another run from a checkpoint of this study: what became of it, in words."""
     given = dict(asked.arguments)
     told: dict[str, Any] = {"name": given.pop("name", None), "why": asked.why, "request": request}

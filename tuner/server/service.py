@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Request
 
+from tuner.server.awaiting import Waits
 from tuner.server.gate import Door
 from tuner.server.open_studies import OpenStudies
 from tuner.server.problems import Problem
 from tuner.server.tokens import Token, Tokens
+
+_BEGINNINGS, _ASKINGS = 4, 40
 
 
 @dataclass(kw_only=True)
@@ -25,8 +29,17 @@ class Service:
     library: OpenStudies
     projects: Path | None = None
     """The folder that training functions may be launched from; None: nothing is launched."""
+    beginnings: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_BEGINNINGS))
+    """So many studies are begun at a time: each waits for its process, and keeps no thread from whoever only reads."""
+    askings: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_ASKINGS))
+    """So many requests are put at a time: each waits some seconds for an answer, on a thread that nobody else needs."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set once the service is to end: streams end with it."""
+    """Set once the service is to end: streams and whoever waits for an answer end with it."""
+    waits: Waits = field(init=False)
+    """All who wait for an answer."""
+
+    def __post_init__(self) -> None:
+        self.waits = Waits(self.closing.is_set)
 
     @property
     def root_path(self) -> str:

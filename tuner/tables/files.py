@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -16,6 +16,7 @@ import pandas as pd
 from tuner.errors import MissingExtra, SettingsError, StudyError, did_you_mean
 from tuner.record.atomic import write_whole
 
+_ROWS = 20_000  # of a piece
 _Writer: TypeAlias = Callable[[pd.DataFrame, BinaryIO], None]
 
 
@@ -34,33 +35,111 @@ def export(tables: Mapping[str, pd.DataFrame], to: Path, format: str = "csv") ->
         raise StudyError(f"tables cannot be written to {to}: {error}. Choose another folder with --to.") from error
 
 
-def as_bytes(frame: pd.DataFrame, format: str) -> bytes:  # noqa: A002 - the shell's word
-    """One table as the file of it would be; `format` is one of `FORMATS`."""
-    file = io.BytesIO()
-    _WRITE[format](frame, file)
-    return file.getvalue()
+def in_pieces(frames: Iterable[pd.DataFrame], format: str) -> Iterator[bytes]:  # noqa: A002 - the shell's word
+    """A table as the file of it would be, in pieces, so that it never has to be held whole.
+
+    `frames` are its rows in their order, at least one frame, maybe empty. What the format needs is looked for at once.
+    """
+    if format == "parquet":
+        _parquet()
+    return _PIECES[format](slice_ for frame in frames for slice_ in _slices(frame))
+
+
+def _slices(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """The rows of a frame in their order, some at a time; a frame without rows once."""
+    for start in range(0, max(1, len(frame)), _ROWS):
+        yield frame.iloc[start : start + _ROWS]
+
+
+def _csv_pieces(frames: Iterable[pd.DataFrame]) -> Iterator[bytes]:
+    for place, frame in enumerate(frames):
+        file = io.BytesIO()
+        _write_csv(frame, file, header=place == 0)
+        yield file.getvalue()
+
+
+def _jsonl_pieces(frames: Iterable[pd.DataFrame]) -> Iterator[bytes]:
+    for frame in frames:
+        file = io.BytesIO()
+        _write_jsonl(frame, file)
+        yield file.getvalue()
+
+
+def _parquet_pieces(frames: Iterable[pd.DataFrame]) -> Iterator[bytes]:
+    """A row group a frame; a column has one type in all of them, however many words a frame has."""
+    pa, pq = _parquet()
+    out, writer = _Pieces(), None
+    for frame in frames:
+        table = _arrow(pa, frame)
+        types = [
+            each.with_type(pa.dictionary(pa.int32(), each.type.value_type))
+            if pa.types.is_dictionary(each.type)
+            else each
+            for each in table.schema
+        ]
+        table = table.cast(pa.schema(types, table.schema.metadata))
+        writer = writer or pq.ParquetWriter(pa.PythonFile(out, "w"), table.schema)
+        writer.write_table(table)
+        yield out.taken()
+    if writer is not None:
+        writer.close()
+    yield out.taken()
+
+
+class _Pieces(io.RawIOBase):
+    """A file that is written from its beginning to its end, and forgets what was taken of it."""
+
+    def __init__(self) -> None:
+        self._unread: list[bytes] = []
+        self._written = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._written
+
+    def write(self, piece: Any) -> int:
+        self._unread.append(bytes(piece))
+        self._written += len(self._unread[-1])
+        return len(self._unread[-1])
+
+    def taken(self) -> bytes:
+        """What was written since the last time."""
+        taken, self._unread = b"".join(self._unread), []
+        return taken
 
 
 # ── formats ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _write_csv(frame: pd.DataFrame, file: BinaryIO) -> None:
+def _write_csv(frame: pd.DataFrame, file: BinaryIO, *, header: bool = True) -> None:
     """Numbers to their last digit, times as ISO 8601, what is missing as an empty cell.
 
     A text that a spreadsheet would run as a formula gets an apostrophe in front (OWASP, CSV injection).
     """
     columns = {name: _times(column) if _is_time(column) else _unarmed(_texts(column)) for name, column in frame.items()}
-    pd.DataFrame(columns, copy=False).to_csv(file, index=False, lineterminator="\n")
+    pd.DataFrame(columns, copy=False).to_csv(file, index=False, lineterminator="\n", header=header)
 
 
 def _write_parquet(frame: pd.DataFrame, file: BinaryIO) -> None:
+    pa, pq = _parquet()
+    pq.write_table(_arrow(pa, frame), file)
+
+
+def _arrow(pa: Any, frame: pd.DataFrame) -> Any:
+    texts = pd.DataFrame({name: _texts(column) for name, column in frame.items()}, copy=False)
+    return pa.Table.from_pandas(texts, preserve_index=False)
+
+
+def _parquet() -> tuple[Any, Any]:
+    """The packages that know the format, or how to get them."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
         raise MissingExtra("parquet needs pyarrow. Install it: pip install 'tuner[parquet]'") from None
-    texts = pd.DataFrame({name: _texts(column) for name, column in frame.items()}, copy=False)
-    pq.write_table(pa.Table.from_pandas(texts, preserve_index=False), file)
+    return pa, pq
 
 
 def _write_jsonl(frame: pd.DataFrame, file: BinaryIO) -> None:
@@ -73,6 +152,11 @@ def _write_jsonl(frame: pd.DataFrame, file: BinaryIO) -> None:
 
 
 _WRITE: Mapping[str, _Writer] = {"csv": _write_csv, "parquet": _write_parquet, "jsonl": _write_jsonl}
+_PIECES: Mapping[str, Callable[[Iterable[pd.DataFrame]], Iterator[bytes]]] = {
+    "csv": _csv_pieces,
+    "parquet": _parquet_pieces,
+    "jsonl": _jsonl_pieces,
+}
 FORMATS = tuple(_WRITE)
 """What a table can be written as."""
 
@@ -106,7 +190,9 @@ def _text(value: Any) -> str | None:
 def _unarmed(column: pd.Series[Any]) -> pd.Series[Any]:
     if not isinstance(column.dtype, pd.StringDtype):
         return column
-    armed = column.str.match(r"[=+\-@\t\r]").fillna(False).astype(bool)
+    # pandas puts no quotes around a lone CR (Python 3.11's csv neither), which ends a row for whoever reads it
+    column = column.str.replace(r"\r(?!\n)", "\n", regex=True)
+    armed = column.str.match(r"[=+\-@\t\r\n]").fillna(False).astype(bool)
     return column.mask(armed, "'" + column) if armed.any() else column
 
 

@@ -11,7 +11,8 @@ NA (nan in float columns, NaT in times); what was recorded is shown as recorded,
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from tuner.record.records import Records
 
 _REPORT = np.dtype(list(REPORT_FIELDS))
+_AT_A_TIME = 100_000  # rows of reports that are looked through together
 
 
 def build(name: str, study: StudyState, store: Records, space: Space | None = None) -> pd.DataFrame:
@@ -98,18 +100,39 @@ def reports(study: StudyState, store: Records) -> pd.DataFrame:
     return frame("reports", _reports(study, store))
 
 
+def report_chunks(study: StudyState, store: Records, most: int = 20_000) -> Iterator[pd.DataFrame]:
+    """The rows of `reports` in frames of about `most` rows, so that not all need be held at once.
+
+    What the fold knows of paths is taken when it is called, and the store is read as the frames are.
+    """
+    chunks = _chunks(_last_on_head(study), store, most)
+    return (frame("reports", each) for each in chunks)
+
+
 def _reports(study: StudyState, store: Records) -> Columns:
-    flushes = list(store.reports())
+    return next(_chunks(_last_on_head(study), store, None))
+
+
+def _chunks(last: Callable[[int, int], int], store: Records, most: int | None) -> Iterator[Columns]:
+    """The columns of `reports` in chunks of about `most` rows, in one where that is None; at least one, maybe empty."""
+    flushes: list[Reported] = []
+    size, is_first = 0, True
     try:
-        return _unpacked(study, flushes)
+        for flush in store.reports():
+            flushes.append(flush)
+            size += len(flush.data) // _REPORT.itemsize
+            if most is not None and size >= most:
+                yield _unpacked(last, flushes)
+                flushes, size, is_first = [], 0, False
+        if flushes or is_first:
+            yield _unpacked(last, flushes)
     except (IndexError, ValueError, OverflowError) as error:  # a flush is bytes, which a bad disk may change
         raise StudyError(f"{store.where} is damaged: its reports cannot be read. Restore it from a copy.") from error
 
 
-def _unpacked(study: StudyState, flushes: Sequence[Reported]) -> Columns:
+def _unpacked(last: Callable[[int, int], int], flushes: Sequence[Reported]) -> Columns:
     rows = np.frombuffer(b"".join([flush.data for flush in flushes]), dtype=_REPORT)
     counts = np.array([len(flush.data) // _REPORT.itemsize for flush in flushes], dtype=np.int64)
-    last = _last_on_head(study)
     per_flush = np.array(
         [(flush.trial, flush.segment, last(flush.trial, flush.segment)) for flush in flushes], dtype=np.int64
     ).reshape(-1, 3)
@@ -127,16 +150,16 @@ def _unpacked(study: StudyState, flushes: Sequence[Reported]) -> Columns:
 
 def _at_best(study: StudyState, store: Records) -> Columns:
     """Every score by name as it was at each trial's best step; nan where it was not reported there."""
-    found = _reports(study, store)
     best = np.array([-1 if trial.best_step is None else trial.best_step for trial in study.trials], dtype=np.int64)
-    known = found["trial"] < len(best)  # what is newer than the fold has no best step in it
-    there = known & found["head"]
-    there[there] = found["step"][there] == best[found["trial"][there]]
-    trial, value, code = found["trial"][there], found["value"][there], found["name"].codes[there]
     columns: Columns = {f"score.{study.objective}": np.full(len(best), np.nan)}
-    for place, name in enumerate(found["name"].categories):
-        column = columns[f"score.{name}"] = np.full(len(best), np.nan)
-        column[trial[code == place]] = value[code == place]  # of two reports of one step the later counts
+    for found in _chunks(_last_on_head(study), store, _AT_A_TIME):
+        known = found["trial"] < len(best)  # what is newer than the fold has no best step in it
+        there = known & found["head"]
+        there[there] = found["step"][there] == best[found["trial"][there]]
+        trial, value, code = found["trial"][there], found["value"][there], found["name"].codes[there]
+        for place, name in enumerate(found["name"].categories):
+            column = columns.setdefault(f"score.{name}", np.full(len(best), np.nan))
+            column[trial[code == place]] = value[code == place]  # of two reports of one step the later counts
     return columns
 
 
@@ -241,9 +264,9 @@ def _reached(study: StudyState, store: Records) -> dict[tuple[int, int], int]:
     """The last step each (trial, segment) is known to have reached; the fold knows it of heads."""
     reached = {(trial.trial, each.segment): each.from_step for trial in study.trials for each in trial.segments}
     if any(len(trial.segments) > 1 for trial in study.trials):
-        seen = [(each.trial, each.segment, each.step) for each in store.read(CheckpointSaved, TrialEnded)]
-        seen += [(each.trial, each.segment, each.last_step) for each in store.reports()]
-        for trial, segment, step in seen:
+        saved = ((each.trial, each.segment, each.step) for each in store.read(CheckpointSaved, TrialEnded))
+        flushes = ((each.trial, each.segment, each.last_step) for each in store.reports())
+        for trial, segment, step in chain(saved, flushes):
             if (trial, segment) in reached:
                 reached[trial, segment] = max(reached[trial, segment], step)
     for trial in study.trials:

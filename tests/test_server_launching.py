@@ -1,0 +1,202 @@
+"""What is begun over HTTP: sweeps and babysat runs of functions in the projects, over any space, and nothing half."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import serving
+from babysat import end_all
+from diaries import diary
+from starlette.testclient import TestClient
+from waiting import wait_until
+
+import tuner
+from tuner.agents.allowance import LAUNCH, Allowance, OverBudget, read_launch
+from tuner.agents.launching import launch_run
+from tuner.errors import SpaceError
+from tuner.record.location import Place
+from tuner.server.recorded import recorded
+from tuner.server.spaces import as_toml, space_of
+
+OWN: dict[str, dict[str, Any]] = {
+    "rate": {"scale": "log", "low": 1e-3, "high": 1.0, "likely": 0.03},
+    "beta": {"scale": "log_one_minus", "low": 0.9, "high": 0.999, "when": {"kind": ["é “two”\n"]}},
+    "kind": {"choice": ["one", "é “two”\n", True, 3]},
+    "layers": {"type": "integer", "low": 1, "high": 9},
+}
+TRAINING = """
+import time
+
+
+def train(run):
+    for step in run.steps(3):
+        run.report(score=run.params["rate"])
+
+
+def crawl(run):
+    for step in run.steps(100_000):
+        time.sleep(0.01)
+        run.report(score=run.params["rate"])
+"""
+SWEEP = {"train": "mine:train", "space": OWN, "objective": "score", "trials": 2, "executor": "local"}
+THERE = {**SWEEP, "train": "m:train", "goal": "minimize", "sampler": "random"}
+"""The study that a diary is."""
+RUN = {"kind": "babysitting", "train": "mine:crawl", "params": {"rate": 0.1}, "objective": "score", "executor": "local"}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A folder of projects, with results beside; whatever was begun there is ended."""
+    (tmp_path / "projects").mkdir()
+    (tmp_path / "projects" / "mine.py").write_text(TRAINING)
+    for name in ("broken", "m"):
+        (tmp_path / "projects" / f"{name}.py").write_text("raise OSError('the disk is full of moths')")
+    yield tmp_path
+    end_all(tmp_path / "results")
+
+
+@pytest.fixture
+def client(home: Path) -> Iterator[TestClient]:
+    with serving.client(serving.app(home / "results", projects=home / "projects")) as found:
+        yield found
+
+
+def put(client: TestClient, name: str, body: dict[str, Any], **changed: Any) -> Any:
+    return client.put(f"/v1/studies/{name}", json={**body, **changed})
+
+
+def test_a_space_written_down_is_the_same_when_it_is_read() -> None:
+    space = space_of(OWN)
+    assert tuner.Space.from_toml(as_toml(OWN)) == space
+    assert space_of({name: each.to_dict() for name, each in space.items()}) == space
+
+
+@pytest.mark.parametrize("option", [None, "\ud800", [1], {"a": 1}])
+def test_what_cannot_be_written_down_is_refused(option: Any) -> None:
+    with pytest.raises(SpaceError):
+        as_toml({"kind": {"choice": ["one", option]}})
+
+
+@pytest.mark.long
+def test_a_sweep_over_a_space_of_its_own_is_launched(client: TestClient, home: Path) -> None:
+    begun = put(client, "night", SWEEP, cpus=2, stopping="off", time_budget_s=100)
+    assert begun.status_code == 201, begun.text
+    wait_until(lambda: tuner.studies(home / "results")[0].activity == "idle")
+    with tuner.open("night", results=home / "results") as study:
+        assert study.space == space_of(OWN)
+        assert [each.state for each in study.state.trials] == ["completed"] * 2
+        told = {word: study.state.options[word] for word in ("cpus", "time_budget_s")}
+    assert told == {"cpus": 2.0, "time_budget_s": 100.0}
+
+
+@pytest.mark.long
+def test_a_babysat_run_is_launched_steered_and_the_same_when_it_is_sent_again(client: TestClient, home: Path) -> None:
+    begun = put(client, "one", RUN, space=OWN, params={"rate": 0.25, "kind": "one", "layers": 2}, why="to see")
+    assert begun.status_code == 201, begun.text
+    again = put(client, "one", RUN, space=OWN, params={"rate": 0.25})
+    assert (again.status_code, again.json()) == (200, begun.json())
+    asked = {"verb": "set", "arguments": {"values": {"rate": 0.5}}, "why": "bolder"}
+    assert client.put("/v1/studies/one/requests/a", json=asked).json()["state"] == "applied"
+    for changed, words in (
+        ({"objective": "loss", "seed": 4, "space": None}, ["space", "objective", "seed"]),
+        ({"train": "mine:train"}, ["train"]),
+        ({"params": {"rate": 0.5}}, ["params.rate"]),
+    ):
+        refused = put(client, "one", RUN, **{"space": OWN, "params": {"rate": 0.25}, **changed})
+        assert (refused.status_code, refused.json()["differs"]) == (409, words)
+    with closing(tuner.attach("one", results=home / "results")) as run:
+        run.stop("seen")
+    with tuner.open("one", results=home / "results") as study:
+        assert (study.state.kind, study.state.trials[0].why) == ("babysitting", "seen")
+        assert study.adjustments["by"].tolist() == ["operator"]
+    assert read_launch(home / "results" / "one")["by"] == "operator"
+
+
+@pytest.mark.parametrize(
+    ("body", "changed", "word"),
+    [
+        (RUN, {"train": "os:system"}, "launched here"),
+        (RUN, {"params": {}}, "settings to begin with"),
+        (RUN, {"space": OWN, "params": {"rate": 7.0}}, "rate"),
+        (RUN, {"space": "/etc/passwd"}, "name"),
+        (RUN, {"executor": "external"}, "executor"),
+        (RUN, {"trials": 3}, "trials"),
+        (RUN, {"objective": ""}, "objective"),
+        (SWEEP, {"space": {"rate": {"scale": "log", "low": 0.0, "high": 1.0}}}, "low"),
+        (SWEEP, {"space": {"kind": {"choice": [None, "a"]}}}, "null"),
+        (SWEEP, {"space": "mine.toml"}, "name"),
+        (SWEEP, {"sampler": "randon"}, "random"),
+        (SWEEP, {"params": {"rate": 1.0}}, "params"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_and_leaves_nothing(
+    client: TestClient, home: Path, body: dict[str, Any], changed: dict[str, Any], word: str
+) -> None:
+    refused = put(client, "dawn", body, **changed)
+    assert refused.status_code == 422
+    assert word in refused.json()["why"]
+    assert not (home / "results" / "dawn").exists()
+
+
+def test_what_its_own_process_refuses_leaves_nothing(client: TestClient, home: Path) -> None:
+    refused = put(client, "dawn", RUN, train="broken:train")
+    assert refused.status_code == 409
+    assert "full of moths" in refused.json()["why"]
+    assert not (home / "results" / "dawn").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"objective": "loss", "goal": "maximize"}, ["objective", "goal"]),
+        ({"train": "mine:crawl"}, ["train"]),
+        ({"space": {**OWN, "layers": {"type": "integer", "low": 1, "high": 3}}}, ["space"]),
+        ({"seed": 1, "sampler": "sobol", "seeds": 3}, ["seed", "sampler", "seeds"]),
+        ({"executor": "external", "train": None}, ["train"]),
+        ({**RUN, "trials": None, "sampler": None, "space": None}, ["kind"]),
+    ],
+)
+def test_another_study_of_that_name_is_refused_by_the_words_that_differ_before_a_process_starts(
+    client: TestClient, home: Path, changed: dict[str, Any], words: list[str]
+) -> None:
+    diary(home / "results", space=space_of(OWN)).close()
+    body = {word: value for word, value in {**THERE, **changed}.items() if value is not None}
+    refused = put(client, "night", body)
+    assert (refused.status_code, refused.json().get("code")) == (409, "another_identity"), refused.text
+    assert refused.json()["differs"] == words
+    assert all(word in refused.json()["why"] for word in words)
+    assert not (home / "results" / "night" / LAUNCH).exists()
+
+
+def test_other_likely_values_are_no_other_study(home: Path) -> None:
+    diary(home / "results", space=space_of(OWN)).close()
+    known = recorded(Place.of("night", home / "results", None))
+    assert known is not None
+    likely = {**OWN, "rate": {"scale": "log", "low": 1e-3, "high": 1.0, "likely": 0.5}}
+    known.check("night", "sweep", {"space": space_of(likely), "train": "m:train"})
+
+
+def test_a_launch_that_is_refused_leaves_the_study_that_is_there_as_it_was(client: TestClient, home: Path) -> None:
+    diary(home / "results", space=space_of(OWN)).close()
+    folder = home / "results" / "night"
+    (folder / "space.toml").write_text("# as it was")
+    (folder / LAUNCH).write_text('{"by": "ada"}')
+    refused = put(client, "night", THERE)
+    assert refused.status_code == 409
+    assert "full of moths" in refused.json()["why"]
+    assert (folder / "space.toml").read_text() == "# as it was"
+    assert read_launch(folder) == {"by": "ada"}
+
+
+@pytest.mark.parametrize(
+    ("allowance", "word"), [(Allowance(steps=1000), "steps"), (Allowance(trials=0), "trial")], ids=["steps", "trials"]
+)
+def test_a_budget_holds_for_babysat_runs(home: Path, allowance: Allowance, word: str) -> None:
+    place = Place.of("one", home / "results", None)
+    with pytest.raises(OverBudget, match=word):
+        launch_run(place, allowance, by="agent:ada", why="to see", home=home / "projects", given={})
+    assert not place.folder.exists()
