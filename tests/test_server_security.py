@@ -20,7 +20,7 @@ import babysat
 import pytest
 import serving
 from click.testing import CliRunner
-from diaries import NOON, beginning, diary, ended
+from diaries import NOON, beginning, diary, ended, segment
 from serving import OPERATOR, VIEWER
 from starlette.testclient import TestClient
 from sweeping import sweep
@@ -427,8 +427,7 @@ def soiled(tmp_path_factory: pytest.TempPathFactory) -> Gate:
     results = tmp_path_factory.mktemp("soiled")
     with diary(results) as store:
         for number, text in enumerate(HOSTILE):
-            created, opened, *rest = beginning(number)
-            store.append([replace(created, why=text), replace(opened, why=text, by=text), *rest], NOON)
+            store.append([beginning(number)[0], segment(number, why=text, by=text), beginning(number)[2]], NOON)
             over = replace(ended(number, 0.5, "failed"), why=text, error=text, traceback=text, node=text)
             noted = Noted(trial=number, step=None, by=text, text=text, at=NOON)
             store.append([over, noted, answered(f"r{number}", "rejected", text, NOON)], NOON)

@@ -322,12 +322,6 @@ class Store:
         found.sort(key=lambda each: each[:2])
         return [(place, self._record(SHAPES[kinds[order]], row)) for place, order, row in found[:most]]
 
-    def asked(self, request: str) -> Requested | None:
-        """The request of that id, or None."""
-        rows = self._rows(Requested, REQUESTS.c.request == request)
-        self._release()
-        return self._record(SHAPES[Requested], rows[-1]) if rows else None
-
     def answer(self, request: str) -> Answered | None:
         """What became of a request, once the coordinator has said so."""
         rows = self._rows(Answered, SHAPES[Answered].table.c.request == request)

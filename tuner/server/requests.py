@@ -93,7 +93,7 @@ async def answer(
 
 def _request(database: Path, request: str) -> Requested | None:
     with Store.open(database, idle="closed") as store:
-        return store.asked(request)
+        return next((each for each in store.new_requests() if each.request == request), None)
 
 
 def _begun(name: str, request: str, asked: schemas.Asked, serving: Service, by: str) -> str:
