@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -233,6 +234,13 @@ def circles(*, within_folders: bool = True) -> list[set[Path]]:
         if module not in order and not is_above_all(module):
             visit(module)
     return found
+
+
+def test_no_script_of_the_page_imports_itself_in_a_circle() -> None:
+    scripts = {script.name: script.read_text() for script in (PACKAGE / "server/page/static").glob("*.js")}
+    imported = {name: re.findall(r'^import .* from "\./([^"]+)"', text, re.MULTILINE) for name, text in scripts.items()}
+    assert len(imported) > 5
+    assert set(TopologicalSorter(imported).static_order()) == set(scripts)  # which raises at a circle
 
 
 def test_the_map_names_every_folder_and_every_file_in_it() -> None:
