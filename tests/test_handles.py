@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 from babysat import at_home, state_of, steps_of
+from served import connected
 from stories import NOON, Part, story
 from sweeping import sweep
 from waiting import PATIENCE_S, wait_until
@@ -89,16 +90,37 @@ Babysit = Callable[..., RunHandle]
 
 
 @pytest.fixture
-def babysit(tmp_path: Path) -> Iterator[Babysit]:
+def results(tmp_path: Path) -> Path:
+    return tmp_path / "results"
+
+
+@pytest.fixture(params=["in the folder", "by a service"])
+def reached(request: pytest.FixtureRequest, results: Path) -> Iterator[Callable[[RunHandle], RunHandle]]:
+    """Puts in place of a handle at home the one that somebody holds who comes by that way."""
+    with ExitStack() as ways:
+
+        def reach(handle: RunHandle) -> RunHandle:
+            if request.param == "in the folder":
+                return handle
+            there = ways.enter_context(connected(results))
+            found = there.attach(handle.name, by=handle.by)
+            assert isinstance(found, RunHandle)
+            return ways.enter_context(found)
+
+        yield reach
+
+
+@pytest.fixture
+def babysit(results: Path, reached: Callable[[RunHandle], RunHandle]) -> Iterator[Babysit]:
     """`tuner.babysit` with coordinators on threads, all of them over in the end."""
     handles: list[RunHandle] = []
 
     def begin(train: Any = adds_on, **options: Any) -> RunHandle:
-        given = {"executor": "local", "objective": "total", "name": "one", "results": tmp_path / "results", **options}
+        given = {"executor": "local", "objective": "total", "name": "one", "results": results, **options}
         handles.append(tuner.babysit(train, START, **given))
-        return handles[-1]
+        return reached(handles[-1])
 
-    with at_home(tmp_path / "results"):
+    with at_home(results):
         yield begin
     for handle in handles:
         handle.close()
@@ -111,6 +133,11 @@ def at_rest(study: Study) -> RunHandle:
     return RunHandle(place, Store.open(place.existing()), by="ada")
 
 
+def answered(handle: RunHandle, request: str) -> str:
+    with closing(handle.study) as study:
+        return str(study.requests.set_index("request").loc[request, "state"])
+
+
 def verdicts(handle: RunHandle) -> list[str]:
     with closing(handle.study) as study:
         return [str(each) for each in study.adjustments["verdict"]]
@@ -120,19 +147,21 @@ def verdicts(handle: RunHandle) -> list[str]:
 
 
 @pytest.fixture
-def over(tmp_path: Path) -> Iterator[RunHandle]:
+def over(results: Path, reached: Callable[[RunHandle], RunHandle]) -> Iterator[RunHandle]:
     """A run that was stopped at step 10 on 14 November 2023."""
-    study = story(tmp_path / "results" / "one", Part(start=0, to=10), end=("stopped", "good enough"))
-    with closing(at_rest(study)) as handle, at_home(tmp_path / "results"):
-        yield handle
+    study = story(results / "one", Part(start=0, to=10), end=("stopped", "good enough"))
+    with closing(at_rest(study)) as handle, at_home(results):
+        yield reached(handle)
 
 
-def test_a_stop_of_a_run_that_is_over_says_at_once_since_when_and_starts_nothing(over: RunHandle) -> None:
+def test_a_stop_of_a_run_that_is_over_says_at_once_since_when_and_starts_nothing(
+    over: RunHandle, results: Path
+) -> None:
     reply = over.stop()
     assert (reply.state, reply.step) == ("applied", 10)
     for word in ("over", "2023-11-14 22:", "stopped", "good enough"):
         assert word in reply.detail
-    assert untouched(over)
+    assert untouched(results)
 
 
 @pytest.mark.parametrize(
@@ -148,19 +177,19 @@ def test_a_stop_of_a_run_that_is_over_says_at_once_since_when_and_starts_nothing
     ],
 )
 def test_what_a_run_that_is_over_cannot_do_is_refused_at_once_with_what_it_can(
-    over: RunHandle, ask: Callable[[RunHandle], Reply]
+    over: RunHandle, results: Path, ask: Callable[[RunHandle], Reply]
 ) -> None:
     with pytest.raises(StudyError, match=r"is over .*since 2023-11-14.*extend"):
         ask(over)
-    assert untouched(over)
+    assert untouched(results)
 
 
-def test_a_note_on_a_run_that_is_over_is_written_without_a_coordinator(over: RunHandle) -> None:
+def test_a_note_on_a_run_that_is_over_is_written_without_a_coordinator(over: RunHandle, results: Path) -> None:
     assert over.note("the best of the year").state == "applied"
     with closing(over.study) as study:
         assert study.notes[["text", "by", "step"]].to_numpy().tolist() == [["the best of the year", "ada", 10]]
         assert study.requests["state"].tolist() == ["applied"]
-    assert untouched(over, requests=1)
+    assert untouched(results, requests=1)
 
 
 @pytest.mark.parametrize(
@@ -173,19 +202,19 @@ def test_a_note_on_a_run_that_is_over_is_written_without_a_coordinator(over: Run
     ],
 )
 def test_what_cannot_revive_a_run_is_refused_before_a_coordinator_is_started(
-    over: RunHandle, ask: Callable[[RunHandle], object], told: str
+    over: RunHandle, results: Path, ask: Callable[[RunHandle], object], told: str
 ) -> None:
     with pytest.raises(StudyError, match=told):
         ask(over)
-    assert untouched(over)
+    assert untouched(results)
 
 
-def untouched(handle: RunHandle, requests: int = 0) -> bool:
+def untouched(results: Path, requests: int = 0) -> bool:
     """Whether nobody coordinates the run, nobody was started for it, and nothing waits for them."""
-    with closing(handle.study) as study:
+    with tuner.open("one", results=results) as study:
         asked = len(study.state.requests)
-    nobody = handle._store.holder(time.time()) is None
-    return nobody and asked == requests and not (handle._place.folder / "coordinator.log").exists()
+        nobody = study.coordinator(time.time()) is None
+    return nobody and asked == requests and not (results / "one" / "coordinator.log").exists()
 
 
 def test_a_sweep_that_is_over_need_not_be_stopped_and_says_what_became_of_a_trial(tmp_path: Path) -> None:
@@ -296,12 +325,13 @@ def test_what_has_not_taken_effect_in_time_is_on_record_and_is_carried_out_later
     assert reply.state in ("received", "accepted")
     assert time.monotonic() - began < 10
     gate.open()
-    wait_until(lambda: (answer := handle._store.answer(reply.request)) is not None and answer.state == "applied")
+    wait_until(lambda: answered(handle, reply.request) == "applied")
     assert not handle.set(rate=3.0).pending
     with pytest.raises(SettingsError, match="timeout_s"):
         handle.pause(timeout_s=-1)
 
 
+@pytest.mark.parametrize("reached", ["in the folder"], indirect=True)  # a service first tells after five seconds
 def test_a_verb_says_once_that_a_coordinator_starts_and_waits_for_it(babysit: Babysit) -> None:
     handle = babysit()
     wait_until(lambda: steps_of(handle) > 3)

@@ -6,8 +6,9 @@ import html
 import json
 import math
 import re
+import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
@@ -19,16 +20,19 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from starlette.testclient import TestClient
-from stories import Part, story
+from stories import NOON, Part, story
 from sweeping import sweep
 
 import tuner
 from tuner import Space, choice, linear, log, log_one_minus
+from tuner.record.events import Answered, Requested, TrialHeld
+from tuner.record.location import Place
 from tuner.record.store import Store
 from tuner.server.page.gallery import _DRAWN
 from tuner.server.page.inputs import inputs_of
 from tuner.server.page.rendering import asset
 from tuner.server.page.routes import router
+from tuner.server.page.status import ago
 from tuner.server.page.trial_list import Wanted, listing, numbers_of
 
 SPACE = Space(
@@ -370,3 +374,50 @@ def test_the_script_of_the_page_stays_small_and_evaluates_nothing() -> None:
     assert len([line for line in lines if line and not line.startswith("//")]) <= 300
     text = "\n".join(lines)
     assert not re.search(r"\beval\(|new Function|setTimeout\(['\"]|document\.write", text)
+
+
+# ── what a newcomer stumbled on ─────────────────────────────────────────────────────────────────
+
+
+def fails(run: tuner.Run) -> None:
+    raise ValueError(f"there is no file {run.seed >= 0}")
+
+
+def test_a_sweep_whose_trials_failed_says_at_its_head_why(tmp_path: Path) -> None:
+    with suppress(tuner.TunerError):
+        sweep(tmp_path, fails, SPACE, trials=3, max_failures=2).close()
+    with pages_of(tmp_path) as client:
+        head = words(client.get("/studies/night", headers={"x-part": "sweep_head"}).text)
+    assert re.search(r"[23] failed, the last, trial [12]: ValueError: there is no file True", head)
+
+
+def test_a_refusal_stands_there_without_its_code_until_something_is_done(tmp_path: Path) -> None:
+    arguments = {"values": {"learning_rate": 7.0}, "at": None, "expect": None, "evidence": ""}
+    given: dict[str, Any] = {"verb": "set", "arguments": arguments, "by": "ann", "why": "far"}
+    asked = [Requested(request=name, at=NOON + at, **given) for at, name in enumerate("ab")]
+    said = [
+        Answered(request="a", state="rejected", step=10, detail="must lie from 0.0001 to 1 [settings]", at=NOON),
+        Answered(request="b", state="applied", step=10, detail="done", at=NOON + 1),
+    ]
+    story(tmp_path / "one", Part(start=0, to=10), asked=asked[:1], more=said[:1]).close()
+    story(tmp_path / "two", Part(start=0, to=10), asked=asked, more=said).close()
+    with pages_of(tmp_path) as client:
+        stands, gone = (words(client.get(f"/studies/{name}").text) for name in ("one", "two"))
+    assert "refused: must lie from 0.0001 to 1" in stands
+    assert "[settings]" not in stands
+    assert "must lie from" not in gone.partition("Logbook")[0]
+
+
+def test_what_was_written_a_moment_ago_is_just_now() -> None:
+    assert (ago(time.time()), ago(time.time() - 62)) == ("just now", "1 min 2 s ago")
+
+
+def test_a_state_is_not_told_twice(tmp_path: Path) -> None:
+    sweep(tmp_path, train, SPACE, trials=2, stopping="off").close()
+    held = TrialHeld(trial=0, state="paused", step=4, why="paused at step 4: by hand", at=NOON)
+    with closing(Store.open(Place.of("night", tmp_path, None).existing())) as store:
+        store.acquire(time.time())
+        store.append([held], time.time())
+    with pages_of(tmp_path) as client:
+        assert "paused at step 4" in (told := words(client.get("/studies/night/trials/0").text))
+        assert "paused paused" not in told

@@ -19,7 +19,7 @@ from sweeping import sweep
 from waiting import PATIENCE_S, wait_until
 
 import tuner
-from tuner.errors import SettingsError, StudyError, StudyNotBegun, StudyNotFound, TrialNotFound
+from tuner.errors import SettingsError, StudyError, StudyNotBegun, StudyNotFound, TakenOver, TrialNotFound
 from tuner.record.location import Place
 from tuner.record.store import Store
 
@@ -321,3 +321,130 @@ def test_a_run_that_was_stopped_is_woken_by_what_it_can_do(one: tuner.RunHandle)
 def test_a_run_that_still_trains_is_waited_for_no_longer_than_told(one: tuner.RunHandle) -> None:
     with pytest.raises(StudyError, match="still training"):
         one.wait(timeout_s=0.1)
+
+
+def test_a_fork_begins_where_the_run_is(one: tuner.RunHandle) -> None:
+    saved = one.checkpoint()
+    with one.fork(rate=3.0, step=saved.step, why="bolder", request="f") as other:
+        assert (other.name, other.by) == ("one-2", "ann")
+        with one.fork(rate=3.0, step=saved.step, why="bolder", request="f") as again:
+            assert again.name == "one-2", "the same request is the same run"
+        with other.study as study:
+            begun = study.state.trials[0]
+            assert (begun.parent, begun.params["rate"]) == (f"one/0@{saved.step}", 3.0)
+            assert study.trials["why"].notna().all()
+        wait_until(lambda: steps_of(other) > 3 + (saved.step or 0))
+        assert list(one.compare("one-2").columns) == ["one", "one-2"]
+        assert other.stop("seen enough").state == "applied"
+
+
+def test_what_a_fork_cannot_be_is_told_with_the_reason(one: tuner.RunHandle) -> None:
+    one.checkpoint()
+    with pytest.raises(StudyError, match="999999 lies ahead"):
+        one.fork(step=999_999)
+    with pytest.raises(SettingsError, match=r"rates is no setting.*rate"):
+        one.fork(rates=2.0)
+    with pytest.raises(StudyError, match="one exists already"):
+        one.fork(rate=2.0, name="one")
+    with pytest.raises(SettingsError, match="timeout_s"):
+        one.fork(rate=2.0, timeout_s=-1)
+
+
+# ── training what a sweep lends ─────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def lending(tmp_path: Path, reaching: Callable[[Path], Any]) -> Iterator[tuner.SweepHandle]:
+    """A sweep that lends its trials, and its handle."""
+
+    def lend() -> None:
+        options: dict[str, Any] = {"sampler": "random", "stopping": "off", "progress": "off", "trials": 3}
+        space = tuner.Space(rate=tuner.log(1e-4, 1.0))
+        given: dict[str, Any] = {"name": "night", "objective": "score", "lease_s": 3.0, "results": tmp_path}
+        tuner.sweep(None, space, executor="external", **given, **options).close()
+
+    ending = threading.Thread(target=lend, daemon=True)
+    ending.start()
+    wait_until(lambda: lends(tmp_path))
+    with reaching(tmp_path) as there, there.attach("night", by="ann") as handle:
+        assert isinstance(handle, tuner.SweepHandle)
+        yield handle
+        handle.stop()
+    ending.join(PATIENCE_S)
+    assert not ending.is_alive()
+
+
+def lends(results: Path) -> bool:
+    try:
+        with tuner.open("night", results=results) as study:
+            return study.coordinator(time.time()) is not None
+    except tuner.TunerError:
+        return False
+
+
+def test_a_program_trains_what_it_is_lent(lending: tuner.SweepHandle) -> None:
+    first = lending.ask("w")
+    assert first is not None
+    pending = lending.ask("w")
+    assert pending is not None
+    assert (pending.trial, pending.params) == (first.trial, first.params), "the same worker has its pending trial again"
+    assert 1e-4 <= first.params["rate"] <= 1.0
+    assert first.report(1, score=0.25, ratio=float("nan"))
+    assert first.report(score=0.5)
+    assert first.renew()
+    assert (first.tell(), first.tell()) == ("completed", "completed")
+    second = lending.ask("w", steps=5)
+    assert second is not None
+    assert second.tell("infeasible", why="it does not fit") == "diverged"
+    third = lending.ask("w")
+    assert third is not None
+    assert third.tell(scores={"score": 0.75}, step=3) == "completed"
+    assert lending.ask("w") is None, "the study is over"
+    with lending.study as study:
+        assert study.best_score == 0.75
+        assert [trial.state for trial in study.state.trials] == ["completed", "diverged", "completed"]
+
+
+def test_a_program_is_told_to_stop(lending: tuner.SweepHandle) -> None:
+    trial = lending.ask("w")
+    assert trial is not None
+    assert lending.stop_trial(trial.trial, why="it oscillates").state == "applied"
+    assert not trial.report(1, score=0.5)
+    assert "it oscillates" in trial.why
+    assert trial.tell("completed") == "stopped", "one that was ended keeps its end"
+
+
+@pytest.mark.long  # a lease runs out by the clock
+def test_a_trial_that_went_to_another_program_is_no_longer_the_first_ones(lending: tuner.SweepHandle) -> None:
+    late = lending.ask("a")
+    assert late is not None
+    wait_until(lambda: state_of(lending) == "lost")
+    taken = lending.ask("b")
+    assert taken is not None
+    assert (taken.trial, taken.segment) == (late.trial, late.segment + 1)
+    with pytest.raises(tuner.TunerError, match="went on") as refused:
+        late.tell(scores={"score": 1.0})
+    assert isinstance(refused.value, TakenOver)
+    assert late.state == "superseded"
+    assert taken.tell(scores={"score": 0.5}) == "completed"
+
+
+def test_a_score_that_is_none_is_refused_before_it_is_sent(lending: tuner.SweepHandle) -> None:
+    trial = lending.ask("w")
+    assert trial is not None
+    with pytest.raises(SettingsError, match="score"):
+        trial.report(1, score="much")  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="state"):
+        trial.tell("done")  # type: ignore[arg-type]
+
+
+def test_a_sweep_of_a_function_lends_nothing(sweeping: tuner.SweepHandle) -> None:
+    with pytest.raises(StudyError, match=r"trains its own function.*external"):
+        sweeping.ask("w")
+
+
+def test_no_trial_in_time_is_told_with_the_reason(lending: tuner.SweepHandle) -> None:
+    for worker in ("a", "b", "c"):
+        assert lending.ask(worker) is not None
+    with pytest.raises(StudyError, match=r"night had no trial within"):
+        lending.ask("d", wait_s=0.2)

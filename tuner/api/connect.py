@@ -8,14 +8,16 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from tuner.api.answers import ANSWER_WITHIN_S, Reply
 from tuner.api.handles import Handle, RunHandle, checked_request, person
+from tuner.api.lending import ServiceLender
+from tuner.api.process import BEGINS_WITHIN_S
 from tuner.api.studies import Summary
 from tuner.api.study import Study
 from tuner.api.sweep_handle import SweepHandle
-from tuner.arguments import amount, checked, index, optional, text
+from tuner.arguments import amount, checked, index, name, optional, patience, text
 from tuner.errors import SettingsError, StudyError, interrupted
 from tuner.numbers import duration
 from tuner.record.client import ServiceClient
@@ -23,12 +25,14 @@ from tuner.record.events import TrialCreated
 from tuner.record.location import Place
 from tuner.record.reader import Best
 from tuner.record.remote import RemoteRecords
+from tuner.record.requests import check_asker
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _TOKEN = "TUNER_TOKEN"
 _ASKS_FOR_S = 20.0  # at a time: whoever is between may close a connection that is silent for longer
+_ANSWERED_WITHIN_S = 5.0  # at first: then what it waits for can be told
 _LOOKS_EVERY_S = 0.25
 
 
@@ -162,6 +166,51 @@ class RemoteStudies:
         kind = RemoteRecords(self._service, name).brief()["kind"]
         return (RemoteRunHandle if kind == "babysitting" else RemoteSweepHandle)(self._service, name, by=by)
 
+    @checked(trial=index, name=optional(name), why=text, by=text, request=text, timeout_s=patience)
+    def promote(
+        self,
+        study: str,
+        trial: int,
+        *,
+        name: str | None = None,
+        why: str = "",
+        by: str = "",
+        request: str = "",
+        timeout_s: float | None = None,
+    ) -> RunHandle:
+        """Continues a trial of a sweep from its newest checkpoint, as a babysat run there.
+
+        Args:
+            study: The sweep's name.
+            trial: The trial's number, from 0.
+            name: What the run is called. None: `study-trial`.
+            why: The reason, for the record.
+            by: Who asks, as the record will say; the user's name where it is left out.
+            request: An id of your own: the same id twice is one run, which the second call attaches to. Empty: a new
+                one.
+            timeout_s: Seconds to wait for it to begin, from 0; then an error, and it begins all the same. None: 300.
+
+        Returns:
+            The handle of the new run, which trains where the service is.
+
+        Raises:
+            StudyNotFound: There is no such sweep, or no trial of that number.
+            StudyError: No checkpoint of it is kept, its function was not, the name exists, or it has not begun within
+                `timeout_s`.
+            SettingsError: An argument of another name, or one that makes no sense.
+
+        Example:
+            >>> with tuner.connect(service.url, service.token) as there:
+            ...     there.promote("night", 99, why="to see it to its end")
+            Traceback (most recent call last):
+            tuner.errors.TrialNotFound: night has no trial 99: trials are counted from 0, and 12 began so far.
+        """
+        by = person(by)
+        check_asker("promote", by, why)
+        given = {"trial": trial, "name": name, "timeout_s": timeout_s}
+        asked = {"verb": "promote", "arguments": given, "why": why, "by": by}
+        return RemoteRunHandle(self._service, _begun(self._service, study, request, asked), by=by)
+
     def close(self) -> None:
         """Lets go of the service: what was opened here is read no further.
 
@@ -170,6 +219,14 @@ class RemoteStudies:
             >>> there.close()
         """
         self._service.close()
+
+
+def _begun(service: ServiceClient, study: str, request: str, asked: Mapping[str, Any]) -> str:
+    """The name of the run that a fork or a promotion has begun there."""
+    patience_s = asked["arguments"]["timeout_s"]
+    where = ("studies", study, "requests", request or uuid.uuid4().hex[:12])
+    said = service.put(*where, body=asked, takes_s=BEGINS_WITHIN_S if patience_s is None else patience_s)
+    return str(said["study"])
 
 
 _LINE = ("name", "kind", "activity", "trials", "ended", "objective", "best", "best_trial", "updated")
@@ -227,6 +284,10 @@ class RemoteHandle(Handle):
         """Asks nothing more; the connection stays for others. A second time does nothing."""
         self._closed = True
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StudyError(f"{self.name} was closed. Attach to it again to go on: tuner.connect(…).attach(…).")
+
     def _ask(
         self,
         verb: str,
@@ -239,13 +300,13 @@ class RemoteHandle(Handle):
         timeout_s: float | None = None,
     ) -> Reply:
         """Puts a request, under an id that makes it one however often it is sent, and waits for what becomes of it."""
-        if self._closed:
-            raise StudyError(f"{self.name} was closed. Attach to it again to go on: tuner.connect(…).attach(…).")
+        self._check_open()
         given, why, request, timeout_s = checked_request(verb, arguments, why, self.by, expect, request, timeout_s)
         where = ("studies", self.name, "requests", request or uuid.uuid4().hex[:12])
         body = {"verb": verb, "arguments": given, "why": why, "by": self.by}
+        within_s = min(_ANSWERED_WITHIN_S, ANSWER_WITHIN_S if timeout_s is None else timeout_s)
         try:
-            reply = self._reply_of(verb, self._service.put(*where, body=body))
+            reply = self._reply_of(verb, self._service.put(*where, body=body, wait_s=within_s))
             return self._until(reply, where, until_accepted=until_accepted, timeout_s=timeout_s)
         except KeyboardInterrupt:
             told = f"the request to {verb} is on record ({where[-1]}), and is carried out all the same"
@@ -255,13 +316,13 @@ class RemoteHandle(Handle):
         """The reply that a verb waits for, or the last one there was when patience ends."""
         deadline, told = time.monotonic() + (ANSWER_WITHIN_S if timeout_s is None else timeout_s), ""
         while reply.pending and not (reply.state == "accepted" and (until_accepted or reply.detail)):
+            if self.on_wait is not None and reply.detail not in ("", told):
+                told = reply.detail
+                self.on_wait(f"waiting: {told}")
             left = deadline - time.monotonic()
             if left <= 0:
                 break
             reply = self._reply_of(reply.verb, self._service.get(*where, wait_s=min(left, _ASKS_FOR_S)))
-            if self.on_wait is not None and reply.pending and reply.detail not in ("", told):
-                told = reply.detail
-                self.on_wait(f"waiting: {told}")
         return reply
 
     def _reply_of(self, verb: str, said: Mapping[str, Any]) -> Reply:
@@ -276,22 +337,22 @@ class RemoteHandle(Handle):
 class RemoteSweepHandle(RemoteHandle, SweepHandle):
     """Steers a sweep that runs behind a service."""
 
-    def ask(self, *_: Any, **__: Any) -> NoReturn:
-        """Refused: a program asks the service itself, which needs nothing of tuner."""
-        raise StudyError(
-            f"trials of {self.name} are lent by the service itself, to any program: POST "
-            f"{self._service.url}/v1/studies/{self.name}/ask."
-        )
+    def _lender(self) -> ServiceLender:
+        self._check_open()
+        return ServiceLender(self._service, self.name)
 
 
 class RemoteRunHandle(RemoteHandle, RunHandle):
     """Steers a babysat run that trains behind a service."""
 
-    def fork(self, *_: Any, **__: Any) -> NoReturn:
-        """Refused: what begins a run is where its function is."""
-        raise StudyError(
-            f"a fork of {self.name} begins where its function and its checkpoints are: tuner fork {self.name}, there."
-        )
+    def _forked(self, values: Mapping[str, Any], *, timeout_s: float | None, **given: Any) -> RunHandle:
+        self._check_open()
+        why, request = given.pop("why"), given.pop("request")
+        check_asker("fork", self.by, why)
+        arguments = {**given, "values": dict(values), "timeout_s": timeout_s}
+        asked = {"verb": "fork", "arguments": arguments, "why": why, "by": self.by}
+        begun = _begun(self._service, self.name, request, asked)
+        return RemoteRunHandle(self._service, begun, by=self.by)
 
     def compare(self, other: str) -> pd.DataFrame:
         """This run and another one there, side by side."""

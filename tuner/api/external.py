@@ -7,7 +7,8 @@ import socket
 import time
 import uuid
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tuner.api.answers import pauses_between_polls
 from tuner.arguments import checked, index, one_of, optional, text
@@ -15,7 +16,7 @@ from tuner.errors import StudyError, TakenOver
 from tuner.executors import PROGRAMS
 from tuner.numbers import duration
 from tuner.record.dialogue import ENDS, LONGEST_WAIT_S, End, parse_answer, scores
-from tuner.record.events import Answered, Configured, StudyOpened
+from tuner.record.events import Answered, Configured, RequestState, StudyOpened
 from tuner.record.requests import understood
 
 if TYPE_CHECKING:
@@ -47,6 +48,46 @@ def over(store: Store) -> str | None:
     return why
 
 
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """What a program is told."""
+
+    state: RequestState
+    """What became of what it said."""
+    words: Mapping[str, Any]
+    """The answer's words, by name."""
+
+
+class Lender(Protocol):
+    """Where a program says what it has to say: the study's record, or a service before it."""
+
+    def say(
+        self, verb: str, arguments: Mapping[str, Any], *, by: str, why: str = "", wait_s: float = 0.0
+    ) -> Heard | None:
+        """Says it, and waits for the answer; None where nobody is there to give it."""
+
+    def is_over(self) -> bool:
+        """Whether nothing more is trained."""
+
+
+class RecordLender:
+    """The record itself, for whoever may write to it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def say(
+        self, verb: str, arguments: Mapping[str, Any], *, by: str, why: str = "", wait_s: float = 0.0
+    ) -> Heard | None:
+        """Puts a request on record, and looks for its answer there."""
+        answer = say(self._store, verb, arguments, by=by, why=why, wait_s=wait_s)
+        return None if answer is None else Heard(state=answer.state, words=parse_answer(answer.detail))
+
+    def is_over(self) -> bool:
+        """Whether the last coordinator said so."""
+        return over(self._store) is not None
+
+
 class LeasedTrial:
     """A trial in this program's hands: `report` its scores, then `tell` how it ended.
 
@@ -54,7 +95,7 @@ class LeasedTrial:
     another program.
 
     Args:
-        store: The study's record, which whoever holds it closes.
+        lender: Where it is said what becomes of the trial, which whoever holds it closes.
         worker: Whose trial it is, as the record will say.
         lent: What the worker was told when it asked.
 
@@ -64,9 +105,9 @@ class LeasedTrial:
         (True, 'completed')
     """
 
-    def __init__(self, store: Store, worker: str, lent: Mapping[str, Any]) -> None:
+    def __init__(self, lender: Lender, worker: str, lent: Mapping[str, Any]) -> None:
         """Use `ask` of a handle."""
-        self._store, self._worker = store, worker
+        self._lender, self._worker = lender, worker
         self._batch: int = lent["batch"]
         self.trial: int = lent["trial"]
         """Its number, from 0."""
@@ -130,11 +171,11 @@ class LeasedTrial:
 
     def _orders(self, rows: list[list[Any]]) -> str:
         given = {"trial": self.trial, "segment": self.segment, "batch": self._batch, "rows": rows}
-        answer = say(self._store, "report", given, by=self._worker, wait_s=LONGEST_WAIT_S)
+        answer = self._lender.say("report", given, by=self._worker, wait_s=LONGEST_WAIT_S)
         if answer is None:
             self.why = f"on record; {NOBODY}"
             return "go on"
-        heard = parse_answer(answer.detail)
+        heard = answer.words
         self.why = heard.get("why", "")
         if answer.state == "rejected":
             raise StudyError(f"the report of trial {self.trial} was refused: {self.why}")
@@ -175,11 +216,11 @@ class LeasedTrial:
             'diverged'
         """
         given = {"trial": self.trial, "segment": self.segment, "state": state, "scores": scores, "step": step}
-        answer = say(self._store, "tell", given, by=self._worker, why=why, wait_s=LONGEST_WAIT_S)
+        answer = self._lender.say("tell", given, by=self._worker, why=why, wait_s=LONGEST_WAIT_S)
         if answer is None:
             self.state, self.why = state, f"on record; {NOBODY}"
             return self.state
-        heard = parse_answer(answer.detail)
+        heard = answer.words
         self.why = heard.get("why", "")
         if "superseded_by" in heard:
             self.state = "superseded"
@@ -191,13 +232,11 @@ class LeasedTrial:
 
 
 def ask(
-    store: Store, name: str, worker: str | None, *, request: str | None, wait_s: float | None, steps: int | None
+    lender: Lender, name: str, worker: str | None, *, request: str | None, wait_s: float | None, steps: int | None
 ) -> LeasedTrial | None:
     """A trial to train, the pending one where this worker has one; None once the study is over."""
-    check_lends(store, name)
     worker = worker or f"{socket.gethostname()}-{os.getpid()}"
     deadline = None if wait_s is None else time.monotonic() + wait_s
-    why = ""
     while True:
         left = LONGEST_WAIT_S if deadline is None else max(0.0, min(LONGEST_WAIT_S, deadline - time.monotonic()))
         given = {
@@ -208,12 +247,12 @@ def ask(
             "node": socket.gethostname(),
             "pid": os.getpid(),
         }
-        answer = say(store, "ask", given, by=worker, wait_s=left + GRACE_S)
-        heard = {"why": NOBODY} if answer is None else parse_answer(answer.detail)
+        answer = lender.say("ask", given, by=worker, wait_s=left + GRACE_S)
+        heard = {"why": NOBODY} if answer is None else answer.words
         if answer is not None and answer.state == "applied":
-            return LeasedTrial(store, worker, heard)
+            return LeasedTrial(lender, worker, heard)
         why = heard.get("why", "")
-        if heard.get("over") or (answer is None and over(store) is not None):
+        if heard.get("over") or (answer is None and lender.is_over()):
             return None
         if answer is not None and answer.state == "rejected":
             raise StudyError(f"{name} lends no trial: {why}")

@@ -593,11 +593,14 @@ class RunHandle(Handle):
             ...     other.name, other.stop().state
             ('one-2', 'applied')
         """
+        changed = settings("what a fork changes", merged(changes, values))
+        return self._forked(changed, name=name, step=step, why=why, request=request, timeout_s=timeout_s)
+
+    def _forked(self, values: Mapping[str, Any], *, timeout_s: float | None, **given: Any) -> RunHandle:
+        """The run that was begun, which trains."""
         from tuner.api.fork import fork
 
-        changed = settings("what a fork changes", merged(changes, values))
-        given: dict[str, Any] = {"by": self.by, "name": name, "step": step, "why": why, "request": request}
-        place = fork(self._place, values=changed, timeout_s=timeout_s, **given)
+        place = fork(self._place, values=values, by=self.by, timeout_s=timeout_s, **given)
         return RunHandle(place, Store.open(place.existing()), by=self.by)
 
     @checked(other=name)

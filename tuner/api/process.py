@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 STILL_BEGINNING = "still_beginning"
 """What is told of a coordinator that has taken too long, and may begin yet."""
 _LOG = "coordinator.log"
-_STARTS_WITHIN_S = 300.0  # a busy machine takes its time; one that died says so at once
+BEGINS_WITHIN_S = 300.0  # a busy machine takes its time; one that died says so at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +161,7 @@ def launch(place: Place) -> tuple[int, Callable[[], bool]]:
 def start(place: Place, timeout_s: float | None = None) -> int:
     """Starts the coordinator of the study; returns its pid once it holds the lease, else raises what it said last."""
     (pid, lives), database = launch(place), place.existing_or_new()
-    within_s = _STARTS_WITHIN_S if timeout_s is None else timeout_s
+    within_s = BEGINS_WITHIN_S if timeout_s is None else timeout_s
     deadline = time.monotonic() + within_s
     while True:
         if (holder := _holder(database)) is not None:

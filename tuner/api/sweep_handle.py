@@ -10,7 +10,7 @@ from tuner.api.handles import Handle, merged
 from tuner.arguments import checked, count, name, optional, patience
 
 if TYPE_CHECKING:
-    from tuner.api.external import LeasedTrial
+    from tuner.api.external import LeasedTrial, Lender
 
 
 class SweepHandle(Handle):
@@ -177,4 +177,11 @@ class SweepHandle(Handle):
         """
         from tuner.api.external import ask
 
-        return ask(self._store, self.name, worker, request=request, wait_s=wait_s, steps=steps)
+        return ask(self._lender(), self.name, worker, request=request, wait_s=wait_s, steps=steps)
+
+    def _lender(self) -> Lender:
+        """Who lends its trials; refused where none are lent."""
+        from tuner.api.external import RecordLender, check_lends
+
+        check_lends(self._store, self.name)
+        return RecordLender(self._store)

@@ -107,12 +107,18 @@ def _stretch(found: Trial, each: Segment) -> tuple[str, str]:
     return f"step {each.from_step}", f"{each.cause} by {each.by}: {told}" + (f" ({each.why})" if each.why else "")
 
 
+def _standing(found: Trial) -> str:
+    """Its state and why, which may begin with the same word."""
+    told = found.why.removeprefix(f"{found.state} ")
+    return f"{found.state}, {told}" if told == found.why else f"{found.state} {told}"
+
+
 def trial(study: Study, wanted: int) -> RenderableType:
     """All about one trial."""
     curve, state = study.curve(wanted), study.state
     found = state.trials[wanted]
     parts: list[RenderableType] = [
-        Text.assemble((f"{study.name}/{wanted}", "bold"), f": {found.state}, {found.why}"),
+        Text.assemble((f"{study.name}/{wanted}", "bold"), f": {_standing(found)}"),
         _indented(_origin(found)),
         Text(),
         *_score(state, found),

@@ -13,6 +13,7 @@ import threading
 import time
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -23,6 +24,9 @@ from tuner.numbers import duration
 _ANSWERS_WITHIN_S = 30.0  # beyond the time that it was asked to wait for
 _AGAIN_FROM_S, _AGAIN_UP_TO_S = 0.1, 5.0
 _AWAY = frozenset({502, 503, 504, 429})
+_HEARD = frozenset({200, 202, 204, 409, 410})
+WHY = "Tuner-Why"
+"""The header that says why there is no trial: an answer without content has no other place."""
 # What a service may say went wrong, by the word that it says with it.
 _KINDS: Mapping[str, type[TunerError]] = {
     **{
@@ -34,6 +38,16 @@ _KINDS: Mapping[str, type[TunerError]] = {
     "differs": errors.IdentityMismatch,
     "arguments": errors.SettingsError,
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceAnswer:
+    """What a service answers to a program."""
+
+    status: int
+    words: Mapping[str, Any]
+    why: str
+    """The reason, where there is nothing else."""
 
 
 class ServiceClient:
@@ -55,9 +69,17 @@ class ServiceClient:
             query["wait_s"] = wait_s
         return self._asked("GET", path, query, None, wait_s)
 
-    def put(self, *path: str, body: Any, wait_s: float = 0.0) -> Any:
-        """Puts something at a path: once, however often it is sent."""
-        return self._asked("PUT", path, {}, json.dumps(body).encode(), wait_s)
+    def put(self, *path: str, body: Any, takes_s: float = 0.0, **query: Any) -> Any:
+        """Puts something at a path: once, however often it is sent. It may take that many seconds."""
+        return self._asked("PUT", path, query, json.dumps(body).encode(), takes_s)
+
+    def post(self, *path: str, body: Any, wait_s: float = 0.0) -> ServiceAnswer:
+        """Says something at a path: once, however often it is sent. What is refused there is an answer like others."""
+        status, headers, text = self._exchanged("POST", path, {}, json.dumps(body).encode(), wait_s)
+        if status in _HEARD:
+            return ServiceAnswer(status=status, why=headers.get(WHY, ""), words=json.loads(text) if text else {})
+        self._read(status, text)
+        raise StudyError(f"{self.url} answered with status {status}, which says nothing of what became of it.")
 
     def close(self) -> None:
         """Lets go of this thread's connection; nothing more is asked."""
@@ -69,6 +91,12 @@ class ServiceClient:
     def _asked(
         self, method: str, path: tuple[str, ...], query: Mapping[str, Any], body: bytes | None, wait_s: float
     ) -> Any:
+        status, _, text = self._exchanged(method, path, query, body, wait_s)
+        return self._read(status, text)
+
+    def _exchanged(
+        self, method: str, path: tuple[str, ...], query: Mapping[str, Any], body: bytes | None, wait_s: float
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
         target = f"{self._root}/v1/{'/'.join(quote(part, safe='') for part in path)}"
         given = {name: value for name, value in query.items() if value is not None}
         target += f"?{urlencode(given)}" if given else ""
@@ -87,7 +115,7 @@ class ServiceClient:
                 reason, wait = str(error) or type(error).__name__, pause
             else:
                 if status not in _AWAY:
-                    return self._read(status, text)
+                    return status, headers, text
                 reason, wait = _why(text) or f"status {status}", _wait_told(headers, pause)
             if time.monotonic() + wait > gives_up:
                 raise StudyError(

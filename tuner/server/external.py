@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tuner.api.external import GRACE_S, NOBODY
 from tuner.errors import SettingsError, SpaceError, StudyNotFound, TunerError
 from tuner.plain import clean
+from tuner.record.client import WHY
 from tuner.record.dialogue import LONGEST_WAIT_S, MOST_ROWS, End, Orders, parse_answer
 from tuner.server.inbox import Inboxes, InboxFull
 from tuner.server.problems import refused
@@ -41,8 +42,6 @@ def _inboxes(request: Request) -> Inboxes:
 
 router = APIRouter(prefix="/v1/studies/{name}", tags=["ask and tell"], dependencies=[may_steer], lifespan=_living)
 
-WHY = "Tuner-Why"
-"""The header that says why there is no trial: an answer without content has no other place."""
 _ANSWER_WITHIN_S = 30.0
 _RETRY_AFTER_S = 1
 

@@ -37,7 +37,7 @@ class Problem(Exception):
 # The first that fits counts: children before their parents.
 _STATUS: Sequence[tuple[type[TunerError], int, str]] = (
     (errors.StudyNotFound, 404, "not_found"),
-    (errors.TrialNotFound, 404, "not_found"),
+    (errors.TrialNotFound, 404, "no_such_trial"),
     (errors.NameRefused, 422, "name"),
     (errors.RequestReused, 422, "request_reused"),
     (errors.StudyNotBegun, 409, "not_begun"),

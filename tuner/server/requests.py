@@ -32,7 +32,6 @@ RequestId: TypeAlias = Annotated[
 ]
 _BEGUN = ("fork", "promote")
 """The verbs that begin another run."""
-_ANSWER_WITHIN_S = 5.0
 _LONGEST_WAIT_S = 30.0
 
 
@@ -43,15 +42,21 @@ _LONGEST_WAIT_S = 30.0
     dependencies=[may_steer],
 )
 async def ask(
-    name: StudyName, request: RequestId, asked: schemas.Asked, serving: Serving, caller: Caller, response: Response
+    name: StudyName,
+    request: RequestId,
+    asked: schemas.Asked,
+    serving: Serving,
+    caller: Caller,
+    response: Response,
+    wait_s: Annotated[float, Query(ge=0, le=_LONGEST_WAIT_S, description="How long to wait for the end of it.")] = 5.0,
 ) -> schemas.Answer:
     """Asks once, however often it is sent under one id; 202 where it takes effect later, 409 where it is refused."""
-    asking = functools.partial(_asked, name, request, asked, serving, caller, response)
+    asking = functools.partial(_asked, name, request, asked, serving, caller, response, wait_s)
     return await anyio.to_thread.run_sync(asking, limiter=serving.askings)
 
 
 def _asked(
-    name: str, request: str, asked: schemas.Asked, serving: Service, caller: Token, response: Response
+    name: str, request: str, asked: schemas.Asked, serving: Service, caller: Token, response: Response, wait_s: float
 ) -> schemas.Answer:
     """In a thread: it waits for an answer, and starts a coordinator where a run has none."""
     by = asked.by or caller.name
@@ -59,15 +64,12 @@ def _asked(
         by = name_of(caller.name)
         Allowance.of(caller.budget).check_request(serving.results, by, name, asked.verb, asked.arguments, request)
     if asked.verb in _BEGUN:
-        return _said(request, asked.verb, "applied", None, _begun(name, request, asked, serving, by))
+        begun = _begun(name, request, asked, serving, by)
+        said = _said(request, asked.verb, "applied", None, f"{begun} has begun")
+        return said.model_copy(update={"study": begun})
     with attach(name, results=serving.results, by=by) as handle:
         reply = handle._ask(
-            asked.verb,
-            dict(asked.arguments),
-            asked.why,
-            expect=asked.expect,
-            request=request,
-            timeout_s=_ANSWER_WITHIN_S,
+            asked.verb, dict(asked.arguments), asked.why, expect=asked.expect, request=request, timeout_s=wait_s
         )
     response.status_code = 202 if reply.pending else 200
     return _said(request, asked.verb, reply.state, reply.step, reply.detail)
@@ -97,9 +99,10 @@ def _request(database: Path, request: str) -> Requested | None:
 
 
 def _begun(name: str, request: str, asked: schemas.Asked, serving: Service, by: str) -> str:
-    """Begins another run from a checkpoint of this study: what became of it, in words."""
+    """Begins another run from a checkpoint of this study, and says its name."""
     given = dict(asked.arguments)
     told: dict[str, Any] = {"name": given.pop("name", None), "why": asked.why, "request": request}
+    told["timeout_s"] = given.pop("timeout_s", None)
     if asked.verb == "promote":
         trial = given.pop("trial", None)
         _check_none_left(asked.verb, given)
@@ -112,7 +115,7 @@ def _begun(name: str, request: str, asked: schemas.Asked, serving: Service, by: 
                 raise Problem(409, "refused", f"{name} is a sweep: a fork is of a babysat run. Promote a trial of it.")
             handle = parent.fork(values, step=step, **told)
     with handle:
-        return f"{handle.name} has begun"
+        return handle.name
 
 
 def _check_none_left(verb: str, given: Mapping[str, object]) -> None:

@@ -235,3 +235,4 @@ class Answer(BaseModel):
     state: RequestState
     step: int | None = Field(description="The step at which it took effect.")
     why: str = Field(description="What happened, or what it waits for.")
+    study: str | None = Field(default=None, description="The run that a fork or a promotion has begun.")

@@ -59,6 +59,12 @@ def resolve(function: str | bytes, search_path: tuple[str, ...] = ()) -> Trainin
             f"{function}: {missing} was found from {Path.cwd()}. "
             f"Run tuner where `python -c 'import {module_name}'` works."
         ) from error
+    except SystemExit as ended:
+        raise TrainingError(
+            f"importing {module_name} ended as a program does, with SystemExit({ended.code!r}): it runs where it is "
+            'imported. Keep what runs under `if __name__ == "__main__":`, or have it run as a program: --command '
+            f"'python {module_name.replace('.', '/')}.py --lr {{learning_rate}}', in Python tuner.command."
+        ) from ended
     target: Any = module
     for part in name.split("."):
         if not hasattr(target, part):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tuner.errors import uncoded
 from tuner.numbers import exact, number
 from tuner.record.recipe import Schedule
 from tuner.record.trial import Checkpoint, Trial
@@ -73,17 +74,18 @@ def course(each: Schedule) -> str:
 
 
 def _pending(study: Study) -> list[Pending]:
-    """What waits, and the last few that were refused."""
+    """What waits, and what was refused since something was last done."""
     requests = list(study.state.requests.values())
     waiting = [each for each in requests if each.state in ("received", "accepted")]
-    refused = [each for each in requests if each.state == "rejected"][-3:]
+    done_at = max((each.at for each in requests if each.state == "applied"), default=0.0)
+    refused = [each for each in requests if each.state == "rejected" and each.at > done_at][-3:]
     return [
         Pending(
             words=worded(each.verb, each.arguments),
             by=each.by,
             why=each.why,
             state="refused" if each.state == "rejected" else each.state,
-            detail=each.detail,
+            detail=uncoded(each.detail)[0],
             at=each.at,
         )
         for each in sorted((*waiting, *refused), key=lambda each: each.at)

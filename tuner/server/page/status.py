@@ -56,7 +56,8 @@ def coordinator_of(host: str, pid: int, now: float) -> str:
 
 def ago(at: float) -> str:
     """How long ago a moment was."""
-    return f"{duration(max(0.0, time.time() - at))} ago"
+    passed = time.time() - at
+    return "just now" if passed < 1 else f"{duration(passed)} ago"
 
 
 def _waiting(state: StudyState) -> int:
@@ -78,10 +79,18 @@ def _of_a_sweep(state: StudyState, held: bool) -> str:
         if held:
             return "It is being begun: no trial trains yet."
         return f"It was begun and has no trial, and nobody coordinates it. {again}"
-    told = f"{over} of {count(begun, 'trial')} over" + (f", {aside} set aside" if aside else "")
+    told = f"{over} of {count(begun, 'trial')} over" + (f", {aside} set aside" if aside else "") + _failures(state)
     if held:
         return f"{told}{f', {waiting} at work' if waiting else ''}."
     if waiting:
         return f"{told}. Nobody coordinates it, and {waiting} wait. {again}"
-    told = f"Over: {count(begun, 'trial')}" + (f", {aside} of them set aside" if aside else "")
+    told = f"Over: {count(begun, 'trial')}" + (f", {aside} of them set aside" if aside else "") + _failures(state)
     return f"{told}. The same command with more trials goes on: tuner sweep … --name {state.name}"
+
+
+def _failures(state: StudyState) -> str:
+    """How many trials failed, and why the last one did."""
+    failed = [trial for trial in state.ended() if trial.state == "failed"]
+    if not failed:
+        return ""
+    return f"; {len(failed)} failed, the last, trial {failed[-1].trial}: {failed[-1].why.rstrip('.')}"

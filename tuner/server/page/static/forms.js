@@ -47,8 +47,8 @@ async function ask(form, verb, output) {
   for (const [address, body] of asksOf(form, verb)) {
     const told = await send(address, body, output), where = told.step == null ? "" : ` at step ${told.step}`;
     output.textContent = `${told.state ?? "begun"}${where}${told.why ? `: ${told.why}` : ""}`;
+    if (form.dataset.goesTo) location.assign(form.dataset.goesTo + encodeURIComponent(told.study));
   }
-  if (form.dataset.goesTo) return void location.assign(form.dataset.goesTo + encodeURIComponent(form.elements.name.value));
   for (const input of form.querySelectorAll("[data-was]")) input.dataset.was = input.value;
   if (form.elements.why) form.elements.why.value = "";
 }
