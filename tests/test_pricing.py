@@ -42,6 +42,22 @@ def test_steps_are_those_of_a_training_times_the_trials(tmp_path: Path) -> None:
     assert "2000 steps" in found.sentence
 
 
+def test_the_steps_of_several_seeds_count_each(tmp_path: Path) -> None:
+    sweep(tmp_path, bowl.train, trials=2, seeds=2, stopping="off").close()
+
+    one, three = (
+        tuner.price(BOWL, trials=10, stopping="off", seeds=seeds, executor="local", results=tmp_path)
+        for seeds in (1, 3)
+    )
+
+    assert (one.steps, three.steps) == (10 * bowl.STEPS, 30 * bowl.STEPS)
+    with tuner.open("night", results=tmp_path) as study:
+        slowest = max(trial.seconds / (2 * trial.steps) for trial in study.state.trials)
+    assert one.seconds_per_step == three.seconds_per_step
+    assert one.seconds_per_step is not None
+    assert one.seconds_per_step <= slowest
+
+
 def test_seconds_are_shared_by_those_that_train_at_a_time(tmp_path: Path) -> None:
     sweep(tmp_path, bowl.train, trials=2, stopping="off").close()
 

@@ -7,6 +7,7 @@ import io
 import os
 import random
 import statistics
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from test_training import trained as train
 import tuner
 from tuner.api.identity import begin
 from tuner.cli import main
-from tuner.errors import IdentityMismatch, SettingsError
+from tuner.errors import IdentityMismatch, SettingsError, StudyError
 from tuner.numbers import number
 from tuner.record.events import StudyOpened
 from tuner.record.state import StudyState
@@ -375,6 +376,47 @@ def test_where_scores_stand_the_spread_of_the_seeds_stands_beside_them(tmp_path:
     assert line.spread == best.spread
     for words in (["ls"], ["show", f"night/{best.trial}"]):
         assert told in shell(*words, "--results", str(tmp_path), "--no-json")
+
+
+def test_a_trial_of_several_seeds_is_not_promoted_and_what_to_do_is_said(tmp_path: Path) -> None:
+    sweep(tmp_path, noisy, SPACE, trials=1, seeds=3).close()
+    with pytest.raises(StudyError, match=r"3 models, one a seed.*tuner babysit .*noisy --set learning_rate="):
+        tuner.promote("night", 0, results=tmp_path)
+    assert not (tmp_path / "night-0").exists()
+
+
+def test_a_function_without_a_state_trains_with_several_seeds_too(tmp_path: Path) -> None:
+    def boosts(run: Run) -> None:
+        for step in run.steps(9):
+            run.report(score=step + run.params["learning_rate"] + run.seed % 7)
+
+    with sweep(tmp_path, boosts, SPACE, trials=8, seeds=3, stopping="asha") as study:
+        assert {*study.trials["state"]} == {"completed", "pruned"}
+        assert (study.trials["spread"] > 0).all()
+
+
+def test_a_program_runs_once_for_each_seed(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", "import sys; print('score', int(sys.argv[1]) % 97)", "{seed}", "{width}"]
+    program = tuner.command(words, metric=r"score (\d+)")
+    with sweep(tmp_path, program, tuner.Space(width=tuner.integer(0, 9)), trials=1, seeds=3) as study:  # type: ignore[arg-type]
+        own = study.state.trials[0].seed
+        scores = [seed_of(own, number) % 97 for number in range(3)]
+        assert study.best_score == pytest.approx(statistics.fmean(scores))
+        assert study.best is not None
+        assert study.best.spread == pytest.approx(statistics.stdev(scores))
+    folders = (tmp_path / "night" / "trials" / "0").iterdir()
+    assert sorted(each.name for each in folders) == ["seed-0", "seed-1", "seed-2"]
+
+
+def test_leaders_are_repeated_and_confirmed_with_as_many_seeds(tmp_path: Path) -> None:
+    with sweep(tmp_path, noisy, SPACE, trials=12, seeds=2, stopping="off", repeats="auto") as study:
+        again = study.trials.query("purpose == 'repeat'")
+        assert len(again) > 0
+        assert (again["spread"] > 0).all()
+    found = tuner.confirm("night", top=2, repeats=2, results=tmp_path, progress="off")
+    assert [len(each.scores) for each in found.candidates] == [2, 2]
+    with tuner.open("night", results=tmp_path) as study:
+        assert (study.trials.query("purpose == 'confirm'")["spread"] > 0).all()
 
 
 def test_one_seed_has_no_spread(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ KILL_STUDY = Path(__file__).parents[1] / "benchmarks" / "kill_study.py"
 SPACE = Space(learning_rate=log(1e-4, 0.5))
 
 JOB = '''
-import os, signal, sys, time
+import os, random, signal, sys, time
 from pathlib import Path
 
 import tuner
@@ -72,6 +72,29 @@ def hangs(run):
     for _ in run.steps(10):
         run.report(score=1.0)
         time.sleep(600)
+
+
+def with_luck(run):
+    random.seed(run.seed)
+    count, luck = Count(), [0.0]
+    run.state(
+        save=lambda folder: (folder / "luck").write_text(f"{count.steps} {luck[0]!r}"),
+        load=lambda folder: take_up(folder, count, luck),
+    )
+    for step in run.steps(20):
+        assert count.steps == step, "the state and the step belong together"
+        count.steps += 1
+        luck[0] += random.random()
+        if step == 12 and run.folder.name == "seed-1" and not Path("killed").exists() and "spared" not in sys.argv:
+            Path("killed").touch()
+            time.sleep(0.3)
+            os.kill(os.getpid(), signal.SIGKILL)
+        run.report(score=luck[0])
+
+
+def take_up(folder, count, luck):
+    steps, sum_of = (folder / "luck").read_text().split()
+    count.steps, luck[0] = int(steps), float(sum_of)
 
 
 def kills_its_coordinator_once(run):
@@ -195,6 +218,22 @@ def test_a_lost_trial_goes_on_from_its_last_checkpoint_and_says_so(start: Start,
     assert segments["parent_segment"].tolist()[1] == 0
     assert study.reports.query("trial == 0 and head")["step"].tolist() == list(range(1, 21))
     assert study.reports["head"].all()  # nothing was trained twice
+
+
+@pytest.mark.long
+def test_a_trial_of_three_seeds_that_was_killed_midway_goes_on_with_all_of_them_to_the_same_scores(
+    start: Start, tmp_path: Path
+) -> None:
+    finish(start("sys.argv += ['spared']; sweep(with_luck, name='spared', seeds=3)"))
+    killed = "sweep(with_luck, seeds=3, checkpoint_every_s=0)"
+    finish(start(killed), code=-signal.SIGKILL)
+    assert opened(tmp_path).state.trials[0].steps == 12
+    finish(start(killed))
+    study, spared = opened(tmp_path), opened(tmp_path, "spared")
+    assert study.segments.query("trial == 0")["from_step"].tolist() == [0, 12]
+    for trial in range(4):
+        assert list(study.curve(trial).scores) == list(spared.curve(trial).scores)
+        assert study.curve(trial).spreads == spared.curve(trial).spreads
 
 
 def test_a_study_killed_before_its_first_record_begins_as_if_nothing_had_been(start: Start, tmp_path: Path) -> None:

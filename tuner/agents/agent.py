@@ -146,11 +146,13 @@ class Agent:
         parallel: int | None = None,
         warm_start: str | None = None,
         seed: int = 0,
+        seeds: int = 1,
         executor: FunctionExecutor = "ray",
     ) -> dict[str, Any]:
         """Begins a sweep in a process of its own, which goes on without you; the same name goes on where it ended.
 
-        The seed is no setting: a better score by another seed alone is luck, which `confirm` tells from merit.
+        The seed is no setting: a better score by another seed alone is luck, which `confirm` tells from merit. With
+        `seeds` each trial trains with so many, its score is their mean, and the steps of each count.
         """
         check_asker("sweep", self.by, why)
         self._check_train(train)
@@ -161,6 +163,8 @@ class Agent:
             "seed": seed,
             "executor": executor,
         }
+        if seeds != 1:
+            options["seeds"] = seeds
         begun = launch_sweep(
             self.results,
             self.allowance,
@@ -183,7 +187,8 @@ class Agent:
         if top < 1 or repeats < 1:
             raise SettingsError(f"top and repeats must be at least 1, got {top} and {repeats}.")
         with closing(self._open(study)) as opened:
-            whole = whole_training([opened.state])
+            once = whole_training([opened.state])
+            whole = None if once is None else once * opened.state.seeds
             top = min(top, len(leaders(opened.state, top)))
         given: dict[str, Any] = {"by": self.by, "why": why, "name": study, "top": top, "repeats": repeats}
         begun = launch_confirm(self.results, self.allowance, whole=whole, home=self.home, **given)

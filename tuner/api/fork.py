@@ -81,6 +81,13 @@ def continuation(
         return there
     study = Study(sweep, Store.open(sweep.existing()))
     trial = study.trial(trial_number)
+    if (seeds := study.state.seeds) > 1:
+        study.close()
+        settings = " ".join(f"--set {word}={value}" for word, value in trial.params.items())
+        raise StudyError(
+            f"trial {trial_number} of {sweep.name} is {seeds} models, one a seed, and a babysat run is one: it cannot "
+            f"be promoted. Babysit its settings from the start: tuner babysit {study.state.function} {settings}"
+        )
     checkpoint = _checkpoint(study, trial, None)
     options = study.state.options
     pickled = sweep.folder / KEPT

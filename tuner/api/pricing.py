@@ -10,8 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuner.api.sweep import DEFAULT_TRIALS
-from tuner.arguments import amount, checked, count, gpus, one_of, optional, path, seconds, training_function
+from tuner.api.sweep import DEFAULT_TRIALS, MOST_SEEDS
+from tuner.arguments import (
+    amount,
+    checked,
+    count,
+    gpus,
+    one_of,
+    optional,
+    path,
+    seconds,
+    training_function,
+    whole_number,
+)
 from tuner.errors import TunerError
 from tuner.executors import FUNCTION_EXECUTORS, FunctionExecutor
 from tuner.numbers import about
@@ -74,6 +85,7 @@ class Price:
     trials=optional(count),
     budget_steps=optional(count),
     time_budget_s=optional(seconds),
+    seeds=whole_number(1, MOST_SEEDS),
     executor=one_of(*FUNCTION_EXECUTORS),
     cpus=amount(above=0, most=10_000),
     gpus=gpus,
@@ -87,6 +99,7 @@ def price(
     budget_steps: int | None = None,
     time_budget_s: float | None = None,
     stopping: str = "auto",
+    seeds: int = 1,
     executor: FunctionExecutor = "ray",
     cpus: float = 1,
     gpus: float = 0,
@@ -102,6 +115,7 @@ def price(
         budget_steps: Training steps over all trials. None: no bound.
         time_budget_s: Seconds that it may take, above 0. None: no bound.
         stopping: What ends trials early, by name; by default auto.
+        seeds: With how many seeds each trial trains, 1 to 100; by default 1. The steps of each count.
         executor: "ray" or "local"; by default ray.
         cpus: CPUs of a trial; by default 1.
         gpus: GPUs of a trial; by default 0.
@@ -121,7 +135,14 @@ def price(
         At most 500 steps...
     """
     function = portable(train, travels=executor != "local").name
-    given: dict[str, Any] = {"stopping": stopping, "cpus": cpus, "gpus": gpus, "parallel": parallel, "address": address}
+    given: dict[str, Any] = {
+        "stopping": stopping,
+        "seeds": seeds,
+        "cpus": cpus,
+        "gpus": gpus,
+        "parallel": parallel,
+        "address": address,
+    }
     bounds: dict[str, Any] = {"trials": trials, "budget_steps": budget_steps, "time_budget_s": time_budget_s}
     return price_of(function, Path(results), executor=executor, **bounds, **given)
 
@@ -134,6 +155,7 @@ def price_of(
     budget_steps: int | None = None,
     time_budget_s: float | None = None,
     stopping: str = "auto",
+    seeds: int = 1,
     executor: FunctionExecutor = "ray",
     cpus: float = 1,
     gpus: float = 0,
@@ -144,7 +166,8 @@ def price_of(
     if trials is None and budget_steps is None and time_budget_s is None:
         trials = DEFAULT_TRIALS
     known = list(_earlier(function, results))
-    each = whole_training(known)
+    once = whole_training(known)
+    each = None if once is None else seeds * once
     bounds = [budget_steps] if budget_steps is not None else []
     if trials is not None and each is not None:
         bounds.append(trials * each)
@@ -220,8 +243,13 @@ def _share(known: Sequence[StudyState]) -> float | None:
 
 
 def _seconds_per_step(known: Sequence[StudyState]) -> float | None:
-    trained = [trial for study in known for trial in study.trials if trial.steps and trial.seconds]
-    return statistics.median(each.seconds / each.steps for each in trained) if trained else None
+    trained = [
+        trial.seconds / (study.seeds * trial.steps)
+        for study in known
+        for trial in study.trials
+        if trial.steps and trial.seconds
+    ]
+    return statistics.median(trained) if trained else None
 
 
 def _sentences(found: Price) -> Iterator[str]:
