@@ -398,7 +398,7 @@ def test_a_function_without_a_state_trains_with_several_seeds_too(tmp_path: Path
 def test_a_program_runs_once_for_each_seed(tmp_path: Path) -> None:
     words = [sys.executable, "-c", "import sys; print('score', int(sys.argv[1]) % 97)", "{seed}", "{width}"]
     program = tuner.command(words, metric=r"score (\d+)")
-    with sweep(tmp_path, program, tuner.Space(width=tuner.integer(0, 9)), trials=1, seeds=3) as study:  # type: ignore[arg-type]
+    with sweep(tmp_path, program, tuner.Space(width=tuner.integer(0, 9)), trials=1, seeds=3) as study:
         own = study.state.trials[0].seed
         scores = [seed_of(own, number) % 97 for number in range(3)]
         assert study.best_score == pytest.approx(statistics.fmean(scores))
