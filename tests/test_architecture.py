@@ -47,7 +47,8 @@ SPOKEN = "worker/messages.py"
 # Each outside package is known to one room, so that replacing it is one room's work.
 KNOWN_TO = {
     "ray": ("executors/ray.py", "executors/connection.py"),
-    "sqlalchemy": ("record/store.py", "record/schema.py", "record/database.py"),
+    "sqlalchemy": tuple(f"record/{each}.py" for each in ("store", "access", "schema", "database", "postgres")),
+    "psycopg": ("record/postgres.py",),
     "sqlite3": ("record/database.py",),
     "optuna": ("samplers/", "views/optuna.py"),  # the last as a study looks to them: what writes it is no thought
     "matplotlib": ("views/plots/",),

@@ -184,7 +184,7 @@ class Babysitter:
         thread = threading.Thread(target=run_coordinator, args=(place.folder, executor), daemon=True)
         thread.start()
         self.threads.append(thread)
-        wait_until(lambda: place.database is not None and place.database.is_file() and _begun(place))
+        wait_until(lambda: place.is_there and _begun(place))
         handle = RunHandle(place, Store.open(place.existing()), by="ada")
         self.handles.append(handle)
         if until_step:
@@ -424,7 +424,7 @@ def test_g4_rows_written_by_hand_are_refused_whatever_they_hold(babysitter: Baby
         (b"h11", b"set", b"{}", b"e", b"", b""),
         ("h12", "set", '{"values": {"beta": 0.7}, "expect": 1e9}', "eve", "", 0),
     ]
-    database = sqlite3.connect(handle._place.existing())
+    database = sqlite3.connect(handle._place.folder / "study.db")
     with database:
         database.executemany(
             "INSERT INTO requests (request, verb, arguments, by, why, at) VALUES (?, ?, ?, ?, ?, ?)", rows

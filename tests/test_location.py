@@ -45,7 +45,7 @@ def test_the_database_may_lie_elsewhere_or_nowhere(tmp_path: Path) -> None:
     assert Place.of("night", tmp_path, "memory").database is None
 
 
-@pytest.mark.parametrize("store", ["sqlite:///", "night.db", "postgres://host/db", "sqlite://", ""])
+@pytest.mark.parametrize("store", ["sqlite:///", "night.db", "mysql://host/db", "sqlite://", ""])
 def test_another_place_is_refused_with_one_that_works(store: str) -> None:
     with pytest.raises(StudyError, match=r"sqlite:////absolute/path/night\.db"):
         Place.of("night", "results", store)

@@ -25,6 +25,7 @@ from waiting import PATIENCE_S
 import tuner
 from tuner.agents.projects import lies_within
 from tuner.policy.requests import answered
+from tuner.record.location import Place
 from tuner.server.awaiting import MOST, Waits
 from tuner.server.events import Watch
 from tuner.server.problems import Problem
@@ -112,7 +113,7 @@ def test_whoever_listens_hears_of_each_commit_also_once_another_study_lies_there
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    watch, listening = Watch(tmp_path / "night" / "study.db"), contextlib.ExitStack()
+    watch, listening = Watch(Place.of("night", tmp_path, None)), contextlib.ExitStack()
     try:
         loop.call_soon_threadsafe(lambda: listening.enter_context(watch.listening()))
         first = heard_beyond(0)

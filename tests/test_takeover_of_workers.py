@@ -198,9 +198,9 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 
 def _held(place: Place) -> bool:
-    if place.database is None or not place.database.is_file():
+    if not place.is_there:
         return False
-    store = Store.open(place.database)
+    store = Store.open(place.existing())
     try:
         return store.holder(time.time()) is not None and bool(store.brief()["trials"])
     finally:
@@ -406,7 +406,7 @@ def test_a_coordinator_that_fails_leaves_its_worker_training_and_the_next_takes_
 def test_a_coordinator_that_lost_its_lease_leaves_the_worker_to_its_successor(ward: Ward) -> None:
     handle = ward.run_coordinator()
     wait_until(lambda: steps_of(handle) > 5)
-    with sqlite3.connect(ward.place.existing()) as connection:
+    with sqlite3.connect(ward.place.folder / "study.db") as connection:
         connection.execute("UPDATE lease SET epoch = epoch + 1")
     connection.close()
     ward.gone()

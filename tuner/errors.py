@@ -10,6 +10,7 @@ TunerError
 │   ├── NameRefused       a name or a place that no study can have; also a SettingsError
 │   ├── RequestReused     the id of a request, given to another one
 │   ├── StudyBusy         another coordinator holds it
+│   ├── DatabaseAway      a team's database that cannot be reached
 │   ├── TakenOver         a program's trial went to another one
 │   └── IdentityMismatch  the name exists with another space, objective, goal, seed or sampler
 ├── CheckpointError       a checkpoint that is missing, torn, or fails its hash
@@ -102,6 +103,12 @@ class StudyBusy(StudyError):
     """Another coordinator holds the study's lease."""
 
     code = "busy"
+
+
+class DatabaseAway(StudyError):
+    """A team's database cannot be reached, or does not answer just now."""
+
+    code = "database_away"
 
 
 class TakenOver(StudyError):

@@ -15,10 +15,11 @@ from tuner.errors import SettingsError, TunerError
 from tuner.numbers import count as counted
 from tuner.record.events import Requested
 from tuner.record.lease import born
-from tuner.record.location import names
+from tuner.record.location import Place, names
 from tuner.record.reader import fold
 from tuner.record.spending import spending
 from tuner.record.store import Store
+from tuner.record.team import InDatabase
 
 LAUNCH = "launch.json"
 """What a study's folder keeps of its launch: by whom, why, and what was set aside for it."""
@@ -147,7 +148,7 @@ def extensions(results: Path, by: str) -> dict[tuple[str, str], int]:
     found: dict[tuple[str, str], int] = {}
     for study in names(results):
         try:
-            with closing(Store.open(results / study / "study.db", idle="closed")) as store:
+            with closing(Store.open(Place.of(study, results, None).existing(), idle="closed")) as store:
                 asked = [each for each in store.read(Requested) if each.by == by and each.verb == "extend"]
                 answers = [store.answer(each.request) for each in asked]
         except TunerError:
@@ -176,7 +177,7 @@ def runs(launched: Mapping[str, Any]) -> bool:
 def holder(folder: Path) -> int | None:
     """The process that coordinates a study now."""
     try:
-        with closing(Store.open(folder / "study.db", idle="closed")) as store:
+        with closing(Store.open(database_of(folder), idle="closed")) as store:
             held = store.holder(time.time())
     except TunerError:
         return None
@@ -186,7 +187,7 @@ def holder(folder: Path) -> int | None:
 def has_begun(folder: Path) -> bool:
     """Whether the study is on record."""
     try:
-        with closing(Store.open(folder / "study.db", idle="closed")) as store:
+        with closing(Store.open(database_of(folder), idle="closed")) as store:
             return bool(store.brief()["kind"])
     except TunerError:
         return False
@@ -195,11 +196,16 @@ def has_begun(folder: Path) -> bool:
 def taken(folder: Path) -> tuple[int, int]:
     """The trials of a study and their steps, as its record has them."""
     try:
-        with closing(Store.open(folder / "study.db", idle="closed")) as store:
+        with closing(Store.open(database_of(folder), idle="closed")) as store:
             state, _ = fold(store, folder.name)
     except TunerError:
         return 0, 0  # it has not begun
     return len(state.trials), spending(state).steps
+
+
+def database_of(folder: Path) -> Path | InDatabase:
+    """Where the record of a study lies, whose folder this is."""
+    return Place.of(folder.name, folder.parent, None).existing()
 
 
 def read_launch(folder: Path) -> dict[str, Any]:

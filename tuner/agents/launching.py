@@ -22,6 +22,7 @@ from tuner.agents.allowance import (
     LAUNCH,
     Allowance,
     OverBudget,
+    database_of,
     has_begun,
     holder,
     read_launch,
@@ -224,7 +225,7 @@ def _content(file: Path) -> bytes | None:
 def _sequence(folder: Path) -> int:
     """How far the record of a study goes; 0 where there is none."""
     try:
-        with closing(Store.open(folder / "study.db", idle="closed")) as store:
+        with closing(Store.open(database_of(folder), idle="closed")) as store:
             return store.version()
     except TunerError:
         return 0

@@ -37,6 +37,7 @@ from tuner.record.events import Goal, Settings
 from tuner.record.location import Place
 from tuner.record.requests import check_asker
 from tuner.record.store import Store
+from tuner.record.team import InDatabase
 from tuner.space.space import Space
 from tuner.worker.function import Portable, is_same, portable
 from tuner.worker.run import Run
@@ -84,6 +85,7 @@ def babysit(
     by: str = "",
     timeout_s: float | None = None,
     results: str | Path = "results",
+    store: str | None = None,
 ) -> RunHandle:
     """Trains one model under supervision, and returns the handle to steer it; the same `name` again attaches to it.
 
@@ -114,6 +116,7 @@ def babysit(
             which must give a why; the user's name where it is left out.
         timeout_s: Seconds to wait for it to begin, from 0; then an error, and it begins all the same. None: 300.
         results: The folder in which studies lie; by default results.
+        store: A team's database, as postgresql://USER@HOST/DATABASE. None: `study.db` in the run's folder.
 
     Returns:
         The handle of the run. Its coordinator has begun; the first step may be yet to come.
@@ -138,8 +141,13 @@ def babysit(
         train.check(settings_given, found, here=address in (None, "local"))
     asker = person(by)
     check_asker("babysit", asker, why)
-    place = Place.of(name, results, None)
-    if place.existing_or_new().is_file():
+    place = Place.of(name, results, store)
+    if store is not None and not isinstance(place.database, InDatabase):
+        raise SettingsError(
+            f"store={store!r}: a babysat run keeps its record in its folder, or in a team's database. Leave it out, or "
+            "write postgresql://USER@HOST/DATABASE."
+        )
+    if place.is_there:
         function, identity = portable(train), {"objective": objective, "goal": goal, "seed": seed, "space": found}
         _check_same(place, function, identity, params or {})
         _take_up(place, function, timeout_s)
@@ -168,6 +176,7 @@ def babysit(
         why=why or ("the settings given" if params else "a random start from the space"),
         by=asker if by else "tuner",
     )
+    place.point()
     process.start(place, timeout_s)
     return attach_run(place, by)
 

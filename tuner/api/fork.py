@@ -145,7 +145,7 @@ def compare(one: Place, other: str) -> pd.DataFrame:
     """
     if other == one.name:
         raise StudyError(f"{one.name} is compared with another run, got {one.name} twice. Name a fork of it.")
-    places = (one, Place.of(other, one.folder.parent, None))
+    places = (one, one.beside(other))
     return side_by_side(Study(place, Store.open(place.existing())) for place in places)
 
 
@@ -213,7 +213,7 @@ def complete(space: Space | None, params: Settings | None, seed: int) -> dict[st
 def _asked_before(parent: Place, request: str, purpose: Purpose, name: str | None, trial: int = 0) -> Place | None:
     """The run that was begun under this id; `RequestReused` where it is another one than is meant now."""
     for there in names(parent.folder.parent) if request else ():
-        place = Place.of(there, parent.folder.parent, None)
+        place = parent.beside(there)
         try:
             found = Assignment.read(place.folder)
         except StudyError:
@@ -246,7 +246,7 @@ def _branch(
     timeout_s: float | None,
 ) -> Place:
     """A run of its own that begins with a copy of a checkpoint."""
-    place = Place.of(name, parent.folder.parent, None)
+    place = parent.beside(name)
     if place.folder.exists():
         raise StudyError(f"{name} exists already. Choose another name for the branch.")
     place.folder.mkdir(mode=0o700, parents=True)
@@ -277,6 +277,7 @@ def _branch(
         trial_seed=trial.seed,
         extra_steps=study.state.extension,
     ).write(place.folder, payload)
+    place.point()
     study.close()
     process.start(place, timeout_s)
     return place

@@ -29,7 +29,7 @@ from tuner.numbers import about
 from tuner.numbers import count as counted
 from tuner.programs.command import Program
 from tuner.record.events import StudyOpened
-from tuner.record.location import names
+from tuner.record.location import Place, names, touched
 from tuner.record.reader import fold
 from tuner.record.requests import parallel as parallels
 from tuner.record.state import StudyState
@@ -209,11 +209,11 @@ def whole_training(known: Sequence[StudyState]) -> int | None:
 
 def _earlier(function: str, results: Path) -> Iterator[StudyState]:
     """The latest sweeps of the function that trained anything."""
-    there = sorted(names(results), key=lambda each: -(results / each / "study.db").stat().st_mtime)
+    there = sorted(names(results), key=lambda each: -touched(results / each))
     found = 0
     for name in there:
         try:
-            with closing(Store.open(results / name / "study.db", idle="closed")) as store:
+            with closing(Store.open(Place.of(name, results, None).existing(), idle="closed")) as store:
                 opened = next(iter(store.read(StudyOpened)), None)
                 if opened is None or opened.kind != "sweep" or opened.function != function:
                     continue

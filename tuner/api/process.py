@@ -29,6 +29,7 @@ from tuner.record.events import Goal, Purpose
 from tuner.record.lease import alive
 from tuner.record.location import ASSIGNMENT, Place
 from tuner.record.store import Store
+from tuner.record.team import take_what_was_handed_on
 from tuner.worker.function import KEPT, Portable, keep
 
 if TYPE_CHECKING:
@@ -160,14 +161,14 @@ def launch(place: Place) -> tuple[int, Callable[[], bool]]:
 
 def start(place: Place, timeout_s: float | None = None) -> int:
     """Starts the coordinator of the study; returns its pid once it holds the lease, else raises what it said last."""
-    (pid, lives), database = launch(place), place.existing_or_new()
+    pid, lives = launch(place)
     within_s = BEGINS_WITHIN_S if timeout_s is None else timeout_s
     deadline = time.monotonic() + within_s
     while True:
-        if (holder := _holder(database)) is not None:
+        if (holder := _holder(place)) is not None:
             return holder[1]
         if not lives():
-            if _holder(database) is None and _ended(database):
+            if _holder(place) is None and _ended(place):
                 return pid  # it was quick
             raise StudyError(last_words(place))
         if time.monotonic() >= deadline:
@@ -218,6 +219,7 @@ def _in_a_process(place: Place) -> tuple[int, Callable[[], bool]]:
         parting = subprocess.run(
             [sys.executable, "-m", "tuner.api.process", str(place.folder)],
             cwd=home if home.is_dir() else None,
+            env={**os.environ, **place.environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -230,22 +232,22 @@ def _in_a_process(place: Place) -> tuple[int, Callable[[], bool]]:
     return pid, lambda: alive(pid)
 
 
-def _ended(database: Path) -> bool:
+def _ended(place: Place) -> bool:
     """Whether the run has come to its end already."""
-    if not database.is_file():
+    if not place.is_there:
         return False
-    store = Store.open(database)
+    store = Store.open(place.existing())
     try:
         return bool(store.brief()["ended"])
     finally:
         store.close()
 
 
-def _holder(database: Path) -> tuple[str, int] | None:
-    if not database.is_file():
+def _holder(place: Place) -> tuple[str, int] | None:
+    if not place.is_there:
         return None
     try:
-        store = Store.open(database)
+        store = Store.open(place.existing())
     except TunerError:
         return None  # being made just now
     try:
@@ -358,6 +360,7 @@ def main() -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # its last words may hold what the terminal's encoding lacks
+    take_what_was_handed_on()
     try:
         run_coordinator(Path(sys.argv[1]))
     except TunerError as error:

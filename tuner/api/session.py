@@ -13,6 +13,7 @@ from tuner.record.location import Place
 from tuner.record.reader import fold
 from tuner.record.state import StudyState
 from tuner.record.store import Store
+from tuner.record.team import InDatabase
 from tuner.version import version
 
 if TYPE_CHECKING:
@@ -33,10 +34,11 @@ class Session:
 
     state: StudyState
 
-    def __init__(self, place: Place, database: Path | None) -> None:
+    def __init__(self, place: Place, database: Path | InDatabase | None) -> None:
         """`database` may be yet to come; None: the record lies in memory, and nothing of the study on disk."""
         self.place = place
         self.records = Store.in_memory() if database is None else Store.create(database)
+        place.point()
         self._on_disk = database is not None
         self._stays_open = False
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tuner.api.handles import Handle, RunHandle
 from tuner.api.study import Study
 from tuner.api.sweep_handle import SweepHandle
 from tuner.arguments import checked, index, path, patience, text
-from tuner.errors import TunerError
-from tuner.record.location import ASSIGNMENT, Place, names
+from tuner.errors import SettingsError, TunerError, quoted
+from tuner.record.lease import alive
+from tuner.record.location import ASSIGNMENT, AWAY, Place, names, touched
+from tuner.record.patience import waiting_since
 from tuner.record.store import Store
+from tuner.record.team import InDatabase, shown_url
 
 if TYPE_CHECKING:
     from tuner.api.explanation import Explanation
@@ -193,32 +199,48 @@ class Summary:
 
 
 @checked(results=path)
-def studies(results: str | Path = "results") -> list[Summary]:
+def studies(results: str | Path = "results", store: str | None = None) -> list[Summary]:
     """The studies in a results folder, the latest first; what cannot be read says so in `activity`.
 
     Args:
         results: The folder; by default results. One that is not there holds no study.
+        store: A team's database, as postgresql://USER@HOST/DATABASE: all studies in it. None: those of the folder.
 
     Returns:
         One `Summary` a study.
 
     Raises:
-        SettingsError: What cannot be a folder.
+        SettingsError: What cannot be a folder, or no address of a database.
+        DatabaseAway: The team's database cannot be reached, and no study in the folder waits for it.
 
     Example:
         >>> "night" in [each.name for each in tuner.studies()]
         True
     """
-    found = [_summary(name, Path(results)) for name in names(Path(results))]
+    folder = Path(results)
+    places = [Place.of(name, folder, None) for name in names(folder)]
+    if store is None:
+        found = [_summary(place, place.database) for place in places if isinstance(place.database, Path)]
+        for url in dict.fromkeys(place.database.url for place in places if isinstance(place.database, InDatabase)):
+            there = [each for each in places if isinstance(each.database, InDatabase) and each.database.url == url]
+            found += _of_team(url, folder, there)
+    else:
+        database = Place.of("any", folder, store).database
+        if not isinstance(database, InDatabase):
+            raise SettingsError(
+                f"store={quoted(store)} holds one study. Of a team's database all are listed: "
+                "postgresql://USER@HOST/DATABASE."
+            )
+        here = [each for each in places if isinstance(each.database, InDatabase) and each.database.url == database.url]
+        found = _of_team(database.url, folder, here, everything=True)
     return sorted(found, key=lambda each: -each.updated)
 
 
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _summary(name: str, results: Path) -> Summary:
-    database = results / name / "study.db"
-    updated = max((path.stat().st_mtime for path in database.parent.glob("study.db*")), default=0.0)
+def _summary(place: Place, database: Path) -> Summary:
+    updated = touched(place.folder)
     try:
         records = Store.open(database)
         try:
@@ -227,22 +249,63 @@ def _summary(name: str, results: Path) -> Summary:
         finally:
             records.close()
     except TunerError as error:
-        return Summary(
-            name=name,
-            kind="",
-            activity=str(error),
-            trials=0,
-            ended=0,
-            objective="",
-            best=None,
-            best_trial=None,
-            updated=updated,
-        )
+        return _unread(place.name, str(error), updated)
+    return _told(place.name, place.folder, brief, holder, updated)
+
+
+def _of_team(url: str, results: Path, here: Sequence[Place], *, everything: bool = False) -> list[Summary]:
+    """What a team's database says of the studies that folders here name, or of all that it has."""
+    from tuner.record.postgres import listed
+
+    try:
+        there = {each.name: each for each in listed(url)}
+    except TunerError as error:
+        waiting = [_unread(each.name, _waits(each.folder) or str(error), touched(each.folder)) for each in here]
+        if everything and not waiting:
+            raise
+        return waiting
+    folders = {each.database.study: each for each in here if isinstance(each.database, InDatabase)}
+    found = []
+    for study in there if everything else folders:
+        place = folders.get(study) or Place(name=study, folder=results / study, database=None)
+        told = there.get(study)
+        if told is None:
+            found.append(_unread(place.name, f"{shown_url(url)} has no study {study!r}", touched(place.folder)))
+        elif (newer := told.refused()) is not None:
+            found.append(_unread(place.name, newer, told.lease.last_heard))
+        else:
+            holder = (told.lease.host, told.lease.pid) if told.lease.is_held(told.now) else None
+            brief = told.brief
+            if told.has_seeds:  # how far they differ is among the reports
+                with closing(Store.open(InDatabase(url=url, study=study))) as records:
+                    brief = records.brief()
+            found.append(_told(place.name, place.folder, brief, holder, told.lease.last_heard))
+    return found
+
+
+def _told(name: str, folder: Path, brief: dict[str, Any], holder: tuple[str, int] | None, updated: float) -> Summary:
     begun = bool(brief["kind"])
     if holder is None:
         activity = "idle" if begun else "never began"
     else:
-        activity = f"{'running' if begun else 'starting'} (pid {holder[1]} on {holder[0]})"
+        activity = _waits(folder) or f"{'running' if begun else 'starting'} (pid {holder[1]} on {holder[0]})"
     if not begun:
-        brief["kind"] = "babysitting" if (database.parent / ASSIGNMENT).is_file() else "sweep"
+        brief["kind"] = "babysitting" if (folder / ASSIGNMENT).is_file() else "sweep"
     return Summary(name=name, activity=activity, updated=updated, **brief)
+
+
+def _unread(name: str, why: str, updated: float) -> Summary:
+    return Summary(
+        name=name, kind="", activity=why, trials=0, ended=0, objective="", best=None, best_trial=None, updated=updated
+    )
+
+
+def _waits(folder: Path) -> str | None:
+    """That a study's coordinator waits for its database, as it has left word of in the folder; None: it does not."""
+    try:
+        told = json.loads((folder / AWAY).read_text())
+        if told["host"] == socket.gethostname() and not alive(told["pid"]):
+            return None  # it was killed as it waited
+        return f"{waiting_since(told['since'])} (pid {told['pid']} on {told['host']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

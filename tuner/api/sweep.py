@@ -202,8 +202,8 @@ def sweep(
         by: Who asks, as the record will say, "agent:…" for a program that acts by itself, which must give a why. Empty:
             nobody is named.
         results: The folder in which studies lie; by default results.
-        store: "sqlite:////absolute/path/night.db", or "memory" for none on disk. None: `study.db` in the study's
-            folder.
+        store: A team's database, as postgresql://USER@HOST/DATABASE; "sqlite:////absolute/path/night.db"; or "memory"
+            for none on disk. None: `study.db` in the study's folder.
         progress: "auto" shows progress where there is a terminal, "off" nothing; or an object with `show` and `close`.
             By default auto.
 
@@ -251,7 +251,7 @@ def sweep(
     if seeds > 1:
         _check_seeds(seeds, executor, budget_steps)
     tried = [_in_space(space, settings) for settings in cast("list[Settings]", start or [])]
-    warm = _warm(warm_start, place, space)
+    warm = _warm(warm_start, place, store, space)
     proposer, sampler_name = _proposer(sampler)
     rule = _stopping(stopping, sampler, min_steps)
     identity = {"space": space.to_dict(), "objective": objective, "goal": goal, "seed": seed, "sampler": sampler_name}
@@ -379,14 +379,14 @@ def _in_space(space: Space, settings: Settings) -> dict[str, Any]:
     return {parameter: space[parameter].check(value) for parameter, value in settings.items()}
 
 
-def _warm(other: str | None, place: Place, space: Space) -> list[dict[str, Any]]:
+def _warm(other: str | None, place: Place, store: str | None, space: Space) -> list[dict[str, Any]]:
     """The settings that another study lends, with where they come from; a study that has begun keeps those it has."""
     if other is None:
         return []
     if other == place.name:
         raise SettingsError(f"warm_start={other!r} is the study itself. Name another one in {place.folder.parent}.")
-    if place.database is not None and place.database.is_file():
-        begun = Store.open(place.database)
+    if place.is_there:
+        begun = Store.open(place.existing())
         try:
             state, _ = fold(begun)
         finally:
@@ -400,7 +400,7 @@ def _warm(other: str | None, place: Place, space: Space) -> list[dict[str, Any]]
             return []
     from tuner.caviar.warm_start import winners_of
 
-    with closing(open_study(other, results=place.folder.parent)) as lender:
+    with closing(open_study(other, results=place.folder.parent, store=store)) as lender:
         if lender.state.kind != "sweep":
             raise SettingsError(f"warm_start={other!r} is a babysat run: give its settings with start= instead.")
         return [{"settings": dict(each.settings), "why": each.why} for each in winners_of(lender.state, space)]

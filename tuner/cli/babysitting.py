@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,6 @@ from tuner.cli.options import (
     read_changes,
     read_settings,
     request_option,
-    results_option,
     say_which_way,
     seconds,
     study_and_trial,
@@ -32,6 +31,7 @@ from tuner.cli.output import answer, say, say_json, stdout_kept, study_as_json, 
 from tuner.cli.streams import remark
 from tuner.errors import StudyError
 from tuner.executors import FUNCTION_EXECUTORS
+from tuner.record.location import Place
 from tuner.record.requests import REQUESTS, Kind, Shell, Word
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ if TYPE_CHECKING:
 @by_option
 @beginning_option
 @click.option("--detach", is_flag=True, help="Return as soon as it trains.")
-@results_option
+@study_options
 @click.pass_context
 def babysit(
     ctx: click.Context,
@@ -89,6 +89,7 @@ def babysit(
     name: str,
     detach: bool,
     results: Path,
+    store: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -104,9 +105,11 @@ def babysit(
     say_which_way(ctx)
     read = (read_settings(text, searched, "--set", others="kept") for text in sets)
     params = {word: value for settings in read for word, value in settings.items()}
-    was_there = (results / name / "study.db").is_file()
+    was_there = Place.of(name, results, store).is_there
     with stdout_kept(as_json):
-        handle = tuner.babysit(train, params or None, name=name, space=searched, results=results, **options)
+        handle = tuner.babysit(
+            train, params or None, name=name, space=searched, results=results, store=store, **options
+        )
     with closing(handle):
         if was_there:
             remark(f"{name} was there already: this is how it stands")
@@ -134,7 +137,7 @@ def babysit(
 @by_option
 @request_option
 @beginning_option
-@results_option
+@study_options
 def fork(
     name: str,
     sets: tuple[str, ...],
@@ -145,6 +148,7 @@ def fork(
     request: str,
     timeout_s: float | None,
     results: Path,
+    store: str | None,
     as_json: bool,
 ) -> None:
     """Start another run from a checkpoint of a babysat one.
@@ -152,7 +156,7 @@ def fork(
     Both train on, and can be compared.
     """
     values = read_changes(sets, _space(name, results), "--set")
-    with closing(_run(name, results, by)) as run:
+    with closing(_run(name, results, store, by)) as run:
         forked = run.fork(values, name=new_name, step=step, why=why, request=request, timeout_s=timeout_s)
     with closing(forked):
         _introduce(forked, as_json)
@@ -161,19 +165,21 @@ def fork(
 @verb("tuner compare one bolder")
 @click.argument("one", metavar="NAME[/TRIAL]", callback=study_and_trial)
 @click.argument("other", metavar="OTHER[/TRIAL]", callback=study_and_trial)
-@results_option
-def compare(one: tuple[str, int | None], other: tuple[str, int | None], results: Path, as_json: bool) -> None:
+@study_options
+def compare(
+    one: tuple[str, int | None], other: tuple[str, int | None], results: Path, store: str | None, as_json: bool
+) -> None:
     """Show two babysat runs side by side.
 
     Of two trials of a sweep, say whether they can be told apart, by the repeats with new seeds that `tuner confirm`
     trains.
     """
     if one[1] is not None and other[1] is not None and one[0] == other[0]:
-        _compare_trials(one[0], one[1], other[1], results, as_json)
+        _compare_trials(one[0], one[1], other[1], results, store, as_json)
         return
     if one[1] is not None or other[1] is not None:
         raise click.UsageError("write two babysat runs, or two trials of one sweep: night/3 night/17.")
-    with closing(_run(one[0], results)) as run, closing(run.study) as study:
+    with closing(_run(one[0], results, store)) as run, closing(run.study) as study:
         frame, goal = run.compare(other[0]), study.state.goal
     if as_json:
         scores = {str(column): frame[column].tolist() for column in frame}
@@ -185,12 +191,12 @@ def compare(one: tuple[str, int | None], other: tuple[str, int | None], results:
     say(frame.attrs["answer"])
 
 
-def _compare_trials(name: str, one: int, other: int, results: Path, as_json: bool) -> None:
+def _compare_trials(name: str, one: int, other: int, results: Path, store: str | None, as_json: bool) -> None:
     import tuner
     from tuner.cli import pages
     from tuner.cli.learning import as_value
 
-    with closing(tuner.open(name, results=results)) as study:
+    with closing(tuner.open(name, results=results, store=store)) as study:
         found = study.compare(one, other)
     if as_json:
         say_json(as_value(found))
@@ -266,14 +272,17 @@ def _asking(asked: str, shell: Shell) -> click.Command:
     settings = [name for name, word in shell.words.items() if word.kind == "settings"]
 
     @asking_options
-    @results_option
-    def ask(name: str, by: str, results: Path, as_json: bool, **words: Any) -> None:
+    @study_options
+    def ask(name: str, by: str, results: Path, store: str | None, as_json: bool, **words: Any) -> None:
         given = {word: value for word, value in words.items() if value not in (None, "")}
         if refusal := shell.refuses(given):
             raise click.UsageError(refusal)
         # as a mapping: a setting may be called as another argument is
         changes = [read_changes(given.pop(word), _space(name, results), "NAME=VALUE") for word in settings]
-        _ask(name, by, results, as_json, lambda run: getattr(run, asked)(*changes, **given), later="at" in given)
+        with closing(_run(name, results, store, by)) as run:
+            run.on_wait = waits
+            reply: Reply = getattr(run, asked)(*changes, **given)
+        click.get_current_context().exit(answer(name, reply, as_json, later="at" in given))
 
     ask.__name__, ask.__doc__ = asked, shell.help
     command = verb(shell.example)(ask)
@@ -294,21 +303,12 @@ ASKED: Mapping[str, click.Command] = {
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def _ask(
-    name: str, by: str, results: Path, as_json: bool, act: Callable[[RunHandle], Reply], *, later: bool = False
-) -> None:
-    with closing(_run(name, results, by)) as run:
-        run.on_wait = waits
-        reply = act(run)
-    click.get_current_context().exit(answer(name, reply, as_json, later=later))
-
-
-def _run(name: str, results: Path, by: str = "") -> RunHandle:
+def _run(name: str, results: Path, store: str | None, by: str = "") -> RunHandle:
     """The handle of a babysat run; a sweep is refused."""
     import tuner
     from tuner.api.handles import RunHandle
 
-    handle = tuner.attach(name, results=results, by=by)
+    handle = tuner.attach(name, results=results, store=store, by=by)
     if isinstance(handle, RunHandle):
         return handle
     handle.close()
@@ -320,7 +320,6 @@ def _run(name: str, results: Path, by: str = "") -> RunHandle:
 def _space(name: str, results: Path) -> Space | None:
     """The space of a run, which knows what type a setting has; whether there is such a run is told elsewhere."""
     from tuner.api.process import Assignment
-    from tuner.record.location import Place
     from tuner.space.space import Space
 
     folder = Place.of(name, results, None).folder

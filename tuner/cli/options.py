@@ -71,7 +71,13 @@ def verb(example: str, *, piped: Piped = "json") -> Callable[[Callable[..., Any]
 
 def study_options(function: AnyCallable) -> AnyCallable:
     """Where the study lies: --results and --store."""
-    store = click.option("--store", metavar="URL", help="Where the records lie: sqlite:////absolute/path/to/NAME.db")
+    store = click.option(
+        "--store",
+        envvar="TUNER_STORE",
+        metavar="URL",
+        help="Where the records lie: postgresql://USER@HOST/DATABASE, or sqlite:////absolute/path/to/NAME.db. "
+        "Default: $TUNER_STORE, or the study's folder.",
+    )
     return results_option(store(function))
 
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuner.cli.options import results_option, study_and_trial, study_options, verb
+from tuner.cli.options import study_and_trial, study_options, verb
 from tuner.cli.output import say, say_json, study_as_json, trial_as_json
 from tuner.cli.streams import remark, tell
 from tuner.numbers import duration
 from tuner.plain import json_of
+from tuner.record.team import shown_url
 
 if TYPE_CHECKING:
     from tuner.api.study import Study
@@ -27,28 +28,30 @@ FORMATS = ("csv", "parquet", "jsonl", "markdown", "optuna")
 
 
 @verb("tuner ls --results results")
-@results_option
-def ls(results: Path, as_json: bool) -> None:
+@study_options
+def ls(results: Path, store: str | None, as_json: bool) -> None:
     """List the studies, the latest first."""
     import tuner
 
-    found = tuner.studies(results)
-    runs = {each.name: told for each in found if each.kind == "babysitting" and (told := _run(each.name, results))}
+    found = tuner.studies(results, store)
+    babysat = (each.name for each in found if each.kind == "babysitting")
+    runs = {name: told for name in babysat if (told := _run(name, results, store))}
     if as_json:
         say_json([{**json_of(each), **runs.get(each.name, {})} for each in found])
         return
     from tuner.cli import pages
 
-    say(pages.studies(found, runs, time.time()) if found else f"there are no studies in {results.absolute()}")
+    where = results.absolute() if store is None else shown_url(store)
+    say(pages.studies(found, runs, time.time()) if found else f"there are no studies in {where}")
 
 
-def _run(name: str, results: Path) -> dict[str, Any] | None:
+def _run(name: str, results: Path, store: str | None) -> dict[str, Any] | None:
     """How a babysat run stands; None where it cannot be read yet."""
     import tuner
     from tuner.views.activity import activity
 
     try:
-        with closing(tuner.open(name, results=results)) as study:
+        with closing(tuner.open(name, results=results, store=store)) as study:
             trial = study.state.trials[0]
             running = study.coordinator(time.time()) is not None
             return {

@@ -115,11 +115,17 @@ class Journal:
         Files go only after it: were they gone first and the commit lost, the record would name checkpoints that are
         not there. The other way round a crash leaves files that nobody needs, which the next start clears away.
         """
-        if self._pending:
-            self._store.append(self._pending, time.time())
-            self._pending = []
-        else:
-            self._store.beat(time.time())
+        records, self._pending = self._pending, []
+        try:
+            if records:
+                self._store.append(records, time.time())
+            else:
+                self._store.beat(time.time())
+        except BaseException:
+            self._pending[:0] = records
+            raise
+        if told := self._store.patience.told():
+            self.warn(told)
         drops, self._drops = self._drops, []
         if drops and self._keeper is not None:
             for complaint in self._keeper.delete(self.study, drops):

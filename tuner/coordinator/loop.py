@@ -16,6 +16,7 @@ from tuner.coordinator.checkpoint_keeper import CheckpointKeeper
 from tuner.coordinator.endings import End, Ending, Interrupts, awaited, parted
 from tuner.coordinator.observers import Observer, Observers, Status
 from tuner.coordinator.orders import order_of
+from tuner.coordinator.outage import Outage
 from tuner.coordinator.takeover import take_over
 from tuner.coordinator.trials import Trials
 from tuner.coordinator.watchdog import Timing, overdue
@@ -86,6 +87,7 @@ class Coordinator:
         self._keeper, self._timing, self._rerun = keeper, timing, rerun
         self._observers = Observers(observers, self.journal.folder)
         self._interrupts = Interrupts(f"everything so far is kept: the same call goes on with {study.name}")
+        store.patience = Outage(self.journal.folder, lambda: self._interrupts.count > 1, self._show)
         self._swept = keeper is None
         self._orders: dict[str, list[Order]] = {}
         self._waiting: list[Waiting] = []
@@ -204,13 +206,14 @@ class Coordinator:
             return
         busy = [worker.queue[0] for worker in self._pool.busy()]
         awaiting = awaited(self.trials.ending, busy, self._interrupts.count)
+        held_up = awaiting if self._pool.workers else self._executor.obstacle()
         note, self.journal.note = self.journal.note, None
         status = Status(
             workers=len(self._pool.workers),
             busy=len(busy),
             elapsed_s=time.monotonic() - self._started_at,
             trials_wanted=self._policy.wanted,
-            waiting_because=awaiting if self._pool.workers else self._executor.obstacle(),
+            waiting_because=self._store.patience.said or held_up,
             note=note,
         )
         for complaint in self._observers.show(self.study, status):

@@ -6,9 +6,9 @@ import logging
 import os
 import sqlite3
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -16,10 +16,75 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from tuner.errors import StudyError
 from tuner.record.atomic import sync_folder
+from tuner.record.schema import ALONE, Schema, compiled
 
 NETWORK_FILESYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "fuse.sshfs", "beegfs"}
 )
+
+
+class File:
+    """One study's database file, or its like in memory, as a store has it."""
+
+    schema: Schema = ALONE
+    scope: ClassVar[Mapping[str, Any]] = {}
+    own: ClassVar[Mapping[str, Any]] = {}
+
+    def __init__(self, engine: sa.Engine, where: str) -> None:
+        """`where` is what error messages call the place."""
+        self.engine, self.where = engine, where
+        self.asked = Counted(self.schema)
+
+    def begin(self, connection: sa.Connection, intent: Literal["read", "write"]) -> None:
+        """Begins a transaction: the driver would with the first write only."""
+        connection.exec_driver_sql("BEGIN" if intent == "read" else "BEGIN IMMEDIATE")
+
+    def quick(self, connection: sa.Connection, statement: sa.Select[Any]) -> sa.CursorResult[Any]:
+        """Runs one of the schema's own queries, compiled once for all stores: `tuner ls` opens hundreds."""
+        return connection.exec_driver_sql(compiled(statement, "sqlite"))
+
+    def insert(self, connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
+        """Writes rows, each with every column."""
+        connection.execute(table.insert(), rows)
+
+    def stamp(self, connection: sa.Connection) -> int | None:
+        """A number that changes when another connection commits. None: unknown."""
+        return data_version(connection)
+
+    def now(self, connection: sa.Connection, here: float) -> float:  # noqa: ARG002 - there is no other
+        """The time that leases go by, in Unix seconds, which is this machine's."""
+        return here
+
+    def part(self, connection: sa.Connection) -> None:
+        """Folds the write-ahead log into the one file, once nobody writes any more."""
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def is_away(self, error: DatabaseError) -> bool:  # noqa: ARG002 - a file is there or not
+        """Whether to try again may help."""
+        return False
+
+    def refusal(self, error: DatabaseError) -> StudyError:
+        """What the database refused, as a sentence."""
+        return refusal(self.where, error)
+
+
+class Counted:
+    """Requests that have been handed out, where one number after another is given to what is written."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._place, self._seen = schema.requests.c.sequence, 0
+
+    def looked(self, connection: sa.Connection) -> None:
+        """Somebody is about to look for others."""
+
+    def others(self) -> sa.ColumnElement[bool] | None:
+        """Which requests to look through; None: all."""
+        return self._place > self._seen
+
+    def new(self, rows: Sequence[Any]) -> Sequence[Any]:
+        """Those of the rows found that have not been handed out; from now on they have."""
+        self._seen = rows[-1][0] if rows else self._seen
+        return rows
 
 
 def make(path: Path, fill: Callable[[Path], None]) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +31,19 @@ class Lease:
         return cls(**{name: row[name] for name in cls.__dataclass_fields__})
 
     @classmethod
-    def taken(cls, before: Lease | None, now: float) -> Lease:
-        """This process's, one epoch after the one before."""
+    def taken(cls, before: Lease | None, now: float, *, one_machine: bool = True) -> Lease:
+        """This process's, one epoch after the one before; machines that share a database may have one name."""
         epoch, pid = (0 if before is None else before.epoch) + 1, os.getpid()
-        return cls(epoch=epoch, host=socket.gethostname(), pid=pid, born=born(pid), heartbeat=now)
+        origin = born(pid) if one_machine else f"{born(pid)}@{machine()}"
+        return cls(epoch=epoch, host=socket.gethostname(), pid=pid, born=origin, heartbeat=now)
 
     def is_held(self, now: float) -> bool:
         """Whether its holder lives: a process of this host is asked for, another host must have been heard of."""
         if not self.pid:
             return False
-        if self.host == socket.gethostname():
-            return born(self.pid) == self.born != ""
+        origin, _, where = self.born.partition("@")
+        if self.host == socket.gethostname() and where in ("", machine()):
+            return born(self.pid) == origin != ""
         return now - self.heartbeat < FOREIGN_LEASE_S
 
     @property
@@ -70,6 +74,16 @@ def began_at(host: str, pid: int) -> float | None:
         return None
     booted = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime"))
     return float(booted.split()[1]) + int(ticks) / os.sysconf("SC_CLK_TCK")
+
+
+@cache
+def machine() -> str:
+    """This machine since it was started, and of it what this process sees: two containers see different processes."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{Path('/proc/self/ns/pid').readlink().name}"
+    except OSError:
+        return f"{uuid.getnode():x}"
 
 
 def born(pid: int) -> str:

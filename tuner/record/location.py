@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from tuner.arguments import path
 from tuner.errors import NameRefused, StudyError, StudyNotFound, did_you_mean, quoted
+from tuner.record.team import HANDED_ON, InDatabase, harmless, known_url, server_url
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SQLITE = "sqlite:///"
 MEMORY = "memory"
 ASSIGNMENT = "run.json"
 """What a babysat run is made of, in its folder from before it begins."""
+POINTER = "record.json"
+"""In a study's folder: which team's database its record lies in."""
+AWAY = "waiting.json"
+"""In a study's folder while its coordinator waits for a team's database."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +28,7 @@ class Place:
 
     name: str
     folder: Path
-    database: Path | None
+    database: Path | InDatabase | None
 
     @classmethod
     def of(cls, name: str, results: str | Path, store: str | None) -> Place:
@@ -34,27 +40,81 @@ class Place:
             )
         folder = path("results", results).expanduser().absolute() / name
         if store is None:
-            return cls(name=name, folder=folder, database=folder / "study.db")
+            return cls(name=name, folder=folder, database=_pointed(folder) or folder / "study.db")
         if store == MEMORY:
             return cls(name=name, folder=folder, database=None)
         if isinstance(store, str) and store.startswith(_SQLITE) and len(store) > len(_SQLITE):
             database = path("store", store.removeprefix(_SQLITE)).expanduser().absolute()
             return cls(name=name, folder=folder, database=database)
+        if (url := server_url(store)) is not None:
+            return cls(name=name, folder=folder, database=InDatabase(url=url, study=name))
         raise NameRefused(
-            f"store={quoted(store)} is no place for records. Use sqlite:////absolute/path/{name}.db, or leave it out "
-            "for the study's own folder."
+            f"store={harmless(store)} is no place for records. Use sqlite:////absolute/path/{name}.db, "
+            "postgresql://USER@HOST/DATABASE for a team, or leave it out for the study's own folder."
         )
 
-    def existing_or_new(self) -> Path:
+    def existing_or_new(self) -> Path | InDatabase:
         """The database, there or not."""
         if self.database is None:
             raise StudyNotFound(f"{self.name} is kept in memory alone.")
         return self.database
 
-    def existing(self) -> Path:
-        """The database of a study that is there; otherwise `StudyNotFound` with the nearest name."""
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process must be told beside the study's folder to find the record: a URL may hold a password."""
+        return {HANDED_ON: self.database.url} if isinstance(self.database, InDatabase) else {}
+
+    def beside(self, name: str) -> Place:
+        """Where a study of that name lies, or would, that has to do with this one: in the same folder and database."""
+        there = Place.of(name, self.folder.parent, None)
+        if isinstance(self.database, InDatabase) and isinstance(there.database, Path) and not there.is_there:
+            return Place(name=name, folder=there.folder, database=InDatabase(url=self.database.url, study=name))
+        return there
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a database for it; of a team's, whether it has the study."""
+        if isinstance(self.database, InDatabase):
+            from tuner.record.postgres import mark
+
+            return mark(self.database) != 0
+        return self.database is not None and self.database.is_file()
+
+    def mark(self) -> int:
+        """A number that is another one once another study lies there; 0: none does."""
+        if isinstance(self.database, InDatabase):
+            from tuner.record.postgres import mark
+
+            return mark(self.database)
+        try:
+            return 0 if self.database is None else self.database.stat().st_ino
+        except OSError:
+            return 0
+
+    def point(self) -> None:
+        """Leaves word in the study's folder of a record that lies in a team's database, the password aside."""
+        from tuner.record.atomic import write_whole
+
+        if isinstance(self.database, InDatabase):
+            told = {"database": self.database.shown, "study": self.database.study}
+            try:
+                self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                write_whole(self.folder / POINTER, json.dumps(told).encode(), mode=0o600)
+            except OSError as error:
+                raise StudyError(
+                    f"{self.folder / POINTER} cannot be written: {error.strerror or error}. Choose a folder you may "
+                    "write to: --results."
+                ) from error
+
+    def existing(self) -> Path | InDatabase:
+        """The database of a study that is there; otherwise `StudyNotFound` with the nearest name.
+
+        Whether a team's database has the study is seen when it is opened.
+        """
         if self.database is None:
             raise StudyNotFound(f"{self.name} was kept in memory and ended with its process.")
+        if isinstance(self.database, InDatabase):
+            return self.database
         try:
             there = self.database.is_file()
         except PermissionError as error:
@@ -74,4 +134,25 @@ def names(results: Path) -> list[str]:
     """The studies in a results folder."""
     if not results.is_dir():
         return []
-    return sorted(path.parent.name for path in results.glob("*/study.db"))
+    return sorted({path.parent.name for name in ("study.db", POINTER) for path in results.glob(f"*/{name}")})
+
+
+def touched(folder: Path) -> float:
+    """When a study's record was last written to, in Unix seconds, as far as its folder tells; 0: it does not."""
+    return max((path.stat().st_mtime for path in (*folder.glob("study.db*"), *folder.glob(POINTER))), default=0.0)
+
+
+def _pointed(folder: Path) -> InDatabase | None:
+    """Where a study's folder says that its record lies; None: it says nothing."""
+    try:
+        told = json.loads((folder / POINTER).read_text())
+        database, study = str(told["database"]), str(told["study"])
+    except OSError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise StudyError(
+            f"{folder / POINTER} should say where the record of the study lies, and cannot be read: {error}. Name the "
+            "database: --store postgresql://USER@HOST/DATABASE."
+        ) from None
+    url = known_url(database)
+    return None if url is None else InDatabase(url=url, study=study)

@@ -300,7 +300,7 @@ class StudyReader:
         """
         found = []
         for name in names(self.place.folder.parent):
-            place = Place.of(name, self.place.folder.parent, None)
+            place = self.place.beside(name)
             try:
                 store = Store.open(place.existing(), idle="closed")
             except TunerError:

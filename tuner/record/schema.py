@@ -1,4 +1,7 @@
-"""The schema of a study's database: one table a record type, derived from its fields, and the lease beside them."""
+"""The schema of a study's database: one table a record type, derived from its fields, and the lease beside them.
+
+A file holds one study. A team's database holds many, in the same tables: there each row says with `study` whose it is.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from importlib import import_module
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 
 from tuner.errors import SettingsError, StudyError
 from tuner.plain import clean
@@ -19,8 +23,8 @@ from tuner.record.events import (
     NOT_A_PERSON,
     REPEATING,
     TABLES,
+    Answered,
     Record,
-    Reported,
     Requested,
     StudyOpened,
     TrialCreated,
@@ -29,8 +33,8 @@ from tuner.record.events import (
 from tuner.record.requests import understood
 
 VERSION = 1
+"""What every lease says; a study of a higher one is refused."""
 
-METADATA = sa.MetaData()
 _scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # `json.loads` without looking for spaces
 _COLUMN_TYPES: dict[Any, Any] = {
     bool: sa.Boolean,
@@ -110,7 +114,7 @@ class Shape:
 def _read_request(values: dict[str, Any]) -> Requested:
     """A row that anybody may have written: what makes no sense in it is kept as text, for its refusal to show."""
     texts = {name: values[name] for name in ("request", "verb", "by", "why", "arguments")}
-    texts = {name: (text or b"").decode("utf-8", "replace") for name, text in texts.items()}
+    texts = {name: text if isinstance(text, str) else _decoded(text) for name, text in texts.items()}
     written = texts.pop("arguments") or "{}"
     arguments: Any
     try:
@@ -129,83 +133,159 @@ def _read_request(values: dict[str, Any]) -> Requested:
     return Requested(arguments=arguments, at=float(at), why=texts["why"], **short)
 
 
+def _decoded(text: bytes | None) -> str:
+    return (text or b"").decode("utf-8", "replace")
+
+
 _LOOKED_UP = {"reports": ("trial",), "segments": ("trial",), "requests": ("request",), "answers": ("request",)}
-
-
-def _shape(name: str, record: type[Any]) -> Shape:
-    hints = typing.get_type_hints(record)
-    columns, json_names = [], []
-    for spec in fields(record):
-        column, is_json = _column(spec.name, hints[spec.name])
-        columns.append(column)
-        if is_json:
-            json_names.append(spec.name)
-    key = sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True)
-    indexes = [sa.Index(f"{name}_by_{each}", each) for each in _LOOKED_UP.get(name, ())]
-    table = sa.Table(name, METADATA, key, *columns, *indexes)
-    names = tuple(spec.name for spec in fields(record))
-    return Shape(
-        table=table,
-        record=record,
-        names=names,
-        json_names=tuple(json_names),
-        json_places=tuple(names.index(each) for each in json_names),
-        required_places=tuple(place for place, column in enumerate(columns) if not column.nullable),
-        setters=tuple(getattr(record, each).__set__ for each in names),
-    )
-
-
-SHAPES: dict[type[Any], Shape] = {record: _shape(name, record) for name, record in TABLES.items()}
 _LONGEST_ARGUMENTS, _LONGEST_WORD, _SHOWN = 1_000_000, 200, 200
-REPORTS = SHAPES[Reported].table
-REQUESTS = SHAPES[Requested].table
-# Anybody may have written anything into any column: texts are read as the bytes they are, a time if it is a number.
-AS_WRITTEN = [
-    sa.case((sa.func.typeof(each).in_(("real", "integer")), each))
-    if each.name == "at"
-    else sa.cast(each, sa.LargeBinary)
-    for each in SHAPES[Requested].columns
-]
-LEASE = sa.Table(
-    "lease",
-    METADATA,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("epoch", sa.BigInteger, nullable=False),
-    sa.Column("host", sa.Text, nullable=False),
-    sa.Column("pid", sa.BigInteger, nullable=False),
-    sa.Column("born", sa.Text, nullable=False),
-    sa.Column("heartbeat", sa.Double, nullable=False),
-    sa.Column("schema_version", sa.Integer, nullable=False),
-)
 
 
-def _winner(order: Callable[[Any], Any]) -> sa.Select[Any]:
-    """The trial of the search that ended best, by its last end, its score, and at which step."""
-    ends, created = SHAPES[TrialEnded].table.c, SHAPES[TrialCreated].table.c
-    repeats = sa.select(created.trial).where(created.purpose.in_(sorted(REPEATING)))
-    latest = sa.select(sa.func.max(ends.sequence)).group_by(ends.trial)
-    counting = (
-        ends.sequence.in_(latest),
-        ends.best_score.is_not(None),
-        ends.state != "diverged",
-        ends.trial.not_in(repeats),
+def newer(where: str, version: int) -> str | None:
+    """Why a study cannot be read that was written as this version has it; None: it can."""
+    if version <= VERSION:
+        return None
+    return (
+        f"{where} was written by a newer tuner: its schema is {version}, and this one knows up to {VERSION}. Update "
+        "tuner to go on: pip install --upgrade tuner"
     )
-    found = sa.select(ends.trial, ends.best_score, ends.best_step).where(*counting)
-    return found.order_by(order(ends.best_score), ends.trial).limit(1)
 
 
-def _opened() -> sa.Select[Any]:
-    """Kind and identity of the study, and how many trials it has and have ended."""
-    opened, ended = SHAPES[StudyOpened].table.c, SHAPES[TrialEnded].table.c.trial
-    trials = sa.select(sa.func.count()).select_from(SHAPES[TrialCreated].table).scalar_subquery()
-    ends = sa.select(sa.func.count(sa.distinct(ended))).scalar_subquery()
-    return sa.select(opened.kind, opened.identity, trials, ends).order_by(opened.sequence).limit(1)
+class Schema:
+    """The tables of a database, and the statements that every store of it makes."""
+
+    def __init__(self, *, shared: bool) -> None:
+        """`shared`: many studies lie in the same tables, on PostgreSQL; else one does alone, on SQLite."""
+        self._shared = shared
+        self.metadata = sa.MetaData(schema="tuner" if shared else None)
+        self.shapes: dict[type[Any], Shape] = {record: self._shape(name, record) for name, record in TABLES.items()}
+        self.requests = self.shapes[Requested].table
+        self.answers = self.shapes[Answered].table
+        self.lease = self._lease()
+        self.as_written: list[Any] = self._as_written()
+        """The columns of a request as anybody may have written them."""
+        self.held = sa.select(self.lease).where(*self.leased())
+        self.opened = self._opened()
+        self.winners = {"maximize": self._winner(sa.desc), "minimize": self._winner(sa.asc)}
+        self.clock = sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Double)
+        """The time by a server's clock, in Unix seconds."""
+        heartbeat = self.clock if shared else sa.bindparam("now")
+        self.beat = (
+            self.lease.update()
+            .where(self.lease.c.epoch == sa.bindparam("held"), *self.leased())
+            .values(heartbeat=heartbeat)
+        )
+        self.ask = insert(self.requests).on_conflict_do_nothing() if shared else self.requests.insert()
+
+    def of(self, *tables: sa.Table) -> list[sa.ColumnElement[bool]]:
+        """That rows of these tables are of the one study, by the parameter `of_study`; alone, all are."""
+        return [table.c.study == sa.bindparam("of_study") for table in tables] if self._shared else []
+
+    def leased(self) -> list[sa.ColumnElement[bool]]:
+        """That the lease is the study's."""
+        return [self.lease.c.id == sa.bindparam("of_study")] if self._shared else []
+
+    # ── inside ──────────────────────────────────────────────────────────────────────────────────
+
+    def _shape(self, name: str, record: type[Any]) -> Shape:
+        hints = typing.get_type_hints(record)
+        columns, json_names = [], []
+        for spec in fields(record):
+            column, is_json = _column(spec.name, hints[spec.name])
+            columns.append(column)
+            if is_json:
+                json_names.append(spec.name)
+        looked_up = _LOOKED_UP.get(name, ())
+        keys = self._keys(record)
+        own = ("study",) if self._shared else ()
+        asked = self._shared and record is Requested
+        indexes = [sa.Index(f"{name}_by_{each}", *own, each, unique=asked) for each in looked_up]
+        if asked:
+            indexes.append(sa.Index("requests_unanswered", "study", postgresql_where=sa.text("unanswered")))
+        names = tuple(spec.name for spec in fields(record))
+        return Shape(
+            table=sa.Table(name, self.metadata, *keys, *columns, *indexes),
+            record=record,
+            names=names,
+            json_names=tuple(json_names),
+            json_places=tuple(names.index(each) for each in json_names),
+            required_places=tuple(place for place, column in enumerate(columns) if not column.nullable),
+            setters=tuple(getattr(record, each).__set__ for each in names),
+        )
+
+    def _keys(self, record: type[Any]) -> list[sa.Column[Any]]:
+        """What a row has beside the fields of its record: its place, and whose it is."""
+        if not self._shared:
+            return [sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True)]
+        study = sa.Column("study", sa.BigInteger, primary_key=True, autoincrement=False)
+        if record is not Requested:
+            return [study, sa.Column("sequence", sa.BigInteger, primary_key=True, autoincrement=False)]
+        # others than the one writer insert here, so the database counts; and a lower number may be seen later
+        return [
+            study,
+            sa.Column("sequence", sa.BigInteger, sa.Identity(), primary_key=True),
+            sa.Column("unanswered", sa.Boolean, nullable=False, server_default=sa.true()),
+        ]
+
+    def _lease(self) -> sa.Table:
+        columns: list[sa.Column[Any]] = [
+            sa.Column("epoch", sa.BigInteger, nullable=False),
+            sa.Column("host", sa.Text, nullable=False),
+            sa.Column("pid", sa.BigInteger, nullable=False),
+            sa.Column("born", sa.Text, nullable=False),
+            sa.Column("heartbeat", sa.Double, nullable=False),
+            sa.Column("schema_version", sa.Integer, nullable=False),
+        ]
+        if not self._shared:
+            return sa.Table("lease", self.metadata, sa.Column("id", sa.Integer, primary_key=True), *columns)
+        key = sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True)
+        return sa.Table("lease", self.metadata, key, sa.Column("name", sa.Text, nullable=False, unique=True), *columns)
+
+    def _as_written(self) -> list[Any]:
+        """On SQLite anybody may have written anything: texts are read as their bytes, a time if it is a number."""
+        columns = self.shapes[Requested].columns
+        if self._shared:
+            return list(columns)
+        return [
+            sa.case((sa.func.typeof(each).in_(("real", "integer")), each))
+            if each.name == "at"
+            else sa.cast(each, sa.LargeBinary)
+            for each in columns
+        ]
+
+    def _winner(self, order: Callable[[Any], Any]) -> sa.Select[Any]:
+        """The trial of the search that ended best, by its last end, its score, and at which step."""
+        ended, begun = self.shapes[TrialEnded].table, self.shapes[TrialCreated].table
+        ends, created = ended.c, begun.c
+        repeats = sa.select(created.trial).where(created.purpose.in_(sorted(REPEATING)), *self.of(begun))
+        latest = sa.select(sa.func.max(ends.sequence)).where(*self.of(ended)).group_by(ends.trial)
+        counting = (
+            ends.sequence.in_(latest),
+            ends.best_score.is_not(None),
+            ends.state != "diverged",
+            ends.trial.not_in(repeats),
+            *self.of(ended),
+        )
+        found = sa.select(ends.trial, ends.best_score, ends.best_step).where(*counting)
+        return found.order_by(order(ends.best_score), ends.trial).limit(1)
+
+    def _opened(self) -> sa.Select[Any]:
+        """Kind and identity of the study, and how many trials it has and have ended."""
+        first, begun, ended = (self.shapes[kind].table for kind in (StudyOpened, TrialCreated, TrialEnded))
+        trials = sa.select(sa.func.count()).select_from(begun).where(*self.of(begun)).scalar_subquery()
+        ends = sa.select(sa.func.count(sa.distinct(ended.c.trial))).where(*self.of(ended)).scalar_subquery()
+        found = sa.select(first.c.kind, first.c.identity, trials, ends).where(*self.of(first))
+        return found.order_by(first.c.sequence).limit(1)
 
 
-HELD = sa.select(LEASE)
-OPENED = _opened()
-WINNERS = {"maximize": _winner(sa.desc), "minimize": _winner(sa.asc)}
-BEAT = LEASE.update().where(LEASE.c.epoch == sa.bindparam("held")).values(heartbeat=sa.bindparam("now"))
+ALONE = Schema(shared=False)
+SHAPES = ALONE.shapes
+
+
+@lru_cache
+def shared() -> Schema:
+    """The schema of a team's database."""
+    return Schema(shared=True)
 
 
 @lru_cache

@@ -11,70 +11,43 @@ import json
 import os
 import time
 import uuid
-import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Self
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError
 
 from tuner.errors import StudyBusy, StudyError, StudyNotFound
 from tuner.numbers import duration
-from tuner.record.database import data_version, let_go, make, refusal, refuse_network_filesystem, sqlite_engine
+from tuner.record.access import Access, Database, Idle
+from tuner.record.database import File, let_go, make, refuse_network_filesystem, sqlite_engine
 from tuner.record.events import Answered, Record, Reported, Requested
 from tuner.record.lease import HEARTBEAT_S, Lease, given_back
 from tuner.record.reports import last_at
 from tuner.record.requests import refuse_another
-from tuner.record.schema import (
-    AS_WRITTEN,
-    BEAT,
-    HELD,
-    LEASE,
-    METADATA,
-    OPENED,
-    REQUESTS,
-    SHAPES,
-    VERSION,
-    WINNERS,
-    DamagedRow,
-    Shape,
-    compiled,
-)
+from tuner.record.schema import ALONE, VERSION, newer
 from tuner.record.score_names import spread_of
-
-Idle: TypeAlias = Literal["open", "closed"]
-
+from tuner.record.team import InDatabase
 
 _FLUSHES = 256  # that are read at a time; each holds some hundred reports at most
 
 
-class Store:
+class Store(Access):
     """A study's records. Opened by `Store.create`, `Store.open` or `Store.in_memory`.
 
     Closed by `close`, by the end of a `with`, or once nobody refers to it any more.
     """
 
-    def __init__(self, engine: sa.Engine, where: str, idle: Idle = "open") -> None:
-        """`where` is what error messages call the place."""
-        self._engine, self._idle, self._closed = engine, idle, False
-        self.where = where
-        self._connected: list[sa.Connection] = []  # one, or none
-        # an engine is full of circles, which would keep its files open until garbage is next looked for
-        weakref.finalize(self, let_go, self._connected, engine).atexit = False
-        try:
-            _ = self._connection
-        except StudyError:
-            engine.dispose()
-            raise
+    def __init__(self, database: Database, idle: Idle = "open") -> None:
+        """Use `Store.create`, `Store.open` or `Store.in_memory`."""
+        super().__init__(database, idle)
         self._epoch: int | None = None
+        self._taken: Lease | None = None
         self._sequence = 0
-        self._requests_seen = 0
         self._requests_read_at: int | None = None
         self._last_beat = 0.0
-        self._snapshot = False
         self.left_clean = True
         """Whether every trial on record as waiting has truly not begun.
 
@@ -92,40 +65,54 @@ class Store:
     # ── opening and closing ─────────────────────────────────────────────────────────────────────
 
     @classmethod
-    def create(cls, path: Path) -> Store:
-        """The store in a database file, made when it is not there yet; a new folder is private (0700)."""
+    def create(cls, place: Path | InDatabase) -> Store:
+        """The store in a database, made when it is not there yet; the folder of a file is private then (0700)."""
+        if isinstance(place, InDatabase):
+            from tuner.record.postgres import begun
+
+            store = cls(begun(place), "closed")
+            store._release()
+            return store
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise StudyError(
-                f"{path.parent} cannot be made: {error.strerror or error}. Choose a folder you may write to: --results."
+                f"{place.parent} cannot be made: {error.strerror or error}. Choose a folder you may write to: "
+                "--results."
             ) from error
-        refuse_network_filesystem(path.parent)
-        if not path.exists():
-            make(path, lambda aside: cls._completed(aside, str(path)).close())
-        return cls._completed(path, str(path))
+        refuse_network_filesystem(place.parent)
+        if not place.exists():
+            make(place, lambda aside: cls._completed(aside, str(place)).close())
+        return cls._completed(place, str(place))
 
     @classmethod
     def _completed(cls, path: Path, where: str) -> Store:
         """The store in a database file, with whatever tables it lacks: all of them, or those of a newer tuner."""
-        store = cls(sqlite_engine(path, "create"), where)
-        store._guard(lambda: METADATA.create_all(store._connection))
+        store = cls(File(sqlite_engine(path, "create"), where))
+        store._guard(lambda: ALONE.metadata.create_all(store._connection))
         store._connection.commit()
         return store
 
     @classmethod
-    def open(cls, path: Path, *, idle: Idle = "open") -> Store:
+    def open(cls, place: Path | InDatabase, *, idle: Idle = "open") -> Store:
         """An existing study's store, for reading and for requests.
 
         With `idle="closed"` it holds no file between two reads, so that there may be any number of them.
         """
-        if not path.is_file():
+        if isinstance(place, InDatabase):
+            from tuner.record.postgres import existing
+
+            database: Database = existing(place)
+            idle = "closed"  # to whoever else in this process needs it
+        elif not place.is_file():
             raise StudyNotFound(
-                f"no study lies in {path.parent}: {path.name} is missing. `tuner ls` shows what there is."
+                f"no study lies in {place.parent}: {place.name} is missing. `tuner ls` shows what there is."
             )
-        writable = os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
-        store = cls(sqlite_engine(path, "write" if writable else "read"), str(path), idle)
-        store._guard(lambda: store._quick(HELD).fetchall())
+        else:
+            writable = os.access(place.parent, os.W_OK) and os.access(place, os.W_OK)
+            database = File(sqlite_engine(place, "write" if writable else "read"), str(place))
+        store = cls(database, idle)
+        store._guard(lambda: store._known(store._quick(database.schema.held).mappings().first()))
         store._release()
         return store
 
@@ -133,8 +120,8 @@ class Store:
     def in_memory(cls) -> Store:
         """A store that ends with the process: for replays and tests."""
         engine = sa.create_engine("sqlite://", poolclass=sa.pool.StaticPool, connect_args={"check_same_thread": False})
-        store = cls(engine, "memory")
-        METADATA.create_all(store._connection)
+        store = cls(File(engine, "memory"))
+        ALONE.metadata.create_all(store._connection)
         store._connection.commit()
         return store
 
@@ -145,16 +132,18 @@ class Store:
         try:
             self._rollback()  # an interrupt may have come in the middle of a commit
             if self._epoch is not None:
-                back = given_back(time.time(), clean=self.left_clean)
-                self._connection.execute(LEASE.update().where(LEASE.c.epoch == self._epoch).values(back))
-                self._connection.commit()
-                self._connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+                lease, connection = self._schema.lease, self._connection
+                back = given_back(self._database.now(connection, time.time()), clean=self.left_clean)
+                mine = lease.update().where(lease.c.epoch == self._epoch, *self._schema.leased()).values(back)
+                connection.execute(mine, self._database.scope)
+                connection.commit()
+                self._database.part(connection)
         except DatabaseError:
             self._rollback()  # a full or vanished disk: the lease falls to the next by our dead pid
         finally:
             self._epoch = None
             self._closed = True
-            let_go(self._connected, self._engine)
+            let_go(self._connected, self._database.engine if isinstance(self._database, File) else None)
 
     # ── the lease ───────────────────────────────────────────────────────────────────────────────
 
@@ -163,32 +152,56 @@ class Store:
         self._guard(lambda: self._acquire(now))
 
     def _acquire(self, now: float) -> None:
-        self._begin_immediate()
-        row = self._connection.execute(sa.select(LEASE)).mappings().first()
+        self._begin("write")
+        connection, scope = self._connection, self._database.scope
+        row = connection.execute(self._schema.held.with_for_update(), scope).mappings().first()
+        self._known(row)
+        now = self._database.now(connection, now)
         before = None if row is None else Lease.of(row)
+        if before is not None and before == self._taken:  # as the answer that was lost would have said
+            connection.rollback()
+            return self._hold(before.epoch, now)
         if before is not None and before.is_held(now):
-            self._connection.rollback()
+            connection.rollback()
             raise StudyBusy(
                 f"{self.where} is in the hands of another coordinator: pid {before.pid} on {before.host}, last heard "
                 f"{duration(max(0.0, now - before.heartbeat))} ago. Watch it with `tuner watch`, or stop it first."
             )
         self.left_clean = before is None or before.left_clean
         self.left_at = 0.0 if before is None else before.last_heard
-        lease = Lease.taken(before, now)
-        values = {"id": 1, **asdict(lease), "schema_version": VERSION}
-        self._connection.execute(LEASE.insert().values(values) if row is None else LEASE.update().values(values))
-        self._connection.commit()
-        self._epoch = lease.epoch
+        lease, table = Lease.taken(before, now, one_machine=not self._database.own), self._schema.lease
+        self._taken = lease
+        values = {**asdict(lease), "schema_version": VERSION}
+        if row is None:
+            connection.execute(table.insert().values(id=1, **values))
+        else:
+            connection.execute(table.update().where(*self._schema.leased()).values(values), scope)
+        connection.commit()
+        return self._hold(lease.epoch, now)
+
+    def _hold(self, epoch: int, now: float) -> None:
         self._sequence = self._highest_sequence()
-        self._last_beat = now
+        self._last_beat = time.time() if self._database.own else now
+        self._epoch = epoch
+        self._release()
 
     def holder(self, now: float) -> tuple[str, int] | None:
         """Host and pid of the living coordinator, or None."""
-        row = self._quick(HELD).mappings().first()
+
+        def look() -> tuple[Any, float]:
+            row = self._quick(self._schema.held).mappings().first()
+            return row, self._database.now(self._connection, now)
+
+        row, now = self._guard(look)
         self._release()
         if row is None or not (lease := Lease.of(row)).is_held(now):
             return None
         return lease.host, lease.pid
+
+    def _known(self, row: Mapping[Any, Any] | None) -> None:
+        """Refuses a study that a newer tuner has written."""
+        if row is not None and (refused := newer(self.where, row["schema_version"])) is not None:
+            raise StudyError(refused)
 
     # ── writing ─────────────────────────────────────────────────────────────────────────────────
 
@@ -200,25 +213,52 @@ class Store:
         sequence = self._sequence
         for record in records:
             sequence += 1
-            groups.setdefault(type(record), []).append(SHAPES[type(record)].row(sequence, record))
+            groups.setdefault(type(record), []).append(self._shapes[type(record)].row(sequence, record))
+        if own := self._database.own:
+            for rows in groups.values():
+                for row in rows:
+                    row.update(own)
+        lease = {"held": self._epoch, "now": now, **self._database.scope}
+        sent = False
 
         def write() -> None:
+            nonlocal sent
             connection = self._connection
-            held = connection.execute(BEAT, {"held": self._epoch, "now": now})
+            held = connection.execute(self._schema.beat, lease)
             if held.rowcount != 1:
                 connection.rollback()
                 raise StudyBusy(f"{self.where}: another coordinator took the study over; this one stops writing.")
-            for kind, rows in groups.items():
-                connection.execute(SHAPES[kind].table.insert(), rows)
+            # the lease's row is locked by now, so whatever was sent before is either whole or will never be
+            if not (sent and self._arrived(sequence)):
+                sent = True
+                for kind, rows in groups.items():
+                    self._database.insert(connection, self._shapes[kind].table, rows)
+                if own and Answered in groups:
+                    answered = [row["request"] for row in groups[Answered]]
+                    requests = self._schema.requests
+                    mine = requests.update().where(*self._schema.of(requests), requests.c.request.in_(answered))
+                    connection.execute(mine.values(unanswered=False), self._database.scope)
             connection.commit()
 
         self._guard(write)
+        if self._idle == "closed":
+            self._release()
         self._sequence = sequence
         self._last_beat = now
 
+    def _arrived(self, sequence: int) -> bool:
+        """Whether what was sent is on record, up to this place, though the answer was lost."""
+        there = self._highest_sequence()
+        if there not in (self._sequence, sequence):
+            raise StudyError(
+                f"{self.where} holds records up to {there} where {self._sequence} were acknowledged: it was set back, "
+                "or somebody else has written to it. Nothing more is written. Restore it, or go on under another name."
+            )
+        return there == sequence
+
     def beat(self, now: float) -> None:
         """Renews the lease when nothing has been written for a while."""
-        if self._epoch is not None and now - self._last_beat > HEARTBEAT_S:
+        if self._epoch is not None and abs(now - self._last_beat) > HEARTBEAT_S:  # clocks are set back, too
             self.append((), now)
 
     def request(
@@ -236,16 +276,19 @@ class Store:
             why=why,
             at=time.time() if at is None else at,
         )
-        name, row = asked.request, SHAPES[Requested].row(None, asked)
+        name, shape, requests = asked.request, self._shapes[Requested], self._schema.requests
+        row = {**shape.row(None, asked), **self._database.own}
+        same = sa.select(*self._schema.as_written).where(requests.c.request == name, *self._schema.of(requests))
 
         def write() -> None:
-            self._begin_immediate()
-            known = self._connection.execute(sa.select(*AS_WRITTEN).where(REQUESTS.c.request == name)).first()
-            if known is None:
-                self._connection.execute(REQUESTS.insert().values(row))
-            self._connection.commit()
+            self._begin("write")
+            connection, scope = self._connection, self._database.scope
+            known = connection.execute(same, scope).first()
+            if known is None and not connection.execute(self._schema.ask, row).rowcount:
+                known = connection.execute(same, scope).first()  # asked meanwhile
+            connection.commit()
             if known is not None:
-                refuse_another(asked, SHAPES[Requested].record_of(known))
+                refuse_another(asked, shape.record_of(known))
 
         self._guard(write)
         self._release()
@@ -255,9 +298,11 @@ class Store:
     def put(self, asked: Sequence[Requested]) -> None:
         """Inserts requests, each under an id that is nobody else's, all in one transaction."""
 
+        shape, own = self._shapes[Requested], self._database.own
+
         def write() -> None:
-            self._begin_immediate()
-            self._connection.execute(REQUESTS.insert(), [SHAPES[Requested].row(None, each) for each in asked])
+            self._begin("write")
+            self._connection.execute(self._schema.ask, [{**shape.row(None, each), **own} for each in asked])
             self._connection.commit()
 
         self._guard(write)
@@ -266,29 +311,16 @@ class Store:
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────────
 
-    @contextmanager
-    def snapshot(self) -> Iterator[None]:
-        """Everything read inside is of one moment."""
-        self._rollback()
-        if self._engine.dialect.name == "sqlite":  # whose driver would begin a transaction with the first write only
-            self._guard(lambda: self._connection.exec_driver_sql("BEGIN"))
-        self._snapshot = True
-        try:
-            yield
-        finally:
-            self._snapshot = False
-            self._release()
-
     def read(self, *kinds: type[Any]) -> Iterator[Any]:
         """Records of the given types in the order written; without types, all but `Reported` and `Requested`."""
-        wanted = kinds or tuple(kind for kind in SHAPES if kind not in (Reported, Requested))
+        wanted = kinds or tuple(kind for kind in self._shapes if kind not in (Reported, Requested))
         rows: list[tuple[int, int, Any]] = []
         for order, kind in enumerate(wanted):
             rows.extend((row[0], order, row) for row in self._rows(kind))
         self._release()
         if len(wanted) > 1:
             rows.sort()  # no two have the same place
-        shapes = [SHAPES[kind] for kind in wanted]
+        shapes = [self._shapes[kind] for kind in wanted]
         for _, order, row in rows:
             yield self._record(shapes[order], row)
 
@@ -296,10 +328,10 @@ class Store:
         """Everything the coordinator has written beyond `after`, reports included, and the new place to go on from."""
         with self.snapshot():
             rows = [
-                (row[0], SHAPES[kind], row)
-                for kind in SHAPES
+                (row[0], self._shapes[kind], row)
+                for kind in self._shapes
                 if kind is not Requested
-                for row in self._rows(kind, SHAPES[kind].table.c.sequence > after)
+                for row in self._rows(kind, self._shapes[kind].table.c.sequence > after)
             ]
         rows.sort(key=lambda item: item[0])
         return [self._record(shape, row) for _, shape, row in rows], rows[-1][0] if rows else after
@@ -313,26 +345,26 @@ class Store:
         """
         found: list[tuple[int, int, Any]] = []
         for order, kind in enumerate(kinds):
-            columns = SHAPES[kind].table.c
+            columns = self._shapes[kind].table.c
             wanted = [columns.sequence > after]
             wanted += [] if until is None else [columns.sequence <= until]
             wanted += [] if trial is None else [columns.trial == trial]
             found.extend((row[0], order, row) for row in self._rows(kind, sa.and_(*wanted), most))
         self._release()
         found.sort(key=lambda each: each[:2])
-        return [(place, self._record(SHAPES[kinds[order]], row)) for place, order, row in found[:most]]
+        return [(place, self._record(self._shapes[kinds[order]], row)) for place, order, row in found[:most]]
 
     def answer(self, request: str) -> Answered | None:
         """What became of a request, once the coordinator has said so."""
-        rows = self._rows(Answered, SHAPES[Answered].table.c.request == request)
+        rows = self._rows(Answered, self._shapes[Answered].table.c.request == request)
         self._release()
-        return self._record(SHAPES[Answered], rows[-1]) if rows else None
+        return self._record(self._shapes[Answered], rows[-1]) if rows else None
 
     def answers(self, after: int) -> tuple[list[Answered], int]:
         """All answers written beyond `after`, and the new place to go on from: for whoever waits for many."""
-        rows = self._rows(Answered, SHAPES[Answered].table.c.sequence > after)
+        rows = self._rows(Answered, self._shapes[Answered].table.c.sequence > after)
         self._release()
-        return [self._record(SHAPES[Answered], row) for row in rows], rows[-1][0] if rows else after
+        return [self._record(self._shapes[Answered], row) for row in rows], rows[-1][0] if rows else after
 
     def reports(self, trial: int | None = None) -> Iterator[Reported]:
         """Flushes of reports in the order recorded, of one trial or of all; those of all are read bit by bit."""
@@ -347,19 +379,19 @@ class Store:
         if version is not None and version == self._requests_read_at:
             return []
         self._requests_read_at = version
-        shape = SHAPES[Requested]
-        rows = self._rows(Requested, REQUESTS.c.sequence > self._requests_seen)
+        asked = self._database.asked
+        self._guard(lambda: asked.looked(self._connection))
+        rows = asked.new(self._rows(Requested, asked.others()))
         self._release()
-        if rows:
-            self._requests_seen = rows[-1][0]
-        return [self._record(shape, row) for row in rows]
+        return [self._record(self._shapes[Requested], row) for row in rows]
 
     def brief(self) -> dict[str, Any]:
         """What one line about the study needs, without folding it."""
-        opened = self._guard(lambda: self._quick(OPENED).first())
+        opened = self._guard(lambda: self._quick(self._schema.opened).first())
         kind, identity, trials, ended = opened or ("", "{}", 0, 0)
         identity = json.loads(identity)
-        winner = self._guard(lambda: self._quick(WINNERS[identity.get("goal", "maximize")]).first())
+        winners = self._schema.winners[identity.get("goal", "maximize")]
+        winner = self._guard(lambda: self._quick(winners).first())
         self._release()
         best_trial, best, step = winner or (None, None, None)
         told = {"kind": kind, "objective": identity.get("objective", ""), "trials": trials, "ended": ended}
@@ -370,75 +402,12 @@ class Store:
 
     def version(self) -> int:
         """A number that grows whenever anything is written: cheap to poll."""
-        version = self._highest_sequence()
+        version = int(self._guard(self._highest_sequence))
         self._release()
         return version
 
     def stamp(self) -> int | None:
         """A number that changes once anybody else has written: cheaper still. None: this store cannot tell."""
-        return None if self._idle == "closed" else data_version(self._connection)  # else each connection counts alone
-
-    # ── inside ──────────────────────────────────────────────────────────────────────────────────
-
-    def _release(self) -> None:
-        """Ends the read transaction, unless a snapshot holds it."""
-        if not self._snapshot:
-            self._rollback()
-            if self._idle == "closed":
-                let_go(self._connected)
-
-    @property
-    def _connection(self) -> sa.Connection:
-        if not self._connected:
-            if self._closed:
-                raise StudyError(f"{self.where} was closed. Open it again to go on: tuner.open or tuner.attach.")
-            try:
-                self._connected.append(self._engine.connect())
-            except DatabaseError as error:
-                raise refusal(self.where, error) from error
-        return self._connected[0]
-
-    def _rollback(self) -> None:
-        for connection in self._connected:
-            connection.rollback()
-
-    def _rows(self, kind: type[Any], condition: Any = None, most: int | None = None) -> Sequence[Any]:
-        shape = SHAPES[kind]
-        query = sa.select(shape.table.c.sequence, *(AS_WRITTEN if kind is Requested else shape.columns))
-        if condition is not None:
-            query = query.where(condition)
-        rows: Sequence[Any] = self._guard(
-            lambda: self._connection.execute(query.order_by(shape.table.c.sequence).limit(most)).fetchall()
-        )
-        return rows
-
-    def _highest_sequence(self) -> int:
-        tables = [shape.table for kind, shape in SHAPES.items() if kind is not Requested]
-        query = sa.select(*[sa.select(sa.func.max(t.c.sequence)).scalar_subquery() for t in tables])
-        return max((value or 0 for value in self._guard(lambda: self._connection.execute(query).one())), default=0)
-
-    def _quick(self, statement: sa.Select[Any]) -> sa.CursorResult[Any]:
-        """Runs one of the module's own queries, compiled once for all stores: `tuner ls` opens hundreds."""
-        return self._connection.exec_driver_sql(compiled(statement, self._engine.dialect.name))
-
-    def _begin_immediate(self) -> None:
-        self._rollback()
-        if self._engine.dialect.name == "sqlite":
-            self._connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    def _record(self, shape: Shape, row: Sequence[Any]) -> Any:
-        try:
-            return shape.record_of(row[1:])
-        except DamagedRow as error:
-            raise StudyError(f"{self.where} is damaged: {error}. Restore it from a copy.") from None
-
-    def _guard(self, act: Callable[[], Any]) -> Any:
-        """Runs a database action; the driver's errors become sentences."""
-        try:
-            return act()
-        except DatabaseError as error:
-            self._rollback()
-            raise refusal(self.where, error) from error
-        except BaseException:
-            self._rollback()  # half a transaction must not leave with the next
-            raise
+        if self._idle == "closed":
+            return None  # each connection counts alone
+        return self._database.stamp(self._connection)

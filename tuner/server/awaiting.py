@@ -12,6 +12,7 @@ from threading import Lock
 from tuner.errors import TunerError
 from tuner.record.events import Answered
 from tuner.record.store import Store
+from tuner.record.team import InDatabase
 from tuner.server.problems import Problem
 
 MOST = 1000
@@ -22,7 +23,7 @@ _LOOK_EVERY_S = 0.05
 class Expected:
     """The answers of one study that somebody waits for. No thread is held meanwhile, whoever waits."""
 
-    def __init__(self, database: Path, ends: Callable[[], bool]) -> None:
+    def __init__(self, database: Path | InDatabase, ends: Callable[[], bool]) -> None:
         """Whoever still waits once `ends` says that the service is to end is told what there is."""
         self._database, self._ends = database, ends
         self._waiting: dict[str, set[asyncio.Future[None]]] = defaultdict(set)
@@ -105,9 +106,9 @@ class Waits:
 
     def __init__(self, ends: Callable[[], bool]) -> None:
         self._ends = ends
-        self._studies: dict[Path, Expected] = {}
+        self._studies: dict[Path | InDatabase, Expected] = {}
 
-    async def answer(self, database: Path, request: str, wait_s: float) -> Answered | None:
+    async def answer(self, database: Path | InDatabase, request: str, wait_s: float) -> Answered | None:
         """What became of a request, as `Expected.answer` tells; refused where too many wait already."""
         self._studies = {path: each for path, each in self._studies.items() if len(each)}
         if wait_s > 0 and sum(map(len, self._studies.values())) >= MOST:

@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from threading import Lock
 from typing import Annotated
 
@@ -14,6 +13,7 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import StreamingResponse
 
 from tuner.errors import TunerError
+from tuner.record.location import Place
 from tuner.record.store import Store
 from tuner.server.problems import Problem, documented
 from tuner.server.reading import StudyName
@@ -30,12 +30,12 @@ _HEARTBEAT_S = 15.0
 class Watch:
     """One study's newest place in the record, looked up for all who listen together, and only while anybody does."""
 
-    def __init__(self, database: Path) -> None:
-        self._database = database
+    def __init__(self, place: Place) -> None:
+        self._place = place
         self._moved = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
-        self._held: Store | None = Store.open(database)
-        self._inode = database.stat().st_ino
+        self._held: Store | None = Store.open(place.existing())
+        self._mark = place.mark()
         self._stamp: int | None = None
         self._known = 0
         self._turn = Lock()  # a look may last beyond the task that asked for it
@@ -87,10 +87,10 @@ class Watch:
 
     def _opened(self) -> Store:
         """The record, held open: anew where another study lies there by now."""
-        inode = self._database.stat().st_ino
-        if self._held is None or inode != self._inode:
+        mark = self._place.mark()
+        if self._held is None or mark != self._mark:
             self._close()
-            self._held, self._inode, self._stamp = Store.open(self._database), inode, None
+            self._held, self._mark, self._stamp = Store.open(self._place.existing()), mark, None
         return self._held
 
     def _close(self) -> None:
@@ -121,7 +121,7 @@ async def events(
         raise Problem(503, "crowded", f"{MOST} streams are open already.", {"retry-after": "5"})
     known = int(last_event_id) if last_event_id.isdecimal() else after
     if name not in watches or not watches[name].listeners:
-        watches[name] = await asyncio.to_thread(Watch, serving.library.place(name).existing())
+        watches[name] = await asyncio.to_thread(Watch, serving.library.place(name))
     told = _told(watches[name], known, serving.closing)
     return StreamingResponse(told, media_type="text/event-stream", headers={"cache-control": "no-store"})
 

@@ -33,7 +33,7 @@ class Inbox:
     def __init__(self, place: Place) -> None:
         self._place = place
         self._store: Store | None = None
-        self._inode = 0
+        self._mark = 0
         self._unsaid: list[Requested] = []
         self._waiting: dict[str, asyncio.Future[Answered | None]] = {}
         self._after = 0
@@ -81,7 +81,7 @@ class Inbox:
 
     def is_replaced(self) -> bool:
         """Whether another study lies there by now, or none."""
-        return self._store is not None and _inode(self._place) != self._inode
+        return self._store is not None and self._place.mark() != self._mark
 
     def close(self) -> None:
         """Lets go of the record; whoever waits is told that no answer came."""
@@ -135,7 +135,7 @@ class Inbox:
 
     def _open(self) -> Store:
         if self._store is None:
-            self._inode = _inode(self._place)
+            self._mark = self._place.mark()
             self._store = Store.open(self._place.existing())
             self._after = self._store.version()
         return self._store
@@ -166,11 +166,3 @@ class Inboxes:
         for inbox in self._inboxes.values():
             inbox.close()
         self._inboxes.clear()
-
-
-def _inode(place: Place) -> int:
-    database: Path | None = place.database
-    try:
-        return 0 if database is None else database.stat().st_ino
-    except OSError:
-        return 0

@@ -20,7 +20,7 @@ class OpenStudy:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self.inode = _inode(place)
+        self.mark = place.mark()
         self._store = Store.open(place.existing())
         self._stamp: int | None = None
         self.study = Study(place, self._store)
@@ -35,7 +35,7 @@ class OpenStudy:
 
     def is_replaced(self) -> bool:
         """Whether another study lies there by now."""
-        return _inode(self.place) != self.inode
+        return self.place.mark() != self.mark
 
 
 class OpenStudies:
@@ -85,7 +85,3 @@ class OpenStudies:
             with spare.lock:
                 spare.study.close()
         return found
-
-
-def _inode(place: Place) -> int:
-    return place.existing().stat().st_ino

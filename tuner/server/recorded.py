@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tuner.api.identity import same_search
@@ -57,10 +56,9 @@ class KnownStudy:
 
 def recorded(place: Place) -> KnownStudy | None:
     """What lies there; None where no study has begun."""
-    database: Path | None = place.database
-    if database is None or not database.is_file():
+    if not place.is_there:
         return None
-    with closing(Store.open(database, idle="closed")) as store:
+    with closing(Store.open(place.existing(), idle="closed")) as store:
         opened = next(iter(store.read(StudyOpened)), None)
         options: dict[str, Any] = {}
         for each in store.read(Configured):

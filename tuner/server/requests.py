@@ -18,6 +18,7 @@ from tuner.api.studies import attach, promote
 from tuner.errors import uncoded
 from tuner.record.events import Requested, RequestState
 from tuner.record.store import Store
+from tuner.record.team import InDatabase
 from tuner.server import schemas
 from tuner.server.problems import Problem, documented
 from tuner.server.reading import StudyName
@@ -93,7 +94,7 @@ async def answer(
     return _said(request, asked.verb, found.state, found.step, uncoded(found.detail)[0])
 
 
-def _request(database: Path, request: str) -> Requested | None:
+def _request(database: Path | InDatabase, request: str) -> Requested | None:
     with Store.open(database, idle="closed") as store:
         return next((each for each in store.new_requests() if each.request == request), None)
 
