@@ -235,3 +235,23 @@ def test_the_luckiest_run_neither_leads_nor_sets_the_bar() -> None:
     assert with_luck.leaders[0].point == points["better"]
     assert with_luck.incumbent < with_luck.best
     assert "without its luck" in with_luck.still_possible()
+
+
+def test_a_trial_that_the_others_did_not_let_expect_is_found_unless_a_glance_sees_nothing_like_it() -> None:
+    numbers = [-1.0, -1.0, 0.0, 0.0, -1.0, -5.0, -7.0, -1.0]
+
+    def ledger(spike: float) -> Ledger:
+        scores = [0.1 + 0.01 * (place % 3) for place in range(20)] + [spike]
+        points = [(place / 20, (7 * place % 20) / 20) for place in range(20)] + [(0.52, 0.55)]
+        return Ledger(
+            Outcome(trial=trial, point=point, state="completed", score=score, steps=1, observations=((1, score),))
+            for trial, (point, score) in enumerate(zip(points, scores, strict=True))
+        )
+
+    spiky, flat = ledger(0.9).surrogate(SPACE), ledger(0.11).surrogate(SPACE)
+    glance = spiky.posterior([numbers[0] + 0.2, *numbers[1:]])
+    found = spiky.hill(numbers, glance)
+    assert found is not None
+    assert found[0].trial == 20
+    assert flat.hill(numbers, flat.posterior(numbers)) is None
+    assert ledger(0.9).surrogate(SPACE).hill(numbers, flat.posterior(numbers)) is None

@@ -167,7 +167,7 @@ class CoarseToFineSampler(UnitCubeSampler):
         first = ledger.drawn_together(trial)
         rng = np.random.default_rng([seed, first])
         unsure = with_lengths(hyperparameters, len(space), math.exp(_UNSURE * rng.standard_normal()))
-        searched = plan.round, first
+        searched, posterior = (plan.round, first), None
         if searched in surrogate.exhausted:  # of what is drawn together the first says it for all: it only gets less
             found = None
         else:
@@ -177,7 +177,7 @@ class CoarseToFineSampler(UnitCubeSampler):
                 surrogate.exhausted.add(searched)
         if found is None and trial % 2 == 0 and plan.memo is not None:
             found = _beside_a_surprise(
-                space, np.random.default_rng([seed, trial, 2]), surrogate, hyperparameters, ledger
+                space, np.random.default_rng([seed, trial, 2]), surrogate, hyperparameters, ledger, posterior
             )
         point, why = found or _elsewhere(space, seed, trial, plan, surrogate)
         return Proposal(point=point, why=why, round=plan.round)
@@ -415,10 +415,15 @@ def _elsewhere(space: Space, seed: int, trial: int, plan: RoundPlan, surrogate: 
 
 
 def _beside_a_surprise(
-    space: Space, rng: np.random.Generator, surrogate: Surrogate, hyperparameters: list[float], ledger: Ledger
+    space: Space,
+    rng: np.random.Generator,
+    surrogate: Surrogate,
+    hyperparameters: list[float],
+    ledger: Ledger,
+    glance: Posterior | None,
 ) -> tuple[Point, str] | None:
     """Settings beside the best trial that the others did not let expect, no further than the next one."""
-    found = surrogate.hill(hyperparameters)
+    found = surrogate.hill(hyperparameters, glance)
     if found is None:
         return None
     trial, posterior = found

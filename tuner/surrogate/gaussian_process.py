@@ -274,20 +274,27 @@ class ConditionedProcess:
         return found
 
     @on_one_thread
-    def surprises(self) -> tuple[Integers, Floats]:
+    def surprises(self, among: Sequence[int] | None = None) -> tuple[Integers, Floats]:
         """The runs (r,), and how far above what all other runs say of it the last score of each lies, in deviations.
 
-        Whole runs are left out, each with all its scores (Rasmussen & Williams 2006, eq. 5.12, by blocks).
+        Whole runs are left out, each with all its scores (Rasmussen & Williams 2006, eq. 5.12, by blocks); all of them
+        one after the other, or those `among` some.
         """
-        precision, _ = dpotri(self._factor, lower=1)
-        precision = np.tril(precision) + np.tril(precision, -1).T
-        runs, first, place, count = np.unique(self.rows.run, return_index=True, return_inverse=True, return_counts=True)
-        found: Floats = self._weights[first] / np.sqrt(precision[first, first])  # of those with one score
+        rows = self.rows
+        asked = np.arange(len(rows)) if among is None else np.flatnonzero(np.isin(rows.run, among))
+        whitened = np.zeros((len(rows), len(asked)), order="F")
+        whitened[asked, np.arange(len(asked))] = 1.0
+        whitened = solved(self._factor, whitened, in_place=True)
+        precision, weights, progress = whitened.T @ whitened, self._weights[asked], rows.progress[asked]
+        runs, first, place, count = np.unique(
+            rows.run[asked], return_index=True, return_inverse=True, return_counts=True
+        )
+        found: Floats = weights[first] / np.sqrt(precision[first, first])  # of those with one score
         for number in np.flatnonzero(count > 1).tolist():
             own = np.flatnonzero(place == number)
             unknown = np.linalg.inv(precision[np.ix_(own, own)])
-            last = int(np.argmax(self.rows.progress[own]))
-            found[number] = unknown[last] @ self._weights[own] / math.sqrt(unknown[last, last])
+            last = int(np.argmax(progress[own]))
+            found[number] = unknown[last] @ weights[own] / math.sqrt(unknown[last, last])
         return runs, found
 
     def slope(self, features: Floats, progress: float) -> tuple[float, float, Floats, Floats]:

@@ -38,6 +38,8 @@ _WIDENED = 16  # of the candidates, so many have others drawn around them
 _NEARBY = (-2.0, -0.3)  # how far from them, as powers of ten of the lengths
 _REFINEMENTS = 15  # steps of L-BFGS-B from the best candidate
 _SURPRISING = 4.0  # deviations above what all other runs say of one
+_NEARLY = 0.75  # of that, under a posterior whose lengths are a little longer or shorter: less is looked at no closer
+_BEST = 32  # runs that are worth following, by their scores
 _NARROWER, _NARROWINGS = 0.5, 4  # of the lengths, until it surprises no more; so many times
 _ENOUGH = 1e-3  # a step that gains less of the improvement, as a share of its logarithm, is the last
 
@@ -163,11 +165,12 @@ class Posterior:
         return improvement
 
     def surprising(self, least: float) -> list[Outcome]:
-        """The runs whose scores lie this many deviations above what all the others say of them, the best first."""
-        runs, surprise = self._known.surprises()
+        """Of the best runs those whose scores lie so many deviations above what all others say of them, best first."""
+        scored = [each for each in self._informative if each.score is not None]
+        best = sorted(scored, key=lambda each: -(each.score or 0.0))[:_BEST]
+        runs, surprise = self._known.surprises([each.trial for each in best])
         chosen = set(runs[surprise >= least].tolist())
-        scored = [each for each in self._informative if each.trial in chosen and each.score is not None]
-        return sorted(scored, key=lambda each: -(each.score or 0.0))
+        return [each for each in best if each.trial in chosen]
 
     @property
     def noise(self) -> float:
@@ -358,12 +361,15 @@ class Surrogate:
         posterior.expect(self._pending[posterior.expecting :])
         return posterior
 
-    def hill(self, hyperparameters: list[float]) -> tuple[Outcome, Posterior] | None:
+    def hill(self, hyperparameters: list[float], glance: Posterior | None = None) -> tuple[Outcome, Posterior] | None:
         """The best run that the others did not let expect, and a posterior to which it is no surprise; None: no such.
 
         A model that is smooth enough for the hill on which a search stands takes a run on another, narrower one for a
-        whim. How narrow that one is says how far lengths have to fall until the run is no surprise any more.
+        whim. How narrow that one is says how far lengths have to fall until the run is no surprise any more. Where a
+        posterior that is there already takes none for nearly a surprise, a `glance` at it is enough.
         """
+        if self._hill is None and glance is not None and not glance.surprising(_NEARLY * _SURPRISING):
+            self._hill = ()
         if self._hill is None:
             surprising = self.posterior(hyperparameters).surprising(_SURPRISING)
             narrow = list(hyperparameters)
