@@ -57,9 +57,10 @@ def test_a_run_surprises_by_what_the_others_alone_would_not_have_expected(proces
     rows = _rows()
     runs, surprise = process.surprises()
     assert runs.tolist() == list(range(10))
-    some, their_surprise = process.surprises([7, 2])
-    assert some.tolist() == [2, 7]
-    assert their_surprise == pytest.approx(surprise[some])
+    for least in (-0.5, 0.5, 1.0, 100.0):
+        some, their_surprise = process.surprises(least)
+        assert set(np.flatnonzero(surprise >= least).tolist()) <= set(some.tolist())
+        assert their_surprise == pytest.approx(surprise[some])
     for run in range(10):
         own, others = rows.only(rows.run == run), process.process.conditioned_on(rows.only(rows.run != run))
         last = own.only(np.arange(2) == own.progress.argmax())

@@ -274,14 +274,19 @@ class ConditionedProcess:
         return found
 
     @on_one_thread
-    def surprises(self, among: Sequence[int] | None = None) -> tuple[Integers, Floats]:
+    def surprises(self, least: float = -math.inf) -> tuple[Integers, Floats]:
         """The runs (r,), and how far above what all other runs say of it the last score of each lies, in deviations.
 
-        Whole runs are left out, each with all its scores (Rasmussen & Williams 2006, eq. 5.12, by blocks); all of them
-        one after the other, or those `among` some.
+        Only runs with so much at `least` are sure to be among them. Whole runs are left out, each with all its scores
+        (Rasmussen & Williams 2006, eq. 5.12, by blocks).
         """
         rows = self.rows
-        asked = np.arange(len(rows)) if among is None else np.flatnonzero(np.isin(rows.run, among))
+        # What a run surprises by is its weight times a deviation that is no larger than the one its line of the factor
+        # holds, which knows the scores before it; of several scores no larger than the sum of theirs before any score.
+        bound, alone = self._weights * np.diag(self._factor), self.process.variance(rows) + self.process._noise + JITTER
+        _, place, count = np.unique(rows.run, return_inverse=True, return_counts=True)
+        several = np.bincount(place, np.abs(self._weights) * np.sqrt(alone))
+        asked = np.flatnonzero(np.where(count[place] > 1, several[place], bound) >= least)
         whitened = np.zeros((len(rows), len(asked)), order="F")
         whitened[asked, np.arange(len(asked))] = 1.0
         whitened = solved(self._factor, whitened, in_place=True)

@@ -39,7 +39,6 @@ _NEARBY = (-2.0, -0.3)  # how far from them, as powers of ten of the lengths
 _REFINEMENTS = 15  # steps of L-BFGS-B from the best candidate
 _SURPRISING = 4.0  # deviations above what all other runs say of one
 _NEARLY = 0.75  # of that, under a posterior whose lengths are a little longer or shorter: less is looked at no closer
-_BEST = 32  # runs that are worth following, by their scores
 _NARROWER, _NARROWINGS = 0.5, 4  # of the lengths, until it surprises no more; so many times
 _ENOUGH = 1e-3  # a step that gains less of the improvement, as a share of its logarithm, is the last
 
@@ -165,12 +164,11 @@ class Posterior:
         return improvement
 
     def surprising(self, least: float) -> list[Outcome]:
-        """Of the best runs those whose scores lie so many deviations above what all others say of them, best first."""
-        scored = [each for each in self._informative if each.score is not None]
-        best = sorted(scored, key=lambda each: -(each.score or 0.0))[:_BEST]
-        runs, surprise = self._known.surprises([each.trial for each in best])
+        """The runs whose scores lie this many deviations above what all the others say of them, the best first."""
+        runs, surprise = self._known.surprises(least)
         chosen = set(runs[surprise >= least].tolist())
-        return [each for each in best if each.trial in chosen]
+        scored = [each for each in self._informative if each.trial in chosen and each.score is not None]
+        return sorted(scored, key=lambda each: -(each.score or 0.0))
 
     @property
     def noise(self) -> float:
