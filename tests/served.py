@@ -19,12 +19,12 @@ __all__ = ["OPERATOR", "VIEWER", "connected", "served"]
 
 
 @contextmanager
-def served(results: Path) -> Iterator[str]:
+def served(results: Path, projects: Path | None = None) -> Iterator[str]:
     """The address of a service over these studies, which ends with the test."""
     results.mkdir(parents=True, exist_ok=True)
     with closing(bound("127.0.0.1", 0, 0)) as listening:
         port = listening.getsockname()[1]
-        gate = create_app(results, tokens(), Door.on(port))
+        gate = create_app(results, tokens(), Door.on(port), projects=projects)
         server = server_of(gate, service_of(gate))
         thread = threading.Thread(target=run, args=(server, listening), daemon=True)
         thread.start()
@@ -38,7 +38,7 @@ def served(results: Path) -> Iterator[str]:
 
 
 @contextmanager
-def connected(results: Path, token: str = OPERATOR) -> Iterator[tuner.RemoteStudies]:
+def connected(results: Path, token: str = OPERATOR, projects: Path | None = None) -> Iterator[tuner.RemoteStudies]:
     """The studies of a folder, by way of a service."""
-    with served(results) as url, tuner.connect(url, token) as there:
+    with served(results, projects) as url, tuner.connect(url, token) as there:
         yield there

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
@@ -67,6 +70,37 @@ def test_rule_20_the_tools_of_agents_stand_behind_the_same_gate(tmp_path: Path) 
     assert told["you"] == "agent:ada"
     assert told["left"]["steps"] == 30
     assert [each["name"] for each in told["studies"]] == ["night"]
+
+
+def test_a_package_that_is_missing_is_said_in_a_sentence(tmp_path: Path) -> None:
+    sweep(tmp_path, trials=2).close()
+    told = subprocess.run(
+        [sys.executable, "-c", _WITHOUT, str(tmp_path)],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    agents, table, others = json.loads(told.stdout)
+    assert (agents[0], table[0], others) == (409, 409, 200)
+    assert (agents[1]["code"], table[1]["code"]) == ("missing_extra", "missing_extra")
+    assert "tuner[mcp]" in agents[1]["why"]
+    assert "tuner[parquet]" in table[1]["why"]
+
+
+_WITHOUT = """
+import json, sys
+from pathlib import Path
+for name in ("mcp", "mcp.server", "mcp.server.mcpserver", "mcp_types", "pyarrow", "pyarrow.parquet"):
+    sys.modules[name] = None
+import serving
+with serving.client(serving.app(Path(sys.argv[1]))) as client:
+    agents = client.post("/mcp", json={"jsonrpc": "2.0", "id": 1, "method": "tools/list"})
+    table = client.get("/v1/studies/night/tables/trials.parquet")
+    others = client.get("/v1/studies/night").status_code
+    print(json.dumps([[each.status_code, each.json()] for each in (agents, table)] + [others]))
+"""
 
 
 def climbs(run: tuner.Run) -> None:

@@ -11,13 +11,14 @@ import pytest
 import serving
 from babysat import end_all
 from diaries import diary
+from served import connected
 from starlette.testclient import TestClient
 from waiting import wait_until
 
 import tuner
 from tuner.agents.allowance import LAUNCH, Allowance, OverBudget, read_launch
 from tuner.agents.launching import launch_run
-from tuner.errors import SpaceError
+from tuner.errors import IdentityMismatch, SettingsError, SpaceError, StudyError
 from tuner.record.location import Place
 from tuner.server.recorded import recorded
 from tuner.server.spaces import as_toml, space_of
@@ -200,3 +201,30 @@ def test_a_budget_holds_for_babysat_runs(home: Path, allowance: Allowance, word:
     with pytest.raises(OverBudget, match=word):
         launch_run(place, allowance, by="agent:ada", why="to see", home=home / "projects", given={})
     assert not place.folder.exists()
+
+
+@pytest.mark.long
+def test_a_run_and_a_sweep_are_begun_from_far_away(home: Path) -> None:
+    with connected(home / "results", projects=home / "projects") as there:
+        space = home / "space.toml"
+        space.write_text(as_toml(OWN))
+        swept = there.sweep("mine:train", space, name="night", objective="score", executor="local", trials=1)
+        with there.babysit("mine:crawl", {"rate": 0.25}, name="one", objective="score", executor="local") as run:
+            assert run.set(rate=0.5, why="bolder").state == "applied"
+            assert run.stop("seen").state in ("applied", "accepted")
+        wait_until(lambda: there.open("night").best is not None)
+        assert (swept.name, swept.study.space) == ("night", space_of(OWN))
+
+
+def test_what_may_not_be_begun_far_away_is_the_error_that_it_is_at_home(home: Path) -> None:
+    diary(home / "results", space=space_of(OWN)).close()
+    with connected(home / "results", projects=home / "projects") as there:
+        with pytest.raises(IdentityMismatch, match="another objective"):
+            there.sweep("m:train", space_of(OWN), name="night", objective="loss", goal="minimize", sampler="random")
+        with pytest.raises(SettingsError, match="nonsense"):
+            there.babysit("mine:crawl", {"rate": 0.1}, name="one", objective="score", nonsense=1)
+        with pytest.raises(SpaceError, match="no space"):
+            there.babysit("mine:crawl", name="one", objective="score", space="adan")
+        with pytest.raises(StudyError, match="launched here"):
+            there.babysit("os:system", {"rate": 0.1}, name="one", objective="score")
+    assert [each.name for each in (home / "results").iterdir() if each.is_dir()] == ["night"]

@@ -73,9 +73,9 @@ def over_http(agent: Agent) -> ASGIApp:
 
     What is asked may wait for minutes, so a service that ends does not wait for it.
     """
+    server = door(agent)  # says so where the package is missing
     from mcp.server.transport_security import TransportSecuritySettings
 
-    server = door(agent)
     trusting = TransportSecuritySettings(enable_dns_rebinding_protection=False)  # the gate knows hosts and origins
 
     async def answer(scope: Any, receive: Any, send: Any) -> None:

@@ -17,15 +17,18 @@ from tuner.api.process import BEGINS_WITHIN_S
 from tuner.api.studies import Summary
 from tuner.api.study import Study
 from tuner.api.sweep_handle import SweepHandle
-from tuner.arguments import amount, checked, index, name, optional, patience, text
+from tuner.arguments import amount, checked, index, name, optional, patience, settings, text
 from tuner.errors import SettingsError, StudyError, interrupted
+from tuner.executors import ExecutorName
 from tuner.numbers import duration
 from tuner.record.client import ServiceClient
-from tuner.record.events import TrialCreated
+from tuner.record.events import Settings, TrialCreated
 from tuner.record.location import Place
 from tuner.record.reader import Best
 from tuner.record.remote import RemoteRecords
 from tuner.record.requests import check_asker
+from tuner.space.files import available_spaces
+from tuner.space.space import Space
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +37,7 @@ _TOKEN = "TUNER_TOKEN"
 _ASKS_FOR_S = 20.0  # at a time: whoever is between may close a connection that is silent for longer
 _ANSWERED_WITHIN_S = 5.0  # at first: then what it waits for can be told
 _LOOKS_EVERY_S = 0.25
+_BEGINS_WITHIN_S = 60.0  # a process has to start
 
 
 @checked(url=text, token=optional(text), patience_s=amount(least=0, unit="seconds"))
@@ -211,6 +215,98 @@ class RemoteStudies:
         asked = {"verb": "promote", "arguments": given, "why": why, "by": by}
         return RemoteRunHandle(self._service, _begun(self._service, study, request, asked), by=by)
 
+    @checked(why=text)
+    def sweep(
+        self,
+        train: str | None,
+        space: Space | str | Path,
+        *,
+        name: str,
+        objective: str,
+        executor: ExecutorName = "ray",
+        why: str = "",
+        **options: Any,
+    ) -> SweepHandle:
+        """Begins a sweep there, or goes on with it, in a process of its own.
+
+        Args:
+            train: The import path `package.module:function` of a function in the service's projects. None with
+                `executor="external"` alone.
+            space: A `Space`, the name of one that tuner brings, or a TOML file here.
+            name: What the study is called.
+            objective: The score that counts, under the name by which `train` reports it.
+            executor: "ray", "local", or "external" for programs that ask for their trials; by default ray.
+            why: The reason for it, for the record.
+            **options: What else `tuner.sweep` takes, as far as the service does: trials, seed, cpus and their like.
+
+        Returns:
+            The handle of the sweep, which has begun.
+
+        Raises:
+            IdentityMismatch: The name exists with another identity; the sentence has the words that differ.
+            SettingsError: An argument that makes no sense, or that the service does not take.
+            SpaceError: A space that cannot be searched.
+            StudyError: The service launches nothing, the function does not lie in its projects, or nothing answers.
+
+        Example:
+            >>> with tuner.connect(service.url, service.token) as there:
+            ...     there.sweep("mine:train", "adam", name="night", objective="score")
+            Traceback (most recent call last):
+                ...
+            tuner.errors.StudyError: this service launches nothing. Start it with --projects DIR to allow that.
+        """
+        body = {"train": train, "space": _described(space), "objective": objective, "executor": executor, "why": why}
+        self._begin(name, {**body, **options})
+        return RemoteSweepHandle(self._service, name)
+
+    @checked(params=optional(settings), why=text)
+    def babysit(
+        self,
+        train: str,
+        params: Settings | None = None,
+        *,
+        name: str,
+        objective: str,
+        space: Space | str | Path | None = None,
+        why: str = "",
+        **options: Any,
+    ) -> RunHandle:
+        """Trains one model there under supervision, and returns the handle to steer it; the same again comes back.
+
+        Args:
+            train: The import path `package.module:function` of a function in the service's projects.
+            params: The settings to begin with. What they leave open is drawn from the space; None: all of it.
+            name: What the run is called.
+            objective: The score that counts, under the name by which `train` reports it.
+            space: What the settings may be: a `Space`, the name of one that tuner brings, or a TOML file here. None:
+                any value.
+            why: The reason for it, for the record.
+            **options: What else `tuner.babysit` takes, as far as the service does: goal, executor, cpus and their like.
+
+        Returns:
+            The handle of the run. Its coordinator has begun; the first step may be yet to come.
+
+        Raises:
+            IdentityMismatch: The name exists with another identity; the sentence has the words that differ.
+            SettingsError: Settings that do not fit, or an argument that the service does not take.
+            SpaceError: A space that cannot be searched.
+            StudyError: The service launches nothing, the function does not lie in its projects, or nothing answers.
+
+        Example:
+            >>> with tuner.connect(service.url, service.token) as there:
+            ...     there.babysit("mine:train", {"learning_rate": 0.1}, name="one", objective="score")
+            Traceback (most recent call last):
+                ...
+            tuner.errors.StudyError: this service launches nothing. Start it with --projects DIR to allow that.
+        """
+        body: dict[str, Any] = {"kind": "babysitting", "train": train, "params": params or {}, "objective": objective}
+        self._begin(name, {**body, "space": _described(space), "why": why, **options})
+        return RemoteRunHandle(self._service, name)
+
+    def _begin(self, name: str, body: dict[str, Any]) -> None:
+        given = {word: value for word, value in body.items() if value is not None}
+        self._service.put("studies", _place(name).name, body=given, takes_s=_BEGINS_WITHIN_S)
+
     def close(self) -> None:
         """Lets go of the service: what was opened here is read no further.
 
@@ -227,6 +323,14 @@ def _begun(service: ServiceClient, study: str, request: str, asked: Mapping[str,
     where = ("studies", study, "requests", request or uuid.uuid4().hex[:12])
     said = service.put(*where, body=asked, takes_s=BEGINS_WITHIN_S if patience_s is None else patience_s)
     return str(said["study"])
+
+
+def _described(space: Space | str | Path | None) -> Any:
+    """A space as a service takes it: the name of one that tuner brings, or as it is."""
+    if space is None or (isinstance(space, str) and space in available_spaces()):
+        return space
+    found = space if isinstance(space, Space) else Space.load(space)
+    return {name: each.to_dict() for name, each in found.items()}
 
 
 _LINE = ("name", "kind", "activity", "trials", "ended", "objective", "best", "best_trial", "updated")
