@@ -239,7 +239,7 @@ def test_a_sweep_is_launched_from_the_page_and_seen_to_move(browser: Browser, tm
     for visitor in visited(browser, tmp_path / "results", "--projects", str(projects)):
         page = visitor.page("/")
         page.get_by_text("Launch a sweep").click()
-        form = page.locator("form.launch")
+        form = page.locator("#launching form.launch")
         for name, value in {"name": "dawn", "train": "mine:train", "objective": "score", "trials": "6"}.items():
             form.locator(f"[name={name}]").fill(value)
         form.locator("[name=space]").select_option("sgd_momentum")
@@ -249,6 +249,32 @@ def test_a_sweep_is_launched_from_the_page_and_seen_to_move(browser: Browser, tm
         drawn(page, "curves")
         expect(page.locator("#sweep_head .lead")).to_contain_text("6 trials")  # nobody reloads the page
         expect(page.locator("#trials tbody tr")).to_have_count(6)
+
+
+def test_a_run_is_launched_from_the_page_and_steered(browser: Browser, tmp_path: Path) -> None:
+    projects = tmp_path / "projects"
+    projects.mkdir()
+    (projects / "mine.py").write_text(SLOW)
+    for visitor in visited(browser, tmp_path / "results", "--projects", str(projects)):
+        page = visitor.page("/")
+        page.get_by_text("Babysit a run").click()
+        form = page.locator("#babysitting form.launch")
+        given = {
+            "name": "dawn",
+            "train": "mine:train",
+            "objective": "score",
+            "params.learning_rate": "0.25",
+            "why": "try",
+        }
+        for name, value in given.items():
+            form.locator(f"[name='{name}']").fill(value)
+        form.locator("[name=space]").select_option("sgd_momentum")
+        form.locator("[name=executor]").select_option("local")
+        form.get_by_role("button", name="Babysit").click()
+        expect(page).to_have_url(f"{visitor.origin}/studies/dawn")
+        expect(page.locator("body")).to_contain_text("0.25")
+    with tuner.open("dawn", results=tmp_path / "results") as study:
+        assert (study.state.kind, study.state.trials[0].params["learning_rate"]) == ("babysitting", 0.25)
 
 
 def tended(results: Path, train: Callable[[tuner.Run], None] = roll) -> tuner.RunHandle:

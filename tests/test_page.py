@@ -17,6 +17,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import serving
+from diaries import diary
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from starlette.testclient import TestClient
@@ -28,12 +30,14 @@ from tuner import Space, choice, linear, log, log_one_minus
 from tuner.record.events import Answered, Requested, TrialHeld
 from tuner.record.location import Place
 from tuner.record.store import Store
+from tuner.server.launching import LaunchedRun, LaunchedSweep
 from tuner.server.page.gallery import _DRAWN
 from tuner.server.page.inputs import inputs_of
 from tuner.server.page.rendering import asset
 from tuner.server.page.routes import router
 from tuner.server.page.status import ago
 from tuner.server.page.trial_list import Wanted, listing, numbers_of
+from tuner.server.spaces import space_of
 
 SPACE = Space(
     rate=log(1e-4, 1.0),
@@ -283,6 +287,31 @@ def test_a_viewer_is_offered_nothing_that_steers(folder: Path) -> None:
         for address in ADDRESSES:
             assert 'class="ask"' not in client.get(address).text
             assert 'class="launch"' not in client.get(address).text
+
+
+def forms_of(text: str) -> list[tuple[dict[str, Any], set[str]]]:
+    """The forms that launch: what each sends unasked, and the names of its fields."""
+    found: list[tuple[dict[str, Any], set[str]]] = []
+    for tag, attributes in Elements(text).found:
+        if tag == "form":
+            launches = attributes.get("class") == "launch"
+            found.append((json.loads(attributes.get("data-more") or "{}") if launches else {}, set()))
+        elif tag in ("input", "select", "textarea") and found:
+            found[-1][1].add(attributes.get("name") or "")
+    return [(more, names) for more, names in found if {"train", "objective"} <= names]
+
+
+def test_what_a_form_launches_is_what_the_service_takes(tmp_path: Path) -> None:
+    own = Space(x=linear(0.0, 1.0), kind=choice("a", "b"))
+    diary(tmp_path, space=own).close()
+    with serving.client(serving.app(tmp_path, projects=tmp_path)) as client:
+        sweep, run = forms_of(client.get("/").text)
+        (following,) = forms_of(client.get("/studies/night").text)
+    for (more, names), model in ((sweep, LaunchedSweep), (run, LaunchedRun), (following, LaunchedSweep)):
+        words = {name.partition(".")[0] for name in names} | set(more) - {"name"}
+        assert words - {"name"} <= set(model.model_fields)
+    assert (run[0]["kind"], "params.learning_rate" in run[1]) == ("babysitting", True)
+    assert space_of(following[0]["space"]) == own
 
 
 def test_every_verb_of_a_run_can_be_asked_for(page: TestClient) -> None:

@@ -32,6 +32,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
+    found.policies["json.dumps_kwargs"] = {"sort_keys": False}  # the order of a space decides what is drawn
     found.filters |= {
         "number": number,
         "scored": scored,

@@ -156,7 +156,11 @@ def _page(request: Request, source: PageSource, name: str, told: Callable[[Study
 def _spaces(study: Study) -> dict[str, Any]:
     """The spaces that tuner brings, and which of them this study searches."""
     known = available_spaces()
-    return {"spaces": known, "spaces_like": next((name for name in known if Space.load(name) == study.space), "")}
+    return {
+        "spaces": known,
+        "spaces_like": next((name for name in known if Space.load(name) == study.space), ""),
+        "space_given": {name: each.to_dict() for name, each in (study.space or {}).items()},
+    }
 
 
 def _theme(request: Request) -> Theme:

@@ -23,7 +23,7 @@ function argumentsOf(form) {
 // What a form asks for: where, and what.
 function asksOf(form, verb) {
   const given = argumentsOf(form), why = form.elements.why?.value ?? "", { study, asks, more } = form.dataset;
-  if (!study) return [[encodeURIComponent(given.name), { ...given, name: undefined, ...JSON.parse(more ?? "{}") }]];
+  if (!study) return [[encodeURIComponent(given.name), { ...given, why, name: undefined, ...JSON.parse(more ?? "{}") }]];
   const head = document.getElementById("head"), guarded = head && /^(set|schedule|revert|undo)$/.test(verb);
   let found = asks ? JSON.parse(asks) : [{ verb, arguments: given, ...(guarded && { expect: Number(head.value) }) }];
   if (verb === "stop_trial" && given.trial === undefined) found = [...selected].map((trial) => ({ verb, arguments: { trial } }));
