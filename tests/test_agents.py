@@ -42,6 +42,8 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for launch in folder.glob(f"*/{LAUNCH}"):
         launched = json.loads(launch.read_text())
         pid = launched["pid"]
+        if pid == os.getpid():  # a coordinator on a thread of this one, which `at_home` ends
+            continue
         if pid is not None and born(pid) == launched["born"]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -123,6 +125,43 @@ def test_an_agent_searches_and_looks_over_stdio(results: Path) -> None:
     with tuner.open("first", results=results) as study:
         (configured, *_) = study.records(Configured)
         assert (configured.by, configured.why) == ("agent:ada", "to look")
+
+
+def test_an_agent_promotes_a_trial_and_forks_the_run(results: Path) -> None:
+    sweep(results, trials=2, stopping="off").close()
+    ada = agent(results, trials=2)
+    with at_home(results):
+        promoted = ada.steer("night", "promote", "the best so far", {"trial": 0, "name": "kept"}, request="p")
+        again = ada.steer("night", "promote", "the best so far", {"trial": 0, "name": "kept"}, request="p")
+        assert (promoted["study"], promoted["left"]["trials"]) == ("kept", 1)
+        assert again == promoted, "the same request is the same run, and is paid for once"
+        with tuner.attach("kept", results=results) as kept:
+            assert isinstance(kept, tuner.RunHandle)
+            kept.wait(60).close()
+        forked = ada.steer("kept", "fork", "bolder", {"values": {"learning_rate": 0.5}})
+        assert (forked["study"], forked["left"]["trials"]) == ("kept-2", 0)
+        with pytest.raises(OverBudget, match="0 trials are left"):
+            ada.steer("kept", "fork", "bolder still", {"values": {"learning_rate": 0.6}})
+    with tuner.open("kept-2", results=results) as study:
+        assert study.segments["by"].tolist()[0] == "agent:ada"
+        assert study.state.trials[0].parent is not None
+
+
+@pytest.mark.parametrize(
+    ("study", "verb", "arguments", "told"),
+    [
+        ("night", "fork", {}, "promote a trial"),
+        ("night", "promote", {"trail": 0}, "no trail"),
+        ("night", "promote", {}, "trial"),
+        ("night", "promote", {"trial": 99}, "no trial 99"),
+    ],
+)
+def test_what_cannot_be_branched_is_told_to_an_agent(
+    study: str, verb: Any, arguments: dict[str, Any], told: str, results: Path
+) -> None:
+    sweep(results, trials=2, stopping="off").close()
+    with pytest.raises(TunerError, match=told):
+        agent(results, trials=2).steer(study, verb, "to look", arguments)
 
 
 def test_a_refusal_has_its_code_over_stdio(results: Path) -> None:

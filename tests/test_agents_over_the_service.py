@@ -26,12 +26,13 @@ from tuner.server.app import create_app
 from tuner.server.gate import Door, Gate
 from tuner.server.tokens import KeptTokens, Tokens, made
 
-ADA = "ada-" + "a" * 40
+ADA, BOB = "ada-" + "a" * 40, "bob-" + "b" * 40
 
 
 def service(results: Path) -> Gate:
-    """A service with an operator, a viewer, and an agent that may train 30 steps."""
+    """A service with an operator, a viewer, an agent that may train 30 steps, and one that may train one model."""
     tokens = [made("operator", "operator", OPERATOR), made("viewer", "viewer", VIEWER)]
+    tokens.append(made("bob", "operator", BOB, {"trials": 1}))
     bounded = made("ada", "operator", ADA, {"steps": 30, "parallel": 2, "spaces": ["sgd_momentum"]})
     return create_app(results, Tokens([*tokens, bounded], b"secret of a test"), Door.on(8765))
 
@@ -138,6 +139,27 @@ def test_a_budget_holds_for_what_is_asked_over_http_too(tmp_path: Path) -> None:
         assert again.json() == first.json()
         with tuner.open("one", results=results) as study:
             assert set(study.requests["by"]) == {"agent:ada"}
+
+
+def test_a_fork_is_a_model_of_the_budget_and_paid_for_once(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    fork = {"verb": "fork", "arguments": {"values": {"rate": 2.0}}, "why": "bolder"}
+    given: dict[str, Any] = {"objective": "total", "executor": "local", "results": results}
+    with (
+        at_home(results),
+        closing(tuner.babysit(climbs, {"rate": 1.0}, name="one", **given)) as one,
+        asking(service(results), BOB) as bob,
+        asking(service(results), ADA) as ada,
+    ):
+        one.checkpoint()
+        by_steps = ada.put("/v1/studies/one/requests/f0", json=fork)
+        first, again, second = (bob.put(f"/v1/studies/one/requests/{each}", json=fork) for each in ("f1", "f1", "f2"))
+
+    assert (by_steps.status_code, by_steps.json()["code"]) == (409, "over_budget"), "how long it trains is not known"
+    assert (first.status_code, first.json()["study"]) == (200, "one-2")
+    assert again.json() == first.json()
+    assert (second.status_code, second.json()["code"]) == (409, "over_budget")
+    assert sorted(each.name for each in tuner.studies(results)) == ["one", "one-2"]
 
 
 @pytest.mark.parametrize(

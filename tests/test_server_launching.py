@@ -131,6 +131,8 @@ def test_a_babysat_run_is_launched_steered_and_the_same_when_it_is_sent_again(cl
         (SWEEP, {"space": {"kind": {"choice": [None, "a"]}}}, "null"),
         (SWEEP, {"space": "mine.toml"}, "name"),
         (SWEEP, {"sampler": "randon"}, "random"),
+        (SWEEP, {"train": "mine.py"}, "tuner sweep --command"),
+        (RUN, {"train": "python mine.py"}, "--command"),
         (SWEEP, {"params": {"rate": 1.0}}, "params"),
     ],
 )

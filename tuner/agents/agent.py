@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -11,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tuner.agents.allowance import Allowance
-from tuner.agents.launching import launch_confirm, launch_sweep
+from tuner.agents.launching import launch_branch, launch_confirm, launch_sweep
 from tuner.api.answers import Reply
 from tuner.api.handles import RunHandle, person
 from tuner.api.pricing import price_of, whole_training
-from tuner.api.studies import attach, studies
+from tuner.api.studies import attach, promote, studies
 from tuner.api.studies import open as open_study
 from tuner.api.sweep_handle import SweepHandle
 from tuner.api.waiting import Event
@@ -29,7 +30,7 @@ from tuner.views.logbook import logbook
 if TYPE_CHECKING:
     from tuner.api.study import Study
 
-Steer = Literal["pause", "resume", "step", "checkpoint", "extend", "schedule", "note"]
+Steer = Literal["pause", "resume", "step", "checkpoint", "extend", "schedule", "note", "fork", "promote"]
 LONGEST_WAIT_S = 600.0
 """No tool waits longer for a study."""
 _LISTED = 50
@@ -218,12 +219,15 @@ class Agent:
         expect: int | None = None,
         request: str = "",
     ) -> dict[str, Any]:
-        """Pauses or resumes a study, or notes something; steps, saves, extends or schedules a babysat run.
+        """Pauses or resumes a study, or notes something; steps, saves, extends, schedules or forks a babysat run.
 
-        `arguments`: {"steps": 10} for step and extend; {"parameter", "shape", and over, rate, every or floor} for
-        schedule; {"text"} for note, whose reason is its text.
+        Promote makes a trial of a sweep a babysat run. `arguments`: {"steps": 10} for step and extend; {"parameter",
+        "shape", and over, rate, every or floor} for schedule; {"text"} for note, whose reason is its text; {"values",
+        and where wanted step, name} for fork; {"trial", and where wanted name} for promote.
         """
         given = dict(arguments or {})
+        if verb in ("fork", "promote"):
+            return self._branch(study, verb, given, why, request)
         asked: dict[str, Any] = {"request": request}
         if verb != "note":
             asked |= {"why": why, "expect": expect}
@@ -259,6 +263,32 @@ class Agent:
         return self._ask(study, act, either=True)
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────
+
+    def _branch(self, study: str, verb: str, given: Mapping[str, Any], why: str, request: str) -> dict[str, Any]:
+        """Begins a run from a checkpoint of a study, one trial of what may be spent."""
+        check_asker(verb, self.by, why)
+        taken = ("trial", "name") if verb == "promote" else ("values", "step", "name")
+        if unknown := sorted(set(given) - set(taken)):
+            raise SettingsError(f"{verb} takes {', '.join(taken)}, and no {', '.join(unknown)}.")
+        with closing(self._open(study)) as opened:
+            if self.refuses is not None and (refusal := self.refuses(opened.state.function)):
+                raise SettingsError(refusal, code="train")
+
+        def begin() -> str:
+            asked: dict[str, Any] = {"name": given.get("name"), "why": why, "request": request}
+            if verb == "promote":
+                with promote(study, given.get("trial", -1), by=self.by, results=self.results, **asked) as run:
+                    return run.name
+            with attach(study, results=self.results, by=self.by) as parent:
+                if not isinstance(parent, RunHandle):
+                    raise StudyError(f"{study} is a sweep, and a fork is of a babysat run: promote a trial of it.")
+                with parent.fork(given.get("values"), step=given.get("step"), **asked) as run:
+                    return run.name
+
+        words = {verb: study, "request": request, "by": self.by} if request else {verb: study, "id": uuid.uuid4().hex}
+        begun = launch_branch(self.results, self.allowance, by=self.by, why=why, asked=words, begin=begin)
+        told = {"study": begun, "verb": verb, "state": "applied", "detail": f"{begun} has begun"}
+        return plain({**told, "left": asdict(self._left())})
 
     def logbook(self, study: str) -> str:
         """Who changed what, when, why and what came of it, as Markdown; of a sweep, its news."""

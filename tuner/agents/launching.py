@@ -110,11 +110,8 @@ def launch_run(
         if (pid := holder(place.folder)) is not None and has_begun(place.folder):
             return _told(place, {"pid": pid, "trials": 1, "steps": None})
         begun = taken(place.folder)
-        if allowance.steps is not None and not begun[0]:
-            raise OverBudget(
-                "how many steps a run trains is not known before, so they cannot be set aside from your budget. Sweep "
-                "with budget_steps, or ask a person to begin the run."
-            )
+        if not begun[0]:
+            _check_steps_unbound(allowance)
         share(1, _left_beside(results, allowance, by, place.name)[0], 0, "trial")
         aside = {"by": by, "why": why, "asked": {"babysit": place.name}, "trials": 1, "steps": None}
         with _undone_if_refused(place):
@@ -124,6 +121,29 @@ def launch_run(
                 kept = {**aside, "at": time.time(), "pid": pid, "born": "" if pid is None else born(pid)}
                 write_whole(place.folder / LAUNCH, json.dumps(kept, indent=1).encode(), mode=0o600)
             return _told(place, {"pid": pid, "trials": 1, "steps": None})
+
+
+def launch_branch(
+    results: Path, allowance: Allowance, *, by: str, why: str, asked: Mapping[str, Any], begin: Callable[[], str]
+) -> str:
+    """Begins a run from a checkpoint of another study, where what is left has room for one; its name.
+
+    `begin` does it, and again only attaches to it; `asked` is what it was asked by, and asked again it is not paid for
+    again.
+    """
+    if allowance.trials is None and allowance.steps is None:
+        return begin()
+    with _alone(results):
+        if any(read_launch(each.parent).get("asked") == asked for each in results.glob(f"*/{LAUNCH}")):
+            return begin()
+        _check_steps_unbound(allowance)
+        share(1, _left_beside(results, allowance, by, "")[0], 0, "trial")
+        name = begin()
+        pid = holder(results / name)
+        kept = {"by": by, "why": why, "asked": asked, "trials": 1, "steps": None, "at": time.time(), "pid": pid}
+        born_at = "" if pid is None else born(pid)
+        write_whole(results / name / LAUNCH, json.dumps({**kept, "born": born_at}, indent=1).encode(), mode=0o600)
+        return name
 
 
 def launch_confirm(
@@ -161,6 +181,14 @@ def launch_confirm(
 
 
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _check_steps_unbound(allowance: Allowance) -> None:
+    if allowance.steps is not None:
+        raise OverBudget(
+            "how many steps a run trains is not known before, so they cannot be set aside from your budget. Sweep "
+            "with budget_steps, or ask a person to begin the run."
+        )
 
 
 def _left_beside(results: Path, allowance: Allowance, by: str, name: str) -> tuple[int | None, int | None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from tuner.agents import launching
 from tuner.agents.agent import name_of
@@ -18,7 +18,7 @@ from tuner.agents.projects import lies_within
 from tuner.api.fork import complete
 from tuner.api.process import Assignment
 from tuner.api.sweep import MOST_SEEDS
-from tuner.arguments import settings
+from tuner.arguments import names_a_script, settings
 from tuner.errors import SettingsError
 from tuner.executors import FunctionExecutor
 from tuner.record.events import Goal
@@ -31,8 +31,17 @@ from tuner.server.service import Service
 from tuner.server.spaces import GivenSpace, name_of_space, space_of
 from tuner.server.tokens import Token
 
+
+def _no_script(given: Any) -> Any:
+    """Refuses the name of a script with what to write in its place."""
+    if isinstance(given, str) and (told := names_a_script(given)) is not None:
+        raise ValueError(f"{told}tuner sweep --command in a shell: a service launches functions alone")
+    return given
+
+
 ImportPath: TypeAlias = Annotated[
     str,
+    BeforeValidator(_no_script),
     Field(
         max_length=300,
         pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",

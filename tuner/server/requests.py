@@ -13,6 +13,7 @@ from fastapi import Path as InPath
 
 from tuner.agents.agent import name_of
 from tuner.agents.allowance import Allowance
+from tuner.agents.launching import launch_branch
 from tuner.api.handles import RunHandle
 from tuner.api.studies import attach, promote
 from tuner.errors import uncoded
@@ -65,7 +66,14 @@ def _asked(
         by = name_of(caller.name)
         Allowance.of(caller.budget).check_request(serving.results, by, name, asked.verb, asked.arguments, request)
     if asked.verb in _BEGUN:
-        begun = _begun(name, request, asked, serving, by)
+        begun = launch_branch(
+            serving.results,
+            Allowance.of(caller.budget),
+            by=by,
+            why=asked.why,
+            asked={asked.verb: name, "request": request, "by": by},
+            begin=functools.partial(_begun, name, request, asked, serving, by),
+        )
         said = _said(request, asked.verb, "applied", None, f"{begun} has begun")
         return said.model_copy(update={"study": begun})
     with attach(name, results=serving.results, by=by) as handle:
