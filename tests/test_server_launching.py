@@ -20,7 +20,7 @@ from tuner.agents.allowance import LAUNCH, Allowance, OverBudget, read_launch
 from tuner.agents.launching import launch_run
 from tuner.errors import IdentityMismatch, SettingsError, SpaceError, StudyError
 from tuner.record.location import Place
-from tuner.server.recorded import recorded
+from tuner.server.known_study import known_study
 from tuner.server.spaces import as_toml, space_of
 
 OWN: dict[str, dict[str, Any]] = {
@@ -177,7 +177,7 @@ def test_another_study_of_that_name_is_refused_by_the_words_that_differ_before_a
 
 def test_other_likely_values_are_no_other_study(home: Path) -> None:
     diary(home / "results", space=space_of(OWN)).close()
-    known = recorded(Place.of("night", home / "results", None))
+    known = known_study(Place.of("night", home / "results", None))
     assert known is not None
     likely = {**OWN, "rate": {"scale": "log", "low": 1e-3, "high": 1.0, "likely": 0.5}}
     known.check("night", "sweep", {"space": space_of(likely), "train": "m:train"})

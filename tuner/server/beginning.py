@@ -13,10 +13,10 @@ from pydantic import BaseModel, Discriminator, Field, Tag
 from tuner.errors import IdentityMismatch, TunerError
 from tuner.record.location import Place
 from tuner.server.external import Unfit, refusal
+from tuner.server.known_study import Differs, known_study
 from tuner.server.launching import LaunchedRun, LaunchedSweep, launch_run, launch_sweep
 from tuner.server.lending import LentStudy, lend
 from tuner.server.reading import StudyName
-from tuner.server.recorded import Differs, recorded
 from tuner.server.service import Caller, Serving, may_steer
 from tuner.server.tokens import Token
 
@@ -74,7 +74,7 @@ def _begun(name: str, study: LentStudy | LaunchedSweep | LaunchedRun, serving: A
     """In a thread: processes take their time to begin."""
     try:
         place = Place.of(name, serving.results, None)
-        known = recorded(place)
+        known = known_study(place)
         if isinstance(study, LaunchedRun):
             begun = launch_run(place, known, study, serving, caller)
         elif isinstance(study, LaunchedSweep):

@@ -24,9 +24,9 @@ from tuner.executors import FunctionExecutor
 from tuner.record.events import Goal
 from tuner.record.location import Place
 from tuner.record.requests import check_asker
+from tuner.server.known_study import KnownStudy
 from tuner.server.lending import GivenSweep
 from tuner.server.problems import Problem
-from tuner.server.recorded import KnownStudy
 from tuner.server.service import Service
 from tuner.server.spaces import GivenSpace, name_of_space, space_of
 from tuner.server.tokens import Token

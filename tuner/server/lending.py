@@ -19,7 +19,7 @@ from tuner.record.events import Goal
 from tuner.record.location import Place
 from tuner.record.requests import check_asker
 from tuner.samplers import SAMPLERS
-from tuner.server.recorded import KnownStudy
+from tuner.server.known_study import KnownStudy
 from tuner.server.spaces import GivenSpace, as_toml, name_of_space, space_of
 from tuner.server.tokens import Token
 

@@ -44,7 +44,7 @@ def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
     return mean, math.sqrt(sum((value - mean) * (value - mean) for value in values) / (len(values) - 1))
 
 
-class Together:
+class SeedRuns:
     """The calls of one trial, one a seed: to who controls the trial they are one run."""
 
     def __init__(self, train: Callable[[Run], None], control: TrialControl, seeds: int) -> None:

@@ -34,7 +34,7 @@ from tuner.worker.control import TrialControl
 from tuner.worker.messages import Ended, Job, Started
 from tuner.worker.position import Position
 from tuner.worker.run import Run
-from tuner.worker.seeds import Together
+from tuner.worker.seeds import SeedRuns
 
 TrainingFunction: TypeAlias = Callable[[Run], Any]
 
@@ -170,7 +170,7 @@ def train(function: TrainingFunction, position: Position) -> Ended:
 
     try:
         if job.seeds > 1:
-            Together(one, control, job.seeds).train()
+            SeedRuns(one, control, job.seeds).train()
         else:
             one(control.run)
         while control.commands.reenter:

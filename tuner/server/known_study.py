@@ -54,7 +54,7 @@ class KnownStudy:
             raise Differs(name, {word: _briefly(word, pair) for word, pair in words.items()})
 
 
-def recorded(place: Place) -> KnownStudy | None:
+def known_study(place: Place) -> KnownStudy | None:
     """What lies there; None where no study has begun."""
     if not place.is_there:
         return None
