@@ -48,6 +48,7 @@ ASIDE = {
     "space/": "knows the scales",
     "record/reports": "packs rows",
     "record/schema": "makes a row of it",
+    "record/access": "makes a record of a row",
     "record/requests": "checks what a verb takes",
     "record/recipe": "knows settings under schedules",
     "record/state": "folds it, in memory",
