@@ -72,6 +72,35 @@ def test_on_ray_handlers_are_called_what_they_raise_ends_the_trial_and_they_end_
     assert study.trials["why"].tolist() == ["TimeoutError: this took too long"] * 2
 
 
+@pytest.mark.ray
+@pytest.mark.long
+@pytest.mark.filterwarnings("default")
+def test_on_ray_handlers_work_with_several_seeds_too(
+    cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def train(run: Run) -> None:
+        import os
+        import signal
+        import time
+
+        heard: list[int] = []
+        for _ in run.steps(2):
+            signal.signal(signal.SIGUSR1, lambda number, _: heard.append(number))
+            os.kill(os.getpid(), signal.SIGUSR1)
+            deadline = time.monotonic() + 30
+            while not heard and time.monotonic() < deadline:
+                time.sleep(0.005)
+            run.report(score=float(len(heard) > 0) + run.seed % 7)
+            heard.clear()
+
+    with sweep(tmp_path, train, executor="ray", address=cluster, trials=2, seeds=3) as study:
+        assert study.trials["state"].tolist() == ["completed"] * 2
+        assert (study.trials["objective"] >= 1.0).all()
+        assert study.trials["spread"].notna().all()
+
+
 def test_in_this_process_the_refusal_says_what_to_do(tmp_path: Path) -> None:
     def train(run: Run) -> None:
         import signal

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from types import FrameType
 from typing import Any, TypeAlias
 
@@ -32,8 +33,9 @@ class Signals:
 
     def __init__(self) -> None:
         self._set_on_the_main_thread, self._get_there = signal.signal, signal.getsignal
-        self._training: int | None = None
+        self._trains = ContextVar("trains", default=False)  # a copy of a context goes to the threads of several seeds
         self._handlers: dict[int, _Handler] = {}
+        self._set_by: dict[int, int] = {}
         self._before: dict[int, int | None] = {}
         found = signal.signal(_PROBED, lambda *_: None)
         self._pythons_own = _get_below(_PROBED)
@@ -47,19 +49,20 @@ class Signals:
     @contextmanager
     def of_this_thread(self) -> Iterator[None]:
         """Handlers set inside, on this thread, are those of a trial: what was there before returns with its end."""
-        self._training = threading.get_ident()
+        training = self._trains.set(True)
         try:
             yield
         finally:
-            self._training = None
+            self._trains.reset(training)
             for number, below in self._before.items():
                 _set_below(number, below)
             self._before.clear()
+            self._set_by.clear()
             self._handlers.clear()
 
     def _set(self, number: int, handler: Any, /) -> Any:
         """As `signal.signal`, from the thread that trains as well."""
-        if threading.get_ident() != self._training:
+        if not self._trains.get():
             return self._set_on_the_main_thread(number, handler)
         number = signal.Signals(number)
         if number in (signal.SIGKILL, signal.SIGSTOP):
@@ -67,7 +70,7 @@ class Signals:
         if not callable(handler) and handler not in (signal.SIG_DFL, signal.SIG_IGN):
             raise TypeError("signal handler must be signal.SIG_IGN, signal.SIG_DFL, or a callable object")
         previous = self._get(number)
-        self._handlers[number] = handler
+        self._handlers[number], self._set_by[number] = handler, threading.get_ident()
         below = self._pythons_own if callable(handler) else int(handler)
         replaced = _set_below(number, below)
         self._before.setdefault(number, replaced)
@@ -80,7 +83,7 @@ class Signals:
     def _call_handlers(self) -> None:
         while True:
             for number in os.read(self._arrivals, 64):
-                handler, thread = self._handlers.get(number), self._training
+                handler, thread = self._handlers.get(number), self._set_by.get(number)
                 if thread is None or not callable(handler):
                     continue
                 try:

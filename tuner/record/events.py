@@ -35,7 +35,7 @@ NOT_A_PERSON = frozenset({"tuner", "supervisor", "caller"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyOpened(Recordable):
-    """A study begins; `identity` (space, objective, goal, seed, sampler) never changes afterwards."""
+    """A study begins; `identity` (space, objective, goal, seed, seeds, sampler) never changes afterwards."""
 
     name: str
     kind: Literal["sweep", "babysitting"]
