@@ -16,7 +16,7 @@ import pytest
 from babysat import at_home
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
-from serving import OPERATOR, ORIGIN, VIEWER
+from serving import OPERATOR, ORIGIN, VIEWER, app
 from serving import client as asking
 from sweeping import sweep
 
@@ -71,6 +71,16 @@ def test_rule_20_the_tools_of_agents_stand_behind_the_same_gate(tmp_path: Path) 
     assert told["you"] == "agent:ada"
     assert told["left"]["steps"] == 30
     assert [each["name"] for each in told["studies"]] == ["night"]
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/tuner/mcp"])
+def test_the_tools_of_agents_are_there_behind_a_proxy_too(tmp_path: Path, path: str) -> None:
+    gate = app(tmp_path, door=Door.on(8765, root_path="/tuner"))
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "studies", "arguments": {}}}
+    with asking(gate, headers={"accept": "application/json, text/event-stream"}) as client:
+        told = client.post(path, json=call)
+    assert told.status_code == 200, told.text
+    assert told.json()["result"]["structuredContent"]["you"] == "agent:operator"
 
 
 def test_a_package_that_is_missing_is_said_in_a_sentence(tmp_path: Path) -> None:

@@ -79,8 +79,9 @@ def over_http(agent: Agent) -> ASGIApp:
     trusting = TransportSecuritySettings(enable_dns_rebinding_protection=False)  # the gate knows hosts and origins
 
     async def answer(scope: Any, receive: Any, send: Any) -> None:
+        path = scope["path"].removeprefix(scope.get("root_path", ""))  # which a proxy puts before it
         app = server.streamable_http_app(
-            streamable_http_path=scope["path"], stateless_http=True, json_response=True, transport_security=trusting
+            streamable_http_path=path, stateless_http=True, json_response=True, transport_security=trusting
         )
         async with app.router.lifespan_context(app):
             await app(scope, receive, send)
