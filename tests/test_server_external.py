@@ -192,6 +192,50 @@ def test_what_cannot_be_done_is_refused_with_its_reason(caller: TestClient) -> N
     assert caller.post("/v1/studies/nigth/ask", json={"worker": "a"}).status_code == 404
 
 
+# What programs that ask Vizier know (google/vizier, vizier_service: SuggestTrials, CompleteTrial, StopTrial).
+
+
+def test_the_same_worker_is_lent_its_pending_trial_and_another_one_another(caller: TestClient) -> None:
+    trials = [ask(caller, worker=worker).json()["trial"] for worker in ("a", "a", "b", "a", "b")]
+    assert trials == [0, 0, 1, 0, 1]
+
+
+def test_a_trial_is_completed_without_a_measurement_where_it_has_reported_and_only_there(caller: TestClient) -> None:
+    ask(caller)
+    unmeasured = tell(caller, 0)
+    assert unmeasured.status_code == 409
+    assert "score" in unmeasured.json()["why"]
+    report(caller, 0, batch=0, rows=[[1, {"score": 0.5}], [2, {"score": 0.25}]])
+    assert (tell(caller, 0).status_code, tell(caller, 0).json()["state"]) == (200, "completed")
+    assert caller.get("/v1/studies/night/trials/0").json()["score"] == 0.5
+
+
+def test_infeasible_settings_are_told_with_a_reason(caller: TestClient) -> None:
+    ask(caller)
+    assert tell(caller, 0, state="infeasible").status_code == 409
+    told = tell(caller, 0, state="infeasible", why="it does not fit into memory")
+    assert (told.status_code, told.json()["state"]) == (200, "diverged")
+    assert ask(caller).json()["trial"] == 1
+
+
+def test_a_trial_is_stopped_by_a_request_and_again_and_hears_so_and_so_is_the_study(caller: TestClient) -> None:
+    def request(number: int, verb: str, **arguments: Any) -> Any:
+        body = {"verb": verb, "arguments": arguments, "why": "seen enough"}
+        return caller.put(f"/v1/studies/night/requests/r{number}", json=body)
+
+    ask(caller)
+    assert [request(1, "stop_trial", trial=0).status_code for _ in range(2)] == [200, 200]
+    assert request(2, "stop_trial", trial=0).status_code in (200, 409)  # by then it may be over
+    heard = report(caller, 0, batch=0, rows=[[1, {"score": 0.5}]]).json()
+    assert (heard["orders"], heard["why"]) == ("stop", "seen enough")
+    assert tell(caller, 0).json()["state"] == "stopped"
+    over = request(3, "stop_trial", trial=0)
+    assert (over.status_code, over.json()["code"]) == (409, "over")
+    assert [request(number, "stop").status_code for number in (4, 4)] == [200, 200]
+    wait_until(lambda: ask(caller, wait_s=0).status_code == 410)
+    assert request(5, "stop").status_code == 200
+
+
 def test_whoever_may_only_look_is_lent_nothing(lending: Path) -> None:
     with client(app(lending), VIEWER) as viewer:
         assert ask(viewer).status_code == 403
