@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import subprocess
 import sys
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pandas as pd
 import pytest
@@ -16,11 +17,14 @@ import serving
 from diaries import NOON, beginning, diary, reported
 from starlette.testclient import TestClient
 from sweeping import sweep
+from waiting import PATIENCE_S
 
 import tuner
 import tuner.tables
+from tuner.record.events import Noted
 from tuner.record.reports import pack_reports
 from tuner.record.store import Store
+from tuner.server.gate import Gate
 from tuner.server.tables import Format
 from tuner.tables.files import FORMATS, in_pieces
 from tuner.tables.frames import report_chunks
@@ -234,3 +238,48 @@ def test_the_pieces_of_a_long_table_are_its_file(tmp_path: Path, format_: str) -
         assert len(read) == len(whole) == 75_000
     else:
         assert answer == file.read_bytes()
+
+
+def heard(gate: Gate, store: Store, headers: dict[str, str], query: str, news: int) -> list[str]:
+    """What somebody hears of a stream who leaves after one event more than was on record, `news` records later."""
+    lines: list[str] = []
+
+    async def listen() -> None:
+        over = asyncio.Event()
+
+        async def nothing() -> Any:
+            await over.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            lines.extend(message.get("body", b"").decode().splitlines())
+
+        given = {"host": f"127.0.0.1:{serving.PORT}", "authorization": f"Bearer {serving.VIEWER}", **headers}
+        raw = [(name.encode(), value.encode()) for name, value in given.items()]
+        path, query_string = "/v1/studies/night/events", query.encode()
+        scope = {"type": "http", "method": "GET", "path": path, "query_string": query_string, "headers": raw}
+        listening = asyncio.create_task(gate(scope, nothing, send))
+        async with asyncio.timeout(PATIENCE_S):
+            while not any(line.startswith(":") for line in lines):
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.3)  # only to show that nothing comes of what is known
+            for _ in range(news):
+                store.append([Noted(trial=None, step=None, by="ann", text="so", at=NOON)], NOON)
+            while f"id: {store.version()}" not in lines:
+                await asyncio.sleep(0.01)
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+
+    asyncio.run(listen())
+    return [line for line in lines if line.startswith("id:")]
+
+
+def test_whoever_follows_hears_the_place_in_the_record_and_goes_on_from_where_they_were(tmp_path: Path) -> None:
+    with diary(tmp_path) as store:
+        store.append(beginning(0), NOON)
+        known = store.version()
+        assert heard(serving.app(tmp_path), store, {}, "", 0) == [f"id: {known}"]
+        assert heard(serving.app(tmp_path), store, {"last-event-id": str(known)}, "", 1) == [f"id: {known + 1}"]
+        assert heard(serving.app(tmp_path), store, {}, f"after={known + 1}", 1) == [f"id: {known + 2}"]
+        told = heard(serving.app(tmp_path), store, {"last-event-id": str(known + 1)}, "after=0", 0)
+        assert told == [f"id: {known + 2}"]

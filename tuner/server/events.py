@@ -40,7 +40,7 @@ class Watch:
         self._known = 0
         self._turn = Lock()  # a look may last beyond the task that asked for it
         self.listeners = 0
-        self.sequence = 0
+        self.sequence = -1  # nobody has looked yet
 
     @contextmanager
     def listening(self) -> Iterator[None]:
