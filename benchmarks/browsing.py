@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
+import sqlite3
 import statistics
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +17,8 @@ import psutil
 from apart import NotInstalled
 from playwright.sync_api import Page, sync_playwright
 from serviced import Served, begun, opened, over, percentile, served, written
+
+import tuner
 
 _PATIENCE_MS = 60_000
 _SETTLES_MS = 6_000  # until every picture that is seen has come
@@ -180,30 +184,67 @@ def dashboard(folder: str, python: str, storage: str) -> dict[str, float]:
         return {"list_s": listed, "server_mb": _rss_mb(process)}
 
 
-def tracker(folder: str, python: str, runs: int, points: int) -> dict[str, float]:
-    """MLflow's page over as many runs of as many steps: its table, and what its server holds."""
+def tracker(folder: str, python: str, studies: str) -> dict[str, float]:
+    """MLflow's page over the trials of the study `night`: its table, and what its server holds."""
     home = Path(folder)
-    fill = (
-        "import sys, random; from mlflow.tracking import MlflowClient; from mlflow.entities import Metric, Param; "
-        "client = MlflowClient(sys.argv[1]); experiment = client.create_experiment('night')\n"
-        "for number in range(int(sys.argv[2])):\n"
-        "    run = client.create_run(experiment).info.run_id\n"
-        "    scores = [Metric('score', random.random(), 0, step) for step in range(int(sys.argv[3]))]\n"
-        "    client.log_batch(run, metrics=scores, params=[Param('learning_rate', str(random.random()))])\n"
-        "    client.set_terminated(run)\n"
-        "print(experiment)\n"
-    )
-    store = f"sqlite:///{home / 'mlflow.db'}"
-    filled = subprocess.run(
-        [python, "-c", fill, store, str(runs), str(points)], capture_output=True, text=True, check=True, timeout=1500
-    )
-    experiment = filled.stdout.strip().splitlines()[-1]
+    store, database = f"sqlite:///{home / 'mlflow.db'}", home / "mlflow.db"
+    made = subprocess.run([python, "-c", _ONE_RUN, store], capture_output=True, text=True, check=True, timeout=300)
+    experiment = made.stdout.strip().splitlines()[-1]
+    _multiply(database, Path(studies))
     command = [python, "-m", "mlflow", "server", "--backend-store-uri", store, "--port", "{port}", "--workers", "1"]
     with _running(command, home) as (url, process), visited() as page:
         page.goto(f"{url}/#/experiments/{experiment}/runs", wait_until="commit")
         began = time.monotonic()
         page.locator("a[href*='/runs/']").first.wait_for()
         return {"list_s": time.monotonic() - began, "server_mb": _rss_mb(process)}
+
+
+# MLflow takes a quarter of an hour to be told ten thousand runs: it is told one, and its database is given the others.
+_ONE_RUN = """
+import sys
+from mlflow.entities import Metric, Param
+from mlflow.tracking import MlflowClient
+client = MlflowClient(sys.argv[1])
+experiment = client.create_experiment("night")
+run = client.create_run(experiment).info.run_id
+client.log_batch(run, metrics=[Metric("score", 0.5, 0, 1)], params=[Param("setting", "0")])
+client.set_terminated(run)
+print(experiment)
+"""
+
+
+def _multiply(database: Path, studies: Path) -> None:
+    """Gives MLflow's database a run for each trial of the study `night`, like the one that MLflow wrote itself."""
+    with closing(sqlite3.connect(database)) as store, closing(tuner.open("night", results=studies)) as study:
+        study.load_curves()
+        ((pattern,),) = store.execute("SELECT run_uuid FROM runs").fetchall()
+        for trial in study.state.trials:
+            curve = study.state.curve(trial)
+            scores = [{"step": step, "value": score} for step, score in zip(curve.steps, curve.scores, strict=True)]
+            told: dict[str, list[dict[str, Any]]] = {
+                "runs": [{"name": f"trial-{trial.trial}"}],
+                "tags": [{}],
+                "params": [{"key": name, "value": str(value)} for name, value in trial.params.items()],
+                "metrics": scores,
+                "latest_metrics": scores[-1:],
+            }
+            for table, rows in told.items():
+                for changed in rows:
+                    _copy(store, table, pattern, {**changed, "run_uuid": f"{trial.trial:032x}"})
+        store.commit()
+
+
+def _copy(store: sqlite3.Connection, table: str, pattern: str, changed: Mapping[str, Any]) -> None:
+    columns = _columns(store, table)
+    taken = ", ".join(f":{each}" if each in changed else f'"{each}"' for each in columns)
+    names = ", ".join(f'"{each}"' for each in columns)
+    order = f"INSERT INTO {table} ({names}) SELECT {taken} FROM {table} WHERE run_uuid = :pattern"
+    store.execute(order, {**changed, "pattern": pattern})
+
+
+@functools.cache
+def _columns(store: sqlite3.Connection, table: str) -> tuple[str, ...]:
+    return tuple(row[1] for row in store.execute(f"PRAGMA table_info({table})"))
 
 
 @contextmanager
