@@ -277,6 +277,30 @@ def test_a_run_is_launched_from_the_page_and_steered(browser: Browser, tmp_path:
         assert (study.state.kind, study.state.trials[0].params["learning_rate"]) == ("babysitting", 0.25)
 
 
+def test_what_is_new_comes_into_the_picture_that_is_there(browser: Browser, tmp_path: Path) -> None:
+    with babysat.at_home(tmp_path), tended(tmp_path):
+        for visitor in visited(browser, tmp_path):
+            page = visitor.page("/studies/tended")
+            stayed = []
+            for _ in range(6):  # a first checkpoint or a change makes it another picture, once
+                canvas, before = drawn(page, "run").locator("canvas").first.element_handle(), longest(page)
+                deadline = time.monotonic() + PATIENCE_MS / 1000
+                while longest(page) <= before and time.monotonic() < deadline:
+                    page.wait_for_timeout(100)
+                assert longest(page) > before
+                stayed.append(canvas.evaluate("each => each.isConnected"))
+            assert any(stayed)
+
+
+def longest(page: Page) -> int:
+    """How many points the longest line of all pictures has."""
+    found: int = page.evaluate(
+        """() => Math.max(0, ...Bokeh.documents.flatMap((each) => [...each._all_models.values()])
+        .map((each) => each.data?.x?.length ?? 0))"""
+    )
+    return found
+
+
 def tended(results: Path, train: Callable[[tuner.Run], None] = roll) -> tuner.RunHandle:
     return tuner.babysit(
         train,

@@ -356,9 +356,8 @@ def test_while_a_study_moves_on_the_frames_of_its_pictures_stay(tmp_path: Path) 
         after = {each: told(client, each) for each in which}
     for each in which:
         assert before[each]["frame"] == after[each]["frame"] != "", each
-        assert before[each]["item"] == after[each]["item"], each
-        assert before[each]["moving"] != after[each]["moving"], each
-    assert not re.search(r'"(data|start)":', json.dumps([each["item"] for each in after.values()]))
+        assert before[each]["item"] != after[each]["item"], each
+        assert before[each]["moving"] == after[each]["moving"] != [], each
 
 
 def climb(run: tuner.Run) -> None:

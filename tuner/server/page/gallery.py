@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from tuner.record.leaders import leaders
 from tuner.record.lineage import Tree
-from tuner.server.page.frames import parted
+from tuner.server.page.frames import framed
 from tuner.server.page.rendering import Packed
 from tuner.views.pictures.branches import branches
 from tuner.views.pictures.curves import curves
@@ -84,10 +83,8 @@ def drawn(
 
 def as_sent(chart: Diagram) -> Packed:
     """What the page needs to draw it."""
-    told: dict[str, Any] = {"label": chart.label, "shown": chart.shown, "item": None, "frame": "", "moving": []}
-    if chart.item is not None:
-        told["item"], told["moving"] = parted(chart.item)
-        told["frame"] = hashlib.sha256(json.dumps(told["item"]).encode()).hexdigest()[:20]
+    nothing: dict[str, Any] = {"item": None, "frame": "", "moving": []}
+    told = {"label": chart.label, "shown": chart.shown, **(nothing if chart.item is None else framed(chart.item))}
     return Packed.of(json.dumps(told, separators=(",", ":")).encode(), "application/json")
 
 

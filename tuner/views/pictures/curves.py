@@ -22,6 +22,7 @@ from tuner.views.pictures.diagram import (
     blank,
     drawable,
     item,
+    numbered,
     plural,
     short,
 )
@@ -128,7 +129,7 @@ def _lines(
 def _columns(study: StudyState, ink: Ink, trials: Sequence[Trial]) -> dict[str, Any]:
     """What a line tells of its trial."""
     return {
-        "trial": np.array([trial.trial for trial in trials], dtype=np.int32),
+        "trial": numbered([trial.trial for trial in trials]),
         "colour": Colours(study, ink).of(trials),
         "best": [scored(trial.best_score, study.spread(trial)) for trial in trials],
         "state": [trial.state for trial in trials],

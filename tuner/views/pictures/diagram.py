@@ -28,6 +28,7 @@ Rows: TypeAlias = Sequence[tuple[str, ...]]
 SOURCE = "trials"
 """What the sources are called whose rows are trials; several in one picture are numbered behind it."""
 _DECIMALS = 4  # of what an axis spans: a tenth of a pixel
+_CROWD = 1_000  # lines, from which on a third of a pixel is more than one sees
 MOST_ROWS = 200
 """The table beside a picture is for reading: so many rows at most."""
 
@@ -139,8 +140,13 @@ def drawable(lines: Sequence[Floats], span: float) -> list[list[float]]:
 
     `span` is what their axis spans.
     """
-    decimals = _DECIMALS - math.floor(math.log10(span or 1.0))
+    decimals = _DECIMALS - (len(lines) > _CROWD) - math.floor(math.log10(span or 1.0))
     return [line.round(decimals).tolist() for line in lines]
+
+
+def numbered(trials: Sequence[int]) -> NDArray[np.integer[Any]]:
+    """The numbers of trials, in as few bytes as they take. Always a fresh array."""
+    return np.array(trials, dtype=np.uint16 if max(trials, default=0) < 2**16 else np.int32)
 
 
 def plural(amount: int, word: str) -> str:

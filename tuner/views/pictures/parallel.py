@@ -30,6 +30,7 @@ from tuner.views.pictures.diagram import (
     blank,
     drawable,
     item,
+    numbered,
     plural,
     short,
 )
@@ -81,14 +82,15 @@ def _figure(
     }
     plot.xaxis.major_label_text_color, plot.xaxis.major_label_text_font_style = ink.text, "bold"
     plot.xaxis.axis_line_color = plot.xaxis.major_tick_line_color = None
-    number_ = np.array([trial.trial for trial in trials], dtype=np.int32)
+    number_ = numbered([trial.trial for trial in trials])
+    heights = drawable(list(crossings), 1.0)
     crowd = min(1.0, (80 / len(trials)) ** 0.5)
     best = [trial is study.best for trial in trials]
     lines = ColumnDataSource(
         name=SOURCE,
         data={
             "xs": [list(range(count))] * len(trials),
-            "ys": drawable(list(crossings), 1.0),
+            "ys": heights,
             "trial": number_,
             "colour": Colours(study, ink).of(trials),
             "alpha": short([1.0 if each else 0.2 + 0.5 * crowd for each in best]),
@@ -108,7 +110,7 @@ def _figure(
         name="crossings",
         data={
             "x": np.repeat(np.arange(count, dtype=np.float32), len(trials)),
-            "y": short(crossings.T.ravel()),
+            "y": [height for axis in zip(*heights, strict=True) for height in axis],
             "trial": np.tile(number_, count),
         },
     )

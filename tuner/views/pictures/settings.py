@@ -11,7 +11,7 @@ import numpy as np
 from tuner.numbers import number, scored, setting
 from tuner.record.state import Round, StudyState
 from tuner.record.trial import Trial
-from tuner.space.parameters import Parameter
+from tuner.space.parameters import Choice, Parameter
 from tuner.space.space import Space
 from tuner.views.pictures.axis import SettingAxis, set_axis
 from tuner.views.pictures.colours import Colours, best_first, score_of
@@ -26,6 +26,7 @@ from tuner.views.pictures.diagram import (
     Theme,
     blank,
     item,
+    numbered,
     plural,
     short,
 )
@@ -103,9 +104,11 @@ class _Drawing:
             set_axis(plot, "y", self.y)
             for at, box in enumerate(boxes):
                 self._draw_box(plot, self.y, box, (at + 1) / len(boxes), named=at in (0, len(boxes) - 1))
-        told = [("trial", "@trial"), ("best", "@best"), ("state", "@state"), (self.x.dimension.name, "@across")]
-        told += [] if self.y is None else [(self.y.dimension.name, "@up")]
-        plot.add_tools(HoverTool(renderers=[self._draw(plot)], tooltips=told))
+        told = [("trial", "@trial"), ("best", "@best"), ("state", "@state"), _told(self.x, "x", "across")]
+        told += [] if self.y is None else [_told(self.y, "y", "up")]
+        plot.add_tools(
+            HoverTool(renderers=[self._draw(plot)], tooltips=told, formatters={"@x": "printf", "@y": "printf"})
+        )
         return plot
 
     def _ranges(self) -> dict[str, tuple[float, float]]:
@@ -126,21 +129,20 @@ class _Drawing:
 
         markers = [self._marker(trial) for trial in self.trials]
         size = float(np.clip(_LARGE - 2.5 * np.log10(len(markers) / 30), _SMALL, _LARGE))
-        up = "" if self.y is None else self.y.dimension.name
         source = ColumnDataSource(
             name=SOURCE,
             data={
                 "x": short(self.places),
                 "y": short(self.heights),
-                "trial": np.array([trial.trial for trial in self.trials], dtype=np.int32),
+                "trial": numbered([trial.trial for trial in self.trials]),
                 "marker": markers,
                 "size": short([_STAR if marker == "star" else size for marker in markers]),
                 "colour": Colours(self.study, self.ink).of(self.trials),
                 "rim": [self.ink.muted if marker == "x" else self.ink.paper for marker in markers],
                 "best": [number(trial.best_score) for trial in self.trials],
                 "state": [trial.state for trial in self.trials],
-                "across": [setting(trial.params.get(self.x.dimension.name)) for trial in self.trials],
-                "up": [setting(trial.params.get(up)) for trial in self.trials],
+                **_options(self.x, "across", self.trials),
+                **({} if self.y is None else _options(self.y, "up", self.trials)),
             },
         )
         look: dict[str, Any] = dict(fill_color="colour", line_color="rim", line_width=1.0, nonselection_alpha=0.08)
@@ -183,6 +185,20 @@ class _Drawing:
                 text_font=FONT,
             )
         )
+
+
+def _told(axis: SettingAxis, place: str, word: str) -> tuple[str, str]:
+    """A line of what is told of a mark: where it stands, or which option that is."""
+    return (
+        (axis.dimension.name, f"@{word}") if isinstance(axis.dimension, Choice) else (axis.label, f"@{place}{{%.6g}}")
+    )
+
+
+def _options(axis: SettingAxis, word: str, trials: Sequence[Trial]) -> dict[str, list[str]]:
+    """The options by name, since marks of one option are fanned out; a number is told by its place."""
+    if not isinstance(axis.dimension, Choice):
+        return {}
+    return {word: [setting(trial.params.get(axis.dimension.name)) for trial in trials]}
 
 
 def _boxes(study: StudyState) -> list[Round]:

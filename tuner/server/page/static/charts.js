@@ -33,20 +33,22 @@ async function draw(figure) {
 
 // Where the frame is the same, what is new goes into it: that takes a fraction of a drawing from nothing.
 async function show(figure, { label, shown, item, frame, moving }, tag) {
-  const place = figure.querySelector(".canvas"), old = drawn.get(figure);
-  let views = old?.views;
-  if (!item || old?.frame !== frame) {
+  const place = figure.querySelector(".canvas"), old = drawn.get(figure), stays = item && old?.frame === frame;
+  if (stays) {
+    const events = moving.map(({ path, ...event }) => ({ ...event, new: path.reduce((part, key) => part[key], item) }));
+    old.views[0].model.document.apply_json_patch({ events });
+    drawn.set(figure, { ...old, tag });
+  } else {
     place.style.minHeight = `${place.offsetHeight}px`; // nothing jumps meanwhile
     const fresh = place.appendChild(document.createElement("div"));
-    views = item ? [...(await Bokeh.embed.embed_item({ ...item, target_id: null }, fresh)).roots] : [];
+    const views = item ? [...(await Bokeh.embed.embed_item({ ...item, target_id: null }, fresh)).roots] : [];
     free(figure, fresh);
+    drawn.set(figure, { tag, frame, views });
+    if (!seen.has(figure)) return free(figure);
+    sources(figure).forEach(listen);
   }
-  drawn.set(figure, { tag, frame, views });
-  if (!seen.has(figure)) return free(figure);
-  views[0]?.model.document.apply_json_patch({ events: moving });
   place.style.minHeight = "", place.setAttribute("aria-label", label);
   figure.querySelector(".shown").textContent = shown;
-  if (views !== old?.views) sources(figure).forEach(listen);
   mark(figure);
 }
 

@@ -71,10 +71,7 @@ async function ask() {
 
 export function follow() {
   setInterval(() => { tell(); if (!document.hidden && Date.now() - lastHeard > SILENCE_MS) ask(); }, 1000);
-  setInterval(() => {
-    if (!document.hidden && !stream) open();
-    if (!document.hidden && !stream && Date.now() - lastTold > SILENCE_MS) refresh();
-  }, 2000);
+  setInterval(() => { if (!document.hidden && !stream) { open(); if (Date.now() - lastTold > SILENCE_MS) refresh(); } }, 2000);
   document.addEventListener("visibilitychange", () => { if (document.hidden) close(); else { open(); refresh(); } });
   addEventListener("pagehide", close);
   open();
