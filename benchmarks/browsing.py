@@ -22,16 +22,17 @@ import tuner
 
 _PATIENCE_MS = 60_000
 _SETTLES_MS = 6_000  # until every picture that is seen has come
-# A picture of ours is there once it has its words, and the browser has painted twice since.
+# A picture of ours is there once it says what it shows, and the browser has painted twice since.
 _DRAWN = """async (many) => {
-    const there = () => document.querySelectorAll("figure[data-picture] .canvas[aria-label]").length >= many;
+    const drawn = (figure) => !figure.innerText.includes("being drawn");
+    const there = () => [...document.querySelectorAll("figure[data-picture]")].filter(drawn).length >= many;
     while (!there() && performance.now() < 60000) await new Promise(requestAnimationFrame);
     await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
     return performance.now();
 }"""
 # From the moment the theme changes until the picture with the new data has taken the place of the old one.
 _WATCH = """() => {
-    const old = document.querySelector("figure[data-picture] .canvas[aria-label]").firstElementChild;
+    const old = document.querySelector("figure[data-picture] .canvas").firstElementChild;
     window.redrawn = null;
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", async () => {
         const began = performance.now();
