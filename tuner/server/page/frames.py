@@ -38,7 +38,7 @@ def framed(item: Mapping[str, Any]) -> dict[str, Any]:
             return [walk(each, [*path, at]) for at, each in enumerate(part)]
         if not isinstance(part, dict):
             return part
-        told = {"id": named(part["id"])} if isinstance(part.get("id"), str) else {}
+        told: dict[str, Any] = {"id": named(part["id"])} if isinstance(part.get("id"), str) else {}
         moves = _MOVES.get(part.get("name", ""), ()) if part.get("type") == "object" else ()
         attributes = part.get("attributes", {})
         for attr in moves:
