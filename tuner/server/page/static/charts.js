@@ -52,9 +52,8 @@ async function show(figure, { label, shown, item, frame, moving }, tag) {
   mark(figure);
 }
 
-const listen = (source) => source.selected.properties.indices.change.connect(() => {
-  const trials = source.selected.indices.map((at) => source.data.trial[at]);
-  if (!marking) queueMicrotask(() => select(trials)); // once Bokeh is through with it
+const listen = (source) => source.selected.properties.indices.change.connect(() => { // once Bokeh is through with it:
+  if (!marking) queueMicrotask(() => select(source.selected.indices.map((at) => source.data.trial[at])));
 });
 
 function free(figure, but) {
