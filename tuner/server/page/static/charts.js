@@ -53,7 +53,7 @@ async function show(figure, { label, shown, item, frame, moving }, tag) {
 }
 
 const listen = (source) => source.selected.properties.indices.change.connect(() => { // once Bokeh is through with it:
-  if (!marking) queueMicrotask(() => select(source.selected.indices.map((at) => source.data.trial[at])));
+  if (!marking) queueMicrotask(select.bind(null, source.selected.indices.map((at) => source.data.trial[at])));
 });
 
 function free(figure, but) {
