@@ -627,3 +627,27 @@ class Walker:
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         self.at = state["at"]
+
+
+# ── by way of a service ─────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.long
+def test_a_service_serves_what_its_folder_says_lies_in_a_database(
+    server: postgres.Server, url: str, tmp_path: Path
+) -> None:
+    from served import connected
+
+    with closing(sweep(tmp_path, store=url, sampler="random")) as study, connected(tmp_path) as there:
+        assert [each.name for each in there.studies()] == ["night"]
+        with closing(there.open("night")) as far, psycopg.connect(url) as early, psycopg.connect(url) as later:
+            assert far.trials.equals(study.trials)
+            assert len(far.requests) == 0
+            early.execute(ASK, ["numbered first"])
+            later.execute(ASK, ["numbered second"])
+            later.commit()
+            far.refresh()
+            assert list(far.requests["request"]) == ["numbered second"]
+            early.commit()
+            far.refresh()
+            assert sorted(far.requests["request"]) == ["numbered first", "numbered second"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,9 @@ from tuner.record.client import ServiceClient
 from tuner.record.events import TABLES, Answered, Reported, Requested
 from tuner.record.wire import TABLE_OF, record_from_json
 
+# In a team's database a request of a lower place may be seen later than one of a higher, by as long as whoever wrote it
+# took to commit; so the newest are looked through again for a while.
+_LATE_S, _LATELY = 60.0, 1000
 _WITHOUT_REPORTS = tuple(table for table, record in TABLES.items() if record not in (Reported, Requested))
 _WRITTEN = tuple(table for table, record in TABLES.items() if record is not Requested)
 
@@ -21,7 +25,8 @@ class RemoteRecords:
         self.service, self._study = service, study
         self.where = f"{service.url} ({study})"
         self._until: int | None = None  # inside a snapshot
-        self._requests_seen = 0
+        self._requests_settled = 0
+        self._requests_known: dict[int, float] = {}  # those handed out lately, by their place: when
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -57,9 +62,14 @@ class RemoteRecords:
 
     def new_requests(self) -> list[Requested]:
         """Requests made since the last call; the first call returns all."""
-        found = list(self._pages(("requests",), after=self._requests_seen))
-        if found:
-            self._requests_seen = found[-1][0]
+        now, known = time.monotonic(), self._requests_known
+        everything = self._pages(("requests",), after=self._requests_settled)
+        found = [(place, record) for place, record in everything if place not in known]
+        known.update((place, now) for place, _ in found)
+        settled = [place for place, at in known.items() if now - at > _LATE_S]
+        for place in (*settled, *sorted(known)[:-_LATELY]):
+            if known.pop(place, None) is not None:
+                self._requests_settled = max(self._requests_settled, place)
         return [record for _, record in found]
 
     def answer(self, request: str) -> Answered | None:
