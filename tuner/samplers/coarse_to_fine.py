@@ -427,16 +427,18 @@ def _beside_a_surprise(
     if found is None:
         return None
     trial, posterior = found
-    middle = np.where(np.isnan(trial.point), rng.random(len(space)), np.array(trial.point))
-    others = np.array([each.point for each in surrogate.informative if each is not trial])
-    apart = np.sqrt(np.nansum(np.square(others - middle), axis=1))
-    nearest = float(apart[apart > 0].min(initial=1.0))
-    away = rng.standard_normal((_BESIDE, len(space)))
-    away *= nearest * rng.random((_BESIDE, 1)) / np.linalg.norm(away, axis=1, keepdims=True)
-    places = Lattice(space).nearest(np.clip(middle + away, 0.0, 1.0))
-    improvement = posterior.log_expected_improvement(*posterior.of_points(places))
-    order = np.argsort(-improvement, kind="stable").tolist()
-    chosen = next((place for place in order if not ledger.has(_point(places[place]))), None)
+
+    def drawn() -> Floats:
+        middle = np.where(np.isnan(trial.point), rng.random(len(space)), np.array(trial.point))
+        others = np.array([each.point for each in surrogate.informative if each is not trial])
+        apart = np.sqrt(np.nansum(np.square(others - middle), axis=1))
+        nearest = float(apart[apart > 0].min(initial=1.0))
+        away = rng.standard_normal((_BESIDE, len(space)))
+        away *= nearest * rng.random((_BESIDE, 1)) / np.linalg.norm(away, axis=1, keepdims=True)
+        return Lattice(space).nearest(np.clip(middle + away, 0.0, 1.0))
+
+    places, *_ = posterior.candidates(("beside", trial.trial), drawn).best_first(lambda points: np.zeros(len(points)))
+    chosen = next((place for place, point in enumerate(places) if not ledger.has(_point(point))), None)
     if chosen is None:
         return None
     return _point(places[chosen]), f"beside trial {trial.trial}, better than all the others let expect: {_ELSEWHERE}"
