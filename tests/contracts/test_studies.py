@@ -14,7 +14,7 @@ import pytest
 from babysat import at_home, state_of, steps_of
 from diaries import beginning, diary, ended, reported
 from served import connected
-from stories import Part, story
+from stories import NOON, Part, story
 from sweeping import sweep
 from waiting import PATIENCE_S, wait_until
 
@@ -99,6 +99,16 @@ def test_a_study_is_what_it_is_in_its_folder(night: tuner.Study, searched: Path)
 def test_the_list_of_studies_is_the_same(searched: Path, reaching: Callable[[Path], Any]) -> None:
     with reaching(searched) as there:
         assert there.studies() == tuner.studies(searched)
+
+
+def test_a_study_is_as_old_as_its_record_whoever_touches_its_file(
+    tmp_path: Path, reaching: Callable[[Path], Any]
+) -> None:
+    story(tmp_path / "one", Part(start=0, to=10), end=("completed", "done")).close()
+    (tmp_path / "one" / "study.db").touch()
+    with reaching(tmp_path) as there:
+        (listed,) = there.studies()
+    assert listed.updated < NOON + 86_400
 
 
 def test_what_is_exported_goes_where_it_is_told(night: tuner.Study, tmp_path: Path) -> None:

@@ -245,6 +245,7 @@ def _summary(place: Place, database: Path) -> Summary:
         records = Store.open(database)
         try:
             brief = records.brief()
+            updated = records.written_at() or updated  # a file is touched by whoever reads it last, too
             holder = records.holder(time.time())
         finally:
             records.close()

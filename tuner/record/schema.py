@@ -166,6 +166,7 @@ class Schema:
         """The columns of a request as anybody may have written them."""
         self.held = sa.select(self.lease).where(*self.leased())
         self.opened = self._opened()
+        self.written = self._written()
         self.winners = {"maximize": self._winner(sa.desc), "minimize": self._winner(sa.asc)}
         self.clock = sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Double)
         """The time by a server's clock, in Unix seconds."""
@@ -276,6 +277,12 @@ class Schema:
         ends = sa.select(sa.func.count(sa.distinct(ended.c.trial))).where(*self.of(ended)).scalar_subquery()
         found = sa.select(first.c.kind, first.c.identity, trials, ends).where(*self.of(first))
         return found.order_by(first.c.sequence).limit(1)
+
+    def _written(self) -> sa.Select[Any]:
+        """The moments of the newest record of each type, but for requests, which anybody may write."""
+        tables = [shape.table for kind, shape in self.shapes.items() if kind is not Requested and "at" in shape.names]
+        newest = [sa.select(each.c.at).where(*self.of(each)).order_by(each.c.sequence.desc()) for each in tables]
+        return sa.select(*[each.limit(1).scalar_subquery() for each in newest])
 
 
 ALONE = Schema(shared=False)

@@ -400,6 +400,12 @@ class Store(Access):
             told["spread"] = last_at(self.reports(best_trial), spread_of(told["objective"]), step)
         return told
 
+    def written_at(self) -> float | None:
+        """When the newest record came to be, in Unix seconds; None where there is none."""
+        newest = self._guard(lambda: self._quick(self._schema.written).one())
+        self._release()
+        return max((at for at in newest if at is not None), default=None)
+
     def version(self) -> int:
         """A number that grows whenever anything is written: cheap to poll."""
         version = int(self._guard(self._highest_sequence))

@@ -96,7 +96,10 @@ async def _tuner_error(_: Request, error: Exception) -> JSONResponse:
 
 async def _unfit(_: Request, error: Exception) -> JSONResponse:
     found = error.errors() if isinstance(error, RequestValidationError) else ()
-    told = "; ".join(f"{'.'.join(map(str, each['loc'][1:])) or each['loc'][0]}: {each['msg']}" for each in found[:5])
+    told = "; ".join(
+        f"{'.'.join(map(str, each['loc'][1:])) or each['loc'][0]}: {each['msg'].removeprefix('Value error, ')}"
+        for each in found[:5]
+    )
     return refused(422, "arguments", told or "the request makes no sense.")
 
 
