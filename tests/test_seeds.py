@@ -348,7 +348,7 @@ def noisy(run: Run) -> None:
 
 
 def test_a_sweep_of_several_seeds_has_a_row_a_trial_with_mean_and_spread(tmp_path: Path) -> None:
-    with sweep(tmp_path, noisy, SPACE, trials=3, seeds=3, stopping="off") as study:
+    with sweep(tmp_path, noisy, SPACE, trials=3, seeds=3, stopping="off", sampler="random") as study:
         trials = study.trials
         assert list(trials["state"]) == ["completed"] * 3
         assert list(trials["steps"]) == [9] * 3
@@ -447,9 +447,9 @@ def test_a_study_of_several_seeds_is_a_function_of_its_seed_also_where_it_pauses
 
 @pytest.mark.parametrize("others", [1, 2])
 def test_another_number_of_seeds_is_another_study(tmp_path: Path, others: int) -> None:
-    sweep(tmp_path, noisy, SPACE, trials=1, seeds=3).close()
+    sweep(tmp_path, noisy, SPACE, trials=1, seeds=3, sampler="random").close()
     with pytest.raises(IdentityMismatch, match=rf"another seeds: it has 3, this call has {others}"):
-        sweep(tmp_path, noisy, SPACE, trials=2, seeds=others)
+        sweep(tmp_path, noisy, SPACE, trials=2, seeds=others, sampler="random")
 
 
 def test_a_study_begun_before_there_was_a_choice_goes_on_with_one_seed() -> None:
@@ -466,7 +466,7 @@ def test_a_study_begun_before_there_was_a_choice_goes_on_with_one_seed() -> None
 
 
 def test_a_budget_of_steps_counts_those_of_every_seed(tmp_path: Path) -> None:
-    with sweep(tmp_path, noisy, SPACE, trials=None, seeds=3, budget_steps=100) as study:
+    with sweep(tmp_path, noisy, SPACE, trials=None, seeds=3, budget_steps=100, sampler="random") as study:
         assert 81 <= 3 * study.state.steps_done <= 100
 
 
