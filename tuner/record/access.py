@@ -126,7 +126,12 @@ class Access:
         if not self._connected:
             if self._closed:
                 raise StudyError(f"{self.where} was closed. Open it again to go on: tuner.open or tuner.attach.")
-            self._connected.append(self._database.engine.connect())
+            try:
+                self._connected.append(self._database.engine.connect())
+            except sa.exc.TimeoutError as error:
+                raise StudyError(
+                    f"{self.where}: all connections of this process were busy for long. Look at fewer studies at once."
+                ) from error
         return self._connected[0]
 
     def _rollback(self) -> None:
