@@ -236,7 +236,7 @@ def test_what_somebody_wrote_is_shown_as_it_is(page: TestClient) -> None:
 
 def test_studies_are_seen_at_a_glance(page: TestClient) -> None:
     told = words(page.get("/").text)
-    assert "24 of 24 trials over" in told
+    assert "24 trials, 24 ended" in told
     assert "step 120" in told
     assert "nobody" in told
 

@@ -64,7 +64,7 @@ def glance(summary: Summary, library: StudySource, now: float) -> Glance:
         kind="sweep" if summary.kind == "sweep" else "babysat run" if summary.kind else "?",
         mood=mood,
         state=mood if begun or holder else summary.activity,
-        progress=f"{summary.ended:,} of {count(summary.trials, 'trial')} over",
+        progress=f"{count(summary.trials, 'trial')}, {summary.ended:,} ended",
         where=where,
         coordinator=coordinator,
     )
