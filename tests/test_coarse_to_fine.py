@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tuner.policy.proposals import Outcome, Proposal, RoundPlan
+from tuner.policy.proposals import Outcome, Point, Proposal, RoundPlan
 from tuner.record.events import TrialState
 from tuner.samplers import CoarseToFineSampler
 from tuner.space.constructors import choice, integer, linear, log, log_one_minus
@@ -332,8 +332,10 @@ def test_a_box_set_before_anything_is_learned_is_searched_evenly() -> None:
         outcomes.append(outcome(trial, SQUARE, {"x": proposal.point[0], "y": proposal.point[1]}, 0.0))
 
 
-def needle(trials: int, learns: Callable[[int], bool], **most: int) -> tuple[list[RoundPlan], list[Proposal]]:
-    """A search of which few trials learn: theirs are the scores that rise."""
+def needle(
+    trials: int, learns: Callable[[int], bool], learns_in: Callable[[Point], bool] | None = None, **most: int
+) -> tuple[list[RoundPlan], list[Proposal]]:
+    """A search of which few trials learn, or few places: theirs are the scores that rise."""
     space = Space(**{name: linear(0.0, 1.0) for name in "abcdef"})
     ledger = Ledger()
     for name, number in most.items():
@@ -343,7 +345,8 @@ def needle(trials: int, learns: Callable[[int], bool], **most: int) -> tuple[lis
     for trial in range(trials):
         proposal = SAMPLER.propose(space, 0, trial, ledger, rounds)
         rounds += [proposal.opened] if proposal.opened else []
-        score, rise = (0.9, 0.6) if learns(trial) else (0.1 + 1e-3 * (trial % 7), 0.0)
+        good = learns(trial) if learns_in is None else learns_in(proposal.point)
+        score, rise = (0.9, 0.6) if good else (0.1 + 1e-3 * (trial % 7), 0.0)
         observations = ((1, score - rise), (2, score))
         known = Outcome(
             trial=trial,
@@ -361,14 +364,21 @@ def needle(trials: int, learns: Callable[[int], bool], **most: int) -> tuple[lis
 
 
 def test_where_hardly_any_settings_learn_many_more_are_tried_briefly_and_the_round_says_so() -> None:
-    rounds, proposals = needle(40, lambda trial: trial in (9, 21, 30))
+    rounds, proposals = needle(31, lambda trial: trial in (6, 9, 12))
     assert rounds[1].first_trial == FIRST
     assert "none of 4 settings learns at all: many more are tried briefly" in rounds[1].why
-    assert all(proposal.at_once and "even spread" in proposal.why for proposal in proposals[:31])
-    assert rounds[2].first_trial == 31
-    assert "3 of 31 settings learn at all" in rounds[2].why
-    even = [proposal.at_once for proposal in proposals[31:]]
-    assert 4 <= sum(even) <= 5  # where they are rare, every second trial stays an even draw
+    assert all(proposal.at_once and "even spread" in proposal.why for proposal in proposals[:13])
+    assert rounds[2].first_trial == 13
+    assert "3 of 13 settings learn at all" in rounds[2].why
+    assert sum("the most promising of 16 even draws from the whole space" in each.why for each in proposals[13:]) == 15
+    assert sum("a wrong zoom is never final" in proposal.why for proposal in proposals[13:]) == 3
+
+
+def test_where_settings_that_learn_are_rare_draws_lie_apart_but_not_where_nothing_learns() -> None:
+    _, proposals = needle(60, lambda _: False, learns_in=lambda point: point[0] < 0.2)
+    drawn = np.array([each.point for each in proposals if "of 16 even draws" in each.why])
+    assert np.mean(drawn[:, 0] < 0.2) > 0.5
+    assert drawn[:, 1:].std(axis=0).min() > 0.2  # 0.29 is even
 
 
 def test_where_most_settings_learn_four_are_enough() -> None:
@@ -378,7 +388,9 @@ def test_where_most_settings_learn_four_are_enough() -> None:
 
 
 def test_the_look_for_settings_that_learn_takes_no_more_than_a_third_of_the_trials_and_a_quarter_of_the_steps() -> None:
-    by_trials, _ = needle(40, lambda _: False, most_trials=48)
-    assert by_trials[2].first_trial == 16
-    by_steps, _ = needle(40, lambda _: False, most_steps=160)
-    assert by_steps[2].first_trial == 20
+    by_trials, _ = needle(20, lambda _: False, most_trials=33)
+    assert by_trials[2].first_trial == 11
+    by_steps, _ = needle(20, lambda _: False, most_steps=80)
+    assert by_steps[2].first_trial == 10
+    by_parameters, _ = needle(20, lambda _: False)
+    assert by_parameters[2].first_trial == 14

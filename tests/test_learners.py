@@ -53,13 +53,19 @@ def test_three_that_learn_are_enough_and_rare_is_told_by_the_share() -> None:
 
 def test_where_runs_differ_by_luck_rises_small_beside_that_do_not_make_learning_rare() -> None:
     lucky = [0.2, 1.1, -0.4, 0.7, 1.4, -0.1, 0.5, 0.9, -0.6, 1.2]
-    learners = tally(*(seen(trial, score, 0.07) for trial, score in enumerate(lucky)))
-    assert learners.learned == 0  # a twentieth of what luck makes of the scores is more than training raises any
+    learners = tally(*(seen(trial, score, 0.15 if trial == 3 else 0.07) for trial, score in enumerate(lucky)))
+    assert learners.learned == 1  # a twentieth of what luck makes of the scores is more than training raises most
     assert not learners.rare
     for trial in (10, 11):
         assert learners.too_few
         learners.put(None, seen(trial, trial / 20))
     assert not learners.too_few  # twelve first scores say that it is not where all begin that most of them stay
+
+
+def test_until_one_learns_all_may_stand_where_all_begin_however_their_scores_differ() -> None:
+    learners = tally(*(seen(trial, 0.1 + trial / 1000, 0.0) for trial in range(20)))
+    assert learners.too_few
+    assert learners.rare
 
 
 def test_where_most_stay_where_all_begin_learning_is_rare_for_all_that_went_far_down() -> None:

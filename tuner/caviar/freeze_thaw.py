@@ -5,7 +5,8 @@ that would be tried next: it goes on if its expected improvement at the end of t
 paused, saved, and its worker is free. Improvement is over the incumbent, the best score there is or is expected
 (`surrogate/`); so a run that starts slowly but may still cross stays in the race, and a good one that cannot get any
 better gives way. Every third time the run that is expected to end best goes on, whatever else might be learned. A run
-that is a duplicate of another is stopped.
+that is a duplicate of another is stopped. Where settings that learn are rare, the run furthest trained of those in the
+best third at their rung goes on, and new settings begin where there is none.
 
 Where a number of trials is all the budget there is, they all begin, whatever a run may still come to, so what is to be
 saved are steps. A run then goes on from a rung if it leads there, as in successive halving, and is paused otherwise.
@@ -254,10 +255,8 @@ class FreezeThaw:
             best = [number for number in trials if self._is_in_the_best_third(study, number)]
             if not best:
                 return _Pick(None, f"no run that stands still is in the best third at its rung: {new.why}")
-            if search.hyperparameters(study) is None:
-                furthest = max(best, key=lambda number: (study.trials[number].steps, -number))
-                return _Pick(furthest, f"trial {furthest} is in the best third at its rung")
-            trials = best
+            furthest = max(best, key=lambda number: (study.trials[number].steps, -number))
+            return _Pick(furthest, f"trial {furthest} is in the best third at its rung")
         if new is not None and (new.at_once or surrogate.untrained):
             return _Pick(None, f"new settings come first: {new.why}")
         if surrogate.untrained:

@@ -11,6 +11,9 @@ Inside the box a trial gets the settings of the largest expected improvement. Fe
 neighbourhoods reach, so each trial takes the learned lengths a little longer or shorter; and half of them expect the
 best inside the ranges rather than at a bound. What keeps a wrong zoom from being final: every sixth trial is an even
 draw from the whole cube, whatever is believed, and so is every trial while nowhere much improvement is to be expected.
+
+Where settings that learn stay rare, a trial gets the most promising of sixteen even draws from the whole cube instead.
+What is believed then keeps from settings that would not learn either, and does not crowd around the few that do.
 """
 
 from __future__ import annotations
@@ -41,10 +44,10 @@ Floats: TypeAlias = NDArray[np.float64]
 
 _WHOLE = (0.0, 1.0)
 _COARSE = 4  # trials before anything is learned: the model says more than more even draws would
-_MORE_A_PARAMETER = 8  # … so many more for each parameter but the first, while hardly any settings learn
+_MORE_A_PARAMETER = 2  # … so many more for each parameter but the first, while hardly any settings learn
 _MORE = 1.25  # a round opens when this many times as much has been seen as when the last one did
 _GLOBAL_EVERY = 6
-_GLOBAL_EVERY_IF_RARE = 2  # where settings that learn are rare
+_OF_EVEN = 16  # even draws, of which the most promising is tried where settings that learn are rare
 _LITTLE = 1e-3  # standard deviations of the scores: a smaller improvement to be expected is not worth a trial
 _RISE = 4.0  # of the logarithm of an improvement: a few steps uphill add less where there is little
 _DRAWS = 4  # even draws where little is expected: the first is tried that is not beside a trial that went wrong
@@ -71,10 +74,10 @@ _BESIDE = 256  # candidates beside a trial that surprises
 class CoarseToFineSampler(UnitCubeSampler):
     """Searches the whole space first, then where the best may still be found, round after round.
 
-    Round 0 has four trials at least, and where hardly any settings learn a round of many more follows, all over the
-    space; where they stay rare, every second trial is an even draw. A box that a person sets holds for ten. Any number
-    of trials may be in training at once: what they are expected to reach is taken for granted, so they do not crowd.
-    Settings are tried by their expected improvement (Jones, Schonlau & Welch 1998).
+    Round 0 has four trials at least, and where hardly any settings learn a round of more follows, all over the space;
+    where they stay rare, a trial is the most promising of sixteen even draws. A box that a person sets holds for ten.
+    Any number of trials may be in training at once: what they are expected to reach is taken for granted, so they do
+    not crowd. Settings are tried by their expected improvement (Jones, Schonlau & Welch 1998).
 
     Args:
         seed: Of all draws in an Optuna study, 0 to 2**63 − 1; by default 0. A sweep has its own.
@@ -159,10 +162,12 @@ class CoarseToFineSampler(UnitCubeSampler):
             if not plan.round and (drawn := Prior(space).draw(even, trial)) is not None:
                 even, why = drawn
             return Proposal(point=even, why=why, at_once=True, round=plan.round)
-        every = _GLOBAL_EVERY_IF_RARE if _is_rare(plan) else _GLOBAL_EVERY
-        if trial % every == every - 1:
-            even = sobol_point(len(space), seed, trial // every, stream=1)  # sixth points are uneven
+        if trial % _GLOBAL_EVERY == _GLOBAL_EVERY - 1:
+            even = sobol_point(len(space), seed, trial // _GLOBAL_EVERY, stream=1)  # sixth points are uneven
             return Proposal(point=even, why=_GLOBAL, at_once=True, round=plan.round)
+        if _is_rare(plan):
+            point, why = _best_of_even(space, seed, trial, surrogate.posterior(hyperparameters), ledger)
+            return Proposal(point=point, why=why, at_once=True, round=plan.round)
         # Trials drawn from the same knowledge share lengths and candidates, so that one posterior serves them all.
         first = ledger.drawn_together(trial)
         rng = np.random.default_rng([seed, first])
@@ -366,9 +371,7 @@ def _best_candidate(
 
     prior, seen = Prior(space), len(ledger)
     candidates = posterior.candidates(plan.round, drawn)
-    if _is_rare(plan):  # uphill lie the corners, where nobody has been and nothing learns
-        places, mean, deviation, _ = candidates.best_first(lambda points: prior.log_weight(points, seen))
-    elif alone:
+    if alone:
         places, mean, deviation, improvement = candidates.best_first(lambda points: prior.log_weight(points, seen))
         if float(improvement[0]) > math.log(_LITTLE) - _RISE:
             led = lattice.nearest(posterior.refined(places[0], low, high, lattice.fine(places[0]))[None])
@@ -393,6 +396,22 @@ def _best_candidate(
         return None
     expectation = posterior.expected(float(expected[0]), float(surely[0]))
     return _point(places[chosen]), f"the largest expected improvement in the box of round {plan.round}: {expectation}"
+
+
+def _best_of_even(space: Space, seed: int, trial: int, posterior: Posterior, ledger: Ledger) -> tuple[Point, str]:
+    """Of some even draws from the whole space the untried one of largest expected improvement.
+
+    Where settings that learn are rare, the places of largest improvement crowd around the few that were seen to, or in
+    corners where nobody has been and nothing learns. Draws all over the space find other places, and a model that can
+    tell where nothing learns keeps from most that would be in vain.
+    """
+    places = Lattice(space).nearest(np.random.default_rng([seed, trial]).random((_OF_EVEN, len(space))))
+    mean, deviation = posterior.of_points(places)
+    improvement = posterior.log_expected_improvement(mean, deviation) + Prior(space).log_weight(places, len(ledger))
+    order = np.argsort(-improvement, kind="stable").tolist()
+    place = next((place for place in order if not ledger.has(_point(places[place]))), order[0])
+    expectation = posterior.expected(float(mean[place]), float(deviation[place]))
+    return _point(places[place]), f"the most promising of {_OF_EVEN} even draws from the whole space: {expectation}"
 
 
 def _around(rng: np.random.Generator, posterior: Posterior, points: Floats) -> Floats:

@@ -80,17 +80,19 @@ class Learners:
         watched = len(self._rises)
         if not watched or watched + self._went_wrong < _FEW_WATCHED or self.learned >= ENOUGH:
             return False
-        return len(self._firsts) < _MANY_BEGUN or self._begin_together
+        return len(self._firsts) < _MANY_BEGUN or self._stays_together
 
     @property
     def rare(self) -> bool:
         """Whether most settings do not learn, but stay where all begin."""
         watched = len(self._rises)
-        return watched > 0 and self.learned < _RARE * (watched + self._went_wrong) and self._begin_together
+        return watched > 0 and self.learned < _RARE * (watched + self._went_wrong) and self._stays_together
 
     @property
-    def _begin_together(self) -> bool:
-        """Whether half of the first scores lie side by side; there is one."""
+    def _stays_together(self) -> bool:
+        """Whether half of the first scores lie side by side beside what learning reaches; believed until one learns."""
+        if not self.learned:
+            return True
         half = len(self._firsts) // 2
         apart = min(high - low for low, high in zip(self._firsts, self._firsts[half:], strict=False))
         return apart <= _TOGETHER * self._reach
