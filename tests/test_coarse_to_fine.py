@@ -374,11 +374,14 @@ def test_where_hardly_any_settings_learn_many_more_are_tried_briefly_and_the_rou
     assert sum("a wrong zoom is never final" in proposal.why for proposal in proposals[13:]) == 3
 
 
-def test_where_settings_that_learn_are_rare_draws_lie_apart_but_not_where_nothing_learns() -> None:
-    _, proposals = needle(60, lambda _: False, learns_in=lambda point: point[0] < 0.2)
+def test_where_settings_that_learn_are_rare_draws_lie_apart_but_not_where_nothing_learns_until_ten_learn() -> None:
+    rounds, proposals = needle(40, lambda _: False, learns_in=lambda point: point[0] < 0.2)
     drawn = np.array([each.point for each in proposals if "of 16 even draws" in each.why])
+    assert len(drawn) > 7
     assert np.mean(drawn[:, 0] < 0.2) > 0.5
-    assert drawn[:, 1:].std(axis=0).min() > 0.2  # 0.29 is even
+    assert drawn[:, 1:].std(axis=0).min() > 0.15  # 0.29 is even
+    assert [bool(plan.memo and plan.memo.get("rare")) for plan in (rounds[2], rounds[-1])] == [True, False]
+    assert "the largest expected improvement in the box" in proposals[-1].why
 
 
 def test_where_most_settings_learn_four_are_enough() -> None:

@@ -12,8 +12,8 @@ neighbourhoods reach, so each trial takes the learned lengths a little longer or
 best inside the ranges rather than at a bound. What keeps a wrong zoom from being final: every sixth trial is an even
 draw from the whole cube, whatever is believed, and so is every trial while nowhere much improvement is to be expected.
 
-Where settings that learn stay rare, a trial gets the most promising of sixteen even draws from the whole cube instead.
-What is believed then keeps from settings that would not learn either, and does not crowd around the few that do.
+Where settings that learn stay rare, a trial gets the most promising of sixteen even draws from the whole cube instead,
+until ten learn. What is believed then keeps from settings that would not learn either, and does not crowd around few.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ _COARSE = 4  # trials before anything is learned: the model says more than more 
 _MORE_A_PARAMETER = 2  # … so many more for each parameter but the first, while hardly any settings learn
 _MORE = 1.25  # a round opens when this many times as much has been seen as when the last one did
 _GLOBAL_EVERY = 6
+_PLENTY = 10  # settings that learn show where to look closer, however rare they are
 _OF_EVEN = 16  # even draws, of which the most promising is tried where settings that learn are rare
 _LITTLE = 1e-3  # standard deviations of the scores: a smaller improvement to be expected is not worth a trial
 _RISE = 4.0  # of the logarithm of an improvement: a few steps uphill add less where there is little
@@ -244,9 +245,10 @@ class CoarseToFineSampler(UnitCubeSampler):
         hyperparameters = surrogate.fit(self.hyperparameters(rounds))
         posterior = surrogate.posterior(hyperparameters)
         box, why, ends = _box(space, np.random.default_rng([seed, trial, 1]), latest, posterior)
-        rare = ledger.learners.rare if _is_broad(latest) else _is_rare(latest)
+        learners = ledger.learners
+        rare = learners.rare if _is_broad(latest) else _is_rare(latest) and learners.learned < _PLENTY
         if _is_broad(latest):
-            why = f"{ledger.learners.words}; {why}"
+            why = f"{learners.words}; {why}"
         memo = {"numbers": hyperparameters, "looks": surrogate.information, "ends": ends}  # words of the record
         if rare:
             memo["rare"] = True
