@@ -79,7 +79,7 @@ def _parquet_pieces(frames: Iterable[pd.DataFrame]) -> Iterator[bytes]:
         ]
         table = table.cast(pa.schema(types, table.schema.metadata))
         writer = writer or pq.ParquetWriter(pa.PythonFile(out, "w"), table.schema)
-        writer.write_table(table)
+        writer.write(table)
         yield out.taken()
     if writer is not None:
         writer.close()
