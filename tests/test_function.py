@@ -130,6 +130,15 @@ def test_a_path_that_leads_nowhere_is_refused_with_a_sentence(path: str, sentenc
         portable(path)
 
 
+def test_a_script_that_ends_whoever_imports_it_is_refused_with_how_it_may_be_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "script_that_ends.py").write_text("import argparse\nargparse.ArgumentParser().parse_args(['--no'])\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(TrainingError, match=r"by SystemExit: 2\. .*--command 'python script_that_ends\.py --lr"):
+        portable("script_that_ends:train")
+
+
 def test_the_source_is_known_by_its_hash() -> None:
     assert portable(train).source_sha256 == hashlib.sha256(inspect.getsource(train).encode()).hexdigest()
     typed: dict[str, Any] = {}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import babysat
-import httpx
+import httpx2
 import pytest
 import serving
 from diaries import NOON, diary
@@ -233,9 +233,9 @@ def test_a_hundred_who_wait_for_an_answer_keep_nobody_from_the_other_routes(tmp_
             store.request("note", {"text": "so"}, by="ann", why="", request=f"r{number}")
 
         async def crowd() -> list[Any]:
-            transport = httpx.ASGITransport(serving.app(tmp_path))
+            transport = httpx2.ASGITransport(serving.app(tmp_path))
             headers = {"authorization": f"Bearer {serving.OPERATOR}"}
-            async with httpx.AsyncClient(transport=transport, base_url=serving.ORIGIN, headers=headers) as client:
+            async with httpx2.AsyncClient(transport=transport, base_url=serving.ORIGIN, headers=headers) as client:
 
                 async def wait(number: int) -> Any:
                     address = f"/v1/studies/night/requests/r{number % 3}"

@@ -61,9 +61,9 @@ def resolve(function: str | bytes, search_path: tuple[str, ...] = ()) -> Trainin
         ) from error
     except SystemExit as ended:
         raise TrainingError(
-            f"importing {module_name} ended as a program does, with SystemExit({ended.code!r}): it runs where it is "
-            'imported. Keep what runs under `if __name__ == "__main__":`, or have it run as a program: --command '
-            f"'python {module_name.replace('.', '/')}.py --lr {{learning_rate}}', in Python tuner.command."
+            f"{quoted(function)}: importing {module_name} ended as a program does, by SystemExit: {ended.code}. It runs "
+            'where it is imported. Keep what runs under `if __name__ == "__main__":`, or have it run as a program: '
+            f"--command 'python {module_name.replace('.', '/')}.py --lr {{learning_rate}}', in Python tuner.command."
         ) from ended
     target: Any = module
     for part in name.split("."):
