@@ -62,8 +62,9 @@ def resolve(function: str | bytes, search_path: tuple[str, ...] = ()) -> Trainin
     except SystemExit as ended:
         raise TrainingError(
             f"{quoted(function)}: importing {module_name} ended as a program does, by SystemExit: {ended.code}. It "
-            'runs where it is imported. Keep what runs under `if __name__ == "__main__":`, or have it run as a program: '
-            f"--command 'python {module_name.replace('.', '/')}.py --lr {{learning_rate}}', in Python tuner.command."
+            'runs where it is imported. Keep what runs under `if __name__ == "__main__":`, or have it run as a '
+            f"program: --command 'python {module_name.replace('.', '/')}.py --lr {{learning_rate}}', in Python "
+            "tuner.command."
         ) from ended
     target: Any = module
     for part in name.split("."):
