@@ -10,7 +10,8 @@ what was believed turns out wrong. The box, the reason and the hyperparameters a
 Inside the box a trial gets the settings of the largest expected improvement. Few scores say little of how far their
 neighbourhoods reach, so each trial takes the learned lengths a little longer or shorter; and half of them expect the
 best inside the ranges rather than at a bound. What keeps a wrong zoom from being final: every sixth trial is an even
-draw from the whole cube, whatever is believed, and so is every trial while nowhere much improvement is to be expected.
+draw from the whole cube, whatever is believed, and so is every trial while nowhere much improvement is to be expected,
+but for every second one where some trial is better than all the others let expect: that is tried beside the best such.
 
 Where settings that learn stay rare, a trial gets the most promising of sixteen even draws from the whole cube instead,
 until ten learn. What is believed then keeps from settings that would not learn either, and does not crowd around few.
