@@ -30,12 +30,22 @@ export RAY_AUTH_TOKEN
 export RAY_USAGE_STATS_ENABLED=0
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300 # seconds; a cold parallel filesystem imports Python slowly
 
+# Where Ray does not start, `ray symmetric-run` ends well all the same: that a sweep began, only the sweep can tell.
+mkdir -p "$results"
+began=$results/.slurm-$SLURM_JOB_ID
+
 # CPUs twice: srun does not take them over from sbatch, and Ray would count all that the node has.
 status=0
 srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --cpus-per-task="$SLURM_CPUS_PER_TASK" \
     ray symmetric-run --address "${nodes[0]}:$port" --min-nodes "$SLURM_JOB_NUM_NODES" \
-    --num-cpus="$SLURM_CPUS_PER_TASK" --include-dashboard=false -- \
+    --num-cpus="$SLURM_CPUS_PER_TASK" -- \
+    bash -c 'touch "$1" && shift && exec "$@"' sweep "$began" \
     tuner sweep "$@" --no-json --address auto --results "$results" || status=$?
+if [[ ! -e $began ]]; then
+    echo "no sweep began: no Ray cluster came together on $SLURM_JOB_NODELIST, see above" >&2
+    ((status)) || status=1
+fi
+rm -f "$began"
 
 # The sweep has ended, so its database is at rest and may be copied as a file.
 if [[ -n ${TUNER_KEEP:-} ]]; then

@@ -33,6 +33,7 @@ R = TypeVar("R")
 
 _LONGEST_PATH, _LONGEST_PART = 4000, 255
 _DEEPEST = 16
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]*://")
 
 # What other tools call it, or what seems right: the word that is meant, as one would write it. A word of a single call
 # goes by call.word.
@@ -62,6 +63,8 @@ _MEANT = {
     "cpu": "cpus=1",
     "num_gpus": "gpus=1",
     "num_cpus": "cpus=1",
+    "resources_per_trial": 'resources={"CPU": 1, "GPU": 0.5}',
+    "env_vars": 'runtime_env={"env_vars": {…}}',
     "random_state": "seed=0",
     "random_seed": "seed=0",
     "steps": "budget_steps=10_000",
@@ -241,8 +244,8 @@ def text(word: str, given: Any) -> str:
 
 def name(word: str, given: Any) -> str:
     """A short text that names something, taken as it is."""
-    if not isinstance(given, str) or not given or len(given) > 200 or clean(given) != given:
-        refuse(word, "a name, a text of 1 to 200 characters", given)
+    if not isinstance(given, str) or not 0 < len(given) <= 200 or clean(given) != given or "\n" in given:
+        refuse(word, "a name, a text of 1 to 200 characters on one line", given)
     return str.__str__(given)
 
 
@@ -273,6 +276,18 @@ def path(word: str, given: Any) -> Path:
     except RuntimeError:
         refuse(word, "a path in the home of somebody there is", given)
     return Path(os.fsdecode(encoded))
+
+
+def is_url(given: Any) -> bool:
+    """Whether a text names a place by a protocol, as `s3://bucket/folder` does."""
+    return isinstance(given, str) and _URL.match(given) is not None
+
+
+def folder_or_url(word: str, given: Any) -> str | Path:
+    """A folder, or the address of an object store, which is looked at where it is used."""
+    if isinstance(given, Path) and re.match(r"(s3a?|gcs|gs|az|abfs|file|memory):/", str(given)):
+        refuse(word, "the address of an object store as text, since Path makes one slash of two", given)
+    return given if is_url(given) else path(word, given)
 
 
 def plain_value(word: str, given: Any, depth: int = _DEEPEST) -> Any:
@@ -373,6 +388,13 @@ def training_function(word: str, given: Any) -> Any:
         raise TrainingError(
             f"{word} must be a function of a Run, or its import path package.module:function, got {quoted(given)}."
         )
+    return given
+
+
+def listener(word: str, given: Any) -> Any:
+    """A function that is told something in words."""
+    if not callable(given):
+        refuse(word, "a function of one text, such as print", given)
     return given
 
 

@@ -14,6 +14,8 @@ TunerError
 │   ├── TakenOver         a program's trial went to another one
 │   └── IdentityMismatch  the name exists with another space, objective, goal, seed or sampler
 ├── CheckpointError       a checkpoint that is missing, torn, or fails its hash
+│   ├── CheckpointTorn    its bytes, as they were fetched, are not those that were saved
+│   └── StorageAway       an object store that does not answer
 ├── ExecutorError         trials that cannot be placed, a cluster that cannot be reached
 ├── TrainingError         the training function cannot be found, or breaks the contract of `Run`
 │   └── CommandFailed     a program that trains ended badly, or gave no score that can be read
@@ -127,6 +129,18 @@ class CheckpointError(TunerError):
     """A checkpoint that is missing, torn, or fails its hash."""
 
     code = "checkpoint"
+
+
+class CheckpointTorn(CheckpointError):
+    """One that was fetched from an object store and is not what was saved: what goes on from it needs another."""
+
+    code = "checkpoint_torn"
+
+
+class StorageAway(CheckpointError):
+    """An object store that does not answer, so that nobody knows whether a checkpoint is there."""
+
+    code = "storage_away"
 
 
 class ExecutorError(TunerError):

@@ -85,12 +85,12 @@ def percent(share: float, decimals: int = 0) -> str:
 
 
 def count(amount: int, word: str) -> str:
-    """How many, with the word in its number.
+    """How many, in groups of three digits, with the word in its number.
 
     >>> count(1, "step"), count(1200, "step")
-    ('1 step', '1200 steps')
+    ('1 step', '1,200 steps')
     """
-    return f"{amount} {word}{'' if amount == 1 else 's'}"
+    return f"{amount:,} {word}{'' if amount == 1 else 's'}"
 
 
 def ordinal(number: int) -> str:

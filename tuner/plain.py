@@ -19,27 +19,45 @@ COUNTABLE = 2**53
 """Up to here a float tells neighbouring whole numbers apart."""
 _DEEPEST = 32
 _LEAST, _MOST = -(2**63), 2**63 - 1
-# Halves of pairs stand for bytes that are no UTF-8 (PEP 383); NUL ends a text for whatever is written in C.
-_NO_CHARACTER = re.compile("[\x00\ud800-\udfff]")
-_HALF = re.compile("[\ud800-\udfff]")
+# Halves of pairs stand for bytes that are no UTF-8 (PEP 383); NUL ends a text for whatever is written in C. Control
+# characters command a terminal (ECMA-48), and the marks that turn the direction of writing show another text than there
+# is (CVE-2021-42574). Line ends and tabs stay.
+_UNSHOWABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_COLOUR, _RETURN = re.compile(r"\x1b\[[0-9;:]*m"), re.compile(r"\r+\n?")
 
 
 def clean(text: object, most: int = LONGEST_TEXT) -> str:
-    """The text with a � for whatever is no character, and without its middle where it is too long.
+    """The text with a � for whatever is no character to be shown, and without its middle where it is too long.
 
-    >>> clean("caf\\udce9")
-    'caf�'
+    >>> clean("caf\\udce9"), clean("\\x1b[31mred\\x1b[0m\\x1b[2J")
+    ('caf�', 'red�[2J')
     """
     plain = str.__str__(text) if isinstance(text, str) else str(text)
     if len(plain) > most:
         half = most // 2
         plain = f"{plain[:half]}\n… {len(plain) - 2 * half:,} characters left out …\n{plain[-half:]}"
-    return plain if plain.isascii() and "\x00" not in plain else _NO_CHARACTER.sub("�", plain)
+    return shown(plain)
+
+
+def shown(text: str) -> str:
+    """A text as any terminal and file can have it; whatever in it is no character to be shown is a �."""
+    if text.isprintable():
+        return text
+    return _UNSHOWABLE.sub("�", _RETURN.sub("\n", _COLOUR.sub("", text) if "\x1b" in text else text))
+
+
+def shown_in_json(text: str) -> str:
+    """JSON whose texts say by their numbers what no terminal is to be given; it means the same.
+
+    >>> shown_in_json('"\\x9b2J"')
+    '"\\\\u009b2J"'
+    """
+    return text if text.isprintable() else _UNSHOWABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def writable(text: str) -> bool:
-    """Whether JSON gives a text back as it is, in any file."""
-    return len(text) <= LONGEST_TEXT and (text.isascii() or _HALF.search(text) is None)
+    """Whether a record gives a text back as it is."""
+    return len(text) <= LONGEST_TEXT and (text.isprintable() or _UNSHOWABLE.search(text) is None)
 
 
 def bounded(number: Any) -> Any:
@@ -52,7 +70,7 @@ def tidy(value: Any, depth: int = _DEEPEST) -> Any:
     kind = type(value)
     if kind is float or kind is int or value is None or kind is bool:
         return value
-    if isinstance(value, str):  # JSON has a way to write NUL
+    if isinstance(value, str):
         return str.__str__(value) if writable(value) else clean(value)
     if depth == 0:
         return "…"
@@ -120,7 +138,7 @@ class Recordable:
         kind = type(self)
         for name, made in _MADE.get(kind) or _MADE.setdefault(kind, _makers(kind)):
             given = getattr(self, name)
-            if type(given) is str and given.isascii() and len(given) <= LONGEST_TEXT and "\x00" not in given:
+            if type(given) is str and len(given) <= LONGEST_TEXT and given.isprintable():
                 continue  # nearly all there is, on the way of every report
             if given is not None and (fit := made(given)) is not given:
                 object.__setattr__(self, name, fit)

@@ -7,12 +7,13 @@ import tempfile
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tuner.agents.allowance import Allowance
-from tuner.agents.launching import launch_branch, launch_confirm, launch_sweep
+from tuner.agents.launching import launch_branch, launch_confirm, launch_run, launch_sweep
+from tuner.agents.showing import study_shown, trial_shown
 from tuner.api.answers import Reply
 from tuner.api.handles import RunHandle, person
 from tuner.api.pricing import price_of, whole_training
@@ -20,11 +21,15 @@ from tuner.api.studies import attach, promote, studies
 from tuner.api.studies import open as open_study
 from tuner.api.sweep_handle import SweepHandle
 from tuner.api.waiting import Event
+from tuner.arguments import settings
 from tuner.errors import SettingsError, StudyError
 from tuner.executors import FunctionExecutor
 from tuner.plain import json_of
+from tuner.record.events import Goal
 from tuner.record.leaders import leaders
+from tuner.record.location import Place
 from tuner.record.requests import AGENT, check_asker
+from tuner.space.space import Space
 from tuner.views.logbook import logbook
 
 if TYPE_CHECKING:
@@ -46,6 +51,7 @@ class Agent:
         allowance: What it may spend.
         refuses: What speaks against sweeping a function, by its import path; empty: nothing. None: nothing ever does.
         home: The folder that what it begins is started in, where functions are imported from. None: where it is.
+        store: The team's database that has the records. None: each study's folder says where its record lies.
     """
 
     by: str
@@ -53,6 +59,7 @@ class Agent:
     allowance: Allowance
     refuses: Callable[[str], str] | None = None
     home: Path | None = None
+    store: str | None = field(default=None, repr=False)
 
     @classmethod
     def called(
@@ -62,17 +69,17 @@ class Agent:
         budget: Mapping[str, Any] | None,
         refuses: Callable[[str], str] | None = None,
         home: Path | None = None,
+        store: str | None = None,
     ) -> Agent:
         """The agent of this name, with a budget as a token keeps it."""
-        return cls(
-            by=name_of(by), results=results.absolute(), allowance=Allowance.of(budget), refuses=refuses, home=home
-        )
+        given: dict[str, Any] = {"refuses": refuses, "home": home, "store": store}
+        return cls(by=name_of(by), results=results.absolute(), allowance=Allowance.of(budget), **given)
 
     # ── what changes nothing ────────────────────────────────────────────────────────────────────
 
     def studies(self) -> dict[str, Any]:
         """Lists the studies there are, the latest first, and what you have left to spend."""
-        listed = [asdict(each) for each in studies(self.results)]
+        listed = [asdict(each) for each in studies(self.results, self.store)]
         return plain({"you": self.by, "left": asdict(self._left()), "studies": listed[:_LISTED], "of": len(listed)})
 
     def digest(self, study: str, since: int | None = None) -> dict[str, Any]:
@@ -101,7 +108,7 @@ class Agent:
         `segment` of a babysat run, or `round` of a sweep, is what `expect` guards a change with.
         """
         with closing(self._open(study)) as opened:
-            return plain(_study(opened) if trial is None else _trial(opened, trial))
+            return plain(study_shown(opened) if trial is None else trial_shown(opened, trial))
 
     def curves(self, study: str) -> bytes:
         """Draws the learning curves of a study, or the lineage of a babysat run, as a picture."""
@@ -129,7 +136,7 @@ class Agent:
     def price(self, train: str, trials: int | None = None, budget_steps: int | None = None) -> dict[str, Any]:
         """Prices a sweep in steps and seconds without training, by what earlier ones of its function took."""
         self._check_train(train)
-        found = price_of(train, self.results, trials=trials, budget_steps=budget_steps)
+        found = price_of(train, self.results, store=self.store, trials=trials, budget_steps=budget_steps)
         return plain({**vars(found), "sentence": found.sentence, "left": asdict(self._left())})
 
     # ── what trains or changes ──────────────────────────────────────────────────────────────────
@@ -141,7 +148,7 @@ class Agent:
         space: str,
         objective: str,
         why: str,
-        goal: Literal["maximize", "minimize"] = "maximize",
+        goal: Goal = "maximize",
         trials: int | None = None,
         budget_steps: int | None = None,
         parallel: int | None = None,
@@ -149,37 +156,36 @@ class Agent:
         seed: int = 0,
         seeds: int = 1,
         executor: FunctionExecutor = "ray",
+        kind: Literal["sweep", "babysitting"] = "sweep",
+        params: dict[str, float | int | str | bool] | None = None,
     ) -> dict[str, Any]:
         """Begins a sweep in a process of its own, which goes on without you; the same name goes on where it ended.
 
         The seed is no setting: a better score by another seed alone is luck, which `confirm` tells from merit. With
         `seeds` each trial trains with so many, its score is their mean, and the steps of each count.
+
+        `kind` "babysitting" begins one run in its place, which you `set`, `steer` and `revert` while it trains. It
+        begins with `params`, and the space draws those left out; the space "" lets them be set to anything. It is one
+        trial of your budget, and with a bound of steps it is refused: how long it trains is not known before.
         """
-        check_asker("sweep", self.by, why)
+        check_asker("sweep" if kind == "sweep" else "babysit", self.by, why)
         self._check_train(train)
-        options: dict[str, Any] = {
-            "objective": objective,
-            "goal": goal,
-            "warm_start": warm_start,
-            "seed": seed,
-            "executor": executor,
-        }
+        of_both: dict[str, Any] = {"objective": objective, "goal": goal, "seed": seed, "executor": executor}
+        of_sweep = {"trials": trials, "budget_steps": budget_steps, "parallel": parallel, "warm_start": warm_start}
         if seeds != 1:
-            options["seeds"] = seeds
-        begun = launch_sweep(
-            self.results,
-            self.allowance,
-            by=self.by,
-            why=why,
-            name=name,
-            train=train,
-            space=space,
-            trials=trials,
-            budget_steps=budget_steps,
-            parallel=parallel,
-            home=self.home,
-            **options,
-        )
+            of_sweep["seeds"] = seeds
+        told: dict[str, Any] = {"by": self.by, "why": why, "home": self.home, "store": self.store}
+        if kind == "sweep":
+            _check_left_out(kind, {"params": params})
+            given = {"name": name, "train": train, "space": space, **of_both, **of_sweep}
+            begun = launch_sweep(self.results, self.allowance, **told, **given)
+        else:
+            _check_left_out(kind, of_sweep)
+            if space:
+                self.allowance.check_space(space)
+            place, searched = Place.of(name, **self._where), Space.load(space).to_dict() if space else None
+            given = {"train": train, "params": settings("params", params or {}), "space": searched, **of_both}
+            begun = launch_run(place, self.allowance, given=given, **told)
         return plain({**begun, "left": asdict(self._left())})
 
     def confirm(self, study: str, why: str, top: int = 3, repeats: int = 5) -> dict[str, Any]:
@@ -192,7 +198,7 @@ class Agent:
             whole = None if once is None else once * opened.state.seeds
             top = min(top, len(leaders(opened.state, top)))
         given: dict[str, Any] = {"by": self.by, "why": why, "name": study, "top": top, "repeats": repeats}
-        begun = launch_confirm(self.results, self.allowance, whole=whole, home=self.home, **given)
+        begun = launch_confirm(self.results, self.allowance, whole=whole, home=self.home, store=self.store, **given)
         return plain({**begun, "left": asdict(self._left())})
 
     def set(
@@ -231,7 +237,9 @@ class Agent:
         asked: dict[str, Any] = {"request": request}
         if verb != "note":
             asked |= {"why": why, "expect": expect}
-        self.allowance.check_request(self.results, self.by, study, verb, given, request)
+        if among := sorted(set(given) & set(asked)):
+            raise SettingsError(f"{verb} is given {', '.join(among)} beside its arguments, not among them.")
+        self.allowance.check_request(self.results, self.by, study, verb, given, request, self.store)
         return self._ask(study, lambda run: getattr(run, verb)(**given, **asked), either=verb in _OF_ANY)
 
     def revert(
@@ -277,16 +285,18 @@ class Agent:
         def begin() -> str:
             asked: dict[str, Any] = {"name": given.get("name"), "why": why, "request": request}
             if verb == "promote":
-                with promote(study, given.get("trial", -1), by=self.by, results=self.results, **asked) as run:
+                with promote(study, given.get("trial", -1), by=self.by, **self._where, **asked) as run:
                     return run.name
-            with attach(study, results=self.results, by=self.by) as parent:
+            with attach(study, by=self.by, **self._where) as parent:
                 if not isinstance(parent, RunHandle):
                     raise StudyError(f"{study} is a sweep, and a fork is of a babysat run: promote a trial of it.")
                 with parent.fork(given.get("values"), step=given.get("step"), **asked) as run:
                     return run.name
 
         words = {verb: study, "request": request, "by": self.by} if request else {verb: study, "id": uuid.uuid4().hex}
-        begun = launch_branch(self.results, self.allowance, by=self.by, why=why, asked=words, begin=begin)
+        begun = launch_branch(
+            self.results, self.allowance, by=self.by, why=why, asked=words, begin=begin, store=self.store
+        )
         told = {"study": begun, "verb": verb, "state": "applied", "detail": f"{begun} has begun"}
         return plain({**told, "left": asdict(self._left())})
 
@@ -295,11 +305,15 @@ class Agent:
         with closing(self._open(study)) as opened:
             return logbook(opened) if opened.state.kind == "babysitting" else f"# {study}\n\n{opened.digest()}\n"
 
+    @property
+    def _where(self) -> dict[str, Any]:
+        return {"results": self.results, "store": self.store}
+
     def _open(self, study: str) -> Study:
-        return open_study(study, results=self.results)
+        return open_study(study, **self._where)
 
     def _left(self) -> Any:
-        return self.allowance.left(self.results, self.by)
+        return self.allowance.left(self.results, self.by, self.store)
 
     def _check_train(self, train: str) -> None:
         if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", train) is None:
@@ -308,10 +322,16 @@ class Agent:
             raise SettingsError(refusal, code="train")
 
     def _ask(self, study: str, act: Callable[[Any], Reply], *, either: bool = False) -> dict[str, Any]:
-        with closing(attach(study, results=self.results, by=self.by)) as handle:
+        with closing(attach(study, by=self.by, **self._where)) as handle:
             if not either and not isinstance(handle, RunHandle):
                 raise StudyError(f"{study} is a sweep, and this is for a babysat run.")
             return plain({**vars(act(handle)), "study": study})
+
+
+def _check_left_out(kind: str, given: Mapping[str, Any]) -> None:
+    """Refuses what is for the other kind of study."""
+    if found := [word for word, value in given.items() if value is not None]:
+        raise SettingsError(f"kind={kind!r} takes no {', '.join(found)}.")
 
 
 def name_of(by: str) -> str:
@@ -331,64 +351,3 @@ def allow_only(trains: Sequence[str]) -> Callable[[str], str] | None:
 def plain(answer: Mapping[str, Any]) -> dict[str, Any]:
     """An answer as JSON can hold it."""
     return {word: json_of(value) for word, value in answer.items()}
-
-
-def _study(study: Study) -> dict[str, Any]:
-    state = study.state
-    best = [
-        {
-            "trial": each.trial,
-            "score": each.best_score,
-            "spread": state.spread(each),
-            "state": each.state,
-            "params": each.settings,
-        }
-        for each in leaders(state, 5)
-    ]
-    told: dict[str, Any] = {
-        "study": state.name,
-        "kind": state.kind,
-        "function": state.function,
-        "objective": state.objective,
-        "goal": state.goal,
-        "trials": len(state.trials),
-        "states": {name: count for name, count in state.counts.items() if count},
-        "best": study.best,
-        "recommended": study.recommended,
-        "leaders": best,
-        "round": state.rounds[-1].round if state.rounds else None,
-    }
-    if state.kind == "babysitting" and state.trials:
-        trial = state.trials[0]
-        told["run"] = {
-            "state": trial.state,
-            "why": trial.why,
-            "step": trial.steps,
-            "settings": trial.recipe.at(trial.steps),
-            "segment": trial.head.segment if trial.segments else None,
-            "checkpoints": [each.step for each in state.kept(trial)],
-        }
-    return told
-
-
-def _trial(study: Study, number: int) -> dict[str, Any]:
-    trial, curve = study.trial(number), study.curve(number)
-    every = max(1, -(-len(curve) // 50))
-    return {
-        "study": study.name,
-        "trial": number,
-        "state": trial.state,
-        "why": trial.why,
-        "purpose": trial.purpose,
-        "params": trial.settings,
-        "score": trial.best_score,
-        "spread": study.state.spread(trial),
-        "best_step": trial.best_step,
-        "steps": trial.steps,
-        "curve": {"steps": list(curve.steps)[::every], "scores": list(curve.scores)[::every], "every": every},
-        "segments": [
-            {"from_step": each.from_step, "cause": each.cause, "by": each.by, "why": each.why}
-            for each in trial.segments
-        ],
-        "traceback": study.traceback(number)[-2000:],
-    }

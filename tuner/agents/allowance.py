@@ -13,9 +13,10 @@ from typing import Any
 from tuner.arguments import checked, count, name, optional
 from tuner.errors import SettingsError, TunerError
 from tuner.numbers import count as counted
+from tuner.record.asides import Aside, asides
 from tuner.record.events import Requested
 from tuner.record.lease import born
-from tuner.record.location import Place, names
+from tuner.record.location import Place, places, team_url
 from tuner.record.reader import fold
 from tuner.record.spending import spending
 from tuner.record.store import Store
@@ -71,9 +72,12 @@ class Allowance:
         except TypeError as error:
             raise SettingsError(f"a budget has trials, steps, parallel and spaces: {error}.") from error
 
-    def left(self, results: Path, by: str) -> Remainder:
-        """What is left for `by`, as the studies in a results folder tell."""
-        trials, steps = spent(results, by)
+    def left(self, results: Path, by: str, store: str | None = None, *, beside: str = "") -> Remainder:
+        """What is left for `by`, as the studies in a results folder tell, or those of a team's database.
+
+        `beside` is a study that does not count.
+        """
+        trials, steps = spent(results, by, beside=beside, store=store)
         return Remainder(
             trials=None if self.trials is None else max(0, self.trials - trials),
             steps=None if self.steps is None else max(0, self.steps - steps),
@@ -85,14 +89,21 @@ class Allowance:
             raise OverBudget(f"the space {space!r} is not among those you may search: {', '.join(self.spaces)}.")
 
     def check_request(
-        self, results: Path, by: str, study: str, verb: str, arguments: Mapping[str, Any], request: str = ""
+        self,
+        results: Path,
+        by: str,
+        study: str,
+        verb: str,
+        arguments: Mapping[str, Any],
+        request: str = "",
+        store: str | None = None,
     ) -> None:
         """Refuses what a request to a running study would have trained beyond what is left.
 
         One that was taken under the same id already is not paid for again.
         """
-        steps, left = arguments.get("steps"), self.left(results, by).steps
-        if verb == "extend" and (study, request) in extensions(results, by):
+        steps, left = arguments.get("steps"), self.left(results, by, store).steps
+        if verb == "extend" and (study, request) in extensions(results, by, store):
             return
         if verb == "extend" and left is not None and isinstance(steps, int) and steps > left:
             raise OverBudget(f"{steps} steps more than it trains are beyond your budget: {left} steps are left.")
@@ -132,39 +143,49 @@ def share(asked: int | None, left: int | None, already: int, word: str) -> int |
     return asked
 
 
-def spent(results: Path, by: str, *, beside: str = "") -> tuple[int, int]:
-    """Trials and steps of all that `by` has begun or extended, but for the study `beside`; what runs counts in full."""
-    trials = steps = 0
+def spent(results: Path, by: str, *, beside: str = "", store: str | None = None) -> tuple[int, int]:
+    """Trials and steps of all that `by` has begun or extended, but for the study `beside`; what runs counts in full.
+
+    What was begun is known by its folder, and in a team's database by what was set aside there, by whichever service.
+    """
+    aside = {} if store is None else asides(team_url(store), by).studies
+    taken_by = [of_aside(Place.of(name, results, store), each) for name, each in aside.items() if name != beside]
     for folder in sorted(results.glob(f"*/{LAUNCH}")):
-        launched = read_launch(folder.parent)
-        if launched.get("by") == by and folder.parent.name != beside:
-            more = of_study(folder.parent, launched)
-            trials, steps = trials + more[0], steps + more[1]
-    return trials, steps + sum(extensions(results, by).values())
+        place, launched = Place.of(folder.parent.name, results, None), read_launch(folder.parent)
+        counted_there = place.name in aside and isinstance(place.database, InDatabase)
+        if launched.get("by") == by and place.name != beside and not counted_there:
+            taken_by.append(of_study(place, launched))
+    trials, steps = (sum(each) for each in zip((0, 0), *taken_by, strict=True))
+    return trials, steps + sum(extensions(results, by, store).values())
 
 
-def extensions(results: Path, by: str) -> dict[tuple[str, str], int]:
+def extensions(results: Path, by: str, store: str | None = None) -> dict[tuple[str, str], int]:
     """The steps by which `by` has extended runs, whosoever they are, by study and request; what was refused aside."""
     found: dict[tuple[str, str], int] = {}
-    for study in names(results):
+    for place in places(results, store):
         try:
-            with closing(Store.open(Place.of(study, results, None).existing(), idle="closed")) as store:
-                asked = [each for each in store.read(Requested) if each.by == by and each.verb == "extend"]
-                answers = [store.answer(each.request) for each in asked]
+            with closing(Store.open(place.existing(), idle="closed")) as records:
+                asked = [each for each in records.read(Requested) if each.by == by and each.verb == "extend"]
+                answers = [records.answer(each.request) for each in asked]
         except TunerError:
             continue  # being made, or of a newer tuner
         for request, answer in zip(asked, answers, strict=True):
             if answer is None or answer.state in ("received", "accepted", "applied"):
-                found[study, request.request] = int(request.arguments["steps"])
+                found[place.name, request.request] = int(request.arguments["steps"])
     return found
 
 
-def of_study(folder: Path, launched: Mapping[str, Any]) -> tuple[int, int]:
+def of_study(place: Place, launched: Mapping[str, Any]) -> tuple[int, int]:
     """Trials and steps of a study that was launched: what it took, and while it runs what was set aside for it."""
-    trials, steps = taken(folder)
-    if runs(launched) or holder(folder) is not None:
-        trials = max(trials, launched.get("trials") or 0)
-        steps = max(steps, launched.get("steps") or 0)
+    aside = Aside(trials=launched.get("trials"), steps=launched.get("steps"), is_coming=runs(launched))
+    return of_aside(place, aside)
+
+
+def of_aside(place: Place, aside: Aside) -> tuple[int, int]:
+    """The same, by what is on record for whoever shares a database."""
+    trials, steps = taken(place)
+    if aside.is_coming or holder(place) is not None:
+        trials, steps = max(trials, aside.trials or 0), max(steps, aside.steps or 0)
     return trials, steps
 
 
@@ -174,38 +195,33 @@ def runs(launched: Mapping[str, Any]) -> bool:
     return pid is not None and born(int(pid)) == launched.get("born") != ""
 
 
-def holder(folder: Path) -> int | None:
+def holder(place: Place) -> int | None:
     """The process that coordinates a study now."""
     try:
-        with closing(Store.open(database_of(folder), idle="closed")) as store:
+        with closing(Store.open(place.existing(), idle="closed")) as store:
             held = store.holder(time.time())
     except TunerError:
         return None
     return None if held is None else held[1]
 
 
-def has_begun(folder: Path) -> bool:
+def has_begun(place: Place) -> bool:
     """Whether the study is on record."""
     try:
-        with closing(Store.open(database_of(folder), idle="closed")) as store:
+        with closing(Store.open(place.existing(), idle="closed")) as store:
             return bool(store.brief()["kind"])
     except TunerError:
         return False
 
 
-def taken(folder: Path) -> tuple[int, int]:
+def taken(place: Place) -> tuple[int, int]:
     """The trials of a study and their steps, as its record has them."""
     try:
-        with closing(Store.open(database_of(folder), idle="closed")) as store:
-            state, _ = fold(store, folder.name)
+        with closing(Store.open(place.existing(), idle="closed")) as store:
+            state, _ = fold(store, place.name)
     except TunerError:
         return 0, 0  # it has not begun
     return len(state.trials), spending(state).steps
-
-
-def database_of(folder: Path) -> Path | InDatabase:
-    """Where the record of a study lies, whose folder this is."""
-    return Place.of(folder.name, folder.parent, None).existing()
 
 
 def read_launch(folder: Path) -> dict[str, Any]:

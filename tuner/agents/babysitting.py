@@ -17,6 +17,7 @@ from tuner.api.babysit import babysit
 from tuner.errors import TunerError
 from tuner.record.location import Place
 from tuner.record.store import Store
+from tuner.record.team import take_what_was_handed_on
 from tuner.space.space import Space
 
 _BEGINS_WITHIN_S = 60.0
@@ -24,6 +25,7 @@ _BEGINS_WITHIN_S = 60.0
 
 def main() -> int:
     """Begins the run, and says who coordinates it."""
+    take_what_was_handed_on()
     given: dict[str, Any] = json.load(sys.stdin)
     told = os.dup(1)
     os.dup2(2, 1)  # whatever a module prints when it is imported

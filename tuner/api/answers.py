@@ -85,7 +85,7 @@ class Answers:
             return None
         return Reply(request=name, verb=verb, state=answer.state, step=answer.step, detail=answer.detail)
 
-    def awaited(
+    def wait(
         self,
         name: str,
         verb: str,
@@ -93,51 +93,102 @@ class Answers:
         until_accepted: bool,
         timeout_s: float | None,
         on_wait: Callable[[str], None] | None,
-    ) -> Reply:
-        """What became of a request: final, or what there is to say of it when patience ends.
-
-        `on_wait` is told in a sentence what it waits for.
-        """
+    ) -> Wait:
+        """The wait for what becomes of a request; `on_wait` is told in a sentence what it waits for."""
         self._begin_waiting()
-        last = began = time.monotonic()
-        looks_at, looks_every, pauses = began, _LOOKS_AGAIN_S, pauses_between_polls()
-        spent, obstacle, told = 0.0, "", ""
-        on_record = Reply(request=name, verb=verb, state="received", step=None, detail="")
-        while True:
-            reply = self.so_far(name, verb)
-            if reply is not None and reply.state == "rejected":
-                sentence, code = uncoded(reply.detail)
-                raise StudyError(f"{self._place.name} refused to {verb.replace('_', ' ')}: {sentence}", code=code)
-            # a detail of what is merely accepted says when it takes effect
-            if reply is not None and (until_accepted or not reply.pending or reply.detail):
-                return reply
-            now = time.monotonic()
-            spent += 0.0 if obstacle else now - last
-            last = now
-            if now >= looks_at:  # whoever was there may have been about to leave
-                found = self._obstacle(answered=reply is not None, waited_s=now - began)
-                if found is None:
-                    return replace(on_record, detail=f"{self._place.name} is not running any more")
-                obstacle = found
-                if obstacle and obstacle != told and on_wait is not None:
-                    on_wait(f"waiting: {obstacle}")
-                    told = obstacle
-                looks_at, looks_every = time.monotonic() + looks_every, min(2 * looks_every, _LOOKS_UP_TO_S)
-            enough = spent >= ANSWER_WITHIN_S or now - began >= _PATIENCE_S
-            if enough if timeout_s is None else now - began >= timeout_s:
-                detail = obstacle or ("it takes effect between two steps" if reply else "nobody has looked at it yet")
-                return replace(reply or on_record, detail=detail)
-            time.sleep(next(pauses))
+        return Wait(self, name, verb, until_accepted=until_accepted, timeout_s=timeout_s, on_wait=on_wait)
+
+    def refused(self, reply: Reply) -> StudyError:
+        """What a request was rejected with."""
+        sentence, code = uncoded(reply.detail)
+        return StudyError(f"{self._place.name} refused to {reply.verb.replace('_', ' ')}: {sentence}", code=code)
+
+    def obstacle(self, *, answered: bool, waited_s: float) -> str | None:
+        """What keeps a request from being carried out; empty where nothing does, None where nobody will see to it."""
+        raise NotImplementedError
+
+    def nobody(self) -> str:
+        """That nobody will see to a request."""
+        return f"{self._place.name} is not running any more"
 
     def _begin_waiting(self) -> None:
         """A wait begins, in which nothing has been started yet."""
 
-    def _obstacle(self, *, answered: bool, waited_s: float) -> str | None:
-        """What keeps a request from being carried out; empty where nothing does, None where nobody will see to it."""
-        raise NotImplementedError
-
     def _study(self) -> Study:
         return Study(self._place, Store.open(self._place.existing(), idle="closed"))
+
+
+class Wait:
+    """The wait for one answer, a look at a time: how the time in between is spent is for whoever waits."""
+
+    def __init__(
+        self,
+        answers: Answers,
+        request: str,
+        verb: str,
+        *,
+        until_accepted: bool,
+        timeout_s: float | None,
+        on_wait: Callable[[str], None] | None,
+    ) -> None:
+        """Begins now; `timeout_s` None: as long as there is patience."""
+        self.request = request
+        self._answers, self._verb, self._until_accepted = answers, verb, until_accepted
+        self._timeout_s, self._on_wait = timeout_s, on_wait
+        self._last = self._began = self._looks_at = time.monotonic()
+        self._looks_every, self._spent, self._obstacle, self._told = _LOOKS_AGAIN_S, 0.0, "", ""
+
+    def suffices(self, state: RequestState, detail: str) -> bool:
+        """Whether nobody waits on after such an answer."""
+        # a detail of what is merely accepted says when it takes effect
+        return self._until_accepted or state not in ("received", "accepted") or bool(detail)
+
+    @property
+    def pause_s(self) -> float:
+        """Seconds in which no look is needed, unless an answer comes."""
+        ends_at = self._looks_at if self._timeout_s is None else min(self._looks_at, self._began + self._timeout_s)
+        return max(ends_at - time.monotonic(), 0.0)
+
+    def look(self) -> Reply | None:
+        """What became of the request: final, or what there is to say when patience ends; None: it is waited for."""
+        reply = self._answers.so_far(self.request, self._verb)
+        if reply is not None and reply.state == "rejected":
+            raise self._answers.refused(reply)
+        if reply is not None and self.suffices(reply.state, reply.detail):
+            return reply
+        now = time.monotonic()
+        self._spent += 0.0 if self._obstacle else now - self._last
+        self._last, waited_s = now, now - self._began
+        if now >= self._looks_at:  # whoever was there may have been about to leave
+            found = self._answers.obstacle(answered=reply is not None, waited_s=waited_s)
+            if found is None:
+                return replace(self._on_record(), detail=self._answers.nobody())
+            self._say(found)
+            self._looks_at = time.monotonic() + self._looks_every
+            self._looks_every = min(2 * self._looks_every, _LOOKS_UP_TO_S)
+        enough = self._spent >= ANSWER_WITHIN_S or waited_s >= _PATIENCE_S
+        return self.standing(reply) if (enough if self._timeout_s is None else waited_s >= self._timeout_s) else None
+
+    def until_answered(self) -> Reply:
+        """What became of the request, by whoever has nothing else to do."""
+        pauses = pauses_between_polls()
+        while (reply := self.look()) is None:
+            time.sleep(next(pauses))
+        return reply
+
+    def standing(self, reply: Reply | None = None) -> Reply:
+        """What there is to say where nobody waits on; `reply` is what is known."""
+        detail = self._obstacle or ("it takes effect between two steps" if reply else "nobody has looked at it yet")
+        return replace(reply or self._on_record(), detail=detail)
+
+    def _on_record(self) -> Reply:
+        return Reply(request=self.request, verb=self._verb, state="received", step=None, detail="")
+
+    def _say(self, obstacle: str) -> None:
+        self._obstacle = obstacle
+        if obstacle and obstacle != self._told and self._on_wait is not None:
+            self._on_wait(f"waiting: {obstacle}")
+            self._told = obstacle
 
 
 class SweepAnswers(Answers):
@@ -163,7 +214,7 @@ class SweepAnswers(Answers):
             code="not_running",
         )
 
-    def _obstacle(self, *, answered: bool, waited_s: float) -> str | None:
+    def obstacle(self, *, answered: bool, waited_s: float) -> str | None:
         """It answers as soon as it runs."""
         if self._store.holder(time.time()) is None:
             return None
@@ -219,7 +270,7 @@ class RunAnswers(Answers):
             return Reply(request=name, verb="note", state="applied", step=None, detail="noted")
         return None
 
-    def _obstacle(self, *, answered: bool, waited_s: float) -> str | None:
+    def obstacle(self, *, answered: bool, waited_s: float) -> str | None:
         """Starts a coordinator where there is none; without a worker nothing can be done between two steps."""
         if self._store.holder(time.time()) is None:
             self._wake()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -11,19 +12,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tuner import arguments
-from tuner.api import process
+from tuner.api import environment, placement, process
+from tuner.api.assignment import Assignment, assign, from_record
 from tuner.api.fork import complete, continuation
 from tuner.api.handles import RunHandle, person
 from tuner.api.identity import same_search
-from tuner.api.process import Assignment
+from tuner.api.wiring import lasting, refuse_memory
 from tuner.arguments import (
     amount,
     checked,
+    folder_or_url,
     gigabytes,
     gpus,
     one_of,
     optional,
-    path,
     patience,
     seed,
     settings,
@@ -34,7 +36,8 @@ from tuner.errors import IdentityMismatch, SettingsError
 from tuner.executors import FUNCTION_EXECUTORS, FunctionExecutor
 from tuner.programs.command import Program
 from tuner.record.events import Goal, Settings
-from tuner.record.location import Place
+from tuner.record.lease import alive
+from tuner.record.location import ASSIGNMENT, Place
 from tuner.record.requests import check_asker
 from tuner.record.store import Store
 from tuner.record.team import InDatabase
@@ -52,6 +55,8 @@ from tuner.worker.run import Run
     executor=one_of(*FUNCTION_EXECUTORS),
     cpus=amount(least=0, most=10_000),
     gpus=gpus,
+    resources=optional(placement.resources),
+    runtime_env=optional(environment.runtime_env),
     address=optional(arguments.name),
     checkpoint_every_s=amount(least=0, unit="seconds"),
     disk_budget_gb=optional(gigabytes),
@@ -61,7 +66,7 @@ from tuner.worker.run import Run
     why=arguments.text,
     by=arguments.text,
     timeout_s=patience,
-    results=path,
+    results=folder_or_url,
 )
 def babysit(
     train: Callable[[Run], Any] | str,
@@ -75,6 +80,8 @@ def babysit(
     executor: FunctionExecutor = "ray",
     cpus: float = 1,
     gpus: float = 0,
+    resources: Mapping[str, float] | None = None,
+    runtime_env: Mapping[str, Any] | None = None,
     address: str | None = None,
     checkpoint_every_s: float = 10.0,
     disk_budget_gb: float | None = None,
@@ -102,7 +109,12 @@ def babysit(
         executor: "ray", or "local" for one process without Ray; by default ray.
         cpus: CPUs of the run, 0 to 10,000; by default 1.
         gpus: GPUs of the run: a share of one, or whole ones, 10,000 at most; by default 0.
-        address: A Ray cluster to join, as `ray.init` takes it. None: this machine.
+        resources: All that the run takes of a node of Ray, by name: CPU and GPU in place of `cpus` and `gpus`, bytes of
+            memory, and what the cluster calls its own, each 0 or from 0.0001 up. None: CPUs and GPUs alone.
+        runtime_env: What Ray makes ready for the worker, as `ray.init` takes it: env_vars, working_dir, pip … None: as
+            this process is. What looks like a secret in it is kept out of the record: whoever takes the run up later
+            has it among its own variables.
+        address: A Ray cluster to join, as `ray.init` takes it. None: this machine; in a Ray job, the job's cluster.
         checkpoint_every_s: Seconds between two checkpoints, from 0 (every step) up; by default 10.0.
         disk_budget_gb: GB (2**30 bytes) that the run's checkpoints may take, above 0. None: 10, or half of what is free
             where that is less.
@@ -115,7 +127,8 @@ def babysit(
         by: Who asks, as the record will say of all that the handle asks, "agent:…" for a program that acts by itself,
             which must give a why; the user's name where it is left out.
         timeout_s: Seconds to wait for it to begin, from 0; then an error, and it begins all the same. None: 300.
-        results: The folder in which studies lie; by default results.
+        results: The folder in which studies lie; by default results. Or "s3://BUCKET/FOLDER", or another address that
+            fsspec knows, for their checkpoints, with copies of tables and plots: all else lies in the folder results.
         store: A team's database, as postgresql://USER@HOST/DATABASE. None: `study.db` in the run's folder.
 
     Returns:
@@ -139,23 +152,50 @@ def babysit(
     if isinstance(train, Program):
         settings_given = dict.fromkeys([*(params or ()), *(found or ())])
         train.check(settings_given, found, here=address in (None, "local"))
+    if executor == "ray":
+        address = placement.cluster(address)
     asker = person(by)
     check_asker("babysit", asker, why)
-    place = Place.of(name, results, store)
+    cpus, gpus, resources = placement.shared_out(cpus, gpus, resources)
+    place = lasting(Place.of(name, results, store))
+    refuse_memory(place, "a sweep with executor='local' trains in this one")
     if store is not None and not isinstance(place.database, InDatabase):
         raise SettingsError(
             f"store={store!r}: a babysat run keeps its record in its folder, or in a team's database. Leave it out, or "
             "write postgresql://USER@HOST/DATABASE."
         )
-    if place.is_there:
-        function, identity = portable(train), {"objective": objective, "goal": goal, "seed": seed, "space": found}
-        _check_same(place, function, identity, params or {})
-        _take_up(place, function, timeout_s)
-        return attach_run(place, by)
     if smallest_gain is not None and not 0 < smallest_gain < inf:
         raise SettingsError(f"smallest_gain must be above 0, in units of {objective!r}, got {smallest_gain!r}.")
-    process.assign(
-        portable(train),
+    function, identity = portable(train), {"objective": objective, "goal": goal, "seed": seed, "space": found}
+    how: dict[str, Any] = {
+        "executor": executor,
+        "cpus": cpus,
+        "gpus": gpus,
+        "resources": resources,
+        "runtime_env": environment.as_recorded(runtime_env),
+        "address": address,
+        "checkpoint_every_s": checkpoint_every_s,
+        "disk_budget_gb": disk_budget_gb,
+        "revert": revert,
+        "level": level,
+        "smallest_gain": smallest_gain,
+    }
+    if place.is_there:
+        elsewhere = place.objects is not None and not (place.folder / ASSIGNMENT).is_file()
+        there = from_record(place, function, **how) if elsewhere else Assignment.read(place.folder)
+        _check_same(place, there, function, identity, params or {})
+        if elsewhere:
+            environment.remember(place.folder, runtime_env)
+            there.write(place.folder, function.payload)
+            place.point()
+        _take_up(place, function, timeout_s)
+        return attach_run(place, by)
+    if executor == "local" and (resources or runtime_env):
+        word = "resources" if resources else "runtime_env"
+        raise SettingsError(f'{word} is for workers of Ray, and executor="local" has none. Leave it out.')
+    environment.remember(place.folder, runtime_env)
+    assign(
+        function,
         place.folder,
         name=name,
         params=complete(found, params, seed),
@@ -164,17 +204,9 @@ def babysit(
         space=None if found is None else found.to_dict(),
         seed=seed,
         trial_seed=trial_seed(seed, 0),
-        executor=executor,
-        cpus=cpus,
-        gpus=gpus,
-        address=address,
-        checkpoint_every_s=checkpoint_every_s,
-        disk_budget_gb=disk_budget_gb,
-        revert=revert,
-        level=level,
-        smallest_gain=smallest_gain,
         why=why or ("the settings given" if params else "a random start from the space"),
         by=asker if by else "tuner",
+        **how,
     )
     place.point()
     process.start(place, timeout_s)
@@ -206,9 +238,10 @@ def promote(
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _check_same(place: Place, function: Portable, identity: Mapping[str, Any], params: Settings) -> None:
+def _check_same(
+    place: Place, assignment: Assignment, function: Portable, identity: Mapping[str, Any], params: Settings
+) -> None:
     """What is there already must be the run that is meant."""
-    assignment = Assignment.read(place.folder)
     if not is_same(assignment, function.name, function.source_sha256):
         raise IdentityMismatch(
             f"the run {place.name!r} exists with another training function: it has {assignment.function}, this call "
@@ -236,7 +269,7 @@ def _take_up(place: Place, function: Portable, timeout_s: float | None) -> None:
     """A run that is not over and whose coordinator is gone goes on, with the function as it is now."""
     with closing(Store.open(place.existing())) as store:
         brief = store.brief()
-        if store.holder(time.time()) is not None or (brief["trials"] and brief["ended"] == brief["trials"]):
+        if (brief["trials"] and brief["ended"] == brief["trials"]) or _is_coordinated(store):
             return
     replace(
         Assignment.read(place.folder),
@@ -245,3 +278,13 @@ def _take_up(place: Place, function: Portable, timeout_s: float | None) -> None:
         search_path=function.search_path,
     ).write(place.folder, function.payload)
     process.start(place, timeout_s)
+
+
+def _is_coordinated(store: Store) -> bool:
+    """Whether a coordinator lives; one on another machine is believed to once it is heard of again."""
+    first = store.held(time.time())
+    while (lease := store.held(time.time())) is not None:
+        if (lease.host == socket.gethostname() and alive(lease.pid)) or lease != first:
+            return True
+        time.sleep(0.1)
+    return False

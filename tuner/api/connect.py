@@ -27,6 +27,7 @@ from tuner.record.location import Place
 from tuner.record.reader import Best
 from tuner.record.remote import RemoteRecords
 from tuner.record.requests import check_asker
+from tuner.record.told import told
 from tuner.space.files import available_spaces
 from tuner.space.space import Space
 
@@ -117,10 +118,7 @@ class RemoteStudies:
             ...     [each.kind for each in there.studies() if each.name == "night"]
             ['sweep']
         """
-        return [
-            Summary(**{name: each[name] for name in _LINE}, spread=each.get("spread"))
-            for each in self._service.get("studies")["studies"]
-        ]
+        return _lines(self._service)
 
     @checked()
     def open(self, name: str) -> Study:
@@ -322,7 +320,7 @@ def _begun(service: ServiceClient, study: str, request: str, asked: Mapping[str,
     patience_s = asked["arguments"]["timeout_s"]
     where = ("studies", study, "requests", request or uuid.uuid4().hex[:12])
     said = service.put(*where, body=asked, takes_s=BEGINS_WITHIN_S if patience_s is None else patience_s)
-    return str(said["study"])
+    return str(told(said, study=str)["study"])
 
 
 def _described(space: Space | str | Path | None) -> Any:
@@ -333,7 +331,19 @@ def _described(space: Space | str | Path | None) -> Any:
     return {name: each.to_dict() for name, each in found.items()}
 
 
-_LINE = ("name", "kind", "activity", "trials", "ended", "objective", "best", "best_trial", "updated")
+def _lines(service: ServiceClient) -> list[Summary]:
+    """A line of each study there is."""
+    lines = (told(each, **_LINE) for each in told(service.get("studies"), studies=list)["studies"])
+    return [Summary(**{**line, "aside": line["aside"] or 0}) for line in lines]
+
+
+_LINE = {
+    **dict.fromkeys(("name", "kind", "activity", "objective"), str),
+    **dict.fromkeys(("trials", "ended"), int),
+    **dict.fromkeys(("best_trial", "aside"), int | None),
+    **dict.fromkeys(("best", "spread"), float | int | None),
+    "updated": float | int,
+}
 
 
 def _place(name: str) -> Place:
@@ -350,23 +360,24 @@ class RemoteStudy(Study):
     def best(self) -> Best | None:
         """The best trial so far, or None where none has a finite score yet; its checkpoint lies elsewhere."""
         found = super().best
-        return None if found is None else replace(found, checkpoint=None)
+        return None if found is None else replace(found, checkpoint=None, checkpoint_url=None)
 
     @checked(trial=index)
     def printed(self, trial: int) -> str:
         """The end of what the training function printed, as the service tells it."""
         self.trial(trial)
-        return str(self._store.service.get("studies", self.name, "trials", str(trial))["printed"])
+        found = self._store.service.get("studies", self.name, "trials", str(trial))
+        return str(told(found, printed=str)["printed"])
 
     def forks(self) -> list[Self]:
         """The runs there that begin from a checkpoint of this one."""
         found = []
-        for each in self._store.service.get("studies")["studies"]:
-            if each["kind"] == "babysitting" and each["name"] != self.name:
-                records = RemoteRecords(self._store.service, each["name"])
+        for each in _lines(self._store.service):
+            if each.kind == "babysitting" and each.name != self.name:
+                records = RemoteRecords(self._store.service, each.name)
                 parents = [created.parent or "" for created in records.read(TrialCreated)]
                 if any(parent.startswith(f"{self.name}/") for parent in parents):
-                    found.append(type(self)(_place(each["name"]), records))
+                    found.append(type(self)(_place(each.name), records))
         return found
 
 
@@ -429,10 +440,9 @@ class RemoteHandle(Handle):
             reply = self._reply_of(reply.verb, self._service.get(*where, wait_s=min(left, _ASKS_FOR_S)))
         return reply
 
-    def _reply_of(self, verb: str, said: Mapping[str, Any]) -> Reply:
-        reply = Reply(
-            request=said["request"], verb=verb, state=said["state"], step=said["step"], detail=str(said["why"])
-        )
+    def _reply_of(self, verb: str, said: Any) -> Reply:
+        heard = told(said, request=str, state=str, step=int | None, why=str)
+        reply = Reply(verb=verb, detail=heard.pop("why"), **heard)
         if reply.state == "rejected":
             raise StudyError(f"{self.name} refused to {verb.replace('_', ' ')}: {reply.detail}")
         return reply

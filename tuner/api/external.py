@@ -18,6 +18,7 @@ from tuner.numbers import duration
 from tuner.record.dialogue import ENDS, LONGEST_WAIT_S, End, parse_answer, scores
 from tuner.record.events import Answered, Configured, RequestState, StudyOpened
 from tuner.record.requests import understood
+from tuner.record.told import told
 
 if TYPE_CHECKING:
     from tuner.record.store import Store
@@ -108,6 +109,7 @@ class LeasedTrial:
     def __init__(self, lender: Lender, worker: str, lent: Mapping[str, Any]) -> None:
         """Use `ask` of a handle."""
         self._lender, self._worker = lender, worker
+        lent = told(lent, trial=int, segment=int, settings=dict, seed=int, step=int, batch=int)
         self._batch: int = lent["batch"]
         self.trial: int = lent["trial"]
         """Its number, from 0."""
@@ -176,12 +178,12 @@ class LeasedTrial:
             self.why = f"on record; {NOBODY}"
             return "go on"
         heard = answer.words
-        self.why = heard.get("why", "")
+        self.why = str(heard.get("why", ""))
         if answer.state == "rejected":
             raise StudyError(f"the report of trial {self.trial} was refused: {self.why}")
-        if heard["orders"] == "stop":
+        orders: str = told(heard, orders=str)["orders"]
+        if orders == "stop":
             self.state = "superseded" if "superseded_by" in heard else "over"
-        orders: str = heard["orders"]
         return orders
 
     @checked(state=one_of(*ENDS), scores=optional(scores), why=text, step=optional(index))
@@ -221,13 +223,13 @@ class LeasedTrial:
             self.state, self.why = state, f"on record; {NOBODY}"
             return self.state
         heard = answer.words
-        self.why = heard.get("why", "")
+        self.why = str(heard.get("why", ""))
         if "superseded_by" in heard:
             self.state = "superseded"
             raise TakenOver(f"{self.why}. What was reported here is kept, and counts for nothing: ask for another.")
         if answer.state == "rejected":
             raise StudyError(f"trial {self.trial}: {self.why}")
-        self.state = str(heard["state"])
+        self.state = str(told(heard, state=str)["state"])
         return self.state
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tuner.api import process
-from tuner.api.process import Assignment
+from tuner.api.assignment import Assignment
 from tuner.api.study import Study
+from tuner.api.wiring import storage_of
 from tuner.errors import CheckpointError, RequestReused, SettingsError, StudyError, did_you_mean
 from tuner.numbers import near_one, number
 from tuner.record.events import Purpose, Settings
@@ -21,11 +22,17 @@ from tuner.record.store import Store
 from tuner.record.trial import Checkpoint, Trial
 from tuner.space.space import Space
 from tuner.worker import checkpoints
+from tuner.worker.contents import bytes_to_unpickle
 from tuner.worker.function import KEPT
 from tuner.worker.sources import travels_by_value
+from tuner.worker.storage import copied
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+_BEGINNING = "beginning"
+"""How the copy of the checkpoint is called that a branch begins with."""
 
 
 def fork(
@@ -52,7 +59,6 @@ def fork(
     changed = ", ".join(f"{word}={value!r}" for word, value in values.items()) or "the same settings"
     return _branch(
         assignment,
-        parent,
         study,
         trial,
         checkpoint,
@@ -105,6 +111,8 @@ def continuation(
         executor=options.get("executor", "ray"),
         cpus=options.get("cpus", 1),
         gpus=options.get("gpus", 0),
+        resources=options.get("resources"),
+        runtime_env=options.get("runtime_env"),
         address=options.get("address"),
         checkpoint_every_s=10.0,
         disk_budget_gb=None,
@@ -117,7 +125,6 @@ def continuation(
         raise StudyError(f"the training function of {sweep.name} was not kept, so trial {trial_number} cannot go on.")
     return _branch(
         assignment,
-        sweep,
         study,
         trial,
         checkpoint,
@@ -212,19 +219,32 @@ def complete(space: Space | None, params: Settings | None, seed: int) -> dict[st
 
 def _asked_before(parent: Place, request: str, purpose: Purpose, name: str | None, trial: int = 0) -> Place | None:
     """The run that was begun under this id; `RequestReused` where it is another one than is meant now."""
+    for place, found in _begun_under(parent, request):
+        begins = str(found.parent).rpartition("@")[0] == f"{parent.name}/{trial}"
+        if found.purpose == purpose and begins and name in (None, place.name):
+            return place
+        raise RequestReused(f"the request {request!r} was for {place.name}, a {found.purpose} of {found.parent}.")
+    return None
+
+
+def branch_of(parent: Place, request: str) -> tuple[str, Purpose] | None:
+    """The run that was begun from this study under an id, and how: "fork" or "promote"; None: none was."""
+    for place, found in _begun_under(parent, request):
+        if str(found.parent).rpartition("/")[0] == parent.name:
+            return place.name, found.purpose
+    return None
+
+
+def _begun_under(parent: Place, request: str) -> Iterator[tuple[Place, Assignment]]:
+    """The runs beside a study that were begun under this id."""
     for there in names(parent.folder.parent) if request else ():
         place = parent.beside(there)
         try:
             found = Assignment.read(place.folder)
         except StudyError:
             continue  # a sweep
-        if found.request != request:
-            continue
-        begins = str(found.parent).rpartition("@")[0] == f"{parent.name}/{trial}"
-        if found.purpose == purpose and begins and name in (None, there):
-            return place
-        raise RequestReused(f"the request {request!r} was for {there}, a {found.purpose} of {found.parent}.")
-    return None
+        if found.request == request:
+            yield place, found
 
 
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────────
@@ -232,7 +252,6 @@ def _asked_before(parent: Place, request: str, purpose: Purpose, name: str | Non
 
 def _branch(
     assignment: Assignment,
-    parent: Place,
     study: Study,
     trial: Trial,
     checkpoint: Checkpoint,
@@ -246,22 +265,31 @@ def _branch(
     timeout_s: float | None,
 ) -> Place:
     """A run of its own that begins with a copy of a checkpoint."""
+    parent = study.place
     place = parent.beside(name)
     if place.folder.exists():
         raise StudyError(f"{name} exists already. Choose another name for the branch.")
+    pickled = parent.folder / KEPT
+    by_value = study.state.options.get("by_value", pickled.is_file())
+    payload: str | bytes = bytes_to_unpickle(pickled) if by_value and pickled.is_file() else assignment.function
     place.folder.mkdir(mode=0o700, parents=True)
-    beginning = place.folder / "beginning"
+    to = storage_of(place)
     try:
-        checkpoints.copy(study.place.folder / checkpoint.path, beginning, sha256=study.state.sha256_of(checkpoint))
+        sha256 = study.state.sha256_of(checkpoint)
+        copied(checkpoint.path, storage_of(parent), to, _BEGINNING, sha256=sha256)
     except CheckpointError as error:
         shutil.rmtree(place.folder, ignore_errors=True)
         raise StudyError(
             f"{parent.name}/{trial.trial} cannot be branched at step {checkpoint.step}: its checkpoint is gone or "
             f"torn ({error}). Choose another step."
         ) from error
-    pickled = parent.folder / KEPT
-    by_value = study.state.options.get("by_value", pickled.is_file())
-    payload: str | bytes = pickled.read_bytes() if by_value and pickled.is_file() else assignment.function
+    try:
+        checkpoints.check_pickles(to.look(_BEGINNING), to.shown(_BEGINNING))
+    except CheckpointError:
+        with suppress(CheckpointError):
+            to.delete(_BEGINNING)
+        shutil.rmtree(place.folder, ignore_errors=True)
+        raise
     replace(
         assignment,
         name=name,
@@ -271,7 +299,7 @@ def _branch(
         by=by,
         why=why,
         request=request,
-        checkpoint=beginning.name,
+        checkpoint=_BEGINNING,
         from_step=checkpoint.step,
         parent=f"{parent.name}/{trial.trial}@{checkpoint.step}",
         trial_seed=trial.seed,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import getpass
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Self
 
-from tuner.api.answers import Answers, Reply, RunAnswers
+from tuner.api.answers import Answers, Reply, RunAnswers, Wait
 from tuner.api.study import Study
 from tuner.arguments import amount, checked, index, name, optional, patience, settings, text
 from tuner.errors import SettingsError, StudyError, TunerError, interrupted, quoted
@@ -242,6 +243,29 @@ class Handle:
         timeout_s: float | None = None,
     ) -> Reply:
         """Inserts a request and waits until it has taken effect, or at least been accepted."""
+        put = self._put(
+            verb, arguments, why, until_accepted=until_accepted, expect=expect, request=request, timeout_s=timeout_s
+        )
+        if isinstance(put, Reply):
+            return put
+        try:
+            return put.until_answered()
+        except KeyboardInterrupt:
+            told = f"the request to {verb} is on record ({put.request}), and is carried out all the same"
+            raise interrupted(told) from None
+
+    def _put(
+        self,
+        verb: str,
+        arguments: dict[str, Any],
+        why: str,
+        *,
+        until_accepted: bool = False,
+        expect: int | None = None,
+        request: str = "",
+        timeout_s: float | None = None,
+    ) -> Reply | Wait:
+        """Inserts a request: the wait for what becomes of it, or what there is to say where nobody need be asked."""
         arguments, why, request, timeout_s = checked_request(verb, arguments, why, self.by, expect, request, timeout_s)
         asked_before = bool(request) and self._answers.so_far(request, verb) is not None
         if not asked_before and self._store.holder(time.time()) is None:
@@ -249,13 +273,7 @@ class Handle:
             if done is not None:
                 return done
         name = self._store.request(verb, arguments, by=self.by, why=why, request=request)
-        try:
-            return self._answers.awaited(
-                name, verb, until_accepted=until_accepted, timeout_s=timeout_s, on_wait=self.on_wait
-            )
-        except KeyboardInterrupt:
-            told = f"the request to {verb} is on record ({name}), and is carried out all the same"
-            raise interrupted(told) from None
+        return self._answers.wait(name, verb, until_accepted=until_accepted, timeout_s=timeout_s, on_wait=self.on_wait)
 
 
 class RunHandle(Handle):
@@ -656,24 +674,25 @@ class RunHandle(Handle):
     def _wait(self, timeout_s: float | None) -> Study:
         from tuner.api import process
 
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
         study = self.study
         deaths, furthest = 0, -1
-        while True:
-            alone = self._store.holder(time.time()) is None
-            study.refresh()
-            trial = study.trial(0)
-            if alone and trial.ended:
-                return study
-            if alone:
-                deaths, furthest = (0, trial.steps) if trial.steps > furthest else (deaths + 1, furthest)
-                if deaths > _DEATHS:
-                    told = process.last_words(self._place)
-                    raise StudyError(f"the coordinator of {self.name} dies again and again: {told}")
-                process.start(self._place)
-            if deadline is not None and time.monotonic() > deadline:
-                raise StudyError(f"{self.name} is still training after {duration(timeout_s or 0.0)}.")
-            time.sleep(0.05)
+        with study._store.lasting(until=deadline, say=self.on_wait):
+            while True:
+                alone = study.coordinator(time.time()) is None
+                study.refresh()
+                trial = study.trial(0)
+                if alone and trial.ended:
+                    return study
+                if alone:
+                    deaths, furthest = (0, trial.steps) if trial.steps > furthest else (deaths + 1, furthest)
+                    if deaths > _DEATHS:
+                        told = process.last_words(self._place)
+                        raise StudyError(f"the coordinator of {self.name} dies again and again: {told}")
+                    process.start(self._place)
+                if time.monotonic() > deadline:
+                    raise StudyError(f"{self.name} is still training after {duration(timeout_s or 0.0)}.")
+                time.sleep(0.05)
 
 
 def merged(mapping: Any, by_name: Mapping[str, Any]) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class ServiceLender:
         if said.status == _OVER:
             return Heard(state="expired", words={**said.words, "over": True})
         if said.status == _REFUSED and said.words.get("code") == "study":  # it lends none, whoever asks
-            raise StudyError(str(said.words["why"]))
+            raise StudyError(str(said.words.get("why", "")))
         return Heard(state="rejected" if said.status == _REFUSED else "applied", words=said.words)
 
     def _said(self, *where: str, body: Mapping[str, Any], wait_s: float = 0.0) -> ServiceAnswer:

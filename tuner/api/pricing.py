@@ -15,10 +15,10 @@ from tuner.arguments import (
     amount,
     checked,
     count,
+    folder_or_url,
     gpus,
     one_of,
     optional,
-    path,
     seconds,
     training_function,
     whole_number,
@@ -29,7 +29,8 @@ from tuner.numbers import about
 from tuner.numbers import count as counted
 from tuner.programs.command import Program
 from tuner.record.events import StudyOpened
-from tuner.record.location import Place, names, touched
+from tuner.record.location import places, touched
+from tuner.record.object_address import local_folder
 from tuner.record.reader import fold
 from tuner.record.requests import parallel as parallels
 from tuner.record.state import StudyState
@@ -90,7 +91,7 @@ class Price:
     cpus=amount(above=0, most=10_000),
     gpus=gpus,
     parallel=optional(parallels),
-    results=path,
+    results=folder_or_url,
 )
 def price(
     train: Callable[..., Any] | str | Program,
@@ -121,7 +122,7 @@ def price(
         gpus: GPUs of a trial; by default 0.
         parallel: How many train at a time. None: as many as this machine's CPUs, or the cluster, hold.
         address: A Ray cluster. None: this machine.
-        results: The folder in which studies lie; by default results.
+        results: The folder in which studies lie, or the address that has their checkpoints; by default results.
 
     Returns:
         The price, with None where nothing is known, and a sentence.
@@ -144,7 +145,7 @@ def price(
         "address": address,
     }
     bounds: dict[str, Any] = {"trials": trials, "budget_steps": budget_steps, "time_budget_s": time_budget_s}
-    return price_of(function, Path(results), executor=executor, **bounds, **given)
+    return price_of(function, local_folder(results), executor=executor, **bounds, **given)
 
 
 def price_of(
@@ -161,11 +162,12 @@ def price_of(
     gpus: float = 0,
     parallel: int | None = None,
     address: str | None = None,
+    store: str | None = None,
 ) -> Price:
     """The price by the name of the function as it is recorded, which need not be imported for that."""
     if trials is None and budget_steps is None and time_budget_s is None:
         trials = DEFAULT_TRIALS
-    known = list(_earlier(function, results))
+    known = list(_earlier(function, results, store))
     once = whole_training(known)
     each = None if once is None else seeds * once
     bounds = [budget_steps] if budget_steps is not None else []
@@ -207,17 +209,17 @@ def whole_training(known: Sequence[StudyState]) -> int | None:
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _earlier(function: str, results: Path) -> Iterator[StudyState]:
+def _earlier(function: str, results: Path, store: str | None) -> Iterator[StudyState]:
     """The latest sweeps of the function that trained anything."""
-    there = sorted(names(results), key=lambda each: -touched(results / each))
+    there = sorted(places(results, store), key=lambda each: -touched(each.folder))
     found = 0
-    for name in there:
+    for place in there:
         try:
-            with closing(Store.open(Place.of(name, results, None).existing(), idle="closed")) as store:
-                opened = next(iter(store.read(StudyOpened)), None)
+            with closing(Store.open(place.existing(), idle="closed")) as records:
+                opened = next(iter(records.read(StudyOpened)), None)
                 if opened is None or opened.kind != "sweep" or opened.function != function:
                     continue
-                state, _ = fold(store, name)
+                state, _ = fold(records, place.name)
         except TunerError:
             continue  # being made, or of a newer tuner
         if any(trial.steps and trial.seconds for trial in state.trials):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 import subprocess
 import sys
@@ -16,140 +15,31 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
+from tuner.api.assignment import Assignment
+from tuner.api.environment import as_it_was, secrets_of
 from tuner.errors import StudyError, TunerError
-from tuner.executors import FunctionExecutor
 from tuner.executors.base import Executor
 from tuner.numbers import duration
-from tuner.record.atomic import write_whole
-from tuner.record.events import Goal, Purpose
 from tuner.record.lease import alive
-from tuner.record.location import ASSIGNMENT, Place
+from tuner.record.location import Place
+from tuner.record.printed import last_line
 from tuner.record.store import Store
 from tuner.record.team import take_what_was_handed_on
-from tuner.worker.function import KEPT, Portable, keep
 
 if TYPE_CHECKING:
     from tuner.api.session import Session
     from tuner.coordinator.loop import Coordinator
     from tuner.panda.advisor import Advisor
-    from tuner.record.state import StudyState
     from tuner.space.space import Space
 
 STILL_BEGINNING = "still_beginning"
 """What is told of a coordinator that has taken too long, and may begin yet."""
 _LOG = "coordinator.log"
 BEGINS_WITHIN_S = 300.0  # a busy machine takes its time; one that died says so at once
-
-
-@dataclass(frozen=True, kw_only=True)
-class Assignment:
-    """Everything that makes a babysat run, as its folder keeps it; `space` is `Space.to_dict()` or None.
-
-    `checkpoint` names a folder to begin from, at step `from_step`, for a fork or a promoted trial; `by` says whose idea
-    that was, and `request` under which id it was asked for. `home` is the directory that the run was begun in: relative
-    paths of the function start there, from wherever it is woken.
-    """
-
-    name: str
-    function: str
-    source_sha256: str
-    search_path: tuple[str, ...]
-    params: dict[str, Any]
-    objective: str
-    goal: Goal
-    space: dict[str, Any] | None
-    seed: int
-    trial_seed: int
-    executor: FunctionExecutor
-    cpus: float
-    gpus: float
-    address: str | None
-    checkpoint_every_s: float
-    disk_budget_gb: float | None
-    revert: Literal["in place", "reenter"]
-    why: str
-    level: Literal["off", "advise"]
-    purpose: Purpose = "search"
-    parent: str | None = None
-    checkpoint: str | None = None
-    from_step: int = 0
-    extra_steps: int = 0
-    schedules: dict[str, Any] | None = None
-    by: str = "tuner"
-    smallest_gain: float | None = None
-    home: str = ""
-    request: str = ""
-
-    def write(self, folder: Path, payload: str | bytes) -> None:
-        """Leaves the assignment in a study's folder."""
-        keep(payload, folder)
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_whole(folder / ASSIGNMENT, json.dumps(asdict(self), indent=1).encode(), mode=0o600)
-        except OSError as error:
-            raise StudyError(
-                f"{folder / ASSIGNMENT} cannot be written: {error}. Free space, or choose a folder you may write to: "
-                "--results."
-            ) from error
-
-    @classmethod
-    def read(cls, folder: Path) -> Assignment:
-        """The assignment of a folder."""
-        try:
-            found = json.loads((folder / ASSIGNMENT).read_text())
-        except FileNotFoundError as error:
-            raise StudyError(f"{folder} holds no babysat run: {ASSIGNMENT} is missing.") from error
-        except (OSError, ValueError) as error:
-            raise StudyError(f"{folder / ASSIGNMENT} cannot be read: {error}. Restore it from a copy.") from error
-        try:
-            return cls(**{**found, "search_path": tuple(found["search_path"])})
-        except (KeyError, TypeError) as error:
-            raise StudyError(
-                f"{folder / ASSIGNMENT} is not what this tuner writes: {error}. Restore it from a copy."
-            ) from error
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What cannot change of the run."""
-        return {
-            "space": self.space,
-            "objective": self.objective,
-            "goal": self.goal,
-            "seed": self.seed,
-            "sampler": "none",
-        }
-
-    def options(self, state: StudyState) -> dict[str, Any]:
-        """What may, and is on record with each change; an extension may have changed how far it trains."""
-        return {
-            "cpus": self.cpus,
-            "gpus": self.gpus,
-            "address": self.address,
-            "extra_steps": state.options.get("extra_steps", self.extra_steps),
-            "smallest_gain": self.smallest_gain,
-        }
-
-    def payload(self, folder: Path) -> str | bytes:
-        """How the function travels."""
-        pickled = folder / KEPT
-        return pickled.read_bytes() if pickled.is_file() else self.function
-
-
-def assign(function: Portable, folder: Path, **given: Any) -> Assignment:
-    """Writes the assignment of a new run."""
-    assignment = Assignment(
-        function=function.name,
-        source_sha256=function.source_sha256,
-        search_path=function.search_path,
-        home=str(Path.cwd()),
-        **given,
-    )
-    assignment.write(folder, function.payload)
-    return assignment
 
 
 def launch(place: Place) -> tuple[int, Callable[[], bool]]:
@@ -212,14 +102,15 @@ def _on_a_thread(place: Place, threads: list[threading.Thread]) -> tuple[int, Ca
 
 
 def _in_a_process(place: Place) -> tuple[int, Callable[[], bool]]:
-    home = Path(Assignment.read(place.folder).home)  # of none is told where it was begun: it stays here
+    assignment = Assignment.read(place.folder)
+    home = Path(assignment.home)  # of none is told where it was begun: it stays here
     with (place.folder / _LOG).open("ab") as log:
         if not home.is_dir():
             log.write(f"the directory {home} that the run was begun in is gone; it goes on in {Path.cwd()}\n".encode())
         parting = subprocess.run(
             [sys.executable, "-m", "tuner.api.process", str(place.folder)],
             cwd=home if home.is_dir() else None,
-            env={**os.environ, **place.environment},
+            env={**os.environ, **place.environment, **secrets_of(place.folder, assignment.runtime_env)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -259,9 +150,7 @@ def _holder(place: Place) -> tuple[str, int] | None:
 def last_words(place: Place) -> str:
     """What the coordinator said last."""
     log = place.folder / _LOG
-    told = log.read_text(errors="replace") if log.is_file() else ""
-    lines = [line for line in told.splitlines() if line.strip()]
-    return lines[-1] if lines else f"the coordinator ended without a word ({log})."
+    return last_line(log, f"the coordinator ended without a word ({log}).")
 
 
 def run_coordinator(folder: Path, executor: Executor | None = None) -> None:
@@ -274,11 +163,14 @@ def run_coordinator(folder: Path, executor: Executor | None = None) -> None:
 
     assignment = Assignment.read(folder)
     place = Place.of(folder.name, folder.parent, None)
-    executor = executor or _executor(assignment, folder)  # loads Ray: before there is a study to see
+    if executor is None and assignment.executor == "ray":
+        import_module("tuner.executors.ray")  # takes its time: before there is a study to see
     with Session(place, place.existing_or_new()) as session, ExitStack() as parting:
+        kept_as = session.state.options.get("kept_as") or _kept_as(folder)
+        executor = executor or _executor(assignment, folder, kept_as)
         # whatever goes wrong here: what trains on a cluster goes on, and the next coordinator finds it
         parting.callback(executor.leave)
-        options = assignment.options(session.state)
+        options = {**assignment.options(session.state), **({"kept_as": kept_as} if executor.outlives else {})}
         session.begin("babysitting", assignment.function, assignment.source_sha256, assignment.identity, options)
         space = None if assignment.space is None else Space.from_dict(assignment.space)
         coordinator = session.coordinator(
@@ -289,7 +181,7 @@ def run_coordinator(folder: Path, executor: Executor | None = None) -> None:
             disk_budget_gb=assignment.disk_budget_gb,
         )
         if not session.state.trials:
-            _create(coordinator, assignment, folder)
+            _create(coordinator, assignment)
         job = session.job(
             assignment.payload(folder),
             assignment.search_path,
@@ -317,7 +209,7 @@ def _advisor(session: Session, space: Space | None) -> Advisor:
     return Advisor(space, curves_by_name(session.records, trial), trial.head.segment if trial.segments else None)
 
 
-def _create(coordinator: Coordinator, assignment: Assignment, folder: Path) -> None:
+def _create(coordinator: Coordinator, assignment: Assignment) -> None:
     """Puts the run's one trial on record; recovery takes it up."""
     from tuner.policy.protocol import Draft
     from tuner.record.recipe import UNBOUNDED
@@ -328,7 +220,7 @@ def _create(coordinator: Coordinator, assignment: Assignment, folder: Path) -> N
         why=assignment.why,
         purpose=assignment.purpose,
         parent=assignment.parent,
-        beginning=None if assignment.checkpoint is None else folder / assignment.checkpoint,
+        beginning=assignment.checkpoint,
         from_step=assignment.from_step,
         schedules=assignment.schedules,
         by=assignment.by,
@@ -339,12 +231,24 @@ def _create(coordinator: Coordinator, assignment: Assignment, folder: Path) -> N
     coordinator.journal.commit()
 
 
-def _executor(assignment: Assignment, folder: Path) -> Executor:
+def _kept_as(folder: Path) -> str:
+    """How workers on a cluster are called that outlive their coordinator, by which another machine finds them too."""
+    return f"{folder.name}-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
+
+
+def _executor(assignment: Assignment, folder: Path, kept_as: str) -> Executor:
     """What the run was assigned; on a cluster its workers outlive this process."""
     from tuner.api.wiring import executor_of
 
-    keep = f"{assignment.name}-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
-    return executor_of(assignment.executor, assignment.address, assignment.cpus, assignment.gpus, keep=keep)
+    return executor_of(
+        assignment.executor,
+        assignment.address,
+        assignment.cpus,
+        assignment.gpus,
+        resources=assignment.resources,
+        runtime_env=as_it_was(assignment.runtime_env, folder),
+        keep=kept_as,
+    )
 
 
 def main() -> int:

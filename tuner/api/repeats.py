@@ -7,9 +7,10 @@ from contextlib import chdir, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from tuner.api.environment import as_it_was
 from tuner.api.session import Session
 from tuner.api.wiring import executor_of
-from tuner.arguments import amount, checked, count, gpus, one_of, optional, path, text
+from tuner.arguments import amount, checked, count, folder_or_url, gpus, one_of, optional, text
 from tuner.caviar.repeats import Plan, Repetition
 from tuner.errors import StudyError
 from tuner.executors import FUNCTION_EXECUTORS, PROGRAMS, FunctionExecutor
@@ -33,7 +34,7 @@ _TRAINED = {
     "gpus": optional(gpus),
     "parallel": optional(parallels),
     "address": optional(text),
-    "results": path,
+    "results": folder_or_url,
 }
 
 
@@ -66,7 +67,7 @@ def confirm(
         gpus: GPUs of a trial. None: as it was in the sweep.
         parallel: How many train at a time, from 1 up. None: as it was in the sweep.
         address: A Ray cluster to join. None: as it was in the sweep.
-        results: The folder in which studies lie; by default results.
+        results: The folder in which studies lie, or the address that has their checkpoints; by default results.
         store: The database, as `sweep` takes it. None: the folder's own.
         progress: "auto" shows progress where there is a terminal, "off" nothing; by default auto.
 
@@ -127,7 +128,7 @@ def recheck(
         gpus: GPUs of a trial. None: as it was in the sweep.
         parallel: How many train at a time, from 1 up. None: as it was in the sweep.
         address: A Ray cluster to join. None: as it was in the sweep.
-        results: The folder in which studies lie; by default results.
+        results: The folder in which studies lie, or the address that has their checkpoints; by default results.
         store: The database, as `sweep` takes it. None: the folder's own.
         progress: "auto" shows progress where there is a terminal, "off" nothing; by default auto.
 
@@ -244,8 +245,15 @@ class _Over(Session):
                 f"the source of {state.function} has changed since {state.name!r} began: {plan.purpose} has it new"
             )
         address = self._option("address", None)
-        resources = self._option("cpus", 1), self._option("gpus", 0)
-        chosen = executor_of(self._option("executor", "ray"), address, *resources, function=function)
+        chosen = executor_of(
+            self._option("executor", "ray"),
+            address,
+            self._option("cpus", 1),
+            self._option("gpus", 0),
+            resources=self.state.options.get("resources"),
+            runtime_env=as_it_was(self.state.options.get("runtime_env"), self.place.folder),
+            function=function,
+        )
         with closing(chosen):
             job = self.job(function.payload, function.search_path, address=address)
             chosen.open(job, self._option("parallel", None))

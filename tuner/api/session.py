@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from tuner.api.identity import begin
-from tuner.api.wiring import observers_of, shared_file
+from tuner.api.wiring import observers_of, shared_file, storage_of
+from tuner.errors import StudyError
 from tuner.record.events import StudyOpened
+from tuner.record.kept import keep, worthwhile
 from tuner.record.location import Place
 from tuner.record.reader import fold
 from tuner.record.state import StudyState
 from tuner.record.store import Store
 from tuner.record.team import InDatabase
 from tuner.version import version
+from tuner.worker.object_storage import ObjectStorage
 
 if TYPE_CHECKING:
     from tuner.coordinator.loop import Coordinator
@@ -45,13 +49,18 @@ class Session:
     def __enter__(self) -> Self:
         try:
             self.records.acquire(time.time())
-            self.state, _ = fold(self.records, self.place.name)
+            self.state, self._begun_at = fold(
+                self.records, self.place.name, self.place.folder if self._on_disk else None
+            )
+            self.state.read(self.state.live.values())  # before anything of them is folded that is not on record yet
         except BaseException:
             self.records.close()
             raise
         return self
 
     def __exit__(self, raised: object, *_: object) -> None:
+        if raised is None and self._on_disk and worthwhile(place := self.records.version(), self._begun_at):
+            keep(self.place.folder, self.records, self.state, place)
         if raised is not None or not self._stays_open:
             self.records.close()
 
@@ -81,7 +90,28 @@ class Session:
             identity=identity,
             at=time.time(),
         )
-        begin(self.state, self.records, opened, options, by=by, why=why)
+        begin(self.state, self.records, opened, {**options, **self._objects()}, by=by, why=why)
+        if (owner := self.state.options.get("owner")) is not None and self.place.objects is not None:
+            ObjectStorage(self.place.objects).claim(owner)
+
+    def _objects(self) -> dict[str, str]:
+        """What is on record of the object store that has the checkpoints; refused where it has another study's."""
+        place, known = self.place, self.state.options
+        if self.state.identity and self._on_disk and known.get("objects") != place.objects:
+            raise StudyError(
+                f"{place.name} keeps its checkpoints in {known.get('objects') or 'a folder'}, and is now given "
+                f"{place.objects or place.folder.parent}, where they would be missed. Give --results as at first."
+            )
+        if place.objects is None or not self._on_disk:
+            return {}
+        owner = ObjectStorage(place.objects).owner()
+        if owner is not None and owner != known.get("owner"):
+            raise StudyError(
+                f"{place.objects} has the checkpoints of another study, whose record is not in {place.folder}. Choose "
+                "another name, continue that study where its record is (--store, or its folder), or remove what lies "
+                "there."
+            )
+        return {"objects": place.objects, "owner": known.get("owner") or uuid.uuid4().hex}
 
     def job(
         self, function: str | bytes, search_path: tuple[str, ...], *, address: str | None = None, **further: Any
@@ -118,14 +148,18 @@ class Session:
         from tuner.coordinator.checkpoint_keeper import CheckpointKeeper, disk_budget
         from tuner.coordinator.loop import Coordinator
 
-        folder = self.place.folder
+        keeper = None
+        if self._on_disk:
+            elsewhere = self.place.objects is not None
+            budget = disk_budget(self.place.folder, disk_budget_gb, elsewhere=elsewhere)
+            keeper = CheckpointKeeper(self.place.folder, budget, storage_of(self.place))
         return Coordinator(
             study=self.state,
             store=self.records,
             policy=policy,
             requests=requests,
             executor=executor,
-            keeper=CheckpointKeeper(folder, disk_budget(folder, disk_budget_gb)) if self._on_disk else None,
+            keeper=keeper,
             timing=timing,
             observers=observers_of(progress),
             rerun=rerun,

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 from tuner.api.handles import Handle, RunHandle
 from tuner.api.study import Study
 from tuner.api.sweep_handle import SweepHandle
-from tuner.arguments import checked, index, path, patience, text
-from tuner.errors import SettingsError, TunerError, quoted
+from tuner.arguments import checked, folder_or_url, index, patience, text
+from tuner.errors import TunerError
+from tuner.record.access import Idle
 from tuner.record.lease import alive
-from tuner.record.location import ASSIGNMENT, AWAY, Place, names, touched
+from tuner.record.location import ASSIGNMENT, AWAY, Place, names, team_url, touched
+from tuner.record.object_address import local_folder, object_url
 from tuner.record.patience import waiting_since
 from tuner.record.store import Store
 from tuner.record.team import InDatabase, shown_url
@@ -26,13 +28,13 @@ if TYPE_CHECKING:
     from tuner.api.explanation import Explanation
 
 
-@checked(results=path)
+@checked(results=folder_or_url)
 def open(name: str, *, results: str | Path = "results", store: str | None = None) -> Study:  # noqa: A001 - the verb
     """A study to read, also while it runs.
 
     Args:
         name: The study's name.
-        results: The folder in which studies lie; by default results.
+        results: The folder in which studies lie, or the address that has their checkpoints; by default results.
         store: The database, as `sweep` takes it. None: the folder's own.
 
     Returns:
@@ -52,7 +54,7 @@ def open(name: str, *, results: str | Path = "results", store: str | None = None
     return Study(place, Store.open(place.existing(), idle="closed"))
 
 
-@checked(results=path)
+@checked(results=folder_or_url)
 def explain(
     name: str,
     *,
@@ -68,7 +70,7 @@ def explain(
         target_error: What one could reach (the Bayes error), from which bias is measured; at least 0, in units of the
             objective's error; by default 0.0.
         more: Further trials to weigh, from 1 up. None: half as many as there were.
-        results: The folder in which studies lie; by default results.
+        results: The folder in which studies lie, or the address that has their checkpoints; by default results.
         store: The database, as `sweep` takes it. None: the folder's own.
 
     Returns:
@@ -87,13 +89,13 @@ def explain(
         return study.explain(target_error=target_error, more=more)
 
 
-@checked(results=path, by=text)
+@checked(results=folder_or_url, by=text)
 def attach(name: str, *, results: str | Path = "results", store: str | None = None, by: str = "") -> Handle:
     """A handle to steer a study, from any process that may write to its folder.
 
     Args:
         name: The study's name.
-        results: The folder in which studies lie; by default results.
+        results: The folder in which studies lie, or the address that has their checkpoints; by default results.
         store: The database, as `sweep` takes it. None: the folder's own.
         by: Who asks, as the record will say, "agent:…" for a program that acts by itself, which must give a why with
             all it asks; the user's name where it is left out.
@@ -110,13 +112,17 @@ def attach(name: str, *, results: str | Path = "results", store: str | None = No
         ...     handle
         <SweepHandle night>
     """
-    place = Place.of(name, results, store)
-    records = Store.open(place.existing())
+    return attached(Place.of(name, results, store), by=by)
+
+
+def attached(place: Place, *, by: str = "", idle: Idle = "open") -> RunHandle | SweepHandle:
+    """The handle of a study, as its kind wants it; an `idle` one that is "closed" holds no file."""
+    records = Store.open(place.existing(), idle=idle)
     kind = records.brief()["kind"]
     return (RunHandle if kind == "babysitting" else SweepHandle)(place, records, by=by)
 
 
-@checked(trial=index, why=text, by=text, request=text, timeout_s=patience, results=path)
+@checked(trial=index, why=text, by=text, request=text, timeout_s=patience, results=folder_or_url)
 def promote(
     study: str,
     trial: int,
@@ -139,7 +145,7 @@ def promote(
         by: Who asks, as the record will say, "agent:…" for a program; the user's name where it is left out.
         request: An id of your own: the same id twice is one run, which the second call attaches to. Empty: a new one.
         timeout_s: Seconds to wait for it to begin, from 0; then an error, and it begins all the same. None: 300.
-        results: The folder in which studies lie; by default results.
+        results: The folder in which studies lie, or the address that has their checkpoints; by default results.
         store: The sweep's database, as `sweep` takes it. None: the folder's own.
 
     Returns:
@@ -179,6 +185,7 @@ class Summary:
         best_trial: Its trial, or None.
         updated: When it was last written to, in Unix seconds.
         spread: How far the seeds of that trial differ, where it has several, or None.
+        aside: How many the stopping rule has set aside: they neither train nor wait; by default 0.
 
     Example:
         >>> [(each.name, each.activity) for each in tuner.studies() if each.name == "night"]
@@ -196,9 +203,10 @@ class Summary:
     updated: float
     """Unix seconds."""
     spread: float | None = None
+    aside: int = 0
 
 
-@checked(results=path)
+@checked(results=folder_or_url)
 def studies(results: str | Path = "results", store: str | None = None) -> list[Summary]:
     """The studies in a results folder, the latest first; what cannot be read says so in `activity`.
 
@@ -217,22 +225,19 @@ def studies(results: str | Path = "results", store: str | None = None) -> list[S
         >>> "night" in [each.name for each in tuner.studies()]
         True
     """
-    folder = Path(results)
+    folder, within = local_folder(results), object_url(results)
     places = [Place.of(name, folder, None) for name in names(folder)]
+    if within is not None:
+        places = [each for each in places if each.objects == f"{within}/{each.name}"]
     if store is None:
         found = [_summary(place, place.database) for place in places if isinstance(place.database, Path)]
         for url in dict.fromkeys(place.database.url for place in places if isinstance(place.database, InDatabase)):
             there = [each for each in places if isinstance(each.database, InDatabase) and each.database.url == url]
             found += _of_team(url, folder, there)
     else:
-        database = Place.of("any", folder, store).database
-        if not isinstance(database, InDatabase):
-            raise SettingsError(
-                f"store={quoted(store)} holds one study. Of a team's database all are listed: "
-                "postgresql://USER@HOST/DATABASE."
-            )
-        here = [each for each in places if isinstance(each.database, InDatabase) and each.database.url == database.url]
-        found = _of_team(database.url, folder, here, everything=True)
+        url = team_url(store)
+        here = [each for each in places if isinstance(each.database, InDatabase) and each.database.url == url]
+        found = _of_team(url, folder, here, everything=True)
     return sorted(found, key=lambda each: -each.updated)
 
 

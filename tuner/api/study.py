@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner import arguments
 from tuner.arguments import amount, checked, count, index, optional, path, patience
-from tuner.errors import SettingsError, StudyError, did_you_mean, quoted
+from tuner.errors import DatabaseAway, SettingsError, StudyError, did_you_mean, quoted
 from tuner.record.reader import StudyReader
 
 if TYPE_CHECKING:
@@ -140,15 +142,16 @@ class Study(StudyReader):
             format: "csv", "parquet", "jsonl", "markdown" for the logbook, or "optuna" for a storage of Optuna's, which
                 a later export brings up to date; by default csv.
             to: The folder, made where it is not there; for Optuna a database by its URL, such as sqlite:///x.db. None:
-                `tables` in the study's folder, for a logbook that itself, for Optuna `optuna.db` in it.
+                `tables` in the study's folder, for a logbook that itself, for Optuna `optuna.db` in it; where an object
+                store has the checkpoints, tables and logbook are sent there too.
 
         Returns:
             The files, one a table in the order of the tables; or `logbook.md`; or the storage, where it is a file.
 
         Raises:
             SettingsError: No such format, no folder, or no URL of a database.
-            StudyError: The folder or storage cannot be written, it holds another study of this name, or there is no
-                logbook of a sweep.
+            StudyError: The folder or storage cannot be written, it holds another study of this name, there is no
+                logbook of a sweep, or the object store does not take the files, which lie in the folder all the same.
             MissingExtra: Parquet without pyarrow.
 
         Example:
@@ -167,20 +170,21 @@ class Study(StudyReader):
         if format == "markdown":
             from tuner.views.logbook import write_logbook
 
-            return [write_logbook(self, Path(to) if to is not None else self.place.folder)]
+            return self._sent([write_logbook(self, Path(to) if to is not None else self.place.folder)], to)
         from tuner.tables import frames as tables
         from tuner.tables.files import export
 
         folder = Path(to) if to is not None else self.place.folder / "tables"
-        built = tables.build_all(self.state, self._store, self.space)
-        return export({**built, "winners": self.winners}, folder, format)
+        found = tables.all_in_chunks(self.state, self._store, self.space)
+        return self._sent(export({**found, "winners": (self.winners,)}, folder, format), to)
 
     @checked(to=optional(path), x=optional(arguments.name), y=optional(arguments.name))
     def plot(self, to: str | Path | None = None, *, x: str | None = None, y: str | None = None) -> list[Path]:
         """Draws curves, scatter and progress as PNG; of a babysat run its lineage.
 
         Args:
-            to: The folder, made where it is not there. None: `plots` in the study's folder.
+            to: The folder, made where it is not there. None: `plots` in the study's folder, and in the object store
+                where one has the checkpoints.
             x: The setting along the scatter plot. None: the one that matters most.
             y: The setting, or the objective, up the scatter plot. None: the one that matters next.
 
@@ -189,7 +193,8 @@ class Study(StudyReader):
 
         Raises:
             SettingsError: No such setting, or no folder.
-            StudyError: The folder cannot be written, or x and y are given for a babysat run.
+            StudyError: The folder cannot be written, x and y are given for a babysat run, or the object store does not
+                take the files, which lie in the folder all the same.
             MissingExtra: matplotlib is not installed.
 
         Example:
@@ -202,10 +207,10 @@ class Study(StudyReader):
                 raise StudyError(f"{self.name} is a babysat run: its picture is its lineage, without x= and y=.")
             from tuner.views.plots.lineage import plot_lineage
 
-            return plot_lineage(self, folder)
+            return self._sent(plot_lineage(self, folder), to)
         from tuner.views.plots.sweep import plot_all
 
-        return plot_all(self.state, self.space, folder, x=x, y=y)
+        return self._sent(plot_all(self.state, self.space, folder, x=x, y=y), to)
 
     @checked(target_error=amount(least=0.0), more=optional(count))
     def explain(self, *, target_error: float = 0.0, more: int | None = None) -> Explanation:
@@ -292,7 +297,7 @@ class Study(StudyReader):
 
         Returns:
             What ended the wait, with a digest. It ends, too, where the study is over or nobody coordinates it, since
-            nothing would come any more.
+            nothing would come any more; not where a team's database is away, which is waited for.
 
         Raises:
             SettingsError: Nothing that can be waited for, or no number.
@@ -308,9 +313,12 @@ class Study(StudyReader):
             if event not in EVENTS:
                 meant = did_you_mean(str(event), EVENTS)
                 raise SettingsError(f"wait: {quoted(event)} never comes. {meant} All: {', '.join(EVENTS)}.")
-        self.refresh()
-        after = self._after if since is None else since
-        return wait(self, self._store.follow, events or ("ended",), after, timeout_s)
+        until = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        with self._store.lasting(until=until):
+            with suppress(DatabaseAway):  # which the wait will tell
+                self.refresh()
+            after = self._after if since is None else since
+            return wait(self, self._store.follow, events or ("ended",), after, timeout_s)
 
     @checked(since=optional(index))
     def digest(self, since: int | None = None) -> Digest:
@@ -336,6 +344,14 @@ class Study(StudyReader):
         records, after = self._store.follow(since or 0)
         self.refresh()
         return digest(self.state, records, cursor=after, running=running)
+
+    def _sent(self, files: list[Path], to: str | Path | None) -> list[Path]:
+        """The files; where they lie beside the record, copies of them are where the checkpoints are by now."""
+        if to is None and self.place.objects is not None:
+            from tuner.worker.object_storage import ObjectStorage
+
+            ObjectStorage(self.place.objects).publish(files, self.place.folder)
+        return files
 
     def _table(self, name: str) -> pd.DataFrame:
         from tuner.tables import frames as tables

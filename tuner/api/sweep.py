@@ -5,26 +5,27 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from tuner import arguments
+from tuner.api import environment, placement
 from tuner.api.handles import person
 from tuner.api.identity import as_begun
 from tuner.api.session import Session
-from tuner.api.studies import open as open_study
 from tuner.api.study import Study
-from tuner.api.wiring import executor_of, get_ready
+from tuner.api.wiring import executor_of, get_ready, lasting, refuse_memory
 from tuner.arguments import (
     amount,
     checked,
     count,
+    folder_or_url,
     gigabytes,
     gpus,
     object_with,
     one_of,
     optional,
-    path,
     retries,
     seconds,
     seed,
@@ -51,9 +52,11 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
     from tuner.coordinator.observers import Observer
+    from tuner.executors.base import Executor
     from tuner.policy.proposals import Proposer
     from tuner.policy.verdicts import StoppingRule
     from tuner.record.state import StudyState
+    from tuner.worker.messages import Job
 
 DEFAULT_TRIALS = 64
 MOST_SEEDS = 100
@@ -87,6 +90,8 @@ def _watched_by(word: str, given: Any) -> Any:
     seeds=whole_number(1, MOST_SEEDS),
     cpus=amount(above=0, most=10_000),
     gpus=gpus,
+    resources=optional(placement.resources),
+    runtime_env=optional(environment.runtime_env),
     parallel=optional(parallels),
     address=optional(arguments.name),
     time_budget_s=optional(seconds),
@@ -104,7 +109,7 @@ def _watched_by(word: str, given: Any) -> Any:
     repeats=optional(one_of("auto")),
     why=arguments.text,
     by=arguments.text,
-    results=path,
+    results=folder_or_url,
     progress=_watched_by,
 )
 def sweep(
@@ -125,6 +130,8 @@ def sweep(
     seeds: int = 1,
     cpus: float = 1,
     gpus: float = 0,
+    resources: Mapping[str, float] | None = None,
+    runtime_env: Mapping[str, Any] | None = None,
     parallel: int | None = None,
     address: str | None = None,
     time_budget_s: float | None = None,
@@ -178,8 +185,12 @@ def sweep(
             "<objective> (spread)". Each takes the time and the memory of a training, and each of their steps counts.
         cpus: CPUs of a trial, above 0, 10,000 at most; by default 1.
         gpus: GPUs of a trial: a share of one, or whole ones, 10,000 at most; by default 0.
+        resources: All that a trial takes of a node of Ray, by name: CPU and GPU in place of `cpus` and `gpus`, bytes of
+            memory, and what the cluster calls its own, each 0 or from 0.0001 up. None: CPUs and GPUs alone.
+        runtime_env: What Ray makes ready for the workers, as `ray.init` takes it: env_vars, working_dir, pip … None:
+            as this process is. What looks like a secret in it is kept out of the record.
         parallel: How many train at a time, 1 to 10,000. None: as many as the cluster holds, and one without Ray.
-        address: A Ray cluster to join, as `ray.init` takes it. None: this machine.
+        address: A Ray cluster to join, as `ray.init` takes it. None: this machine; in a Ray job, the job's cluster.
         time_budget_s: Seconds that this call may take, above 0; what trains then ends after its step. None: no bound.
         start: Known-good settings to try first, one mapping or a list; what they leave open is drawn. None: none.
         warm_start: Another study in `results`, whose five best settings come next, as far as they fit the space. None:
@@ -201,7 +212,8 @@ def sweep(
         why: The reason for it, for the record.
         by: Who asks, as the record will say, "agent:…" for a program that acts by itself, which must give a why. Empty:
             nobody is named.
-        results: The folder in which studies lie; by default results.
+        results: The folder in which studies lie; by default results. Or "s3://BUCKET/FOLDER", or another address that
+            fsspec knows, for their checkpoints, with copies of tables and plots: all else lies in the folder results.
         store: A team's database, as postgresql://USER@HOST/DATABASE; "sqlite:////absolute/path/night.db"; or "memory"
             for none on disk. None: `study.db` in the study's folder.
         progress: "auto" shows progress where there is a terminal, "off" nothing; or an object with `show` and `close`.
@@ -234,50 +246,32 @@ def sweep(
         raise SettingsError('clock="virtual" needs executor="local": real workers keep real time.')
     by = person(by) if by else "caller"
     check_asker("sweep", by, why)
-    place = Place.of(name, results, store)
+    cpus, gpus, resources = placement.shared_out(cpus, gpus, resources)
+    place = lasting(Place.of(name, results, store))
+    if executor == "ray":
+        address = placement.cluster(address)
+        refuse_memory(place, 'executor="local" trains in this one')
     space = space if isinstance(space, Space) else Space.load(space)
     if isinstance(train, Program):
-        train.check(space.names, space, here=address in (None, "local"))
-        if clock == "virtual":
-            raise SettingsError('clock="virtual" is for training functions: a program keeps real time. Leave it out.')
+        _check_program(train, space, address, clock)
     function = _function(train, executor)
     if trials is None and budget_steps is None and time_budget_s is None:
         trials = DEFAULT_TRIALS
-    if repeats is not None and trials is None and budget_steps is None:
-        raise SettingsError(
-            'repeats="auto" spends part of a budget of trials or steps, and there is only one of time. Give trials= '
-            "or budget_steps= too."
-        )
-    if seeds > 1:
-        _check_seeds(seeds, executor, budget_steps)
-    tried = [_in_space(space, settings) for settings in cast("list[Settings]", start or [])]
-    warm = _warm(warm_start, place, store, space)
+    _check_repeats(repeats, trials, budget_steps)
+    _check_seeds(seeds, executor, budget_steps)
+    starts = _Starts.of(space, cast("list[Settings]", start or []), warm_start, place)
     proposer, sampler_name = _proposer(sampler)
     rule = _stopping(stopping, sampler, min_steps)
+
     identity = {"space": space.to_dict(), "objective": objective, "goal": goal, "seed": seed, "sampler": sampler_name}
     if seeds > 1:
         identity["seeds"] = seeds
-    options = {
-        "trials": trials,
-        "budget_steps": budget_steps,
-        "stopping": repr(rule),
-        "min_steps": min_steps,
-        "executor": executor,
-        "cpus": cpus,
-        "gpus": gpus,
-        "parallel": parallel,
-        "address": address,
-        "time_budget_s": time_budget_s,
-        "start": tried,
-        "warm_start": {"study": warm_start, "winners": warm} if warm_start else None,
-        "max_failures": max_failures,
-        "rerun": rerun,
-        "repeats": repeats,
-        "search_path": [] if function is None else list(function.search_path),
-        "function": PROGRAMS if function is None else function.name,
-        "by_value": function is not None and isinstance(function.payload, bytes),
-        "home": str(Path.cwd()),
-    }
+    bounds: dict[str, Any] = {"trials": trials, "budget_steps": budget_steps, "time_budget_s": time_budget_s}
+    bounds["max_failures"] = max_failures
+    placed: dict[str, Any] = {"executor": executor, "parallel": parallel, "address": address}
+    placed |= {"cpus": cpus, "gpus": gpus, "resources": resources, "runtime_env": environment.as_recorded(runtime_env)}
+    searched = {"stopping": repr(rule), "min_steps": min_steps, "rerun": rerun, "repeats": repeats}
+    options = {**bounds, **placed, **searched, **starts.options, **_trained(function)}
     if executor == "external":
         options |= {"lease_s": lease_s, "over": None}
 
@@ -285,11 +279,20 @@ def sweep(
     from tuner.caviar.policy import Caviar, Limits
     from tuner.caviar.requests import SweepRequests
     from tuner.coordinator.watchdog import Timing
-    from tuner.executors.external import ExternalExecutor
-    from tuner.executors.loan import lent
 
     # loads Ray: before there is a study to see
-    chosen = executor_of(executor, address, cpus, gpus, function=function, clock=clock, lease_s=lease_s)
+    chosen = executor_of(
+        executor,
+        address,
+        cpus,
+        gpus,
+        resources=resources,
+        runtime_env=runtime_env,
+        most=trials,
+        function=function,
+        clock=clock,
+        lease_s=lease_s,
+    )
     with Session(place, place.database) as session, closing(chosen):
         if min_steps is None and (kept := session.state.options.get("min_steps")) is not None:
             rule = _stopping(stopping, sampler, kept)
@@ -297,36 +300,22 @@ def sweep(
         called, source = (PROGRAMS, "") if function is None else (function.name, function.source_sha256)
         session.begin("sweep", called, source, identity, options, by=by, why=why)
         space = as_begun(session.state, space)
-        if place.database is not None and function is not None:
-            keep_function(function, place.folder)  # once it is known to be the study's
-        job = session.job(
-            "" if function is None else function.payload,
-            () if function is None else function.search_path,
-            address=address,
-        )
+        job = _job(session, place, function, address)
         if executor == "ray":
             get_ready(proposer, space, seed)
-        if isinstance(chosen, ExternalExecutor):
-            chosen.restore(lent(session.state))
+        _take_up_loans(chosen, session)
         policy = Caviar(
             space=space,
             seed=seed,
             proposer=_attached(proposer, session.state, space),
             stopping=_attached(rule, session.state, space),
-            start=[*tried, *(each["settings"] for each in warm)],
-            reasons=[*["a known-good starting point"] * len(tried), *(each["why"] for each in warm)],
+            start=starts.settings,
+            reasons=starts.reasons,
             repeats=repeats,
             seeds=seeds,
             parallel=chosen.open(job, parallel),
             overlapping=executor != "local",
-            limits=Limits(
-                trials=trials,
-                budget_steps=budget_steps,
-                time_budget_s=time_budget_s,
-                max_failures=max_failures,
-                failures_in_a_row=failures_in_a_row,
-                retries=cast("Mapping[str, int]", retries),
-            ),
+            limits=Limits(**bounds, failures_in_a_row=failures_in_a_row, retries=cast("Mapping[str, int]", retries)),
         )
         timing = Timing(
             checkpoint_every_s=checkpoint_every_s,
@@ -334,8 +323,8 @@ def sweep(
             silence_limit_s=silence_limit_s,
             time_budget_s=time_budget_s,
         )
-        given: dict[str, Any] = {"disk_budget_gb": disk_budget_gb, "progress": progress, "rerun": rerun}
         requests = ExternalRequests(policy) if executor == "external" else SweepRequests(policy)
+        given: dict[str, Any] = {"disk_budget_gb": disk_budget_gb, "progress": progress, "rerun": rerun}
         session.coordinator(chosen, policy, requests, timing, **given).run()
         folded = session.state, session.records.version()
         records = session.keep_open() if place.database is None else None
@@ -357,8 +346,53 @@ def _function(train: Callable[[Run], Any] | str | None, executor: ExecutorName) 
     return None if train is None else portable(train, travels=executor != "local")
 
 
+def _check_program(program: Program, space: Space, address: str | None, clock: str) -> None:
+    """Refuses a program that cannot be trained with these settings there."""
+    program.check(space.names, space, here=address in (None, "local"))
+    if clock == "virtual":
+        raise SettingsError('clock="virtual" is for training functions: a program keeps real time. Leave it out.')
+
+
+def _trained(function: Portable | None) -> dict[str, Any]:
+    """What trains, for the record."""
+    return {
+        "search_path": [] if function is None else list(function.search_path),
+        "function": PROGRAMS if function is None else function.name,
+        "by_value": function is not None and isinstance(function.payload, bytes),
+        "home": str(Path.cwd()),
+    }
+
+
+def _job(session: Session, place: Place, function: Portable | None, address: str | None) -> Job:
+    """What every order has in common, of a study that has begun: the function is kept once it is known to be its."""
+    if place.database is not None and function is not None:
+        keep_function(function, place.folder)
+    payload, search_path = ("", ()) if function is None else (function.payload, function.search_path)
+    return session.job(payload, search_path, address=address)
+
+
+def _take_up_loans(executor: Executor, session: Session) -> None:
+    """Tells the executor of programs which of them have a trial already."""
+    from tuner.executors.external import ExternalExecutor
+    from tuner.executors.loan import lent
+
+    if isinstance(executor, ExternalExecutor):
+        executor.restore(lent(session.state))
+
+
+def _check_repeats(repeats: str | None, trials: int | None, budget_steps: int | None) -> None:
+    """Refuses repeats where there is nothing to pay them from."""
+    if repeats is not None and trials is None and budget_steps is None:
+        raise SettingsError(
+            'repeats="auto" spends part of a budget of trials or steps, and there is only one of time. Give trials= '
+            "or budget_steps= too."
+        )
+
+
 def _check_seeds(seeds: int, executor: ExecutorName, budget_steps: int | None) -> None:
     """Refuses several seeds where nothing could train with them."""
+    if seeds == 1:
+        return
     if executor == "external":
         raise SettingsError(
             f'seeds={seeds} needs a function that tuner calls once a seed, and with executor="external" programs train '
@@ -371,6 +405,35 @@ def _check_seeds(seeds: int, executor: ExecutorName, budget_steps: int | None) -
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Starts:
+    """The settings that are tried first: those given as known to be good, then those that another study lends."""
+
+    given: list[dict[str, Any]]
+    lender: str | None
+    lent: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, space: Space, start: Sequence[Settings], lender: str | None, place: Place) -> _Starts:
+        """Refused where they do not fit the space."""
+        given = [_in_space(space, settings) for settings in start]
+        return cls(given=given, lender=lender, lent=_warm(lender, place, space))
+
+    @property
+    def settings(self) -> list[dict[str, Any]]:
+        return [*self.given, *(each["settings"] for each in self.lent)]
+
+    @property
+    def reasons(self) -> list[str]:
+        return [*["a known-good starting point"] * len(self.given), *(each["why"] for each in self.lent)]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """As they stand on record."""
+        warm = {"study": self.lender, "winners": self.lent} if self.lender else None
+        return {"start": self.given, "warm_start": warm}
+
+
 def _in_space(space: Space, settings: Settings) -> dict[str, Any]:
     """Settings to start with, in the parameters' own types."""
     for parameter in settings:
@@ -379,7 +442,7 @@ def _in_space(space: Space, settings: Settings) -> dict[str, Any]:
     return {parameter: space[parameter].check(value) for parameter, value in settings.items()}
 
 
-def _warm(other: str | None, place: Place, store: str | None, space: Space) -> list[dict[str, Any]]:
+def _warm(other: str | None, place: Place, space: Space) -> list[dict[str, Any]]:
     """The settings that another study lends, with where they come from; a study that has begun keeps those it has."""
     if other is None:
         return []
@@ -396,11 +459,12 @@ def _warm(other: str | None, place: Place, store: str | None, space: Space) -> l
             winners: list[dict[str, Any]] = lent["winners"]
             return winners
         if state.trials:
-            warnings.warn(f"{place.name} has begun already: warm_start={other!r} changes nothing", stacklevel=4)
+            warnings.warn(f"{place.name} has begun already: warm_start={other!r} changes nothing", stacklevel=5)
             return []
     from tuner.caviar.warm_start import winners_of
 
-    with closing(open_study(other, results=place.folder.parent, store=store)) as lender:
+    there = place.beside(other)
+    with closing(Study(there, Store.open(there.existing(), idle="closed"))) as lender:
         if lender.state.kind != "sweep":
             raise SettingsError(f"warm_start={other!r} is a babysat run: give its settings with start= instead.")
         return [{"settings": dict(each.settings), "why": each.why} for each in winners_of(lender.state, space)]

@@ -32,6 +32,64 @@ class SweepHandle(Handle):
     _answering = SweepAnswers
 
     @checked()
+    def pause_trial(
+        self, trial: int, why: str = "", *, expect: int | None = None, request: str = "", timeout_s: float | None = None
+    ) -> Reply:
+        """Has one trial stand still between two steps; it keeps its worker, and all others train on.
+
+        Args:
+            trial: The trial's number, from 0.
+            why: The reason, for the record.
+            expect: What you last saw, the newest segment of a run or round of a sweep: a newer one refuses it. None:
+                whatever was changed.
+            request: An id of your own: the same id twice is one request, with one answer. Empty: a new one.
+            timeout_s: Seconds to wait for an answer, at least 0. None: 15 s in which somebody could have given it.
+
+        Returns:
+            What became of it.
+
+        Raises:
+            StudyError: There is no such trial, no worker trains it, or the sweep does not run.
+            SettingsError: An argument of another name, or one that makes no sense.
+
+        Example:
+            >>> training = next(each.trial for each in sweeping.study.state.trials if each.state == "running")
+            >>> sweeping.pause_trial(training, why="its data is looked at").state
+            'applied'
+            >>> sweeping.resume_trial(training).state
+            'applied'
+        """
+        return self._ask("pause_trial", {"trial": trial}, why, expect=expect, request=request, timeout_s=timeout_s)
+
+    @checked()
+    def resume_trial(
+        self, trial: int, why: str = "", *, expect: int | None = None, request: str = "", timeout_s: float | None = None
+    ) -> Reply:
+        """Lets a trial that was paused by `pause_trial` train on.
+
+        Args:
+            trial: The trial's number, from 0.
+            why: The reason, for the record.
+            expect: What you last saw, the newest segment of a run or round of a sweep: a newer one refuses it. None:
+                whatever was changed.
+            request: An id of your own: the same id twice is one request, with one answer. Empty: a new one.
+            timeout_s: Seconds to wait for an answer, at least 0. None: 15 s in which somebody could have given it.
+
+        Returns:
+            What became of it.
+
+        Raises:
+            StudyError: There is no such trial, no worker has it, or the sweep is paused as a whole or does not run.
+            SettingsError: An argument of another name, or one that makes no sense.
+
+        Example:
+            >>> training = next(each.trial for each in sweeping.study.state.trials if each.state == "running")
+            >>> sweeping.resume_trial(training, why="it trains anyway").state
+            'applied'
+        """
+        return self._ask("resume_trial", {"trial": trial}, why, expect=expect, request=request, timeout_s=timeout_s)
+
+    @checked()
     def stop_trial(
         self, trial: int, why: str = "", *, expect: int | None = None, request: str = "", timeout_s: float | None = None
     ) -> Reply:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
+from tuner.errors import DatabaseAway
 from tuner.numbers import duration
 from tuner.record.events import Noted
 from tuner.record.reader import StudyReader
@@ -59,17 +60,23 @@ def wait(
     timeout_s: float | None,
 ) -> Waited:
     """Waits for the first of these events, as the record tells it: `follow` reads on from a place in it."""
-    began = time.monotonic()
-    after, seen = since, []
+    began, running = time.monotonic(), True
+    records: list[Any] = []
+    seen: list[Any] = []
+    after = since
     while True:
-        running = study.coordinator(time.time()) is not None  # first: what it wrote before it left is read below
-        records, after = follow(after)
-        seen += records
-        study.refresh()
+        away = ""
+        try:
+            running = study.coordinator(time.time()) is not None  # first: what it wrote before it left is read below
+            records, after = follow(after)
+            seen += records
+            study.refresh()
+        except DatabaseAway as error:
+            records, away = [], f"; {error}"  # so long that the time is over
         waited_s = time.monotonic() - began
         found = _found(study.state, records, events, running=running)
         if found is None and timeout_s is not None and waited_s >= timeout_s:
-            found = "timeout", f"none of it came within {duration(timeout_s)}: {' or '.join(events)}"
+            found = "timeout", f"none of it came within {duration(timeout_s)}: {' or '.join(events)}{away}"
         if found is not None:
             event, sentence = found
             told = digests.digest(study.state, seen, cursor=after, running=running)

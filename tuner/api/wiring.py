@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import sys
 import uuid
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tuner.errors import StudyError
+from tuner.errors import SettingsError, StudyError
 from tuner.executors import ExecutorName
+from tuner.executors.cluster_job import passes
 from tuner.record.atomic import write_whole
 from tuner.record.dialogue import LEASE_S
+from tuner.record.object_address import IN_MEMORY
 
 if TYPE_CHECKING:
     from tuner.coordinator.observers import Observer
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from tuner.record.location import Place
     from tuner.space.space import Space
     from tuner.worker.function import Portable
+    from tuner.worker.storage import Storage
 
 
 def executor_of(
@@ -29,6 +33,9 @@ def executor_of(
     cpus: float,
     gpus: float,
     *,
+    resources: Mapping[str, float] | None = None,
+    runtime_env: Mapping[str, Any] | None = None,
+    most: int | None = None,
     function: Portable | None = None,
     clock: Literal["wall", "virtual"] = "wall",
     keep: str | None = None,
@@ -36,9 +43,13 @@ def executor_of(
 ) -> Executor:
     """The executor of that name, not opened yet; `lease_s` is how long a program that has a trial may be silent.
 
+    `resources` are those of a trial beside CPUs and GPUs, `most` is how many trials there will be, if that is known.
     `function` None: what the job says of it is all there is, and code of one's own lies in the present directory. With
     `keep` workers on a cluster outlive it, see `RayExecutor`.
     """
+    if kind != "ray" and (resources or runtime_env):
+        word = "resources" if resources else "runtime_env"
+        raise SettingsError(f'{word} is for workers of Ray, and executor="{kind}" has none. Leave it out.')
     if kind == "local":
         from tuner.executors.local import LocalExecutor
 
@@ -48,9 +59,17 @@ def executor_of(
 
         return ExternalExecutor(lease_s=lease_s)
     from tuner.executors.ray import RayExecutor
+    from tuner.executors.resources import Resources
 
     own_code = function is None or function.module_folder is not None or isinstance(function.payload, bytes)
-    return RayExecutor(address=address, cpus=cpus, gpus=gpus, ship=Path.cwd() if own_code else None, keep=keep)
+    return RayExecutor(
+        address=address,
+        resources=Resources(cpus=cpus, gpus=gpus, others=dict(resources or {})),
+        runtime_env=runtime_env,
+        ship=Path.cwd() if own_code else None,
+        keep=keep,
+        most=most,
+    )
 
 
 def get_ready(proposer: Proposer, space: Space, seed: int) -> None:
@@ -71,10 +90,41 @@ def get_ready(proposer: Proposer, space: Space, seed: int) -> None:
     threads.shutdown(wait=False)
 
 
+def storage_of(place: Place) -> Storage:
+    """Where the checkpoints of a study lie."""
+    from tuner.worker.object_storage import ObjectStorage
+    from tuner.worker.storage import FolderStorage
+
+    return FolderStorage(place.folder) if place.objects is None else ObjectStorage(place.objects)
+
+
+def refuse_memory(place: Place, otherwise: str) -> None:
+    """Refuses a store that each process has for itself, where training is in another one."""
+    if place.objects is not None and place.objects.startswith(f"{IN_MEMORY}://"):
+        raise SettingsError(
+            f"{place.objects} is a store that each process has for itself, and this trains in another: nothing of it "
+            f"would come back. Give a folder or s3://BUCKET/FOLDER; {otherwise}."
+        )
+
+
+def lasting(place: Place) -> Place:
+    """The place, unless its record would lie in the folder that a Ray job stands in, a copy that goes with the job."""
+    if isinstance(place.database, Path) and passes(place.database):
+        raise SettingsError(
+            f"the study would lie in {place.database.parent}, in the job's copy of its working directory, which Ray "
+            "clears away after the job. Give a folder that stays, and that all nodes share: --results /shared/results."
+        )
+    return place
+
+
 def shared_file(place: Place, address: str | None) -> dict[str, Any]:
-    """On a cluster, a small file that every worker must be able to read."""
+    """On a cluster, what every worker must be able to read: a small file, or what an object store says of its owner."""
     if address in (None, "local") or place.database is None:
         return {}
+    if place.objects is not None:
+        from tuner.worker.object_storage import ObjectStorage
+
+        return {"objects": ObjectStorage(place.objects)}
     token = uuid.uuid4().hex
     path = place.folder / ".shared"
     try:

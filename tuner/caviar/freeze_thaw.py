@@ -41,7 +41,8 @@ _LENGTHS = "lengths"  # what is thought about
 _PARTS_FOR_GOOD = 9  # of a training: before the first, a run that cannot be paused is not judged
 _PARTS = 20  # where all trials begin: the first rung is at this part of a training, 3 of 51 steps, and 2 of 30
 _LATE = 3  # from this part of a training on its end is known well enough to do without it
-_LEAST_NOISE = 0.03  # standard deviations of the scores: less is no difference, however exact a score is
+_LEAST_NOISE = 0.04  # standard deviations of the scores: less is no difference, however exact a score is
+_NOTHING = 1e-3  # of the noise: less is no number that says anything
 _HOPELESS = 0.02  # the chance to overtake below which, once all trials have begun, only the leader trains on
 
 
@@ -169,7 +170,7 @@ class FreezeThaw:
         were, best, them = ("was", "it", "it") if len(left) == 1 else ("were", "the best of them", "them")
         return (
             f"{count(len(left), 'paused trial')} {were} left alone, as {best} {weighed.why}; "
-            f"that saved {saved} of {count(sum(whole.values()), 'step')}; "
+            f"that saved {saved:,} of {count(sum(whole.values()), 'step')}; "
             f'the same call with stopping="off" (--stopping off) trains {them} to the end'
         )
 
@@ -234,9 +235,10 @@ class FreezeThaw:
         gains = posterior.gain(*posterior.of_runs([search.ledger.of(trial) for trial in trials]))
         place = int(np.argmax(gains))
         gain, noise = float(gains[place]), max(posterior.noise, _LEAST_NOISE)
-        noisy = "the noise of the score" if noise == posterior.noise else "a thirtieth of the spread of all scores"
+        noisy = "the noise of the score" if noise == posterior.noise else "a twenty-fifth of the spread of all scores"
         than = f"{'more' if gain > noise else 'no more'} than {noisy}, {posterior.difference(noise)}"
-        why = f"is expected to gain {posterior.difference(gain)}, {than}"
+        gained = posterior.difference(gain) if gain > _NOTHING * noise else "next to nothing"
+        why = f"is expected to gain {gained}, {than}"
         return _Pick(trials[place] if gain > noise else None, why)
 
     def _spare_rung(self, step: int) -> int | None:

@@ -23,7 +23,10 @@ class SweepRequests:
     """The verbs of a sweep: each is done at once."""
 
     attention_s = 0.05
-    verbs: tuple[str, ...] = ("pause", "resume", "stop", "stop_trial", "add", "set_box", "set_parallel", "note")
+    verbs: tuple[str, ...] = (
+        *("pause", "resume", "stop", "pause_trial", "resume_trial", "stop_trial"),
+        *("add", "set_box", "set_parallel", "note"),
+    )
 
     def __init__(self, policy: Caviar) -> None:
         self.policy = policy
@@ -79,6 +82,19 @@ class SweepRequests:
     def _stop(self, study: StudyState, request: Requested, situation: Situation) -> Decision:
         done = _applied(request, situation, "no further trial starts; those that train are ending")
         return Decision(records=(done,), ending=request.why or f"stopped by {request.by}")
+
+    def _pause_trial(self, study: StudyState, request: Requested, situation: Situation) -> Decision:
+        worker, number = _training_it(study, request, situation)
+        done = _applied(request, situation, f"trial {number} stands still between two steps, and keeps its worker")
+        why = request.why or f"paused by {request.by}"
+        return Decision(records=(done,), commands=((worker.name, Pause(trial=number, why=why)),))
+
+    def _resume_trial(self, study: StudyState, request: Requested, situation: Situation) -> Decision:
+        worker, number = _training_it(study, request, situation)
+        if situation.paused:
+            raise Refused("the whole sweep is paused: resume that.", code="paused")
+        done = _applied(request, situation, f"trial {number} trains on")
+        return Decision(records=(done,), commands=((worker.name, Resume(trial=number)),))
 
     def _stop_trial(self, study: StudyState, request: Requested, situation: Situation) -> Decision:
         number = _live_trial(study, request.arguments).trial
@@ -140,7 +156,7 @@ class SweepRequests:
 class RepeatRequests(SweepRequests):
     """The verbs of a sweep while its leaders are trained again: all but those that speak of the search."""
 
-    verbs = ("pause", "resume", "stop", "stop_trial", "set_parallel", "note")
+    verbs = ("pause", "resume", "stop", "pause_trial", "resume_trial", "stop_trial", "set_parallel", "note")
 
     def __init__(self) -> None:
         """No policy is asked: nothing is added, and there is no box."""
@@ -171,6 +187,16 @@ def _training(situation: Situation) -> Iterator[tuple[WorkerStatus, int]]:
     for worker in situation.workers.busy():
         if worker.training is not None:
             yield worker, worker.training
+
+
+def _training_it(study: StudyState, request: Requested, situation: Situation) -> tuple[WorkerStatus, int]:
+    """The worker that has the trial in question in its hands."""
+    trial = _live_trial(study, request.arguments)
+    for worker, number in _training(situation):
+        if number == trial.trial:
+            return worker, number
+    stands = "was set aside by the stopping rule, which takes it up again" if trial.frozen else f"is {trial.state}"
+    raise Refused(f"trial {trial.trial} is in no worker's hands: it {stands}.", code="not_running")
 
 
 def _live_trial(study: StudyState, arguments: Mapping[str, Any]) -> Trial:

@@ -6,6 +6,7 @@ Nothing heavy is imported before a verb needs it: `tuner --help` answers at once
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ import click
 from tuner.cli.agents import mcp, skill
 from tuner.cli.attending import digest, wait
 from tuner.cli.babysitting import ASKED, babysit, compare, fork, promote
+from tuner.cli.exit_codes import FAILED, INTERRUPTED, USAGE
 from tuner.cli.learning import confirm, explain, recheck
 from tuner.cli.reading import export, ls, plot, show, spaces, watch
 from tuner.cli.serving import serve
@@ -26,8 +28,7 @@ from tuner.cli.steering import note, pause, resume, stop
 from tuner.cli.streams import Unanswered, refusal, remark, steady
 from tuner.errors import SettingsError, SpaceError, TrialNotFound, TunerError
 from tuner.record.requests import RUN_VERBS
-
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
+from tuner.record.team import take_what_was_handed_on
 
 
 class _InOrder(click.Group):
@@ -63,6 +64,7 @@ for _verb in (
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command line and exits: 0 done, 1 failed, 2 usage, 3 on record and not yet applied, 130 interrupted."""
     steady()
+    take_what_was_handed_on()
     code = _run(arguments)
     if (refused := refusal()) is not None:
         remark(str(Unanswered(refused)), "red")
@@ -77,8 +79,9 @@ def _run(arguments: Sequence[str] | None) -> int:
             code = cli.main(args=arguments, prog_name="tuner", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except click.ClickException as error:
-        with contextlib.suppress(OSError):
-            error.show()
+        told = io.StringIO()
+        error.show(told)
+        remark(told.getvalue().rstrip("\n"))
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         remark("interrupted", "yellow")

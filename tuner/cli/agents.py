@@ -11,6 +11,14 @@ from tuner.cli.options import by_option, read_settings, results_option, verb
 from tuner.cli.output import say_json
 from tuner.cli.streams import tell
 
+team_option = click.option(
+    "--store",
+    envvar="TUNER_STORE",
+    metavar="URL",
+    help="The team's database that has the studies: postgresql://USER@HOST/DATABASE. Default: $TUNER_STORE, or those "
+    "of the folder.",
+)
+
 
 def budget(ctx: click.Context, param: click.Parameter, word: str | None) -> dict[str, Any] | None:  # noqa: ARG001
     """What an agent may spend in `steps=2000,trials=40,spaces=adam+mlp`."""
@@ -32,6 +40,7 @@ def budget(ctx: click.Context, param: click.Parameter, word: str | None) -> dict
 @click.option("--parallel", type=click.IntRange(min=1), help="Trials at a time in a study. Default: no bound.")
 @click.option("--search", "spaces", multiple=True, metavar="NAME|FILE", help="A space it may search. Default: any.")
 @click.option("--train", "trains", multiple=True, metavar="PACKAGE.MODULE:FUNCTION", help="What it may. Default: any.")
+@team_option
 @results_option
 def mcp(
     by: str,
@@ -41,6 +50,7 @@ def mcp(
     spaces: tuple[str, ...],
     trains: tuple[str, ...],
     results: Path,
+    store: str | None,
     as_json: bool,
 ) -> None:
     """Offer the tools to an agent over standard input and output.
@@ -50,11 +60,12 @@ def mcp(
     """
     from tuner.agents.agent import Agent, allow_only
     from tuner.agents.door import serve
+    from tuner.record.location import team_url
 
     if as_json:
         raise click.UsageError("mcp speaks a protocol of its own on stdout: leave --json out.")
     budget = {"trials": trials, "steps": steps, "parallel": parallel, "spaces": list(spaces) or None}
-    serve(Agent.called(by, results, budget, allow_only(trains)))
+    serve(Agent.called(by, results, budget, allow_only(trains), store=store and team_url(store)))
 
 
 @verb("tuner skill", piped="text")

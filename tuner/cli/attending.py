@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from tuner.cli.options import seconds, study_options, verb
-from tuner.cli.output import DONE, NOT_DONE, NOT_YET, say_json
+from tuner.cli.exit_codes import DONE, FAILED, NOT_YET
+from tuner.cli.options import Results, seconds, study_options, verb
+from tuner.cli.output import say_json
 from tuner.cli.reading import BEGINS_WITHIN_S, await_beginning
-from tuner.cli.streams import tell
+from tuner.cli.streams import remark, tell
 
 if TYPE_CHECKING:
     from tuner.api.waiting import Event
@@ -45,7 +45,7 @@ def wait(
     events: tuple[Event, ...],
     since: int | None,
     timeout_s: float,
-    results: Path,
+    results: Results,
     store: str | None,
     as_json: bool,
 ) -> None:
@@ -58,21 +58,21 @@ def wait(
     import tuner
 
     await_beginning(name, results, store, min(timeout_s, BEGINS_WITHIN_S))
-    with closing(tuner.open(name, results=results, store=store)) as study:
+    with closing(tuner.open(name, results=results, store=store)) as study, study.outlasting(remark):
         found = study.wait(*events, since=since, timeout_s=timeout_s)
     if as_json:
         told = {"study": name, "event": found.event, "came": found.came, "sentence": found.sentence}
         say_json({**told, "waited_s": round(found.waited_s, 3), "digest": found.digest.as_value()})
     else:
         tell(str(found))
-    ctx.exit(DONE if found.came else NOT_YET if found.event == "timeout" else NOT_DONE)
+    ctx.exit(DONE if found.came else NOT_YET if found.event == "timeout" else FAILED)
 
 
 @verb("tuner digest night --since 1240")
 @click.argument("name")
 @since_option
 @study_options
-def digest(name: str, since: int | None, results: Path, store: str | None, as_json: bool) -> None:
+def digest(name: str, since: int | None, results: Results, store: str | None, as_json: bool) -> None:
     """Tell the news of a study in 2 KB at most.
 
     How it stands, and what has happened since a cursor.

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tuner.cli.options import (
+    Results,
     asking_options,
     beginning_option,
     by_option,
     command_options,
     disk_budget_option,
+    made_ready,
+    place_options,
     read_changes,
     read_settings,
     request_option,
@@ -53,9 +55,12 @@ if TYPE_CHECKING:
 @click.option("--goal", type=click.Choice(["maximize", "minimize"]), default="maximize", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--executor", type=click.Choice(FUNCTION_EXECUTORS), default="ray", show_default=True)
-@click.option("--address", metavar="ADDRESS", help="The Ray cluster: auto, or ray://host:port. Default: this machine.")
+@click.option(
+    "--address", metavar="ADDRESS", help="The Ray cluster: auto, or host:port. Default: this machine, or a job's own."
+)
 @click.option("--cpus", type=click.FloatRange(min=0), default=1, show_default=True)
 @click.option("--gpus", type=click.FloatRange(min=0), default=0, show_default=True)
+@place_options
 @click.option(
     "--smallest-gain",
     type=click.FloatRange(min=0, min_open=True),
@@ -88,7 +93,7 @@ def babysit(
     space: str | None,
     name: str,
     detach: bool,
-    results: Path,
+    results: Results,
     store: str | None,
     as_json: bool,
     **options: Any,
@@ -102,6 +107,7 @@ def babysit(
 
     train = trained(function, command, metrics, resumes)
     searched = None if space is None else Space.load(space)
+    options["runtime_env"] = made_ready(options)
     say_which_way(ctx)
     read = (read_settings(text, searched, "--set", others="kept") for text in sets)
     params = {word: value for settings in read for word, value in settings.items()}
@@ -147,7 +153,7 @@ def fork(
     by: str,
     request: str,
     timeout_s: float | None,
-    results: Path,
+    results: Results,
     store: str | None,
     as_json: bool,
 ) -> None:
@@ -167,7 +173,7 @@ def fork(
 @click.argument("other", metavar="OTHER[/TRIAL]", callback=study_and_trial)
 @study_options
 def compare(
-    one: tuple[str, int | None], other: tuple[str, int | None], results: Path, store: str | None, as_json: bool
+    one: tuple[str, int | None], other: tuple[str, int | None], results: Results, store: str | None, as_json: bool
 ) -> None:
     """Show two babysat runs side by side.
 
@@ -191,7 +197,7 @@ def compare(
     say(frame.attrs["answer"])
 
 
-def _compare_trials(name: str, one: int, other: int, results: Path, store: str | None, as_json: bool) -> None:
+def _compare_trials(name: str, one: int, other: int, results: Results, store: str | None, as_json: bool) -> None:
     import tuner
     from tuner.cli import pages
     from tuner.cli.learning import as_value
@@ -220,7 +226,7 @@ def promote(
     by: str,
     request: str,
     timeout_s: float | None,
-    results: Path,
+    results: Results,
     store: str | None,
     as_json: bool,
 ) -> None:
@@ -273,7 +279,7 @@ def _asking(asked: str, shell: Shell) -> click.Command:
 
     @asking_options
     @study_options
-    def ask(name: str, by: str, results: Path, store: str | None, as_json: bool, **words: Any) -> None:
+    def ask(name: str, by: str, results: Results, store: str | None, as_json: bool, **words: Any) -> None:
         given = {word: value for word, value in words.items() if value not in (None, "")}
         if refusal := shell.refuses(given):
             raise click.UsageError(refusal)
@@ -303,7 +309,7 @@ ASKED: Mapping[str, click.Command] = {
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def _run(name: str, results: Path, store: str | None, by: str = "") -> RunHandle:
+def _run(name: str, results: Results, store: str | None, by: str = "") -> RunHandle:
     """The handle of a babysat run; a sweep is refused."""
     import tuner
     from tuner.api.handles import RunHandle
@@ -317,9 +323,9 @@ def _run(name: str, results: Path, store: str | None, by: str = "") -> RunHandle
     )
 
 
-def _space(name: str, results: Path) -> Space | None:
+def _space(name: str, results: Results) -> Space | None:
     """The space of a run, which knows what type a setting has; whether there is such a run is told elsewhere."""
-    from tuner.api.process import Assignment
+    from tuner.api.assignment import Assignment
     from tuner.space.space import Space
 
     folder = Place.of(name, results, None).folder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING
 
 from tuner.cli.streams import remark, tell
@@ -29,7 +29,7 @@ def follow(handle: RunHandle, *, once: bool = False) -> int:
             return open_room(handle)
         except MissingExtra as error:
             remark(f"note: {error}", "yellow")
-    with closing(handle.study) as study:
+    with closing(handle.study) as study, nullcontext() if once else study.outlasting(remark):
         return _follow(study, once=once)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuner.cli.options import AnyCallable, study_options, verb
+from tuner.cli.options import AnyCallable, Results, study_options, verb
 from tuner.cli.output import asked_for_json, say, say_json, stdout_kept
 from tuner.cli.streams import remark, tell
 from tuner.executors import FUNCTION_EXECUTORS
@@ -50,7 +50,7 @@ def _training_options(function: AnyCallable) -> AnyCallable:
 @click.option("--more", type=click.IntRange(min=1), help="How many further trials to weigh. Default: half of the past.")
 @study_options
 def explain(
-    name: str, format_: str, to: Path | None, results: Path, store: str | None, as_json: bool, **options: Any
+    name: str, format_: str, to: Path | None, results: Results, store: str | None, as_json: bool, **options: Any
 ) -> None:
     """Say what a study has learned.
 

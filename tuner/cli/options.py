@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import json
+import os
 import re
 import shlex
+import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
 
 import click
 from click.core import ParameterSource
 
-from tuner.arguments import names_a_script
+from tuner.arguments import is_url, names_a_script
 from tuner.cli.output import Piped, json_by_itself, say_refusal
 from tuner.cli.streams import remark
 from tuner.errors import SettingsError, TunerError, did_you_mean
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from tuner.space.space import Space
 
 AnyCallable = TypeVar("AnyCallable", bound=Callable[..., Any])
+Results: TypeAlias = Path | str
+"""What --results names: a folder, or the address of an object store."""
 
 
 class ShellVerb(click.Command):
@@ -69,16 +74,34 @@ def verb(example: str, *, piped: Piped = "json") -> Callable[[Callable[..., Any]
     return make
 
 
+class _FolderOrURL(click.Path):
+    """A folder, or the address of an object store as it is written."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """A URL stays text: a path would make one slash of two."""
+        return value if is_url(value) else super().convert(value, param, ctx)
+
+
+store_option = click.option(
+    "--store",
+    envvar="TUNER_STORE",
+    metavar="URL",
+    help="Where the records lie: postgresql://USER@HOST/DATABASE, or sqlite:////absolute/path/to/NAME.db. "
+    "Default: $TUNER_STORE, or the study's folder.",
+)
+
+
 def study_options(function: AnyCallable) -> AnyCallable:
     """Where the study lies: --results and --store."""
-    store = click.option(
-        "--store",
-        envvar="TUNER_STORE",
-        metavar="URL",
-        help="Where the records lie: postgresql://USER@HOST/DATABASE, or sqlite:////absolute/path/to/NAME.db. "
-        "Default: $TUNER_STORE, or the study's folder.",
+    results = click.option(
+        "--results",
+        metavar="DIR",
+        default="results",
+        show_default=True,
+        type=_FolderOrURL(file_okay=False, path_type=Path),
+        help="The folder that holds a folder for each study; or s3://BUCKET/FOLDER for checkpoints, tables and plots.",
     )
-    return results_option(store(function))
+    return results(store_option(function))
 
 
 def results_option(function: AnyCallable) -> AnyCallable:
@@ -172,6 +195,75 @@ def say_which_way(ctx: click.Context) -> None:
     objective = ctx.params["objective"]
     if ctx.get_parameter_source("goal") is ParameterSource.DEFAULT and is_better_lower(objective):
         remark(f"note: the highest {objective} is taken for the best. For the lowest: --goal minimize", "yellow")
+
+
+def place_options(function: AnyCallable) -> AnyCallable:
+    """What a trial takes of a node, and what is made ready there: --resources, --runtime-env and --env."""
+    taken = click.option(
+        "--resources",
+        callback=_amounts,
+        metavar="NAME=AMOUNT,…",
+        help="More that each takes of a node of Ray: memory=8e9 (bytes), or what a cluster calls its own.",
+    )
+    ready = click.option(
+        "--runtime-env",
+        callback=_runtime_env,
+        metavar="FILE|JSON",
+        help="What Ray makes ready for workers: working_dir, pip …; JSON, or a file of JSON or TOML.",
+    )
+    variables = click.option(
+        "--env",
+        "variables",
+        multiple=True,
+        callback=_variables,
+        metavar="NAME[=VALUE]",
+        help="A variable for workers of Ray. Without a value: as it is here, which keeps a secret off this line.",
+    )
+    return taken(ready(variables(function)))
+
+
+def made_ready(options: dict[str, Any]) -> dict[str, Any] | None:
+    """What --runtime-env and --env say together, taken out of the options."""
+    given, variables = options.pop("runtime_env"), options.pop("variables")
+    if not variables:
+        return cast("dict[str, Any] | None", given)
+    return {**(given or {}), "env_vars": {**(given or {}).get("env_vars", {}), **variables}}
+
+
+def _amounts(ctx: click.Context, param: click.Parameter, text: str | None) -> dict[str, float] | None:  # noqa: ARG001
+    if text is None:
+        return None
+    found = {name: _plain_value(word) for name, word in _pairs(text, "--resources")}
+    for name, amount in found.items():
+        if isinstance(amount, bool) or not isinstance(amount, int | float):
+            raise click.BadParameter(f"{name}={amount} is no amount. Write a number: {name}=1.")
+    return found
+
+
+def _runtime_env(ctx: click.Context, param: click.Parameter, text: str | None) -> dict[str, Any] | None:  # noqa: ARG001
+    if text is None:
+        return None
+    try:
+        written = text if text.lstrip().startswith("{") else Path(text).read_text()
+        found = tomllib.loads(written) if text.endswith(".toml") else json.loads(written)
+    except OSError as error:
+        told = f"{text!r} cannot be read: {error.strerror}. Give a file, or JSON in braces."
+        raise click.BadParameter(told) from None
+    except ValueError as error:
+        raise click.BadParameter(f"it is no JSON, or TOML in a file of that name: {error}.") from None
+    if not isinstance(found, dict):
+        raise click.BadParameter('it holds no fields. Write {"env_vars": {"NAME": "value"}}.')
+    return found
+
+
+def _variables(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:  # noqa: ARG001
+    found = {}
+    for each in given:
+        name, equals, value = each.partition("=")
+        if not equals and name not in os.environ:
+            raise click.BadParameter(f"{name} is not set here. Write {name}=VALUE, or set it first.")
+        found[name] = value if equals else os.environ[name]
+    return found
 
 
 timeout_option = click.option(

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import click
 from click.core import ParameterSource
 
+from tuner.cli.exit_codes import DONE, FAILED, NOT_YET
 from tuner.cli.streams import Unanswered, answering, remark, tell
-from tuner.plain import json_of
+from tuner.plain import json_of, shown_in_json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
 
 def say(text: RenderableType) -> None:
     """Prints for people on stdout."""
-    from rich.console import Console
+    from tuner.views.terminal import HarmlessConsole
 
     with answering():
-        Console(highlight=False, markup=False, emoji=False).print(text)
+        HarmlessConsole(highlight=False, markup=False, emoji=False).print(text)
 
 
 Piped: TypeAlias = Literal["json", "text"]
@@ -50,7 +51,7 @@ def asked_for_json() -> bool:
 
 def say_json(value: Any) -> None:
     """Prints one JSON value on stdout."""
-    tell(json.dumps(json_of(value), indent=2, ensure_ascii=False))
+    tell(shown_in_json(json.dumps(json_of(value), indent=2, ensure_ascii=False)))
 
 
 def say_refusal(sentence: str, code: str) -> None:
@@ -76,9 +77,6 @@ def stdout_kept(for_json: bool) -> Iterator[None]:
         os.close(kept)
 
 
-DONE, NOT_DONE, NOT_YET = 0, 1, 3
-
-
 def answer(name: str, reply: Reply, as_json: bool, *, later: bool = False) -> int:
     """Prints what became of a request; the exit code. `later`: it was not to take effect now."""
     if as_json:
@@ -87,7 +85,7 @@ def answer(name: str, reply: Reply, as_json: bool, *, later: bool = False) -> in
         say(f"{name}: {format_reply(reply)}")
     if reply.pending:
         return DONE if later and reply.state == "accepted" else NOT_YET
-    return DONE if reply.state == "applied" else NOT_DONE
+    return DONE if reply.state == "applied" else FAILED
 
 
 def waits(sentence: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
@@ -13,6 +12,7 @@ from rich.text import Text
 
 from tuner.numbers import count, duration, memory, number, percent, scored, setting
 from tuner.record.events import Noted
+from tuner.record.location import Place
 from tuner.space.parameters import Choice, Parameter
 from tuner.space.preview import preview
 from tuner.space.space import Space
@@ -40,7 +40,7 @@ def studies(found: Iterable[Summary], runs: Mapping[str, Mapping[str, Any]], now
     for each in found:
         run = runs.get(each.name)
         state = each.activity if run is None else run["activity"]
-        progress = f"{count(each.trials, 'trial')}, {each.ended} ended" if run is None else f"step {run['step']}"
+        progress = f"{count(each.trials, 'trial')}, {each.ended:,} ended" if run is None else f"step {run['step']}"
         score = each.best if run is None else run["best"]
         where = f" (trial {each.best_trial})" if run is None else f" (step {run['best_step']})"
         told = f"{each.objective} {scored(score, each.spread)}{where}"
@@ -71,7 +71,7 @@ def run(study: Study, *, running: bool) -> RenderableType:
     parts += [Text(), _rows(_stretch(found, each) for each in found.segments)]
     parts += [_rows(planned)] if (planned := list(_to_come(state))) else []
     if kept := state.kept(found):
-        parts += [Text(), _rows(_checkpoint(each, study.place.folder) for each in kept)]
+        parts += [Text(), _rows(_checkpoint(each, study.place) for each in kept)]
     if said := list(study.records(Noted))[-_NOTES:]:
         parts += [Text(), _rows((f"note, step {each.step}", f"{each.by}: {each.text}") for each in said)]
     trace = study.traceback(0)
@@ -129,7 +129,7 @@ def trial(study: Study, wanted: int) -> RenderableType:
     if len(found.segments) > 1:
         parts += [Text(), _rows(map(_segment, found.segments))]
     if kept := state.kept(found):
-        parts += [Text(), _rows(_checkpoint(each, study.place.folder) for each in kept)]
+        parts += [Text(), _rows(_checkpoint(each, study.place) for each in kept)]
     trace = study.traceback(wanted)
     parts += [Text(), Text(trace.rstrip(), style="red")] if trace else []
     return Group(*parts)
@@ -181,8 +181,8 @@ def _segment(each: Segment) -> tuple[str, str]:
     return f"segment {each.segment}", f"{each.cause} from step {each.from_step}: {each.why}"
 
 
-def _checkpoint(each: Checkpoint, folder: Path) -> tuple[str, str]:
-    told = f"step {each.step}, {each.kind}, {memory(each.bytes)}: {folder / each.path}"
+def _checkpoint(each: Checkpoint, place: Place) -> tuple[str, str]:
+    told = f"step {each.step}, {each.kind}, {memory(each.bytes)}: {place.where(each.path)}"
     return f"checkpoint {each.checkpoint}", told
 
 

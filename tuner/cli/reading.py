@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuner.cli.options import study_and_trial, study_options, verb
+from tuner.cli.options import Results, study_and_trial, study_options, verb
 from tuner.cli.output import say, say_json, study_as_json, trial_as_json
 from tuner.cli.streams import remark, tell
 from tuner.numbers import duration
 from tuner.plain import json_of
+from tuner.record.object_address import local_folder
 from tuner.record.team import shown_url
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ FORMATS = ("csv", "parquet", "jsonl", "markdown", "optuna")
 
 @verb("tuner ls --results results")
 @study_options
-def ls(results: Path, store: str | None, as_json: bool) -> None:
+def ls(results: Results, store: str | None, as_json: bool) -> None:
     """List the studies, the latest first."""
     import tuner
 
@@ -41,11 +42,11 @@ def ls(results: Path, store: str | None, as_json: bool) -> None:
         return
     from tuner.cli import pages
 
-    where = results.absolute() if store is None else shown_url(store)
+    where = local_folder(results) if store is None else shown_url(store)
     say(pages.studies(found, runs, time.time()) if found else f"there are no studies in {where}")
 
 
-def _run(name: str, results: Path, store: str | None) -> dict[str, Any] | None:
+def _run(name: str, results: Results, store: str | None) -> dict[str, Any] | None:
     """How a babysat run stands; None where it cannot be read yet."""
     import tuner
     from tuner.views.activity import activity
@@ -68,7 +69,7 @@ def _run(name: str, results: Path, store: str | None) -> dict[str, Any] | None:
 @verb("tuner show night/17")
 @click.argument("study", metavar="NAME[/TRIAL]", callback=study_and_trial)
 @study_options
-def show(study: tuple[str, int | None], results: Path, store: str | None, as_json: bool) -> None:
+def show(study: tuple[str, int | None], results: Results, store: str | None, as_json: bool) -> None:
     """Sum up a study, or tell all about one trial of it."""
     import tuner
 
@@ -93,7 +94,7 @@ def show(study: tuple[str, int | None], results: Path, store: str | None, as_jso
 @click.option("--once", is_flag=True, help="Show it as it is now, and end.")
 @study_options
 @click.pass_context
-def watch(ctx: click.Context, name: str, once: bool, results: Path, store: str | None, as_json: bool) -> None:
+def watch(ctx: click.Context, name: str, once: bool, results: Results, store: str | None, as_json: bool) -> None:
     """Follow a study that runs elsewhere.
 
     Until it ends, or Ctrl-C, and then the study goes on. A babysat run is shown, and steered, in its own room.
@@ -113,17 +114,18 @@ def watch(ctx: click.Context, name: str, once: bool, results: Path, store: str |
         if not as_json:
             _follow(study, once)
         elif not once:
-            while study.coordinator(time.time()) is not None:
-                time.sleep(_LOOK_EVERY_S)
-            study.refresh()
+            with study.outlasting(remark):
+                while study.coordinator(time.time()) is not None:
+                    time.sleep(_LOOK_EVERY_S)
+                study.refresh()
         if as_json:
             say_json({**study_as_json(study), "running": study.coordinator(time.time()) is not None})
 
 
-def await_beginning(name: str, results: Path, store: str | None, within_s: float = BEGINS_WITHIN_S) -> None:
+def await_beginning(name: str, results: Results, store: str | None, within_s: float = BEGINS_WITHIN_S) -> None:
     """Waits for a study that is about to begin; one that does not is told of by whatever reads it next."""
     import tuner
-    from tuner.errors import StudyNotBegun, StudyNotFound
+    from tuner.errors import DatabaseAway, StudyNotBegun, StudyNotFound
 
     gives_up, told = time.monotonic() + within_s, False
     while time.monotonic() < gives_up:
@@ -131,7 +133,7 @@ def await_beginning(name: str, results: Path, store: str | None, within_s: float
             with closing(tuner.open(name, results=results, store=store)) as study:
                 if study.state.kind == "sweep" or study.state.trials:
                     return
-        except (StudyNotFound, StudyNotBegun) as error:
+        except (StudyNotFound, StudyNotBegun, DatabaseAway) as error:
             if not told:
                 remark(f"waiting up to {duration(within_s)} for {name} to begin: {error}", "yellow")
                 told = True
@@ -143,15 +145,20 @@ def _follow(study: Study, once: bool) -> None:
     from tuner.views.terminal import Progress
 
     progress, seen = Progress(), len(study.state.ended_order)
+
+    def say(told: str) -> None:
+        progress.show(study.state, dataclasses.replace(_status(study.state, seen, running=True), note=told))
+
     try:
-        while True:
-            running = study.coordinator(time.time()) is not None
-            study.refresh()
-            progress.show(study.state, _status(study.state, seen, running=running))
-            seen = len(study.state.ended_order)
-            if once or not running:
-                break
-            time.sleep(_LOOK_EVERY_S)
+        with nullcontext() if once else study.outlasting(say):
+            while True:
+                running = study.coordinator(time.time()) is not None
+                study.refresh()
+                progress.show(study.state, _status(study.state, seen, running=running))
+                seen = len(study.state.ended_order)
+                if once or not running:
+                    break
+                time.sleep(_LOOK_EVERY_S)
     finally:
         progress.close()
     if not running:
@@ -180,9 +187,13 @@ def _status(study: StudyState, seen: int, *, running: bool) -> Status:
 @verb("tuner export night --format csv --to tables", piped="text")
 @click.argument("name")
 @click.option("--format", "format_", type=click.Choice(FORMATS), default="csv", show_default=True)
-@click.option("--to", metavar="DIR", help="Default: within DIR/NAME. For optuna a database, as sqlite:///x.db.")
+@click.option(
+    "--to",
+    metavar="DIR",
+    help="Default: within DIR/NAME, and in the object store if there is one. For optuna a database, as sqlite:///x.db.",
+)
 @study_options
-def export(name: str, format_: str, to: str | None, results: Path, store: str | None, as_json: bool) -> None:
+def export(name: str, format_: str, to: str | None, results: Results, store: str | None, as_json: bool) -> None:
     """Write every table of a study to files.
 
     As markdown, the logbook of a babysat run: who changed what, when, why, and what came of it. As optuna, a storage
@@ -207,10 +218,15 @@ def export(name: str, format_: str, to: str | None, results: Path, store: str | 
 @click.argument("name")
 @click.option("--x", metavar="SETTING", help="The scatter plot's horizontal axis. Default: what matters most.")
 @click.option("--y", metavar="SETTING", help="Its vertical axis; the objective works too. Default: what matters next.")
-@click.option("--to", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), help="Default: DIR/NAME/plots.")
+@click.option(
+    "--to",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Default: DIR/NAME/plots, and in the object store if there is one.",
+)
 @study_options
 def plot(
-    name: str, x: str | None, y: str | None, to: Path | None, results: Path, store: str | None, as_json: bool
+    name: str, x: str | None, y: str | None, to: Path | None, results: Results, store: str | None, as_json: bool
 ) -> None:
     """Draw a study's curves and settings as PNG files.
 

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from tuner.cli.agents import budget
+from tuner.cli.agents import budget, team_option
 from tuner.cli.options import results_option, verb
 from tuner.cli.output import say_json
 from tuner.cli.streams import remark, tell
 from tuner.errors import MissingExtra, StudyError
+from tuner.record.location import team_url
+from tuner.record.team import shown_url
 
 if TYPE_CHECKING:
     from tuner.server.running import Running
@@ -48,6 +50,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option("--root-path", default="", metavar="PATH", help="What a proxy puts before every path: /tuner")
 @click.option("--proxy", is_flag=True, help="Believe what a proxy says of host and scheme.")
+@team_option
 @results_option
 def serve(
     *,
@@ -65,11 +68,12 @@ def serve(
     root_path: str,
     proxy: bool,
     results: Path,
+    store: str | None,
     as_json: bool,
 ) -> None:
     """Serve the studies of a folder to browsers and programs.
 
-    Prints a link that works once. Ctrl-C ends it; whatever trains goes on.
+    With --store those of a team's database. Prints a link that works once. Ctrl-C ends it; whatever trains goes on.
     """
     _check_place(host, certificate, key, insecure=insecure)
     _check_root(root_path)
@@ -88,22 +92,25 @@ def serve(
     if named is not None:
         _tell_token(tokens, named, role, budget, as_json)
         return
-    found = running.those_running(results)
+    shown = "" if store is None else shown_url(team_url(store))
+    found = [each for each in running.those_running(results) if each.store == shown]
     if lists or (found and port is None):
         if not found:
-            raise StudyError(f"no service runs on {results}. Start one: tuner serve --results {results}")
+            beside = f" for {shown}, with --store" if shown else ""
+            raise StudyError(f"no service runs on {results}{beside}. Start one: tuner serve --results {results}")
         for each in found:
             _tell_link(each, tokens, role, as_json)
         return
     with running.bound(host, port, DEFAULT_PORT) as listening:
         port = listening.getsockname()[1]
         scheme = "https" if certificate is not None else "http"
-        shown = host if not _is_everywhere(host) else "127.0.0.1"
-        url = f"{scheme}://{f'[{shown}]' if ':' in shown else shown}:{port}"
+        reached = host if not _is_everywhere(host) else "127.0.0.1"
+        url = f"{scheme}://{f'[{reached}]' if ':' in reached else reached}:{port}"
         door = Door.on(port, host=host, allowed=allowed, root_path=root_path, trusts_proxy=proxy)
-        gate = create_app(results, tokens, door, projects=None if projects is None else projects.absolute())
+        within = None if projects is None else projects.absolute()
+        gate = create_app(results, tokens, door, projects=within, store=store)
         server = running.server_of(gate, service_of(gate), certificate=certificate, key=key)
-        with running.announced(results, url, port) as told:
+        with running.announced(results, url, port, root_path, shown) as told:
             _tell_link(told, tokens, role, as_json)
             try:
                 running.run(server, listening)

@@ -13,9 +13,12 @@ import click
 
 from tuner.caviar.rules import STOPPING
 from tuner.cli.options import (
+    Results,
     by_option,
     command_options,
     disk_budget_option,
+    made_ready,
+    place_options,
     read_settings,
     retries,
     say_which_way,
@@ -30,6 +33,7 @@ from tuner.cli.output import say, say_json, stdout_kept, study_as_json
 from tuner.cli.streams import Unanswered, remark
 from tuner.errors import MissingExtra, TunerError, first_line
 from tuner.executors import EXECUTORS
+from tuner.record.object_address import local_folder
 from tuner.samplers import SAMPLERS
 
 if TYPE_CHECKING:
@@ -83,9 +87,12 @@ if TYPE_CHECKING:
     help="How long such a program may be silent before its trial goes to another.",
 )
 @click.option("--debug", is_flag=True, help="One trial at a time in this process: breakpoint() works.")
-@click.option("--address", metavar="ADDRESS", help="The Ray cluster: auto, or ray://host:port. Default: this machine.")
+@click.option(
+    "--address", metavar="ADDRESS", help="The Ray cluster: auto, or host:port. Default: this machine, or a job's own."
+)
 @click.option("--cpus", type=click.FloatRange(min=0), default=1, show_default=True, help="CPUs for each trial.")
 @click.option("--gpus", type=click.FloatRange(min=0), default=0, show_default=True, help="GPUs for each trial.")
+@place_options
 @click.option("--parallel", type=click.IntRange(min=1), help="Trials at a time. Default: as many as fit.")
 @click.option("--max-failures", type=click.IntRange(min=1), help="Give up after this many failed trials.")
 @click.option(
@@ -137,7 +144,7 @@ def sweep(
     dry_run: bool,
     rerun_failed: bool,
     plots: bool | None,
-    results: Path,
+    results: Results,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -154,6 +161,7 @@ def sweep(
     else:
         train = trained(function, command, metrics, resumes)
     searched = Space.load(space)
+    options["runtime_env"] = made_ready(options)
     say_which_way(ctx)
     start = [read_settings(text, searched, "--try") for text in starts]
     if debug:
@@ -215,12 +223,12 @@ def _price(train: str | Program, options: Mapping[str, Any], as_json: bool) -> N
         say(found.sentence)
 
 
-def _fresh_name(train: str | Program | None, results: Path) -> str:
+def _fresh_name(train: str | Program | None, results: Results) -> str:
     """The name of the function, or of the program, with the first number that no study has taken."""
     called = "asked" if train is None else train.rpartition(":")[2] if isinstance(train, str) else train.short_name
     base = re.sub(r"[^A-Za-z0-9._-]", "", called).lstrip("._-") or "sweep"
     name, number = base, 1
-    while (results / name).exists():
+    while (local_folder(results) / name).exists():
         number += 1
         name = f"{base}-{number}"
     return name
@@ -238,7 +246,7 @@ def _written(study: Study, again: str, write: Callable[[], list[Path]]) -> list[
         from tuner.coordinator import faults
 
         told = f"a bug in tuner: {first_line(error)}; {faults.keep(study.place.folder, error, f'in {again}')}"
-    remark(f"note: {told}. Once that is mended: tuner {again} {study.name}", "yellow")
+    remark(f"note: {told.rstrip('.')}. Once that is mended: tuner {again} {study.name}", "yellow")
     return []
 
 

@@ -12,6 +12,8 @@ from typing import TextIO
 
 import click
 
+from tuner.plain import shown
+
 
 def steady() -> None:
     """Opens those of the three that are closed onto nothing, and lets none fail over a character it cannot show.
@@ -34,7 +36,7 @@ def steady() -> None:
 def remark(text: str, colour: str | None = None) -> None:
     """Says something beside the answer, on stderr; where nobody can be told, nothing fails."""
     with contextlib.suppress(OSError, ValueError):
-        click.secho(text, fg=colour, err=True)
+        click.secho(shown(text), fg=colour, err=True)
 
 
 class Unanswered(Exception):
@@ -59,7 +61,7 @@ def answering() -> Iterator[None]:
 def tell(text: str) -> None:
     """Prints a text on stdout."""
     with answering():
-        click.echo(text)
+        click.echo(shown(text))
 
 
 def refusal() -> OSError | None:

@@ -1,47 +1,48 @@
-"""The keeper of a study's checkpoints on disk: reads the fold, asks `retention.py`, deletes what was let go."""
+"""The keeper of a study's checkpoints: reads the fold, asks `retention.py`, deletes what was let go."""
 
 from __future__ import annotations
 
 import shutil
+import time
 from contextlib import suppress
 from pathlib import Path
 
 from tuner.coordinator.retention import CheckpointFacts, evict, retain
-from tuner.errors import CheckpointError
+from tuner.errors import CheckpointError, StorageAway
 from tuner.record.events import CheckpointDropped
 from tuner.record.state import StudyState
 from tuner.record.trial import Checkpoint, Trial
-from tuner.worker import checkpoints
-from tuner.worker.leftovers import sweep_leftovers
-from tuner.worker.manifest import MANIFEST, claimed_sha256
+from tuner.worker.storage import FolderStorage, Storage
 
 _BUDGET_BYTES = 10 * 2**30
 # After a coordinator was last heard of, a worker that dies with it may still finish a save: large ones take a minute.
 _UNHEARD_S = 120.0
+# A store that did not answer is left alone for so long: the loop waits for each answer.
+_REST_S = 30.0
 
 
-def disk_budget(folder: Path, gigabytes: float | None) -> int:
-    """What checkpoints may take, in bytes: as told, else 10 GB or half of what is free."""
+def disk_budget(folder: Path, gigabytes: float | None, *, elsewhere: bool = False) -> int:
+    """What checkpoints may take, in bytes: as told, else 10 GB, or half of what is free where they lie on this disk."""
     if gigabytes is not None:
         return int(gigabytes * 2**30)
+    if elsewhere:
+        return _BUDGET_BYTES
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return min(_BUDGET_BYTES, shutil.disk_usage(folder).free // 2)
 
 
 class CheckpointKeeper:
-    """A study's checkpoints under `folder`, within `budget_bytes` (None: no budget)."""
+    """A study's checkpoints, in its folder or in a storage elsewhere, within `budget_bytes` (None: no budget)."""
 
-    def __init__(self, folder: Path, budget_bytes: int | None) -> None:
-        self.root = folder / checkpoints.FOLDER
+    def __init__(self, folder: Path, budget_bytes: int | None, storage: Storage | None = None) -> None:
         self.folder, self._budget = folder, budget_bytes
-
-    def path(self, checkpoint: Checkpoint) -> Path:
-        """Where a checkpoint lies."""
-        return self.folder / checkpoint.path
+        self.storage: Storage = FolderStorage(folder) if storage is None else storage
+        self._undeleted: list[str] = []
+        self._rests_until = 0.0
 
     def verify(self, study: StudyState, checkpoint: Checkpoint) -> None:
         """Raises `CheckpointError` unless a checkpoint is there, whole, as the record has it."""
-        checkpoints.verify(self.path(checkpoint), sha256=study.sha256_of(checkpoint))
+        self.storage.look(checkpoint.path, sha256=study.sha256_of(checkpoint))
 
     def drops(self, study: StudyState, trial: Trial, now: float) -> list[CheckpointDropped]:
         """What may go after a checkpoint of `trial` was saved or the trial ended."""
@@ -56,14 +57,17 @@ class CheckpointKeeper:
         return [CheckpointDropped(checkpoint=each.checkpoint, why=each.why, at=now) for each in chosen]
 
     def delete(self, study: StudyState, drops: list[CheckpointDropped]) -> list[str]:
-        """Removes the files of checkpoints whose drop is on record; returns what the disk refused, in words."""
-        complaints = []
+        """Removes the files of checkpoints whose drop is on record; returns what was refused, in words.
+
+        What a store that is away has still to lose is removed with the next.
+        """
+        names, self._undeleted = self._undeleted, []
         for drop in drops:
             dropped = study.checkpoints[drop.checkpoint]
             if any(each.path == dropped.path for each in study.kept(study.trials[dropped.trial])):
                 continue  # saved twice at one step: the later one stays
-            complaints += self._delete(self.path(dropped))
-        return complaints
+            names.append(dropped.path)
+        return [complaint for name in names for complaint in self._delete(name)]
 
     def newest_whole(
         self, study: StudyState, trial: Trial, now: float
@@ -75,8 +79,13 @@ class CheckpointKeeper:
             limit = limits.get(each.segment, -1)
             if limit is not None and each.step > limit:
                 continue  # on an abandoned tail
+            if self._rests():
+                return each, torn  # nobody knows: whoever fetches it waits, and sees
             try:
                 self.verify(study, each)
+            except StorageAway:
+                self._rest()
+                return each, torn
             except CheckpointError as error:
                 torn.append(CheckpointDropped(checkpoint=each.checkpoint, why=str(error), at=now))
             else:
@@ -86,7 +95,7 @@ class CheckpointKeeper:
     def mend(self) -> None:
         """After a crash: removes folders that a dead process left half-written; whoever writes still is let be."""
         with suppress(OSError):  # the sweep says what the disk refuses
-            sweep_leftovers(self.root)
+            self.storage.mend()
 
     def sweep(self, study: StudyState, left_at: float) -> list[str]:
         """After a crash: removes half-written folders, and checkpoints that the record drops or cannot have heard of.
@@ -95,50 +104,75 @@ class CheckpointKeeper:
         it is younger, or of a trial that it does not know, belongs to a record that is gone: it is set aside, and
         what is no checkpoint of tuner's is left alone. Returns what there is to say of all this.
         """
-        if not self.root.is_dir():
-            return []
-        said: list[str] = []
+        storage, said = self.storage, list[str]()
         try:
-            sweep_leftovers(self.root)
+            storage.mend()
             known = {each.path: each for each in study.checkpoints.values()}
             kept = {each.path for each in study.checkpoints.values() if each.kept}
-            found = {str(path.relative_to(self.folder)): path for path in sorted(checkpoints.lying_below(self.root))}
-            lost: list[Path] = []
-            for name, path in found.items():
+            lost: list[str] = []
+            for name in storage.lying():
                 if name in kept:
                     continue
-                if _is_dropped(path, known[name]) if name in known else _is_leftover(path, study, left_at):
-                    said += self._delete(path)
+                dropped = name in known and self._is_dropped(name, known[name])
+                if dropped or (name not in known and self._is_leftover(name, study, left_at)):
+                    said += self._delete(name)
                 else:
-                    lost.append(path)
+                    lost.append(name)
+            for name in storage.halves():
+                if name not in kept and self._is_leftover(name, study, left_at):
+                    said += self._delete(name)
             if lost:
                 said.append(self._set_aside(lost))
-        except OSError as error:
-            said.append(f"{self.root} could not be looked through for leftovers: {error}. Nothing more was removed.")
+        except (OSError, CheckpointError) as error:
+            said.append(
+                f"{storage.shown('checkpoints')} could not be looked through for leftovers: {error}. Nothing more was "
+                "removed."
+            )
         return said
 
-    def _delete(self, path: Path) -> list[str]:
+    def _delete(self, name: str) -> list[str]:
+        if self._rests():
+            self._undeleted.append(name)
+            return []
         try:
-            checkpoints.delete(path, root=self.root)
+            self.storage.delete(name)
+        except StorageAway as error:
+            self._rest()
+            self._undeleted.append(name)
+            return [f"{error} It is removed once the store answers."]
         except CheckpointError as error:
             return [str(error)]
         return []
 
-    def _set_aside(self, lost: list[Path]) -> str:
+    def _rests(self) -> bool:
+        """Whether the store is left alone."""
+        return time.monotonic() < self._rests_until
+
+    def _rest(self) -> None:
+        self._rests_until = time.monotonic() + _REST_S
+
+    def _set_aside(self, lost: list[str]) -> str:
         """Moves checkpoints of a record that is gone to where no trial writes; the sentence that says so."""
-        number = 1
-        while (aside := self.root / f"set-aside-{number}").exists():
-            number += 1
-        for path in lost:
-            target = aside / path.relative_to(self.root)
-            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path.rename(target)
+        aside = self.storage.set_aside(lost)
         what = "1 checkpoint" if len(lost) == 1 else f"{len(lost)} checkpoints"
         return (
-            f"{what} of which the record knows nothing, the first {lost[0].relative_to(self.root)}: it is older than "
+            f"{what} of which the record knows nothing, the first {lost[0].partition('/')[2]}: it is older than "
             f"they are, or another one was begun in its place. They were set aside in {aside}, count towards no "
             "budget, and are yours to delete; where the record was lost, restore it from a copy and move them back."
         )
+
+    def _is_dropped(self, name: str, known: Checkpoint) -> bool:
+        """Whether this is what the record has let go: a torn one is, another in its place is not."""
+        found = self.storage.claimed(name)
+        return found is None or not known.sha256 or found == known.sha256
+
+    def _is_leftover(self, name: str, study: StudyState, left_at: float) -> bool:
+        """Whether a crash alone explains that the record has not heard of a checkpoint of a segment that it knows."""
+        _, trial, place = name.split("/")
+        segment = int(place.partition("-")[0])
+        if int(trial) >= len(study.trials) or segment >= len(study.trials[int(trial)].segments):
+            return False
+        return self.storage.saved_at(name) <= left_at + _UNHEARD_S
 
     def _facts(self, study: StudyState, each: Checkpoint) -> CheckpointFacts:
         trial = study.trials[each.trial]
@@ -157,20 +191,6 @@ class CheckpointKeeper:
             pinned=each.kind in ("pinned", "beginning")
             or (not trial.frozen and not _over(study, trial) and _needed(trial, each)),
         )
-
-
-def _is_dropped(path: Path, known: Checkpoint) -> bool:
-    """Whether this is what the record has let go: a torn one is, another in its place is not."""
-    found = claimed_sha256(path)
-    return found is None or not known.sha256 or found == known.sha256
-
-
-def _is_leftover(path: Path, study: StudyState, left_at: float) -> bool:
-    """Whether a crash alone explains that the record has not heard of a checkpoint of a segment that it knows."""
-    trial, segment = int(path.parent.name), int(path.name.partition("-")[0])
-    if trial >= len(study.trials) or segment >= len(study.trials[trial].segments):
-        return False
-    return (path / MANIFEST).lstat().st_mtime <= left_at + _UNHEARD_S
 
 
 def _over(study: StudyState, trial: Trial) -> bool:

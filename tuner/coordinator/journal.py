@@ -23,7 +23,7 @@ from tuner.record.events import (
 )
 from tuner.record.state import StudyState
 from tuner.record.store import Store
-from tuner.worker import checkpoints
+from tuner.worker.manifest import Manifest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,8 +57,8 @@ class Journal:
         A checkpoint of another run that it starts from becomes one of its own.
         """
         number, now, saved = len(self.study.trials), self._executor.now(), None
-        if draft.beginning is not None and self.folder is not None:  # looked at first: a torn one begins nothing
-            saved = _saved(self.study, draft, draft.beginning, self.folder, now)
+        if draft.beginning is not None and self._keeper is not None:  # looked at first: a torn one begins nothing
+            saved = _saved(self.study, draft, draft.beginning, self._keeper.storage.look(draft.beginning), now)
         created = TrialCreated(
             trial=number,
             purpose=draft.purpose,
@@ -132,8 +132,7 @@ class Journal:
                 self.warn(complaint)
 
 
-def _saved(study: StudyState, draft: Draft, beginning: Path, folder: Path, now: float) -> CheckpointSaved:
-    manifest = checkpoints.verify(beginning)
+def _saved(study: StudyState, draft: Draft, beginning: str, manifest: Manifest, now: float) -> CheckpointSaved:
     return CheckpointSaved(
         checkpoint=len(study.checkpoints),
         trial=len(study.trials),
@@ -142,7 +141,7 @@ def _saved(study: StudyState, draft: Draft, beginning: Path, folder: Path, now: 
         kind="beginning",
         bytes=manifest.bytes,
         sha256=manifest.sha256,
-        path=str(beginning.relative_to(folder)),
+        path=beginning,
         at=now,
     )
 
@@ -155,7 +154,7 @@ def _segment(trial: int, draft: Draft, now: float, start: CheckpointSaved | None
         from_step=0 if start is None else start.step,
         checkpoint=None if start is None else start.checkpoint,
         cause="start" if start is None else "promote" if draft.purpose == "promote" else "fork",
-        by="tuner" if start is None else draft.by,
+        by=draft.by,
         why=draft.why,
         params=None,
         schedules=None if start is None else draft.schedules,

@@ -154,7 +154,7 @@ class Coordinator:
         self._store.left_clean = False
 
     def _turn(self, events: Sequence[Any]) -> None:
-        now = self._executor.now()
+        now, elapsed = self._executor.now(), self._executor.elapsed()
         if self._interrupts.count and self.trials.ending is None:
             self.trials.wind_down(Ending("interrupted", keeps=True))
         over = {(event.trial, event.segment) for _, event in _of_workers(events) if isinstance(event, Ended)}
@@ -162,7 +162,7 @@ class Coordinator:
         for event in events:  # in the order they were said: a report before the end it belongs to
             match event:
                 case WorkerReady():
-                    self._pool.join(event.worker, event.node, event.pid, now, lent=event.lent)
+                    self._pool.join(event.worker, event.node, event.pid, elapsed, lent=event.lent)
                     self.trials.adopt(event, now, held - {event.training})
                     self._go_on_lending(event)
                 case WorkerLost():
@@ -177,8 +177,8 @@ class Coordinator:
         self._sweep()
         self._take_requests()  # before verdicts: what a person asked for outdoes what the policy would decide
         self._judge()
-        self._watch(now)
-        self._fill(now)  # last, when all is known that may free a worker or hold one back
+        self._watch(elapsed)
+        self._fill(elapsed)  # last, when all is known that may free a worker or hold one back
         # Commit before telling: after a crash in between, a command is repeated from the record. The other way round, a
         # worker would have obeyed what nobody knows of, and a person have seen what never was.
         self.journal.commit()
@@ -225,7 +225,7 @@ class Coordinator:
         """Has every request decided, and that carried out; whatever goes wrong becomes the answer."""
         fresh = deque[Requested]()
         if time.monotonic() >= self._next_requests:
-            self._next_requests = time.monotonic() + self._requests.attention_s
+            self._next_requests = time.monotonic() + max(self._requests.attention_s, self._store.looks_every_s)
             for each in self._store.new_requests():
                 if each.request not in self.study.requests:
                     self.study.apply(each)  # whoever asked has recorded it
@@ -247,16 +247,16 @@ class Coordinator:
     def _take(self, worker: Worker, event: WorkerEvent, over: set[tuple[int, int]]) -> None:
         trial = self.study.trials[event.trial]
         if isinstance(event, Saved) and self._keeper is not None:  # it counts whatever has become of its trial
-            self.journal.record(notices.saved(self.study, self._keeper, event))
+            self.journal.record(notices.saved(self.study, event))
             self.trials.thin(trial)
         if isinstance(event, Saved | Changed | Reverted | Did | Unread):
-            worker.last_sign = self._executor.now()
+            worker.last_sign = self._executor.elapsed()
             self._write_down(trial, event)
             return
         if trial.ended or getattr(event, "segment", trial.head.segment) != trial.head.segment:
             return  # of a segment that was given up
         if not isinstance(event, Beat) or event.step != worker.last_step:
-            worker.last_sign = self._executor.now()
+            worker.last_sign = self._executor.elapsed()
         match event:
             case Beat():
                 worker.last_step = event.step
@@ -269,7 +269,7 @@ class Coordinator:
                 if self.trials.ending is None:
                     self._pool.ready.appendleft(trial.trial)
             case Started():
-                worker.started_at, worker.last_step, worker.told_to_stop = event.at, -1, None
+                worker.started_at, worker.last_step, worker.told_to_stop = self._executor.elapsed(), -1, None
                 if (event.trial, event.segment) not in over:  # its end says all that its start would
                     self.journal.record(notices.started(worker, trial, event.at))
                 if self.trials.ending is not None:
@@ -283,6 +283,7 @@ class Coordinator:
             case Waiting():
                 self._waiting.append(event)
             case Held():
+                worker.started_at = self._executor.elapsed()
                 self.journal.record(notices.held(event))
             case Warned():
                 self.journal.warn(event.text, trial.trial, event.step)
@@ -324,7 +325,7 @@ class Coordinator:
                 case "continue":
                     self.trials.tell(worker, Continue(trial=trial.trial, ask_at=verdict.limit, rung=verdict.ask_at))
                 case "wait":
-                    worker.last_sign = self._executor.now()  # it is we who keep it
+                    worker.last_sign = self._executor.elapsed()  # it is we who keep it
                     self._waiting.append(event)
                 case "pause":
                     self._standings[trial.trial].freezing = True
@@ -334,31 +335,37 @@ class Coordinator:
                 case "stop":
                     self.trials.tell(worker, Stop(trial=trial.trial, state="stopped", why=verdict.why))
 
-    def _watch(self, now: float) -> None:
+    def _watch(self, elapsed: float) -> None:
         """Time limits and silence."""
         budget = self._timing.time_budget_s
         if budget is not None and self.trials.ending is None and time.monotonic() - self._started_at >= budget:
             self.trials.wind_down(Ending(f"the time budget of {duration(budget)} is spent", keeps=False))
         for worker in self._pool.busy() if self._timing.limits_trials else ():
             trial = self.study.trials[worker.queue[0]]
-            alert = overdue(worker, trial, self._timing, now)
+            alert = overdue(worker, trial, self._timing, elapsed)
             if alert is not None and alert.action == "stop":
-                worker.told_to_stop = now
+                worker.told_to_stop = elapsed
                 self.trials.tell(worker, Stop(trial=trial.trial, state=alert.state, why=alert.why))
             elif alert is not None:
-                self._kill(worker, trial, End(state=alert.state, why=alert.why, at=now, error="Hung"))
+                self._kill(worker, trial, End(state=alert.state, why=alert.why, at=self._executor.now(), error="Hung"))
 
     def _kill(self, worker: Worker, trial: Trial, end: End) -> None:
-        """Ends a trial whose worker does not answer, and the worker with it; what waited behind it has not begun."""
+        """Ends a trial whose worker does not answer, and the worker with it.
+
+        The trial may have come to its end this moment, and what waited behind it have begun.
+        """
         self.trials.close(trial, end)
         self._pool.leave(worker.name)
-        self._pool.ready.extendleft(number for number in reversed(worker.queue) if number != trial.trial)
+        for number in worker.queue:
+            if number != trial.trial:
+                why = f"it may have begun: its worker was ended, since trial {trial.trial} before it hung"
+                self.trials.again(self.study.trials[number], "retry", why)
         self.journal.commit()  # before the worker dies: a crash in between must not train the hung trial again
         self._executor.kill(worker.name, f"tuner ended it, since trial {trial.trial} hung")
 
     # ── starting trials ─────────────────────────────────────────────────────────────────────────
 
-    def _fill(self, now: float) -> None:
+    def _fill(self, elapsed: float) -> None:
         if self.trials.paused or self.trials.ending is not None:
             return
         policy = self._policy
@@ -373,7 +380,7 @@ class Coordinator:
             if alone and worker.queue:
                 self._pool.ready.appendleft(number)
                 return
-            self._pool.assign(worker, number, now, alone=alone)
+            self._pool.assign(worker, number, elapsed, alone=alone)
             self._order(worker.name, self.study.trials[number])
 
     def _order(self, worker: str, trial: Trial, step: int | None = None) -> None:

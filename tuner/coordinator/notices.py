@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tuner.coordinator.checkpoint_keeper import CheckpointKeeper
 from tuner.coordinator.workers import Worker
 from tuner.record.events import CheckpointSaved, TrialHeld, TrialPlanned, TrialStarted
 from tuner.record.state import StudyState
@@ -29,8 +28,8 @@ def held(event: Held) -> TrialHeld:
     return TrialHeld(trial=event.trial, state=event.state, step=event.step, why=event.why, at=event.at)
 
 
-def saved(study: StudyState, keeper: CheckpointKeeper, event: Saved) -> CheckpointSaved:
-    """A checkpoint lies on disk."""
+def saved(study: StudyState, event: Saved) -> CheckpointSaved:
+    """A checkpoint lies where it is kept."""
     return CheckpointSaved(
         checkpoint=len(study.checkpoints),
         trial=event.trial,
@@ -39,6 +38,6 @@ def saved(study: StudyState, keeper: CheckpointKeeper, event: Saved) -> Checkpoi
         kind=event.kind,
         bytes=event.bytes,
         sha256=event.sha256,
-        path=str(event.path.relative_to(keeper.root.parent)),
+        path=event.path,
         at=event.at,
     )

@@ -24,7 +24,7 @@ def order_of(
     start = sha256 = None
     if segment.checkpoint is not None and keeper is not None:
         checkpoint = study.checkpoints[segment.checkpoint]
-        start, sha256 = keeper.path(checkpoint), study.sha256_of(checkpoint)
+        start, sha256 = checkpoint.path, study.sha256_of(checkpoint)
     return Order(
         trial=trial.trial,
         segment=segment.segment,
@@ -36,7 +36,7 @@ def order_of(
         from_step=segment.from_step,
         checkpoint=start,
         sha256=sha256,
-        folder=None if keeper is None else keeper.root,
+        storage=None if keeper is None else keeper.storage,
         checkpoint_every_s=checkpoint_every_s,
         rung=policy.first_ask(trial.trial, step),
         ask_at=policy.allowance(study, trial, step),

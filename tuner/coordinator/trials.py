@@ -15,7 +15,7 @@ from tuner.executors.base import Executor
 from tuner.policy.protocol import Policy
 from tuner.policy.requests import NOTHING, Decision, RequestPolicy, Situation
 from tuner.policy.segments import again
-from tuner.record.events import Cause, Judged, TrialHeld
+from tuner.record.events import Cause, CheckpointDropped, Judged, TrialHeld
 from tuner.record.state import StudyState
 from tuner.record.store import Store
 from tuner.record.trial import Trial
@@ -105,6 +105,9 @@ class Trials:
             self.thin(trial)
             self.carry_out(self._requests.released(self.study, trial, self.situation()))
             return
+        if state == "failed" and "CheckpointTorn" in event.error and trial.head.checkpoint is not None:
+            self._pass_over(trial, trial.head.checkpoint, event)
+            return
         if state == "failed":
             standing.failures += 1
             if self._policy.may_retry(event.error, standing.failures):
@@ -128,6 +131,13 @@ class Trials:
             traceback=event.traceback,
         )
         self.close(trial, end)
+
+    def _pass_over(self, trial: Trial, torn: int, event: Ended) -> None:
+        """A trial goes on from an earlier checkpoint than the one that its worker fetched, and found torn."""
+        self.journal.record(TrialHeld(trial=trial.trial, state="lost", step=event.step, why=event.why, at=event.at))
+        self.journal.drop(CheckpointDropped(checkpoint=torn, why=event.why, at=event.at))
+        self.journal.warn(f"trial {trial.trial}: {event.why}", trial.trial)
+        self.again(trial, "retry", "its checkpoint was torn")
 
     def close(self, trial: Trial, end: End) -> None:
         """A trial is over: on record first, since whoever is told of it below reads the fold."""
@@ -156,8 +166,9 @@ class Trials:
         for number in unheard:
             trial = self.study.trials[number]
             if number == event.training:
-                self.pool.assign(worker, number, now)
-                worker.started_at = now
+                elapsed = self._executor.elapsed()
+                self.pool.assign(worker, number, elapsed)
+                worker.started_at = elapsed - max(0.0, now - (trial.resumed_at or now))
                 self.carry_out(self._requests.started(self.study, trial, self.situation()))
             elif trial.state == "paused":
                 self.carry_out(self._requests.released(self.study, trial, self.situation()))

@@ -38,7 +38,7 @@ class Alert:
 
 
 def overdue(worker: Worker, trial: Trial, timing: Timing, now: float) -> Alert | None:
-    """What the watchdog makes of a worker and the trial it trains."""
+    """What the watchdog makes of a worker and the trial it trains, `now` by `Executor.elapsed`."""
     if worker.started_at is None or trial.state == "paused":
         return None
     limit, silence = timing.time_limit_s, timing.silence_limit_s
@@ -46,7 +46,7 @@ def overdue(worker: Worker, trial: Trial, timing: Timing, now: float) -> Alert |
         if now - worker.told_to_stop > _KILL_GRACE_S:
             why = f"its time limit of {duration(limit)} is up, and no step came to an end"
             return Alert(action="kill", state="stopped", why=why)
-    elif limit is not None and trial.seconds + now - (trial.resumed_at or worker.started_at) > limit:
+    elif limit is not None and trial.seconds + now - worker.started_at > limit:
         return Alert(action="stop", state="stopped", why=f"its time limit of {duration(limit)} is up")
     if silence is not None and now - worker.last_sign > silence:
         why = f"no sign of life for {duration(silence)}: no step ended, no report came"

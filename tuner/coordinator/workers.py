@@ -30,6 +30,7 @@ class Worker:
     """How many have joined before it."""
     queue: deque[int] = field(default_factory=deque)
     started_at: float | None = None
+    """Since when it trains without a break, as `last_sign` and `told_to_stop` in seconds of `Executor.elapsed`."""
     last_sign: float = 0.0
     last_step: int = -1
     told_to_stop: float | None = None
@@ -60,7 +61,7 @@ class WorkerPool:
     def join(self, name: str, node: str, pid: int, now: float, *, lent: bool = False) -> None:
         """A worker stands ready; one that is `lent` its trials has nothing waiting behind what it trains."""
         if (known := self.workers.get(name)) is not None:
-            del self._holding[len(known.queue)][known.place]
+            self._no_longer_holds(known, len(known.queue))
         place = self._joined if known is None else known.place
         self.workers[name] = worker = Worker(name, node, pid, place, last_sign=now, lent=lent)
         self._holding[0][place] = worker
@@ -71,7 +72,7 @@ class WorkerPool:
         worker = self.workers.pop(name, None)
         if worker is None:
             return None
-        del self._holding[len(worker.queue)][worker.place]
+        self._no_longer_holds(worker, len(worker.queue))
         for trial in worker.queue:
             del self._worker_of[trial]
             self._recalled.discard(trial)
@@ -104,8 +105,13 @@ class WorkerPool:
     def _holds_now(self, worker: Worker, before: int) -> None:
         if self.workers.get(worker.name) is not worker:
             return  # another has joined under its name
-        del self._holding[before][worker.place]
+        self._no_longer_holds(worker, before)
         self._holding[len(worker.queue)][worker.place] = worker
+
+    def _no_longer_holds(self, worker: Worker, before: int) -> None:
+        del self._holding[before][worker.place]
+        if not self._holding[before]:
+            del self._holding[before]  # openings look at every length there is
 
     def recall(self) -> list[tuple[Worker, int]]:
         """What waits behind other trials while workers stand idle, to be asked back: one trial for each of those."""

@@ -60,6 +60,10 @@ class Executor(Protocol):
         """Unix seconds by this executor's clock."""
         ...
 
+    def elapsed(self) -> float:
+        """Seconds that pass evenly, from some moment on: limits are measured by them, whatever the clock is set to."""
+        ...
+
     def leave(self) -> None:
         """Goes without ending the workers that outlive their coordinator; what they train goes on. Else `close`."""
         ...

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import tempfile
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,13 +23,19 @@ import ray._private.utils
 import ray._private.worker
 import ray.exceptions
 import ray.util.client
+from ray._private.runtime_env.py_modules import upload_py_modules_if_needed
+from ray._private.runtime_env.working_dir import upload_working_dir_if_needed
+from ray.runtime_env import RuntimeEnv
 
-from tuner.errors import ExecutorError, TunerError
+from tuner.errors import ExecutorError, SettingsError, TunerError, did_you_mean, first_line, quoted
 from tuner.executors.address import answered_within, check_reachable, host_and_port
+from tuner.executors.cluster_job import brings_code
 from tuner.numbers import duration
 
 _OBJECT_STORE_BYTES = 128 * 2**20
 _NOT_SHIPPED = [".git", ".venv", "venv", "results", "node_modules", "__pycache__", "*.db", "*.db-wal", "*.db-shm"]
+# What is shipped is packed in a folder of the session: a session in that folder would be packed into itself, for ever.
+_NOT_SHIPPED += ["session_????-??-??_??-??-??_*", "session_latest"]
 _PATIENCE_S = 4.0
 _AUTH_MODE = "RAY_AUTH_MODE"
 
@@ -96,6 +104,31 @@ def detach(connection: Connection) -> None:
             _forget_the_token(connection.auth_mode)
 
 
+def environment(given: Mapping[str, Any]) -> dict[str, Any]:
+    """A runtime environment as Ray would have it, or what it says against it."""
+    known = sorted(RuntimeEnv.known_fields)
+    for word in given:
+        if word not in known and not os.environ.get("RAY_RUNTIME_ENV_PLUGINS"):
+            raise SettingsError(f"runtime_env has no {quoted(word)[1:-1]}. {did_you_mean(word, known)}")
+    try:
+        RuntimeEnv(**given)
+    except Exception as error:
+        raise SettingsError(f"runtime_env is none that Ray takes: {first_line(error)}") from None
+    return dict(given)
+
+
+def sent_along(given: dict[str, Any]) -> dict[str, Any]:
+    """The same with its folders on this machine in the cluster's keeping: Ray takes no others for a single worker."""
+    if not given:
+        return given
+    try:
+        for upload in (upload_py_modules_if_needed, upload_working_dir_if_needed):
+            given = upload(dict(given), include_gitignore=True, scratch_dir=tempfile.gettempdir())
+    except Exception as error:
+        raise ExecutorError(f"runtime_env could not be sent to the cluster: {first_line(error)}") from error
+    return {word: value for word, value in given.items() if word != "excludes"}
+
+
 def _found(address: str) -> Connection:
     """The connection that other code has made: the user's program, or the Ray task that this runs in."""
     already = _present or Connection(address=_where_we_are(), ours=False)
@@ -136,7 +169,7 @@ def _made(address: str, cpus: float, ship: Path | None) -> Connection:
             num_cpus=max(os.cpu_count() or 1, int(-(-cpus // 1))),
             object_store_memory=_OBJECT_STORE_BYTES,
         )
-    elif ship is not None:
+    elif ship is not None and not brings_code():
         arguments["runtime_env"] = {"working_dir": str(ship), "excludes": _NOT_SHIPPED}
     logging.getLogger("ray").setLevel(logging.ERROR)  # it would announce its token at every start
     auth_mode = os.environ.get(_AUTH_MODE)

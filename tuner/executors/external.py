@@ -61,7 +61,7 @@ class ExternalExecutor:
 
     def __init__(self, *, lease_s: float = LEASE_S, now: Callable[[], float] = time.time) -> None:
         """`lease_s` is how long a program may be silent; `now` its clock, in Unix seconds."""
-        self.lease_s, self.now = lease_s, now
+        self.lease_s, self.now, self.elapsed = lease_s, now, time.monotonic if now is time.time else now
         self._job = Job(study="", function="", search_path=(), objective="")
         self._most: int | None = None
         self._callers = Callers()

@@ -17,6 +17,7 @@ from typing import Literal
 
 from tuner.record.events import Reported
 from tuner.record.reports import Row, pack_reports
+from tuner.worker.device_memory import give_back
 from tuner.worker.messages import (
     Beat,
     Command,
@@ -117,6 +118,7 @@ class _LocalWorker:
                 os.chdir(self._executor.home)  # the trial before may have gone elsewhere
                 self.time = max(self.time, self._executor.reached)
                 ended = train(self._function, Position(order, self._job, self))
+                give_back()
                 self.busy, self._progress = False, None
                 if self.killed:
                     return
@@ -283,6 +285,10 @@ class LocalExecutor:
     def now(self) -> float:
         """Unix seconds, or the virtual time reached when events were last heard."""
         return self._heard_at if self.clock == "virtual" else time.time()
+
+    def elapsed(self) -> float:
+        """Seconds by a clock that nobody sets, or the virtual time."""
+        return self._heard_at if self.clock == "virtual" else time.monotonic()
 
     @property
     def reached(self) -> float:

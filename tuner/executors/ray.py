@@ -13,7 +13,8 @@ import queue
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,18 @@ import ray
 import ray.exceptions
 
 from tuner.errors import ExecutorError, TunerError
-from tuner.executors.connection import Connection, attach, detach
+from tuner.executors.connection import Connection, attach, detach, environment, sent_along
+from tuner.executors.resources import Resources
+from tuner.executors.scaling import Demand, grows, is_beyond, is_taken_away
 from tuner.executors.signals import Signals
 from tuner.executors.thread import Batch, WorkerThread
 from tuner.executors.trial_log import TrialLog
-from tuner.numbers import number
 from tuner.worker.messages import Command, Delivered, Ended, Event, Forgot, Job, Order, Started, WorkerLost, WorkerReady
 from tuner.worker.training import check_results_are_shared, resolve
 
 _POLL_WAIT_S = 1.0
+_MOMENT_S = 3.0
+_MOST_UNASKED = 64
 _RETRY_S = 0.5
 _GROUPS = {"poll": 1, "control": 1}
 
@@ -96,6 +100,7 @@ class _Seat:
     number: int
     actor: Any
     incarnation: str = ""
+    node: str = ""
     killed_because: str = ""
     retry_at: float | None = None
     busy: bool = False
@@ -110,42 +115,47 @@ class RayExecutor:
         self,
         *,
         address: str | None = None,
-        cpus: float = 1,
-        gpus: float = 0,
+        resources: Resources | None = None,
+        runtime_env: Mapping[str, Any] | None = None,
         ship: Path | None = None,
         keep: str | None = None,
+        most: int | None = None,
     ) -> None:
-        """`cpus` and `gpus` are per trial; `ship` is a folder of code that other nodes need.
-
-        With `keep`, a name, workers outlive this process on a cluster, and the next executor of that name takes them
-        over with everything they have said meanwhile.
+        """`resources` are those of a trial, `runtime_env` what Ray makes ready for it; `ship` is a folder of code that
+        other nodes need, where `runtime_env` has no `working_dir`. No more workers are asked for by themselves than
+        `most`, the trials that there will be. With `keep`, a name, workers outlive this process on a cluster, and the
+        next executor of that name takes them over with everything they have said meanwhile.
         """
         self.outlives = keep is not None and address not in (None, "local")
         self._keep = keep if self.outlives else None
         self._delivered: dict[str, int] = {}
         self._heard: list[tuple[_Seat, int]] = []
         self._address = address or "local"
-        self._cpus, self._gpus, self._ship = cpus, gpus, ship
+        self._resources = Resources() if resources is None else resources
+        self._runtime_env = environment(runtime_env or {})
+        self._ship, self._most = None if "working_dir" in self._runtime_env else ship, most
+        self._demand = Demand()
         self._job: Job | None = None
         self._seats: dict[str, _Seat] = {}
         self._arrived: queue.SimpleQueue[tuple[_Seat, str, Any]] = queue.SimpleQueue()
         self._events: list[Event] = []
         self._connection: Connection | None = None
-        self._names = 0
-        self._opened_at = 0.0
+        self._names, self.elapsed = 0, time.monotonic
+        self._opened_at = self._looks_again_at = 0.0
 
     # ── the contract ────────────────────────────────────────────────────────────────────────────
 
     def open(self, job: Job, parallel: int | None, delivered: Mapping[str, int] | None = None) -> int:
         """Connects, or starts Ray, and asks for the workers; they announce themselves in `poll`."""
-        self._job = job
+        # what lies in the folder that it is given comes before what lies at home
+        self._job = replace(job, search_path=()) if "working_dir" in self._runtime_env else job
         self._delivered = dict(delivered or {})
-        self._connection = attach(self._address, (parallel or 1) * self._cpus, self._ship)
+        self._connection = attach(self._address, (parallel or 1) * self._resources.cpus, self._ship)
+        self._runtime_env = sent_along(self._runtime_env)
         self._opened_at = time.monotonic()
-        fitting = self._fitting()
-        if fitting < 1 and (parallel is None or self._address == "local"):  # a cluster may still grow
-            raise ExecutorError(f"no trial can be placed: {self._lack()}. Ask for less (cpus=, gpus=) or add a node.")
-        workers = parallel or fitting
+        workers = parallel or self._as_many_as_fit()
+        if self._address == "local" and self._fitting() < 1:
+            raise self._nowhere()
         self.resize(workers)
         return workers
 
@@ -163,6 +173,7 @@ class RayExecutor:
     def poll(self, timeout_s: float) -> list[Event]:
         """Events of all workers; waits for the first. What came with the last call counts as recorded now."""
         self._retry_lost()
+        self._check_it_can_be_placed()
         heard, self._heard = self._heard, []
         for seat, batch in heard:
             if not seat.gone and seat.incarnation:
@@ -190,15 +201,22 @@ class RayExecutor:
             seat.leaving = place >= parallel
             if seat.leaving and not seat.busy:
                 self._dismiss(seat)
+        if self._address != "local" and parallel > len(idle_last):
+            self._demand.ask(self._resources.bundle, parallel if self._most is None else min(parallel, self._most))
         for _ in range(parallel - len(idle_last)):
             self._hire()
 
     def obstacle(self) -> str | None:
         """Why workers wait for a place."""
         waiting = [seat for seat in self._seats.values() if not seat.incarnation]
-        if not waiting or time.monotonic() - self._opened_at < 3.0:
+        if not waiting:
             return None
-        return f"{len(waiting)} of {len(self._seats)} workers wait for a place: {self._lack()}"
+        told = f"{len(waiting)} of {len(self._seats)} workers wait for a place"
+        if self._fitting() < 1:
+            return f"{told}, and no node that is there has one: asked for {self._resources.beside(_nodes())}"
+        if time.monotonic() - self._opened_at < _MOMENT_S:
+            return None
+        return f"{told}: {self._resources.free(ray.cluster_resources(), ray.available_resources())}"  # type: ignore[no-untyped-call]
 
     def now(self) -> float:
         """Unix seconds."""
@@ -222,6 +240,7 @@ class RayExecutor:
                 logging.getLogger("tuner").debug("a worker could not be ended: %s", error)
             self._leave_seat(seat)
         self._seats.clear()
+        self._demand.take_back()
         connection, self._connection = self._connection, None
         if connection is not None:
             detach(connection)
@@ -233,11 +252,14 @@ class RayExecutor:
             raise RuntimeError("the executor has not been opened")
         self._names += 1
         remote = ray.remote(concurrency_groups=_GROUPS)(_RayWorker).options(  # type: ignore[call-overload]
-            num_cpus=self._connection.seat((id(self), self._names), self._cpus),
-            num_gpus=self._gpus,
+            num_cpus=self._connection.seat((id(self), self._names), self._resources.cpus),
+            num_gpus=self._resources.gpus,
+            memory=self._resources.others.get("memory"),
+            resources={kind: each for kind, each in self._resources.others.items() if kind != "memory"},
             max_restarts=-1,
             max_task_retries=0,
             scheduling_strategy="SPREAD",
+            **({"runtime_env": self._runtime_env} if self._runtime_env else {}),
             **self._kept(self._names),
         )
         seat = _Seat(f"worker-{self._names}", self._names, remote.remote(self._job))
@@ -271,6 +293,9 @@ class RayExecutor:
                 last = str(outcome).strip().splitlines()[-1].strip()
                 ray.kill(seat.actor)  # one that is to outlive this process would be found again, as it is
                 raise ExecutorError(f"workers cannot start: {last}. Is the same tuner installed on every node?")
+            case ray.exceptions.RuntimeEnvSetupError():
+                last = str(outcome).strip().splitlines()[-1].strip()
+                raise ExecutorError(f"workers cannot start: their runtime_env could not be made ready: {last}")
             case ray.exceptions.RayActorError():
                 self._mourn(seat, outcome)
             case BaseException():
@@ -280,11 +305,14 @@ class RayExecutor:
                 raise ExecutorError(problem)
             case _Hello():
                 seat.incarnation = outcome.incarnation
+                seat.node = outcome.node.rpartition(":")[2]
                 training = outcome.training if self.outlives else None
                 self._events.append(
                     WorkerReady(worker=seat.name, node=outcome.node, pid=outcome.pid, training=training)
                 )
                 self._ask(seat, self._delivered.get(seat.incarnation, 0))
+                if all(each.incarnation for each in self._seats.values()):
+                    self._demand.take_back()
             case (int(number), list(events)):
                 self._events.extend((seat.name, event) for event in events)
                 if self.outlives:
@@ -299,8 +327,9 @@ class RayExecutor:
     def _mourn(self, seat: _Seat, error: ray.exceptions.RayActorError | None) -> None:
         """The worker died: says so once, then waits for the next life."""
         if seat.incarnation:
-            why = seat.killed_because or _why(error)
-            preempted = bool(getattr(error, "preempted", False))
+            # an error of a connection that broke says nothing of the node behind it
+            preempted = bool(getattr(error, "preempted", False)) or is_taken_away(seat.node)
+            why = seat.killed_because or (_PREEMPTED if preempted else _why(error))
             self._events.append(WorkerLost(worker=seat.name, why=why, preempted=preempted))
             if isinstance(error, ray.exceptions.ActorUnavailableError) and not seat.killed_because:
                 ray.kill(seat.actor, no_restart=False)  # it may live on behind a broken connection
@@ -342,20 +371,39 @@ class RayExecutor:
 
     # ── the cluster ─────────────────────────────────────────────────────────────────────────────
 
-    def _fitting(self) -> int:
-        """How many trials the cluster holds at a time."""
-        total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        shares = [total.get(kind, 0.0) / each for kind, each in (("CPU", self._cpus), ("GPU", self._gpus)) if each > 0]
-        return int(min(shares, default=float(os.cpu_count() or 1)) + 1e-9)
+    def _as_many_as_fit(self) -> int:
+        """How many workers the cluster holds, or may come to hold: where it grows, only its autoscaler knows."""
+        fitting = self._fitting()
+        if self._address != "local" and grows():
+            fitting = max(fitting, _MOST_UNASKED if self._most is None else min(self._most, _MOST_UNASKED))
+        if fitting < 1:
+            raise self._nowhere()
+        return fitting if self._most is None else max(1, min(fitting, self._most))
 
-    def _lack(self) -> str:
-        total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        asked = [
-            f"{number(each)} {kind} a trial, the cluster has {number(total.get(kind, 0.0))}"
-            for kind, each in (("GPU", self._gpus), ("CPU", self._cpus))
-            if each > 0
-        ]
-        return "asked for " + "; ".join(asked)
+    def _fitting(self) -> int:
+        """How many trials the nodes that are there hold at a time."""
+        held = sum(self._resources.on(node) for node in _nodes())
+        return (os.cpu_count() or 1) if held == inf else int(held)
+
+    def _check_it_can_be_placed(self) -> None:
+        """Gives up where workers wait for a node that the autoscaler says it cannot start."""
+        if not self._demand.asked or time.monotonic() < self._looks_again_at:
+            return
+        self._looks_again_at = time.monotonic() + _MOMENT_S
+        stands = any(seat.incarnation for seat in self._seats.values())
+        if not stands and is_beyond(self._resources.bundle) and self._fitting() < 1:  # in this order, as nodes arrive
+            raise self._nowhere(", and the autoscaler has no kind of node that is larger")
+
+    def _nowhere(self, further: str = "") -> ExecutorError:
+        return ExecutorError(
+            f"no trial can be placed: asked for {self._resources.beside(_nodes())}{further}. Ask for less (cpus=, "
+            "gpus=, resources=) or add a node."
+        )
+
+
+def _nodes() -> list[dict[str, float]]:
+    """What each node of the cluster has."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
 
 def _outcome(future: Any) -> Any:
@@ -375,10 +423,11 @@ def _why(error: ray.exceptions.RayActorError | None) -> str:
     return "its process died"
 
 
+_PREEMPTED = "its node was preempted"
 # By what Ray's messages say; how a process died stands in Ray's own logs.
 _CAUSES = {
     "out of memory": "its process was killed: the node ran out of memory",
     "OOM": "its process was killed: the node ran out of memory",
     "its node has died": "its node died",
-    "preempted": "its node was preempted",
+    "preempted": _PREEMPTED,
 }

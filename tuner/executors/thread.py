@@ -16,6 +16,7 @@ from typing import TypeAlias
 from tuner.executors.signals import Signals
 from tuner.executors.trial_log import TrialLog
 from tuner.record.reports import Row, pack_reports
+from tuner.worker.device_memory import give_back
 from tuner.worker.messages import (
     Beat,
     Changed,
@@ -205,5 +206,6 @@ class WorkerThread:
                 self._signals.of_this_thread() if self._signals is not None else nullcontext(),
             ):
                 ended = train(self._function, Position(order, self._job, self))
+                give_back()  # before anybody hears of the end: who trains next on this GPU may sit in another process
             self._progress = None
             self.emit(ended)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from heapq import nsmallest
 from typing import Literal
 
 from tuner.numbers import near_one, number, percent
@@ -85,12 +86,16 @@ def _edges(study: StudyState, parameter: Parameter, best: list[Trial]) -> list[E
         return []
     end: Literal["lower", "upper"] = "lower" if u < 0.5 else "upper"
     outer = [place for place in places if place is not None and (place < 0.1 if end == "lower" else place > 0.9)]
-    around = sorted(
-        (abs(place - (end == "upper")), trial.state == "diverged")
-        for trial in study.searched()
-        if trial.ended and (place := _place(parameter, trial)) is not None
-    )[:_NEIGHBOURS]
-    diverged = sum(bad for _, bad in around) / len(around)
+    towards = 1 if end == "lower" else -1  # places are in the order of values, and those are quicker to look at
+    around = nsmallest(
+        _NEIGHBOURS,
+        (
+            (towards * value, trial.state == "diverged")
+            for trial in study.searched()
+            if trial.ended and (value := _value(parameter, trial)) is not None
+        ),
+    )
+    diverged = sum(bad for _, bad in around) / max(1, len(around))  # all may stand paused, and none be over
     bound = widened(parameter, end)
     if bound is None:
         return []
@@ -109,10 +114,13 @@ def _edges(study: StudyState, parameter: Parameter, best: list[Trial]) -> list[E
 
 
 def _place(parameter: Parameter, trial: Trial) -> float | None:
+    value = _value(parameter, trial)
+    return None if value is None else parameter.place(value)
+
+
+def _value(parameter: Parameter, trial: Trial) -> float | None:
     value = trial.settings.get(parameter.name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return parameter.place(value)
+    return None if isinstance(value, bool) or not isinstance(value, int | float) else value
 
 
 def widened(parameter: Parameter, end: Literal["lower", "upper"]) -> float | None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
-from scipy.stats import chi2
+from scipy.special import gammaincinv
 
 from tuner.caviar.outcomes import outcome
 from tuner.panda.supervisor.series import MAD_TO_SD
 from tuner.policy.proposals import Outcome
 from tuner.record.state import StudyState
+from tuner.record.trial import Trial
 from tuner.space.space import Space
 from tuner.surrogate.evidence import Embedding, Standardizer, bad, rows_of
 from tuner.surrogate.gaussian_process import (
@@ -25,10 +28,11 @@ from tuner.surrogate.gaussian_process import (
     Rows,
     fit_hyperparameters,
 )
-from tuner.surrogate.ledger import Ledger
+from tuner.surrogate.ledger import Ledger, horizon_of, telling
 
 FEWEST = 8
 """So many trials with a score it takes to learn a function from."""
+_MANY, _EVENLY = 2_000, 1_000
 _ROUNDS = 3
 _FOLDS = 10
 _PARTS = 5
@@ -59,14 +63,14 @@ class Model:
     @classmethod
     def of(cls, study: StudyState, space: Space) -> Model | None:
         """The model of a study; None where too few trials have a score."""
-        outcomes = [outcome(space, study, trial) for trial in study.searched() if trial.state != "waiting"]
-        return cls.of_outcomes(outcomes, space)
+        known = _Considered.of(study, space)
+        return cls.of_outcomes(known.telling, space, known.horizon)
 
     @classmethod
     def of_ranks(cls, study: StudyState, space: Space) -> Model | None:
         """The same with each score's rank among all in its place: of poor ones it tells the poor from the poorer."""
-        outcomes = [outcome(space, study, trial) for trial in study.searched() if trial.state != "waiting"]
-        seen = sorted(value for each in outcomes if not bad(each) for _, value in each.observations)
+        known = _Considered.of(study, space)
+        seen = sorted(value for each in known.evenly if not bad(each) for _, value in each.observations)
 
         def rank(value: float) -> float:
             return (bisect.bisect_left(seen, value) + bisect.bisect_right(seen, value)) / 2 / len(seen)
@@ -77,15 +81,18 @@ class Model:
                 observations=tuple((step, rank(value)) for step, value in each.observations) if not bad(each) else (),
                 score=None if each.score is None or not seen else rank(each.score),
             )
-            for each in outcomes
+            for each in known.telling
         ]
-        return cls.of_outcomes(ranked, space)
+        return cls.of_outcomes(ranked, space, known.horizon)
 
     @classmethod
-    def of_outcomes(cls, outcomes: Sequence[Outcome], space: Space) -> Model | None:
-        """The model of these outcomes, repeats among them or not; None where too few of them have a score."""
+    def of_outcomes(cls, outcomes: Sequence[Outcome], space: Space, horizon: int | None = None) -> Model | None:
+        """The model of these outcomes, repeats among them or not; None where too few of them have a score.
+
+        `horizon`: how many steps a whole training takes, where the outcomes are chosen from many and do not tell.
+        """
         ledger = Ledger(outcomes)
-        horizon = ledger.horizon
+        horizon = ledger.horizon if horizon is None else horizon
         found = rows_of(ledger.surrogate(space).informative, Embedding.of(space), horizon)
         if found is None or sum(each.score is not None for each in outcomes) < FEWEST:
             return None
@@ -133,7 +140,8 @@ class Model:
         for group in np.array_split(folds, min(parts, len(trials))):
             held = np.isin(self.rows.run, group)
             known = _part(self.rows, ~held)
-            process = GaussianProcess(fit_hyperparameters(known, self.embedding.groups), self.embedding.groups)
+            learned = fit_hyperparameters(known, self.embedding.groups, self.process.hyperparameters.tolist())
+            process = GaussianProcess(learned, self.embedding.groups)
             pairs.append((process.conditioned_on(known), _part(self.rows, held)))
         return pairs
 
@@ -157,7 +165,47 @@ class Model:
         off = np.concatenate(missed)
         # A median, since one that did much better or worse than all others is no luck of theirs.
         scale, worth = MAD_TO_SD * float(np.median(np.abs(off))), _OF_A_MEDIAN * len(off)
-        return max(self.noise, self.standardizer.scale * scale * float(np.sqrt(worth / chi2.ppf(0.05, worth))))
+        return max(
+            self.noise, self.standardizer.scale * scale * float(np.sqrt(worth / (2.0 * gammaincinv(worth / 2.0, 0.05))))
+        )
+
+
+class _Considered(NamedTuple):
+    """The outcomes that a model learns from, and those among which a score has its rank: of few trials, all."""
+
+    telling: list[Outcome]
+    evenly: list[Outcome]
+    horizon: int | None
+
+    @classmethod
+    def of(cls, study: StudyState, space: Space) -> _Considered:
+        """Of very many trials the curves of those alone are looked at that the model would choose, and of some evenly.
+
+        Which those are, their best scores tell.
+        """
+        begun = [trial for trial in study.searched() if trial.state != "waiting"]
+        if len(begun) <= _MANY:
+            study.read(begun)
+            outcomes = [outcome(space, study, trial) for trial in begun]
+            return cls(outcomes, outcomes, None)
+        informing = [trial for trial in begun if trial.best_score is not None or trial.state in ("diverged", "failed")]
+        ranked = sorted(informing, key=lambda trial: (_loss(study, trial), trial.trial))
+        chosen = telling([trial.trial for trial in ranked], (trial.trial for trial in reversed(informing)))
+        evenly = [trial.trial for trial in begun[:: -(-len(begun) // _EVENLY)]]
+        wanted = [study.trials[number] for number in sorted({*chosen, *evenly})]
+        study.read(wanted)
+        known = {trial.trial: outcome(space, study, trial) for trial in wanted}
+        horizon = horizon_of(
+            max(trial.planned or 0 for trial in begun),
+            max((trial.steps for trial in begun if trial.state == "completed"), default=0),
+            max(trial.steps for trial in begun),
+        )
+        return cls([known[number] for number in chosen], [known[number] for number in evenly], horizon)
+
+
+def _loss(study: StudyState, trial: Trial) -> float:
+    """Minus the score, higher being better; what diverged has none."""
+    return math.inf if trial.best_score is None or trial.state == "diverged" else -study.signed(trial.best_score)
 
 
 def _part(rows: Rows, kept: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Rows:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from heapq import nsmallest
 
 import numpy as np
 
@@ -122,11 +123,12 @@ def _telling(tries: list[Trial], best: Trial) -> list[Trial]:
     most = MOST_ROWS if len(well_trained(tries)) > MOST_ROWS // _SCORES else MOST_ROWS // _SCORES
     if len(tries) <= most:
         return tries
-    ranked = sorted(tries, key=lambda trial: (trial is not best, not trial.repeats, -trial.steps, trial.trial))
     share = most // 3
-    rest = sorted(ranked[share:], key=lambda trial: trial.trial)
+    first = nsmallest(share, tries, key=lambda trial: (trial is not best, not trial.repeats, -trial.steps, trial.trial))
+    numbers = {trial.trial for trial in first}
+    rest = [trial for trial in tries if trial.trial not in numbers]
     stride = len(rest) / (most - share)
-    chosen = ranked[:share] + [rest[int(turn * stride)] for turn in range(most - share)]
+    chosen = first + [rest[int(turn * stride)] for turn in range(most - share)]
     return sorted(chosen, key=lambda trial: trial.trial)
 
 
@@ -160,6 +162,7 @@ def _posterior(
     study: StudyState, space: Space, tries: Sequence[Trial], candidates: Sequence[Trial]
 ) -> tuple[int, float, float] | None:
     """Which candidate is chosen, and mean and deviation of the best score, signed, of another whole training of it."""
+    study.read(tries)
     model = Model.of_outcomes([_so_far(study, space, trial) for trial in tries], space)
     if model is None:
         return None

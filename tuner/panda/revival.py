@@ -34,7 +34,7 @@ def revert(study: StudyState, trial: Trial, request: Request, situation: Situati
         trial=trial.trial,
         request=request.request,
         checkpoint=checkpoint.checkpoint,
-        path=situation.checkpoints.path(checkpoint),
+        path=checkpoint.path,
         step=checkpoint.step,
         sha256=study.sha256_of(checkpoint),
         recipe=None if given.get("keep_settings") else trial.recipe_of(trial.segment(checkpoint.segment)),

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from tuner.policy.proposals import RoundPlan
 from tuner.policy.verdicts import Thaw, Verdict
 from tuner.record.events import Purpose, Settings
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +25,7 @@ class Draft:
     round: int | None = None
     opened: RoundPlan | None = None
     memo: Any = None
-    beginning: Path | None = None
+    beginning: str | None = None
     """A checkpoint of another run to begin from, at `from_step`; it lies in this study's folder."""
     from_step: int = 0
     schedules: Settings | None = None

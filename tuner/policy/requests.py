@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from tuner.errors import TunerError
 from tuner.policy.protocol import Draft
@@ -13,9 +13,6 @@ from tuner.record.events import Answered, CheckpointDropped, Judged, Noted, Reco
 from tuner.record.state import StudyState
 from tuner.record.trial import Checkpoint, Trial
 from tuner.worker.messages import Command, Effect
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class Refused(TunerError):
@@ -59,11 +56,7 @@ class Workers(Protocol):
 
 
 class KeptCheckpoints(Protocol):
-    """The checkpoints of a study on disk: reads, and changes nothing."""
-
-    def path(self, checkpoint: Checkpoint) -> Path:
-        """Where a checkpoint lies."""
-        ...
+    """The checkpoints of a study: reads, and changes nothing."""
 
     def verify(self, study: StudyState, checkpoint: Checkpoint) -> None:
         """Raises `CheckpointError` unless a checkpoint is there, whole, as the record has it."""

@@ -3,6 +3,9 @@
 Run as a script by a bare interpreter: `guard.py LIFELINE GRACE_S WORD…`. It reads orders from the pipe LIFELINE, a byte
 each, and when that closes, which it does however the worker dies, the program is ended. It imports the standard library
 alone, and nothing of tuner.
+
+The worker's own child is a relay, which waits for the guard and ends as it does: where Ray ends a worker it first kills
+the worker's children, and a guard among them could end nothing any more.
 """
 
 from __future__ import annotations
@@ -96,8 +99,7 @@ class Guard:
             if not found:
                 return True
             if found == self._child:
-                code = os.waitstatus_to_exitcode(status)
-                self.code = code if code >= 0 else 128 - code
+                self.code = _as_a_shell(os.waitstatus_to_exitcode(status))
 
     def _descendants(self) -> list[int]:
         """Every process below this one, where the system shows them as files."""
@@ -113,7 +115,14 @@ class Guard:
         return found
 
 
+def _as_a_shell(code: int) -> int:
+    """How a process ended, by its exit code or minus the signal that killed it."""
+    return code if code >= 0 else 128 - code
+
+
 if __name__ == "__main__":
     for ignored in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, lambda *_: None)  # a handler, since the program would inherit what is ignored
-    sys.exit(Guard(sys.argv[3:], float(sys.argv[2])).watch(int(sys.argv[1])))
+    if (guarding := os.fork()) == 0:
+        sys.exit(Guard(sys.argv[3:], float(sys.argv[2])).watch(int(sys.argv[1])))
+    sys.exit(_as_a_shell(os.waitstatus_to_exitcode(os.waitpid(guarding, 0)[1])))

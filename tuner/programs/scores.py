@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuner.errors import CommandFailed, SettingsError, quoted
-from tuner.plain import whole
+from tuner.plain import real, whole
 
 STEP = "step"
 _GOES_ON = re.compile(r"[\d.]*[eE][-+]?\d|\d|\.\d")
@@ -57,7 +57,7 @@ class ScoreParser:
         """What was looked for, for a sentence."""
         if not self.patterns:
             return 'no line was a JSON object with a number in it, as {"step": 1, "dev_accuracy": 0.9}'
-        return f"no line matched {' or '.join(repr(each.pattern) for each in self.patterns)}"
+        return f"no line matched {' or '.join(quoted(each.pattern) for each in self.patterns)}"
 
 
 def of_json(line: str) -> ParsedScores | None:
@@ -70,11 +70,7 @@ def of_json(line: str) -> ParsedScores | None:
     except (ValueError, RecursionError):
         return None
     step = given.pop(STEP, None)
-    scores = {
-        name: float(value)
-        for name, value in given.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    }
+    scores = {name: found for name, value in given.items() if (found := real(value)) is not None}
     return ParsedScores(None if step is None else _step(step, line), scores) if scores else None
 
 
@@ -118,20 +114,20 @@ def _pattern(text: str) -> re.Pattern[str]:
         raise SettingsError(f"metric must be a pattern, or a list of them, got {quoted(text)}.")
     try:
         pattern = re.compile(text)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise SettingsError(
-            f"metric {text!r} is no pattern: {error}. Write a regular expression, such as val_acc=([\\d.]+)."
+            f"metric {quoted(text)} is no pattern: {error}. Write a regular expression, such as val_acc=([\\d.]+)."
         ) from None
     names = [name for _, name in _groups(pattern)]
     if not any(name != STEP for name in names):
         raise SettingsError(
-            f"metric {text!r} has no group for a score, so it catches nothing. Put brackets around the number: "
+            f"metric {quoted(text)} has no group for a score, so it catches nothing. Put brackets around the number: "
             "val_acc=([\\d.]+) is the objective, (?P<train_loss>[\\d.]+) a score of that name."
         )
     if names.count(None) > 1:
         raise SettingsError(
-            f"metric {text!r} has {names.count(None)} groups without a name, and one alone can be the objective. Name "
-            "the others, as in (?P<train_loss>[\\d.]+), or write (?:…) where nothing is to be caught."
+            f"metric {quoted(text)} has {names.count(None)} groups without a name, and one alone can be the objective. "
+            "Name the others, as in (?P<train_loss>[\\d.]+), or write (?:…) where nothing is to be caught."
         )
     return pattern
 
@@ -146,14 +142,14 @@ def _number(match: re.Match[str], group: int, pattern: re.Pattern[str]) -> float
     advice = "Let its group take the whole number: (\\S+)."
     if _GOES_ON.match(rest) and not match[group].endswith((",", ";")):
         raise CommandFailed(
-            f"metric {pattern.pattern!r} caught {caught!r} of {quoted(caught + rest, 40)}, which is another number. "
-            f"{advice}"
+            f"metric {quoted(pattern.pattern)} caught {quoted(caught, 40)} of {quoted(caught + rest, 40)}, which is "
+            f"another number. {advice}"
         )
     try:
         return float(caught)
     except ValueError:
         raise CommandFailed(
-            f"metric {pattern.pattern!r} caught {quoted(match[group], 40)}, which is no number, in the line "
+            f"metric {quoted(pattern.pattern)} caught {quoted(match[group], 40)}, which is no number, in the line "
             f"{quoted(match.string.strip())}. {advice}"
         ) from None
 

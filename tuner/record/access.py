@@ -5,20 +5,22 @@ What a database is to a store stands here too; `database.py` has a file of SQLit
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError
 
-from tuner.errors import StudyError
+from tuner.errors import DatabaseAway, StudyError
 from tuner.record.database import File, let_go
 from tuner.record.events import Requested
 from tuner.record.patience import Patience
 from tuner.record.schema import DamagedRow, Schema, Shape
 
+Found = TypeVar("Found")
 Idle: TypeAlias = Literal["open", "closed"]
 
 
@@ -42,6 +44,8 @@ class Database(Protocol):
     """What error messages call the place."""
     engine: sa.Engine
     schema: Schema
+    looks_every_s: float
+    """How often one user may look for what others have written, in seconds, and cost it little."""
 
     @property
     def asked(self) -> Unseen:
@@ -80,6 +84,10 @@ class Database(Protocol):
         """What the database refused, as a sentence."""
 
 
+class _Broken(DatabaseAway):
+    """It went away in the middle of what was to be of one moment."""
+
+
 class Access:
     """One user's of a database, who reads and writes in turn."""
 
@@ -87,7 +95,7 @@ class Access:
         """With `idle="closed"` it holds no connection between two uses."""
         self._database, self._schema, self._shapes = database, database.schema, database.schema.shapes
         self._idle, self._closed = idle, False
-        self.where = database.where
+        self.where, self.looks_every_s = database.where, database.looks_every_s
         self.patience: Patience = Patience()
         """What happens between two tries where the database is away."""
         self._connected: list[sa.Connection] = []  # one, or none
@@ -111,6 +119,19 @@ class Access:
         finally:
             self._snapshot = False
             self._release()
+
+    @contextmanager
+    def lasting(self, *, until: float = math.inf, say: Callable[[str], None] | None = None) -> Iterator[None]:
+        """Meanwhile a database that is away is waited for as long as it takes, or `until`, by the monotonic clock.
+
+        `say` is told so in words, once, and once it is back; None: whoever has been told before.
+        """
+        before = self.patience
+        self.patience = Patience(within_s=math.inf, until=until, say=say or before.say)
+        try:
+            yield
+        finally:
+            self.patience = before
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────
 
@@ -152,11 +173,13 @@ class Access:
             with suppress(DatabaseError):
                 connection.close()
 
-    def _rows(self, kind: type[Any], condition: Any = None, most: int | None = None) -> Sequence[Any]:
+    def _rows(
+        self, kind: type[Any], condition: Any = None, most: int | None = None, order: Sequence[Any] = ()
+    ) -> Sequence[Any]:
         shape = self._shapes[kind]
         query = sa.select(shape.table.c.sequence, *(self._schema.as_written if kind is Requested else shape.columns))
         query = query.where(*self._schema.of(shape.table), *(() if condition is None else (condition,)))
-        query = query.order_by(shape.table.c.sequence).limit(most)
+        query = query.order_by(*order, shape.table.c.sequence).limit(most)
         rows: Sequence[Any] = self._guard(lambda: self._connection.execute(query, self._database.scope).fetchall())
         return rows
 
@@ -181,8 +204,21 @@ class Access:
         except DamagedRow as error:
             raise StudyError(f"{self.where} is damaged: {error}. Restore it from a copy.") from None
 
+    def _at_once(self, read: Callable[[], Found]) -> Found:
+        """What is read, all of one moment; anew where the database goes away meanwhile."""
+
+        def look() -> Found:
+            with self.snapshot():
+                return read()
+
+        found: Found = self._guard(look)
+        return found
+
     def _guard(self, act: Callable[[], Any]) -> Any:
-        """Runs a database action, again where the database is away; the driver's errors become sentences."""
+        """Runs a database action, again where the database is away; the driver's errors become sentences.
+
+        Inside a snapshot it is all of that which must be done again: by whoever has it as one action.
+        """
         away = False
         while True:
             try:
@@ -190,11 +226,18 @@ class Access:
             except DatabaseError as error:
                 self._rollback()
                 refusal = self._database.refusal(error)
-                if self._snapshot or not self._database.is_away(error):
+                if not self._database.is_away(error):
                     raise refusal from error
                 self._drop()
+                if self._snapshot:
+                    raise _Broken(str(refusal)) from error
                 away = True
                 self.patience.wait(refusal)
+            except _Broken as broken:
+                if self._snapshot:
+                    raise
+                away = True
+                self.patience.wait(broken)
             except BaseException:
                 self._rollback()  # half a transaction must not leave with the next
                 raise

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import random
 import ssl
 import threading
@@ -20,10 +21,12 @@ from urllib.parse import quote, urlencode, urlsplit
 from tuner import errors
 from tuner.errors import SettingsError, StudyError, TunerError, quoted
 from tuner.numbers import duration
+from tuner.plain import clean
 
 _ANSWERS_WITHIN_S = 30.0  # beyond the time that it was asked to wait for
 _AGAIN_FROM_S, _AGAIN_UP_TO_S = 0.1, 5.0
 _AWAY = frozenset({502, 503, 504, 429})
+_LONGEST_CODE = 100  # characters
 _HEARD = frozenset({200, 202, 204, 409, 410})
 WHY = "Tuner-Why"
 """The header that says why there is no trial: an answer without content has no other place."""
@@ -77,7 +80,10 @@ class ServiceClient:
         """Says something at a path: once, however often it is sent. What is refused there is an answer like others."""
         status, headers, text = self._exchanged("POST", path, {}, json.dumps(body).encode(), wait_s)
         if status in _HEARD:
-            return ServiceAnswer(status=status, why=headers.get(WHY, ""), words=json.loads(text) if text else {})
+            words = self._parsed(status, text) if text else {}
+            return ServiceAnswer(
+                status=status, why=clean(headers.get(WHY, "")), words=words if isinstance(words, dict) else {}
+            )
         self._read(status, text)
         raise StudyError(f"{self.url} answered with status {status}, which says nothing of what became of it.")
 
@@ -150,7 +156,10 @@ class ServiceClient:
                 self._drop()
                 raise
         if answer.headers.get("Content-Encoding") == "gzip":
-            text = zlib.decompress(text, 31)
+            try:
+                text = zlib.decompress(text, 31)
+            except zlib.error as error:
+                raise http.client.HTTPException(f"what it compressed cannot be read: {error}") from None
         return answer.status, answer.headers, text
 
     def _connection(self) -> http.client.HTTPConnection:
@@ -169,13 +178,7 @@ class ServiceClient:
             self._threads.connection = None
 
     def _read(self, status: int, text: bytes) -> Any:
-        try:
-            said = json.loads(text)
-        except ValueError:
-            raise StudyError(
-                f"{self.url} is no service of tuner's: it answered with status {status} and {quoted(text[:80])}. Give "
-                "the address that `tuner serve` prints."
-            ) from None
+        said = self._parsed(status, text)
         if status < 300:
             return said
         why, code = _why(text) or f"status {status}", said.get("code", "") if isinstance(said, dict) else ""
@@ -183,7 +186,16 @@ class ServiceClient:
             raise StudyError(f"{self.url} does not know this token: {why}", code="unauthorized")
         kind = _KINDS.get(str(code), StudyError)
         refused = status == 409 and not issubclass(kind, StudyError)  # by the study: whatever was wrong with it there
-        raise (StudyError if refused else kind)(why, code=str(code))
+        raise (StudyError if refused else kind)(why, code=clean(code, _LONGEST_CODE))
+
+    def _parsed(self, status: int, text: bytes) -> Any:
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            raise StudyError(
+                f"{self.url} is no service of tuner's: it answered with status {status} and {quoted(text[:80])}. Give "
+                "the address that `tuner serve` prints."
+            ) from None
 
 
 def _parts(url: str) -> Any:
@@ -206,14 +218,15 @@ def _parts(url: str) -> Any:
 def _why(text: bytes) -> str:
     try:
         said = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
-    return str(said.get("why", "")) if isinstance(said, dict) else ""
+    return clean(said.get("why", "")) if isinstance(said, dict) else ""
 
 
 def _wait_told(headers: http.client.HTTPMessage, otherwise_s: float) -> float:
     """The seconds after which a service that is busy wants to be asked again."""
     try:
-        return min(max(float(headers.get("Retry-After", "")), 0.0), 60.0)
+        found = float(headers.get("Retry-After", ""))
     except ValueError:
         return otherwise_s
+    return otherwise_s if math.isnan(found) else min(max(found, 0.0), 60.0)

@@ -27,6 +27,7 @@ class File:
     """One study's database file, or its like in memory, as a store has it."""
 
     schema: Schema = ALONE
+    looks_every_s = 0.0
     scope: ClassVar[Mapping[str, Any]] = {}
     own: ClassVar[Mapping[str, Any]] = {}
 

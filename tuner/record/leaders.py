@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from heapq import nlargest, nsmallest
+from operator import attrgetter
 
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
@@ -13,17 +15,26 @@ _ENOUGH = 0.25
 
 
 def leaders(study: StudyState, count: int | None = None, *, whole: bool = False) -> list[Trial]:
-    """The best trials of the search, best first, without those that diverged; with `whole`, those that completed."""
-    scored = [
+    """The best trials of the search, best first, without those that diverged; with `whole`, those that completed.
+
+    Of equal ones the earlier comes first.
+    """
+    found = _scored(study)
+    if whole:
+        found = [trial for trial in found if trial.state == "completed"]
+    higher, score = study.goal == "maximize", attrgetter("best_score")
+    if count is None:
+        return sorted(found, key=score, reverse=higher)
+    return (nlargest if higher else nsmallest)(count, found, key=score)
+
+
+def _scored(study: StudyState) -> list[Trial]:
+    """Those of the search with a score that counts, by number."""
+    return [
         trial
-        for trial in study.trials
-        if trial.best_score is not None
-        and math.isfinite(trial.best_score)
-        and not trial.repeats
-        and trial.state != "diverged"
-        and (not whole or trial.state == "completed")
+        for trial in study.searched()
+        if trial.best_score is not None and trial.state != "diverged" and math.isfinite(trial.best_score)
     ]
-    return sorted(scored, key=lambda trial: (-study.signed(trial.best_score or 0.0), trial.trial))[:count]
 
 
 def well_trained(trials: Sequence[Trial]) -> list[Trial]:
@@ -34,8 +45,8 @@ def well_trained(trials: Sequence[Trial]) -> list[Trial]:
 
 def sharing(study: StudyState) -> tuple[int, int]:
     """How many trials of the search share the best score to the last digit, and how many have a score."""
-    best = leaders(study)
-    return sum(trial.best_score == best[0].best_score for trial in best), len(best)
+    scores = [study.signed(trial.best_score or 0.0) for trial in _scored(study)]
+    return scores.count(max(scores)) if scores else 0, len(scores)
 
 
 def is_plateau(study: StudyState) -> bool:

@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from tuner.errors import StudyError
+from tuner.numbers import duration
 
 FIRST_S, LONGEST_S = 0.1, 5.0
 """Between two tries, in seconds: twice as long each time."""
+SERVING_S = 1.0
+"""The patience of whoever answers others, or looks again anyway: it tells them soon."""
 _BRIEF_S = 5.0
+_SAID_AT = 2  # the try in vain that is told of: one alone may be a connection that broke
+
+
+def _to_nobody(_: str) -> None: ...
 
 
 class Patience:
-    """That of whoever only reads or asks: a restart is waited for, and what takes longer told."""
+    """That of whoever only reads or asks: a restart is waited for, and what takes longer told.
 
-    def __init__(self) -> None:
+    Whoever follows a study has more of it, and `say` is told in words, once, since when it is needed, and for how long
+    it was.
+    """
+
+    def __init__(
+        self, *, within_s: float = _BRIEF_S, until: float = math.inf, say: Callable[[str], None] = _to_nobody
+    ) -> None:
+        """It lasts `within_s` seconds, and not beyond `until` by the monotonic clock."""
+        self.say = say
         self.since: float | None = None
         """Since when the database is away, in Unix seconds; None: it is not."""
+        self._within_s, self._until = within_s, until
         self._tried, self._gives_up = 0, 0.0
+        self._away_s, self._back_at = 0.0, -math.inf  # the last time it was away, and its end by the monotonic clock
 
     @property
     def said(self) -> str:
@@ -33,11 +52,14 @@ class Patience:
         """Waits before the next try, or raises `why`."""
         pause_s = self.pause_s()
         if self._tried == 1:
-            self._gives_up = time.monotonic() + _BRIEF_S
-        if time.monotonic() + pause_s > self._gives_up:
-            self.over()
+            self._gives_up = min(self._until, time.monotonic() + self._within_s)
+        left_s = self._gives_up - time.monotonic()
+        if left_s <= 0:
+            self.since, self._tried = None, 0
             raise why
-        time.sleep(pause_s)
+        if self._tried == _SAID_AT:
+            self.say(f"{self.said}: {why}")
+        time.sleep(min(pause_s, left_s))
 
     def pause_s(self) -> float:
         """How long to wait now, in seconds; counts the try."""
@@ -48,7 +70,15 @@ class Patience:
 
     def over(self) -> None:
         """It answers again."""
+        if self.since is not None:
+            self._away_s, self._back_at = max(0.0, time.time() - self.since), time.monotonic()
+            if self._tried >= _SAID_AT:
+                self.say(back_after(self._away_s))
         self.since, self._tried = None, 0
+
+    def judged_at(self, now: float, heard: float) -> float:
+        """The time by which to judge somebody who was last heard of then: none in which nobody could be heard."""
+        return now - self._away_s if now - heard > time.monotonic() - self._back_at else now
 
 
 def waiting_since(at: float) -> str:
@@ -58,3 +88,12 @@ def waiting_since(at: float) -> str:
     'waiting for the database since 08:00:00 UTC'
     """
     return f"waiting for the database since {datetime.fromtimestamp(at, UTC):%H:%M:%S} UTC"
+
+
+def back_after(seconds: float) -> str:
+    """That the database is back.
+
+    >>> back_after(4.2)
+    'the database is back after 4.2 s'
+    """
+    return f"the database is back after {duration(seconds)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import time
@@ -48,6 +49,8 @@ _PASSING = ("08", "57P01", "57P02", "57P03", "57P05", "53300", "25006", "25P03",
 
 class Team:
     """One study's share of a team's database, as a store has it."""
+
+    looks_every_s = 0.02
 
     def __init__(self, place: InDatabase, study: int) -> None:
         """`study` is the number by which its rows go."""
@@ -149,7 +152,7 @@ def engine_of(url: str) -> sa.Engine:
 
 
 @lru_cache
-def _engine(url: str, pid: int) -> sa.Engine:  # noqa: ARG001 - a child process must not use its parent's connections
+def _engine(url: str, pid: int) -> sa.Engine:  # a child process must not use its parent's connections
     try:
         import psycopg  # noqa: F401
     except ImportError as error:
@@ -175,7 +178,14 @@ def _engine(url: str, pid: int) -> sa.Engine:  # noqa: ARG001 - a child process 
             connection.close()
             raise
 
+    atexit.register(_part, engine, pid)
     return engine
+
+
+def _part(engine: sa.Engine, pid: int) -> None:
+    """Closes the connections that nobody uses, so that the server is told and does not find out; a parent's are not."""
+    if os.getpid() == pid:
+        engine.dispose()
 
 
 @contextmanager
@@ -194,7 +204,7 @@ def mark(place: InDatabase) -> int:
         try:
             return _number(connection, place.study) or 0
         except ProgrammingError as error:
-            if getattr(error.orig, "sqlstate", "") not in _NO_TABLES:
+            if not misses_tables(error):
                 raise
             return 0
 
@@ -216,12 +226,18 @@ def existing(place: InDatabase) -> Team:
 
 def begun(place: InDatabase) -> Team:
     """A study that is there, or is from now on, with whatever tables the database lacks."""
+    complete(place)
+    with reached(place) as connection:
+        return Team(place, _added(connection, place.study))
+
+
+def complete(place: InDatabase) -> None:
+    """Makes the tables that the database lacks."""
     tried = 0
     while True:
         with reached(place) as connection:
             try:
-                _make(connection)
-                return Team(place, _added(connection, place.study))
+                return _make(connection)
             except (IntegrityError, ProgrammingError) as error:  # somebody else makes the same at this moment
                 connection.rollback()
                 tried += 1
@@ -269,7 +285,7 @@ class Listed:
 
 
 def listed(url: str) -> list[Listed]:
-    """All studies of a database, in three questions however many there are."""
+    """All studies of a database, in four questions however many there are."""
     schema = shared()
     first, begun_, ended = (schema.shapes[kind].table for kind in (StudyOpened, TrialCreated, TrialEnded))
     opened = sa.select(first.c.study, first.c.kind, first.c.identity).order_by(first.c.sequence.desc())
@@ -285,18 +301,20 @@ def listed(url: str) -> list[Listed]:
         try:
             leases = connection.execute(sa.select(schema.lease, schema.clock.label("now"))).mappings().all()
         except ProgrammingError as error:
-            if getattr(error.orig, "sqlstate", "") not in _NO_TABLES:
+            if not misses_tables(error):
                 raise
             return []
         kinds = {study: (kind, json.loads(identity)) for study, kind, identity in connection.execute(opened)}
         trials = {row[0]: row[1] for row in connection.execute(counted)}
+        aside = {row[0]: row[1] for row in connection.execute(schema.set_aside(everywhere=True))}
         ends: dict[int, list[Any]] = {}
         for study, *end in connection.execute(last):
             ends.setdefault(study, []).append(end)
     return [
         Listed(
             name=row["name"],
-            brief=_brief(*kinds.get(row["id"], ("", {})), trials.get(row["id"], 0), ends.get(row["id"], [])),
+            brief=_brief(*kinds.get(row["id"], ("", {})), trials.get(row["id"], 0), ends.get(row["id"], []))
+            | {"aside": aside.get(row["id"], 0)},
             has_seeds=kinds.get(row["id"], ("", {}))[1].get("seeds", 1) > 1,
             lease=Lease.of(row),
             now=row["now"],
@@ -325,6 +343,11 @@ def _brief(kind: str, identity: Mapping[str, Any], trials: int, ends: Sequence[A
 
 
 # ── what it refuses ─────────────────────────────────────────────────────────────────────────────────
+
+
+def misses_tables(error: DatabaseError) -> bool:
+    """Whether nobody has made the tables yet."""
+    return getattr(error.orig, "sqlstate", "") in _NO_TABLES
 
 
 def is_away(error: DatabaseError) -> bool:

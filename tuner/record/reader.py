@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import gc
+import struct
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from tuner.arguments import amount, checked, index
-from tuner.errors import SettingsError, StudyNotBegun, TrialNotFound, TunerError, quoted
+from tuner.arguments import amount, checked, index, listener, optional
+from tuner.errors import SettingsError, StudyError, StudyNotBegun, TrialNotFound, TunerError, format_error, quoted
 from tuner.numbers import scored
 from tuner.record.curve import Curve
 from tuner.record.events import TABLES, Reported, Requested, Settings, TrialCreated, TrialEnded
+from tuner.record.kept import keep, kept, since, worthwhile
 from tuner.record.location import Place, names
+from tuner.record.printed import printed_of
 from tuner.record.records import Records
+from tuner.record.reports import unpack_reports
 from tuner.record.state import StudyState
 from tuner.record.store import Store
 from tuner.record.trial import Trial
 from tuner.space.space import Space
 
-_MANY = 10  # curves, from which on all reports are read
+_FEW = 0.3  # of the trials: of more than so many all that was reported is read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +38,8 @@ class Best:
         score: The best value of the objective on its head.
         trial: Its number, from 0.
         step: The step after which the score was reported.
-        checkpoint: The trial's checkpoint nearest to `step`, or None where none is kept.
+        checkpoint: The trial's checkpoint nearest to `step`, a folder, or None where none is kept in one.
+        checkpoint_url: The same, in an object store. None: it lies in a folder, or none is kept.
         spread: How far its seeds differ there, a sample standard deviation, where the score is the mean of several.
             None: there is one.
 
@@ -49,8 +54,9 @@ class Best:
     trial: int
     step: int
     checkpoint: Path | None
-    """The trial's checkpoint nearest to `step`, or None where none is kept."""
+    """The trial's checkpoint nearest to `step`, or None where none is kept in a folder."""
     spread: float | None = None
+    checkpoint_url: str | None = None
 
 
 class StudyReader:
@@ -58,10 +64,11 @@ class StudyReader:
 
     def __init__(self, place: Place, store: Records, folded: tuple[StudyState, int] | None = None) -> None:
         """Use `tuner.open`, or what `tuner.sweep` returns."""
-        self.place = place
         self._store = store
-        self.state, self._after = folded if folded is not None else fold(store, place.name)
-        self.state.load_curve = curves_of(store, self.state)
+        self.state, self._after = folded if folded is not None else fold(store, place.name, place.folder)
+        # the record knows where its checkpoints are, also where no folder does; what has no database here has none here
+        self.place = place if place.database is None else replace(place, objects=self.state.options.get("objects"))
+        self.state.load_curves = curves_of(store, self.state)
         if not self.state.identity:
             raise StudyNotBegun(f"{store.where} holds no study yet: its coordinator has not begun.")
         described = self.state.identity["space"]
@@ -100,12 +107,14 @@ class StudyReader:
             return None
         step = trial.best_step
         near = min(self.state.kept(trial), key=lambda each: abs(each.step - step), default=None)
+        where = None if near is None else self.place.where(near.path)
         return Best(
             params=dict(trial.settings),
             score=trial.best_score,
             trial=trial.trial,
             step=step,
-            checkpoint=None if near is None else self.place.folder / near.path,
+            checkpoint=where if isinstance(where, Path) else None,
+            checkpoint_url=where if isinstance(where, str) else None,
             spread=self.state.spread(trial),
         )
 
@@ -183,12 +192,12 @@ class StudyReader:
             ''
         """
         self.trial(trial)
-        ends = [each for each in self._store.read(TrialEnded) if each.trial == trial]
+        ends = list(self._store.read(TrialEnded, trial=trial))
         return ends[-1].traceback if ends else ""
 
     @checked(trial=index)
     def printed(self, trial: int) -> str:
-        """What the training function printed, as far as it was kept.
+        """What the training function printed, as far as it was kept; a � stands for what would command a terminal.
 
         Args:
             trial: The trial's number, from 0.
@@ -205,9 +214,7 @@ class StudyReader:
             ''
         """
         self.trial(trial)
-        own = self.place.folder / "trials" / str(trial)  # where a program was the training function
-        paths = (self.place.folder / "logs" / f"{trial}.log", own / "stdout.log", own / "stderr.log")
-        return "".join(path.read_text(encoding="utf-8", errors="replace") for path in paths if path.is_file())
+        return printed_of(self.place.folder, trial)
 
     @checked(trial=index)
     def curve(self, trial: int) -> Curve:
@@ -238,15 +245,7 @@ class StudyReader:
             >>> len(study.curve(0)) > 0
             True
         """
-        missing = [trial for trial in self.state.trials if trial.curve is None]
-        if len(missing) < _MANY:
-            return
-        flushes: dict[int, list[Reported]] = {}
-        for flush in self._store.reports():
-            flushes.setdefault(flush.trial, []).append(flush)
-        for trial in missing:
-            limits = trial.head_limits()
-            trial.curve = Curve.of(limits, flushes.get(trial.trial, ()), self.state.objective)
+        self.state.read(self.state.trials)
 
     @checked(trial=index)
     def curves(self, trial: int) -> dict[str, Curve]:
@@ -267,6 +266,37 @@ class StudyReader:
             ['loss', 'score']
         """
         return curves_by_name(self._store, self.trial(trial))
+
+    @checked(trial=index, step=index)
+    def scores_at(self, trial: int, step: int) -> dict[str, float]:
+        """Every score that a trial has on its head at a step: of millions of reports, those there alone are read.
+
+        Args:
+            trial: The trial's number, from 0.
+            step: The step, from 0.
+
+        Returns:
+            What was last reported there, by the name of the score; empty where nothing was.
+
+        Raises:
+            TrialNotFound: The study has no trial of that number.
+            SettingsError: No number of a trial or a step.
+
+        Example:
+            >>> best = study.best
+            >>> study.scores_at(best.trial, best.step)["loss"] == best.score
+            True
+        """
+        limits = self.trial(trial).head_limits()
+        found: dict[str, float] = {}
+        for flush in self._store.reports(trial, step):
+            limit = limits.get(flush.segment, -1)
+            if limit is None or step <= limit:
+                at = [(name, value) for each, name, value, _ in unpack_reports(flush) if each == step]
+                if found and not at:
+                    break
+                found.update(at)
+        return found
 
     @checked(now=amount())
     def coordinator(self, now: float) -> tuple[str, int] | None:
@@ -332,6 +362,28 @@ class StudyReader:
         self._after = after
         return bool(records)
 
+    @checked(say=optional(listener))
+    def outlasting(self, say: Callable[[str], None] | None = None) -> AbstractContextManager[None]:
+        """Within it a team's database that is away is waited for as long as it takes: for whoever follows a study.
+
+        Otherwise it is an error after some seconds, `DatabaseAway`.
+
+        Args:
+            say: Told in words, once, since when the database is away, and once it is back. None: nobody is.
+
+        Returns:
+            A context manager.
+
+        Raises:
+            SettingsError: `say` is no function.
+
+        Example:
+            >>> with study.outlasting(say=print):
+            ...     study.refresh()
+            False
+        """
+        return self._store.lasting(say=say)
+
     def close(self) -> None:
         """Lets go of the database; what was read stays.
 
@@ -370,20 +422,38 @@ class StudyReader:
         return self.state.trials[number]
 
 
-def fold(store: Records, name: str = "") -> tuple[StudyState, int]:
+def fold(store: Records, name: str = "", folder: Path | None = None) -> tuple[StudyState, int]:
     """What is true now by the record, and the place in it; curves of ended trials are read when asked for.
 
-    A study is called what it was begun as, unless `name` says how its folder is called today.
+    A study is called what it was begun as, unless `name` says how its folder is called today. With a `folder`, what is
+    kept there of a long record is gone on from; then the curves of live trials of which nothing is new are left, too.
     """
-    state = StudyState(replaying=True)
-    state.load_curve = curves_of(store, state)
+    at_home = store if isinstance(store, Store) else None
     with store.snapshot(), _without_garbage_collection():
         after = store.version()
+        known = None if folder is None or at_home is None else kept(folder, at_home)
+        state, before = known or (StudyState(), 0)
+        state.replaying, state.load_curves = True, curves_of(store, state)
         for request in store.read(Requested):
-            state.apply(request)
-        for record in store.read():
-            state.apply(record)
-        state.settle()
+            if request.request not in state.requests:
+                state.apply(request)
+        try:
+            if known is None or at_home is None:
+                for record in store.read():
+                    state.apply(record)
+                state.settle()
+            else:
+                records, moved = since(at_home, before)
+                for record in records:
+                    state.apply(record)
+                state.settle(moved)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError, struct.error) as error:
+            raise StudyError(
+                f"the record of {name or state.name or 'this study'} contradicts itself, so somebody else has written "
+                f"to it, or its disk is failing: {format_error(error)}. Use a copy of an earlier day."
+            ) from error
+        if folder is not None and at_home is not None and worthwhile(after, before):
+            keep(folder, at_home, state, after)
     state.name = name or state.name
     return state, after
 
@@ -400,13 +470,21 @@ def _without_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def curves_of(store: Records, state: StudyState) -> Callable[[Trial], Curve]:
-    """Reads a trial's head curve from the store."""
+def curves_of(store: Records, state: StudyState) -> Callable[[Sequence[Trial]], list[Curve]]:
+    """Reads the head curves of trials from the store: each by itself, or of many all that was reported."""
     known = weakref.ref(state)  # no circle, so that who drops a study closes its files
 
-    def read(trial: Trial) -> Curve:
+    def read(trials: Sequence[Trial]) -> list[Curve]:
         study = known()
-        return Curve.of(trial.head_limits(), store.reports(trial.trial), "" if study is None else study.objective)
+        objective = "" if study is None else study.objective
+        if len(trials) == 1:  # bit by bit: it may have reported millions
+            return [Curve.of(trial.head_limits(), store.reports(trial.trial), objective) for trial in trials]
+        few = study is not None and len(trials) < _FEW * len(study.trials)
+        flushes: dict[int, list[Reported]] = {trial.trial: [] for trial in trials}
+        for flush in store.reports_of(list(flushes)) if few else store.reports():
+            if flush.trial in flushes:
+                flushes[flush.trial].append(flush)
+        return [Curve.of(trial.head_limits(), flushes[trial.trial], objective) for trial in trials]
 
     return read
 

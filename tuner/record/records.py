@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -21,11 +21,17 @@ class Records(Protocol):
     def version(self) -> int:
         """The place of the last record: it grows whenever anything is written."""
 
-    def read(self, *kinds: type[Any]) -> Iterator[Any]:
-        """Records of the given types in the order written; without types, all but `Reported` and `Requested`."""
+    def read(self, *kinds: type[Any], trial: int | None = None) -> Iterator[Any]:
+        """Records of the given types in the order written; without types, all but `Reported` and `Requested`.
 
-    def reports(self, trial: int | None = None) -> Iterator[Reported]:
-        """Flushes of reports in the order recorded, of one trial or of all."""
+        With `trial` those of one trial alone, of types that name one.
+        """
+
+    def reports(self, trial: int | None = None, step: int = 0) -> Iterator[Reported]:
+        """Flushes of reports in the order recorded, of one trial or of all; with `step` those that come to it."""
+
+    def reports_of(self, trials: Sequence[int]) -> Iterator[Reported]:
+        """Flushes of reports of these trials; those of one trial in the order recorded, and trial by trial."""
 
     def follow(self, after: int) -> tuple[list[Any], int]:
         """Everything the coordinator has written beyond `after`, reports included, and the new place to go on from."""
@@ -41,6 +47,12 @@ class Records(Protocol):
 
     def brief(self) -> dict[str, Any]:
         """What one line about the study needs, without folding it."""
+
+    def lasting(self, *, until: float = ..., say: Callable[[str], None] | None = ...) -> AbstractContextManager[None]:
+        """Meanwhile a database that is away is waited for as long as it takes, or `until`, by the monotonic clock.
+
+        `say` is told so in words, once, and once it is back; None: whoever has been told before.
+        """
 
     def close(self) -> None:
         """Lets go of it; what was read stays."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from tuner.record.client import ServiceClient
 from tuner.record.events import TABLES, Answered, Reported, Requested
+from tuner.record.told import not_understood, told
 from tuner.record.wire import TABLE_OF, record_from_json
 
 # In a team's database a request of a lower place may be seen later than one of a higher, by as long as whoever wrote it
@@ -41,19 +43,28 @@ class RemoteRecords:
         """The place of the last record."""
         return self._until if self._until is not None else int(self._page((), 0)["last"])
 
-    def read(self, *kinds: type[Any]) -> Iterator[Any]:
-        """Records of the given types in the order written; without types, all but `Reported` and `Requested`."""
+    def read(self, *kinds: type[Any], trial: int | None = None) -> Iterator[Any]:
+        """Records of the given types in the order written; without types, all but `Reported` and `Requested`.
+
+        With `trial` those of one trial alone, of types that name one.
+        """
         tables = tuple(TABLE_OF[kind] for kind in kinds) or _WITHOUT_REPORTS
         if "requests" in tables:  # which are counted by themselves
             yield from (record for _, record in self._pages(("requests",)))
             tables = tuple(table for table in tables if table != "requests")
         if tables:
-            yield from (record for _, record in self._pages(tables))
+            yield from (record for _, record in self._pages(tables, trial=trial))
 
-    def reports(self, trial: int | None = None) -> Iterator[Reported]:
-        """Flushes of reports in the order recorded, of one trial or of all."""
+    def reports(self, trial: int | None = None, step: int = 0) -> Iterator[Reported]:
+        """Flushes of reports in the order recorded, of one trial or of all; with `step` those that come to it."""
         for _, record in self._pages(("reports",), trial=trial):
-            yield record
+            if record.last_step >= step:
+                yield record
+
+    def reports_of(self, trials: Sequence[int]) -> Iterator[Reported]:
+        """Flushes of reports of these trials; those of one trial in the order recorded, and trial by trial."""
+        for trial in trials:
+            yield from self.reports(trial)
 
     def follow(self, after: int) -> tuple[list[Any], int]:
         """Everything the coordinator has written beyond `after`, reports included, and the new place to go on from."""
@@ -79,15 +90,23 @@ class RemoteRecords:
 
     def holder(self, now: float) -> tuple[str, int] | None:  # noqa: ARG002 - it goes by the service's clock
         """Host and pid of the living coordinator, or None."""
-        found = self.service.get("studies", self._study)["coordinator"]
-        return None if found is None else (str(found["host"]), int(found["pid"]))
+        found = told(self.service.get("studies", self._study), coordinator=dict | None)["coordinator"]
+        if found is None:
+            return None
+        known = told(found, host=str, pid=int)
+        return known["host"], known["pid"]
 
     def brief(self) -> dict[str, Any]:
         """What one line about the study needs, without folding it."""
         found = self.service.get("studies", self._study)
-        best = found["best"] or {"score": None, "trial": None}
-        told = {name: found[name] for name in ("kind", "objective", "trials", "ended")}
-        return {**told, "best": best["score"], "best_trial": best["trial"]}
+        facts = told(found, kind=str, objective=str, trials=int, ended=int, best=dict | None)
+        best = told(facts["best"] or {}, score=float | int | None, trial=int | None)
+        return {**facts, "best": best["score"], "best_trial": best["trial"]}
+
+    @contextmanager
+    def lasting(self, *, until: float = math.inf, say: Callable[[str], None] | None = None) -> Iterator[None]:  # noqa: ARG002
+        """How long a service is waited for is said where one connects."""
+        yield
 
     def close(self) -> None:
         """Nothing is held open between two reads."""
@@ -100,8 +119,11 @@ class RemoteRecords:
                 yield record_from_json(said)
             if page["next"] is None:
                 return
-            after = int(page["next"])
+            if page["next"] <= after:
+                raise not_understood(page)  # it would never end
+            after = page["next"]
 
     def _page(self, tables: tuple[str, ...], after: int, trial: int | None = None, until: int | None = None) -> Any:
         where = ("studies", self._study, "records")
-        return self.service.get(*where, tables=",".join(tables), after=after, trial=trial, until=until)
+        page = self.service.get(*where, tables=",".join(tables), after=after, trial=trial, until=until)
+        return told(page, records=list, next=int | None, last=int)

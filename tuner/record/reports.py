@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeAlias
+from itertools import groupby
+from typing import TYPE_CHECKING, TypeAlias
 
 from tuner.record.events import Reported
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 # One report in `Reported.data`: step, index of its name, value, Unix seconds; little-endian, 26 bytes.
 _REPORT = struct.Struct("<qHdd")
@@ -45,3 +50,34 @@ def objective_rows(record: Reported, objective: str) -> Iterable[tuple[int, floa
 def last_at(records: Iterable[Reported], name: str, step: int | None) -> float | None:
     """What a score was at a step by the last report of it; None where it was not reported there."""
     return dict(row for record in records for row in objective_rows(record, name)).get(-1 if step is None else step)
+
+
+def runs_of(records: Iterable[Reported]) -> Iterator[list[Reported]]:
+    """Flushes that follow one another in a segment and call their scores alike, some at a time."""
+    for _, alike in groupby(records, key=lambda each: (each.segment, each.names)):
+        some: list[Reported] = []
+        for record in alike:
+            some.append(record)
+            if len(some) == _SOME:
+                yield some
+                some = []
+        if some:
+            yield some
+
+
+def score_columns(
+    records: Sequence[Reported], name: str, up_to: int | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Steps and values of one score, up to a step, in flushes that call their scores alike: of millions in no time."""
+    import numpy as np  # only who reads scores waits for it
+
+    names = records[0].names
+    rows = np.frombuffer(b"".join([each.data for each in records]), np.dtype(list(REPORT_FIELDS)))
+    wanted = rows["name"] == (names.index(name) if name in names else len(names))
+    if up_to is not None:
+        wanted &= rows["step"] <= up_to
+    found = rows if wanted.all() else rows[wanted]
+    return found["step"].astype(np.int64), found["value"].astype(np.float64)
+
+
+_SOME = 4096

@@ -255,6 +255,8 @@ REQUESTS: Mapping[str, Verb] = {
         options=("text",),
     ),
     "stop": Verb(takes=EXPECT, example="stop", meaning="ends the run; everything is kept"),
+    "pause_trial": Verb(takes={"trial": index, **EXPECT}),
+    "resume_trial": Verb(takes={"trial": index, **EXPECT}),
     "stop_trial": Verb(takes={"trial": index, **EXPECT}),
     "add": Verb(takes={"settings": settings, **EXPECT}),
     "set_box": Verb(takes={"ranges": _ranges, **EXPECT}),

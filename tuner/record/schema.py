@@ -9,10 +9,10 @@ import json
 import types
 import typing
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -26,9 +26,11 @@ from tuner.record.events import (
     Answered,
     Record,
     Requested,
+    SegmentOpened,
     StudyOpened,
     TrialCreated,
     TrialEnded,
+    TrialHeld,
 )
 from tuner.record.requests import understood
 
@@ -58,6 +60,18 @@ def _column(name: str, annotation: Any) -> tuple[sa.Column[Any], bool]:
     return sa.Column(name, _COLUMN_TYPES[annotation], nullable=nullable), False
 
 
+def _classes(column: sa.Column[Any]) -> frozenset[type]:
+    """The classes of the values that a column is read as."""
+    kind = column.type.python_type
+    return frozenset({kind, type(None)} | ({int} if kind in (float, bool) else set()))  # as SQLite has them
+
+
+def _words(annotation: Any) -> frozenset[str] | None:
+    """The words that a field may be; None: it is no such field."""
+    kinds = (annotation, *typing.get_args(annotation))
+    return next((frozenset(typing.get_args(each)) for each in kinds if typing.get_origin(each) is Literal), None)
+
+
 class DamagedRow(StudyError):
     """A row that no record was ever written as; whoever reads says where."""
 
@@ -73,6 +87,12 @@ class Shape:
     json_places: tuple[int, ...]
     required_places: tuple[int, ...]
     setters: tuple[Callable[[Any, Any], None], ...]
+    classes: tuple[frozenset[type], ...]
+    """What a value of each column may be; on SQLite any column takes anything."""
+    words: tuple[tuple[int, frozenset[str | None]], ...]
+    """The columns that hold one word of a few, and those."""
+    seen: set[tuple[type, ...]] = field(default_factory=set)
+    """The classes of rows that were found right, so that most rows need one look."""
 
     @property
     def columns(self) -> list[sa.Column[Any]]:
@@ -94,11 +114,18 @@ class Shape:
         if self.record is Requested:
             return _read_request(dict(zip(self.names, row, strict=True)))
         values = list(row)
+        kinds = tuple(map(type, values))
+        if kinds not in self.seen:
+            if len(kinds) != len(self.classes) or any(map(lambda kind, may: kind not in may, kinds, self.classes)):
+                raise self._damaged(row)
+            self.seen.add(kinds)
+        if any(values[place] not in words for place, words in self.words):
+            raise self._damaged(row)
         try:
             for place in self.json_places:
                 if values[place] is not None:
                     values[place], _ = _scan(values[place], 0)
-        except StopIteration:
+        except (StopIteration, ValueError, RecursionError):
             raise self._damaged(row) from None
         if None in values and any(values[place] is None for place in self.required_places):
             raise self._damaged(row)
@@ -141,8 +168,10 @@ _LOOKED_UP = {"reports": ("trial",), "segments": ("trial",), "requests": ("reque
 _LONGEST_ARGUMENTS, _LONGEST_WORD, _SHOWN = 1_000_000, 200, 200
 
 
-def newer(where: str, version: int) -> str | None:
+def newer(where: str, version: int | None) -> str | None:
     """Why a study cannot be read that was written as this version has it; None: it can."""
+    if not isinstance(version, int):  # what a bad disk has left of it
+        return f"{where} is damaged: its schema is {version!r}. Restore it from a copy."
     if version <= VERSION:
         return None
     return (
@@ -154,6 +183,9 @@ def newer(where: str, version: int) -> str | None:
 class Schema:
     """The tables of a database, and the statements that every store of it makes."""
 
+    asides: sa.Table
+    """Of a team's database alone."""
+
     def __init__(self, *, shared: bool) -> None:
         """`shared`: many studies lie in the same tables, on PostgreSQL; else one does alone, on SQLite."""
         self._shared = shared
@@ -162,10 +194,13 @@ class Schema:
         self.requests = self.shapes[Requested].table
         self.answers = self.shapes[Answered].table
         self.lease = self._lease()
+        if shared:
+            self.asides = self._asides()
         self.as_written: list[Any] = self._as_written()
         """The columns of a request as anybody may have written them."""
         self.held = sa.select(self.lease).where(*self.leased())
         self.opened = self._opened()
+        self.aside = self.set_aside(everywhere=False)
         self.written = self._written()
         self.winners = {"maximize": self._winner(sa.desc), "minimize": self._winner(sa.asc)}
         self.clock = sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Double)
@@ -212,6 +247,12 @@ class Schema:
             json_places=tuple(names.index(each) for each in json_names),
             required_places=tuple(place for place, column in enumerate(columns) if not column.nullable),
             setters=tuple(getattr(record, each).__set__ for each in names),
+            classes=tuple(_classes(column) for column in columns),
+            words=tuple(
+                (place, words | {None})
+                for place, spec in enumerate(fields(record))
+                if (words := _words(hints[spec.name])) is not None
+            ),
         )
 
     def _keys(self, record: type[Any]) -> list[sa.Column[Any]]:
@@ -241,6 +282,20 @@ class Schema:
             return sa.Table("lease", self.metadata, sa.Column("id", sa.Integer, primary_key=True), *columns)
         key = sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True)
         return sa.Table("lease", self.metadata, key, sa.Column("name", sa.Text, nullable=False, unique=True), *columns)
+
+    def _asides(self) -> sa.Table:
+        """What is set aside for studies about to be begun, which have no number yet."""
+        return sa.Table(
+            "asides",
+            self.metadata,
+            sa.Column("by", sa.Text, primary_key=True),
+            sa.Column("name", sa.Text, primary_key=True),
+            sa.Column("trials", sa.BigInteger),
+            sa.Column("steps", sa.BigInteger),
+            sa.Column("epoch", sa.BigInteger, nullable=False),
+            sa.Column("at", sa.Double, nullable=False),
+            sa.Column("number", sa.BigInteger, sa.Identity(), nullable=False),  # no two that were ever written have one
+        )
 
     def _as_written(self) -> list[Any]:
         """On SQLite anybody may have written anything: texts are read as their bytes, a time if it is a number."""
@@ -277,6 +332,34 @@ class Schema:
         ends = sa.select(sa.func.count(sa.distinct(ended.c.trial))).where(*self.of(ended)).scalar_subquery()
         found = sa.select(first.c.kind, first.c.identity, trials, ends).where(*self.of(first))
         return found.order_by(first.c.sequence).limit(1)
+
+    def set_aside(self, *, everywhere: bool) -> sa.Select[Any]:
+        """How many trials stand still since the stopping rule paused them: neither thawed nor ended after that.
+
+        `everywhere`: of each study of a team's database, by its number there.
+        """
+        held, segments, ended = (self.shapes[kind].table for kind in (TrialHeld, SegmentOpened, TrialEnded))
+
+        def key(table: Any) -> list[Any]:
+            return [table.c.study, table.c.trial] if everywhere else [table.c.trial]
+
+        def last(table: sa.Table, *which: Any) -> Any:
+            which = which if everywhere else (*which, *self.of(table))
+            newest = sa.select(*key(table), sa.func.max(table.c.sequence).label("sequence"))
+            return newest.where(*which).group_by(*key(table)).subquery()
+
+        def same(other: Any) -> Any:
+            return sa.and_(*(one == two for one, two in zip(key(held), key(other), strict=True)))
+
+        stands, goes_on, over = last(held), last(segments, segments.c.cause == "thaw"), last(ended)
+        found = sa.select(*([held.c.study] if everywhere else []), sa.func.count()).select_from(held)
+        found = found.join(stands, sa.and_(same(stands), held.c.sequence == stands.c.sequence))
+        for later in (goes_on, over):
+            found = found.outerjoin(later, same(later))
+            found = found.where(sa.func.coalesce(later.c.sequence, 0) < held.c.sequence)
+        if everywhere:
+            return found.where(held.c.frozen).group_by(held.c.study)
+        return found.where(held.c.frozen, *self.of(held))
 
     def _written(self) -> sa.Select[Any]:
         """The moments of the newest record of each type, but for requests, which anybody may write."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,7 +46,7 @@ class Request:
 class StudyState:
     """One goal, one objective, all its trials: the fold of the records applied so far.
 
-    Curves of ended trials are left to `load_curve` after a restart and kept in memory once read.
+    Curves of ended trials are left to `load_curves` after a restart and kept in memory once read.
     """
 
     name: str = ""
@@ -78,7 +78,8 @@ class StudyState:
     repeats_within: int = 0
     """How many of those the sweep has begun itself, out of its own budget."""
     winner: int | None = None
-    load_curve: Callable[[Trial], Curve] | None = None
+    load_curves: Callable[[Sequence[Trial]], Iterable[Curve]] | None = None
+    """Reads the head curves of trials from the record, in their order."""
     replaying: bool = False
     moves: int = 0
     """How often the curve of a live trial has changed in this process: for caches."""
@@ -94,8 +95,17 @@ class StudyState:
     def curve(self, trial: Trial) -> Curve:
         """The trial's head curve of the objective."""
         if trial.curve is None:
-            trial.curve = self.load_curve(trial) if self.load_curve is not None else Curve()
+            (trial.curve,) = self._loaded([trial])
         return trial.curve
+
+    def read(self, trials: Iterable[Trial]) -> None:
+        """Has the curves of these trials in memory, those that are missing read together."""
+        missing = [trial for trial in trials if trial.curve is None]
+        for trial, curve in zip(missing, self._loaded(missing) if missing else (), strict=True):
+            trial.curve = curve
+
+    def _loaded(self, trials: Sequence[Trial]) -> Iterable[Curve]:
+        return [Curve() for _ in trials] if self.load_curves is None else self.load_curves(trials)
 
     def spread(self, trial: Trial | None) -> float | None:
         """How far a trial's seeds differ at its best step, a sample standard deviation; None with one seed."""
@@ -153,15 +163,21 @@ class StudyState:
         here = [each for number in numbers if (each := self.checkpoints[number]).path == checkpoint.path]
         return here[-1].sha256 or None
 
-    def settle(self) -> None:
-        """Ends a replay without reports: reads the curves of the trials that have not ended."""
+    def settle(self, moved: Container[int] | None = None) -> None:
+        """Ends a replay without reports: reads the curves of the trials that have not ended.
+
+        With `moved` those of them alone; the others are where they were as the replay began.
+        """
         self.replaying = False
-        for trial in self.live.values():
-            if trial.started is not None:
-                self._reach(trial, max(trial.steps, self.curve(trial).reached))
-                self._move(trial)
-                self._rescore(trial)
-                self._elect(trial)
+        begun = [trial for trial in self.live.values() if trial.started is not None]
+        read = [trial for trial in begun if moved is None or trial.trial in moved]
+        self.read(read)
+        for trial in read:
+            self._reach(trial, max(trial.steps, self.curve(trial).reached))
+            self._rescore(trial)
+            self._elect(trial)
+        for trial in begun:
+            self._move(trial)
 
     # ── how each record changes it ──────────────────────────────────────────────────────────────
 
@@ -276,8 +292,13 @@ class StudyState:
         if trial.segments and record.segment != trial.head.segment:
             return
         self._reach(trial, max(trial.steps, record.last_step))
+        rows = objective_rows(record, self.objective)
+        if trial.curve is None:  # it is read with what is on record by now, this flush among it
+            curve = self.curve(trial)
+            self._rescore(trial)
+            rows = [row for row in rows if not curve.steps or row[0] > curve.steps[-1]]
         curve = self.curve(trial)
-        for step, score in objective_rows(record, self.objective):
+        for step, score in rows:
             if curve.add(step, score):  # what was replaced may have been the best
                 self._rescore(trial)
             elif score == score and (trial.best_score is None or better(self.goal, score, trial.best_score)):
@@ -359,8 +380,8 @@ class StudyState:
         """
         curve, parent = self.curve(trial), record.parent_segment
         limit = left.get(parent, -1) if parent is not None else None
-        if limit is not None and record.from_step > limit and self.load_curve is not None:
-            taken_up = self.load_curve(trial)
+        if limit is not None and record.from_step > limit and self.load_curves is not None:
+            (taken_up,) = self.load_curves([trial])
             curve.steps[:], curve.scores[:], curve.spreads = taken_up.steps, taken_up.scores, taken_up.spreads
         curve.cut(-1 if parent is None else record.from_step)
 

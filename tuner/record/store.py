@@ -31,7 +31,8 @@ from tuner.record.schema import ALONE, VERSION, newer
 from tuner.record.score_names import spread_of
 from tuner.record.team import InDatabase
 
-_FLUSHES = 256  # that are read at a time; each holds some hundred reports at most
+_FLUSHES = 1_024  # that are read at a time; each holds some hundred reports at most
+_TRIALS = 256  # whose reports are read at a time
 
 
 class Store(Access):
@@ -187,16 +188,19 @@ class Store(Access):
 
     def holder(self, now: float) -> tuple[str, int] | None:
         """Host and pid of the living coordinator, or None."""
+        return None if (lease := self.held(now)) is None else (lease.host, lease.pid)
 
-        def look() -> tuple[Any, float]:
-            row = self._quick(self._schema.held).mappings().first()
-            return row, self._database.now(self._connection, now)
+    def held(self, now: float) -> Lease | None:
+        """The lease of the living coordinator, or None.
 
-        row, now = self._guard(look)
+        While the database was away nothing could be heard of a coordinator on another host: that does not count.
+        """
+        row, now = self._guard(
+            lambda: (self._quick(self._schema.held).mappings().first(), self._database.now(self._connection, now))
+        )
         self._release()
-        if row is None or not (lease := Lease.of(row)).is_held(now):
-            return None
-        return lease.host, lease.pid
+        lease = None if row is None else Lease.of(row)
+        return lease if lease and lease.is_held(self.patience.judged_at(now, lease.heartbeat)) else None
 
     def _known(self, row: Mapping[Any, Any] | None) -> None:
         """Refuses a study that a newer tuner has written."""
@@ -311,28 +315,32 @@ class Store(Access):
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────────
 
-    def read(self, *kinds: type[Any]) -> Iterator[Any]:
-        """Records of the given types in the order written; without types, all but `Reported` and `Requested`."""
+    def read(self, *kinds: type[Any], trial: int | None = None) -> Iterator[Any]:
+        """Records of the given types in the order written; without types, all but `Reported` and `Requested`.
+
+        With `trial` those of one trial alone, of types that name one.
+        """
         wanted = kinds or tuple(kind for kind in self._shapes if kind not in (Reported, Requested))
         rows: list[tuple[int, int, Any]] = []
         for order, kind in enumerate(wanted):
-            rows.extend((row[0], order, row) for row in self._rows(kind))
+            of_it = None if trial is None else self._shapes[kind].table.c.trial == trial
+            rows.extend((row[0], order, row) for row in self._rows(kind, of_it))
         self._release()
         if len(wanted) > 1:
             rows.sort()  # no two have the same place
-        shapes = [self._shapes[kind] for kind in wanted]
         for _, order, row in rows:
-            yield self._record(shapes[order], row)
+            yield self._record(self._shapes[wanted[order]], row)
 
     def follow(self, after: int) -> tuple[list[Any], int]:
         """Everything the coordinator has written beyond `after`, reports included, and the new place to go on from."""
-        with self.snapshot():
-            rows = [
+        written = [kind for kind in self._shapes if kind is not Requested]
+        rows = self._at_once(
+            lambda: [
                 (row[0], self._shapes[kind], row)
-                for kind in self._shapes
-                if kind is not Requested
+                for kind in written
                 for row in self._rows(kind, self._shapes[kind].table.c.sequence > after)
             ]
+        )
         rows.sort(key=lambda item: item[0])
         return [self._record(shape, row) for _, shape, row in rows], rows[-1][0] if rows else after
 
@@ -354,11 +362,25 @@ class Store(Access):
         found.sort(key=lambda each: each[:2])
         return [(place, self._record(self._shapes[kinds[order]], row)) for place, order, row in found[:most]]
 
+    def reporting(self, after: int) -> set[int]:
+        """The trials that have reported beyond `after`."""
+        table = self._shapes[Reported].table
+        told = sa.select(table.c.trial).distinct().where(table.c.sequence > after, *self._schema.of(table))
+        rows = self._guard(lambda: self._connection.execute(told, self._database.scope).fetchall())
+        self._release()
+        return {trial for (trial,) in rows}
+
     def answer(self, request: str) -> Answered | None:
         """What became of a request, once the coordinator has said so."""
         rows = self._rows(Answered, self._shapes[Answered].table.c.request == request)
         self._release()
         return self._record(self._shapes[Answered], rows[-1]) if rows else None
+
+    def asked(self, request: str) -> Requested | None:
+        """What was asked under an id."""
+        rows = self._rows(Requested, self._schema.requests.c.request == request)
+        self._release()
+        return self._record(self._shapes[Requested], rows[0]) if rows else None
 
     def answers(self, after: int) -> tuple[list[Answered], int]:
         """All answers written beyond `after`, and the new place to go on from: for whoever waits for many."""
@@ -366,12 +388,27 @@ class Store(Access):
         self._release()
         return [self._record(self._shapes[Answered], row) for row in rows], rows[-1][0] if rows else after
 
-    def reports(self, trial: int | None = None) -> Iterator[Reported]:
-        """Flushes of reports in the order recorded, of one trial or of all; those of all are read bit by bit."""
-        after, most = 0, _FLUSHES if trial is None else 2**62  # those of one are few
-        while found := self.page([Reported], after, most, trial=trial):
-            yield from (flush for _, flush in found)
-            after = found[-1][0]
+    def reports(self, trial: int | None = None, step: int = 0) -> Iterator[Reported]:
+        """Flushes of reports in the order recorded, of one trial or of all, read bit by bit.
+
+        With `step` those alone that come to it.
+        """
+        shape, after = self._shapes[Reported], 0
+        columns = shape.table.c
+        wanted = ([columns.trial == trial] if trial is not None else []) + ([columns.last_step >= step] if step else [])
+        while rows := self._rows(Reported, sa.and_(columns.sequence > after, *wanted), _FLUSHES):
+            self._release()
+            yield from (self._record(shape, row) for row in rows)
+            after = rows[-1][0] if len(rows) == _FLUSHES else 2**62
+        self._release()
+
+    def reports_of(self, trials: Sequence[int]) -> Iterator[Reported]:
+        """Flushes of reports of these trials; those of one trial in the order recorded, and trial by trial."""
+        shape, by = self._shapes[Reported], self._shapes[Reported].table.c.trial
+        for first in range(0, len(trials), _TRIALS):
+            rows = self._rows(Reported, by.in_(trials[first : first + _TRIALS]), order=(by,))
+            self._release()
+            yield from (self._record(shape, row) for row in rows)
 
     def new_requests(self) -> list[Requested]:
         """Requests inserted since the last call; the first call returns all."""
@@ -392,10 +429,11 @@ class Store(Access):
         identity = json.loads(identity)
         winners = self._schema.winners[identity.get("goal", "maximize")]
         winner = self._guard(lambda: self._quick(winners).first())
-        self._release()
         best_trial, best, step = winner or (None, None, None)
         told = {"kind": kind, "objective": identity.get("objective", ""), "trials": trials, "ended": ended}
         told |= {"best": best, "best_trial": best_trial}
+        told["aside"] = self._guard(lambda: self._quick(self._schema.aside).one())[0] if ended < trials else 0
+        self._release()
         if identity.get("seeds", 1) > 1 and best_trial is not None:
             told["spread"] = last_at(self.reports(best_trial), spread_of(told["objective"]), step)
         return told

@@ -17,10 +17,12 @@ import base64
 import math
 from typing import Any
 
-from tuner.errors import SettingsError, StudyError, did_you_mean, quoted
+from tuner.errors import SettingsError, did_you_mean, quoted
+from tuner.plain import bounded
 from tuner.record.events import TABLES, Requested
-from tuner.record.schema import SHAPES
+from tuner.record.schema import SHAPES, DamagedRow
 from tuner.record.store import Store
+from tuner.record.told import not_understood
 
 TABLE_OF = {record: table for table, record in TABLES.items()}
 _REQUESTS = TABLE_OF[Requested]
@@ -70,10 +72,8 @@ def record_from_json(said: Any) -> tuple[int, Any]:
             pairs = zip(shape.columns, values, strict=True)
             values = [_back(column.type.python_type, value) for column, value in pairs]
         return int(sequence), shape.record_of(values)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise StudyError(
-            f"the service sent what this tuner does not understand: {quoted(said)}. Use the same version at both ends."
-        ) from error
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, DamagedRow) as error:
+        raise not_understood(said) from error
 
 
 def _sayable(value: Any) -> Any:
@@ -87,4 +87,6 @@ def _sayable(value: Any) -> Any:
 def _back(kind: type, value: Any) -> Any:
     if kind is bytes and isinstance(value, str):
         return base64.b64decode(value, validate=True)
+    if isinstance(value, int) and bounded(value) != value:
+        raise ValueError
     return float(value) if kind is float and isinstance(value, str | int) else value

@@ -19,7 +19,8 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from tuner.api.handles import RunHandle
-from tuner.errors import TunerError
+from tuner.errors import DatabaseAway, TunerError
+from tuner.record.patience import back_after, waiting_since
 from tuner.record.store import Store
 from tuner.room import drawing
 from tuner.room.completion import Continuation, continuations
@@ -162,11 +163,19 @@ class Room(App[None]):
 
     async def _watch_the_record(self) -> None:
         """Looks at the record again and again, and draws what is new."""
-        trouble = ""
+        trouble, away_since = "", 0.0
         while True:
             began = time.monotonic()
             try:
                 await self._look()
+                if away_since:
+                    self._say("said", back_after(time.time() - away_since))
+                    away_since = 0.0
+            except DatabaseAway as error:
+                began = time.monotonic()  # to wait is not to look
+                if not away_since:
+                    away_since = time.time()
+                    self._say("error", f"{waiting_since(away_since)}: {error}")
             except Exception as error:  # the room stays whatever the record holds; the run knows nothing of it
                 told = str(error) if isinstance(error, TunerError) else f"{type(error).__name__}: {error}"
                 if told != trouble:
@@ -310,11 +319,13 @@ class Room(App[None]):
             try:
                 said = await _in_thread(partial(self._ask, command, seen))
             except (TunerError, TypeError, ValueError) as error:
-                await self._look()
+                with suppress(DatabaseAway):
+                    await self._look()
                 if not self._is_told(str(error)):
                     self._say("error", f"{command.verb}: {error}")
                 return
-            await self._look()
+            with suppress(DatabaseAway):
+                await self._look()
             expect = None  # our own change is no surprise to us
             if said:
                 self._read(said)

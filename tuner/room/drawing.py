@@ -78,7 +78,7 @@ def settings(picture: Picture) -> Text:
         if name in schedules:
             part.append(f" ({schedules[name]})", style="yellow")
         parts.append(part)
-    return Text("  ").join(parts)
+    return _one_line(Text("  ").join(parts))
 
 
 def tree(picture: Picture, width: int, rows: int) -> Text:
@@ -103,13 +103,23 @@ def _branch(each: Branch, *, is_head: bool, grows: bool) -> Text:
 
 
 def _cut(line: Text, width: int) -> Text:
+    """The line, and one alone whatever somebody has written: a second one would read as another branch."""
+    line = _one_line(line)
     line.truncate(width, overflow="ellipsis")
     return line
 
 
+def _one_line(line: Text) -> Text:
+    line.plain = line.plain.replace("\n", " ")
+    return line
+
+
 def log(entries: Sequence[Entry]) -> Text:
-    """What was asked and what became of it, the newest last."""
-    return Text("\n").join([Text(each.text, style=_KINDS.get(each.kind, "")) for each in entries])
+    """What was asked and what became of it, the newest last; further lines of one stand in, so that none is another."""
+    told = (each.text if each.kind == "said" else each.text.replace("\n", "\n    ") for each in entries)
+    return Text("\n").join(
+        Text(text, style=_KINDS.get(each.kind, "")) for text, each in zip(told, entries, strict=True)
+    )
 
 
 # ── curves ──────────────────────────────────────────────────────────────────────────────────────

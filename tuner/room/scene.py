@@ -17,6 +17,7 @@ from tuner.errors import uncoded
 from tuner.numbers import near_one, number
 from tuner.record import events as rec
 from tuner.record.location import Place, names
+from tuner.record.patience import SERVING_S, Patience
 from tuner.record.recipe import Schedule
 from tuner.record.reports import unpack_reports
 from tuner.record.score_names import training_loss
@@ -121,6 +122,7 @@ class Scene:
         """`by` is whose requests `Picture.asked` holds."""
         self._place, self._by = place, by
         self._store = Store.open(place.existing())
+        self._store.patience = Patience(within_s=SERVING_S)  # whoever looks does so again
         # The thread that looks may not have come back when the room closes, and SQLite dies of that.
         self._one_at_a_time, self._closed = Lock(), False
         self._state = StudyState()

@@ -8,10 +8,11 @@ something better than the best there is or is expected; so it shrinks as more is
 what was believed turns out wrong. The box, the reason and the hyperparameters are recorded with the round.
 
 Inside the box a trial gets the settings of the largest expected improvement. Few scores say little of how far their
-neighbourhoods reach, so each trial takes the learned lengths a little longer or shorter; and half of them expect the
-best inside the ranges rather than at a bound. What keeps a wrong zoom from being final: every sixth trial is an even
-draw from the whole cube, whatever is believed, and so is every trial while nowhere much improvement is to be expected,
-but for every second one where some trial is better than all the others let expect: that is tried beside the best such.
+neighbourhoods reach, so each trial takes the learned lengths a little longer or shorter; and some, all or none of them
+expect the best inside the ranges rather than at a bound, as far as the scores say that it lies there. What keeps a
+wrong zoom from being final: every sixth trial is an even draw from the whole cube, whatever is believed, and so is
+every trial while nowhere much improvement is to be expected, but for every second one where some trial is better than
+all the others let expect: that is tried beside the best such.
 
 Where settings that learn stay rare, a trial gets the most promising of sixteen even draws from the whole cube instead,
 until ten learn. What is believed then keeps from settings that would not learn either, and does not crowd around few.
@@ -40,6 +41,7 @@ from tuner.surrogate.gaussian_process import with_lengths
 from tuner.surrogate.lattice import Lattice
 from tuner.surrogate.ledger import Ledger, ledger_of
 from tuner.surrogate.posterior import Posterior, Surrogate
+from tuner.surrogate.threads import on_one_thread
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -54,7 +56,7 @@ _LITTLE = 1e-3  # standard deviations of the scores: a smaller improvement to be
 _RISE = 4.0  # of the logarithm of an improvement: a few steps uphill add less where there is little
 _DRAWS = 4  # even draws where little is expected: the first is tried that is not beside a trial that went wrong
 _UNSURE = 0.2  # standard deviation of the logarithm of the lengths
-_INSIDE = 0.5  # how often the best is expected inside the ranges; it may lie at a bound after all
+_SURE = 0.75  # the probability of a bowl, or of none, from which on every draw counts on it; below that some do
 _HELD = 10  # trials for which a box that a person sets stays
 _HOPE = 2.5  # standard deviations: how far above its expectation a place may still turn out
 _NEARLY_ALL = 0.9  # of a range: more of it is not worth a word
@@ -153,8 +155,11 @@ class CoarseToFineSampler(UnitCubeSampler):
             >>> sampler.draw(space, 0, 1, (), [sampler.due(space, 0, 0, (), ())]).why
             'an even spread over the whole space'
         """
+        return self._drawn(space, seed, trial, ledger_of(outcomes), rounds)
+
+    @on_one_thread
+    def _drawn(self, space: Space, seed: int, trial: int, ledger: Ledger, rounds: Sequence[RoundPlan]) -> Proposal:
         plan, hyperparameters = rounds[-1], self.hyperparameters(rounds)
-        ledger = ledger_of(outcomes)
         surrogate = ledger.surrogate(space)
         even = sobol_point(len(space), seed, trial)
         if hyperparameters is None or surrogate.untrained:
@@ -178,7 +183,7 @@ class CoarseToFineSampler(UnitCubeSampler):
         if searched in surrogate.exhausted:  # of what is drawn together the first says it for all: it only gets less
             found = None
         else:
-            posterior = surrogate.posterior(unsure, "bowl" if rng.random() < _INSIDE else "flat")
+            posterior = surrogate.posterior(unsure, rng.uniform(1 - _SURE, _SURE))
             found = _best_candidate(space, rng, plan, posterior, ledger, alone=first == trial)
             if found is None and first != trial:
                 surrogate.exhausted.add(searched)

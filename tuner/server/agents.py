@@ -35,9 +35,9 @@ class AgentTools:
     others; nothing is imported here.
     """
 
-    def __init__(self, results: Path, projects: Path | None) -> None:
-        """`projects` None: nothing may be launched."""
-        self._results, self._projects = results, projects
+    def __init__(self, results: Path, projects: Path | None, store: str | None = None) -> None:
+        """`projects` None: nothing may be launched; `store` is the team's database that has the studies."""
+        self._results, self._projects, self._store = results, projects, store
         self._known: dict[str, tuple[Any, _Application]] = {}
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
@@ -49,7 +49,8 @@ class AgentTools:
         budget, tools = self._known.get(caller.name, (None, None))
         if tools is None or budget != caller.budget:
             bounded = {"spaces": list(available_spaces()), **{k: v for k, v in (caller.budget or {}).items() if v}}
-            agent = Agent.called(caller.name, self._results, bounded, self._refusal, self._projects)
+            given = (bounded, self._refusal, self._projects, self._store)
+            agent = Agent.called(caller.name, self._results, *given)
             tools = over_http(agent)
             self._known[caller.name] = caller.budget, tools
         return tools

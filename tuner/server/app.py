@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Route
 
+from tuner.record.location import team_url
 from tuner.server import beginning, events, external, login, reading, records, requests, tables
 from tuner.server.agents import AgentTools
 from tuner.server.gate import Door, Gate
@@ -26,15 +27,25 @@ _ABOUT = (
 )
 
 
-def create_app(results: str | Path, tokens: Tokens, door: Door | None = None, *, projects: Path | None = None) -> Gate:
+def create_app(
+    results: str | Path,
+    tokens: Tokens,
+    door: Door | None = None,
+    *,
+    projects: Path | None = None,
+    store: str | None = None,
+) -> Gate:
     """The service over a results folder, behind its gate; `service_of` gives what its routes share.
 
     `tokens` say who may do what, `door` where it is reached (by default 127.0.0.1:8765), and `projects` is the folder
-    that training functions may be launched from.
+    that training functions may be launched from. `store` is a team's database, all of whose studies are served then.
     """
     folder = Path(results).expanduser().absolute()
     door = door or Door.on(DEFAULT_PORT)
-    service = Service(results=folder, tokens=tokens, door=door, library=OpenStudies(folder), projects=projects)
+    library = OpenStudies(folder, store)
+    service = Service(
+        results=folder, tokens=tokens, door=door, library=library, store=store and team_url(store), projects=projects
+    )
 
     @asynccontextmanager
     async def living(_: FastAPI) -> AsyncIterator[None]:
@@ -57,7 +68,7 @@ def create_app(results: str | Path, tokens: Tokens, door: Door | None = None, *,
     answer_refusals(app)
     for room in (login, reading, tables, records, events, requests, external, beginning, page):
         app.include_router(room.router)
-    app.router.routes.append(Route("/mcp", AgentTools(folder, projects), methods=["POST"]))
+    app.router.routes.append(Route("/mcp", AgentTools(folder, projects, service.store), methods=["POST"]))
     # level 5 takes half the time of 9 and a twentieth more bytes
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
     return Gate(app, tokens, door)

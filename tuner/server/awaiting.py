@@ -8,16 +8,26 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
+from typing import TypeAlias
 
+from tuner.api.answers import Reply, Wait
 from tuner.errors import TunerError
 from tuner.record.events import Answered
 from tuner.record.store import Store
 from tuner.record.team import InDatabase
 from tuner.server.problems import Problem
+from tuner.server.retry_after import retry_after
 
 MOST = 1000
 """So many may wait at a time."""
 _LOOK_EVERY_S = 0.05
+Enough: TypeAlias = Callable[[Answered], bool]
+"""Whether an answer is what somebody waits for."""
+
+
+def is_final(answer: Answered) -> bool:
+    """Whether nothing more becomes of a request."""
+    return answer.state not in ("received", "accepted")
 
 
 class Expected:
@@ -26,7 +36,7 @@ class Expected:
     def __init__(self, database: Path | InDatabase, ends: Callable[[], bool]) -> None:
         """Whoever still waits once `ends` says that the service is to end is told what there is."""
         self._database, self._ends = database, ends
-        self._waiting: dict[str, set[asyncio.Future[None]]] = defaultdict(set)
+        self._waiting: dict[str, dict[asyncio.Future[None], Enough]] = defaultdict(dict)
         self._looking: asyncio.Task[None] | None = None
         self._turn = Lock()  # a look may last beyond whoever asked for it
         self._held: Store | None = None
@@ -36,13 +46,13 @@ class Expected:
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))
 
-    async def answer(self, request: str, wait_s: float) -> Answered | None:
-        """What became of a request: once that is final, or after `wait_s` as it is then; None where nothing has yet."""
+    async def answer(self, request: str, wait_s: float, enough: Enough = is_final) -> Answered | None:
+        """What became of a request: once that is enough, or after `wait_s` as it is; None where nothing has yet."""
         final: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting[request].add(final)
+        self._waiting[request][final] = enough
         try:
             found = await asyncio.to_thread(self._known, request)
-            if wait_s <= 0 or is_final(found):
+            if wait_s <= 0 or (found is not None and enough(found)):
                 return found
             if self._looking is None or self._looking.done():
                 self._looking = asyncio.create_task(self._look())
@@ -50,7 +60,7 @@ class Expected:
                 await asyncio.wait_for(final, wait_s)
             return await asyncio.to_thread(self._known, request)
         finally:
-            self._waiting[request].discard(final)
+            del self._waiting[request][final]
             if not self._waiting[request]:
                 del self._waiting[request]
             if not self._waiting:
@@ -62,15 +72,15 @@ class Expected:
         while self._waiting and not self._ends():
             with suppress(TunerError):  # being moved, or busy for a moment
                 for answer in await asyncio.to_thread(self._new):
-                    if is_final(answer):
-                        self._tell(answer.request)
+                    self._tell(answer.request, answer)
             await asyncio.sleep(_LOOK_EVERY_S)
         for request in list(self._waiting):
             self._tell(request)
 
-    def _tell(self, request: str) -> None:
-        for final in self._waiting.get(request, ()):
-            if not final.done():
+    def _tell(self, request: str, answer: Answered | None = None) -> None:
+        """Wakes whoever waits for this answer; None: whoever waits for any."""
+        for final, enough in self._waiting.get(request, {}).items():
+            if not final.done() and (answer is None or enough(answer)):
                 final.set_result(None)
 
     def _known(self, request: str) -> Answered | None:
@@ -108,15 +118,28 @@ class Waits:
         self._ends = ends
         self._studies: dict[Path | InDatabase, Expected] = {}
 
-    async def answer(self, database: Path | InDatabase, request: str, wait_s: float) -> Answered | None:
+    async def answer(
+        self, database: Path | InDatabase, request: str, wait_s: float, enough: Enough = is_final
+    ) -> Answered | None:
         """What became of a request, as `Expected.answer` tells; refused where too many wait already."""
         self._studies = {path: each for path, each in self._studies.items() if len(each)}
-        if wait_s > 0 and sum(map(len, self._studies.values())) >= MOST:
-            raise Problem(503, "crowded", f"{MOST} wait for an answer already.", {"retry-after": "1"})
+        if wait_s > 0 and self._is_crowded():
+            raise Problem(503, "crowded", f"{MOST} wait for an answer already.", retry_after(1))
         study = self._studies.setdefault(database, Expected(database, self._ends))
-        return await study.answer(request, wait_s)
+        return await study.answer(request, wait_s, enough)
 
+    async def reply(self, database: Path | InDatabase, wait: Wait) -> Reply:
+        """The end of a wait for what was put, which looks now and then whether anybody will see to it.
 
-def is_final(answer: Answered | None) -> bool:
-    """Whether nothing more becomes of a request."""
-    return answer is not None and answer.state not in ("received", "accepted")
+        Where too many wait already, what there is to say at once.
+        """
+        while (reply := await asyncio.to_thread(wait.look)) is None:
+            if self._ends() or self._is_crowded():
+                return wait.standing()
+            await self.answer(
+                database, wait.request, wait.pause_s, lambda found: wait.suffices(found.state, found.detail)
+            )
+        return reply
+
+    def _is_crowded(self) -> bool:
+        return sum(map(len, self._studies.values())) >= MOST

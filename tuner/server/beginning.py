@@ -11,7 +11,6 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Discriminator, Field, Tag
 
 from tuner.errors import IdentityMismatch, TunerError
-from tuner.record.location import Place
 from tuner.server.external import Unfit, refusal
 from tuner.server.known_study import Differs, known_study
 from tuner.server.launching import LaunchedRun, LaunchedSweep, launch_run, launch_sweep
@@ -40,7 +39,7 @@ class Another(Unfit):
 
 def _kind(body: Any) -> str:
     """Which kind of study a body begins: as it says, else by who trains it."""
-    given = body if isinstance(body, dict) else vars(body)
+    given = body if isinstance(body, dict) else getattr(body, "__dict__", {})  # whatever JSON is, or a text
     if given.get("kind") == "babysitting":
         return "run"
     return "lent" if given.get("executor") == "external" else "sweep"
@@ -73,14 +72,14 @@ async def begin(name: StudyName, study: Annotated[Beginning, Body()], serving: S
 def _begun(name: str, study: LentStudy | LaunchedSweep | LaunchedRun, serving: Any, caller: Token) -> Response:
     """In a thread: processes take their time to begin."""
     try:
-        place = Place.of(name, serving.results, None)
+        place = serving.library.place(name)
         known = known_study(place)
         if isinstance(study, LaunchedRun):
             begun = launch_run(place, known, study, serving, caller)
         elif isinstance(study, LaunchedSweep):
             begun = launch_sweep(place, known, study, serving, caller)
         else:
-            begun = lend(place, known, study, caller)
+            begun = lend(place, known, study, serving, caller)
     except Differs as error:
         told = {"code": IdentityMismatch.code, "why": str(error), "differs": list(error.words)}
         return JSONResponse(told, 409)

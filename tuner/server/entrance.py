@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 
 LOGIN = "/login"
-_STYLE = "font:1rem/1.5 system-ui,sans-serif;max-width:40rem;margin:4rem auto;padding:0 1rem;color-scheme:light dark"
+_STYLE = "font:1rem/1.5 system-ui,sans-serif;max-width:40rem;margin:4rem auto;padding:0 1rem"
 
 
 def page(words: str, root_path: str = "", *, goes_on: bool = False) -> str:
@@ -18,8 +19,9 @@ def page(words: str, root_path: str = "", *, goes_on: bool = False) -> str:
         '<input type="password" name="token" autocomplete="current-password" required></label> '
         "<button>Enter</button></form>"
     )
+    told = re.sub("`(.+?)`", r"<code>\1</code>", escape(words[:1].upper() + words[1:]))
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>tuner</title>'
-        '<meta name="viewport" content="width=device-width"></head>'
-        f'<body style="{_STYLE}"><h1>tuner</h1><p>{escape(words)}</p>{way}</body></html>'
+        '<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark"></head>'
+        f'<body><main style="{_STYLE}"><h1>tuner</h1><p>{told}</p>{way}</main></body></html>'
     )

@@ -12,11 +12,14 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import StreamingResponse
 
-from tuner.errors import TunerError
+from tuner.errors import DatabaseAway, TunerError
+from tuner.plain import shown
 from tuner.record.location import Place
+from tuner.record.patience import SERVING_S, Patience
 from tuner.record.store import Store
 from tuner.server.problems import Problem, documented
 from tuner.server.reading import StudyName
+from tuner.server.retry_after import retry_after
 from tuner.server.service import Serving, may_read
 
 router = APIRouter(prefix="/v1/studies", tags=["read"], dependencies=[may_read])
@@ -25,6 +28,7 @@ MOST = 100
 """So many streams at a time."""
 _LOOK_EVERY_S = 0.1
 _HEARTBEAT_S = 15.0
+_LOOKS_S = 1.0
 
 
 class Watch:
@@ -34,13 +38,17 @@ class Watch:
         self._place = place
         self._moved = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
-        self._held: Store | None = Store.open(place.existing())
-        self._mark = place.mark()
+        self._held: Store | None = None
+        self._mark = 0
         self._stamp: int | None = None
         self._known = 0
         self._turn = Lock()  # a look may last beyond the task that asked for it
         self.listeners = 0
         self.sequence = -1  # nobody has looked yet
+        self.away = ""
+        """Why the record cannot be looked at just now, where its database is away."""
+        with suppress(DatabaseAway):  # which whoever listens is told
+            self._opened()
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -67,12 +75,16 @@ class Watch:
 
     async def _look(self) -> None:
         while True:
-            with suppress(TunerError, OSError):  # being moved, or busy for a moment
-                found = await asyncio.to_thread(self._newest)
-                if found != self.sequence:
-                    self.sequence = found
-                    self._moved.set()
-                    self._moved = asyncio.Event()
+            try:
+                found, self.away = await asyncio.to_thread(self._newest), ""
+            except DatabaseAway as error:
+                found, self.away = self.sequence, str(error)
+            except (TunerError, OSError):  # being moved, or busy for a moment
+                found = self.sequence
+            if found != self.sequence:
+                self.sequence = found
+                self._moved.set()
+                self._moved = asyncio.Event()
             await asyncio.sleep(_LOOK_EVERY_S)
 
     def _newest(self) -> int:
@@ -91,6 +103,7 @@ class Watch:
         if self._held is None or mark != self._mark:
             self._close()
             self._held, self._mark, self._stamp = Store.open(self._place.existing()), mark, None
+            self._held.patience = Patience(within_s=SERVING_S)
         return self._held
 
     def _close(self) -> None:
@@ -110,32 +123,47 @@ async def events(
     name: StudyName,
     serving: Serving,
     after: Annotated[int, Query(ge=-1, le=2**53, description="The place in the record that is known.")] = -1,
+    beat_s: Annotated[
+        float | None,
+        Query(ge=_LOOKS_S, le=_HEARTBEAT_S, description="Whatever comes, an event `beat` that often (empty: none)."),
+    ] = None,
     last_event_id: Annotated[str, Header(max_length=20, description="The same, as a browser sends it.")] = "",
 ) -> StreamingResponse:
-    """Server-sent events, each with the newest place in the record as its id; what is new is fetched elsewhere."""
+    """Server-sent events, each with the newest place in the record as its id; what is new is fetched elsewhere.
+
+    While a team's database is away there is an event `away` each second, with the reason.
+    """
     state = request.app.state
     if not hasattr(state, "watches"):
         state.watches = {}
     watches: dict[str, Watch] = state.watches
     if sum(watch.listeners for watch in watches.values()) >= MOST:
-        raise Problem(503, "crowded", f"{MOST} streams are open already.", {"retry-after": "5"})
+        raise Problem(503, "crowded", f"{MOST} streams are open already.", retry_after(5))
     known = int(last_event_id) if last_event_id.isdecimal() else after
     if name not in watches or not watches[name].listeners:
         watches[name] = await asyncio.to_thread(Watch, serving.library.place(name))
-    told = _told(watches[name], known, serving.closing)
+    told = _told(watches[name], known, serving.closing, beat_s)
     return StreamingResponse(told, media_type="text/event-stream", headers={"cache-control": "no-store"})
 
 
-async def _told(watch: Watch, known: int, closing: asyncio.Event) -> AsyncIterator[str]:
-    """An event whenever there is news, and a heartbeat where there is none for long."""
+async def _told(watch: Watch, known: int, closing: asyncio.Event, beat_s: float | None) -> AsyncIterator[str]:
+    """An event whenever there is news, and a heartbeat where there is none for long: an event too for who asks for it.
+
+    A browser tells a page of events alone, and so cannot tell a server that hangs from one that has nothing to say. One
+    whose database is away says so, again and again.
+    """
+    beat = ": still here\n\n" if beat_s is None else "event: beat\ndata: {}\n\n"
     with watch.listening():
         yield ": following\n\n"
         quiet_s = 0.0
         while not closing.is_set():
-            found = await watch.beyond(known, 1.0)  # and looks again whether the service is to end
+            found = await watch.beyond(known, _LOOKS_S)  # and looks again whether the service is to end
             if found is not None:
                 known, quiet_s = found, 0.0
                 yield f"id: {known}\ndata: {json.dumps({'sequence': known})}\n\n"
-            elif (quiet_s := quiet_s + 1.0) >= _HEARTBEAT_S:
+            elif watch.away:
                 quiet_s = 0.0
-                yield ": still here\n\n"
+                yield f"event: away\ndata: {json.dumps({'why': shown(watch.away)})}\n\n"
+            elif (quiet_s := quiet_s + _LOOKS_S) >= (beat_s or _HEARTBEAT_S):
+                quiet_s = 0.0
+                yield beat

@@ -21,6 +21,7 @@ from tuner.record.dialogue import LONGEST_WAIT_S, MOST_ROWS, End, Orders, parse_
 from tuner.server.inbox import Inboxes, InboxFull
 from tuner.server.problems import refused
 from tuner.server.reading import StudyName, TrialNumber
+from tuner.server.retry_after import retry_after
 from tuner.server.service import Caller, may_steer
 from tuner.server.service import Serving as AsServed
 
@@ -35,7 +36,7 @@ async def _living(app: FastAPI) -> AsyncIterator[None]:
 def _inboxes(request: Request) -> Inboxes:
     state = request.app.state
     if not hasattr(state, "inboxes"):
-        state.inboxes = Inboxes(state.service.results)
+        state.inboxes = Inboxes(state.service.library.place)
     found: Inboxes = state.inboxes
     return found
 
@@ -43,7 +44,7 @@ def _inboxes(request: Request) -> Inboxes:
 router = APIRouter(prefix="/v1/studies/{name}", tags=["ask and tell"], dependencies=[may_steer], lifespan=_living)
 
 _ANSWER_WITHIN_S = 30.0
-_RETRY_AFTER_S = 1
+_ASK_AGAIN_S = 1.0
 
 Serving: TypeAlias = Annotated[Inboxes, Depends(_inboxes)]
 Named: TypeAlias = Annotated[str, Field(min_length=1, max_length=200)]
@@ -167,8 +168,8 @@ _ON_RECORD = "On record: nobody coordinates the study now, and whoever does next
 async def ask(name: StudyName, call: Call, inboxes: Serving, service: AsServed, caller: Caller) -> Response:
     """Lends a trial to a worker, which keeps it for as long as it is heard of."""
     if (wait_s := service.door.asks.wait_s(caller.name)) > 0:
-        seconds = str(int(wait_s) + 1)
-        return refused(429, "rate", f"too many calls; the next in {seconds} s.", {"retry-after": seconds})
+        seconds = int(wait_s) + 1
+        return refused(429, "rate", f"too many calls; the next in {seconds} s.", retry_after(seconds))
     try:
         inbox = await inboxes.of(name)
         given = call.model_dump(exclude_none=True)
@@ -239,7 +240,7 @@ def refusal(error: TunerError) -> Response:
     """What cannot be put on record."""
     missing, crowded = isinstance(error, StudyNotFound), isinstance(error, InboxFull)
     status = 404 if missing else 503 if crowded else 422 if isinstance(error, SettingsError | SpaceError) else 409
-    headers = {"retry-after": str(_RETRY_AFTER_S)} if crowded else {}
+    headers = retry_after(_ASK_AGAIN_S) if crowded else {}
     return JSONResponse({"code": error.code, "why": str(error)}, status, headers)
 
 
@@ -257,4 +258,4 @@ def _refused(heard: Mapping[str, Any]) -> Response:
 def _none(why: str) -> Response:
     """No trial now; the reason as a header can hold it."""
     plain = clean(why, 500).encode("ascii", "replace").decode().replace("\n", " ").replace("\r", " ")
-    return Response(status_code=204, headers={"retry-after": str(_RETRY_AFTER_S), WHY: plain})
+    return Response(status_code=204, headers={**retry_after(_ASK_AGAIN_S), WHY: plain})

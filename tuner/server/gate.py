@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tuner.server.entrance import LOGIN, page
 from tuner.server.problems import mistake
 from tuner.server.rates import Rate
+from tuner.server.retry_after import retry_after
 from tuner.server.tokens import Token, Tokens, now
 
 _log = logging.getLogger(__name__)
@@ -190,7 +191,7 @@ class Gate:
         if wait_s > 0:
             seconds = int(wait_s) + 1
             told = f"too many tries to log in; the next in {seconds} s."
-            raise _Refused(429, "rate", told, {"retry-after": str(seconds)})
+            raise _Refused(429, "rate", told, retry_after(seconds))
 
     def _by_token(self, headers: _Headers) -> Token | None:
         given = headers.get("authorization", [])

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tuner.api.external import check_lends, over
@@ -142,15 +141,15 @@ class Inbox:
 
 
 class Inboxes:
-    """The inboxes of a results folder, by the study's name."""
+    """The inboxes of the studies served, by name; `place_of` says where a study lies."""
 
-    def __init__(self, results: Path) -> None:
-        self._results = results
+    def __init__(self, place_of: Callable[[str], Place]) -> None:
+        self._place_of = place_of
         self._inboxes: dict[str, Inbox] = {}
 
     async def of(self, name: str) -> Inbox:
         """The inbox of a study; `StudyNotFound` and its kin where there is none that lends its trials."""
-        place = Place.of(name, self._results, None)
+        place = self._place_of(name)
         inbox = self._inboxes.get(place.name)
         if inbox is not None and not inbox.is_replaced():
             return inbox

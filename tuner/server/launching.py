@@ -15,8 +15,8 @@ from tuner.agents import launching
 from tuner.agents.agent import name_of
 from tuner.agents.allowance import Allowance
 from tuner.agents.projects import lies_within
+from tuner.api.assignment import Assignment
 from tuner.api.fork import complete
-from tuner.api.process import Assignment
 from tuner.api.sweep import MOST_SEEDS
 from tuner.arguments import names_a_script, settings
 from tuner.errors import SettingsError
@@ -26,6 +26,7 @@ from tuner.record.location import Place
 from tuner.record.requests import check_asker
 from tuner.server.known_study import KnownStudy
 from tuner.server.lending import GivenSweep
+from tuner.server.placing import GivenEnvironment, Resources, Share, check_placement
 from tuner.server.problems import Problem
 from tuner.server.service import Service
 from tuner.server.spaces import GivenSpace, name_of_space, space_of
@@ -49,7 +50,6 @@ ImportPath: TypeAlias = Annotated[
         examples=["mine:train"],
     ),
 ]
-Share: TypeAlias = Annotated[float, Field(ge=0, le=10_000)]
 Seconds: TypeAlias = Annotated[float, Field(ge=1e-3, le=1e9)]
 Count: TypeAlias = Annotated[int, Field(ge=1, le=2**53)]
 _WHY = "launched from the service"
@@ -79,6 +79,8 @@ class LaunchedSweep(GivenSweep):
     )
     cpus: Share | None = Field(default=None, description="CPUs of a trial; 1 where it is left out.")
     gpus: Share | None = Field(default=None, description="GPUs of a trial: a share of one, or whole ones.")
+    resources: Resources | None = None
+    runtime_env: GivenEnvironment | None = None
     address: str | None = Field(default=None, min_length=1, max_length=300, description="A Ray cluster to join.")
     time_budget_s: Seconds | None = None
     time_limit_s: Seconds | None = Field(default=None, description="How long one trial may train.")
@@ -123,6 +125,8 @@ class LaunchedRun(BaseModel):
     executor: FunctionExecutor = "ray"
     cpus: Share = 1
     gpus: Share = 0
+    resources: Resources | None = None
+    runtime_env: GivenEnvironment | None = None
     address: str | None = Field(default=None, min_length=1, max_length=300, description="A Ray cluster to join.")
     checkpoint_every_s: Annotated[float, Field(ge=0, le=1e9)] = 10.0
     disk_budget_gb: Annotated[float, Field(gt=0, le=1e9)] | None = None
@@ -137,8 +141,9 @@ def launch_sweep(
 ) -> dict[str, Any]:
     """Begins a sweep, or goes on with it; sent again while it runs, it is the one that runs."""
     home = _home(serving, study.train)
+    check_placement(study.executor, study.cpus, study.gpus, study.resources, study.runtime_env)
     study.check(place, known, study.train)
-    return study.begun(place, caller, why=study.why or _WHY, home=home)
+    return study.begun(place, serving, caller, why=study.why or _WHY, home=home)
 
 
 def launch_run(
@@ -148,6 +153,7 @@ def launch_run(
     home = _home(serving, study.train)
     space = None if study.space is None else space_of(study.space)
     params = settings("params", study.params)
+    check_placement(study.executor, study.cpus, study.gpus, study.resources, study.runtime_env)
     if not params and space is None:
         raise SettingsError("a run needs settings to begin with, or a space to draw them from. Give params, or space.")
     complete(space, params or None, study.seed)  # refuses what does not fit
@@ -165,9 +171,8 @@ def launch_run(
         allowance.check_space(name_of_space(study.space))
     given = study.model_dump(exclude={"kind", "why", "space"})
     described = None if space is None else space.to_dict()
-    return launching.launch_run(
-        place, allowance, by=by, why=why or _WHY, home=home, given={**given, "space": described}
-    )
+    given["space"] = described
+    return launching.launch_run(place, allowance, by=by, why=why or _WHY, home=home, given=given, store=serving.store)
 
 
 def _home(serving: Service, train: str) -> Path:

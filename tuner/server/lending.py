@@ -20,7 +20,8 @@ from tuner.record.location import Place
 from tuner.record.requests import check_asker
 from tuner.samplers import SAMPLERS
 from tuner.server.known_study import KnownStudy
-from tuner.server.spaces import GivenSpace, as_toml, name_of_space, space_of
+from tuner.server.service import Service
+from tuner.server.spaces import GivenSpace, as_json, name_of_space, space_of
 from tuner.server.tokens import Token
 
 Bound = Annotated[int, Field(ge=1, le=2**53)]
@@ -58,7 +59,9 @@ class GivenSweep(BaseModel):
             there = {"seeds": known.opened.identity.get("seeds", 1)}
             known.check(place.name, "sweep", {"train": train, "space": space, **identity, "seeds": self.of_each}, there)
 
-    def begun(self, place: Place, caller: Token, *, why: str, home: Path | None = None) -> dict[str, Any]:
+    def begun(
+        self, place: Place, serving: Service, caller: Token, *, why: str, home: Path | None = None
+    ) -> dict[str, Any]:
         """Begins it within what its caller may spend, in a process of its own."""
         by, allowance, called = caller.name, Allowance.of(caller.budget), name_of_space(self.space)
         if caller.budget is not None:  # whoever has one asks under no other name, and says why
@@ -73,8 +76,9 @@ class GivenSweep(BaseModel):
             why=why,
             name=place.name,
             space=self.space if isinstance(self.space, str) else called,
-            written=as_toml(self.space),
+            written=as_json(self.space),
             home=home,
+            store=serving.store,
             **given,
         )
 
@@ -99,7 +103,7 @@ class LentStudy(GivenSweep):
     lease_s: Annotated[float, Field(ge=1e-3, le=1e6)] = LEASE_S
 
 
-def lend(place: Place, known: KnownStudy | None, study: LentStudy, caller: Token) -> dict[str, Any]:
+def lend(place: Place, known: KnownStudy | None, study: LentStudy, serving: Service, caller: Token) -> dict[str, Any]:
     """Begins it; one that is there, and is over or under way with the same bounds, is answered as it is."""
     study.check(place, known, PROGRAMS)
     if known is not None:
@@ -107,4 +111,4 @@ def lend(place: Place, known: KnownStudy | None, study: LentStudy, caller: Token
         if same and (known.pid is not None or known.options.get("over") is not None):
             bounds = {"trials": known.options["trials"], "steps": known.options["budget_steps"]}
             return {"study": place.name, "pid": known.pid, **bounds}
-    return study.begun(place, caller, why=study.why)
+    return study.begun(place, serving, caller, why=study.why)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tuner.api.study import Study
 from tuner.record.location import Place
+from tuner.record.patience import SERVING_S, Patience
 from tuner.record.store import Store
 
 _MOST = 16  # studies; a large one takes some hundred MB
@@ -22,6 +23,7 @@ class OpenStudy:
         self.place = place
         self.mark = place.mark()
         self._store = Store.open(place.existing())
+        self._store.patience = Patience(within_s=SERVING_S)
         self._stamp: int | None = None
         self.study = Study(place, self._store)
         self.lock = threading.RLock()
@@ -39,10 +41,10 @@ class OpenStudy:
 
 
 class OpenStudies:
-    """The studies of a results folder, by name; the least used is closed when there are many."""
+    """The studies of a results folder or a team's database, by name; the least used is closed when there are many."""
 
-    def __init__(self, results: Path) -> None:
-        self.results = results
+    def __init__(self, results: Path, store: str | None = None) -> None:
+        self._results, self._store = results, store
         self._open: OrderedDict[str, OpenStudy] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -59,7 +61,7 @@ class OpenStudies:
 
     def place(self, name: str) -> Place:
         """Where a study of that name lies, or would."""
-        return Place.of(name, self.results, None)
+        return Place.of(name, self._results, self._store)
 
     def close(self) -> None:
         """Lets go of all."""

@@ -13,6 +13,8 @@ from starlette.exceptions import HTTPException
 
 from tuner import errors
 from tuner.errors import TunerError
+from tuner.plain import shown
+from tuner.server.retry_after import retry_after
 
 
 class Refusal(BaseModel):
@@ -42,6 +44,7 @@ _STATUS: Sequence[tuple[type[TunerError], int, str]] = (
     (errors.RequestReused, 422, "request_reused"),
     (errors.StudyNotBegun, 409, "not_begun"),
     (errors.StudyBusy, 409, "busy"),
+    (errors.DatabaseAway, 503, "database_away"),
     (errors.IdentityMismatch, 409, "differs"),
     (errors.SettingsError, 422, "arguments"),
     (errors.SpaceError, 422, "space"),
@@ -53,7 +56,7 @@ _STATUS: Sequence[tuple[type[TunerError], int, str]] = (
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What a route says of its refusals in the description of the API; those of the gate are said of every route."""
-    return {status: {"model": Refusal, "description": _MEANING[status]} for status in (*statuses, 401, 403)}
+    return {status: {"model": Refusal, "description": _MEANING[status]} for status in (*statuses, 401, 403, 503)}
 
 
 _MEANING: Mapping[int, str] = {
@@ -65,7 +68,7 @@ _MEANING: Mapping[int, str] = {
     413: "The body is too long.",
     422: "An argument makes no sense.",
     429: "Too often; the header says when again.",
-    503: "Too much at once; the header says when again.",
+    503: "Too much at once, or the database is away; the header says when again.",
 }
 
 
@@ -79,8 +82,8 @@ def answer_refusals(app: FastAPI) -> None:
 
 
 def refused(status: int, code: str, why: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """A refusal as an answer."""
-    return JSONResponse({"code": code, "why": why}, status, dict(headers or {}))
+    """A refusal as an answer, whatever was asked for fit for the terminal that shows it."""
+    return JSONResponse({"code": code, "why": shown(why)}, status, dict(headers or {}))
 
 
 async def _problem(_: Request, error: Exception) -> JSONResponse:
@@ -89,9 +92,19 @@ async def _problem(_: Request, error: Exception) -> JSONResponse:
 
 
 async def _tuner_error(_: Request, error: Exception) -> JSONResponse:
-    status, code = next((status, code) for kind, status, code in _STATUS if isinstance(error, kind))
+    status, code = status_of_error(error)
     own = isinstance(error, TunerError) and code == "refused" and error.code not in ("error", "study")
-    return refused(status, error.code if own else code, str(error))  # type: ignore[attr-defined]  # `own` says so
+    told = error.code if own else code  # type: ignore[attr-defined]  # `own` says so
+    return refused(status, told, str(error), AGAIN if status == 503 else None)
+
+
+AGAIN: Mapping[str, str] = retry_after(5)
+"""The headers of what may well be answered a little later."""
+
+
+def status_of_error(error: Exception) -> tuple[int, str]:
+    """The status of an error, and its word for programs."""
+    return next((status, code) for kind, status, code in _STATUS if isinstance(error, kind))
 
 
 async def _unfit(_: Request, error: Exception) -> JSONResponse:

@@ -15,6 +15,7 @@ from tuner.api.studies import studies as studies_in
 from tuner.api.study import Study
 from tuner.errors import SettingsError
 from tuner.record.events import TrialState
+from tuner.record.printed import FEW_BYTES, printed_of
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
 from tuner.server import schemas
@@ -30,13 +31,12 @@ StudyName: TypeAlias = Annotated[
 ]
 TrialNumber: TypeAlias = Annotated[int, Path(ge=0, le=2**53, description="The trial's number, from 0.")]
 LARGEST_PAGE = 1000
-_PRINTED = 20_000  # characters of what a function printed
 
 
-@router.get("", responses=documented(), summary="The studies of the folder")
+@router.get("", responses=documented(), summary="The studies there are")
 def studies(serving: Serving) -> schemas.Studies:
     """One line a study, the latest first."""
-    found = [schemas.StudyLine(**finite(asdict(each))) for each in studies_in(serving.results)]
+    found = [schemas.StudyLine(**finite(asdict(each))) for each in studies_in(serving.results, serving.store)]
     return schemas.Studies(studies=found)
 
 
@@ -84,7 +84,7 @@ def trial(name: StudyName, number: TrialNumber, serving: Serving) -> schemas.Tri
             checkpoints=[schemas.CheckpointLine(**asdict(found.state.checkpoints[kept])) for kept in each.checkpoints],
             error=each.error,
             traceback=found.traceback(number),
-            printed=found.printed(number)[-_PRINTED:],
+            printed=printed_of(found.place.folder, number, FEW_BYTES),
         )
 
 

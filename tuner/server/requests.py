@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import anyio.to_thread
 from fastapi import APIRouter, Query, Response
@@ -14,8 +14,10 @@ from fastapi import Path as InPath
 from tuner.agents.agent import name_of
 from tuner.agents.allowance import Allowance
 from tuner.agents.launching import launch_branch
+from tuner.api.answers import Wait
+from tuner.api.fork import branch_of
 from tuner.api.handles import RunHandle
-from tuner.api.studies import attach, promote
+from tuner.api.studies import attach, attached, promote
 from tuner.errors import uncoded
 from tuner.record.events import Requested, RequestState
 from tuner.record.store import Store
@@ -35,6 +37,7 @@ RequestId: TypeAlias = Annotated[
 _BEGUN = ("fork", "promote")
 """The verbs that begin another run."""
 _LONGEST_WAIT_S = 30.0
+_T = TypeVar("_T")
 
 
 @router.put(
@@ -53,35 +56,52 @@ async def ask(
     wait_s: Annotated[float, Query(ge=0, le=_LONGEST_WAIT_S, description="How long to wait for the end of it.")] = 5.0,
 ) -> schemas.Answer:
     """Asks once, however often it is sent under one id; 202 where it takes effect later, 409 where it is refused."""
-    asking = functools.partial(_asked, name, request, asked, serving, caller, response, wait_s)
-    return await anyio.to_thread.run_sync(asking, limiter=serving.askings)
-
-
-def _asked(
-    name: str, request: str, asked: schemas.Asked, serving: Service, caller: Token, response: Response, wait_s: float
-) -> schemas.Answer:
-    """In a thread: it waits for an answer, and starts a coordinator where a run has none."""
-    by = asked.by or caller.name
-    if caller.budget is not None:  # whoever has one asks under no other name
-        by = name_of(caller.name)
-        Allowance.of(caller.budget).check_request(serving.results, by, name, asked.verb, asked.arguments, request)
+    by = await _in_thread(serving, _allowed, name, request, asked, serving, caller)
     if asked.verb in _BEGUN:
-        begun = launch_branch(
-            serving.results,
-            Allowance.of(caller.budget),
-            by=by,
-            why=asked.why,
-            asked={asked.verb: name, "request": request, "by": by},
-            begin=functools.partial(_begun, name, request, asked, serving, by),
-        )
-        said = _said(request, asked.verb, "applied", None, f"{begun} has begun")
-        return said.model_copy(update={"study": begun})
-    with attach(name, results=serving.results, by=by) as handle:
-        reply = handle._ask(
-            asked.verb, dict(asked.arguments), asked.why, expect=asked.expect, request=request, timeout_s=wait_s
-        )
+        return await _in_thread(serving, _branched, name, request, asked, serving, caller, by)
+    place = serving.library.place(name)
+    handle = await _in_thread(serving, functools.partial(attached, place, by=by, idle="closed"))
+    try:
+        putting = functools.partial(handle._put, expect=asked.expect, request=request, timeout_s=wait_s)
+        put = await _in_thread(serving, putting, asked.verb, dict(asked.arguments), asked.why)
+        reply = await serving.waits.reply(place.existing(), put) if isinstance(put, Wait) else put
+    finally:
+        await _in_thread(serving, handle.close)
     response.status_code = 202 if reply.pending else 200
     return _said(request, asked.verb, reply.state, reply.step, reply.detail)
+
+
+async def _in_thread(serving: Service, act: Callable[..., _T], *given: Any) -> _T:
+    """What is done at once, and not in the loop that serves everybody."""
+    return await anyio.to_thread.run_sync(functools.partial(act, *given), limiter=serving.askings)
+
+
+def _allowed(name: str, request: str, asked: schemas.Asked, serving: Service, caller: Token) -> str:
+    """Who asks, as the record will say; refused where that is more than they may spend."""
+    if caller.budget is None:
+        return asked.by or caller.name
+    by = name_of(caller.name)  # whoever has one asks under no other name
+    Allowance.of(caller.budget).check_request(
+        serving.results, by, name, asked.verb, asked.arguments, request, serving.store
+    )
+    return by
+
+
+def _branched(
+    name: str, request: str, asked: schemas.Asked, serving: Service, caller: Token, by: str
+) -> schemas.Answer:
+    """Another run, which has begun."""
+    begun = launch_branch(
+        serving.results,
+        Allowance.of(caller.budget),
+        by=by,
+        why=asked.why,
+        asked={asked.verb: name, "request": request, "by": by},
+        begin=functools.partial(_begun, name, request, asked, serving, by),
+        store=serving.store,
+    )
+    said = _said(request, asked.verb, "applied", None, f"{begun} has begun")
+    return said.model_copy(update={"study": begun})
 
 
 @router.get("/{name}/requests/{request}", responses=documented(404, 409, 422, 503), summary="What became of a request")
@@ -92,9 +112,14 @@ async def answer(
     wait_s: Annotated[float, Query(ge=0, le=_LONGEST_WAIT_S, description="How long to wait for the end of it.")] = 0.0,
 ) -> schemas.Answer:
     """The answer so far, or once there is one that is final."""
-    database = serving.library.place(name).existing()
+    place = serving.library.place(name)
+    database = place.existing()
     asked = await anyio.to_thread.run_sync(_request, database, request)
     if asked is None:
+        branch = await anyio.to_thread.run_sync(branch_of, place, request)
+        if branch is not None:
+            said = _said(request, branch[1], "applied", None, f"{branch[0]} has begun")
+            return said.model_copy(update={"study": branch[0]})
         raise Problem(404, "not_found", f"nobody has asked anything of {name} under the id {request}.")
     found = await serving.waits.answer(database, request, wait_s)
     if found is None:
@@ -104,7 +129,7 @@ async def answer(
 
 def _request(database: Path | InDatabase, request: str) -> Requested | None:
     with Store.open(database, idle="closed") as store:
-        return next((each for each in store.new_requests() if each.request == request), None)
+        return store.asked(request)
 
 
 def _begun(name: str, request: str, asked: schemas.Asked, serving: Service, by: str) -> str:
@@ -115,16 +140,20 @@ def _begun(name: str, request: str, asked: schemas.Asked, serving: Service, by: 
     if asked.verb == "promote":
         trial = given.pop("trial", None)
         _check_none_left(asked.verb, given)
-        handle = promote(name, trial, by=by, results=serving.results, **told)
+        handle = promote(name, trial, by=by, **_where(serving), **told)
     else:
         step, values = given.pop("step", None), given.pop("values", {})
         _check_none_left(asked.verb, given)
-        with attach(name, results=serving.results, by=by) as parent:
+        with attach(name, by=by, **_where(serving)) as parent:
             if not isinstance(parent, RunHandle):
                 raise Problem(409, "refused", f"{name} is a sweep: a fork is of a babysat run. Promote a trial of it.")
             handle = parent.fork(values, step=step, **told)
     with handle:
         return handle.name
+
+
+def _where(serving: Service) -> dict[str, Any]:
+    return {"results": serving.results, "store": serving.store}
 
 
 def _check_none_left(verb: str, given: Mapping[str, object]) -> None:

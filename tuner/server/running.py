@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -36,13 +37,17 @@ class Running:
     start: str
     """Which start this is: codes are for one."""
     at: float
+    root_path: str = ""
+    """What a proxy puts before every path."""
+    store: str = ""
+    """The team's database that it serves, as it may be shown; empty: the folder's own studies."""
 
     def link(self, tokens: KeptTokens, role: Role) -> str:
         """A link that lets a browser in, once."""
         if tokens.named(role) is None:
             tokens.add(role, role)  # its text is kept nowhere: browsers need none
         tokens.start = self.start
-        return f"{self.url}/login?code={tokens.code(role, time.time())}"
+        return f"{self.url}{self.root_path}/login?code={tokens.code(role, time.time())}"
 
 
 def bound(host: str, port: int | None, first: int) -> socket.socket:
@@ -68,9 +73,10 @@ def bound(host: str, port: int | None, first: int) -> socket.socket:
 
 
 @contextmanager
-def announced(results: Path, url: str, port: int) -> Iterator[Running]:
+def announced(results: Path, url: str, port: int, root_path: str = "", store: str = "") -> Iterator[Running]:
     """Tells in the folder where the service runs, for as long as it does."""
-    told = Running(url=url, pid=os.getpid(), port=port, start=secrets.token_hex(8), at=time.time())
+    known: dict[str, Any] = {"pid": os.getpid(), "start": secrets.token_hex(8), "at": time.time()}
+    told = Running(url=url, port=port, root_path=root_path, store=store, **known)
     path = results / FOLDER / f"running-{port}.json"
     write_whole(path, json.dumps(asdict(told)).encode(), mode=0o600)
     try:

@@ -41,6 +41,7 @@ class StudyLine(BaseModel):
     best_trial: int | None
     updated: float = Field(description="When it was last written to, in Unix seconds.")
     spread: float | None = Field(None, description="How far the seeds of the best differ, where it has several.")
+    aside: int = Field(0, description="How many trials the stopping rule has set aside.")
 
 
 class Studies(BaseModel):

@@ -27,12 +27,14 @@ class Service:
     tokens: Tokens
     door: Door
     library: OpenStudies
+    store: str | None = field(default=None, repr=False)
+    """The team's database whose studies are served; None: those of the folder."""
     projects: Path | None = None
     """The folder that training functions may be launched from; None: nothing is launched."""
     beginnings: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_BEGINNINGS))
     """So many studies are begun at a time: each waits for its process, and keeps no thread from whoever only reads."""
     askings: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_ASKINGS))
-    """So many requests are put at a time: each waits some seconds for an answer, on a thread that nobody else needs."""
+    """So many requests are put at a time: what of it is done on threads keeps none from whoever only reads."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once the service is to end: streams and whoever waits for an answer end with it."""
     waits: Waits = field(init=False)

@@ -1,16 +1,15 @@
-"""The spaces that are given over HTTP: by the name of one that tuner brings, or as it is, and then as TOML again."""
+"""The spaces that are given over HTTP: by the name of one that tuner brings, or as it is, and then as a file again."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field
 
 from tuner.errors import SpaceError, quoted
-from tuner.space.files import available_spaces, parameter_of, tables_of
+from tuner.space.files import available_spaces, parameter_of
 from tuner.space.space import Space
 
 GivenSpace: TypeAlias = Annotated[
@@ -38,43 +37,14 @@ def name_of_space(given: str | Mapping[str, Mapping[str, Any]]) -> str:
     return given if isinstance(given, str) and given in available_spaces() else OWN
 
 
-def as_toml(given: str | Mapping[str, Mapping[str, Any]]) -> str:
+def as_json(given: str | Mapping[str, Mapping[str, Any]]) -> str:
     """A space of its own as a file of it; empty for one with a name. Read again it is the same."""
     if isinstance(given, str):
         return ""
-    text = "\n".join(f"[{_text(name)}]\n{_lines(table)}" for name, table in given.items())
-    meant, read = space_of(given), Space(**{name: parameter_of(name, table) for name, table in _read(text).items()})
-    if meant != read:
-        raise SpaceError(f"the space {quoted(dict(given))} cannot be written down as it is. Give plainer values.")
+    space_of(given)  # refuses what is none
+    text = json.dumps(given, ensure_ascii=False, indent=1)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise SpaceError(f"the space {quoted(dict(given))} holds half a character, which is no text.") from None
     return text
-
-
-# ── TOML ────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _read(text: str) -> dict[str, Any]:
-    return tables_of(text, "the space")
-
-
-def _lines(table: Mapping[str, Any]) -> str:
-    return "".join(f"{_text(word)} = {_value(value)}\n" for word, value in table.items())
-
-
-def _value(value: Any) -> str:
-    """A value as TOML has it."""
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{_text(word)} = {_value(each)}" for word, each in value.items()) + " }"
-    if isinstance(value, list):
-        return f"[{', '.join(map(_value, value))}]"
-    if isinstance(value, str):
-        return _text(value)
-    if value is None:
-        raise SpaceError("null is no value that a space can be written with: leave the word out, or name the option.")
-    return repr(value) if isinstance(value, float) and math.isfinite(value) else json.dumps(value)
-
-
-def _text(text: str) -> str:
-    """A text in quotes; TOML takes letters as they are, and knows no half of a character."""
-    if any("\ud800" <= each <= "\udfff" for each in text):
-        raise SpaceError(f"{quoted(text)} holds half a character, which is no text.")
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,6 +55,17 @@ def tables_of(text: str, source: str) -> dict[str, Any]:
         raise SpaceError(f"{source} is not TOML: {error}. Mend that line.") from None
 
 
+def tables_of_json(text: str, source: str) -> dict[str, Any]:
+    """The same of a JSON text: an object of objects."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SpaceError(f"{source} is not JSON: {error}. Mend that line.") from None
+    if not isinstance(found, dict):
+        raise SpaceError(f"{source} is an object of parameters, got {quoted(found)}.")
+    return found
+
+
 def parameter_of(name: str, table: Any) -> Parameter | Choice:
     """A parameter from its TOML table or its dict."""
     if not isinstance(table, Mapping):
@@ -84,19 +96,19 @@ def _spaces_folder() -> Path:
 
 
 def _find(name_or_path: str | Path) -> Path:
-    """The TOML file meant by a name or a path."""
+    """The file meant by a name or a path."""
     spaces = available_spaces()
     path = Path(name_or_path).expanduser()
     if isinstance(name_or_path, str) and name_or_path in spaces:
         return spaces[name_or_path]
-    if isinstance(name_or_path, str) and path.suffix != ".toml" and len(path.parts) < 2:
+    if isinstance(name_or_path, str) and path.suffix not in (".toml", ".json") and len(path.parts) < 2:
         raise SpaceError(
             f"there is no space {name_or_path!r}. {did_you_mean(name_or_path, spaces)} "
             f"A file of your own is given with its ending: {name_or_path}.toml."
         )
     if not path.is_file():
         brought = f" tuner brings a space of that name: {path.stem!r}." if path.stem in spaces else ""
-        beside = [each.name for each in path.parent.glob("*.toml")]
+        beside = [each.name for each in path.parent.glob("*.*") if each.suffix in (".toml", ".json")]
         brought = brought or (f" {did_you_mean(path.name, beside)}" if beside else "")
         raise SpaceError(f"there is no file {path} (looked in {Path.cwd()}).{brought}")
     return path

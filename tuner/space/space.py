@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Never
 from tuner.arguments import checked
 from tuner.errors import SettingsError, SpaceError, did_you_mean, quoted
 from tuner.plain import clean
-from tuner.space.files import parameter_of, read, tables_of
+from tuner.space.files import parameter_of, read, tables_of, tables_of_json
 from tuner.space.parameters import Choice, Dimension, Parameter
 
 if TYPE_CHECKING:
@@ -293,7 +293,10 @@ class Space(Mapping[str, Parameter | Choice]):
             Space(rate=log(0.0001, 1.0))
         """
         source = source if isinstance(source, str) else quoted(source)
-        tables = tables_of(text, source)
+        return cls._of(tables_of(text, source), source)
+
+    @classmethod
+    def _of(cls, tables: Mapping[str, Any], source: str) -> Self:
         try:
             return cls(**{name: parameter_of(name, table) for name, table in tables.items()})
         except SpaceError as error:
@@ -302,10 +305,10 @@ class Space(Mapping[str, Parameter | Choice]):
     @classmethod
     @checked(SpaceError)
     def load(cls, name_or_path: str | Path) -> Self:
-        """The space of a name, or the one in a TOML file.
+        """The space of a name, or the one in a file: TOML, or JSON, which has a word for an option that is None.
 
         Args:
-            name_or_path: One of those that tuner brings, such as "sgd_momentum", or a file.
+            name_or_path: One of those that tuner brings, such as "sgd_momentum", or a file; JSON ends with .json.
 
         Returns:
             The space.
@@ -318,7 +321,9 @@ class Space(Mapping[str, Parameter | Choice]):
             True
         """
         path, text = read(name_or_path)
-        return cls.from_toml(text, source=str(path))
+        if path.suffix != ".json":
+            return cls.from_toml(text, source=str(path))
+        return cls._of(tables_of_json(text, str(path)), str(path))
 
 
 def _by_name(params: object) -> None:

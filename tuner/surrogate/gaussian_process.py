@@ -17,7 +17,7 @@ they expect to be best, and in many dimensions nearly all that nobody has tried 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -25,7 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.optimize import minimize
+from scipy.special import expit
 
+from tuner.surrogate.correlation import in_cache, matern, squares, to_matern
 from tuner.surrogate.factors import JITTER, cholesky, solved, solved_back, weights_of
 from tuner.surrogate.threads import on_one_thread
 
@@ -37,7 +39,6 @@ NO_RUN = -1
 
 _SQRT5 = math.sqrt(5.0)
 _SMALLEST_VARIANCE = 1e-10
-_CACHED = 1 << 13  # numbers of a matrix, 64 kB: beyond that memory takes longer than what is computed
 _ENOUGH = 1e-4  # of the log posterior, which is a few hundred: a step that gains less is the last
 _DEPTH, _DEPTH_DEVIATION = 1.0, 0.7  # of a bowl before any score, in standard deviations of the scores
 
@@ -149,11 +150,11 @@ class GaussianProcess:
 
     def covariance(self, one: Rows, other: Rows) -> Floats:
         """Between the true scores of two sets of rows: (n, m)."""
-        near = _squares(one.features * self._inverse, other.features * self._inverse)
+        near = squares(one.features * self._inverse, other.features * self._inverse)
         slopes = (one.features - 0.5) @ (other.features - 0.5).T
-        for some in _in_cache(near):
+        for some in in_cache(near):
             part, slope = near[some], slopes[some]
-            _to_matern(part)
+            to_matern(part)
             part *= self._detail
             slope *= self._slope
             part += slope
@@ -171,7 +172,7 @@ class GaussianProcess:
             return np.ones(())  # whole trainings all of them
         some, place = np.unique(one, return_inverse=True)
         others, other_place = np.unique(other, return_inverse=True)
-        table = _matern(np.square((some[:, None] - others[None, :]) * self._inverse_time))
+        table = matern(np.square((some[:, None] - others[None, :]) * self._inverse_time))
         correlation: Floats = table[place[:, None], other_place[None, :]] if len(some) > 1 else table[0, other_place]
         return correlation
 
@@ -212,14 +213,22 @@ class ConditionedProcess:
         return cls(process, rows, factor, solved(factor, surprise), weights)
 
     @on_one_thread
-    def in_a_bowl(self) -> ConditionedProcess:
-        """The same with a bowl for its mean, which is flat, as deep as the scores make most probable."""
+    def in_a_bowl(self, chance: float = 0.0) -> ConditionedProcess:
+        """The same with a bowl for its mean, which is flat, as deep as the scores make most probable.
+
+        Where the probability that these scores leave of a bowl, beforehand as likely as none, is not above `chance`,
+        from 0 to 1, it stays flat (Rasmussen & Williams 2006, eq. 2.42, of a mean with one weight).
+        """
         process = self.process
         bowl = np.square(self.rows.features - 0.5) @ process._unit_bowl
         whitened = solved(self._factor, bowl)
         precision = _DEPTH_DEVIATION**-2
         depth = float(whitened @ self._whitened + precision * _DEPTH) / float(whitened @ whitened + precision)
         rest = self._whitened - depth * whitened
+        explained = float(self._whitened @ self._whitened - rest @ rest) - precision * (depth - _DEPTH) ** 2
+        evidence = 0.5 * (explained - math.log1p(float(whitened @ whitened) / precision))
+        if float(expit(evidence)) <= chance:
+            return self
         weights = solved_back(self._factor, rest)
         deep = GaussianProcess(process.hyperparameters, process.groups, depth)
         return ConditionedProcess(deep, self.rows, self._factor, rest, weights)
@@ -308,7 +317,7 @@ class ConditionedProcess:
         away = (features - known.features) * process._inverse
         r = _SQRT5 * np.sqrt(np.square(away).sum(axis=1))
         fall = np.exp(-r)
-        time = _matern(np.square((progress - known.progress) * process._inverse_time))
+        time = matern(np.square((progress - known.progress) * process._inverse_time))
         middle, others = features - 0.5, known.features - 0.5
         across = time * (process._detail * (1 + r + r * r / 3) * fall + process._slope * (others @ middle))
         across += time * process._common
@@ -436,34 +445,3 @@ class _Objective:
         surprise = (hyperparameters - self._prior.mean) / self._prior.deviation
         fit = 0.5 * float(value @ weights) + float(np.log(np.diag(factor)).sum())
         return fit + 0.5 * float(surprise @ surprise), 0.5 * gradient + surprise / self._prior.deviation
-
-
-def _squares(one: Floats, other: Floats) -> Floats:
-    """Squared distances between rows, by the cosine rule: rounding may leave a small negative one."""
-    apart = -2 * one @ other.T
-    apart += np.square(one).sum(axis=1)[:, None]
-    apart += np.square(other).sum(axis=1)[None, :]
-    return np.maximum(apart, 0.0, out=apart)
-
-
-def _matern(squared: Floats) -> Floats:
-    """The Matérn-5/2 correlation of points at these squared distances, in lengths."""
-    correlation: Floats = squared.copy()
-    _to_matern(correlation)
-    return correlation
-
-
-def _to_matern(squared: Floats) -> None:
-    """The same in the place of the distances."""
-    r = squared * 5
-    np.sqrt(r, out=r)
-    squared *= 5 / 3
-    squared += r
-    squared += 1
-    squared *= np.exp(np.negative(r, out=r), out=r)
-
-
-def _in_cache(matrix: Floats) -> Iterator[slice]:
-    """The lines of a matrix, so many at a time that what is done to them one thing after another stays in the cache."""
-    lines = max(1, _CACHED // max(1, matrix.shape[1]))
-    return (slice(first, first + lines) for first in range(0, len(matrix), lines))

@@ -133,11 +133,7 @@ class Ledger(Sequence[Outcome]):
     @property
     def horizon(self) -> int:
         """How many steps a whole training takes: what functions plan, else the most that one took; at least 1."""
-        if self._planned:
-            return self._planned
-        if self._completed >= self._furthest:
-            return max(1, self._completed)
-        return 4 * self._furthest  # nobody knows yet: far, so that a long run stays interesting
+        return horizon_of(self._planned, self._completed, self._furthest)
 
     def surrogate(self, space: Space) -> Surrogate:
         """The model of all entries; made once for each state of them."""
@@ -151,19 +147,8 @@ class Ledger(Sequence[Outcome]):
 
     def _informative(self) -> list[Outcome]:
         """Those that tell something, by number: all, or of too many the best and newest two fifths, and some others."""
-        ranked = self._ranked
-        if len(ranked) <= MOST_ROWS:
-            return [self._entries[trial] for trial in sorted(trial for _, trial in ranked)]
-        share = 2 * MOST_ROWS // 5
-        chosen = {trial for _, trial in ranked[:share]}
-        for trial in reversed(self._entries):
-            if len(chosen) >= 2 * share:
-                break
-            if _informs(self._entries[trial]):
-                chosen.add(trial)
-        stride = len(ranked) / (MOST_ROWS - len(chosen))
-        chosen |= {ranked[int(turn * stride)][1] for turn in range(MOST_ROWS - len(chosen))}
-        return [self._entries[trial] for trial in sorted(chosen)]
+        newest = (trial for trial in reversed(self._entries) if _informs(self._entries[trial]))
+        return [self._entries[trial] for trial in telling(_Trials(self._ranked), newest)]
 
     def _with_all_known(self, outcome: Outcome) -> Outcome:
         """A duplicate with what has become of its original."""
@@ -184,6 +169,50 @@ class Ledger(Sequence[Outcome]):
     def __getitem__(self, index: slice) -> Sequence[Outcome]: ...
     def __getitem__(self, index: int | slice) -> Outcome | Sequence[Outcome]:
         return tuple(self._entries.values())[index]
+
+
+class _Trials(Sequence[int]):
+    """The trials of what is ranked, as they are asked for: of ten thousand a few hundred are."""
+
+    def __init__(self, ranked: Sequence[tuple[float, int]]) -> None:
+        self._ranked = ranked
+
+    def __len__(self) -> int:
+        return len(self._ranked)
+
+    @overload
+    def __getitem__(self, index: int) -> int: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[int]: ...
+    def __getitem__(self, index: int | slice) -> int | Sequence[int]:
+        return _Trials(self._ranked[index]) if isinstance(index, slice) else self._ranked[index][1]
+
+
+def telling(ranked: Sequence[int], newest: Iterable[int]) -> list[int]:
+    """The trials a model learns from, by number: all, or of too many the best and newest two fifths, and some others.
+
+    Those that tell something are `ranked`, the best first, and told once more with the `newest` first.
+    """
+    if len(ranked) <= MOST_ROWS:
+        return sorted(ranked)
+    share = 2 * MOST_ROWS // 5
+    chosen = set(ranked[:share])
+    for trial in newest:
+        if len(chosen) >= 2 * share:
+            break
+        chosen.add(trial)
+    stride = len(ranked) / (MOST_ROWS - len(chosen))
+    chosen |= {ranked[int(turn * stride)] for turn in range(MOST_ROWS - len(chosen))}
+    return sorted(chosen)
+
+
+def horizon_of(planned: int, completed: int, furthest: int) -> int:
+    """How many steps a whole training takes, by the most that was planned, that a whole one took, and that any took."""
+    if planned:
+        return planned
+    if completed >= furthest:
+        return max(1, completed)
+    return 4 * furthest  # nobody knows yet: far, so that a long run stays interesting
 
 
 def ledger_of(outcomes: Sequence[Outcome]) -> Ledger:

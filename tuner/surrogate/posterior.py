@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,16 +28,13 @@ from tuner.surrogate.gaussian_process import (
 )
 from tuner.surrogate.threads import on_one_thread
 
-Mean: TypeAlias = Literal["flat", "bowl"]
-
 _MOST_FANTASIES = 64  # of more runs in training, those expected to end best are enough to keep clear of
 _LEADERS = 5
 _SLIGHT = 0.2  # of the variance of all scores: runs that differ less by their seeds are taken as they came
 _WIDENED = 16  # of the candidates, so many have others drawn around them
 _NEARBY = (-2.0, -0.3)  # how far from them, as powers of ten of the lengths
 _REFINEMENTS = 15  # steps of L-BFGS-B from the best candidate
-_SURPRISING = 4.0  # deviations above what all other runs say of one
-_NEARLY = 0.75  # of that, under a posterior whose lengths are a little longer or shorter: less is looked at no closer
+_SURPRISING = 3.5  # deviations above what all other runs say of one
 _NARROWER, _NARROWINGS = 0.5, 4  # of the lengths, until it surprises no more; so many times
 _ENOUGH = 1e-3  # a step that gains less of the improvement, as a share of its logarithm, is the last
 
@@ -54,18 +50,16 @@ class Posterior:
         self,
         embedding: Embedding,
         horizon: int,
-        rows: Rows,
+        known: ConditionedProcess,
         standardizer: Standardizer,
-        hyperparameters: Sequence[float],
         informative: Sequence[Outcome],
         pending: Sequence[Outcome] = (),
         goal: Goal = "maximize",
-        mean: Mean = "flat",
+        chance: float = 1.0,
     ) -> None:
         self.embedding, self.horizon, self.standardizer = embedding, horizon, standardizer
         self._goal, self._informative = goal, informative
-        known = GaussianProcess(hyperparameters, embedding.groups).conditioned_on(rows)
-        self._known = self._process = known if mean == "flat" else known.in_a_bowl()
+        self._known = self._process = known if chance >= 1 else known.in_a_bowl(chance)
         self._candidates: tuple[object, Candidates] | None = None
         scores = [outcome.score for outcome in informative if outcome.score is not None]
         self.best = float(standardizer.transform(max(scores))) if scores else -math.inf
@@ -165,10 +159,7 @@ class Posterior:
 
     def surprising(self, least: float) -> list[Outcome]:
         """The runs whose scores lie this many deviations above what all the others say of them, the best first."""
-        runs, surprise = self._known.surprises(least)
-        chosen = set(runs[surprise >= least].tolist())
-        scored = [each for each in self._informative if each.trial in chosen and each.score is not None]
-        return sorted(scored, key=lambda each: -(each.score or 0.0))
+        return surprising(self._known, self._informative, least)
 
     @property
     def noise(self) -> float:
@@ -315,7 +306,9 @@ class Surrogate:
         self._pending, self._goal = list(pending), goal
         self._most_pending = len(pending) + _MOST_FANTASIES
         self._rows = rows_of(informative, self.embedding, horizon)
-        self._posteriors: dict[tuple[Mean, tuple[float, ...]], Posterior] = {}
+        self._posteriors: dict[tuple[float, tuple[float, ...]], Posterior] = {}
+        self._places: Floats | None = None  # of the informative
+        self._processes: dict[tuple[float, ...], ConditionedProcess] = {}
         self._hill: tuple[Outcome, list[float]] | tuple[()] | None = None
         self.exhausted: set[object] = set()
         """In which searches little improvement was to be expected, as whoever searches calls them."""
@@ -327,32 +320,32 @@ class Surrogate:
 
     def nearest(self, points: Floats) -> list[Outcome]:
         """Of each point (n, d) the outcome whose settings are most like it; there is one."""
-        known = self.embedding.features([outcome.point for outcome in self.informative])
-        apart = np.square(self.embedding.features(points)[:, None] - known).sum(axis=2)
+        if self._places is None:
+            self._places = self.embedding.features([outcome.point for outcome in self.informative])
+        apart = np.square(self.embedding.features(points)[:, None] - self._places).sum(axis=2)
         return [self.informative[place] for place in apart.argmin(axis=1).tolist()]
 
     def fit(self, start: Sequence[float] | None) -> list[float]:
         """The most probable hyperparameters, found from earlier ones on; there is a score."""
         return fit_hyperparameters(self._data[0], self.embedding.groups, start)
 
-    def posterior(self, hyperparameters: Sequence[float], mean: Mean = "flat") -> Posterior:
+    def posterior(self, hyperparameters: Sequence[float], chance: float = 1.0) -> Posterior:
         """The posterior under these hyperparameters; there is a score.
 
-        With a bowl for its mean the best is expected inside the ranges, as far as the scores allow.
+        Its mean is flat; or a bowl, with which the best is expected inside the ranges, where the scores leave that a
+        probability above `chance`, from 0 to 1.
         """
-        key = mean, tuple(hyperparameters)
+        key = chance, tuple(hyperparameters)
         if key not in self._posteriors:
-            rows, standardizer = self._data
             posterior = Posterior(
                 self.embedding,
                 self.horizon,
-                rows,
-                standardizer,
-                hyperparameters,
+                self._known(hyperparameters),
+                self._data[1],
                 self.informative,
                 self._pending,
                 self._goal,
-                mean,
+                chance,
             )
             self._posteriors[key] = posterior
         posterior = self._posteriors[key]
@@ -364,18 +357,18 @@ class Surrogate:
 
         A model that is smooth enough for the hill on which a search stands takes a run on another, narrower one for a
         whim. How narrow that one is says how far lengths have to fall until the run is no surprise any more. Where a
-        posterior that is there already takes none for nearly a surprise, a `glance` at it is enough.
+        posterior that is there already takes none for a surprise, a `glance` at it is enough.
         """
-        if self._hill is None and glance is not None and not glance.surprising(_NEARLY * _SURPRISING):
+        if self._hill is None and glance is not None and not glance.surprising(_SURPRISING):
             self._hill = ()
         if self._hill is None:
-            surprising = self.posterior(hyperparameters).surprising(_SURPRISING)
+            found = surprising(self._known(hyperparameters), self.informative, _SURPRISING)
             narrow = list(hyperparameters)
-            for _ in range(_NARROWINGS if surprising else 0):
+            for _ in range(_NARROWINGS if found else 0):
                 narrow = with_lengths(narrow, len(self.embedding.options), _NARROWER)
-                if surprising[0] not in self.posterior(narrow).surprising(_SURPRISING):
+                if found[0] not in surprising(self._known(narrow), self.informative, _SURPRISING):
                     break
-            self._hill = (surprising[0], narrow) if surprising else ()
+            self._hill = (found[0], narrow) if found else ()
         return (self._hill[0], self.posterior(self._hill[1])) if self._hill else None
 
     def expect(self, outcome: Outcome) -> bool:
@@ -385,11 +378,27 @@ class Surrogate:
         self._pending.append(outcome)
         return True
 
+    def _known(self, hyperparameters: Sequence[float]) -> ConditionedProcess:
+        """The process that knows the scores, its mean flat."""
+        key = tuple(hyperparameters)
+        if key not in self._processes:
+            process = GaussianProcess(hyperparameters, self.embedding.groups)
+            self._processes[key] = process.conditioned_on(self._data[0])
+        return self._processes[key]
+
     @property
     def _data(self) -> tuple[Rows, Standardizer]:
         if self._rows is None:
             raise ValueError("nothing has been scored yet: look at `untrained` first")
         return self._rows
+
+
+def surprising(known: ConditionedProcess, informative: Sequence[Outcome], least: float) -> list[Outcome]:
+    """The runs whose scores lie this many deviations above what a process knows of them from all others, best first."""
+    runs, surprise = known.surprises(least)
+    chosen = set(runs[surprise >= least].tolist())
+    scored = [each for each in informative if each.trial in chosen and each.score is not None]
+    return sorted(scored, key=lambda each: -(each.score or 0.0))
 
 
 def log_expected_improvement(mean: Floats, deviation: Floats, incumbent: float) -> Floats:

@@ -6,9 +6,8 @@ import io
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -16,39 +15,47 @@ import pandas as pd
 from tuner.errors import MissingExtra, SettingsError, StudyError, did_you_mean
 from tuner.record.atomic import write_whole
 
-_ROWS = 20_000  # of a piece
-_Writer: TypeAlias = Callable[[pd.DataFrame, BinaryIO], None]
+_ROWS = 20_000  # of a piece that is sent
+_ROWS_OF_A_FILE = 200_000  # … that is written: a row group of parquet
 
 
-def export(tables: Mapping[str, pd.DataFrame], to: Path, format: str = "csv") -> list[Path]:  # noqa: A002 - the shell's word
+def export(tables: Mapping[str, Iterable[pd.DataFrame]], to: Path, format: str = "csv") -> list[Path]:  # noqa: A002 - the shell's word
     """Writes `<table>.<format>` for every table into a folder, made when it is not there; the paths, in order.
 
-    A file that was there is replaced whole or not at all. An object column (settings of mixed types, a request's
-    arguments) holds JSON text in csv and parquet, its text as it is where it is one.
+    Each table is its rows in frames, as `in_pieces` takes them. A file that was there is replaced whole or not at all.
+    An object column (settings of mixed types, a request's arguments) holds JSON text in csv and parquet, its text as it
+    is where it is one.
     """
-    if format not in _WRITE:
-        raise SettingsError(f"tables cannot be exported as {format!r}. {did_you_mean(format, [*_WRITE, 'markdown'])}")
+    if format not in _PIECES:
+        raise SettingsError(f"tables cannot be exported as {format!r}. {did_you_mean(format, [*_PIECES, 'markdown'])}")
     try:
         to.mkdir(parents=True, exist_ok=True)
-        return [write_whole(to / f"{name}.{format}", partial(_WRITE[format], frame)) for name, frame in tables.items()]
+        return [write_whole(to / f"{name}.{format}", _writer(frames, format)) for name, frames in tables.items()]
     except OSError as error:
         raise StudyError(f"tables cannot be written to {to}: {error}. Choose another folder with --to.") from error
 
 
-def in_pieces(frames: Iterable[pd.DataFrame], format: str) -> Iterator[bytes]:  # noqa: A002 - the shell's word
-    """A table as the file of it would be, in pieces, so that it never has to be held whole.
+def _writer(frames: Iterable[pd.DataFrame], format: str) -> Callable[[BinaryIO], None]:  # noqa: A002 - the shell's word
+    def write(file: BinaryIO) -> None:
+        file.writelines(in_pieces(frames, format, rows=_ROWS_OF_A_FILE))
+
+    return write
+
+
+def in_pieces(frames: Iterable[pd.DataFrame], format: str, rows: int = _ROWS) -> Iterator[bytes]:  # noqa: A002 - the shell's word
+    """A table as the file of it would be, in pieces of so many rows, so that it never has to be held whole.
 
     `frames` are its rows in their order, at least one frame, maybe empty. What the format needs is looked for at once.
     """
     if format == "parquet":
         _parquet()
-    return _PIECES[format](slice_ for frame in frames for slice_ in _slices(frame))
+    return _PIECES[format](slice_ for frame in frames for slice_ in _slices(frame, rows))
 
 
-def _slices(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
+def _slices(frame: pd.DataFrame, rows: int) -> Iterator[pd.DataFrame]:
     """The rows of a frame in their order, some at a time; a frame without rows once."""
-    for start in range(0, max(1, len(frame)), _ROWS):
-        yield frame.iloc[start : start + _ROWS]
+    for start in range(0, max(1, len(frame)), rows):
+        yield frame.iloc[start : start + rows]
 
 
 def _csv_pieces(frames: Iterable[pd.DataFrame]) -> Iterator[bytes]:
@@ -122,11 +129,6 @@ def _write_csv(frame: pd.DataFrame, file: BinaryIO, *, header: bool = True) -> N
     pd.DataFrame(columns, copy=False).to_csv(file, index=False, lineterminator="\n", header=header)
 
 
-def _write_parquet(frame: pd.DataFrame, file: BinaryIO) -> None:
-    pa, pq = _parquet()
-    pq.write_table(_arrow(pa, frame), file)
-
-
 def _arrow(pa: Any, frame: pd.DataFrame) -> Any:
     texts = pd.DataFrame({name: _texts(column) for name, column in frame.items()}, copy=False)
     return pa.Table.from_pandas(texts, preserve_index=False)
@@ -151,13 +153,12 @@ def _write_jsonl(frame: pd.DataFrame, file: BinaryIO) -> None:
     text.detach()
 
 
-_WRITE: Mapping[str, _Writer] = {"csv": _write_csv, "parquet": _write_parquet, "jsonl": _write_jsonl}
 _PIECES: Mapping[str, Callable[[Iterable[pd.DataFrame]], Iterator[bytes]]] = {
     "csv": _csv_pieces,
     "parquet": _parquet_pieces,
     "jsonl": _jsonl_pieces,
 }
-FORMATS = tuple(_WRITE)
+FORMATS = tuple(_PIECES)
 """What a table can be written as."""
 
 
@@ -188,6 +189,9 @@ def _text(value: Any) -> str | None:
 
 
 def _unarmed(column: pd.Series[Any]) -> pd.Series[Any]:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        words = _unarmed(column.cat.categories.to_series().astype("string"))
+        return column.cat.rename_categories(dict(zip(column.cat.categories, words, strict=True)))
     if not isinstance(column.dtype, pd.StringDtype):
         return column
     # pandas puts no quotes around a lone CR (Python 3.11's csv neither), which ends a row for whoever reads it

@@ -11,7 +11,7 @@ NA (nan in float columns, NaT in times); what was recorded is shown as recorded,
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -53,9 +53,13 @@ def build(name: str, study: StudyState, store: Records, space: Space | None = No
     return _BUILD[name](study, store, space)
 
 
-def build_all(study: StudyState, store: Records, space: Space | None = None) -> dict[str, pd.DataFrame]:
-    """All tables that the record alone makes, by name; `winners` takes what was learned from it."""
-    return {name: build(name, study, store, space) for name in _BUILD}
+def all_in_chunks(study: StudyState, store: Records, space: Space | None = None) -> dict[str, Iterable[pd.DataFrame]]:
+    """All tables that the record alone makes, by name, each as its rows in frames; `winners` takes what was learned.
+
+    Those of the reports are read as they are asked for.
+    """
+    whole = {name: (build(name, study, store, space),) for name in _BUILD if name != "reports"}
+    return {name: whole.get(name) or report_chunks(study, store, _AT_A_TIME) for name in _BUILD}
 
 
 # ── one function a table ────────────────────────────────────────────────────────────────────────
@@ -126,7 +130,7 @@ def _chunks(last: Callable[[int, int], int], store: Records, most: int | None) -
                 flushes, size, is_first = [], 0, False
         if flushes or is_first:
             yield _unpacked(last, flushes)
-    except (IndexError, ValueError, OverflowError) as error:  # a flush is bytes, which a bad disk may change
+    except (IndexError, ValueError, OverflowError, TypeError) as error:  # a flush is bytes, which a bad disk may change
         raise StudyError(f"{store.where} is damaged: its reports cannot be read. Restore it from a copy.") from error
 
 

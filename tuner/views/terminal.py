@@ -14,11 +14,13 @@ from rich.live import Live
 from rich.measure import Measurement
 from rich.padding import Padding
 from rich.progress_bar import ProgressBar
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from tuner.insight.edges import edges_of
 from tuner.numbers import duration, near_one, number, percent, scored
+from tuner.plain import shown
 from tuner.record.events import ENDED
 from tuner.record.leaders import leaders, why_no_winner
 
@@ -92,6 +94,15 @@ def one_minus_names(study: StudyState) -> tuple[str, ...]:
 # ── while it trains ─────────────────────────────────────────────────────────────────────────────
 
 
+class HarmlessConsole(Console):
+    """A console whose terminal is commanded by tuner alone, whatever stands in the texts that it shows."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """What is to be shown, piece by piece."""
+        for each in super().render(renderable, options):
+            yield each if each.control or each.text.isprintable() else Segment(shown(each.text), each.style)
+
+
 class Progress:
     """Shows a running study: redrawn in place on a terminal, a plain line now and then anywhere else."""
 
@@ -99,7 +110,7 @@ class Progress:
         """`file` is stderr unless told, so that what a program prints stays its own; `clock` tells seconds."""
         self._clock = clock
         self._file = sys.stderr if file is None else file
-        console = Console(file=self._file, force_terminal=self._file.isatty(), highlight=False)
+        console = HarmlessConsole(file=self._file, force_terminal=self._file.isatty(), highlight=False)
         on_terminal = console.is_terminal and not console.is_dumb_terminal
         self._live = Live(console=console, auto_refresh=False) if on_terminal else None
         self._rounds_shown = -1
@@ -139,7 +150,7 @@ class Progress:
             if self._live is not None:
                 self._live.console.print(Text(line), no_wrap=True, overflow="ellipsis")
             else:
-                print(line, file=self._file, flush=True)
+                print(shown(line), file=self._file, flush=True)
 
     def _news(self, study: StudyState, status: Status) -> Iterator[str]:
         """What is said once: a round that opens, and off a terminal every warning. A study taken up tells its last."""
@@ -280,10 +291,7 @@ def test_scores(study: StudyReader) -> dict[str, float]:
     best = study.best
     if best is None:
         return {}
-    curves = {name: curve for name, curve in study.curves(best.trial).items() if name.startswith("test_")}
-    return {
-        name: curve.scores[curve.steps.index(best.step)] for name, curve in curves.items() if best.step in curve.steps
-    }
+    return {name: score for name, score in study.scores_at(best.trial, best.step).items() if name.startswith("test_")}
 
 
 def _winner(study: StudyReader) -> Iterator[RenderableType]:
@@ -295,8 +303,8 @@ def _winner(study: StudyReader) -> Iterator[RenderableType]:
     yield Text.assemble((score, "bold green"), f" (trial {best.trial}, step {best.step})")
     rows = list(settings_of(best.params, one_minus_names(study.state)).items())
     rows += [(name, f"{number(value)} at the same step") for name, value in test_scores(study).items()]
-    if best.checkpoint is not None:
-        rows.append(("checkpoint", str(best.checkpoint)))
+    if (lies := best.checkpoint or best.checkpoint_url) is not None:
+        rows.append(("checkpoint", str(lies)))
     yield _pairs(rows)
 
 

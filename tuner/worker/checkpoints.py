@@ -1,14 +1,15 @@
 """Checkpoints as they lie on disk: files first, the manifest of their hashes last, then one rename into place.
 
     <study>/checkpoints/<trial>/<segment>-<step>/
-        state/             what the user's state wrote: `state.pickle`, or files of the user's own
+        state/             what the user's state wrote: `state.npy`, `state.pickle`, or files of the user's own
         settings.json      values, schedules and rule state, as the caller gave them
-        generators.pickle  the Python, NumPy and torch global generators
+        generators.npy     the Python, NumPy and torch global generators
         manifest.json      the step, every file's size and sha256, and its own sha256
 
 A folder without a manifest is no checkpoint. A save works in a hidden folder beside the final name, so a crash leaves
-nothing visible or a whole checkpoint; `leftovers.py` removes what it left hidden. Pickles run code when they are
-read: a checkpoint deserves the trust of the folder that it lies in, and no more.
+nothing visible or a whole checkpoint; `leftovers.py` removes what it left hidden. What is no array and no plain
+value is pickled (`contents.py`), and so was everything in earlier versions. Pickles run code when they are read: such a
+checkpoint deserves the trust of the folder that it lies in, and no more.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pickle
 import re
 import shutil
 import time
@@ -27,6 +27,7 @@ from typing import Any
 
 from tuner.errors import CheckpointError, format_error
 from tuner.record.atomic import sync_folder
+from tuner.worker import contents
 from tuner.worker.disk import (
     hidden_beside,
     leaving_nothing_half_saved,
@@ -34,7 +35,6 @@ from tuner.worker.disk import (
     move_into_place,
     remove,
     sync,
-    unpickled,
     write,
 )
 from tuner.worker.generators import capture_generators, restore_generators
@@ -52,9 +52,11 @@ from tuner.worker.state import State
 
 FOLDER = "checkpoints"
 SETTINGS = "settings.json"
-GENERATORS = "generators.pickle"
+GENERATORS = "generators"
 STATE = "state"
 
+_GENERATORS = {f"{GENERATORS}{kind}" for kind in (contents.ARRAYS, contents.PICKLE)}
+_PICKLED = re.compile(r"generators\.pickle|state/(seed-[0-9]+/)?(state|seeds)\.pickle")
 _TRIAL, _PLACE = re.compile(r"(0|[1-9][0-9]{0,17})"), re.compile(r"(0|[1-9][0-9]{0,17})-(0|[1-9][0-9]{0,17})")
 
 
@@ -99,12 +101,12 @@ class Snapshot:
             (workplace / STATE).mkdir(mode=0o700, parents=True)
             state_files = {f"{STATE}/{name}": content for name, content in state.capture(workplace / STATE).items()}
             # After the user's code, which may draw: the run that goes on and the run that returns see the same numbers.
-            generators = pickle.dumps(capture_generators(), protocol=5)
+            generators, _ = contents.kept(GENERATORS, capture_generators())
         return cls(
             folder=folder,
             step=step,
             workplace=workplace,
-            contents={SETTINGS: written_settings, GENERATORS: generators, **state_files},
+            contents={SETTINGS: written_settings, **generators, **state_files},
         )
 
     def write(self) -> Written:
@@ -153,7 +155,8 @@ def verify(path: Path, *, sha256: str | None = None) -> Manifest:
         manifest = read_manifest(path)
         # Only files found in the folder are opened: a manifest that names "../x" or "/x" names a missing file.
         found = plain_files(path)
-        for name in sorted({*manifest.files, SETTINGS, GENERATORS} - {*found}):
+        generators = [] if found.keys() & _GENERATORS else [f"{GENERATORS}{contents.ARRAYS}"]
+        for name in sorted({*manifest.files, SETTINGS, *generators} - {*found}):
             raise CheckpointError(f"checkpoint {path} is not whole: {name[:200]!r} is missing. Use an earlier one.")
         for name in sorted({*found} - {*manifest.files}):
             raise CheckpointError(f"checkpoint {path} holds {name!r}, unknown to its manifest. Use an earlier one.")
@@ -190,10 +193,18 @@ def restore(path: Path, state: State) -> dict[str, Any]:
         raise CheckpointError(f"checkpoint {path}: {SETTINGS} cannot be read: {format_error(error)}.") from error
     if not isinstance(settings, dict):
         raise CheckpointError(f"checkpoint {path}: {SETTINGS} holds a {type(settings).__name__}, not settings by name.")
-    generators = unpickled(path / GENERATORS)
+    kept = contents.file_of(path, GENERATORS)
+    if kept is None:
+        raise CheckpointError(f"checkpoint {path} is not whole: its {GENERATORS} are missing. Use an earlier one.")
+    generators = contents.read(kept)
     state.read(path / STATE)
     restore_generators(generators)  # last, since the user's code may draw while it loads
     return settings
+
+
+def is_place(trial: str, place: str) -> bool:
+    """Whether a checkpoint of a trial can lie in a folder of these names."""
+    return _TRIAL.fullmatch(trial) is not None and _PLACE.fullmatch(place) is not None
 
 
 def lying_below(root: Path) -> Iterator[Path]:
@@ -204,6 +215,13 @@ def lying_below(root: Path) -> Iterator[Path]:
         for path in trial.iterdir():
             if _PLACE.fullmatch(path.name) and not path.is_symlink() and os.path.lexists(path / MANIFEST):
                 yield path
+
+
+def check_pickles(manifest: Manifest, where: str) -> None:
+    """Raises `CheckpointError` where the checkpoint has a pickle of tuner's in it, and none is to be read."""
+    for name in manifest.files:
+        if _PICKLED.fullmatch(name):
+            contents.check_pickle(f"{where}/{name}")
 
 
 def copy(path: Path, to: Path, *, sha256: str | None = None) -> Manifest:
@@ -231,7 +249,7 @@ def delete(path: Path, *, root: Path) -> None:
     if path.name in {"", ".."} or root.resolve() not in target.parents or target.is_symlink():
         raise CheckpointError(f"{path} is not deleted: it is not a folder below {root}, where checkpoints lie.")
     try:
-        strangers = {each.name for each in target.iterdir()} - {MANIFEST, SETTINGS, GENERATORS, STATE}
+        strangers = {each.name for each in target.iterdir()} - {MANIFEST, SETTINGS, *_GENERATORS, STATE}
         if strangers:
             raise CheckpointError(f"{path} is not deleted: it holds {min(strangers)!r}, which no checkpoint has.")
         (target / MANIFEST).unlink(missing_ok=True)

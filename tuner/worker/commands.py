@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import ExitStack
 from dataclasses import replace
 from importlib import import_module
 
 from tuner.errors import CheckpointError, TunerError, first_line
 from tuner.record.events import TrialState
-from tuner.worker.checkpoints import load, restore, verify
+from tuner.worker.checkpoints import restore
 from tuner.worker.messages import (
     Act,
     Adjust,
@@ -257,26 +258,27 @@ class Commands:
 
     def _revert(self, command: Revert) -> None:
         """Sets the state back where it can; otherwise training goes on untouched, and the reason is sent."""
-        state = self._position.saver.state
-        if state is None:
+        state, storage = self._position.saver.state, self._position.order.storage
+        if state is None or storage is None:
             why = "the function never called run.state(...), so there is no state to set back"
             self._position.did(command.request, why, state="rejected")
             return
-        try:
-            verify(command.path, sha256=command.sha256)
-        except CheckpointError as error:
-            self._position.did(command.request, str(error), state="rejected")
-            return
-        # What is given up goes to the disk while the state is read from there.
-        saved = self._position.save("before revert", must=True)
-        try:
-            settings = restore(command.path, state)
-        except TunerError as error:
-            if not saved or (here := self._position.saver.newest()) is None:
-                raise  # nobody knows what the state is now
-            load(here, state)
-            self._position.did(command.request, str(error), state="rejected")
-            return
+        with ExitStack() as stack:
+            try:
+                fetched = stack.enter_context(storage.fetched(command.path, sha256=command.sha256))
+            except CheckpointError as error:
+                self._position.did(command.request, str(error), state="rejected")
+                return
+            # What is given up goes to the disk while the state is read from there.
+            saved = self._position.save("before revert", must=True)
+            try:
+                settings = restore(fetched, state)
+            except TunerError as error:
+                if not saved or (here := self._position.saver.newest()) is None:
+                    raise  # nobody knows what the state is now
+                restore(stack.enter_context(storage.fetched(here)), state)
+                self._position.did(command.request, str(error), state="rejected")
+                return
         if self._pause_at is not None:  # the steps that were asked for and not yet taken are taken from there
             self._pause_at += command.step - self._position.done
         self._position.return_to(command, settings)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import pickle
 import platform
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from tuner.errors import CheckpointError, format_error
 from tuner.record.atomic import sync_folder
@@ -101,14 +99,3 @@ def _free_bytes(folder: Path) -> str:
         return f"{shutil.disk_usage(folder).free:,}"
     except OSError:
         return "unknown"
-
-
-def unpickled(path: Path) -> Any:
-    """What a file of a verified checkpoint holds."""
-    try:
-        return pickle.loads(path.read_bytes())
-    except Exception as error:
-        raise CheckpointError(
-            f"checkpoint file {path} is whole but cannot be unpickled here: {format_error(error)}. "
-            "Use the packages and the code that saved it."
-        ) from error

@@ -19,6 +19,7 @@ import cloudpickle
 from tuner.errors import StudyError, TrainingError
 from tuner.record.atomic import write_whole
 from tuner.record.state import StudyState
+from tuner.worker.contents import bytes_to_unpickle
 from tuner.worker.sources import (
     file_of,
     has_changed,
@@ -196,8 +197,8 @@ def as_of_today(state: StudyState, folder: Path) -> Portable:
     if not state.options.get("by_value", kept.is_file()) and not travels_by_value(name):
         found = resolve(name, search_path)
         return replace(portable(found, travels=False), name=name, payload=name, search_path=search_path)
-    function = resolve(kept.read_bytes(), search_path) if kept.is_file() else None
-    lines = sources_of(kept.read_bytes()) if kept.is_file() else {}
+    function = resolve(bytes_to_unpickle(kept), search_path) if kept.is_file() else None
+    lines = sources_of(bytes_to_unpickle(kept)) if kept.is_file() else {}
     if (today := _of_this_program(name, function)) is not None:
         return portable(today, travels=False)
     if function is None:
@@ -214,7 +215,7 @@ def as_of_today(state: StudyState, folder: Path) -> Portable:
     return replace(
         portable(function, travels=False),
         name=name,
-        payload=kept.read_bytes(),
+        payload=bytes_to_unpickle(kept),
         search_path=search_path,
         source_sha256="",
     )

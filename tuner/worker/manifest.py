@@ -54,33 +54,38 @@ class Manifest:
 
 def read_manifest(path: Path) -> Manifest:
     """The manifest of a checkpoint, whose own hash is right; else `CheckpointError`."""
-
-    def refuse(reason: str) -> NoReturn:
-        raise CheckpointError(f"checkpoint {path}: {MANIFEST} {reason}. Use an earlier checkpoint.")
-
     file = path / MANIFEST
     if path.is_symlink() or file.is_symlink():
-        refuse("is reached through a link, and a checkpoint holds plain files only")
+        _refuse(f"checkpoint {path}", "is reached through a link, and a checkpoint holds plain files only")
     if not file.is_file():
-        refuse("is missing: the checkpoint is gone or was never finished")
+        _refuse(f"checkpoint {path}", "is missing: the checkpoint is gone or was never finished")
     if file.stat().st_size > LIMIT_BYTES:
-        refuse(f"has {file.stat().st_size:,} bytes, too many for a list of files")
+        _refuse(f"checkpoint {path}", f"has {file.stat().st_size:,} bytes, too many for a list of files")
+    return manifest_of(file.read_bytes(), f"checkpoint {path}")
+
+
+def manifest_of(content: bytes, whose: str) -> Manifest:
+    """What the bytes of a manifest say, whose own hash is right; else `CheckpointError`."""
     try:
-        fields = json.loads(file.read_bytes())
+        fields = json.loads(content)
         found = fields["format"]
         if found != FORMAT:
-            refuse(f"has format {str(found)[:64]}, this tuner reads {FORMAT}")
+            _refuse(whose, f"has format {str(found)[:64]}, this tuner reads {FORMAT}")
         files = {name: FileFacts(bytes=each["bytes"], sha256=each["sha256"]) for name, each in fields["files"].items()}
         manifest, claimed = Manifest(step=fields["step"], files=files), fields["sha256"]
         counts = [manifest.step, *(each.bytes for each in files.values())]
         if any(type(count) is not int or count < 0 for count in counts):
-            refuse("holds a step or a size that is not a count")
+            _refuse(whose, "holds a step or a size that is not a count")
         actual = manifest.sha256
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        refuse(f"is torn or not a manifest ({format_error(error)})")
+        _refuse(whose, f"is torn or not a manifest ({format_error(error)})")
     if actual != claimed:
-        refuse(f"is torn or changed: its content has sha256 {actual}, it says {str(claimed)[:64]}")
+        _refuse(whose, f"is torn or changed: its content has sha256 {actual}, it says {str(claimed)[:64]}")
     return manifest
+
+
+def _refuse(whose: str, reason: str) -> NoReturn:
+    raise CheckpointError(f"{whose}: {MANIFEST} {reason}. Use an earlier checkpoint.")
 
 
 def plain_files(folder: Path) -> dict[str, Path]:

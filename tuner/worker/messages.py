@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from tuner.plain import Recordable
 from tuner.record.events import Reported, RequestState, Settings, TrialState
 from tuner.record.recipe import Recipe, Schedule
 from tuner.worker.divergence import Alarm
+
+if TYPE_CHECKING:
+    from tuner.worker.object_storage import ObjectStorage
+    from tuner.worker.storage import Storage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,10 +31,11 @@ class Order:
     """One segment to train, and those that follow it from the record.
 
     The worker waits for a verdict at step `ask_at`, whatever was reported, and at the first score of the objective from
-    step `rung` on, unless training is over with it. `checkpoint` is the folder to start from (`from_step`), `sha256`
-    what the record says of it; `folder` where new ones go (None: none are written); `checkpoint_every_s` 0 saves at
-    every step. `changes` are adjustments to repeat; `extra_steps` is what the run was extended by. At a rung one
-    that cannot be paused asks only where the rest of its training would take more than `haste_s`.
+    step `rung` on, unless training is over with it. `checkpoint` names the one to start from (`from_step`), `sha256`
+    what the record says of it; `storage` is where it lies and new ones go (None: none are written);
+    `checkpoint_every_s` 0 saves at every step. `changes` are adjustments to repeat; `extra_steps` is what the run was
+    extended by. At a rung one that cannot be paused asks only where the rest of its training would take more than
+    `haste_s`.
     """
 
     trial: int
@@ -41,9 +46,9 @@ class Order:
     extra_steps: int = 0
     paused: bool = False
     from_step: int = 0
-    checkpoint: Path | None = None
+    checkpoint: str | None = None
     sha256: str | None = None
-    folder: Path | None = None
+    storage: Storage | None = None
     checkpoint_every_s: float = 10.0
     ask_at: int | None = None
     rung: int | None = None
@@ -55,7 +60,8 @@ class Job:
     """What every order of a study has in common: sent once to each worker.
 
     `function` is an import path `module:name` or the bytes of a cloudpickle; `search_path` goes before `sys.path`;
-    `token_file` is written by the coordinator and must be readable where the worker lives; `asks_length` wants every
+    `token` is left by the coordinator in a file, or in the object store of `objects`, and must be readable where the
+    worker lives; `asks_length` wants every
     trial to say how long it means to train, which those that wait for verdicts do anyhow; `tracks_reads` wants to be
     told when the function does not read a setting that was changed; in `trials_folder` each trial may have one of its
     own; with several `seeds` each trial calls the function once for each, see `seeds.py`.
@@ -74,6 +80,7 @@ class Job:
     seeds: int = 1
     token_file: Path | None = None
     token: str = ""
+    objects: ObjectStorage | None = None
 
 
 # ── commands ────────────────────────────────────────────────────────────────────────────────────
@@ -147,13 +154,13 @@ class Adjust:
 class Revert:
     """Go back to a checkpoint, and to `recipe`, or keep the present settings (None).
 
-    `sha256` is what the record says of the checkpoint.
+    `path` is its name in the storage, `sha256` is what the record says of the checkpoint.
     """
 
     trial: int
     request: str
     checkpoint: int
-    path: Path
+    path: str
     step: int
     recipe: Recipe | None
     sha256: str | None = None
@@ -322,7 +329,7 @@ class Held(Recordable):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saved:
-    """A checkpoint is whole on disk."""
+    """A checkpoint is whole where it is kept, under the name `path`."""
 
     trial: int
     segment: int
@@ -330,7 +337,7 @@ class Saved:
     kind: str
     bytes: int
     sha256: str
-    path: Path
+    path: str
     at: float
     request: str = ""
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any, Literal
 
 from tuner.record.events import Settings
 from tuner.record.recipe import Recipe
 from tuner.worker.channel import Channel
-from tuner.worker.checkpoints import load
+from tuner.worker.checkpoints import restore
 from tuner.worker.messages import Changed, Did, Held, Job, Order, Planned, Revert, Reverted, Warned
 from tuner.worker.reads import ReadTracker
 from tuner.worker.run import Run
@@ -33,6 +34,7 @@ class Position:
         self.saver = Saver(
             order, emit=channel.emit, warn=self.warn, now=channel.now, in_background=channel.background_writes
         )
+        self._fetched = ExitStack()
         self._to_tell = order.ask_at is not None or order.rung is not None or job.asks_length
 
     def given(self) -> Settings:
@@ -61,9 +63,15 @@ class Position:
         return self.saver.possible
 
     def load(self, state: State) -> None:
-        """Reads the checkpoint that the order starts from, if it has one."""
-        if self.order.checkpoint is not None:
-            self.set_back(load(self.order.checkpoint, state, sha256=self.order.sha256))
+        """Reads the checkpoint that the order starts from, if it has one; its files last as long as it trains."""
+        order = self.order
+        if order.checkpoint is not None and order.storage is not None:
+            found = order.storage.fetched(order.checkpoint, sha256=order.sha256)
+            self.set_back(restore(self._fetched.enter_context(found), state))
+
+    def leave(self) -> None:
+        """Lets go of what was fetched for the trial, which trains no more."""
+        self._fetched.close()
 
     def set_back(self, saved: dict[str, Any]) -> None:
         """What a checkpoint knows of the scores before it holds again."""

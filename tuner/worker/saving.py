@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 from tuner.errors import CheckpointError
-from tuner.worker.checkpoints import Snapshot
+from tuner.worker.checkpoints import FOLDER
 from tuner.worker.messages import Did, Order, Saved, WorkerEvent
 from tuner.worker.state import State
+from tuner.worker.storage import Unwritten
 
 # A save may cost training at most a twentieth of its time.
 _SAVE_SHARE = 20.0
 # After a refusal the disk is left alone for this long: a full one would otherwise be complained of at every step.
 _REST_S = 10.0
+_WORDS = 300  # characters
 
 _WRITER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tuner-checkpoint")
 
@@ -40,14 +41,15 @@ class Saver:
         self._writing: Future[bool] | None = None
         self._saved_at = now()
         self._newest: tuple[int, int] | None = None
-        self._folder: Path | None = None
+        self._name: str | None = None
         self._cost_s = 0.0
         self._rests_until = 0.0
+        self._tells_of_pickles = order.trial == 0 and order.checkpoint is None  # once a study is enough
 
     @property
     def possible(self) -> bool:
         """Whether there is a state to save and a place to save it."""
-        return self.state is not None and self._order.folder is not None
+        return self.state is not None and self._order.storage is not None
 
     @property
     def _at_every_step(self) -> bool:
@@ -85,7 +87,7 @@ class Saver:
 
         A save that falls into the writing of another is passed over, unless it `must` be or the caller will `wait`.
         """
-        if self.state is None or self._order.folder is None:
+        if self.state is None or self._order.storage is None:
             return False
         if wait and self.holds(segment, step):
             self.finish()
@@ -94,22 +96,28 @@ class Saver:
         if self._writing is not None and not self._writing.done() and not (wait or must):
             return False
         self.finish()
-        folder = self._order.folder / str(self._order.trial) / f"{segment}-{step}"
+        name = f"{FOLDER}/{self._order.trial}/{segment}-{step}"
         try:
-            snapshot = Snapshot.take(folder, step=step, state=self.state, settings=settings)
+            unwritten = self._order.storage.take(name, step=step, state=self.state, settings=settings)
         except CheckpointError as error:
             self._refused(error, step, request)
             return False
-        self.step, self._saved_at, self._newest, self._folder = step, self._now(), (segment, step), folder
+        self.step, self._saved_at, self._newest, self._name = step, self._now(), (segment, step), name
+        if self._tells_of_pickles and self.state.pickled is not None:
+            self._tells_of_pickles = False
+            self._warn(
+                f"checkpoints are pickles, for the sake of {self.state.pickled[:_WORDS]}: to read one runs code. A "
+                "state_dict() of arrays, tensors and plain values needs none."
+            )
         if self._in_background and not wait:
-            self._writing = _WRITER.submit(self._write, snapshot, kind, segment, request)
+            self._writing = _WRITER.submit(self._write, unwritten, name, kind, segment, step, request)
             return True
-        return self._write(snapshot, kind, segment, request)
+        return self._write(unwritten, name, kind, segment, step, request)
 
-    def newest(self) -> Path | None:
-        """Where the last moment saved lies, once it is written; None where the disk refused it."""
+    def newest(self) -> str | None:
+        """The name of the last moment saved, once it is written; None where the disk refused it."""
         self.finish()
-        return None if self._newest is None else self._folder
+        return None if self._newest is None else self._name
 
     def went_back(self, step: int) -> None:
         """Training was set back to `step`."""
@@ -120,6 +128,10 @@ class Saver:
         if self._writing is not None:
             self._writing.result()
             self._writing = None
+
+    def let_go(self) -> None:
+        """The trial is over: what it trained is nobody's any more, so that its memory is free for the next."""
+        self.state = None
 
     def _refused(self, error: CheckpointError, step: int, request: str) -> None:
         """Warns, answers whoever asked, and lets the disk rest before it is tried again."""
@@ -132,11 +144,11 @@ class Saver:
                 Did(trial=self._order.trial, request=request, step=step, state="rejected", detail=why, at=self._now())
             )
 
-    def _write(self, snapshot: Snapshot, kind: str, segment: int, request: str) -> bool:
+    def _write(self, unwritten: Unwritten, name: str, kind: str, segment: int, step: int, request: str) -> bool:
         try:
-            saved = snapshot.write()
+            saved = unwritten.write()
         except CheckpointError as error:
-            self._refused(error, snapshot.step, request)
+            self._refused(error, step, request)
             return False
         self._cost_s = saved.seconds
         self._emit(
@@ -147,7 +159,7 @@ class Saver:
                 kind=kind,
                 bytes=saved.bytes,
                 sha256=saved.sha256,
-                path=saved.path,
+                path=name,
                 at=self._now(),
                 request=request,
             )

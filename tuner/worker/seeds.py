@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextvars
 import math
 import os
-import pickle
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -20,13 +19,13 @@ from typing import Any, Literal
 
 from tuner.errors import CheckpointError, TrainingError
 from tuner.record.score_names import spread_of
+from tuner.worker import contents
 from tuner.worker.control import TrialControl
-from tuner.worker.disk import unpickled
 from tuner.worker.generators import capture_generators, restore_generators
 from tuner.worker.run import Run
 from tuner.worker.state import State
 
-SEEDS = "seeds.pickle"
+SEEDS = "seeds"
 _UNWOUND_S = 10.0  # for what a call does on its way out; its thread is left behind then
 
 
@@ -240,22 +239,25 @@ class _States:
 
     def __init__(self, calls: Sequence[_Call]) -> None:
         self._calls = calls
+        self.pickled: str | None = None
 
     def capture(self, folder: Path) -> Mapping[str, bytes]:
-        files = {SEEDS: pickle.dumps([each.kept() for each in self._calls], protocol=5)}
+        files, self.pickled = contents.kept(SEEDS, [each.kept() for each in self._calls])
         for each in self._calls:
             own = _folder_of(each, folder)
             own.mkdir(mode=0o700)
             if each.state is not None:
                 files |= {f"{own.name}/{name}": content for name, content in each.state.capture(own).items()}
+                self.pickled = self.pickled or each.state.pickled
         return files
 
     def read(self, folder: Path) -> None:
-        if not (folder / SEEDS).is_file():
+        path = contents.file_of(folder, SEEDS)
+        if path is None:
             raise CheckpointError(
                 f"checkpoint {folder.parent} holds one training, and this trial is {len(self._calls)}, one a seed."
             )
-        for each, kept in zip(self._calls, unpickled(folder / SEEDS), strict=True):
+        for each, kept in zip(self._calls, contents.read(path), strict=True):
             if each.state is not None:
                 each.state.read(_folder_of(each, folder))
             each.put_back(kept)

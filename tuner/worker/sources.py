@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import gc
 import hashlib
 import inspect
 import json
@@ -210,10 +211,25 @@ def _plainly(value: Any, depth: int = 8) -> Any:
     return source_of(value) if isinstance(value, types.FunctionType) else None
 
 
+def syntax_of(text: str) -> ast.Module:
+    """The syntax tree of a text, whatever other threads parse meanwhile.
+
+    Python before 3.11.8 counts the depth of a tree for all threads at once, and raises SystemError where a collection
+    of garbage lets another thread parse, as one does that puts a traceback into words. So none is begun in here.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return ast.parse(text)
+    finally:
+        if collecting:
+            gc.enable()
+
+
 def _definitions(text: str, path: list[str]) -> Iterator[str]:
     """The texts of the functions of this qualified name, as `inspect.getsource` would give them."""
     lines = text.splitlines(keepends=True)
-    found: list[ast.AST] = [ast.parse(text)]
+    found: list[ast.AST] = [syntax_of(text)]
     for word in path:
         if word == "<locals>":
             continue

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from tuner.errors import CheckpointError, TrainingError, format_error
-from tuner.worker.disk import DISK_IS_FULL, unpickled
+from tuner.worker import contents
+from tuner.worker.disk import DISK_IS_FULL
 
-OBJECTS = "state.pickle"
+OBJECTS = "state"
 
 
 class State(Protocol):
     """What a training function registers with `run.state`: it can be captured between two steps and read back."""
+
+    pickled: str | None
+    """What of the state captured last only a pickle keeps, in words; None where reading it runs no code."""
 
     def capture(self, folder: Path) -> Mapping[str, bytes]:
         """Fix the state as it is now: files by name still to be written, beside those already written to the folder."""
@@ -24,7 +27,10 @@ class State(Protocol):
 
 
 class ObjectState:
-    """The state of objects with `state_dict()` and `load_state_dict()`, pickled together in the order given."""
+    """The state of objects with `state_dict()` and `load_state_dict()`, kept together in the order given.
+
+    What they hold of arrays, tensors and plain values is kept as such; anything else makes a pickle of the whole.
+    """
 
     def __init__(self, *objects: Any) -> None:
         if not objects:
@@ -37,17 +43,19 @@ class ObjectState:
                         "Give it state_dict() and load_state_dict(), or use run.state(save=..., load=...)."
                     )
         self.objects = objects
+        self.pickled: str | None = None
 
     @property
     def names(self) -> list[str]:
         """The objects' types, for people to read."""
         return [type(each).__name__ for each in self.objects]
 
-    def capture(self, folder: Path) -> Mapping[str, bytes]:  # noqa: ARG002 - pickled in memory, written later
-        """Pickle every `state_dict()` into memory, so that training may go on at once."""
+    def capture(self, folder: Path) -> Mapping[str, bytes]:  # noqa: ARG002 - kept in memory, written later
+        """Copy every `state_dict()` in memory, so that training may go on at once."""
         try:
             content = [(type(each).__name__, each.state_dict()) for each in self.objects]
-            return {OBJECTS: pickle.dumps(content, protocol=5)}
+            kept, self.pickled = contents.kept(OBJECTS, content)
+            return kept
         except Exception as error:
             raise TrainingError(
                 f"run.state: the state of {', '.join(self.names)} cannot be pickled: {format_error(error)}. "
@@ -56,13 +64,15 @@ class ObjectState:
 
     def read(self, folder: Path) -> None:
         """Give each object its saved `state_dict()`, in the order that they were saved."""
-        path = folder / OBJECTS
-        if not path.is_file():
+        path = contents.file_of(folder, OBJECTS)
+        if path is None:
             raise CheckpointError(
                 f"checkpoint {folder.parent} holds files of run.state(save=...), not the state of "
                 f"{', '.join(self.names)}. Register the state the way it was saved."
             )
-        saved = unpickled(path)
+        saved = contents.read(path)
+        if not isinstance(saved, list) or any(not isinstance(each, tuple) or len(each) != 2 for each in saved):
+            raise CheckpointError(f"checkpoint file {path} holds no states of objects. Use an earlier checkpoint.")
         if len(saved) != len(self.objects):
             raise TrainingError(
                 f"run.state: checkpoint {folder.parent} holds the state of {len(saved)} objects "
@@ -81,6 +91,8 @@ class ObjectState:
 
 class FolderState:
     """State that the user's own `save(folder)` and `load(folder)` write and read; called between two steps."""
+
+    pickled: str | None = None
 
     def __init__(self, save: Callable[[Path], object], load: Callable[[Path], object]) -> None:
         for word, function in (("save", save), ("load", load)):

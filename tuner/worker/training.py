@@ -31,7 +31,9 @@ from tuner.plain import clean
 from tuner.record.events import TrialState
 from tuner.worker import seeds
 from tuner.worker.control import TrialControl
+from tuner.worker.device_memory import OUT_OF_GPU_MEMORY, ran_out
 from tuner.worker.messages import Ended, Job, Started
+from tuner.worker.object_storage import ObjectStorage
 from tuner.worker.position import Position
 from tuner.worker.run import Run
 from tuner.worker.seeds import SeedRuns
@@ -181,13 +183,19 @@ def train(function: TrainingFunction, position: Position) -> Ended:
     except BaseException as raised:  # a user's SystemExit must not take the worker along
         failure = _explained(raised, control.run)
         state, why = "failed", first_line(failure)
+        if ran_out(raised):
+            why = f"{OUT_OF_GPU_MEMORY}: {why}"
         if (
             control.commands.verdict is not None and control.commands.verdict[0] != "running"
         ):  # it was over before it raised
             state, why = control.commands.verdict[0], f"{control.commands.verdict[1]}; then it raised {why}"
         error = tuple(map(name_of, type(failure).__mro__[:-1]))
         trace = _users_traceback(raised)
+        del failure  # it holds this frame and the function's, and with that all that was trained
         _settle(control)
+    finally:
+        position.saver.let_go()
+        position.leave()
     return Ended(
         trial=order.trial,
         segment=control.position.segment,
@@ -258,6 +266,8 @@ def _settle(control: TrialControl) -> None:
 
 def check_results_are_shared(job: Job) -> None:
     """Reads the small file the coordinator wrote: a results folder that this node does not see is refused."""
+    if job.objects is not None:
+        _check_store_is_shared(job.objects)
     if job.token_file is None:
         return
     try:
@@ -268,6 +278,19 @@ def check_results_are_shared(job: Job) -> None:
         raise TunerError(
             f"the results folder {job.token_file.parent} is not shared with node {os.uname().nodename}: a file "
             "written by the coordinator cannot be read there. Choose a folder that every node mounts (--results DIR)."
+        )
+
+
+def _check_store_is_shared(objects: ObjectStorage) -> None:
+    """Asks the object store for what the coordinator left there: without the keys, or the package, nothing trains."""
+    try:
+        found = objects.owner()
+    except TunerError as error:
+        raise TunerError(f"node {os.uname().nodename}: {error}") from error
+    if found is None:
+        raise TunerError(
+            f"node {os.uname().nodename} finds nothing in {objects.url}, where the coordinator has left word: it "
+            "reaches another store of that name. Give every node the same environment (AWS_ENDPOINT_URL_S3, …)."
         )
 
 

@@ -25,7 +25,7 @@ def comparison_rows(library: StudySource, names: Sequence[str]) -> list[tuple[st
 def _facts(study: Study) -> dict[str, str]:
     state, best = study.state, study.state.best
     seconds = sum(trial.seconds for trial in state.trials)
-    states = ", ".join(f"{count} {word}" for word, count in state.counts.items() if count)
+    states = ", ".join(f"{count:,} {word}" for word, count in state.counts.items() if count)
     told = {
         "study": state.name,
         "kind": "babysat run" if state.kind == "babysitting" else "sweep",

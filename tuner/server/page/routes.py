@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from typing import Annotated, Any, TypeAlias
@@ -12,6 +11,8 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from tuner.api.studies import studies as studies_in
 from tuner.api.study import Study
 from tuner.errors import StudyNotBegun, TunerError
+from tuner.record.printed import FEW_BYTES, printed_of
+from tuner.record.team import shown_url
 from tuner.server.page.cockpit import cockpit
 from tuner.server.page.comparing import comparison_rows
 from tuner.server.page.gallery import as_sent, compared, drawn, picture
@@ -20,23 +21,27 @@ from tuner.server.page.source import FromSource, PageSource
 from tuner.server.page.status import status_of
 from tuner.server.page.study_list import glance
 from tuner.server.page.trial_list import Wanted, listing, numbers_of
+from tuner.server.problems import AGAIN, status_of_error
+from tuner.server.retry_after import retry_after
 from tuner.space.files import available_spaces
 from tuner.space.space import Space
 from tuner.views.pictures.diagram import Diagram, Theme
 
 router = APIRouter(include_in_schema=False)
 AsWanted: TypeAlias = Annotated[Wanted, Depends()]
-_PRINTED = 20_000  # characters of what a function printed
 
 
 @router.get("/")
 def studies(request: Request, source: FromSource) -> Response:
     """The studies at a glance."""
     now = time.time()
-    rows = [glance(each, source.library, now) for each in studies_in(source.results)]
+    try:
+        rows = [glance(each, source.library, now) for each in studies_in(source.results, source.store)]
+    except TunerError as error:
+        return _missing(request, "The list of studies", error)
     told: dict[str, Any] = {
         "studies": rows,
-        "folder": source.results,
+        "folder": source.results if source.store is None else shown_url(source.store),
         "projects": source.projects,
         "spaces": available_spaces(),
     }
@@ -58,11 +63,11 @@ def compare(request: Request, source: FromSource, study: Annotated[list[str] | N
     study = list(dict.fromkeys(study or ()))
     if len(study) < 2:
         why = "It takes two studies to compare them: tick two, and ask again."
-        return html(request, "missing.html", status=422, name="A comparison", why=why)
+        return html(request, "missing.html", status=422, name="A comparison", why=why, away=False)
     try:
         rows = comparison_rows(source.library, study)
     except TunerError as error:
-        return html(request, "missing.html", status=404, name=" and ".join(study), why=str(error))
+        return _missing(request, " and ".join(study), error)
     return html(request, "compare.html", names=study, rows=rows)
 
 
@@ -108,7 +113,7 @@ def trial(request: Request, name: str, number: int, source: FromSource) -> Respo
             "trial": found,
         }
         kept = study.state.kept(found)
-        printed = study.printed(number)[-_PRINTED:]
+        printed = printed_of(study.place.folder, number, FEW_BYTES)
         return html(request, "trial.html", **shared, kept=kept, printed=printed, traceback=study.traceback(number))
 
     return _page(request, source, name, told)
@@ -124,22 +129,30 @@ def explanation(request: Request, name: str, source: FromSource) -> Response:
 
 @router.get("/studies/{name}/pictures/{which}")
 def one_picture(
-    request: Request, name: str, which: str, source: FromSource, x: str = "", y: str = "", trial: int = 0
+    request: Request,
+    name: str,
+    which: str,
+    source: FromSource,
+    x: str = "",
+    y: str = "",
+    trial: int = 0,
+    knows: str = "",
 ) -> Response:
-    """A picture of a study, or with `.table` behind its name the same as a table."""
+    """A picture of a study, or with `.table` behind its name the same as a table; `knows`: columns not to send."""
     if which.endswith(".table"):
         wanted = which.removesuffix(".table")
         return _page(
             request, source, name, lambda study: _table(request, picture(study, wanted, "light", x=x, y=y, trial=trial))
         )
     try:
-        found = drawn(source.library, name, which, _theme(request), x=x, y=y, trial=trial)
+        known = frozenset(knows.split(","))
+        found = drawn(source.library, name, which, _theme(request), x=x, y=y, trial=trial, known=known)
     except TunerError as error:
         return Response(str(error), 404, media_type="text/plain")
     if found is None:
         return _no_picture()
     packed, behind_s = found
-    return sent(request, packed, headers={"retry-after": str(math.ceil(behind_s))} if behind_s > 0 else None)
+    return sent(request, packed, headers=retry_after(behind_s) if behind_s > 0 else None)
 
 
 def _page(request: Request, source: PageSource, name: str, told: Callable[[Study], Response]) -> Response:
@@ -150,7 +163,16 @@ def _page(request: Request, source: PageSource, name: str, told: Callable[[Study
     except StudyNotBegun:
         return html(request, "starting.html", name=name)
     except TunerError as error:
-        return html(request, "missing.html", status=404, name=name, why=str(error))
+        return _missing(request, name, error)
+
+
+def _missing(request: Request, name: str, error: TunerError) -> Response:
+    """In words why there is nothing to see, and of a database that is away when to look again."""
+    away = status_of_error(error)[0] == 503
+    answer = html(request, "missing.html", status=503 if away else 404, name=name, why=str(error), away=away)
+    if away:
+        answer.headers.update(AGAIN)
+    return answer
 
 
 def _spaces(study: Study) -> dict[str, Any]:

@@ -26,6 +26,10 @@ class PageSource(Protocol):
         """The folder of the studies."""
 
     @property
+    def store(self) -> str | None:
+        """The team's database that has the studies; None: the folder has them."""
+
+    @property
     def projects(self) -> Path | None:
         """The folder that training functions may be launched from; None: nothing is launched."""
 

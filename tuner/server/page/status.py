@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tuner.record.reader import StudyReader
     from tuner.record.state import StudyState
 
-Mood: TypeAlias = Literal["starting", "running", "waiting", "over", "idle", "lost"]
+Mood: TypeAlias = Literal["starting", "running", "waiting", "over", "lost"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,9 @@ def status_of(study: StudyReader, now: float) -> StudyStatus:
         sentence = activity(state, running=holder is not None)
         return StudyStatus(mood=mood, sentence=f"{sentence[0].upper()}{sentence[1:]}.", coordinator=told)
     return StudyStatus(
-        mood=_mood(state, holder is not None), sentence=_of_a_sweep(state, holder is not None), coordinator=told
+        mood=mood_of_a_sweep(len(state.trials), _waiting(state), held=holder is not None),
+        sentence=_of_a_sweep(state, holder is not None),
+        coordinator=told,
     )
 
 
@@ -65,10 +67,11 @@ def _waiting(state: StudyState) -> int:
     return sum(not trial.frozen for trial in state.live.values())
 
 
-def _mood(state: StudyState, held: bool) -> Mood:
+def mood_of_a_sweep(begun: int, waiting: int, *, held: bool) -> Mood:
+    """How a sweep stands by how many trials have begun, and how many of them have yet to be trained."""
     if held:
-        return "running" if state.trials else "starting"
-    return "lost" if _waiting(state) or not state.trials else "over"
+        return "running" if begun else "starting"
+    return "lost" if waiting or not begun else "over"
 
 
 def _of_a_sweep(state: StudyState, held: bool) -> str:
@@ -79,12 +82,12 @@ def _of_a_sweep(state: StudyState, held: bool) -> str:
         if held:
             return "It is being begun: no trial trains yet."
         return f"It was begun and has no trial, and nobody coordinates it. {again}"
-    told = f"{over} of {count(begun, 'trial')} over" + (f", {aside} set aside" if aside else "") + _failures(state)
+    told = f"{over:,} of {count(begun, 'trial')} over" + (f", {aside:,} set aside" if aside else "") + _failures(state)
     if held:
-        return f"{told}{f', {waiting} at work' if waiting else ''}."
+        return f"{told}{f', {waiting:,} at work' if waiting else ''}."
     if waiting:
-        return f"{told}. Nobody coordinates it, and {waiting} wait. {again}"
-    told = f"Over: {count(begun, 'trial')}" + (f", {aside} of them set aside" if aside else "") + _failures(state)
+        return f"{told}. Nobody coordinates it, and {waiting:,} {'waits' if waiting == 1 else 'wait'}. {again}"
+    told = f"Over: {count(begun, 'trial')}" + (f", {aside:,} of them set aside" if aside else "") + _failures(state)
     return f"{told}. The same command with more trials goes on: tuner sweep … --name {state.name}"
 
 
@@ -93,4 +96,4 @@ def _failures(state: StudyState) -> str:
     failed = [trial for trial in state.ended() if trial.state == "failed"]
     if not failed:
         return ""
-    return f"; {len(failed)} failed, the last, trial {failed[-1].trial}: {failed[-1].why.rstrip('.')}"
+    return f"; {len(failed):,} failed, the last, trial {failed[-1].trial}: {failed[-1].why.rstrip('.')}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuner.errors import TunerError
 from tuner.numbers import count
-from tuner.server.page.status import Mood, coordinator_of, status_of
+from tuner.server.page.status import Mood, coordinator_of, mood_of_a_sweep, status_of
 
 if TYPE_CHECKING:
     from tuner.api.studies import Summary
@@ -51,20 +51,21 @@ def glance(summary: Summary, library: StudySource, now: float) -> Glance:
                 found, trial = status_of(study, now), study.state.trials[0]
                 where = "" if trial.best_step is None else f"step {trial.best_step:,}"
                 told |= {"best": trial.best_score, "where": where, "progress": f"step {trial.steps:,}"}
-                return Glance(**told, kind="babysat run", mood=found.mood, state=trial.state, coordinator=coordinator)
+                told |= {"mood": found.mood, "state": "lost" if found.mood == "lost" else trial.state}
+                return Glance(**told, kind="babysat run", coordinator=coordinator)
         except (TunerError, IndexError):
             pass
     begun = summary.activity == "idle" or summary.activity.startswith("running")
-    mood: Mood = "running" if holder and begun else "starting" if holder else "idle" if begun else "lost"
-    if mood == "idle" and summary.ended == summary.trials and summary.trials:
-        mood = "over"
+    waiting = summary.trials - summary.ended - summary.aside
+    mood = mood_of_a_sweep(summary.trials, waiting, held=holder is not None)
+    progress = f"{count(summary.trials, 'trial')}, {summary.ended:,} ended"
     where = "" if summary.best_trial is None else f"trial {summary.best_trial}"
     return Glance(
         **told,
         kind="sweep" if summary.kind == "sweep" else "babysat run" if summary.kind else "?",
         mood=mood,
         state=mood if begun or holder else summary.activity,
-        progress=f"{count(summary.trials, 'trial')}, {summary.ended:,} ended",
+        progress=progress + (f", {summary.aside:,} set aside" if summary.aside else ""),
         where=where,
         coordinator=coordinator,
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from tuner.numbers import count
 from tuner.record.lineage import Branch, Tree
 from tuner.record.state import StudyState
-from tuner.views.pictures.diagram import FONT, INKS, Diagram, Ink, Rows, Theme, blank, item, plural
+from tuner.views.pictures.diagram import FONT, INKS, Diagram, Ink, Rows, Theme, blank, in_steps, item
 from tuner.views.pictures.run import changed
 
 _LANE, _FRAME = 34, 64
@@ -18,7 +19,7 @@ def branches(study: StudyState, tree: Tree, theme: Theme = "light") -> Diagram:
     label = f"Branches of {study.name}"
     if not tree.segments:
         return Diagram(name="branches", label=label, shown="The run has not begun.", item=None)
-    shown = f"{plural(len(tree.segments), 'segment')}, {plural(len(left), 'path')} given up"
+    shown = f"{count(len(tree.segments), 'segment')}, {count(len(left), 'path')} given up"
     paths = [tree.branch(), *(rollback.given_up for rollback in left)]
     return Diagram(
         name="branches",
@@ -30,18 +31,19 @@ def branches(study: StudyState, tree: Tree, theme: Theme = "light") -> Diagram:
 
 
 def _figure(tree: Tree, ink: Ink, paths: list[Branch]) -> Any:
-    from bokeh.models import ColumnDataSource, FixedTicker, HoverTool, NumeralTickFormatter
+    from bokeh.models import ColumnDataSource, FixedTicker, HoverTool
 
     last = max(each.to_step for each in tree.segments)
-    count = len(paths)
+    many = len(paths)
     plot = blank(
-        ink, height=_FRAME + _LANE * count, x_range=(-0.02 * last - 0.5, 1.03 * last + 0.5), y_range=(-count + 0.4, 0.6)
+        ink, height=_FRAME + _LANE * many, x_range=(-0.02 * last - 0.5, 1.03 * last + 0.5), y_range=(-many + 0.4, 0.6)
     )
-    plot.yaxis.ticker = FixedTicker(ticks=[-lane for lane in range(count)])
-    plot.yaxis.major_label_overrides = {-lane: "head" if not lane else "given up" for lane in range(count)}
+    plot.yaxis.ticker = FixedTicker(ticks=[-lane for lane in range(many)])
+    plot.yaxis.major_label_overrides = {-lane: "head" if not lane else "given up" for lane in range(many)}
     plot.ygrid.grid_line_color = None
     plot.min_border_left = 64
-    plot.xaxis.axis_label, plot.xaxis.formatter = "step", NumeralTickFormatter(format="0,0")
+    plot.xaxis.axis_label = "step"
+    in_steps(plot.xaxis[0])
     dots: dict[str, list[Any]] = {name: [] for name in ("x", "y", "segment", "colour", "what", "why")}
     for lane, path in enumerate(paths):
         colour = ink.given_up if lane else ink.head

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from tuner.numbers import number, scored
+from tuner.numbers import count, number, scored
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
 from tuner.views.pictures.colours import Colours, best_first
@@ -21,9 +21,9 @@ from tuner.views.pictures.diagram import (
     Theme,
     blank,
     drawable,
+    in_steps,
     item,
     numbered,
-    plural,
     short,
 )
 from tuner.views.pictures.thinning import thinned, width_for
@@ -54,12 +54,12 @@ def curves(study: StudyState, theme: Theme = "light") -> Diagram:
     longest = max((int(steps[-1]) for steps, _ in whole.values() if len(steps)), default=1)
     width = width_for(told, longest, len(sound), MOST_POINTS)
     drawn = [thinned(*whole[trial.trial], width) for trial in sound]
-    count = sum(len(steps) for steps, _ in drawn)
-    shown = f"{plural(len(sound), 'curve')}, {count:,} of {plural(told, 'report')}"
+    points = sum(len(steps) for steps, _ in drawn)
+    shown = f"{count(len(sound), 'curve')}, {points:,} of {count(told, 'report')}"
     if width > 1:
         shown += f": of every {width:,} steps the lowest and the highest"
     if diverged:
-        shown += f"; {plural(len(diverged), 'run')} diverged, below"
+        shown += f"; {count(len(diverged), 'run')} diverged, below"
     first = study.best
     score = "" if first is None else scored(first.best_score, study.spread(first))
     best = "" if first is None else f" The best is trial {first.trial} with {score}."
@@ -75,12 +75,12 @@ def curves(study: StudyState, theme: Theme = "light") -> Diagram:
 def _figure(
     study: StudyState, ink: Ink, sound: Sequence[Trial], drawn: Sequence[Points], diverged: Sequence[Trial]
 ) -> Any:
-    from bokeh.models import HoverTool, NumeralTickFormatter
+    from bokeh.models import HoverTool
 
     low, high = _limits(study, [scores for _, scores in drawn])
     plot = blank(ink, height=_HIGH, tools="tap", y_range=(low, high), x_range=_span([*sound, *diverged], drawn))
     plot.yaxis.axis_label = study.objective
-    plot.xaxis.formatter = NumeralTickFormatter(format="0,0")
+    in_steps(plot.xaxis[0])
     plot.min_border_left = 64
     lines = _lines(plot, study, ink, sound, drawn, (low, high))
     plot.add_tools(HoverTool(renderers=[lines], line_policy="nearest", tooltips=_TOLD, attachment="above"))
@@ -139,7 +139,7 @@ def _columns(study: StudyState, ink: Ink, trials: Sequence[Trial]) -> dict[str, 
 def _with_rail(plot: Any, study: StudyState, ink: Ink, diverged: Sequence[Trial]) -> Any:
     """A strip below the curves with a cross where each diverged run ended."""
     from bokeh.layouts import column
-    from bokeh.models import ColumnDataSource, FixedTicker, HoverTool, NumeralTickFormatter
+    from bokeh.models import ColumnDataSource, FixedTicker, HoverTool
 
     rail = blank(ink, height=_RAIL + 40, tools="tap", x_range=plot.x_range, y_range=(-1.0, 1.0))
     rail.min_border_left = plot.min_border_left
@@ -147,7 +147,7 @@ def _with_rail(plot: Any, study: StudyState, ink: Ink, diverged: Sequence[Trial]
     rail.yaxis.major_label_overrides = {0: "diverged"}
     rail.ygrid.grid_line_color = None
     rail.xaxis.axis_label = "step"
-    rail.xaxis.formatter = NumeralTickFormatter(format="0,0")
+    in_steps(rail.xaxis[0])
     plot.xaxis.visible = False
     fan = np.arange(len(diverged)) * 0.6180339887 % 1.0 - 0.5  # those of one step stand side by side
     source = ColumnDataSource(

@@ -21,14 +21,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats: TypeAlias = NDArray[np.float64]
+    Floats32: TypeAlias = NDArray[np.float32]
 
 Theme: TypeAlias = Literal["light", "dark"]
 Rows: TypeAlias = Sequence[tuple[str, ...]]
 
 SOURCE = "trials"
 """What the sources are called whose rows are trials; several in one picture are numbered behind it."""
-_DECIMALS = 4  # of what an axis spans: a tenth of a pixel
-_CROWD = 1_000  # lines, from which on a third of a pixel is more than one sees
+_FINE, _COARSE = 4_000, 500  # parts of what an axis spans: a tenth of a pixel, and half of one
+_CROWD = 1_000  # lines or marks, from which on half a pixel is more than one sees
 MOST_ROWS = 200
 """The table beside a picture is for reading: so many rows at most."""
 
@@ -123,6 +124,14 @@ def blank(ink: Ink, *, height: int, tools: str = "", **more: Any) -> Any:
     return plot
 
 
+def in_steps(axis: Any) -> None:
+    """Has an axis count steps: whole numbers only, in groups of three digits."""
+    from bokeh.models import NumeralTickFormatter
+
+    axis.formatter = NumeralTickFormatter(format="0,0")
+    axis.ticker.min_interval = 1
+
+
 def item(model: Model) -> Mapping[str, Any]:
     """The picture as JSON can hold it."""
     from bokeh.embed import json_item
@@ -130,25 +139,52 @@ def item(model: Model) -> Mapping[str, Any]:
     return dict(json_item(model))
 
 
-def short(values: Sequence[float] | NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+def short(values: Sequence[float] | NDArray[np.floating[Any]]) -> Floats32:
     """Numbers to draw, at half the bytes: no screen shows the eighth digit. Always a fresh array."""
     return np.array(values, dtype=np.float32)
 
 
 def drawable(lines: Sequence[Floats], span: float) -> list[list[float]]:
-    """Many short lines, each number as exact as a screen shows it: in JSON that is half of what arrays take.
+    """Many short lines, each number as exact as a screen shows it: a whole number of steps of 1, 2 or 5 · 10^n.
 
-    `span` is what their axis spans.
+    `span` is what their axis spans. In JSON that is half of what arrays take, and where lines are many half a pixel is
+    exact enough: a third less again.
+
+    >>> drawable([np.array([0.123456, 0.5])], span=1.0)
+    [[0.1234, 0.5]]
     """
-    decimals = _DECIMALS - (len(lines) > _CROWD) - math.floor(math.log10(span or 1.0))
-    return [line.round(decimals).tolist() for line in lines]
+    step, digits = _step(abs(span) or 1.0, len(lines))
+    return [(np.rint(line / step) * step).round(digits).tolist() for line in lines]
+
+
+def placed(values: Floats, limits: tuple[float, float], kind: str) -> Floats32 | list[float]:
+    """Where marks stand on an axis: where they are many, as exact as a screen shows it. Always fresh.
+
+    `kind` is Bokeh's word for the axis: on a "log" one it is digits that count.
+
+    >>> placed(np.full(2_000, 0.000123456), (1e-4, 1.0), "log")[0]
+    0.000123
+    """
+    low, high = limits
+    if len(values) <= _CROWD:
+        return short(values)
+    if kind != "log" or low <= 0:
+        step, digits = _step(high - low or 1.0, len(values))
+        found: list[float] = (np.rint(values / step) * step).round(digits).tolist()
+        return found
+    digits = 1 + math.ceil(math.log10(_COARSE / math.log(high / low)))
+    decades = np.floor(np.log10(values)).astype(int).tolist()
+    return [round(value, digits - 1 - decade) for value, decade in zip(values.tolist(), decades, strict=True)]
+
+
+def _step(span: float, count: int) -> tuple[float, int]:
+    """How far apart two places on an axis have to be, and how many digits behind the point that takes."""
+    most = span / (_COARSE if count > _CROWD else _FINE)
+    decade = math.floor(math.log10(most))
+    step = max(each for each in (1, 2, 5) if each * 10.0**decade <= most * (1 + 1e-9))
+    return step * 10.0**decade, -decade
 
 
 def numbered(trials: Sequence[int]) -> NDArray[np.integer[Any]]:
     """The numbers of trials, in as few bytes as they take. Always a fresh array."""
     return np.array(trials, dtype=np.uint16 if max(trials, default=0) < 2**16 else np.int32)
-
-
-def plural(amount: int, word: str) -> str:
-    """How many, in groups of three digits."""
-    return f"{amount:,} {word}{'' if amount == 1 else 's'}"

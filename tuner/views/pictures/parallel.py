@@ -1,8 +1,8 @@
 """Parallel coordinates of a sweep: a line a trial across all settings, each axis on its parameter's own scale.
 
 The last axis is the objective. A setting that a trial does not have (it is conditional) keeps a place below its axis.
-Each crossing of a line and an axis is a point of a source of its own, so that a box drawn over an axis selects the
-trials that pass there.
+Each crossing of a line and an axis is a point of the source `crossings`, so that a box drawn over an axis selects the
+trials that pass there. It is sent empty: whoever draws the picture has all of it in the lines.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from tuner.numbers import number, scored, setting
+from tuner.numbers import count, number, round_to, scored, setting
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
 from tuner.space.space import Space
@@ -31,7 +31,6 @@ from tuner.views.pictures.diagram import (
     drawable,
     item,
     numbered,
-    plural,
     short,
 )
 
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     Floats: TypeAlias = NDArray[np.float64]
 
 _HIGH, _WIDE = 340, 90  # pixels: of all, and of one axis
+CROSSINGS = "crossings"
 _ABSENT = -0.14
 """Where a line crosses the axis of a setting it does not have."""
 
@@ -54,7 +54,7 @@ def parallel(study: StudyState, space: Space, theme: Theme = "light") -> Diagram
     axes = [SettingAxis(dimension) for dimension in space.values()]
     crossings = np.column_stack([*(axis.units(trials) for axis in axes), _scores(trials)])
     without = len(study.searched()) - len(trials)
-    shown = f"{plural(len(trials), 'trial')}" + (f"; {without:,} without a score are left out" if without else "")
+    shown = f"{count(len(trials), 'trial')}" + (f"; {without:,} without a score are left out" if without else "")
     if np.isnan(crossings).any():
         shown += "; where a trial has no such setting its line passes below"
     crossings = np.where(np.isnan(crossings), _ABSENT, crossings)
@@ -73,25 +73,23 @@ def _figure(
 ) -> Any:
     from bokeh.models import BoxSelectTool, ColumnDataSource, FixedTicker
 
-    count = crossings.shape[1]
-    plot = blank(ink, height=_HIGH, min_width=_WIDE * count, x_range=(-0.35, count - 0.55), y_range=(-0.22, 1.1))
+    many = crossings.shape[1]
+    plot = blank(ink, height=_HIGH, min_width=_WIDE * many, x_range=(-0.35, many - 0.55), y_range=(-0.22, 1.1))
     plot.grid.visible = plot.yaxis.visible = False
-    plot.xaxis.ticker = FixedTicker(ticks=list(range(count)))
+    plot.xaxis.ticker = FixedTicker(ticks=list(range(many)))
     plot.xaxis.major_label_overrides = {at: axis.dimension.name for at, axis in enumerate(axes)} | {
-        count - 1: study.objective
+        many - 1: study.objective
     }
     plot.xaxis.major_label_text_color, plot.xaxis.major_label_text_font_style = ink.text, "bold"
     plot.xaxis.axis_line_color = plot.xaxis.major_tick_line_color = None
-    number_ = numbered([trial.trial for trial in trials])
-    heights = drawable(list(crossings), 1.0)
     crowd = min(1.0, (80 / len(trials)) ** 0.5)
     best = [trial is study.best for trial in trials]
     lines = ColumnDataSource(
         name=SOURCE,
         data={
-            "xs": [list(range(count))] * len(trials),
-            "ys": heights,
-            "trial": number_,
+            "xs": [list(range(many))] * len(trials),
+            "ys": drawable(list(crossings), 1.0),
+            "trial": numbered([trial.trial for trial in trials]),
             "colour": Colours(study, ink).of(trials),
             "alpha": short([1.0 if each else 0.2 + 0.5 * crowd for each in best]),
             "width": short([2.5 if each else 0.6 + 0.8 * crowd for each in best]),
@@ -106,14 +104,7 @@ def _figure(
         line_width="width",
         nonselection_line_alpha=0.04,
     )
-    points = ColumnDataSource(
-        name="crossings",
-        data={
-            "x": np.repeat(np.arange(count, dtype=np.float32), len(trials)),
-            "y": [height for axis in zip(*heights, strict=True) for height in axis],
-            "trial": np.tile(number_, count),
-        },
-    )
+    points = ColumnDataSource(name=CROSSINGS, data={"x": [], "y": [], "trial": []})
     brushed = plot.scatter("x", "y", source=points, size=1, alpha=0.0, nonselection_alpha=0.0)
     brush = BoxSelectTool(renderers=[brushed], persistent=False, description="Select the trials that pass here")
     plot.add_tools(brush)
@@ -126,11 +117,11 @@ def _draw_axes(plot: Any, ink: Ink, trials: Sequence[Trial], axes: Sequence[Sett
     """A line up for each setting and the objective, with the values that stand on it."""
     from bokeh.models import ColumnDataSource
 
-    count = len(axes) + 1
-    plot.segment(x0=list(range(count)), x1=list(range(count)), y0=[0.0] * count, y1=[1.0] * count, line_color=ink.line)
+    many = len(axes) + 1
+    plot.segment(x0=list(range(many)), x1=list(range(many)), y0=[0.0] * many, y1=[1.0] * many, line_color=ink.line)
     marks = [(at, place, text) for at, axis in enumerate(axes) for place, text in axis.ticks()]
     low, high = _ends(trials)
-    marks += [(count - 1, at, number(low + at * (high - low))) for at in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    marks += [(many - 1, at, number(round_to(low + at * (high - low), 4))) for at in (0.0, 0.25, 0.5, 0.75, 1.0)]
     marks += [
         (at, _ABSENT, "not set")
         for at, axis in enumerate(axes)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from tuner.numbers import number
+from tuner.numbers import count, number
 from tuner.record.state import StudyState
 from tuner.views.pictures.colours import score_of
-from tuner.views.pictures.diagram import INKS, MOST_ROWS, Diagram, Ink, Rows, Theme, blank, item, plural, short
+from tuner.views.pictures.diagram import INKS, MOST_ROWS, Diagram, Ink, Rows, Theme, blank, in_steps, item, short
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Floats: TypeAlias = NDArray[np.float64]
 
 _HIGH = 300
+_LONGEST_NAME = 28  # characters
 _DASHES = ("solid", "dashed", "dotdash", "dotted")
 
 
@@ -30,7 +31,7 @@ def progress(studies: Sequence[StudyState], theme: Theme = "light") -> Diagram:
         return Diagram(name="progress", label=label, shown="No trial has a score yet.", item=None)
     trials = sum(len(steps) for steps, _ in stairs)
     objectives = dict.fromkeys(study.objective for study in studies)
-    shown = f"{plural(trials, 'trial')} in the order they began"
+    shown = f"{count(trials, 'trial')} in the order they began"
     shown += "" if len(objectives) == 1 else f"; mind that {' and '.join(objectives)} are not the same score"
     return Diagram(
         name="progress",
@@ -56,17 +57,27 @@ def _stair(study: StudyState) -> tuple[Floats, Floats]:
     return steps[known], running[known]
 
 
+def _corners(stair: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
+    """The points where a stair begins, rises and ends: between them nothing is to be seen."""
+    steps, scores = stair
+    kept = np.flatnonzero(np.r_[True, scores[1:] != scores[:-1]]) if len(scores) else np.arange(0)
+    kept = np.union1d(kept, np.arange(len(scores))[-1:])
+    return steps[kept], scores[kept]
+
+
 def _figure(studies: Sequence[StudyState], stairs: Sequence[tuple[Floats, Floats]], ink: Ink) -> Any:
-    from bokeh.models import ColumnDataSource, HoverTool, NumeralTickFormatter
+    from bokeh.models import ColumnDataSource, HoverTool
 
     plot = blank(ink, height=_HIGH)
-    plot.xaxis.axis_label, plot.xaxis.formatter = "steps spent", NumeralTickFormatter(format="0,0")
+    plot.xaxis.axis_label = "steps spent"
+    in_steps(plot.xaxis[0])
     plot.yaxis.axis_label = " / ".join(dict.fromkeys(study.objective for study in studies))
     colours = (ink.head, ink.train, ink.best, ink.text)
-    for at, (study, (steps, scores)) in enumerate(zip(studies, stairs, strict=True)):
+    for at, (study, (steps, scores)) in enumerate(zip(studies, map(_corners, stairs), strict=True)):
         source = ColumnDataSource(data={"x": short(steps), "y": short(scores)})
         look = dict(line_color=colours[at % 4], line_dash=_DASHES[at % 4], line_width=2.5)
-        line = plot.step("x", "y", source=source, mode="after", legend_label=study.name, **look)
+        line = plot.step("x", "y", source=source, mode="after", legend_label=_named(study), **look)
+        plot.scatter(short(steps[-1:]), short(scores[-1:]), size=7, color=colours[at % 4])  # all there is of one trial
         plot.add_tools(
             HoverTool(renderers=[line], tooltips=[("steps", "@x{0,0}"), (study.objective, "@y")], mode="vline")
         )
@@ -75,6 +86,12 @@ def _figure(studies: Sequence[StudyState], stairs: Sequence[tuple[Floats, Floats
     plot.legend.background_fill_alpha, plot.legend.border_line_color = 0.0, None
     plot.legend.label_text_color = ink.text
     return plot
+
+
+def _named(study: StudyState) -> str:
+    """The study's name, of a long one both ends, so that a phone has room for it."""
+    name = study.name
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME // 2]}…{name[-_LONGEST_NAME // 2 + 1 :]}"
 
 
 def _table(studies: Sequence[StudyState], stairs: Sequence[tuple[Floats, Floats]]) -> Rows:

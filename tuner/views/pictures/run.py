@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from tuner.numbers import number, setting
+from tuner.numbers import count, number, setting
 from tuner.record.lineage import Branch, TrainedSegment, Tree
 from tuner.record.score_names import training_loss
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
-from tuner.views.pictures.diagram import INKS, MOST_ROWS, Diagram, Ink, Rows, Theme, blank, item, plural, short
+from tuner.views.pictures.diagram import INKS, MOST_ROWS, Diagram, Ink, Rows, Theme, blank, in_steps, item, short
 from tuner.views.pictures.thinning import thinned, width_for
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ def run(study: StudyState, tree: Tree, theme: Theme = "light", trial: int = 0) -
     width = width_for(max(len(steps) for steps, _ in head.values()), longest, 1, MOST_POINTS)
     drawn = {name: thinned(*points, width) for name, points in head.items()}
     given_up = sum(span.to - span.after for rollback in tree.abandoned() for span in rollback.given_up)
-    count = sum(len(steps) for steps, _ in drawn.values())
-    shown = f"{count:,} of {plural(told, 'report')}"
+    points = sum(len(steps) for steps, _ in drawn.values())
+    shown = f"{points:,} of {count(told, 'report')}"
     shown += f": of every {width:,} steps the lowest and the highest" if width > 1 else ""
-    shown += f"; grey: {plural(given_up, 'step')} given up" if given_up else ""
+    shown += f"; grey: {count(given_up, 'step')} given up" if given_up else ""
     found = study.trials[trial]
     at = "" if found.best_score is None else f" The best is {number(found.best_score)} at step {found.best_step}."
     return Diagram(
@@ -98,11 +98,11 @@ class _Course:
         return panels[0] if len(panels) == 1 else column(*panels, sizing_mode="stretch_width", spacing=0)
 
     def _panel(self, name: str, points: Points, steps: Any, colour: str, height: int) -> Any:
-        from bokeh.models import ColumnDataSource, HoverTool, NumeralTickFormatter
+        from bokeh.models import ColumnDataSource, HoverTool
 
         ink, plot = self.ink, blank(self.ink, height=height, x_range=steps)
         plot.yaxis.axis_label, plot.min_border_left = name, 64
-        plot.xaxis.formatter = NumeralTickFormatter(format="0,0")
+        in_steps(plot.xaxis[0])
         for rollback in self.tree.abandoned():
             xs, ys = thinned(*self._tail(rollback.given_up, name), self.width)
             plot.line(
@@ -133,8 +133,8 @@ class _Course:
         if not marks:
             return
         plot.vspan(x=[step for step, *_ in marks], line_color=self.ink.line, line_dash="dotted", line_alpha=0.7)
-        columns = zip(("x", "y", "what", "why"), map(list, zip(*marks, strict=True)), strict=True)
-        source = ColumnDataSource(data=dict(columns))
+        steps, values, whats, whys = map(list, zip(*marks, strict=True))
+        source = ColumnDataSource(data={"x": steps, "y": short(values), "what": whats, "why": whys})
         look: dict[str, Any] = dict(size=10, fill_color=self.ink.paper, line_color=self.ink.text, line_width=2)
         dots = plot.scatter("x", "y", source=source, **look)
         plot.add_tools(HoverTool(renderers=[dots], tooltips=[("step", "@x"), ("change", "@what"), ("why", "@why")]))
@@ -150,7 +150,8 @@ class _Course:
     def _mark_best(self, plot: Any) -> None:
         step, score = self.trial.best_step, self.trial.best_score
         if step is not None and score is not None:
-            plot.scatter([step], [score], marker="star", size=16, fill_color=self.ink.best, line_color=self.ink.paper)
+            look: dict[str, Any] = dict(size=16, fill_color=self.ink.best, line_color=self.ink.paper)
+            plot.scatter([step], short([score]), marker="star", **look)  # as exact as its curve, or a level one is not
 
     def _mark_checkpoints(self, plot: Any) -> None:
         """Ticks at the foot where one can go back to."""

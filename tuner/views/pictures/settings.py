@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from tuner.numbers import number, scored, setting
+from tuner.numbers import count, scored, setting
 from tuner.record.state import Round, StudyState
 from tuner.record.trial import Trial
 from tuner.space.parameters import Choice, Parameter
@@ -27,7 +27,7 @@ from tuner.views.pictures.diagram import (
     blank,
     item,
     numbered,
-    plural,
+    placed,
     short,
 )
 
@@ -65,11 +65,15 @@ def settings(study: StudyState, space: Space, across: str, up: str, theme: Theme
     if not len(seen):
         return Diagram(name="settings", label=name, shown="No trial has begun yet.", item=None)
     boxes = _boxes(study) if y is not None else []
-    shown = f"{len(seen):,} of {plural(len(trials), 'trial')}"
+    shown = f"{len(seen):,} of {count(len(trials), 'trial')}"
     if len(seen) < len(trials):
         shown += f"; the others have no {across} or no {up or 'score'}"
     if boxes:
-        shown += f"; dashed, the later the firmer: the boxes of rounds {', '.join(str(each.round) for each in boxes)}"
+        numbers = ", ".join(str(each.round) for each in boxes)
+        told = (
+            f"the box of round {numbers}" if len(boxes) == 1 else f"the later the firmer: the boxes of rounds {numbers}"
+        )
+        shown += f"; dashed, {told}"
     drawing = _Drawing(study, INKS[theme], x, y, [trials[at] for at in seen], places[seen], heights[seen])
     return Diagram(
         name="settings",
@@ -95,7 +99,7 @@ class _Drawing:
     def figure(self, boxes: Sequence[Round]) -> Any:
         from bokeh.models import HoverTool
 
-        kinds = {"x_axis_type": self.x.kind, "y_axis_type": "linear" if self.y is None else self.y.kind}
+        kinds = {"x_axis_type": self.x.kind, "y_axis_type": self._kind_up}
         plot = blank(self.ink, height=_HIGH, tools="tap,box_select", **kinds, **self._ranges())
         set_axis(plot, "x", self.x)
         if self.y is None:
@@ -110,6 +114,10 @@ class _Drawing:
             HoverTool(renderers=[self._draw(plot)], tooltips=told, formatters={"@x": "printf", "@y": "printf"})
         )
         return plot
+
+    @property
+    def _kind_up(self) -> str:
+        return "linear" if self.y is None else self.y.kind
 
     def _ranges(self) -> dict[str, tuple[float, float]]:
         across, up = self.x.limits, None if self.y is None else self.y.limits
@@ -128,18 +136,20 @@ class _Drawing:
         from bokeh.models import ColumnDataSource
 
         markers = [self._marker(trial) for trial in self.trials]
+        ranges = self._ranges()
+        up = ranges.get("y_range", (float(np.min(self.heights)), float(np.max(self.heights))))
         size = float(np.clip(_LARGE - 2.5 * np.log10(len(markers) / 30), _SMALL, _LARGE))
         source = ColumnDataSource(
             name=SOURCE,
             data={
-                "x": short(self.places),
-                "y": short(self.heights),
+                "x": placed(self.places, ranges["x_range"], self.x.kind),
+                "y": placed(self.heights, up, self._kind_up),
                 "trial": numbered([trial.trial for trial in self.trials]),
                 "marker": markers,
                 "size": short([_STAR if marker == "star" else size for marker in markers]),
                 "colour": Colours(self.study, self.ink).of(self.trials),
                 "rim": [self.ink.muted if marker == "x" else self.ink.paper for marker in markers],
-                "best": [number(trial.best_score) for trial in self.trials],
+                "best": [scored(trial.best_score, self.study.spread(trial)) for trial in self.trials],
                 "state": [trial.state for trial in self.trials],
                 **_options(self.x, "across", self.trials),
                 **({} if self.y is None else _options(self.y, "up", self.trials)),

@@ -31,6 +31,8 @@ Which: TypeAlias = Literal["x", "y"]
 
 INK, MUTED, FAINT, RED = "#222222", "#6f6f6f", "#e6e6e6", "#d62839"
 
+_LONGEST_LABEL = 30  # characters
+
 
 def blank_figure(width: float, height: float) -> Figure:
     """An empty figure of that size in inches."""
@@ -108,6 +110,12 @@ def count_in_whole_numbers(axes: Axes, which: Which) -> None:
 def set_limits(axes: Axes, which: Which, low: float, high: float) -> None:
     """What the axis spans."""
     axes.set(**{f"{which}lim": (low, high)})
+
+
+def option_label(option: object) -> str:
+    """An option as it is written on an axis: on one line, and in short."""
+    text = " ".join(str(option).split())
+    return text if len(text) <= _LONGEST_LABEL else f"{text[: _LONGEST_LABEL - 1]}…"
 
 
 def axis_of(axes: Axes, which: Which) -> Axis:

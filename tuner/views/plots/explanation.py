@@ -19,6 +19,7 @@ from tuner.views.plots.axes import (
     RED,
     blank_figure,
     count_in_whole_numbers,
+    option_label,
     quiet,
     save,
     set_limits,
@@ -136,7 +137,9 @@ def _on_axis(parameter: Parameter | Choice, value: object) -> float:
 def _set_parameter(axes: Axes, parameter: Parameter | Choice) -> None:
     """The parameter's own scale, from end to end."""
     if isinstance(parameter, Choice):
-        axes.set_xticks(range(len(parameter.options)), [str(option) for option in parameter.options], parse_math=False)
+        axes.set_xticks(
+            range(len(parameter.options)), [option_label(option) for option in parameter.options], parse_math=False
+        )
         set_limits(axes, "x", -0.5, len(parameter.options) - 0.5)
         return
     low, high = sorted((_on_axis(parameter, parameter.low), _on_axis(parameter, parameter.high)))

@@ -33,6 +33,7 @@ from tuner.views.plots.axes import (
     blank_figure,
     count_in_whole_numbers,
     halo,
+    option_label,
     quiet,
     save,
     set_limits,
@@ -321,7 +322,9 @@ def _set_parameter_axis(axes: Axes, which: Which, dimension: Parameter | Choice,
     """The parameter's own scale, from bound to bound and beyond where a trial lies beyond."""
     axis = axis_of(axes, which)
     if isinstance(dimension, Choice):
-        axis.set_ticks(range(len(dimension.options)), [str(option) for option in dimension.options], parse_math=False)
+        axis.set_ticks(
+            range(len(dimension.options)), [option_label(option) for option in dimension.options], parse_math=False
+        )
         set_limits(axes, which, -0.6, len(dimension.options) - 0.4)
         axis.set_label_text(dimension.name)
         return

@@ -4,7 +4,10 @@ import { onSelection, select, selected } from "./selection.js";
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 export const theme = () => document.documentElement.dataset.theme ?? (dark.matches ? "dark" : "light");
+const KEPT = 6; // columns
 const drawn = new Map(); // of each figure its views, its frame, and by which tag the server knows what they show
+const answers = new WeakMap(); // of each figure the last answer as it came, its tag, and the columns that were known to it
+const columns = new Map(); // by their tags those that several pictures share: they are sent once
 const seen = new Map(); // of each figure that is seen what draws it
 const watcher = new IntersectionObserver((changes) => changes.forEach(({ target, isIntersecting }) => {
   seen.delete(target);
@@ -19,12 +22,15 @@ export const redraw = () => seen.forEach((anew) => anew());
 async function draw(figure) {
   if (!figure.isConnected) return seen.delete(figure), free(figure);
   if (document.hidden || !seen.has(figure)) return;
-  const old = drawn.get(figure), url = new URL(figure.dataset.picture, location);
+  const old = drawn.get(figure), last = answers.get(figure), url = new URL(figure.dataset.picture, location);
+  const known = new Map(columns), headers = last ? { "if-none-match": last.tag } : {}; // it may be freed, and still be true
   url.searchParams.set("theme", theme());
+  if (known.size) url.searchParams.set("knows", [...known.keys()].join());
   try {
-    const answer = await fetch(url, { signal: AbortSignal.timeout(60_000) }), tag = answer.headers.get("etag");
-    if (!answer.ok) throw new Error(answer.status);
-    if (tag !== old?.tag) await show(figure, await answer.json(), tag);
+    const answer = await fetch(url, { headers, signal: AbortSignal.timeout(60_000) }), tag = answer.headers.get("etag");
+    if (answer.ok) answers.set(figure, { text: await answer.text(), tag, known });
+    else if (answer.status !== 304) throw new Error(answer.status);
+    if (tag !== old?.tag) await show(figure, answers.get(figure));
     if (answer.headers.has("retry-after")) pause(1000 * answer.headers.get("retry-after")).then(() => seen.get(figure)?.());
   } catch {
     if (!old) figure.querySelector(".shown").textContent = "This picture could not be fetched; it is tried again.";
@@ -32,7 +38,10 @@ async function draw(figure) {
 }
 
 // Where the frame is the same, what is new goes into it: that takes a fraction of a drawing from nothing.
-async function show(figure, { label, shown, item, frame, moving }, tag) {
+async function show(figure, { text, tag, known }) {
+  const { label, shown, item, frame, moving, packed, shared } = JSON.parse(text); // anew: Bokeh has what it was given before
+  packed.forEach(({ path, ...lines }) => put(item, path, unpack(lines)));
+  shared.forEach(({ path, tag: called, column = known.get(called) }) => { keep(called, column); put(item, path, column); });
   const place = figure.querySelector(".canvas"), old = drawn.get(figure), stays = item && old?.frame === frame;
   if (stays) {
     const events = moving.map(({ path, ...event }) => ({ ...event, new: path.reduce((part, key) => part[key], item) }));
@@ -40,6 +49,7 @@ async function show(figure, { label, shown, item, frame, moving }, tag) {
     drawn.set(figure, { ...old, tag });
   } else {
     place.style.minHeight = `${place.offsetHeight}px`; // nothing jumps meanwhile
+    place.hidden = !item; // then what is shown says why there is nothing to see
     const fresh = place.appendChild(document.createElement("div"));
     const views = item ? [...(await Bokeh.embed.embed_item({ ...item, target_id: null }, fresh)).roots] : [];
     free(figure, fresh);
@@ -47,9 +57,33 @@ async function show(figure, { label, shown, item, frame, moving }, tag) {
     if (!seen.has(figure)) return free(figure);
     sources(figure).forEach(listen);
   }
+  cross(figure);
   place.style.minHeight = "", place.setAttribute("aria-label", label);
   figure.querySelector(".shown").textContent = shown;
   mark(figure);
+}
+
+// Lines come as how much each point is above the one before it, the first points of all lines before the second.
+function unpack({ count, lengths, step, by, rises }) {
+  const sums = new Array(count).fill(0), lines = sums.map(() => []);
+  for (let at = 0, point = 0; at < rises.length; point++) {
+    lines.forEach((line, one) => { if (point < (lengths[one] ?? lengths)) line.push((sums[one] += rises[at++]) * step / by); });
+  }
+  return lines;
+}
+
+const put = (item, path, value) => { path.slice(0, -1).reduce((part, key) => part[key], item)[path.at(-1)] = value; };
+
+function keep(tag, column) {
+  columns.delete(tag), columns.set(tag, column); // the newest last
+  while (columns.size > KEPT) columns.delete(columns.keys().next().value);
+}
+
+// A brush selects where lines cross an axis: each of those places as a point, whose source comes empty.
+function cross(figure) {
+  const [lines, points] = ["trials", "crossings"].map((called) => sources(figure).find(({ name }) => name === called));
+  const { ys, trial } = lines?.data ?? {}, of = (told) => ys.flatMap((line, one) => Array.from(line, (y, x) => told(x, y, trial[one])));
+  if (points) points.data = { x: of((x) => x), y: of((_, y) => y), trial: of((_, __, number) => number) };
 }
 
 const listen = (source) => source.selected.properties.indices.change.connect(() => { // once Bokeh is through with it:

@@ -7,6 +7,11 @@ import { couple } from "./sliders.js";
 const studies = `${document.documentElement.dataset.root}/v1/studies/`;
 const WORDS = { true: true, false: false, None: null };
 const valueOf = (text) => (text.trim() !== "" && !isNaN(text) ? Number(text) : text in WORDS ? WORDS[text] : text);
+// What stands line by line as name=value: texts, or amounts.
+const linesOf = ({ value, dataset }) => Object.fromEntries(value.split("\n").filter((line) => line.trim()).map((line) => {
+  const [name, ...given] = line.trim().split("=");
+  return [name.trim(), dataset.lines === "amounts" ? valueOf(given.join("=")) : given.join("=")];
+}));
 const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
 function argumentsOf(form) {
@@ -14,7 +19,7 @@ function argumentsOf(form) {
   for (const input of form.querySelectorAll("[name]:not([name=why], :disabled, [type=checkbox]:not(:checked))")) {
     if (input.value === "" || input.value === input.dataset.was) continue; // what was not touched is not asked for
     const [name, within] = input.name.split(/\.(.*)/s);
-    const value = input.type === "checkbox" ? true : within || "number" in input.dataset ? valueOf(input.value) : input.value;
+    const value = input.type === "checkbox" ? true : "lines" in input.dataset ? linesOf(input) : within || "number" in input.dataset ? valueOf(input.value) : input.value;
     if (within) (found[name] ??= {})[within] = value; else found[name] = value;
   }
   return found;
@@ -26,7 +31,7 @@ function asksOf(form, verb) {
   if (!study) return [[encodeURIComponent(given.name), { ...given, why, name: undefined, ...JSON.parse(more ?? "{}") }]];
   const head = document.getElementById("head"), guarded = head && /^(set|schedule|revert|undo)$/.test(verb);
   let found = asks ? JSON.parse(asks) : [{ verb, arguments: given, ...(guarded && { expect: Number(head.value) }) }];
-  if (verb === "stop_trial" && given.trial === undefined) found = [...selected].map((trial) => ({ verb, arguments: { trial } }));
+  if (!asks && verb.endsWith("_trial") && given.trial === undefined) found = [...selected].map((trial) => ({ verb, arguments: { trial } }));
   return found.map((each) => [`${encodeURIComponent(study)}/requests/${newId()}`, { ...each, why }]);
 }
 
@@ -45,7 +50,7 @@ async function send(address, body, output, tries = 5) {
 async function ask(form, verb, output) {
   output.textContent = "asked …";
   for (const [address, body] of asksOf(form, verb)) {
-    const told = await send(address, body, output), where = told.step == null ? "" : ` at step ${told.step}`;
+    const told = await send(address, body, output), where = told.step == null ? "" : ` at step ${told.step.toLocaleString("en")}`;
     output.textContent = `${told.state ?? "begun"}${where}${told.why ? `: ${told.why}` : ""}`;
     if (form.dataset.goesTo) location.assign(form.dataset.goesTo + encodeURIComponent(told.study));
   }

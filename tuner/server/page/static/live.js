@@ -5,19 +5,21 @@ import { showSelection } from "./selection.js";
 import { couple } from "./sliders.js";
 
 const TOGETHER_MS = 50, SILENCE_MS = 2500, PATIENCE_MS = 2000; // a server that is gone is said within five seconds
-const place = document.querySelector("[data-events]")?.dataset.events;
+const { events: place, after: first = null } = document.querySelector("[data-events]")?.dataset ?? {};
 const root = document.documentElement.dataset.root, words = document.getElementById("connection");
 const news = new BroadcastChannel(`tuner ${place}`); // one tab of a browser listens for all that show the same study
-let stream = null, lastHeard = Date.now(), lastTold = 0, after = null;
+let stream = null, lastHeard = Date.now(), lastSeen = lastHeard, lastTold = 0, after = first, away = false;
 
 function say(text) {
   if (words.textContent !== text) words.textContent = text;
   document.body.classList.toggle("cut-off", text !== "");
 }
 
-const heard = () => { lastHeard = Date.now(); say(""); };
-const gone = () => say(`The server does not answer. What you see is of ${new Date(lastHeard).toLocaleTimeString()}. `
-  + "What trains goes on without it, and so does this page once it is back.");
+const heard = () => { lastHeard = lastSeen = Date.now(); away = false; say(""); };
+const gone = (who = "server") => say(`The ${who} does not answer. What you see is of `
+  + `${new Date(lastSeen).toLocaleTimeString()}. What trains goes on without it, and so does this page once it is back.`);
+const answered = () => { lastHeard = Date.now(); if (away) gone("database"); else heard(); };
+const lacking = () => { away = true; answered(); }; // the server is there, and the database behind it is not
 
 export const refresh = paced(async () => {
   const wanted = new URL(location);
@@ -26,6 +28,9 @@ export const refresh = paced(async () => {
     const answer = await fetch(wanted, { signal: AbortSignal.timeout(20_000) });
     if (answer.status === 401) return say("You are logged out. `tuner serve --list` prints a link that lets you in.");
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const [waits, still] = [document, fresh].map((each) => each.querySelector("[data-waits]")); // for there to be a study
+    if (waits && !still) return location.reload();
+    if (answer.status === 503 && still && !waits) return lacking();
     for (const part of fresh.querySelectorAll("[data-part]")) exchange(document.getElementById(part.id), part);
     heard();
     showSelection();
@@ -51,12 +56,14 @@ const open = () => place && (!navigator.locks ? listen() : held(place, async () 
 }));
 
 const listen = () => new Promise((ended) => {
-  stream = Object.assign(new EventSource(after === null ? place : `${place}?after=${after}`), { ended, onopen: heard });
+  stream = Object.assign(new EventSource(`${place}?after=${after}&beat_s=1`), { ended, onopen: answered });
+  stream.addEventListener("beat", heard);
+  stream.addEventListener("away", lacking);
   stream.onerror = () => { lastHeard = Math.min(lastHeard, Date.now() - SILENCE_MS + 500); };
   stream.onmessage = ({ lastEventId }) => { hear(lastEventId); tell(); };
 });
 const hear = (place) => { heard(); if (place !== after) { after = place; refresh(); } };
-const tell = () => { if (after && stream && Date.now() - lastHeard < SILENCE_MS) news.postMessage(after); };
+const tell = () => { if (after && stream && !away && Date.now() - lastHeard < SILENCE_MS) news.postMessage(after); };
 news.onmessage = ({ data }) => { lastTold = Date.now(); hear(data); };
 const close = () => { stream?.close(); stream?.ended(); stream = null; };
 
@@ -64,7 +71,7 @@ const close = () => { stream?.close(); stream?.ended(); stream = null; };
 async function ask() {
   try {
     await fetch(`${root}/files/icon.svg`, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
-    heard();
+    answered();
     if (stream?.readyState === EventSource.CLOSED) close();
   } catch { gone(); }
 }

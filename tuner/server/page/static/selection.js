@@ -27,7 +27,8 @@ export function showSelection() {
   const bar = document.querySelector(".selection");
   if (!bar) return;
   bar.classList.toggle("none", !selected.size);
-  bar.querySelector("b").textContent = selected.size || "no";
+  bar.querySelector("b").textContent = selected.size ? selected.size.toLocaleString("en") : "no";
+  bar.querySelector("p span").textContent = selected.size > 1 ? "trials" : "trial";
   document.getElementById("listing").elements.trials.value = asText();
   for (const row of document.querySelectorAll("[data-trial]")) row.querySelector("input").checked = selected.has(Number(row.dataset.trial));
 }
