@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from typing import Any
 
@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from tuner.record.state import StudyState
 
-pytest_plugins = ["processes", "side_by_side"]
+pytest_plugins = ["processes", "postgres", "side_by_side"]
 
 # A shell starts what runs in its background deaf to Ctrl-C, and so would be all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -29,7 +29,7 @@ os.environ.setdefault("TUNER_OUTPUT", "text")
 settings.register_profile(
     "quick", max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.register_profile("thorough", parent=settings.get_profile("quick"), max_examples=400)
+settings.register_profile("thorough", parent=settings.get_profile("quick"), max_examples=200)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
@@ -41,9 +41,18 @@ def cluster() -> Iterator[str]:
         yield address
 
 
+@pytest.fixture(scope="module", params=["in folders", "in a team's database"])
+def new_store(request: pytest.FixtureRequest) -> Iterator[Callable[[], str | None]]:
+    """Where records are to lie: each in its study's folder (None), or all in a new database of one server."""
+    if request.param == "in folders":
+        yield lambda: None
+        return
+    yield request.getfixturevalue("team_server").database
+
+
 def facts(state: StudyState) -> dict[str, Any]:
     """Everything the fold knows, curves included, so that two folds can be compared."""
-    aside = ("trials", "live", "load_curve", "replaying", "moves", "moved", "counts")
+    aside = ("trials", "live", "load_curves", "replaying", "moves", "moved", "counts")
     known = {spec.name: getattr(state, spec.name) for spec in fields(state) if spec.name not in aside}
     known["counts"] = {name: count for name, count in state.counts.items() if count}
     known["live"] = sorted(state.live)

@@ -1,107 +1,53 @@
-"""A real PostgreSQL for the tests: Debian's, run by an ordinary user on a free port, in a folder that goes."""
+"""A real PostgreSQL for the tests, which ends with them: the fixtures `team_server` and `team_url`."""
 
 from __future__ import annotations
 
-import itertools
-import os
-import pwd
 import shutil
-import socket
-import subprocess
+import sys
 import tempfile
-import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
 
-import psycopg
 import pytest
 from processes import unmarked
-from waiting import wait_until
 
-_WHERE = Path("/usr/lib/postgresql")
-_NOBODY = "nobody"  # the server refuses to be run by root
-_SETTINGS = {
-    "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",
-    "fsync": "off",  # a machine that loses its power is not among the faults tried
-    "max_connections": "120",
-    "shared_buffers": "16MB",
-    "max_wal_size": "64MB",
-    "autovacuum": "off",
-    "log_min_messages": "fatal",
-}
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))  # the folder is no package
+
+import database_server
+from database_server import Proxy
+
+from tuner.record.location import team_url as normalised
+from tuner.record.postgres import engine_of
+
+__all__ = ["Proxy", "Server", "serving"]
 
 
-def programs() -> Path | None:
-    """The folder of the newest server installed, or None."""
-    there = [path.parent for path in _WHERE.glob("*/bin/initdb")]
-    return max(there, key=lambda path: int(path.parent.name), default=None)
-
-
-class Server:
-    """A PostgreSQL server of the tests' own."""
-
-    def __init__(self, folder: Path, bin_: Path) -> None:
-        self._bin, self._data, self._count = bin_, folder / "data", itertools.count()
-        with closing(socket.socket()) as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
-        self._run(
-            "initdb", "-D", str(self._data), "-U", "tuner", "--auth=trust", "-E", "UTF8", "--locale=C", "--no-sync"
-        )
+class Server(database_server.Server):
+    """One that outlives the test that starts it."""
 
     def start(self) -> None:
-        options = " ".join(f"-c {name}='{value}'" for name, value in _SETTINGS.items())
-        log = str(self._data.parent / "log")
         with unmarked():
-            self._run("pg_ctl", "-D", str(self._data), "-l", log, "-o", f"-p {self.port} {options}", "-w", "start")
+            super().start()
 
-    def stop(self, how: str = "immediate") -> None:
-        """ "immediate" is as if its machine had failed."""
-        self._run("pg_ctl", "-D", str(self._data), "-m", how, "-w", "stop")
-
-    def database(self, *, port: int | None = None) -> str:
-        """The URL of a new database."""
-        name = f"team{next(self._count)}"
-        self.ask("postgres", f"CREATE DATABASE {name}")
-        return self.url(name, port=port)
-
-    def url(self, name: str, *, port: int | None = None) -> str:
-        return f"postgresql://tuner:hush-hush@127.0.0.1:{port or self.port}/{name}"
-
-    def ask(self, database: str, statement: str, *values: Any) -> list[Any]:
-        """Runs a statement in a database, named or by its URL."""
-        url = database if "://" in database else self.url(database)
-        with psycopg.connect(url, autocommit=True) as connection:
-            found = connection.execute(statement, values)
-            return found.fetchall() if found.description else []
-
-    def _run(self, program: str, *words: str) -> None:
-        command = [str(self._bin / program), *words]
-        ordinary: dict[str, Any] = {}
-        if os.geteuid() == 0:
-            ordinary = {"user": _NOBODY, "group": pwd.getpwnam(_NOBODY).pw_gid, "extra_groups": []}
-        # what is started must not keep a pipe of ours open
-        with tempfile.TemporaryFile() as told:
-            done = subprocess.run(
-                command, cwd="/", stdin=subprocess.DEVNULL, stdout=told, stderr=told, check=False, **ordinary
-            )
-            told.seek(0)
-            assert done.returncode == 0, told.read().decode(errors="replace")
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Meanwhile it is down, as if its machine had failed."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
 
 
 @contextmanager
 def serving() -> Iterator[Server]:
     """A server that runs meanwhile; a test that needs it is skipped where none is installed."""
-    bin_ = programs()
+    bin_ = database_server.programs()
     if bin_ is None:
         pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
     folder = Path(tempfile.mkdtemp(prefix="tuner-postgres-"))
     try:
-        if os.geteuid() == 0:
-            os.chown(folder, pwd.getpwnam(_NOBODY).pw_uid, -1)
         server = Server(folder, bin_)
         server.start()
         try:
@@ -112,67 +58,16 @@ def serving() -> Iterator[Server]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-class Proxy:
-    """What stands between clients and the server, and once cuts the connection of whoever sends a certain word.
-
-    With `loses="answer"` the word is passed on, and what the server says to it is lost; with `loses="word"` it is the
-    word that never arrives.
-    """
-
-    def __init__(self, server: Server) -> None:
-        self._server, self._cut_at, self._loses, self.cuts = server, b"", "answer", 0
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listening.getsockname()[1])
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def cut_next(self, word: bytes, *, loses: Literal["answer", "word"]) -> None:
-        """Cuts once more: the next connection that sends this."""
-        self._cut_at, self._loses = word, loses
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listening.accept()
-            except OSError:
-                return
-            server = socket.create_connection(("127.0.0.1", self._server.port))
-            cut = threading.Event()
-            threading.Thread(target=self._listen, args=(client, server, cut), daemon=True).start()
-            threading.Thread(target=_pass, args=(server, client, cut), daemon=True).start()
-
-    def _listen(self, client: socket.socket, server: socket.socket, cut: threading.Event) -> None:
-        with suppress(OSError):
-            while data := client.recv(65536):
-                if self._cut_at and self._cut_at in data:
-                    self._cut_at, self.cuts = b"", self.cuts + 1
-                    cut.set()  # before the server can have answered
-                    if self._loses == "answer":
-                        server.sendall(data)
-                        wait_until(lambda: _has_closed(server))
-                    break
-                server.sendall(data)
-        _hang_up(client, server)
-
-    def close(self) -> None:
-        self._listening.close()
+@pytest.fixture(scope="session")
+def team_server() -> Iterator[Server]:
+    """The server of all tests of a session; one that stops it starts it again."""
+    with serving() as server:
+        yield server
 
 
-def _pass(server: socket.socket, client: socket.socket, cut: threading.Event) -> None:
-    with suppress(OSError):
-        while data := server.recv(65536):
-            if cut.is_set():
-                break
-            client.sendall(data)
-    _hang_up(client, server)
-
-
-def _hang_up(*ends: socket.socket) -> None:
-    for each in ends:
-        with suppress(OSError):
-            each.shutdown(socket.SHUT_RDWR)
-        each.close()
-
-
-def _has_closed(server: socket.socket) -> bool:
-    """Whether the other thread has had the answer, and hung up on it."""
-    return server.fileno() < 0
+@pytest.fixture
+def team_url(team_server: Server) -> Iterator[str]:
+    """A new database."""
+    url = team_server.database()
+    yield url
+    engine_of(normalised(url)).dispose()  # the server has room for some hundred connections

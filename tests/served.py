@@ -19,12 +19,12 @@ __all__ = ["OPERATOR", "VIEWER", "connected", "served"]
 
 
 @contextmanager
-def served(results: Path, projects: Path | None = None) -> Iterator[str]:
-    """The address of a service over these studies, which ends with the test."""
+def served(results: Path, projects: Path | None = None, store: str | None = None) -> Iterator[str]:
+    """The address of a service over these studies, or those of a team's database, which ends with the test."""
     results.mkdir(parents=True, exist_ok=True)
     with closing(bound("127.0.0.1", 0, 0)) as listening:
         port = listening.getsockname()[1]
-        gate = create_app(results, tokens(), Door.on(port), projects=projects)
+        gate = create_app(results, tokens(), Door.on(port), projects=projects, store=store)
         server = server_of(gate, service_of(gate))
         thread = threading.Thread(target=run, args=(server, listening), daemon=True)
         thread.start()

@@ -15,6 +15,20 @@ from tuner.server.tokens import Tokens, made
 OPERATOR, VIEWER = "operator-" + "o" * 40, "viewer-" + "v" * 40
 PORT = 8765
 ORIGIN = f"http://127.0.0.1:{PORT}"
+TRAINING = """
+import time
+
+
+def train(run):
+    for step in run.steps(3):
+        run.report(score=run.params["rate"])
+
+
+def crawl(run):
+    for step in run.steps(100_000):
+        time.sleep(0.01)
+        run.report(score=run.params["rate"])
+"""
 
 
 def tokens() -> Tokens:

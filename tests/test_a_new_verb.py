@@ -125,6 +125,7 @@ with at_home(Path("results")):
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "becomes", [[BY_WHAT_THERE_IS], [BY_A_NEW_ACT, AND_ITS_DECISION]], ids=["what there is", "a new act, decided upon"]
 )

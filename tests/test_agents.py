@@ -22,13 +22,15 @@ from sweeping import sweep
 from waiting import wait_until
 
 import tuner
+from tuner.agents import launching
 from tuner.agents.agent import Agent
-from tuner.agents.allowance import LAUNCH, Allowance, OverBudget, share, spent
+from tuner.agents.allowance import LAUNCH, Allowance, OverBudget, holder, share, spent
 from tuner.agents.door import TOOLS, door, over_http, skill
 from tuner.cli import cli, main
-from tuner.errors import SettingsError, TunerError
+from tuner.errors import SettingsError, StudyError, TunerError
 from tuner.record.events import Configured
 from tuner.record.lease import born
+from tuner.record.location import Place
 
 BOWL = "tuner.workloads.bowl:train"
 
@@ -44,10 +46,12 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         pid = launched["pid"]
         if pid == os.getpid():  # a coordinator on a thread of this one, which `at_home` ends
             continue
-        if pid is not None and born(pid) == launched["born"]:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        wait_until(lambda pid=pid, launched=launched: pid is None or born(pid) != launched["born"])  # type: ignore[misc]
+        coordinates = holder(Place.of(launch.parent.name, folder, None))  # another, where a verb has woken it
+        for number, since in ((pid, launched["born"]), (coordinates, coordinates and born(coordinates))):
+            if number is not None and since and born(number) == since:
+                with suppress(ProcessLookupError):
+                    os.kill(number, signal.SIGKILL)
+                wait_until(lambda number=number, since=since: born(number) != since)  # type: ignore[misc]
 
 
 def agent(results: Path, **budget: Any) -> Agent:
@@ -180,6 +184,69 @@ def test_a_refusal_has_its_code_over_stdio(results: Path) -> None:
     over_stdio(act, results, "--steps", "50", "--search", "sgd_momentum", "--train", BOWL)
 
 
+RUN: dict[str, Any] = {"name": "one", "kind": "babysitting", "params": {"x": 1.0, "y": 1.0}, "space": ""}
+
+
+@pytest.mark.long
+def test_an_agent_begins_a_babysat_run_and_tends_it_over_stdio(results: Path) -> None:
+    async def act(client: Client) -> None:
+        begun = await client.call_tool("sweep", asked(**RUN))
+        again = await client.call_tool("sweep", asked(**RUN))
+        assert not begun.is_error, begun.content
+        assert begun.structured_content is not None
+        assert again.structured_content is not None
+        aside = {"pid": None}  # it may have trained to its end meanwhile
+        assert begun.structured_content | aside == again.structured_content | aside
+        assert (begun.structured_content["study"], begun.structured_content["left"]["trials"]) == ("one", 0)
+        for given in ({"name": "two"}, {"objective": "loss"}, {"trials": 3}, {"space": "adam"}, {"why": ""}):
+            answer = await client.call_tool("sweep", asked(**{**RUN, **given}))
+            assert answer.is_error, given
+        noted = await client.call_tool(
+            "steer", {"study": "one", "verb": "note", "why": "", "arguments": {"text": "hm"}}
+        )
+        assert not noted.is_error, noted.content
+
+    over_stdio(act, results, "--trials", "1", "--search", "sgd_momentum", "--train", BOWL)
+
+    with tuner.open("one", results=results) as study:
+        assert (study.state.kind, study.state.trials[0].settings) == ("babysitting", {"x": 1.0, "y": 1.0})
+        assert study.segments["by"].tolist()[0] == "agent:ada"
+        assert not study.notes[study.notes["by"] == "agent:ada"].empty
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"budget_steps": 10, "seeds": 3}, "babysitting.*no budget_steps, seeds"),
+        ({"warm_start": "night"}, "no warm_start"),
+        ({"params": {}}, "settings to begin with|space"),
+        ({"kind": "sweep", "space": "sgd_momentum"}, "sweep.*no params"),
+        ({"space": "adam"}, "not among those you may search"),
+    ],
+)
+def test_what_makes_no_run_is_told_and_leaves_nothing(given: dict[str, Any], told: str, results: Path) -> None:
+    with pytest.raises(TunerError, match=told):
+        agent(results, trials=2, spaces=["sgd_momentum"]).sweep(**asked(**{**RUN, **given}))
+    assert not (results / "one").exists()
+
+
+def test_a_run_whose_module_never_ends_being_imported_keeps_no_other_waiting(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launching, "_RUN_BEGINS_WITHIN_S", 2.0)
+    Path("stuck.py").write_text("import time\ntime.sleep(600)\n")
+    with pytest.raises(StudyError, match="one has not begun within 2 s: importing stuck:train takes longer"):
+        agent(results, trials=2).sweep(**asked(**{**RUN, "train": "stuck:train"}))
+    assert not (results / "one").exists()
+    assert agent(results, trials=2).studies()["left"]["trials"] == 2
+
+
+def test_no_run_is_begun_within_a_bound_of_steps(results: Path) -> None:
+    with pytest.raises(OverBudget, match="how many steps a run trains"):
+        agent(results, steps=1000).sweep(**asked(**RUN))
+    assert not (results / "one").exists()
+
+
 def test_an_agent_steers_a_babysat_run_and_is_named_on_record(tmp_path: Path) -> None:
     results = tmp_path / "results"
     with at_home(results):
@@ -253,6 +320,7 @@ def test_an_agent_is_served_over_http_too_each_request_by_itself(results: Path) 
 # ── the budget ──────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.long
 def test_a_budget_of_steps_is_never_exceeded_however_often_an_agent_comes_back(results: Path) -> None:
     ada = agent(results, steps=100)
     ada.sweep(**asked(budget_steps=60))
@@ -296,6 +364,21 @@ def test_the_same_sweep_asked_for_again_is_begun_once(results: Path) -> None:
         agent(results, steps=4000).sweep(**asked(budget_steps=3500))
 
 
+@pytest.mark.long
+def test_a_sweep_asked_for_again_while_its_process_ends_is_taken_up(results: Path) -> None:
+    given = {**asked(trials=1), "by": "ada"}
+    launching.launch_sweep(results, Allowance(), **given)
+    agent(results).wait("first", ["ended"], timeout_s=60)
+    launched = results / "first" / LAUNCH
+    with subprocess.Popen(["sleep", "2"]) as lingers:  # in the place of what has let go of the study and is there
+        told = json.loads(launched.read_text()) | {"pid": lingers.pid, "born": born(lingers.pid)}
+        launched.write_text(json.dumps(told))
+        again = launching.launch_sweep(results, Allowance(), **given)
+
+    assert again["pid"] != lingers.pid
+
+
+@pytest.mark.long
 def test_a_confirmation_is_paid_for_before_it_begins(results: Path) -> None:
     ada = agent(results, steps=130)
     ada.sweep(**asked(budget_steps=60))

@@ -101,6 +101,21 @@ def test_a_token_is_an_agent_with_a_budget_of_its_own(folder: Path) -> None:
         assert next(iter(study.records(Configured))).by == "agent:ada"
 
 
+@pytest.mark.long
+def test_a_babysat_run_is_one_model_of_its_tokens_budget(folder: Path) -> None:
+    tools, ada = AgentTools(folder / "results", folder / "projects"), Token("ada", {"trials": 1})
+    run = {"kind": "babysitting", "params": {"learning_rate": 0.1, "beta": 0.9}}
+
+    begun = as_token(tools, ada, sweep(**run))
+    assert (begun["study"], begun["left"]["trials"]) == ("first", 0)
+    assert code_of(as_token(tools, ada, sweep(name="second", **run))) == "over_budget"
+    assert code_of(as_token(tools, Token("bob", {"steps": 50}), sweep(name="second", **run))) == "over_budget"
+    assert code_of(as_token(tools, Token("eve"), sweep(name="second", train="os:system", **run))) == "train"
+    with tuner.open("first", results=folder / "results") as study:
+        assert study.state.trials[0].settings["learning_rate"] == 0.1
+        assert study.segments["by"].tolist()[0] == "agent:ada"
+
+
 def test_a_budget_that_a_person_changes_counts_at_once(folder: Path) -> None:
     tools = AgentTools(folder / "results", folder / "projects")
 
@@ -154,8 +169,9 @@ def test_whoever_waits_keeps_nobody_from_asking(folder: Path) -> None:
 
         async def ask(client: Client) -> Any:
             waits = {"study": "one", "events": ["improved"], "timeout_s": 250}
+            anyio.to_thread.current_default_thread_limiter().total_tokens = 5  # for all else
             async with anyio.create_task_group() as group:
-                for _ in range(60):  # more than there are threads for all else
+                for _ in range(8):
                     group.start_soon(client.call_tool, "wait", waits)
                 await anyio.sleep(0.5)
                 with anyio.fail_after(PATIENCE_S):

@@ -83,6 +83,7 @@ def test_the_tools_of_agents_are_there_behind_a_proxy_too(tmp_path: Path, path: 
     assert told.json()["result"]["structuredContent"]["you"] == "agent:operator"
 
 
+@pytest.mark.long
 def test_a_package_that_is_missing_is_said_in_a_sentence(tmp_path: Path) -> None:
     sweep(tmp_path, trials=2).close()
     told = subprocess.run(

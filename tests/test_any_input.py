@@ -301,6 +301,8 @@ VERBS = (
     "pause",
     "resume",
     "note",
+    "pause_trial",
+    "resume_trial",
     "stop_trial",
     "add",
     "set_box",
@@ -392,6 +394,7 @@ def everything_reads(name: str, folder: str) -> tuner.Study:
     return study
 
 
+@pytest.mark.long
 @FEW
 @given(rows=st.lists(ROWS, min_size=1, max_size=12))
 def test_a_sweep_refuses_or_does_whatever_stands_in_the_table_of_requests(rows: list[tuple[Any, ...]]) -> None:
@@ -409,10 +412,11 @@ def test_a_sweep_refuses_or_does_whatever_stands_in_the_table_of_requests(rows: 
         study.close()
 
 
+@pytest.mark.long
 @FEW
 @given(rows=st.lists(ROWS, min_size=1, max_size=12))
 def test_a_babysat_run_refuses_or_does_whatever_stands_in_the_table_of_requests(rows: list[tuple[Any, ...]]) -> None:
-    from tuner.api import process
+    from tuner.api import assignment, process
     from tuner.executors.local import LocalExecutor
     from tuner.worker.function import portable
 
@@ -422,7 +426,7 @@ def test_a_babysat_run_refuses_or_does_whatever_stands_in_the_table_of_requests(
 
     with TemporaryDirectory() as folder:
         place = Path(folder) / "one"
-        process.assign(
+        assignment.assign(
             portable(train),
             place,
             name="one",

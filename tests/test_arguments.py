@@ -461,6 +461,8 @@ def calls(study: tuner.Study, run: Any, a_sweep: Any) -> dict[str, tuple[Callabl
         "run.steps": (lambda *args, **given_: next(tuner.Run({}).steps(*args, **given_), None), {"count": 3}),
         "set_box": (a_sweep.set_box, {"why": "", "x": (0.1, 0.2)}),
         "add": (a_sweep.add, {"settings": {"x": 0.5}}),
+        "pause_trial": (a_sweep.pause_trial, {"trial": 0}),
+        "resume_trial": (a_sweep.resume_trial, {"trial": 0}),
         "stop_trial": (a_sweep.stop_trial, {"trial": 0}),
         "set_parallel": (a_sweep.set_parallel, {"parallel": 2}),
         "set": (run.set, {"x": 0.5, "at": 3, "expect": 0, "evidence": "", "request": "", "why": ""}),
@@ -490,6 +492,7 @@ MANY = settings.default.max_examples if settings.default is not None else 25
 WITHIN_A_SPACE = ("rate.", "choice.")  # who calls these is a sampler, and they are called often
 
 
+@pytest.mark.long
 @settings(max_examples=12 * MANY, phases=[Phase.explicit, Phase.generate])
 @given(data=st.data())
 def test_no_error_of_pythons_own_escapes_from_any_public_call(data: st.DataObject, public: Any) -> None:

@@ -247,7 +247,7 @@ def test_a_code_goes_with_its_sentence_onto_the_record_and_back(sentence: str) -
 
 TOLD_AS_TEXT = {"babysit", "watch", "export", "plot", "mcp", "skill"}
 REPLY = {"name", "answer", "request", "verb", "state", "step", "detail"}
-BEST = {"params", "score", "trial", "step", "checkpoint", "spread"}
+BEST = {"params", "score", "trial", "step", "checkpoint", "checkpoint_url", "spread"}
 STUDY = {
     *("name", "kind", "objective", "goal", "function", "trials", "ended", "tried", "states", "best", "recommended"),
     *("top", "rounds", "folder"),
@@ -257,7 +257,19 @@ TRIAL = {
     *("name", "trial", "state", "why", "purpose", "round", "params", "score", "best_step", "steps", "seconds", "node"),
     *("segments", "curve", "checkpoints", "traceback", "spread"),
 }
-LISTED = {"name", "kind", "activity", "trials", "ended", "objective", "best", "best_trial", "updated", "spread"}
+LISTED = {
+    "name",
+    "kind",
+    "activity",
+    "trials",
+    "ended",
+    "objective",
+    "best",
+    "best_trial",
+    "updated",
+    "spread",
+    "aside",
+}
 
 
 def test_into_a_pipe_a_verb_prints_json_but_for_those_that_print_paths_or_go_on() -> None:

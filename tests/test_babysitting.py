@@ -372,6 +372,7 @@ def test_revert_may_keep_the_settings_of_now(babysit: Babysit) -> None:
     assert values[max(values)] - values[max(values) - 1] == 3.0
 
 
+@pytest.mark.long
 def test_the_supervisor_says_once_what_went_wrong_and_forgets_it_once_the_run_went_back(babysit: Babysit) -> None:
     handle = babysit(rises_or_falls)
     handle.set(rate=5.0, at=100)
@@ -580,6 +581,7 @@ def test_the_best_of_a_path_that_undo_takes_up_again_is_the_best_of_the_run(baby
     assert best.score == 9.0
 
 
+@pytest.mark.long
 def test_undo_of_a_revert_after_the_end_takes_the_tail_up_again(babysit: Babysit, patience: Patience) -> None:
     handle = babysit(patience)
     saved = handle.checkpoint().step or 0

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import math
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
+from waiting import wait_until
 
 from tuner import Space, choice, linear, log
 from tuner.space.parameters import Choice, Parameter
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))  # the folder is no package
 
+import clearing
 import constructed
 import recordings
 import regret
 import report
 import rivals
 import search
-from rows import Goal, Measured, Row, lines_of
+from rows import Goal, Measured, Row, grid, lines_of
+from standing import standing
 
 BRANCHES = Space(kind=choice("plain", "deep"), depth=linear(1.0, 9.0, when={"kind": "deep"}), rate=log(1e-4, 1.0))
 
@@ -101,3 +106,41 @@ def test_a_command_is_shown_without_where_things_lie() -> None:
 
 def test_every_other_task_is_kept_apart_from_tuning() -> None:
     assert [search.half_of(number) for number in range(4)] == ["tune", "report", "tune", "report"]
+
+
+# ── faults ──────────────────────────────────────────────────────────────────────────────────────
+
+RUN_OF_FAULTS = """
+import subprocess, sys, time
+from clearing import cleared
+with cleared() as folder:
+    started = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    standing = subprocess.Popen(["sleep", "600"], start_new_session=True, cwd=folder, env={})
+    print(folder, started.pid, standing.pid, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_run_of_faults_that_is_killed_leaves_no_process_and_no_file_behind() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", RUN_OF_FAULTS],
+        cwd=clearing.__file__.rpartition("/")[0],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as run:
+        assert run.stdout is not None
+        folder, *pids = run.stdout.readline().split()
+        run.kill()
+    wait_until(lambda: not Path(folder).exists())
+    assert not [pid for pid in map(int, pids) if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
+
+
+def test_what_was_not_tried_anew_stands_as_the_page_has_it(tmp_path: Path) -> None:
+    page, heads = tmp_path / "faults.md", ("fault", "tried", "what a person reads")
+    lines = [heads, ("killed", "7", "a | b"), ("drowned", "not tried: left out", "")]
+    page.write_text(f"# Faults\n\n{grid(lines)}\n\n- `killed`, lost: step 3\n- cpu: one\n")
+    found = standing(page, heads)
+    assert found.rows == {"killed": ("killed", "7", "a | b")}
+    assert found.complaints == {"killed": ["`killed`, lost: step 3"]}
+    assert standing(page, ("fault", "tried")).rows == {}, "a table with other columns is another table"
+    assert standing(tmp_path / "nowhere.md", heads).rows == {}

@@ -107,6 +107,7 @@ def test_every_trial_that_is_paused_or_stopped_as_the_worse_one_has_been_scored(
     assert ends_where_it_was_scored(study, CADENCES[cadence])
 
 
+@pytest.mark.long
 def test_the_default_finds_what_a_search_that_stops_nothing_finds(tmp_path: Path) -> None:
     when = CADENCES["every tenth"]
     found = [sweep(tmp_path / stopping, scored(when), trials=30, stopping=stopping) for stopping in ("auto", "off")]

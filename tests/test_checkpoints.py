@@ -73,7 +73,7 @@ def test_settings_and_state_come_back_bit_for_bit(tmp_path: Path) -> None:
 
 def test_a_checkpoint_holds_its_four_parts_and_nothing_hidden_stays(tmp_path: Path) -> None:
     result = saved(tmp_path / "0-40")
-    parts = ["generators.pickle", "manifest.json", "settings.json", "state/state.pickle"]
+    parts = ["generators.npy", "manifest.json", "settings.json", "state/state.npy"]
     assert everything_under(tmp_path) == [f"0-40/{part}" for part in parts]
     manifest = verify(tmp_path / "0-40", sha256=result.sha256)
     assert (result.path, result.step, result.bytes) == (tmp_path / "0-40", 40, manifest.bytes)
@@ -408,7 +408,7 @@ def test_a_manifest_of_another_kind_is_refused(tmp_path: Path, changes: dict[str
         verify(path)
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "settings.json", "state/state.pickle", "state", "."])
+@pytest.mark.parametrize("name", ["manifest.json", "settings.json", "state/state.npy", "state", "."])
 def test_links_are_refused_even_to_the_right_content(tmp_path: Path, name: str) -> None:
     path = saved(tmp_path / "a").path
     (path / name).rename(tmp_path / "elsewhere")
@@ -517,6 +517,7 @@ for step in itertools.count():
 """
 
 
+@pytest.mark.long
 def test_a_save_killed_at_any_moment_leaves_whole_checkpoints_only(tmp_path: Path) -> None:
     moments = random.Random(0)
     for attempt in range(10):

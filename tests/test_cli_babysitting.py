@@ -21,7 +21,7 @@ from tuner.cli import main
 from tuner.cli.options import read_changes
 from tuner.cli.reading import FORMATS
 from tuner.errors import TunerError
-from tuner.tables.files import _WRITE
+from tuner.tables.files import FORMATS as OF_TABLES
 
 TRAINING = """
 import time
@@ -347,4 +347,4 @@ def test_changes_are_read_in_the_types_of_the_space_and_by_their_looks_beyond_it
 
 
 def test_every_format_of_tables_can_be_asked_for() -> None:
-    assert set(FORMATS) == {*_WRITE, "markdown", "optuna"}
+    assert set(FORMATS) == {*OF_TABLES, "markdown", "optuna"}

@@ -7,17 +7,22 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import jsonschema
+import kubernetes_validate
 import pytest
 import yaml
 from packaging.version import Version
 
+import tuner
 import tuner.cli
 
 ROOT = Path(__file__).parent.parent
@@ -44,21 +49,23 @@ def bash_blocks() -> Iterator[list[str]]:
 
 
 def slurm_job(
-    tmp_path: Path, variables: dict[str, str], srun: str, *arguments: str
+    tmp_path: Path, variables: dict[str, str], srun: str, *arguments: str, nodes: tuple[str, str] = ("node01", "node02")
 ) -> subprocess.CompletedProcess[str]:
     """slurm.sh as it runs inside an allocation of two nodes, where the shell line `srun` stands in for the program."""
-    for name, body in {"srun": srun, "scontrol": 'printf "node01\\nnode02\\n"'}.items():
+    for name, body in {"srun": srun, "scontrol": f'printf "{nodes[0]}\\n{nodes[1]}\\n"'}.items():
         program = tmp_path / name
         program.write_text(f"#!/bin/bash\n{body}\n")
         program.chmod(0o755)
-    environment = SLURM | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"} | variables
+    environment = (
+        SLURM | {"SLURM_SUBMIT_DIR": str(tmp_path), "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"} | variables
+    )
     script = ["bash", str(CLUSTER / "slurm.sh"), *arguments]
-    return subprocess.run(script, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(script, env=environment, capture_output=True, text=True, timeout=500)
 
 
 def slurm_command(tmp_path: Path, *arguments: str) -> list[str]:
     """What slurm.sh hands to `srun`."""
-    ended = slurm_job(tmp_path, {}, 'printf "%s\\n" "$@"', *arguments)
+    ended = slurm_job(tmp_path, {}, f'printf "%s\\n" "$@"; touch {tmp_path}/results/.slurm-4711', *arguments)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout.splitlines()
 
@@ -121,6 +128,31 @@ def test_aws_follows_the_schema_of_ray_up() -> None:
     assert config["available_node_types"]["worker"]["max_workers"] <= config["max_workers"]
 
 
+@pytest.mark.ray
+@pytest.mark.filterwarnings("default")
+def test_ray_up_reads_aws_as_a_cluster(tmp_path: Path) -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    (config,) = documents("aws.yaml")
+    validate_config(prepare_config(config))
+    with pytest.raises((ValueError, jsonschema.ValidationError)):
+        validate_config(prepare_config({**config, "head_node_type": "boss"}))
+
+
+def follows(schema: str, file: Path) -> subprocess.CompletedProcess[str]:
+    """What check-jsonschema says of a file."""
+    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(file)]
+    return subprocess.run(check, capture_output=True, text=True, timeout=120)
+
+
+def test_compose_follows_its_specification(tmp_path: Path) -> None:
+    read = follows("vendor.compose-spec", CLUSTER / "compose.yaml")
+    assert read.returncode == 0, read.stdout
+    misspelt = tmp_path / "compose.yaml"
+    misspelt.write_text((CLUSTER / "compose.yaml").read_text().replace("healthcheck:", "healthchek:"))
+    assert "healthchek" in follows("vendor.compose-spec", misspelt).stdout
+
+
 def test_aws_mounts_one_folder_on_every_node_before_its_container_starts() -> None:
     (config,) = documents("aws.yaml")
 
@@ -140,6 +172,57 @@ def test_the_rayjob_has_what_the_operator_needs() -> None:
     for pod in (group["template"]["spec"] for group in groups):
         assert pod["volumes"][0]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
         assert pod["containers"][0]["volumeMounts"][0]["mountPath"] in job["spec"]["entrypoint"]
+
+
+def pods(job: dict[str, Any]) -> list[dict[str, Any]]:
+    """The pods that the operator would make of a RayJob."""
+    cluster = job["spec"]["rayClusterSpec"]
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    return [{"apiVersion": "v1", "kind": "Pod", **group["template"]} for group in groups]
+
+
+def test_kubernetes_takes_the_volume_and_the_pods_of_the_rayjob() -> None:
+    claim, job = documents("kuberay_rayjob.yaml")
+    newest = kubernetes_validate.latest_version()
+
+    for each in (claim, *pods(job)):
+        kubernetes_validate.validate(each, newest, strict=True)
+    misspelt = pods(job)[0]
+    misspelt["spec"]["contaners"] = []
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(misspelt, newest, strict=True)
+
+
+# The fields of the RayJob of KubeRay 1.5 and later, as far as one may want them here.
+RAYJOB = {
+    "spec": "activeDeadlineSeconds backoffLimit clusterSelector deletionStrategy entrypoint entrypointNumCpus "
+    "entrypointNumGpus entrypointResources jobId managedBy rayClusterSpec runtimeEnvYAML shutdownAfterJobFinishes "
+    "submissionMode submitterConfig submitterPodTemplate suspend ttlSecondsAfterFinished",
+    "rayClusterSpec": "authOptions autoscalerOptions enableInTreeAutoscaling gcsFaultToleranceOptions headGroupSpec "
+    "headServiceAnnotations managedBy rayVersion suspend upgradeStrategy workerGroupSpecs",
+    "headGroupSpec": "enableIngress headService labels rayStartParams resources serviceType template",
+    "workerGroupSpecs": "groupName idleTimeoutSeconds labels maxReplicas minReplicas numOfHosts rayStartParams "
+    "replicas resources scaleStrategy suspend template",
+    "authOptions": "mode secretName",
+}
+
+
+def test_every_field_of_the_rayjob_is_one_that_the_operator_reads() -> None:
+    _, job = documents("kuberay_rayjob.yaml")
+    cluster = job["spec"]["rayClusterSpec"]
+    (workers,) = cluster["workerGroupSpecs"]
+
+    for word, there in {
+        "spec": job["spec"],
+        "rayClusterSpec": cluster,
+        "headGroupSpec": cluster["headGroupSpec"],
+        "workerGroupSpecs": workers,
+        "authOptions": cluster["authOptions"],
+    }.items():
+        assert there.keys() <= set(RAYJOB[word].split()), word
+    assert workers["minReplicas"] <= workers["replicas"] <= workers["maxReplicas"]
+    started = [cluster["headGroupSpec"]["rayStartParams"], workers["rayStartParams"]]
+    assert all(isinstance(value, str) for each in started for value in each.values()), "the operator takes texts alone"
 
 
 def test_slurm_script_is_bash() -> None:
@@ -163,6 +246,13 @@ def test_slurm_script_runs_the_sweep_once_on_a_cluster_of_all_its_nodes(tmp_path
     assert "a night" in words  # quoting survives
 
 
+def test_slurm_script_fails_where_no_sweep_began_though_its_tasks_ended_well(tmp_path: Path) -> None:
+    ended = slurm_job(tmp_path, {}, "exit 0", "my_package.training:train")
+
+    assert ended.returncode == 1
+    assert "no sweep began" in ended.stderr
+
+
 def test_slurm_script_keeps_the_results_where_it_is_told_and_passes_the_exit_code_on(tmp_path: Path) -> None:
     (tmp_path / "local").mkdir()
     (tmp_path / "local" / "study.db").touch()
@@ -172,6 +262,48 @@ def test_slurm_script_keeps_the_results_where_it_is_told_and_passes_the_exit_cod
 
     assert ended.returncode == 3
     assert (tmp_path / "kept" / "study.db").is_file()
+
+
+@pytest.mark.long
+@pytest.mark.ray
+@pytest.mark.filterwarnings("default")
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(os.getuid() != 0 or shutil.which("ip") is None, reason="needs root and iproute2: two networks")
+def test_slurm_script_brings_two_nodes_together_and_sweeps_on_them(tmp_path: Path) -> None:
+    """Each node has a network and processes of its own, so that each takes itself for a machine."""
+    mark = f"tuner{os.getpid()}"
+    nodes = [f"{mark}-{each}" for each in (1, 2)]
+    enter = "exec ip netns exec {} unshare --pid --fork --kill-child --mount-proc"
+    tasks = "\n".join(f'( {enter.format(node)} "$@" ) & task{n}=$!' for n, node in enumerate(nodes))
+    srun = f"while [[ $1 == --* ]]; do shift; done\n{tasks}\nwait $task0; status=$?; wait $task1; exit $status"
+    with tempfile.TemporaryDirectory(prefix="ray-") as short:  # a socket's path is short
+        variables = {
+            "SLURM_SUBMIT_DIR": str(tmp_path),
+            "SLURM_CPUS_PER_TASK": "1",
+            "RAY_TMPDIR": short,
+            "HOME": str(tmp_path),
+            "PATH": os.pathsep.join([str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]]),
+        }
+        words = "tuner.workloads.bowl:train --space sgd_momentum --name night --objective score --trials 4 --parallel 2"
+        more = "--sampler random --stopping off --no-plot"
+        try:
+            for line in (
+                *(f"netns add {node}" for node in nodes),
+                f"link add v1 netns {nodes[0]} type veth peer name v2 netns {nodes[1]}",
+                *(f"-n {node} addr add 10.231.7.{n}/24 dev v{n}" for n, node in enumerate(nodes, 1)),
+                *(f"-n {node} link set {device} up" for n, node in enumerate(nodes, 1) for device in ("lo", f"v{n}")),
+                # Ray sees by the way out which address is its own
+                *(f"-n {node} route add default dev v{n}" for n, node in enumerate(nodes, 1)),
+            ):
+                subprocess.run(["ip", *line.split()], check=True, timeout=60)
+            ended = slurm_job(tmp_path, variables, srun, *f"{words} {more}".split(), nodes=("10.231.7.1", "10.231.7.2"))
+        finally:
+            for node in nodes:
+                subprocess.run(["ip", "netns", "del", node], capture_output=True, timeout=60)
+    told = (ended.stdout + ended.stderr)[-5000:]
+    assert ended.returncode == 0, told
+    with tuner.open("night", results=tmp_path / "results") as study:
+        assert study.trials["state"].tolist() == ["completed"] * 4
 
 
 @pytest.mark.ray

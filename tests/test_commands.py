@@ -43,6 +43,7 @@ from tuner.worker.messages import (
 from tuner.worker.position import Position
 from tuner.worker.run import Run
 from tuner.worker.state import ObjectState
+from tuner.worker.storage import FolderStorage
 from tuner.worker.training import train
 
 E = TypeVar("E", bound=WorkerEvent)
@@ -152,7 +153,8 @@ def trained(
     channel = lectern or Lectern(script)
     given = {"recipe": Recipe.constant({"rate": 1.0, "beta": 0.9}), "checkpoint_every_s": 1e9, **order}
     job = Job(study="s", function="", search_path=(), objective="total", revert=revert, tracks_reads=tracks_reads)
-    ended = train(function, Position(Order(trial=0, segment=0, seed=1, folder=folder, **given), job, channel))
+    storage = None if folder is None else FolderStorage(folder)
+    ended = train(function, Position(Order(trial=0, segment=0, seed=1, storage=storage, **given), job, channel))
     return channel, ended
 
 
@@ -161,7 +163,7 @@ def adjust(request: str = "a", at: int | None = None, **values: Any) -> Adjust:
 
 
 def back(path: Path, step: int, request: str = "r", recipe: Recipe | None = None) -> Revert:
-    return Revert(trial=0, request=request, checkpoint=0, path=path, step=step, recipe=recipe)
+    return Revert(trial=0, request=request, checkpoint=0, path=str(path), step=step, recipe=recipe)
 
 
 def pause(request: str = "p", *, release: bool = False) -> Pause:
@@ -201,7 +203,7 @@ def test_a_checkpoint_is_written_before_an_adjustment(tmp_path: Path) -> None:
     saved = channel.said(Saved)[0]
     assert (saved.kind, saved.segment, saved.step) == ("before adjustment", 0, 4)
     each = Sum()
-    settings = checkpoints.load(saved.path, each_state := ObjectState(each))
+    settings = checkpoints.load(tmp_path / saved.path, each_state := ObjectState(each))
     assert each_state.names == ["Sum"]
     assert each.total == 4.0
     assert settings["recipe"]["values"] == {"rate": 1.0, "beta": 0.9}
@@ -328,7 +330,7 @@ def test_the_last_state_is_saved_when_a_run_completes_or_is_stopped(tmp_path: Pa
 def third(tmp_path: Path) -> Path:
     """The checkpoint of step 3 of the same run."""
     channel, _ = trained({3: [Save(trial=0, request="c")]}, tmp_path / "earlier")
-    return channel.said(Saved)[0].path
+    return tmp_path / "earlier" / channel.said(Saved)[0].path
 
 
 def test_a_revert_brings_the_state_back_and_trains_on_from_there(tmp_path: Path, third: Path) -> None:
@@ -361,7 +363,7 @@ def test_a_revert_without_a_state_is_refused_with_the_reason(tmp_path: Path, thi
 
 
 def test_a_torn_checkpoint_is_refused_and_training_is_untouched(tmp_path: Path, third: Path) -> None:
-    (third / "state" / "state.pickle").write_bytes(b"torn")
+    (third / "state" / "state.npy").write_bytes(b"torn")
     channel, ended = trained({6: [back(third, 3)]}, tmp_path)
     (did,) = channel.said(Did)
     assert did.state == "rejected"
@@ -602,7 +604,7 @@ class SlowDisk(Lectern):
 
 
 def test_what_a_revert_gives_up_is_written_while_training_goes_on(tmp_path: Path) -> None:
-    saved = tmp_path / "0" / "0-2"
+    saved = tmp_path / "checkpoints" / "0" / "0-2"
     script: Script = {2: [Save(trial=0, kind="asked")], 5: [back(saved, 2)]}
     channel, _ = trained(script, tmp_path, lectern=SlowDisk(script, saved, 5))
     told = [

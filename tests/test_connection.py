@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +69,20 @@ def said_soon(address: str) -> str:
     return str(refusal.value)
 
 
+def said_by_another(address: str, **environment: str) -> str:
+    """How it is refused to a process of its own, for a process reads its token once."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys, test_connection as t; print(t.said_soon(sys.argv[1]))", address],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 # ── sweeps of one process ───────────────────────────────────────────────────────────────────────
 
 
@@ -82,12 +100,11 @@ def meets(folder: Path, mine: str, other: str, steps: int) -> Any:
     return train
 
 
+@pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.filterwarnings("default")
 @pytest.mark.timeout(180)
 def test_two_sweeps_in_threads_train_side_by_side_and_the_last_one_out_ends_ray(elsewhere: Path) -> None:
-    import os
-
     import ray
 
     with ThreadPoolExecutor(2) as threads:
@@ -181,6 +198,23 @@ def test_what_listens_but_is_no_ray_is_told_apart(port: socket.socket, answer: b
     assert "HTTP/1.1" in said if answer else "said nothing" in said
 
 
+def test_a_port_that_accepts_and_keeps_silent_is_given_up_in_seconds(port: socket.socket) -> None:
+    assert "said nothing" in said_soon(f"127.0.0.1:{port.getsockname()[1]}")
+
+
+def test_a_machine_that_lets_nobody_in_is_given_up_in_seconds() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        waiting = [socket.socket() for _ in range(4)]
+        for each in waiting:
+            each.setblocking(False)
+            each.connect_ex(full.getsockname())
+        try:
+            assert "did not answer" in said_soon(f"127.0.0.1:{full.getsockname()[1]}")
+        finally:
+            for each in waiting:
+                each.close()
+
+
 def test_a_cluster_to_find_that_is_not_there_is_refused(port: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port.getsockname()[1]}")
     port.close()
@@ -223,8 +257,28 @@ def test_a_cluster_of_another_version_is_refused_with_both_versions(cluster: str
     assert not ray.is_initialized()
 
 
+@pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.filterwarnings("default")
-def test_a_cluster_that_wants_another_token_is_refused_by_that_word() -> None:
-    with clusters.running(1, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="a" * 32) as address:
-        assert "token" in said_soon(address)
+def test_a_cluster_that_wants_a_token_is_joined_with_it_and_refused_by_that_word_without(elsewhere: Path) -> None:
+    right, wrong = "a" * 32, "b" * 32
+    (elsewhere / "token").write_text(right)
+    with clusters.running(2, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=right) as address:
+        assert "wants a token" in said_soon(address)
+        assert "wants a token, and the token that this process brings is not its" in said_by_another(
+            address, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=wrong
+        )
+        given = "sweep tuner.workloads.bowl:train --space sgd_momentum --name joined --objective score --trials 2"
+        done = subprocess.run(
+            [Path(sys.executable).parent / "tuner", *given.split(), "--address", address, "--no-plot"],
+            env={**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(elsewhere / "token")},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+    with closing(tuner.open("joined", results=elsewhere / "results")) as study:
+        assert study.trials["state"].tolist() == ["completed"] * 2
+    written = [each for each in (elsewhere / "results").rglob("*") if each.is_file()]
+    assert [each for each in written if right.encode() in each.read_bytes()] == [], "the token is in no record"

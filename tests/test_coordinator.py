@@ -547,6 +547,37 @@ def test_a_trial_that_a_person_stops_ends_and_the_next_is_trained(tmp_path: Path
     assert "trial 0" in detail
 
 
+def test_a_trial_stands_still_alone_until_it_is_resumed(tmp_path: Path) -> None:
+    stood = threading.Event()
+
+    def train(run: tuner.Run) -> None:
+        first = not stood.is_set()
+        for step in run.steps(100_000 if first else 200):
+            time.sleep(0.001)
+            run.report(score=step)
+            if first and stood.is_set():
+                return
+
+    def stands(study: StudyState) -> bool:
+        if study.trials[0].state == "paused":
+            stood.set()
+        return stood.is_set()
+
+    person = Person(
+        tmp_path,
+        (lambda study: study.steps_done > 0, "pause_trial", {"trial": 0}),
+        (stands, "resume_trial", {"trial": 0}),
+        (lambda study: len(study.ended_order) == 1, "pause_trial", {"trial": 0}),
+    )
+    study = sweep(tmp_path, train, trials=2, parallel=1, stopping="off", progress=person)
+    person.has_asked()
+    assert [trial.state for trial in study.state.trials] == ["completed", "completed"]
+    paused, resumed, refused = answers(tmp_path)
+    assert (paused[0], resumed[0], refused[0]) == ("applied", "applied", "rejected")
+    assert "keeps its worker" in paused[1]
+    assert "over already" in refused[1]
+
+
 def test_a_stopped_sweep_ends_every_trial_and_starts_no_other(tmp_path: Path) -> None:
     study = steered(tmp_path, (after(3), "stop", {}), trials=1000)
     assert 3 <= len(study.state.ended_order) < 100

@@ -54,6 +54,7 @@ def test_it_is_a_number_of_seeds_or_none_whatever_was_seen(means: list[float], v
     assert found is None or 1 <= found <= MOST
 
 
+@pytest.mark.long
 def test_so_many_more_seeds_tell_about_as_often_as_not() -> None:
     found = seeds.told_by_then(seed=3, runs=60)
     assert found.called_for > 15

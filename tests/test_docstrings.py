@@ -27,6 +27,7 @@ from waiting import wait_until
 
 import tuner
 import tuner.errors
+from tuner.worker.sources import syntax_of
 from tuner.workloads import bowl
 
 PACKAGE = Path(tuner.__file__).parent
@@ -118,7 +119,7 @@ class Public:
             return True
         if not isinstance(self.called, FunctionType) or not Path(inspect.getfile(self.called)).is_file():
             return False  # made by a dataclass
-        code = ast.parse(textwrap.dedent(inspect.getsource(self.called)))
+        code = syntax_of(textwrap.dedent(inspect.getsource(self.called)))
         return any(isinstance(node, ast.Raise) for node in ast.walk(code))
 
     @property
@@ -339,6 +340,7 @@ def service(place: Path) -> Iterator[SimpleNamespace]:
         yield SimpleNamespace(url=url, token=OPERATOR)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("each", PUBLIC, ids=lambda each: each.name)
 def test_an_example_runs_as_written(each: Public, night: None, request: pytest.FixtureRequest) -> None:
     source = "\n".join(example.source for example in each.examples)

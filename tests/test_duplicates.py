@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sweeping import usually
@@ -168,6 +169,7 @@ def restored(state: StudyState) -> Caviar:
     return policy
 
 
+@pytest.mark.long
 def test_where_a_function_rounds_its_settings_hardly_a_training_is_done_twice(tmp_path: Path) -> None:
     study = sweep(tmp_path, trials=60)
     trials = study.trials
@@ -207,6 +209,7 @@ def test_settings_that_act_late_are_not_taken_for_copies(tmp_path: Path) -> None
     assert study.best.params["drop"] <= 33
 
 
+@pytest.mark.long
 def test_a_sweep_taken_up_again_knows_the_copies_it_had(tmp_path: Path) -> None:
     study = sweep(tmp_path, trials=60)
     policy = restored(study.state)
@@ -249,6 +252,7 @@ def test_a_trial_that_failed_says_nothing_of_those_like_it(tmp_path: Path) -> No
     assert counts["completed"] >= 1
 
 
+@pytest.mark.long
 def test_a_sweep_taken_up_again_knows_a_copy_of_a_later_trial(tmp_path: Path) -> None:
     study = sweep(tmp_path, trials=60)
     policy = restored(study.state)

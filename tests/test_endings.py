@@ -16,7 +16,8 @@ from waiting import PATIENCE_S
 
 import tuner
 from tuner import Run, Space, Study, log
-from tuner.api.process import assign, run_coordinator
+from tuner.api.assignment import assign
+from tuner.api.process import run_coordinator
 from tuner.coordinator.observers import Status
 from tuner.executors.local import LocalExecutor
 from tuner.record.location import Place

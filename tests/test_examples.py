@@ -70,6 +70,7 @@ def test_every_example_says_how_to_sweep_it() -> None:
         assert f"tuner sweep examples.{path.stem}:train --space sgd_momentum" in path.read_text()
 
 
+@pytest.mark.long
 def test_the_plain_script_is_swept_by_the_command_it_names(tmp_path: Path) -> None:
     (line,) = (
         line for line in (EXAMPLES / "plain_script.py").read_text().splitlines() if line.startswith("tuner sweep")
@@ -83,6 +84,22 @@ def test_the_plain_script_is_swept_by_the_command_it_names(tmp_path: Path) -> No
         assert study.best.score > 0.8
 
 
+def test_several_processes_train_one_model_as_one_trial(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="torch is not installed: pip install torch")
+    line = next(line for line in (EXAMPLES / "torch_ddp.py").read_text().splitlines() if line.startswith("tuner sweep"))
+    words = shlex.split(line)
+    of_this_python = f"{sys.executable} -m torch.distributed.run"
+    command = words[words.index("--command") + 1].replace("torchrun", of_this_python, 1)
+    train = tuner.command(command.replace("examples/", f"{EXAMPLES}/") + " --epochs 3")
+    options: dict[str, Any] = {"objective": "dev_loss", "goal": "minimize", "progress": "off", "results": tmp_path}
+    given: dict[str, Any] = {"executor": "local", "trials": 2, "parallel": 2, "stopping": "off"}
+    with tuner.sweep(train, words[-1], name="ddp", start=SETTINGS, **given, **options) as study:
+        assert study.trials["state"].tolist() == ["completed"] * 2
+        assert set(study.reports.query("name == 'processes'")["value"]) == {2.0}
+        assert study.reports.query("name == 'dev_loss' and trial == 0")["step"].tolist() == [1, 2, 3]
+
+
+@pytest.mark.long
 def test_the_three_days_follow_the_advice_and_leave_a_logbook_and_a_picture(tmp_path: Path) -> None:
     asked = ["--days", "3", "--epochs-a-day", "30", "--executor", "local", "--results", str(tmp_path)]
     done = subprocess.run(
@@ -157,6 +174,7 @@ def test_the_notebook_is_kept_without_what_it_put_out() -> None:
     assert all(cell.outputs == [] and cell.execution_count is None for cell in code)
 
 
+@pytest.mark.long
 def test_a_bare_run_trains_in_a_cell(executed: Executed) -> None:
     (output,) = executed[0]["bare"]
     assert output["data"]["text/plain"].startswith("{'dev_accuracy': 0.")

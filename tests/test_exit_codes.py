@@ -222,6 +222,7 @@ def test_from_python_too_ctrl_c_ends_with_how_to_go_on(tmp_path: Path) -> None:
 # ── the demo ────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.long
 def test_an_interrupted_demo_leaves_no_coordinator_behind(tmp_path: Path) -> None:
     script = Path(__file__).parent.parent / "examples" / "three_days.py"
     command = [sys.executable, str(script), "--executor", "local", "--results", str(tmp_path), "--days", "1000"]

@@ -107,6 +107,7 @@ def test_every_part_has_its_sentence_and_the_numbers_behind_it(found: tuner.Expl
     assert all(sentence.strip().endswith((".", "5", ")")) for sentence in found.sentences)
 
 
+@pytest.mark.long
 def test_the_same_study_explains_itself(found: tuner.Explanation, results: Path) -> None:
     study = tuner.open("night", results=results)
     assert study.explain() == found
@@ -124,6 +125,7 @@ def test_markdown_has_a_heading_a_part_and_tables_that_hold_together(found: tune
     assert len(rows) == 2 + len(SPACE)
 
 
+@pytest.mark.long
 def test_the_page_needs_nothing_beside_it_and_shows_the_pictures(found: tuner.Explanation) -> None:
     page = Page()
     page.feed(found.html())
@@ -247,6 +249,7 @@ def test_repeats_are_told_of_with_the_winner_and_change_nothing_else(results: Pa
     assert "| trial | search | mean | s.e. | repeats | chance to be best |" in after.markdown()
 
 
+@pytest.mark.long
 def test_it_is_told_in_the_shell_in_words_and_as_json_and_written_to_files(
     results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], found: tuner.Explanation
 ) -> None:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +30,7 @@ FRAME = pd.DataFrame(
 
 
 def test_csv_reads_back_to_the_last_digit(tmp_path: Path) -> None:
-    (path,) = export({"trials": FRAME}, tmp_path / "tables", "csv")
+    (path,) = export({"trials": (FRAME,)}, tmp_path / "tables", "csv")
     assert path == tmp_path / "tables" / "trials.csv"
     back = pd.read_csv(path, dtype=str)
     assert [float(text) for text in back["params.learning_rate"][:2]] == [0.1 + 0.2, 1e-12]
@@ -42,7 +44,7 @@ def test_csv_reads_back_to_the_last_digit(tmp_path: Path) -> None:
 
 def test_parquet_keeps_the_dtypes(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
-    (path,) = export({"trials": FRAME}, tmp_path, "parquet")
+    (path,) = export({"trials": (FRAME,)}, tmp_path, "parquet")
     back = pd.read_parquet(path)
     plain = [name for name in FRAME if name != "arguments"]
     pd.testing.assert_frame_equal(back[plain], FRAME[plain])
@@ -50,7 +52,7 @@ def test_parquet_keeps_the_dtypes(tmp_path: Path) -> None:
 
 
 def test_jsonl_holds_one_object_a_row_with_null_for_what_json_cannot_say(tmp_path: Path) -> None:
-    (path,) = export({"trials": FRAME}, tmp_path, "jsonl")
+    (path,) = export({"trials": (FRAME,)}, tmp_path, "jsonl")
     first, second, third = map(json.loads, path.read_text().splitlines())
     assert list(first) == list(FRAME)
     assert first["params.learning_rate"] == 0.1 + 0.2
@@ -62,12 +64,36 @@ def test_jsonl_holds_one_object_a_row_with_null_for_what_json_cannot_say(tmp_pat
 
 @pytest.mark.parametrize("format_", ["csv", "parquet", "jsonl"])
 def test_an_empty_table_is_a_file_too(tmp_path: Path, format_: str) -> None:
-    (path,) = export({"notes": FRAME.head(0)}, tmp_path, format_)
+    (path,) = export({"notes": (FRAME.head(0),)}, tmp_path, format_)
     assert path.exists()
 
 
+@pytest.mark.parametrize("format_", ["csv", "parquet", "jsonl"])
+def test_a_long_table_is_written_as_it_is_read(tmp_path: Path, format_: str) -> None:
+    held: list[weakref.ref[pd.DataFrame]] = []
+    most = 0
+
+    def frames() -> Iterator[pd.DataFrame]:
+        nonlocal most
+        for _ in range(8):
+            frame = FRAME.copy()
+            held.append(weakref.ref(frame))
+            yield frame
+            del frame
+            most = max(most, sum(each() is not None for each in held))
+
+    (path,) = export({"reports": frames()}, tmp_path, format_)
+    read: dict[str, Callable[[Path], pd.DataFrame]] = {
+        "csv": pd.read_csv,
+        "parquet": pd.read_parquet,
+        "jsonl": lambda path: pd.read_json(path, lines=True),
+    }
+    assert read[format_](path)["trial"].tolist() == [0, 1, 2] * 8
+    assert most <= 2  # the one that is written, and the next
+
+
 def test_one_file_a_table_and_nothing_half_written_beside_them(tmp_path: Path) -> None:
-    paths = export({"trials": FRAME, "notes": FRAME}, tmp_path)
+    paths = export({"trials": (FRAME,), "notes": (FRAME,)}, tmp_path)
     assert [path.name for path in paths] == ["trials.csv", "notes.csv"]
     assert sorted(tmp_path.iterdir()) == sorted(paths)
 
@@ -75,7 +101,7 @@ def test_one_file_a_table_and_nothing_half_written_beside_them(tmp_path: Path) -
 def test_a_text_that_a_spreadsheet_would_run_is_disarmed_in_csv_alone(tmp_path: Path) -> None:
     formula = '=HYPERLINK("http://example.org")'
     frame = pd.DataFrame({"text": pd.array([formula, "day 2", None], dtype="string"), "value": [-1.0, 1.0, 2.0]})
-    (csv,), (jsonl,) = export({"notes": frame}, tmp_path, "csv"), export({"notes": frame}, tmp_path, "jsonl")
+    (csv,), (jsonl,) = export({"notes": (frame,)}, tmp_path, "csv"), export({"notes": (frame,)}, tmp_path, "jsonl")
     assert pd.read_csv(csv)["text"].tolist()[:2] == ["'" + formula, "day 2"]
     assert pd.read_csv(csv)["value"].tolist() == [-1.0, 1.0, 2.0]
     assert json.loads(jsonl.read_text().splitlines()[0])["text"] == formula
@@ -83,13 +109,13 @@ def test_a_text_that_a_spreadsheet_would_run_is_disarmed_in_csv_alone(tmp_path: 
 
 def test_an_unknown_format_is_answered_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="Did you mean parquet"):
-        export({"trials": FRAME}, tmp_path, "parket")
+        export({"trials": (FRAME,)}, tmp_path, "parket")
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "tables").write_text("a file in the way")
     with pytest.raises(StudyError, match="tables cannot be written to"):
-        export({"trials": FRAME}, tmp_path / "tables")
+        export({"trials": (FRAME,)}, tmp_path / "tables")
 
 
 def test_what_an_extra_brings_is_named_where_it_is_missing(tmp_path: Path) -> None:
@@ -102,7 +128,7 @@ from tuner.errors import MissingExtra
 from tuner.tables.files import export
 from tuner.views.plots.sweep import plot_all
 from tuner.record.state import StudyState
-for act in (lambda: export(dict(notes=pd.DataFrame(dict(trial=[1]))), Path({str(tmp_path)!r}), "parquet"),
+for act in (lambda: export(dict(notes=[pd.DataFrame(dict(trial=[1]))]), Path({str(tmp_path)!r}), "parquet"),
             lambda: plot_all(StudyState(), None, Path({str(tmp_path)!r}))):
     try:
         act()

@@ -109,12 +109,16 @@ def endless(run: Run) -> None:
 
 @pytest.mark.ray
 @pytest.mark.filterwarnings("default")
-def test_thousands_of_short_trials_go_through_two_workers(tmp_path: Path) -> None:
+def test_thousands_of_short_trials_go_through_two_workers(
+    cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # ray#11004, ray#7608: 22.7 s for what takes 0.1 s; what a trial costs here, benchmarks/throughput.py measures
-    study = sweep(tmp_path, "tuner.workloads.bowl:objective", executor="ray", address="local", parallel=2, trials=2000)
+    monkeypatch.chdir(tmp_path)  # a cluster is sent the code that lies here
+    study = sweep(tmp_path, "tuner.workloads.bowl:objective", executor="ray", address=cluster, parallel=2, trials=2000)
     assert states(study) == ["completed"] * 2000
 
 
+@pytest.mark.long
 def test_memory_grows_by_little_with_every_trial_and_tables_hold_them_all(tmp_path: Path) -> None:
     # ray#64231: driver memory grows per trial; optuna#763: dataframe slow; ray#30004: last row only
     peaks: list[tuple[int, int]] = []
@@ -304,6 +308,31 @@ def test_only_the_failed_are_run_again(tmp_path: Path) -> None:
     assert len(calls) == before.count("failed")
 
 
+def driven(executor: LocalExecutor, trials: int = 1, **limits: float) -> StudyState:
+    """A sweep of one trial, or more, on this executor."""
+    study, store = StudyState(), Store.in_memory()
+    identity = {"space": SPACE.to_dict(), "objective": "score", "goal": "maximize", "seed": 0, "sampler": "random"}
+    opened = StudyOpened(name="s", kind="sweep", identity=identity, function="", source_sha256="", version="", at=0.0)
+    study.apply(opened)
+    store.acquire(time.time())
+    store.append([opened], time.time())
+    policy = Caviar(
+        space=SPACE, seed=0, proposer=by_name("random"), stopping=Off(), limits=Limits(trials=trials, losses=3)
+    )
+    executor.open(Job(study="s", function="", search_path=(), objective="score"), 1)
+    Coordinator(
+        study=study,
+        store=store,
+        policy=policy,
+        requests=SweepRequests(policy),
+        executor=executor,
+        keeper=None,
+        timing=Timing(**limits),
+    ).run()
+    executor.close()
+    return study
+
+
 class Spot(LocalExecutor):
     """Takes its one worker away between two polls, as often as told."""
 
@@ -330,26 +359,48 @@ def test_a_taken_machine_is_no_failure_however_often() -> None:
             time.sleep(0.01)
             run.report(score=float(step))
 
-    study, store, executor = StudyState(), Store.in_memory(), Spot(train, times=8)
-    identity = {"space": SPACE.to_dict(), "objective": "score", "goal": "maximize", "seed": 0, "sampler": "random"}
-    opened = StudyOpened(name="s", kind="sweep", identity=identity, function="", source_sha256="", version="", at=0.0)
-    study.apply(opened)
-    store.acquire(time.time())
-    store.append([opened], time.time())
-    policy = Caviar(space=SPACE, seed=0, proposer=by_name("random"), stopping=Off(), limits=Limits(trials=1, losses=3))
-    executor.open(Job(study="s", function="", search_path=(), objective="score"), 1)
-    Coordinator(
-        study=study,
-        store=store,
-        policy=policy,
-        requests=SweepRequests(policy),
-        executor=executor,
-        keeper=None,
-        timing=Timing(),
-    ).run()
-    executor.close()
+    study = driven(Spot(train, times=8))
     assert [trial.state for trial in study.trials] == ["completed"]
     assert [segment.why for segment in study.trials[0].segments[1:]] == ["its node was preempted"] * 8
+
+
+class SetByHand(LocalExecutor):
+    """Keeps time by a clock that is set once the first step has ended."""
+
+    def __init__(self, function: Callable[[Run], Any], by_s: float) -> None:
+        super().__init__(function=function)
+        self._by_s, self._off_s = by_s, 0.0
+
+    def poll(self, timeout_s: float) -> list[Event]:
+        events = super().poll(timeout_s)
+        if any(isinstance(event, tuple) and isinstance(event[1], Reported) for event in events):
+            self._off_s = self._by_s
+        return events
+
+    def now(self) -> float:
+        return super().now() + self._off_s
+
+
+@pytest.mark.parametrize("by_s", [7200.0, -7200.0])
+def test_a_clock_that_is_set_ends_no_trial(by_s: float) -> None:
+    def train(run: Run) -> None:
+        for step in run.steps(5):
+            time.sleep(0.01)
+            run.report(score=float(step))
+
+    study = driven(SetByHand(train, by_s), time_limit_s=600.0, silence_limit_s=60.0)
+    assert [(trial.state, trial.steps) for trial in study.trials] == [("completed", 5)]
+
+
+def test_a_clock_that_is_set_back_spares_no_trial_that_takes_too_long() -> None:
+    def train(run: Run) -> None:
+        for step in run.steps(1_000_000):
+            time.sleep(0.01)
+            run.report(score=float(step))
+
+    study = driven(SetByHand(train, -7200.0), time_limit_s=0.2)
+    assert [trial.state for trial in study.trials] == ["stopped"]
+    assert "time limit of 0.2 s" in study.trials[0].why
 
 
 @pytest.mark.parametrize(
@@ -443,13 +494,43 @@ def test_a_hung_trial_is_given_up(tmp_path: Path, limit: dict[str, Any], state: 
     assert set(study.trials["state"][~hung].astype(str)) == {"completed"}
 
 
+class KillsTooLate(LocalExecutor):
+    """Its hung step ends, and the trial behind it begins, in the instant before its worker is killed."""
+
+    def __init__(self) -> None:
+        super().__init__(function=self._train)
+        self.calls: list[int] = []
+        self._released = threading.Event()
+
+    def _train(self, run: Run) -> None:
+        self.calls.append(run.seed)
+        for step in run.steps(3):
+            if step == 1 and run.seed == self.calls[0]:
+                self._released.wait(PATIENCE_S)
+            run.report(score=float(step))
+
+    def kill(self, worker: str, why: str) -> None:
+        self._released.set()
+        while len(self.calls) < 2:
+            super().poll(0.01)  # and nothing that it says is heard
+        super().kill(worker, why)
+
+
+def test_what_began_in_the_instant_before_its_worker_was_killed_is_not_trained_again_in_silence() -> None:
+    executor = KillsTooLate()
+    hung, behind = driven(executor, trials=2, silence_limit_s=0.3).trials
+    assert (hung.state, behind.state) == ("failed", "completed")
+    assert executor.calls.count(behind.seed) == len(behind.segments) == 2
+    assert "may have begun" in behind.head.why
+
+
 def test_a_trial_that_steps_without_reporting_is_not_silent(tmp_path: Path) -> None:
     def train(run: Run) -> None:
-        for _ in run.steps(60):
-            time.sleep(0.01)
+        for _ in run.steps(100):
+            time.sleep(0.02)
         run.report(score=1.0)
 
-    assert states(sweep(tmp_path, train, trials=1, silence_limit_s=0.3)) == ["completed"]
+    assert states(sweep(tmp_path, train, trials=1, silence_limit_s=1.5)) == ["completed"]
 
 
 @pytest.mark.parametrize(("parallel", "clock"), [(1, "wall"), (3, "wall"), (8, "virtual")])
@@ -512,8 +593,12 @@ def test_one_number_says_how_many_train_at_a_time(tmp_path: Path, parallel: int)
 
 @pytest.mark.ray
 @pytest.mark.filterwarnings("default")
-def test_no_worker_stands_idle_while_a_trial_waits_behind_another(tmp_path: Path) -> None:
+def test_no_worker_stands_idle_while_a_trial_waits_behind_another(
+    cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # ray#36080: as many trials as workers train side by side, whichever worker stands first
+    monkeypatch.chdir(tmp_path)  # a cluster is sent the code that lies here
+
     def train(run: Run) -> None:
         (tmp_path / f"begun-{run.seed}").touch()
         deadline = time.monotonic() + PATIENCE_S
@@ -524,7 +609,7 @@ def test_no_worker_stands_idle_while_a_trial_waits_behind_another(tmp_path: Path
             if both or time.monotonic() > deadline:
                 break
 
-    study = sweep(tmp_path, train, trials=2, executor="ray", address="local", parallel=2)
+    study = sweep(tmp_path, train, trials=2, executor="ray", address=cluster, parallel=2)
     assert list(study.trials["objective"]) == [1.0, 1.0]
 
 

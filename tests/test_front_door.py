@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 
 import tuner
+from tuner.worker.sources import syntax_of
 
 HEAVY = {"ray", "optuna", "pandas", "sqlalchemy", "numpy", "scipy", "matplotlib", "sklearn", "rich", "click"}
 
@@ -25,7 +26,7 @@ def test_what_is_exported_is_what_is_listed() -> None:
 
 
 def test_what_type_checkers_see_is_what_is_exported() -> None:
-    tree = ast.parse(inspect.getsource(tuner))
+    tree = syntax_of(inspect.getsource(tuner))
     seen = {
         alias.asname or alias.name
         for node in tree.body
@@ -79,6 +80,7 @@ def test_importing_tuner_imports_nothing_heavy(tmp_path: Path) -> None:
     assert imported_by("import tuner; tuner.Run, tuner.TunerError, tuner.Space", tmp_path) == set()
 
 
+@pytest.mark.long
 def test_a_service_at_rest_holds_nothing_that_only_its_tables_and_pictures_need(tmp_path: Path) -> None:
     pytest.importorskip("fastapi")
     code = """

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
 
 from tuner import Space, linear
 from tuner.policy.proposals import Outcome, RoundPlan
 from tuner.samplers.coarse_to_fine import CoarseToFineSampler
+from tuner.surrogate.factors import JITTER
 from tuner.surrogate.gaussian_process import NO_RUN, ConditionedProcess, Floats, GaussianProcess, Hyperprior, Rows
 from tuner.surrogate.ledger import Ledger
 
@@ -105,6 +107,21 @@ def _searched(seed: int, dimensions: int = 11, trials: int = 24) -> tuple[float,
         )
     drawn = np.array(places[4:])
     return best, float(((drawn < 0.01) | (drawn > 0.99)).mean())
+
+
+@pytest.mark.parametrize("depth", [-1.0, 0.0, 1.0])
+def test_a_bowl_is_counted_on_as_far_as_the_scores_make_it_probable(depth: float) -> None:
+    process = GaussianProcess(Hyperprior.of(3).mean, GROUPS)
+    deep = GaussianProcess(process.hyperparameters, GROUPS, 1.0)
+    rng, features = np.random.default_rng(3), np.random.default_rng(4).random((12, 4))
+    bowl = deep.mean(features)
+    rows = Rows(features, np.ones(12), np.arange(12), depth * bowl + 0.3 * rng.standard_normal(12))
+    known = process.covariance(rows, rows) + np.diag(np.full(12, process._noise + JITTER))
+    with_bowl = multivariate_normal(1.0 * bowl, known + 0.7**2 * np.outer(bowl, bowl)).logpdf(rows.value)
+    probability = float(1 / (1 + np.exp(multivariate_normal(None, known).logpdf(rows.value) - with_bowl)))
+    flat = process.conditioned_on(rows)
+    assert flat.in_a_bowl(probability + 1e-6) is flat
+    assert flat.in_a_bowl(probability - 1e-6) is not flat
 
 
 def test_in_many_dimensions_few_settings_lie_at_the_bounds_where_the_best_is_inside() -> None:

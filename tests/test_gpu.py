@@ -1,4 +1,4 @@
-"""Training on a GPU through Ray: shared, saved, gone back to, killed. Runs where PyTorch sees one."""
+"""Training on a GPU through Ray: shared, filled, freed, saved, gone back to, killed. Runs where PyTorch sees one."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from tuner.errors import StudyError
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install torch")
 
 pytestmark = [
+    pytest.mark.gpu,
     pytest.mark.ray,
     pytest.mark.timeout(180),
     pytest.mark.filterwarnings("default"),
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch is not installed for a GPU, or there is none"),
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here"),
 ]
 
 SPACE = Space(learning_rate=log(1e-3, 0.1))
@@ -67,6 +68,27 @@ def kills_its_worker_once(run):
             os.kill(os.getpid(), signal.SIGKILL)
 
     train(run, at_step=at_step)
+
+
+def fills_the_gpu_once(run):
+    """One trial asks for more than any GPU has; the others say what the process held when they began."""
+    held_before = torch.cuda.memory_reserved()
+    if not (HOME / "filled").exists():
+        (HOME / "filled").touch()
+        held = [torch.ones(2**28, dtype=torch.uint8, device="cuda")]
+        held.append(torch.empty(2**45, dtype=torch.uint8, device="cuda"))
+    for _ in run.steps(2):
+        run.report(score=1.0, held_before=held_before, process=os.getpid())
+
+
+def holds_much(run):
+    """A quarter of a gibibyte of weights, which hang together in a circle."""
+    held_before = torch.cuda.memory_reserved()
+    network = torch.nn.Linear(8192, 8192, bias=False, device="cuda")
+    network.itself = [network]
+    run.state(network)
+    for _ in run.steps(2):
+        run.report(score=1.0, held_before=held_before, process=os.getpid())
 '''
 
 
@@ -100,12 +122,27 @@ def test_two_trials_share_a_gpu(tmp_path: Path) -> None:
     assert max(first.min(), second.min()) < min(first.max(), second.max())
 
 
+def test_a_trial_that_runs_out_of_gpu_memory_has_failed_and_the_next_one_trains(tmp_path: Path) -> None:
+    study = swept(tmp_path, "filled", train="fills_the_gpu_once", trials=3, parallel=1, gpus=1)
+    assert study.trials["state"].tolist() == ["failed", "completed", "completed"]
+    assert study.trials["why"][0].startswith("out of GPU memory: OutOfMemoryError: CUDA out of memory")
+    assert set(study.reports.query("name == 'held_before'")["value"]) == {0.0}
+
+
+def test_what_a_trial_held_on_a_gpu_is_free_before_the_next_begins(tmp_path: Path) -> None:
+    study = swept(tmp_path, "freed", train="holds_much", trials=3, parallel=1, gpus=1)
+    assert study.trials["state"].tolist() == ["completed"] * 3
+    reports = study.reports
+    assert reports.query("name == 'process'")["value"].nunique() == 1
+    assert set(reports.query("name == 'held_before'")["value"]) == {0.0}
+
+
 def test_more_gpus_than_there_are_is_refused_in_a_sentence(tmp_path: Path) -> None:
     there = torch.cuda.device_count()
     code = 'import tuner; tuner.sweep("gpu_job:train", "adam", name="s", objective="score", address="local", gpus=64)'
     ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=170)
     assert ended.returncode != 0
-    assert f"64 GPU a trial, the cluster has {there}" in ended.stderr
+    assert f"64 GPU a trial, the largest node has {there}" in ended.stderr
 
 
 def test_a_killed_worker_on_a_gpu_costs_no_bit(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -26,6 +26,7 @@ from tuner.record.curve import Curve
 from tuner.record.leaders import distinct, is_plateau, leaders, sharing
 from tuner.record.reports import pack_reports
 from tuner.record.state import StudyState
+from tuner.record.trial import Trial
 from tuner.samplers.quasi_random import sobol_point
 from tuner.space.constructors import choice, integer, linear, log, log_one_minus
 from tuner.space.space import Space
@@ -39,7 +40,7 @@ def add(
     study: StudyState,
     params: Mapping[str, Any],
     score: float | None,
-    state: rec.TrialState = "completed",
+    state: rec.TrialState | Literal["paused"] = "completed",
     steps: int = 10,
 ) -> None:
     """One more trial, over or not."""
@@ -75,6 +76,9 @@ def add(
     if score is not None:
         study.apply(pack_reports(number, 0, [(step, "score", score, 0.0) for step in range(1, steps + 1)]))
     trial = study.trials[number]
+    if state == "paused":
+        study.apply(rec.TrialHeld(trial=number, state="paused", step=steps, why="its turn may come", at=1.0))
+        return
     study.apply(
         rec.TrialEnded(
             trial=number,
@@ -254,6 +258,14 @@ def test_where_most_diverge_at_the_edge_the_space_is_left_as_it_is() -> None:
     assert edge.to is None
     assert edge.sentence.startswith("Leave learning_rate as it is: ")
     assert edge.diverged >= 0.5
+
+
+def test_an_edge_is_seen_too_where_all_trials_stand_paused() -> None:
+    study = study_of(TWO)
+    for rate in (0.01, 0.1, 1.0):
+        add(study, {"learning_rate": rate, "dropout": 0.2}, rate, "paused")
+    (edge,) = (each for each in edges_of(study, TWO) if each.parameter == "learning_rate")
+    assert (edge.end, edge.diverged) == ("upper", 0.0)
 
 
 def test_a_best_trial_inside_asks_for_nothing() -> None:
@@ -474,6 +486,7 @@ def test_less_improvement_is_expected_of_a_hill_that_was_climbed_than_of_one_tha
     assert late.by_model < 0.05
 
 
+@pytest.mark.long
 def test_the_gain_told_of_even_draws_is_what_comes_of_them_within_a_factor_of_three() -> None:
     """Uniform scores: the best of n + m lies above that of n by 1/(n+1) − 1/(n+m+1) on average."""
     gains = []
@@ -659,3 +672,24 @@ def test_the_gain_is_told_in_the_direction_of_the_goal(goal: rec.Goal) -> None:
     assert found.gain is not None
     assert found.gain >= 0.0
     assert ("expected to add" if goal == "maximize" else "expected to take off") in found.sentence
+
+
+@pytest.mark.long
+def test_of_thousands_of_trials_the_curves_of_those_alone_are_read_that_tell_most() -> None:
+    study = searched(TWO, hill, 2_500)
+    known, read = {each.trial: each.curve or Curve() for each in study.trials}, set[int]()
+    for each in study.trials:
+        each.curve = None
+
+    def load(trials: Sequence[Trial]) -> list[Curve]:
+        read.update(each.trial for each in trials)
+        return [known[each.trial] for each in trials]
+
+    study.load_curves = load
+    model = Model.of_ranks(study, TWO)
+    assert study.best is not None
+    assert model is not None
+    assert study.best.trial in read
+    assert len(read) < 1_300
+    assert model.horizon == 10
+    assert 200 < len(set(model.rows.run.tolist())) <= 250

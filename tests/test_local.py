@@ -21,6 +21,7 @@ from tuner.space.constructors import linear
 from tuner.space.space import Space
 from tuner.worker.messages import Continue, Ended, Event, Job, Order, Pause, Resume, Save, Started, Waiting, WorkerLost
 from tuner.worker.run import Run
+from tuner.worker.storage import FolderStorage
 
 Opener = Callable[..., LocalExecutor]
 
@@ -195,6 +196,7 @@ def test_a_function_that_was_abandoned_touches_nothing_when_it_wakes(opened: Ope
 
 def test_a_worker_abandoned_in_the_middle_of_a_save_hands_its_turn_to_nobody(opened: Opener, tmp_path: Path) -> None:
     saving, released = threading.Event(), threading.Event()
+    saved = tmp_path / "checkpoints" / "0" / "0-0"
 
     def slow_save(folder: Path) -> None:
         saving.set()
@@ -206,16 +208,16 @@ def test_a_worker_abandoned_in_the_middle_of_a_save_hands_its_turn_to_nobody(ope
         list(run.steps(3))
 
     executor = opened(train, clock="wall")
-    executor.submit("worker-1", (order(0, ask_at=0, folder=tmp_path),))
+    executor.submit("worker-1", (order(0, ask_at=0, storage=FolderStorage(tmp_path)),))
     executor.send("worker-1", Save(trial=0))
     while not saving.is_set():
         executor.poll(0.01)
     executor.kill("worker-1", "it hung")
     released.set()
     deadline = time.monotonic() + 5
-    while not (tmp_path / "0" / "0-0").is_dir() and time.monotonic() < deadline:
+    while not saved.is_dir() and time.monotonic() < deadline:
         time.sleep(0.005)
-    assert (tmp_path / "0" / "0-0").is_dir()
+    assert saved.is_dir()
     time.sleep(0.1)  # it comes to its decision point, and waits there for a turn that never comes
     assert not executor.turn.acquire(blocking=False)
 

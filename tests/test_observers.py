@@ -134,12 +134,14 @@ def completed(folder: Path) -> int:
         study.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("streams", ["2>&- >&- <&-", "2>/dev/full >/dev/full"])
 def test_a_sweep_whose_streams_are_closed_or_full_trains_to_its_end(shell: Shell, tmp_path: Path, streams: str) -> None:
     assert shell(f"{SWEEP} {streams}").wait(PATIENCE_S) == 0
     assert completed(tmp_path) == 3
 
 
+@pytest.mark.long
 def test_a_sweep_whose_terminal_goes_away_trains_to_its_end(shell: Shell, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     process = shell(

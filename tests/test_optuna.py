@@ -26,6 +26,7 @@ from tuner.samplers import internals
 from tuner.samplers.optuna import OptunaProposer, OptunaPruning, describe
 from tuner.space.constructors import choice, integer, linear, log, log_one_minus
 from tuner.space.space import Space
+from tuner.worker.sources import syntax_of
 
 samplers = optuna.samplers
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -196,6 +197,7 @@ makers = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 # ── the same again ──────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.long
 @makers
 @pytest.mark.parametrize("parallel", [1, 3])
 @pytest.mark.parametrize("space", [PLAIN, CONDITIONAL], ids=["plain", "conditional"])
@@ -543,7 +545,7 @@ REACHING = sorted(
 
 def reached_inside(path: Path) -> list[str]:
     """Names that begin with an underscore, of objects other than its own classes', and of Optuna's modules."""
-    tree = ast.parse(path.read_text())
+    tree = syntax_of(path.read_text())
     own = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and is_own(node.value)}
     own |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     found: list[str] = []

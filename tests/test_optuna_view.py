@@ -191,6 +191,7 @@ def test_a_babysat_run_without_a_space_is_a_study_of_one_trial(tmp_path: Path) -
 # ── a storage of theirs ─────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.long
 def test_an_export_is_read_in_a_fresh_process_as_the_live_study_is_here(night: tuner.Study, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'sub' / 'x.db'}"
     assert night.export("optuna", url) == [tmp_path / "sub" / "x.db"]

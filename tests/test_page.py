@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import serving
-from diaries import diary
+from diaries import beginning, diary, ended, reported
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from starlette.testclient import TestClient
@@ -27,7 +27,8 @@ from sweeping import sweep
 
 import tuner
 from tuner import Space, choice, linear, log, log_one_minus
-from tuner.record.events import Answered, Requested, TrialHeld
+from tuner.errors import DatabaseAway
+from tuner.record.events import Answered, Configured, Record, Requested, RoundOpened, TrialHeld
 from tuner.record.location import Place
 from tuner.record.store import Store
 from tuner.server.launching import LaunchedRun, LaunchedSweep
@@ -45,6 +46,7 @@ SPACE = Space(
     optimizer=choice("adam", "sgd"),
     warmup=linear(0.0, 10.0, when={"optimizer": "adam"}),
 )
+CROWD = 1_200
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>'\"`{{7*7}}"
 
 
@@ -76,6 +78,7 @@ class OneShelf:
     """The studies of a folder, held open as a service holds them."""
 
     projects: Path | None = None
+    store: str | None = None
 
     def __init__(self, results: Path) -> None:
         self.results = results
@@ -247,7 +250,9 @@ def test_a_sweep_whose_rest_is_set_aside_is_over(tmp_path: Path) -> None:
     assert aside
     with pages_of(tmp_path) as client:
         assert f"{aside} of them set aside" in words(client.get("/studies/night").text)
-        assert "idle" in words(client.get("/").text)
+        told = words(client.get("/").text)
+    assert f"{aside} set aside" in told
+    assert " over " in told
 
 
 def test_a_folder_without_studies_says_how_to_begin(tmp_path: Path) -> None:
@@ -262,13 +267,26 @@ def test_a_study_that_is_not_there_is_said_in_words(page: TestClient) -> None:
     assert answer.text.startswith("<!doctype html>")
 
 
+def test_a_study_whose_database_is_away_is_said_to_be_there_a_little_later(tmp_path: Path) -> None:
+    class Away(OneShelf):
+        @contextmanager
+        def study(self, name: str) -> Iterator[tuner.Study]:
+            raise DatabaseAway(f"the database of {name} does not answer.")
+            yield
+
+    with pages_of(tmp_path, shelf=Away(tmp_path)) as client:
+        told = client.get("/studies/night")
+    assert (told.status_code, "retry-after" in told.headers) == (503, True)
+    assert "The database of night does not answer" in words(told.text)
+
+
 def test_a_study_that_is_being_begun_is_looked_at_again(tmp_path: Path) -> None:
     Store.create(tmp_path / "dawn" / "study.db").close()
     with pages_of(tmp_path) as client:
         answer = client.get("/studies/dawn")
         assert answer.status_code == 200
         assert "being begun" in words(answer.text)
-        assert 'http-equiv="refresh"' in answer.text
+        assert "data-waits" in answer.text
 
 
 def test_it_takes_two_to_compare(page: TestClient) -> None:
@@ -309,6 +327,7 @@ def test_what_a_form_launches_is_what_the_service_takes(tmp_path: Path) -> None:
         (following,) = forms_of(client.get("/studies/night").text)
     for (more, names), model in ((sweep, LaunchedSweep), (run, LaunchedRun), (following, LaunchedSweep)):
         words = {name.partition(".")[0] for name in names} | set(more) - {"name"}
+        assert {"cpus", "gpus", "resources", "runtime_env"} <= words
         assert words - {"name"} <= set(model.model_fields)
     assert (run[0]["kind"], "params.learning_rate" in run[1]) == ("babysitting", True)
     assert space_of(following[0]["space"]) == own
@@ -332,6 +351,12 @@ def test_every_verb_of_a_run_can_be_asked_for(page: TestClient) -> None:
         "stop",
     }
     assert asked >= verbs
+
+
+def test_the_one_trial_of_a_run_is_offered_nothing_that_is_for_trials_of_a_sweep(page: TestClient) -> None:
+    text = page.get("/studies/one/trials/0").text
+    assert "before adjustment" in text, "it has checkpoints to go on from"
+    assert 'class="ask"' not in text
 
 
 def test_a_picture_is_drawn_once_while_nothing_is_new(page: TestClient) -> None:
@@ -365,6 +390,60 @@ def climb(run: tuner.Run) -> None:
         run.report(score=run.params["rate"] * (1 + step))
 
 
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a sweep of more trials than one can tell apart, all over."""
+    results = tmp_path_factory.mktemp("crowd")
+    waiting: list[Record] = []
+    for trial in range(CROWD):
+        scores = [(step, (trial % 97) / 97 + step / 10) for step in (1, 2, 3)]
+        waiting += [*beginning(trial, trial / CROWD), reported(trial, 0, scores), ended(trial, scores[0][1])]
+    with diary(results) as store:
+        store.append(waiting, NOON)
+    return results
+
+
+def test_the_settings_that_matter_are_those_that_explain_the_scores(tmp_path: Path) -> None:
+    def train(run: tuner.Run) -> None:
+        for _ in run.steps(1):
+            run.report(score=-(run.params["third"] ** 2) - 0.1 * run.params["second"])
+
+    space = Space(first=linear(0, 1), second=linear(0, 1), third=linear(-1, 1))
+    sweep(tmp_path, train, space, trials=30, sampler="random", stopping="off").close()
+    with pages_of(tmp_path) as client:
+        told = client.get("/studies/night/pictures/settings").json()["label"]
+        named = client.get("/studies/night/pictures/settings?x=first").json()["label"]
+    assert "third and second" in told
+    assert "first and third" in named
+
+
+def test_what_pictures_of_a_study_share_is_sent_once_a_page(crowd: Path) -> None:
+    with pages_of(crowd) as client:
+        first = client.get("/studies/night/pictures/curves").json()
+        tags = {each["tag"]: each["column"] for each in first["shared"]}
+        whole = client.get("/studies/night/pictures/parallel")
+        less = client.get("/studies/night/pictures/parallel", params={"knows": ",".join(tags)})
+    assert whole.headers["etag"] == less.headers["etag"]
+    assert [each["tag"] for each in less.json()["shared"]] == [each["tag"] for each in whole.json()["shared"]]
+    assert not any("column" in each for each in less.json()["shared"])
+    for each in whole.json()["shared"]:
+        assert each["column"] == tags[each["tag"]]
+    assert {**whole.json(), "shared": []} == {**less.json(), "shared": []}
+
+
+def test_a_page_says_up_to_which_record_it_is_made(page: TestClient, folder: Path) -> None:
+    for name, address in (("night", "/studies/night"), ("one", "/studies/one"), ("night", "/studies/night/trials/3")):
+        with tuner.open(name, results=folder) as study:
+            assert f'data-after="{study.sequence}"' in page.get(address).text
+
+
+def test_large_numbers_stand_in_groups_of_three(crowd: Path) -> None:
+    with pages_of(crowd) as client:
+        told = words(client.get("/studies/night").text) + words(client.get("/").text)
+    assert "1,200 trials" in told
+    assert not re.search(rf"(?<![\d.]){CROWD}(?!\d)", told)
+
+
 def test_what_took_long_is_not_drawn_anew_at_once_and_says_when_to_ask_again(tmp_path: Path) -> None:
     sweep(tmp_path, climb, SPACE, trials=3, seed=3).close()
     shelf, address = OneShelf(tmp_path), "/studies/night/pictures/progress"
@@ -390,7 +469,11 @@ def test_every_picture_has_its_table(page: TestClient) -> None:
 
 
 def test_scripts_and_styles_come_from_installed_packages(page: TestClient) -> None:
-    assert page.get("/files/bokeh.min.js").headers["content-encoding"] == "gzip"
+    found = {
+        how: page.get("/files/bokeh.min.js", headers={"accept-encoding": how}) for how in ("br", "gzip", "identity")
+    }
+    assert [each.headers.get("content-encoding") for each in found.values()] == ["br", "gzip", None]
+    assert len({each.content for each in found.values()}) == 1
     assert page.get("/files/page.css").headers["content-type"].startswith("text/css")
     assert page.get("/files/..%2Froutes.py").status_code == 404
     assert asset("../routes.py") is None
@@ -399,7 +482,7 @@ def test_scripts_and_styles_come_from_installed_packages(page: TestClient) -> No
 def test_the_script_of_the_page_stays_small_and_evaluates_nothing() -> None:
     scripts = [each for each in files("tuner.server.page").joinpath("static").iterdir() if each.name.endswith(".js")]
     lines = [line.strip() for each in scripts for line in each.read_text().splitlines()]
-    assert len([line for line in lines if line and not line.startswith("//")]) <= 300
+    assert len([line for line in lines if line and not line.startswith("//")]) <= 340
     text = "\n".join(lines)
     assert not re.search(r"\beval\(|new Function|setTimeout\(['\"]|document\.write", text)
 
@@ -436,8 +519,42 @@ def test_a_refusal_stands_there_without_its_code_until_something_is_done(tmp_pat
     assert "must lie from" not in gone.partition("Logbook")[0]
 
 
+def test_the_next_one_is_launched_as_this_one_was_however_few_of_its_trials_have_begun(tmp_path: Path) -> None:
+    options = {"trials": 40, "executor": "local", "gpus": 0.5, "resources": {"licence": 1}}
+    with diary(tmp_path) as store:
+        store.append([Configured(options=options, by="ada", why="", at=NOON), *beginning(0)], NOON)
+    shelf = OneShelf(tmp_path)
+    shelf.projects = tmp_path
+    with pages_of(tmp_path, shelf=shelf) as client:
+        form = client.get("/studies/night").text.partition('id="next"')[2]
+    assert re.search(r'name="trials"[^>]* value="40"', form)
+    assert "<option selected>local</option>" in form
+    assert re.search(r'name="gpus"[^>]* value="0.5"', form)
+    assert re.search(r'name="resources"[^>]*>licence=1\n</textarea>', form)
+
+
+def test_one_is_not_spoken_of_as_many(tmp_path: Path) -> None:
+    box = {"x": (0.2, 0.7)}
+    opened = RoundOpened(round=0, first_trial=0, box=box, seen=0, why="round 0: so", at=NOON)
+    with diary(tmp_path) as store:
+        store.append([opened, *beginning(0), reported(0, 0, [(1, 0.5)])], NOON)
+    with pages_of(tmp_path) as client:
+        told = words(client.get("/studies/night").text)
+    assert "and 1 waits." in told
+    assert "1 of 1 trial." in told
+
+
 def test_what_was_written_a_moment_ago_is_just_now() -> None:
     assert (ago(time.time()), ago(time.time() - 62)) == ("just now", "1 min 2 s ago")
+
+
+def test_a_run_that_nobody_coordinates_is_lost_in_the_list_too(tmp_path: Path) -> None:
+    story(tmp_path / "one", Part(start=0, to=10)).close()
+    story(tmp_path / "two", Part(start=0, to=10), end=("completed", "ran all steps")).close()
+    with pages_of(tmp_path) as client:
+        told = words(client.get("/").text)
+    assert re.search(r"one babysat run lost\b", " ".join(told.split()))
+    assert re.search(r"two babysat run completed\b", " ".join(told.split()))
 
 
 def test_a_state_is_not_told_twice(tmp_path: Path) -> None:

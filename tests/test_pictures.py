@@ -23,7 +23,7 @@ from tuner.record.lineage import Tree
 from tuner.record.state import StudyState
 from tuner.views.pictures.branches import branches
 from tuner.views.pictures.curves import curves
-from tuner.views.pictures.diagram import Diagram
+from tuner.views.pictures.diagram import Diagram, drawable, placed
 from tuner.views.pictures.importance import importance
 from tuner.views.pictures.parallel import parallel
 from tuner.views.pictures.progress import progress
@@ -135,6 +135,68 @@ def test_curves_say_how_many_reports_are_shown_of_how_many(study: tuner.Study) -
     sound = [trial for trial in study.state.trials if trial.state != "diverged"]
     total = sum(len(study.state.curve(trial)) for trial in sound)
     assert f"{total:,} of {total:,} reports" in curves(study.state).shown
+
+
+def test_a_stair_has_a_point_where_it_begins_rises_and_ends(study: tuner.Study) -> None:
+    drawn = next(each for each in models(progress([study.state])) if each["name"] == "ColumnDataSource")
+    heights = array_of(dict(drawn["attributes"]["data"]["entries"])["y"])
+    best = np.array([float(score) for _, _, score in progress([study.state]).table[1:]])[::-1]
+    assert np.allclose(heights[: len(best)], best, rtol=1e-3)
+    assert len(best) <= len(heights) <= len(best) + 1
+    assert heights[-1] == heights[len(best) - 1]
+
+
+def test_lines_and_marks_of_a_crowd_are_as_exact_as_half_a_pixel() -> None:
+    draws = np.random.default_rng(0)
+    few, many = (list(draws.uniform(0, 1, (count, 7))) for count in (9, 2_000))
+    for lines, parts in ((few, 4_000), (many, 500)):
+        assert np.abs(np.array(drawable(lines, 1.0)) - np.array(lines)).max() <= 0.5001 / parts
+    places = 10 ** draws.uniform(-4, 0, 2_000)
+    told = np.log(placed(places, (1e-4, 1.0), "log"))
+    assert np.abs(told - np.log(places)).max() <= math.log(1e4) / 500
+    assert np.array_equal(placed(places[:9], (1e-4, 1.0), "log"), places[:9].astype(np.float32))
+    assert placed(np.linspace(0, 9, 2_000), (0.0, 9.0), "linear")[-1] == 9.0
+
+
+def test_a_short_training_has_whole_steps_on_its_axis_and_its_best_on_its_level_curve(tmp_path: Path) -> None:
+    with story(
+        tmp_path / "one", Part(start=0, to=2, scores=lambda step: {"score": 0.1}), end=("stopped", "so")
+    ) as study:
+        charts = [
+            run(study.state, Tree.of(study, 0)),
+            branches(study.state, Tree.of(study, 0)),
+            progress([study.state]),
+        ]
+    for chart in charts:
+        tickers = [each["attributes"] for each in models(chart) if each["name"] == "BasicTicker"]
+        assert any(each.get("min_interval") == 1 for each in tickers), chart.name
+    heights = [
+        height
+        for each in models(charts[0])
+        if each["name"] == "ColumnDataSource"
+        for name, column in each["attributes"]["data"]["entries"]
+        if name == "y"
+        for height in array_of(column)
+    ]
+    assert len(heights) == 4  # two reports, the newest, and the best
+    assert len(set(heights)) == 1
+
+
+def test_of_one_trial_the_best_so_far_is_a_point(tmp_path: Path) -> None:
+    with sweep(tmp_path, train, SPACE, trials=1, seed=3) as study:
+        chart = progress([study.state])
+    assert any(each["name"] == "Scatter" for each in models(chart))
+
+
+def test_of_a_long_name_a_legend_has_both_ends(tmp_path: Path) -> None:
+    names = ["a-night-that-begins-the-same-" + end for end in ("as-another", "and-ends-otherwise")]
+    studies = [sweep(tmp_path, train, SPACE, trials=2, name=name) for name in names]
+    told = json.dumps(progress([each.state for each in studies]).item)
+    for each in studies:
+        each.close()
+    assert "s-another" in told
+    assert "otherwise" in told
+    assert names[0] not in told
 
 
 def test_the_best_trial_is_drawn_last(study: tuner.Study) -> None:

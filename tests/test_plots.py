@@ -123,6 +123,7 @@ STUDIES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", STUDIES)
 def test_every_study_has_its_three_pictures(kind: str, tmp_path: Path) -> None:
     state = STUDIES[kind]

@@ -35,20 +35,9 @@ SECRET = "hush-hush"
 HOLDS = Path(__file__).parent / "workplaces.py"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[postgres.Server]:
-    with postgres.serving() as server:
-        yield server
-
-
 @pytest.fixture
-def url(server: postgres.Server) -> str:
-    return server.database()
-
-
-@pytest.fixture
-def proxy(server: postgres.Server) -> Iterator[postgres.Proxy]:
-    with closing(postgres.Proxy(server)) as proxy:
+def proxy(team_server: postgres.Server) -> Iterator[postgres.Proxy]:
+    with closing(postgres.Proxy(team_server)) as proxy:
         yield proxy
 
 
@@ -66,16 +55,16 @@ def shell(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest
     return run
 
 
-def created(results: Path, url: str, name: str = "night") -> Store:
-    return Store.create(Place.of(name, results, url).existing_or_new())
+def created(results: Path, team_url: str, name: str = "night") -> Store:
+    return Store.create(Place.of(name, results, team_url).existing_or_new())
 
 
-def opened(results: Path, url: str, name: str = "night") -> Store:
-    return Store.open(Place.of(name, results, url).existing())
+def opened(results: Path, team_url: str, name: str = "night") -> Store:
+    return Store.open(Place.of(name, results, team_url).existing())
 
 
-def held(results: Path, url: str, name: str = "night") -> Store:
-    store = created(results, url, name)
+def held(results: Path, team_url: str, name: str = "night") -> Store:
+    store = created(results, team_url, name)
     store.acquire(NOW)
     return store
 
@@ -90,20 +79,20 @@ class Forever(Patience):
 # ── a study in a database ───────────────────────────────────────────────────────────────────────
 
 
-def test_a_sweep_is_read_back_from_a_database_and_from_its_folder(url: str, tmp_path: Path) -> None:
-    study = sweep(tmp_path, store=url, sampler="random", stopping="off")
+def test_a_sweep_is_read_back_from_a_database_and_from_its_folder(team_url: str, tmp_path: Path) -> None:
+    study = sweep(tmp_path, store=team_url, sampler="random", stopping="off")
     assert len(study.trials) == 8
     elsewhere = tmp_path / "elsewhere"
-    for again in (tuner.open("night", results=tmp_path), tuner.open("night", results=elsewhere, store=url)):
+    for again in (tuner.open("night", results=tmp_path), tuner.open("night", results=elsewhere, store=team_url)):
         assert again.trials.equals(study.trials)
         assert again.reports.equals(study.reports)
         assert again.best == study.best or again.place.folder.parent == elsewhere
     assert not list((tmp_path / "night").glob("study.db*"))
-    assert len(sweep(tmp_path, store=url, sampler="random", stopping="off", trials=10).trials) == 10
+    assert len(sweep(tmp_path, store=team_url, sampler="random", stopping="off", trials=10).trials) == 10
 
 
-def test_many_studies_lie_side_by_side_and_know_nothing_of_one_another(url: str, tmp_path: Path) -> None:
-    stores = [held(tmp_path, url, name) for name in ("one", "two", "three")]
+def test_many_studies_lie_side_by_side_and_know_nothing_of_one_another(team_url: str, tmp_path: Path) -> None:
+    stores = [held(tmp_path, team_url, name) for name in ("one", "two", "three")]
     for turn in range(3):
         for number, store in enumerate(stores):
             store.append([note(f"{number}: {turn}")], NOW)
@@ -113,34 +102,34 @@ def test_many_studies_lie_side_by_side_and_know_nothing_of_one_another(url: str,
         assert store.version() == 3
         assert [each.request for each in store.new_requests()] == ["the same id"]
         store.close()
-    assert sorted(each.name for each in tuner.studies(tmp_path, url)) == ["one", "three", "two"]
+    assert sorted(each.name for each in tuner.studies(tmp_path, team_url)) == ["one", "three", "two"]
 
 
-def test_a_study_that_is_not_there_is_named_with_the_nearest(url: str, tmp_path: Path) -> None:
+def test_a_study_that_is_not_there_is_named_with_the_nearest(team_url: str, tmp_path: Path) -> None:
     with pytest.raises(StudyNotFound, match="no study 'night'"):
-        tuner.open("night", results=tmp_path, store=url)  # nor a table
-    created(tmp_path, url).close()
+        tuner.open("night", results=tmp_path, store=team_url)  # nor a table
+    created(tmp_path, team_url).close()
     with pytest.raises(StudyNotFound, match="Did you mean night"):
-        tuner.open("nihgt", results=tmp_path, store=url)
+        tuner.open("nihgt", results=tmp_path, store=team_url)
 
 
-def test_a_study_of_a_newer_tuner_is_refused(server: postgres.Server, url: str, tmp_path: Path) -> None:
-    held(tmp_path, url).close()
-    server.ask(url, "UPDATE tuner.lease SET schema_version = 99")
+def test_a_study_of_a_newer_tuner_is_refused(team_server: postgres.Server, team_url: str, tmp_path: Path) -> None:
+    held(tmp_path, team_url).close()
+    team_server.ask(team_url, "UPDATE tuner.lease SET schema_version = 99")
     for way in (opened, held):
         with pytest.raises(StudyError, match=r"newer tuner.*99.*pip install"):
-            way(tmp_path, url)
-    assert "newer tuner" in tuner.studies(tmp_path, url)[0].activity
+            way(tmp_path, team_url)
+    assert "newer tuner" in tuner.studies(tmp_path, team_url)[0].activity
 
 
 def test_tables_that_are_missing_are_made_whoever_else_makes_them(
-    server: postgres.Server, url: str, tmp_path: Path
+    team_server: postgres.Server, team_url: str, tmp_path: Path
 ) -> None:
     failures: list[BaseException] = []
 
     def begin(number: int) -> None:
         try:
-            created(tmp_path, url, f"s{number}").close()
+            created(tmp_path, team_url, f"s{number}").close()
         except BaseException as error:
             failures.append(error)
 
@@ -150,10 +139,10 @@ def test_tables_that_are_missing_are_made_whoever_else_makes_them(
     for thread in threads:
         thread.join()
     assert not failures
-    server.ask(url, "DROP TABLE tuner.verdicts")
-    created(tmp_path, url, "s5").close()
-    assert len(server.ask(url, "SELECT * FROM tuner.lease")) == 6
-    assert server.ask(url, "SELECT * FROM tuner.verdicts") == []
+    team_server.ask(team_url, "DROP TABLE tuner.verdicts")
+    created(tmp_path, team_url, "s5").close()
+    assert len(team_server.ask(team_url, "SELECT * FROM tuner.lease")) == 6
+    assert team_server.ask(team_url, "SELECT * FROM tuner.verdicts") == []
 
 
 @pytest.mark.parametrize("store", ["postgresql://ann:hush-hush@db.lab", "postgresql://ann:hush-hush@db:port/x"])
@@ -167,14 +156,14 @@ def test_an_address_that_makes_no_sense_is_refused_without_its_password(store: s
 
 
 def test_a_coordinator_elsewhere_is_taken_over_by_the_clock_of_the_database(
-    server: postgres.Server, url: str, tmp_path: Path
+    team_server: postgres.Server, team_url: str, tmp_path: Path
 ) -> None:
-    first = held(tmp_path, url)
-    server.ask(url, "UPDATE tuner.lease SET host = 'node-7'")
-    second = created(tmp_path, url)
+    first = held(tmp_path, team_url)
+    team_server.ask(team_url, "UPDATE tuner.lease SET host = 'node-7'")
+    second = created(tmp_path, team_url)
     with pytest.raises(StudyBusy, match="on node-7"):
         second.acquire(NOW + 1e6)  # whatever time it is here
-    server.ask(url, "UPDATE tuner.lease SET heartbeat = heartbeat - %s", FOREIGN_LEASE_S + 1)
+    team_server.ask(team_url, "UPDATE tuner.lease SET heartbeat = heartbeat - %s", FOREIGN_LEASE_S + 1)
     second.acquire(NOW - 1e6)
     with pytest.raises(StudyBusy, match="took the study over"):
         first.append([note("late")], NOW)
@@ -185,18 +174,20 @@ def test_a_coordinator_elsewhere_is_taken_over_by_the_clock_of_the_database(
     second.close()
 
 
-def test_a_machine_of_the_same_name_is_another_machine(server: postgres.Server, url: str, tmp_path: Path) -> None:
-    held(tmp_path, url)
-    server.ask(url, "UPDATE tuner.lease SET pid = 4194304, born = '1@another boot'")  # no such process here
+def test_a_machine_of_the_same_name_is_another_machine(
+    team_server: postgres.Server, team_url: str, tmp_path: Path
+) -> None:
+    held(tmp_path, team_url)
+    team_server.ask(team_url, "UPDATE tuner.lease SET pid = 4194304, born = '1@another boot'")  # no such process here
     with pytest.raises(StudyBusy):
-        held(tmp_path, url)
+        held(tmp_path, team_url)
 
 
-def test_a_dead_coordinator_of_this_machine_is_taken_over_at_once(url: str, tmp_path: Path) -> None:
+def test_a_dead_coordinator_of_this_machine_is_taken_over_at_once(team_url: str, tmp_path: Path) -> None:
     dies = "import os, sys; from tuner.record.store import Store; from tuner.record.location import Place; "
     dies += "s = Store.create(Place.of('night', sys.argv[1], sys.argv[2]).existing_or_new()); s.acquire(0); os._exit(0)"
-    subprocess.run([sys.executable, "-c", dies, str(tmp_path), url], check=True, timeout=PATIENCE_S)
-    with held(tmp_path, url) as store:
+    subprocess.run([sys.executable, "-c", dies, str(tmp_path), team_url], check=True, timeout=PATIENCE_S)
+    with held(tmp_path, team_url) as store:
         assert not store.left_clean
 
 
@@ -216,10 +207,13 @@ while True:
 """
 
 
-def appending(results: Path, url: str) -> subprocess.Popen[str]:
+def appending(results: Path, team_url: str) -> subprocess.Popen[str]:
     """A process that writes one note after another, and says each once it is on record."""
     process = subprocess.Popen(
-        [sys.executable, "-c", APPENDS, str(results), url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", APPENDS, str(results), team_url],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "0\n"
@@ -227,13 +221,13 @@ def appending(results: Path, url: str) -> subprocess.Popen[str]:
 
 
 def stopped_for_longer_than_its_lease(
-    server: postgres.Server, url: str, results: Path, sleep: Callable[[], object]
+    team_server: postgres.Server, team_url: str, results: Path, sleep: Callable[[], object]
 ) -> None:
-    first = appending(results, url)
-    server.ask(url, "UPDATE tuner.lease SET host = 'node-7'")
+    first = appending(results, team_url)
+    team_server.ask(team_url, "UPDATE tuner.lease SET host = 'node-7'")
     first.send_signal(signal.SIGSTOP)
     sleep()
-    second = created(results, url)
+    second = created(results, team_url)
     wait_until(lambda: acquired(second))  # it may have been stopped in the middle of a transaction
     second.append([note("second")], NOW)
     first.send_signal(signal.SIGCONT)
@@ -256,24 +250,24 @@ def acquired(store: Store) -> bool:
 
 
 def test_a_coordinator_that_slept_too_long_writes_nothing_more(
-    server: postgres.Server, url: str, tmp_path: Path
+    team_server: postgres.Server, team_url: str, tmp_path: Path
 ) -> None:
     def set_back() -> None:
-        server.ask(url, "UPDATE tuner.lease SET heartbeat = heartbeat - %s", FOREIGN_LEASE_S + 1)
+        team_server.ask(team_url, "UPDATE tuner.lease SET heartbeat = heartbeat - %s", FOREIGN_LEASE_S + 1)
 
-    stopped_for_longer_than_its_lease(server, url, tmp_path, set_back)
+    stopped_for_longer_than_its_lease(team_server, team_url, tmp_path, set_back)
 
 
 @pytest.mark.long
 def test_the_lease_of_a_coordinator_that_sleeps_runs_out_by_itself(
-    server: postgres.Server, url: str, tmp_path: Path
+    team_server: postgres.Server, team_url: str, tmp_path: Path
 ) -> None:
-    stopped_for_longer_than_its_lease(server, url, tmp_path, lambda: None)
+    stopped_for_longer_than_its_lease(team_server, team_url, tmp_path, lambda: None)
 
 
 @pytest.mark.long
 def test_of_two_coordinators_at_once_one_is_refused_and_nothing_is_lost(
-    server: postgres.Server, url: str, tmp_path: Path
+    team_server: postgres.Server, team_url: str, tmp_path: Path
 ) -> None:
     for turn in range(5):
         results = tmp_path / str(turn)
@@ -288,7 +282,7 @@ def test_of_two_coordinators_at_once_one_is_refused_and_nothing_is_lost(
             "--name",
             f"night-{turn}",
             "--store",
-            url,
+            team_url,
         ]
         both = [
             subprocess.Popen(
@@ -300,7 +294,7 @@ def test_of_two_coordinators_at_once_one_is_refused_and_nothing_is_lost(
         assert 0 in [each.returncode for each in both]
         for each, complaint in zip(both, said, strict=True):
             assert each.returncode == 0 or "in the hands of another coordinator" in complaint
-        with closing(tuner.open(f"night-{turn}", results=results, store=url)) as study:
+        with closing(tuner.open(f"night-{turn}", results=results, store=team_url)) as study:
             assert list(study.trials["trial"]) == list(range(8))
             assert not study.reports.duplicated(["trial", "segment", "step", "name"]).any()
 
@@ -314,9 +308,9 @@ ASK = (
 )
 
 
-def test_a_request_that_becomes_visible_late_is_handed_out_all_the_same(url: str, tmp_path: Path) -> None:
-    store = held(tmp_path, url)
-    with psycopg.connect(url) as early, psycopg.connect(url) as later:
+def test_a_request_that_becomes_visible_late_is_handed_out_all_the_same(team_url: str, tmp_path: Path) -> None:
+    store = held(tmp_path, team_url)
+    with psycopg.connect(team_url) as early, psycopg.connect(team_url) as later:
         early.execute(ASK, ["numbered first"])
         later.execute(ASK, ["numbered second"])
         later.commit()
@@ -328,15 +322,15 @@ def test_a_request_that_becomes_visible_late_is_handed_out_all_the_same(url: str
 
 
 def test_fifty_who_ask_at_once_and_take_their_time_are_each_heard_once(
-    server: postgres.Server, url: str, tmp_path: Path
+    team_server: postgres.Server, team_url: str, tmp_path: Path
 ) -> None:
-    store = held(tmp_path, url)
-    reader = opened(tmp_path, url)
+    store = held(tmp_path, team_url)
+    reader = opened(tmp_path, team_url)
     reader.new_requests()
     start = threading.Barrier(51)
 
     def insist(number: int) -> None:
-        with psycopg.connect(url) as connection:
+        with psycopg.connect(team_url) as connection:
             start.wait(PATIENCE_S)
             for turn in range(4):
                 connection.execute(ASK, [f"{number}-{turn}"])
@@ -367,7 +361,7 @@ def test_fifty_who_ask_at_once_and_take_their_time_are_each_heard_once(
     seen += [each.request for each in reader.new_requests()]
     expected = sorted(f"{number}-{turn}" for number in range(50) for turn in range(4))
     assert sorted(heard) == sorted(seen) == expected
-    numbered = [row[0] for row in server.ask(url, "SELECT request FROM tuner.requests ORDER BY sequence")]
+    numbered = [row[0] for row in team_server.ask(team_url, "SELECT request FROM tuner.requests ORDER BY sequence")]
     assert heard != numbered  # else nothing came late, and this has shown nothing
     store.close()
     reader.close()
@@ -378,11 +372,11 @@ def test_fifty_who_ask_at_once_and_take_their_time_are_each_heard_once(
 
 @pytest.mark.parametrize("loses", ["answer", "word"])
 def test_a_commit_whose_answer_is_lost_is_on_record_exactly_once(
-    server: postgres.Server, proxy: postgres.Proxy, url: str, tmp_path: Path, loses: str
+    team_server: postgres.Server, proxy: postgres.Proxy, team_url: str, tmp_path: Path, loses: str
 ) -> None:
-    held(tmp_path, url).close()
-    name = url.rpartition("/")[2]
-    store = created(tmp_path, server.url(name, port=proxy.port))
+    held(tmp_path, team_url).close()
+    name = team_url.rpartition("/")[2]
+    store = created(tmp_path, team_server.url(name, port=proxy.port))
     store.acquire(NOW)
     for number in range(6):
         if number % 2:
@@ -398,10 +392,10 @@ def test_a_commit_whose_answer_is_lost_is_on_record_exactly_once(
 
 
 def test_a_lease_whose_answer_is_lost_is_held_all_the_same(
-    server: postgres.Server, proxy: postgres.Proxy, url: str, tmp_path: Path
+    team_server: postgres.Server, proxy: postgres.Proxy, team_url: str, tmp_path: Path
 ) -> None:
-    held(tmp_path, url).close()
-    store = created(tmp_path, server.url(url.rpartition("/")[2], port=proxy.port))
+    held(tmp_path, team_url).close()
+    store = created(tmp_path, team_server.url(team_url.rpartition("/")[2], port=proxy.port))
     proxy.cut_next(b"COMMIT", loses="answer")
     store.acquire(NOW)
     assert proxy.cuts == 1
@@ -411,13 +405,13 @@ def test_a_lease_whose_answer_is_lost_is_held_all_the_same(
 
 
 def test_a_record_that_was_set_back_is_not_written_to(
-    server: postgres.Server, proxy: postgres.Proxy, url: str, tmp_path: Path
+    team_server: postgres.Server, proxy: postgres.Proxy, team_url: str, tmp_path: Path
 ) -> None:
-    held(tmp_path, url).close()
-    store = created(tmp_path, server.url(url.rpartition("/")[2], port=proxy.port))
+    held(tmp_path, team_url).close()
+    store = created(tmp_path, team_server.url(team_url.rpartition("/")[2], port=proxy.port))
     store.acquire(NOW)
     store.append([note("one"), note("two")], NOW)
-    server.ask(url, "DELETE FROM tuner.notes WHERE sequence = 2")  # as a standby would that missed it
+    team_server.ask(team_url, "DELETE FROM tuner.notes WHERE sequence = 2")  # as a standby would that missed it
     proxy.cut_next(b"COMMIT", loses="word")
     with pytest.raises(StudyError, match=r"up to 1 where 2 were acknowledged"):
         store.append([note("three")], NOW)
@@ -425,18 +419,18 @@ def test_a_record_that_was_set_back_is_not_written_to(
 
 
 def test_whoever_is_cut_off_again_and_again_loses_and_doubles_nothing(
-    server: postgres.Server, url: str, tmp_path: Path
+    team_server: postgres.Server, team_url: str, tmp_path: Path
 ) -> None:
-    store = held(tmp_path, url)
+    store = held(tmp_path, team_url)
     store.patience = Forever()
     ended = threading.Event()
 
     def cut_off() -> None:
         while not ended.wait(0.05):
-            server.ask(
+            team_server.ask(
                 "postgres",
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
-                url.rpartition("/")[2],
+                team_url.rpartition("/")[2],
             )
 
     cutting = threading.Thread(target=cut_off)
@@ -454,8 +448,8 @@ def test_whoever_is_cut_off_again_and_again_loses_and_doubles_nothing(
     store.close()
 
 
-def test_a_server_that_is_away_is_told_with_what_to_do(server: postgres.Server, tmp_path: Path) -> None:
-    nowhere = server.url("tuner", port=1)
+def test_a_server_that_is_away_is_told_with_what_to_do(team_server: postgres.Server, tmp_path: Path) -> None:
+    nowhere = team_server.url("tuner", port=1)
     with pytest.raises(DatabaseAway, match=r"postgresql://tuner@127.0.0.1:1/tuner \(night\) cannot be reached") as away:
         tuner.open("night", results=tmp_path, store=nowhere)
     assert SECRET not in str(away.value)
@@ -463,31 +457,43 @@ def test_a_server_that_is_away_is_told_with_what_to_do(server: postgres.Server, 
         tuner.studies(tmp_path, nowhere)
 
 
+def test_a_process_that_ends_leaves_no_connection_open(team_url: str, tmp_path: Path) -> None:
+    held(tmp_path, team_url).close()
+    looks = "import sys, tuner; print(len(tuner.studies(sys.argv[1], sys.argv[2])))"
+    command = [sys.executable, "-X", "dev", "-c", looks, str(tmp_path), team_url]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
+    assert (done.stdout, "psycopg" in done.stderr) == ("1\n", False)
+
+
 # ── what nobody is shown ────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.long
 def test_a_password_is_in_no_record_file_or_message(
-    server: postgres.Server, url: str, tmp_path: Path, shell: Callable[..., str]
+    team_server: postgres.Server, team_url: str, tmp_path: Path, shell: Callable[..., str]
 ) -> None:
     words = "--space sgd_momentum --objective score --executor local --name night --trials 4"
-    said = shell("sweep", "tuner.workloads.bowl:train", *words.split(), "--store", url, "--results", tmp_path)
+    said = shell("sweep", "tuner.workloads.bowl:train", *words.split(), "--store", team_url, "--results", tmp_path)
     for line in ("ls", "show night", "show night/1", "explain night", "export night"):
-        said += shell(*line.split(), "--store", url, "--results", tmp_path)
+        said += shell(*line.split(), "--store", team_url, "--results", tmp_path)
         said += shell(*line.split(), "--results", tmp_path)
-    said += shell("show", "nigth", "--store", url, code=1)
+    said += shell("show", "nigth", "--store", team_url, code=1)
     assert "night" in said
     assert SECRET not in said
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not [path for path in files if SECRET.encode() in path.read_bytes()]
     tables = [
         row[0]
-        for row in server.ask(url, "SELECT table_name FROM information_schema.tables WHERE table_schema = 'tuner'")
+        for row in team_server.ask(
+            team_url, "SELECT table_name FROM information_schema.tables WHERE table_schema = 'tuner'"
+        )
     ]
-    assert len(tables) == 19
+    assert len(tables) == 20
     for table in tables:
-        assert not server.ask(url, f"SELECT 1 FROM tuner.{table} AS row WHERE row::text LIKE %s", f"%{SECRET}%")
-    assert SECRET not in repr(Place.of("night", tmp_path, url))
+        assert not team_server.ask(
+            team_url, f"SELECT 1 FROM tuner.{table} AS row WHERE row::text LIKE %s", f"%{SECRET}%"
+        )
+    assert SECRET not in repr(Place.of("night", tmp_path, team_url))
 
 
 # ── while the server is away ────────────────────────────────────────────────────────────────────
@@ -503,7 +509,11 @@ def counts(run: tuner.Run) -> None:
 
 
 def through_an_outage(
-    server: postgres.Server, url: str, results: Path, meanwhile: Callable[[Callable[[], int]], object], **how: Any
+    team_server: postgres.Server,
+    team_url: str,
+    results: Path,
+    meanwhile: Callable[[Callable[[], int]], object],
+    **how: Any,
 ) -> tuner.Study:
     """A sweep of one trial, with its server killed in the middle; `meanwhile` may look how far it has trained."""
     results.mkdir()
@@ -512,7 +522,7 @@ def through_an_outage(
     def train() -> None:
         try:
             sweep(
-                results, counts, Space(folder=choice(str(results))), store=url, trials=1, stopping="off", **how
+                results, counts, Space(folder=choice(str(results))), store=team_url, trials=1, stopping="off", **how
             ).close()
         except BaseException as error:
             failures.append(error)
@@ -530,15 +540,15 @@ def through_an_outage(
     try:
         wait_until(lambda: trained() > 30 or failures)
         assert not failures
-        server.stop()
+        team_server.stop()
         try:
             wait_until(lambda: "waiting for the database since" in activity(), look_every_s=0.2)
             assert f"(pid {os.getpid()} on " in activity()
-            (found,) = tuner.studies(results, url)  # which cannot be asked, and the folder knows
+            (found,) = tuner.studies(results, team_url)  # which cannot be asked, and the folder knows
             assert "waiting for the database since" in found.activity
             meanwhile(trained)
         finally:
-            server.start()
+            team_server.start()
     finally:
         training.join(PATIENCE_S)
     assert not failures
@@ -553,20 +563,20 @@ def through_an_outage(
 
 
 @pytest.mark.long
-def test_a_server_that_fails_costs_no_report(server: postgres.Server, url: str, tmp_path: Path) -> None:
-    through_an_outage(server, url, tmp_path / "results", lambda trained: None).close()
+def test_a_server_that_fails_costs_no_report(team_server: postgres.Server, team_url: str, tmp_path: Path) -> None:
+    through_an_outage(team_server, team_url, tmp_path / "results", lambda trained: None).close()
 
 
 @pytest.mark.ray
 @pytest.mark.long
 def test_training_goes_on_while_the_server_is_away(
-    server: postgres.Server, url: str, tmp_path: Path, cluster: str
+    team_server: postgres.Server, team_url: str, tmp_path: Path, cluster: str
 ) -> None:
     def look(trained: Callable[[], int]) -> None:
         before = trained()
         wait_until(lambda: trained() > before + 100)
 
-    study = through_an_outage(server, url, tmp_path / "results", look, executor="ray", address=cluster)
+    study = through_an_outage(team_server, team_url, tmp_path / "results", look, executor="ray", address=cluster)
     assert len(study.segments) == 1  # nothing was trained twice
     study.close()
 
@@ -575,34 +585,42 @@ def test_training_goes_on_while_the_server_is_away(
 
 
 def test_a_babysat_run_is_steered_and_forked_in_a_database(
-    server: postgres.Server, url: str, tmp_path: Path, shell: Callable[..., str]
+    team_server: postgres.Server, team_url: str, tmp_path: Path, shell: Callable[..., str]
 ) -> None:
     space, results = Space(learning_rate=log(1e-4, 1.0)), tmp_path / "results"
-    given: dict[str, Any] = {"name": "one", "objective": "place", "executor": "local", "results": results, "store": url}
+    given: dict[str, Any] = {
+        "name": "one",
+        "objective": "place",
+        "executor": "local",
+        "results": results,
+        "store": team_url,
+    }
     with at_home(results):
         with closing(tuner.babysit(walks, {"learning_rate": 0.1}, space=space, **given)) as run:
             wait_until(lambda: steps_of(run) > 5)
             assert run.checkpoint().state == "applied"
-        shell("set", "one", "learning_rate=0.01", "--store", url, "--why", "too fast")
+        shell("set", "one", "learning_rate=0.01", "--store", team_url, "--why", "too fast")
         shell("pause", "one")  # the folder says where the record lies
-        assert "paused" in shell("ls") + shell("ls", "--store", url)
+        assert "paused" in shell("ls") + shell("ls", "--store", team_url)
         shell("fork", "one", "--set", "learning_rate=0.2", "--as", "two")
         shell("stop", "two")
-        shell("stop", "one", "--store", url)
+        shell("stop", "one", "--store", team_url)
         wait_until(lambda: all("idle" in each.activity for each in tuner.studies(results)))
     assert not list(results.glob("*/study.db"))
     with closing(tuner.open("one", results=results)) as study:
         assert list(study.adjustments["after"]) == [0.01]
         assert [fork.name for fork in study.forks()] == ["two"]
-    assert len(server.ask(url, "SELECT * FROM tuner.lease")) == 2
+    assert len(team_server.ask(team_url, "SELECT * FROM tuner.lease")) == 2
 
 
 @pytest.mark.long
-def test_a_run_in_a_process_of_its_own_is_told_the_password_and_keeps_it_to_itself(url: str, tmp_path: Path) -> None:
+def test_a_run_in_a_process_of_its_own_is_told_the_password_and_keeps_it_to_itself(
+    team_url: str, tmp_path: Path
+) -> None:
     results = tmp_path / "results"
     given: dict[str, Any] = {"name": "one", "objective": "loss", "goal": "minimize", "executor": "local"}
     with closing(
-        tuner.babysit("tuner.workloads.bowl:train", {"learning_rate": 0.1}, results=results, store=url, **given)
+        tuner.babysit("tuner.workloads.bowl:train", {"learning_rate": 0.1}, results=results, store=team_url, **given)
     ) as run:
         run.wait(timeout_s=PATIENCE_S).close()
     assert not [path for path in results.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
@@ -634,13 +652,17 @@ class Walker:
 
 @pytest.mark.long
 def test_a_service_serves_what_its_folder_says_lies_in_a_database(
-    server: postgres.Server, url: str, tmp_path: Path
+    team_server: postgres.Server, team_url: str, tmp_path: Path
 ) -> None:
     from served import connected
 
-    with closing(sweep(tmp_path, store=url, sampler="random")) as study, connected(tmp_path) as there:
+    with closing(sweep(tmp_path, store=team_url, sampler="random")) as study, connected(tmp_path) as there:
         assert [each.name for each in there.studies()] == ["night"]
-        with closing(there.open("night")) as far, psycopg.connect(url) as early, psycopg.connect(url) as later:
+        with (
+            closing(there.open("night")) as far,
+            psycopg.connect(team_url) as early,
+            psycopg.connect(team_url) as later,
+        ):
             assert far.trials.equals(study.trials)
             assert not far.state.requests
             early.execute(ASK, ["numbered first"])

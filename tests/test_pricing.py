@@ -39,7 +39,7 @@ def test_steps_are_those_of_a_training_times_the_trials(tmp_path: Path) -> None:
     assert found.seconds_per_step is not None
     assert found.worker_s == pytest.approx(100 * bowl.STEPS * found.seconds_per_step)
     assert found.wall_s == found.worker_s
-    assert "2000 steps" in found.sentence
+    assert "2,000 steps" in found.sentence
 
 
 def test_the_steps_of_several_seeds_count_each(tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from side_by_side import group_of
 
 from tuner.record.lease import alive
+from tuner.worker.sources import syntax_of
 
 THOUGHTLESS = """
 import subprocess
@@ -38,6 +40,7 @@ def test_that_fails_while_all_it_started_runs():
 """
 
 
+@pytest.mark.long
 def test_a_failing_test_leaves_no_process_behind_not_even_one_that_has_detached_itself(tmp_path: Path) -> None:
     (tmp_path / "test_thoughtless.py").write_text(THOUGHTLESS)
     told = subprocess.run(
@@ -90,7 +93,7 @@ def test_one_cluster_is_shared_others_start_in_turn_and_a_file_that_shares_fixtu
 
 def test_no_test_waits_for_a_process_for_ever() -> None:
     for page in sorted(Path(__file__).parent.rglob("*.py")):
-        for call in ast.walk(ast.parse(page.read_text())):
+        for call in ast.walk(syntax_of(page.read_text())):
             if isinstance(call, ast.Call) and ast.unparse(call.func) == "subprocess.run":
                 given = {keyword.arg for keyword in call.keywords}
                 assert given & {"timeout", None}, f"{page.name}:{call.lineno}: subprocess.run has no timeout"

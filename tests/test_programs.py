@@ -193,18 +193,26 @@ def test_a_setting_under_a_condition_is_left_out_with_its_option_where_it_is_not
 
 
 @pytest.mark.ray
-def test_a_script_is_swept_on_ray_and_ends_with_its_children_where_its_worker_is_killed(tmp_path: Path) -> None:
+def test_a_script_is_swept_on_ray_and_ends_with_its_children_where_its_worker_is_killed(
+    cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a cluster is sent the code that lies here
+    on_ray: dict[str, Any] = {"executor": "ray", "address": cluster, "trials": 1, "parallel": 1}
     (tmp_path / "pids").mkdir()
     given = train(tmp_path, FAMILY, f"{tmp_path}/pids {{rate}}", metric=PATTERN)
-    with sweep(tmp_path, given, trials=1, executor="ray", silence_limit_s=60.0, time_limit_s=1.0) as study:
+    with sweep(tmp_path, given, silence_limit_s=60.0, time_limit_s=1.0, **on_ray) as study:
         assert study.trials["state"].tolist() == ["stopped"]
         assert len(study.reports) > 3
     wait_until(lambda: all(map(is_gone, pids(tmp_path / "pids"))))
-    quiet = "import time; print('val_acc=1', flush=True); time.sleep(600)"
-    hanging = train(tmp_path, quiet, "{rate}", metric=PATTERN)
-    with sweep(tmp_path, hanging, name="silent", trials=1, executor="ray", silence_limit_s=1.0) as study:
+    (tmp_path / "of the silent").mkdir()
+    quiet = FAMILY.replace("for step", "print('val_acc=1', flush=True); time.sleep(600)\n    for step")
+    hanging = train(tmp_path, quiet, f"'{tmp_path}/of the silent' {{rate}}", metric=PATTERN)
+    with sweep(tmp_path, hanging, name="silent", silence_limit_s=1.0, **on_ray) as study:
         assert study.trials["state"].tolist() == ["failed"]
         assert "no sign of life" in study.trials["why"][0]
+    begun = pids(tmp_path / "of the silent")
+    assert len(begun) == 3
+    wait_until(lambda: all(map(is_gone, begun)))
 
 
 # ── an end before its own ───────────────────────────────────────────────────────────────────────
@@ -214,9 +222,18 @@ def test_a_trial_that_is_to_stop_ends_the_program_with_its_children_in_the_midst
     text = FAMILY.replace("for step", "print('val_acc=0.5', flush=True); time.sleep(600)\n    for step")
     (tmp_path / "pids").mkdir()
     given = train(tmp_path, text, f"{tmp_path}/pids {{rate}}", metric=PATTERN)
-    with sweep(tmp_path, given, trials=1, time_limit_s=0.5) as study:
+
+    def stop_it() -> None:
+        wait_until(lambda: len(pids(tmp_path / "pids")) == 3)
+        with tuner.attach("night", results=tmp_path) as handle:
+            assert isinstance(handle, tuner.SweepHandle)
+            handle.stop_trial(0, why="enough")
+
+    stopping = threading.Thread(target=stop_it)
+    stopping.start()
+    with sweep(tmp_path, given, trials=1) as study:
         assert study.trials["state"].tolist() == ["stopped"]
-    assert len(pids(tmp_path / "pids")) == 3
+    stopping.join()
     wait_until(lambda: all(map(is_gone, pids(tmp_path / "pids"))))
 
 
@@ -236,6 +253,7 @@ def test_a_program_may_tidy_up_when_it_is_asked_to_end_and_is_made_to_after_the_
         assert "tidying up" in study.printed(0)
 
 
+@pytest.mark.long
 def test_a_program_ends_with_whoever_trains_it_however_that_dies(tmp_path: Path) -> None:
     (tmp_path / "pids").mkdir()
     path = script(tmp_path, FAMILY)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +72,17 @@ def first(run):
 def kills_its_worker_once(run):
     def at_step(step):
         if step == 12 and not Path("killed").exists():
-            Path("killed").touch()
+            Path("killed").write_text(str(os.getpid()))
             time.sleep(0.5)  # what was trained so far is on record
             os.kill(os.getpid(), signal.SIGKILL)
+
+    climb(run, at_step=at_step)
+
+
+def waits_at_a_gate(run):
+    def at_step(step):
+        while step == 12 and not Path("gate").exists():
+            time.sleep(0.05)
 
     climb(run, at_step=at_step)
 
@@ -86,11 +95,10 @@ def kills_every_worker(run):
 
 def hangs(run):
     climb(run, steps=1)
-    if run.params["learning_rate"] < 0.002:
+    while run.params["learning_rate"] < 0.002:
         time.sleep(1000)
-    if run.params["learning_rate"] < 0.01:
-        while True:
-            pass
+    while run.params["learning_rate"] < 0.01:
+        run.report(alive=1.0)
 
 
 def wanders(run):
@@ -98,6 +106,11 @@ def wanders(run):
     here = float(Path.cwd() == HOME)
     os.chdir("/")
     run.report(score=here)
+
+
+def looks_around(run):
+    [shipped] = {Path(each) for each in sys.path if "_ray_pkg_" in each}
+    run.report(score=float((shipped / "job.py").exists() and not list((shipped / "ray").glob("*"))))
 
 
 def sweep(train, **given):
@@ -179,6 +192,10 @@ def test_a_trial_goes_on_from_its_checkpoint_when_its_worker_is_killed_and_nothi
     assert retries["why"].tolist()[0].startswith("its process died")
     assert study.reports.query("head").groupby("trial")["step"].apply(list).tolist() == [list(range(1, 21))] * 6
     assert study.notes["text"].str.contains("was lost").sum() == 1
+    store = Store.open(tmp_path / "results" / "s" / "study.db")
+    pids = [(record.trial, record.pid) for record in store.read(TrialStarted)]
+    store.close()
+    assert (retries["trial"].item(), int((tmp_path / "killed").read_text())) in pids  # whom to kill is on record
 
 
 @pytest.mark.long
@@ -192,27 +209,34 @@ def test_a_trial_that_kills_every_worker_fails_alone_after_four(start: Start, cl
     assert study.trials.query("state != 'failed'")["state"].tolist() == ["completed"] * (6 - len(failed))
 
 
+@pytest.mark.long
 def test_hung_trials_are_ended_by_their_limits_and_free_their_workers(
     start: Start, cluster: str, tmp_path: Path
 ) -> None:
     # ray#47475: no hard timeout, a hung trial blocks
-    finish(start("sweep('hangs', trials=5, time_limit_s=2.0)", cluster=cluster))
+    rates = [0.001, 0.005, 0.1]
+    given = f"trials=3, start=[dict(learning_rate=rate) for rate in {rates}], silence_limit_s=1.0, time_limit_s=2.5"
+    finish(start(f"sweep('hangs', {given})", cluster=cluster))
     study = opened(tmp_path)
-    rates = study.trials["params.learning_rate"]
-    assert study.trials["state"].tolist() == ["stopped" if rate < 0.01 else "completed" for rate in rates]
-    whys = study.trials.query("state == 'stopped'")["why"]
-    assert all("time limit of 2 s" in why for why in whys)
-    assert len(whys) >= 1
+    assert study.trials["params.learning_rate"].tolist() == rates
+    assert study.trials["state"].tolist() == ["failed", "stopped", "completed"]
+    assert "no sign of life for 1 s" in study.trials["why"][0]
+    assert "time limit of 2.5 s" in study.trials["why"][1]
 
 
-def test_a_trial_without_a_sign_of_life_fails(start: Start, cluster: str, tmp_path: Path) -> None:
-    finish(start("sweep('hangs', trials=5, silence_limit_s=2.0)", cluster=cluster))
-    study = opened(tmp_path)
-    whys = study.trials.query("`params.learning_rate` < 0.01")["why"]
-    assert all("no sign of life for 2 s" in why for why in whys)
-    assert len(whys) >= 1
+@pytest.mark.long
+def test_code_is_shipped_without_the_sessions_of_ray_that_lie_beside_it(
+    start: Start, cluster: str, tmp_path: Path
+) -> None:
+    session = tmp_path / "ray" / "session_2026-11-29_06-07-12_584394_20551"
+    session.mkdir(parents=True)
+    (session / "raylet.out").write_text("")
+    (tmp_path / "ray" / "session_latest").symlink_to(session)
+    finish(start("sweep('looks_around', trials=1)", cluster=cluster))
+    assert opened(tmp_path).trials["objective"].tolist() == [1.0]
 
 
+@pytest.mark.long
 def test_what_trials_print_goes_to_files_and_where_they_go_stays_their_own(
     start: Start, cluster: str, tmp_path: Path
 ) -> None:
@@ -226,6 +250,7 @@ def test_what_trials_print_goes_to_files_and_where_they_go_stays_their_own(
     assert logs.count("x" * 100_000) == 6
 
 
+@pytest.mark.long
 def test_code_that_will_not_import_on_a_worker_ends_the_sweep_with_a_sentence(
     start: Start, cluster: str, tmp_path: Path
 ) -> None:
@@ -241,20 +266,6 @@ def test_code_that_will_not_import_on_a_worker_ends_the_sweep_with_a_sentence(
     assert err.count("\n") == 1
 
 
-def test_the_process_of_each_trial_is_on_record(start: Start, cluster: str, tmp_path: Path) -> None:
-    process = start("sweep('long')", cluster=cluster)
-    wait_until(tmp_path, lambda study: study.state.counts.get("running", 0) == 2)
-    store = Store.open(tmp_path / "results" / "s" / "study.db")
-    started = [record for record in store.read(TrialStarted) if record.trial == 0]
-    store.close()
-    wait_until(tmp_path, lambda study: len(study.state.trials[0].checkpoints) > 0)
-    os.kill(started[0].pid, signal.SIGKILL)
-    wait_until(tmp_path, lambda study: study.state.trials[0].segments[-1].cause == "retry")
-    assert opened(tmp_path).state.trials[0].segments[-1].from_step > 0
-    process.send_signal(signal.SIGINT)
-    finish(process, code=-signal.SIGINT)
-
-
 # ── steering ────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -266,7 +277,7 @@ def test_a_running_sweep_is_paused_resumed_resized_and_added_to(start: Start, cl
     handle.pause("lunch")
     wait_until(tmp_path, lambda study: study.state.counts.get("paused", 0) == 2)
     stood = steps_of(opened(tmp_path))
-    time.sleep(1.5)
+    time.sleep(0.5)
     assert steps_of(opened(tmp_path)) == stood
     assert handle.add({"learning_rate": 0.25}).state == "applied"
     assert handle.resume().state == "applied"
@@ -287,12 +298,14 @@ def test_a_running_sweep_is_paused_resumed_resized_and_added_to(start: Start, cl
 # ── places ──────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.long
 def test_what_can_never_be_placed_is_refused_with_what_there_is(start: Start, cluster: str) -> None:
     # ray#43451, ray#24259: PENDING for ever, no reason shown
     _, err = finish(start("sweep('long', gpus=1, parallel=None)", cluster=cluster), code=1)
-    assert "1 GPU a trial, the cluster has 0" in err
+    assert "1 GPU a trial, the largest node has 0" in err
 
 
+@pytest.mark.long
 def test_why_workers_wait_is_shown_while_a_cluster_may_still_grow(start: Start, cluster: str) -> None:
     code = """
 class Face:
@@ -309,7 +322,7 @@ except KeyboardInterrupt:
 """
     out, _ = finish(start(code, cluster=cluster))
     assert out.startswith("2 of 2 workers wait")
-    assert "5 CPU a trial, the cluster has 4" in out.splitlines()[0]
+    assert "5 CPU a trial, the largest node has 4" in out.splitlines()[0]
 
 
 def test_a_results_folder_that_a_node_does_not_share_is_refused(cluster: str, tmp_path: Path) -> None:
@@ -367,6 +380,57 @@ def test_a_lost_node_takes_no_trial_with_it(start: Start, tmp_path: Path) -> Non
         cluster.shutdown()
 
 
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_nodes_that_are_preempted_five_times_at_one_step_fail_no_trial_and_have_no_step_count_twice(
+    start: Start, tmp_path: Path
+) -> None:
+    # four lost workers at one step would end a trial as failed; a machine that its owner takes back is nobody's fault
+    cluster_utils: Any = pytest.importorskip("ray.cluster_utils")
+    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    try:
+        spot = cluster.add_node(num_cpus=2)
+        process = start("sweep('waits_at_a_gate', trials=2, max_failures=1, retries=0)", cluster=cluster.address)
+        for _ in range(5):
+            wait_until(tmp_path, partial(both_wait, node=spot.node_id))
+            give_notice(cluster.address, spot.node_id)
+            taken, spot = spot, cluster.add_node(num_cpus=2)
+            cluster.remove_node(taken, allow_graceful=False)
+        wait_until(tmp_path, partial(both_wait, node=spot.node_id))
+        (tmp_path / "gate").touch()
+        finish(process)
+    finally:
+        cluster.shutdown()
+    study = opened(tmp_path)
+    assert study.trials["state"].tolist() == ["completed"] * 2
+    assert study.reports.query("head").groupby("trial")["step"].apply(list).tolist() == [list(range(1, 21))] * 2
+    again = study.segments.query("cause == 'retry'")
+    assert (again.groupby("trial").size() >= 5).all()
+    assert set(again["from_step"]) == {12}
+    assert again["why"].str.contains("its node was preempted").all()
+    assert not study.notes["text"].str.contains("lost").any()
+
+
+def both_wait(study: Study, node: str) -> bool:
+    """Whether two trials are trained on a node, and both came to the gate, with a checkpoint there."""
+    there = [
+        (trial.state, trial.steps, trial.node.rpartition(":")[2], [each.step for each in study.state.kept(trial)][-1:])
+        for trial in study.state.trials
+    ]
+    return there == [("running", 12, node[:6], [12])] * 2
+
+
+def give_notice(address: str, node: str) -> None:
+    """Tells a cluster that the owner of a machine wants it back, as a cloud does some seconds before it takes it."""
+    import ray
+    from ray.core.generated import autoscaler_pb2
+
+    client: Any = ray._raylet.GcsClient(address=address)  # type: ignore[attr-defined]
+    reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")  # type: ignore[attr-defined]
+    accepted, why_not = client.drain_node(node, reason, "a spot instance", (time.time_ns() // 10**6) + 60_000)
+    assert accepted, why_not
+
+
 # ── the coordinator ─────────────────────────────────────────────────────────────────────────────
 
 
@@ -412,7 +476,10 @@ def test_after_sigkill_ray_leaves_by_itself_and_the_next_start_goes_on(start: St
     assert left == []
 
 
-def test_a_terminals_interrupt_pauses_the_trials_and_the_next_start_thaws_them(start: Start, tmp_path: Path) -> None:
+@pytest.mark.long
+def test_a_terminals_interrupt_pauses_the_trials_and_the_next_start_thaws_them_also_elsewhere(
+    start: Start, cluster: str, tmp_path: Path
+) -> None:
     # Ctrl-C reaches the whole process group; optuna#5963, ray#50358
     command = (
         "-m",
@@ -444,7 +511,7 @@ def test_a_terminals_interrupt_pauses_the_trials_and_the_next_start_thaws_them(s
     assert left.trials["state"].tolist() == ["paused"] * 2
     reached = left.trials["steps"].tolist()
     left.close()
-    finish(start(*command))
+    finish(start(*command, "--address", cluster))
     study = opened(tmp_path)
     assert study.trials["state"].tolist() == ["completed"] * 2
     assert study.segments.query("cause == 'thaw'")["from_step"].tolist() == reached

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -43,6 +45,7 @@ BABYSIT, LOOK_AFTER = told("README.md", "Babysit")
 (CONNECT,) = told("docs/connecting.md", "From Python")
 (CALLBACKS,) = told("docs/frameworks.md", "Where a framework owns the loop")
 (SPACE,) = told("docs/spaces.md", "In Python")
+(CURL,) = blocks("sh", "docs/serving.md")
 LEND, ASK = told("docs/ask_tell.md", "Asking and telling")
 BY_THEMSELVES = [
     block
@@ -88,6 +91,19 @@ def test_the_journeys_from_training_to_tables_run_as_written(project: Path) -> N
     names["study"].close()
     exec(GUARDED, names)
     assert len(tuner.open("guarded").trials) == 2
+
+
+def test_the_service_is_asked_with_curl_as_written(tmp_path: Path) -> None:
+    sweep(tmp_path / "results", trials=3, stopping="off", sampler="random").close()
+    with served(tmp_path / "results") as url:
+        env = {**os.environ, "URL": url, "TOKEN": OPERATOR}
+        told = subprocess.run(
+            ["bash", "-euc", CURL], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S
+        )
+    assert told.returncode == 0, told.stderr
+    for words in ('"name":"night"', '"state":"completed"', "id: ", '"state":"applied"'):
+        assert words in told.stdout
+    assert "learning_rate" in (tmp_path / "trials.csv").read_text()
 
 
 def test_trials_are_lent_and_asked_for_as_written(project: Path) -> None:

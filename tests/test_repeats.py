@@ -558,6 +558,7 @@ else:
 """
 
 
+@pytest.mark.long
 def test_a_script_that_calls_recheck_itself_trains_its_function_of_today(tmp_path: Path) -> None:
     def run_script(verb: str, score: str) -> str:
         (tmp_path / "script.py").write_text(SCRIPT.format(score=score))

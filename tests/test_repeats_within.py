@@ -76,6 +76,7 @@ def test_leaders_are_trained_again_within_the_same_number_of_trials(tmp_path: Pa
     study.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stopping", ["auto", "off"])
 def test_steps_are_never_more_than_the_budget(tmp_path: Path, stopping: str) -> None:
     study = sweep(tmp_path, trials=None, budget_steps=300, stopping=stopping)
@@ -86,6 +87,7 @@ def test_steps_are_never_more_than_the_budget(tmp_path: Path, stopping: str) -> 
     study.close()
 
 
+@pytest.mark.long
 def test_where_a_seed_changes_nothing_one_repeat_is_all(tmp_path: Path) -> None:
     study = sweep(tmp_path, quiet)
     assert len(repeats_of(study)) == 1

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import postgres
 import pytest
 from babysat import at_home
 from hypothesis import given
@@ -142,12 +143,11 @@ OVER = TrialEnded(
 )
 
 
-def on_record(folder: Path, *records: Record) -> Place:
-    place = Place.of("one", folder, None)
-    store = Store.create(place.existing_or_new())
-    store.acquire(0.0)
-    store.append(records, 0.0)
-    store.close()
+def on_record(folder: Path, *records: Record, store: str | None = None) -> Place:
+    place = Place.of("one", folder, store)
+    with Store.create(place.existing_or_new()) as record:
+        record.acquire(0.0)
+        record.append(records, 0.0)
     return place
 
 
@@ -616,6 +616,7 @@ def run(tmp_path: Path) -> Iterator[RunHandle]:
         yield handle
 
 
+@pytest.mark.long
 def test_a_person_steers_a_run_in_its_room(run: RunHandle) -> None:
     async def steer(room: Room, pilot: Pilot[None]) -> None:
         def told(text: str) -> Callable[[], bool]:
@@ -784,3 +785,15 @@ def test_a_drawing_that_fails_costs_no_more_than_the_drawing(picture: Picture, t
         await until(pilot, lambda: "Did you mean revert" in text_of(room, "#entries"), "the room does not answer")
 
     stay(handle_of(on_record(tmp_path / "live", *STORY)), look)
+
+
+def test_a_database_that_is_away_is_told_once_and_so_is_its_return(
+    team_server: postgres.Server, team_url: str, tmp_path: Path
+) -> None:
+    async def look(room: Room, pilot: Pilot[None]) -> None:
+        with team_server.away():
+            await until(pilot, lambda: "waiting for the database since" in text_of(room, "#entries"), "no word of it")
+        await until(pilot, lambda: "the database is back after" in text_of(room, "#entries"), "no word of its return")
+        assert text_of(room, "#entries").count("waiting for the database since") == 1
+
+    stay(handle_of(on_record(tmp_path / "live", *STORY, store=team_url)), look)

@@ -33,6 +33,7 @@ from tuner.worker.divergence import DivergenceAlarm
 from tuner.worker.messages import Ended, Job, Pause, Saved, Stop, Warned
 from tuner.worker.run import Run
 from tuner.worker.seeds import mean_and_spread, seed_of
+from tuner.worker.storage import FolderStorage
 
 JOB = Job(study="night", function="m:f", search_path=(), objective="score", seeds=3)
 SPREAD = "score (spread)"
@@ -263,20 +264,23 @@ def test_a_state_that_one_seed_alone_registers_is_refused_with_a_sentence() -> N
 
 def paused_at(step: int, function: Callable[[Run], None], folder: Path) -> tuple[Saved, Script]:
     """A trial that gives its worker back after a step, and the checkpoint that it leaves."""
-    ended, script = trained(function, Script({step: [Pause(trial=3, why="later", release=True)]}), folder=folder)
+    ended, script = trained(
+        function, Script({step: [Pause(trial=3, why="later", release=True)]}), storage=FolderStorage(folder)
+    )
     assert (ended.state, ended.released, ended.step) == ("paused", True, step)
     return script.said(Saved)[-1], script
 
 
-def resumed(saved: Saved, function: Callable[[Run], None]) -> tuple[Ended, Script]:
+def resumed(saved: Saved, function: Callable[[Run], None], folder: Path) -> tuple[Ended, Script]:
     random.seed(0)  # another process would have other generators
     np.random.seed(0)
-    return trained(function, checkpoint=saved.path, sha256=saved.sha256, from_step=saved.step)
+    storage = FolderStorage(folder)
+    return trained(function, storage=storage, checkpoint=saved.path, sha256=saved.sha256, from_step=saved.step)
 
 
 def test_a_trial_that_was_paused_goes_on_with_every_seed_to_the_same_scores(tmp_path: Path) -> None:
     saved, before = paused_at(3, walks, tmp_path)
-    ended, after = resumed(saved, walks)
+    ended, after = resumed(saved, walks, tmp_path)
     assert (ended.state, ended.step) == ("completed", 6)
     assert [*before.scores(), *after.scores()] == averaged(walks)
     assert after.scores("length") == [(4, 4), (5, 5), (6, 6)]
@@ -296,7 +300,7 @@ def test_functions_that_save_into_a_folder_have_one_for_each_seed(tmp_path: Path
             run.report(score=count[0])
 
     saved, _ = paused_at(2, saves, tmp_path)
-    ended, after = resumed(saved, saves)
+    ended, after = resumed(saved, saves, tmp_path)
     assert (ended.state, after.scores()) == ("completed", [(3, 3), (4, 4)])
 
 
@@ -315,15 +319,15 @@ def test_a_seed_that_was_done_when_the_others_were_paused_is_not_trained_again(t
     saved, before = paused_at(2, impatient, tmp_path)
     assert before.scores() == [(1, 0), (2, pytest.approx(2 / 3))]
     trained_by.clear()
-    ended, after = resumed(saved, impatient)
+    ended, after = resumed(saved, impatient, tmp_path)
     assert (ended.state, 11 in trained_by) == ("completed", False)
     assert after.scores() == [(3, pytest.approx(4 / 3)), (4, 2)]
 
 
 def test_a_checkpoint_of_one_training_is_refused_where_three_are_expected(tmp_path: Path) -> None:
     script = Script({3: [Pause(trial=3, why="later", release=True)]})
-    train(walks, order(folder=tmp_path), replace(JOB, seeds=1), script)
-    ended, _ = resumed(script.said(Saved)[-1], walks)
+    train(walks, order(storage=FolderStorage(tmp_path)), replace(JOB, seeds=1), script)
+    ended, _ = resumed(script.said(Saved)[-1], walks, tmp_path)
     assert ended.state == "failed"
     assert "one training" in ended.why
 

@@ -264,6 +264,7 @@ BODY = {
 }
 
 
+@pytest.mark.long
 def test_a_study_is_begun_over_http_and_sent_again_it_is_the_same(tmp_path: Path) -> None:
     with client(app(tmp_path)) as caller:
         began = caller.put("/v1/studies/night", json=BODY)
@@ -497,6 +498,7 @@ def test_fifty_programs_that_die_and_repeat_themselves_lose_and_double_nothing_t
     assert sum(segments.values()) > 0  # some were taken over
 
 
+@pytest.mark.long
 def test_a_program_trains_on_while_its_coordinator_is_interrupted_and_begun_again(tmp_path: Path) -> None:
     with closing(Town(tmp_path, trials=2, lease_s=30.0, space="sgd_momentum")) as town:
         town.start("sweep")
@@ -537,6 +539,7 @@ def _ended(results: Path) -> int:
 # ── the examples ────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("words", [[PYTHON, "client.py"], ["sh", "client.sh"]], ids=["python", "curl"])
 def test_the_example_clients_train_a_study_to_its_end(tmp_path: Path, words: list[str]) -> None:
     with closing(Town(tmp_path, trials=3, lease_s=30.0, space="sgd_momentum")) as town:

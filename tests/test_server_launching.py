@@ -21,7 +21,7 @@ from tuner.agents.launching import launch_run
 from tuner.errors import IdentityMismatch, SettingsError, SpaceError, StudyError
 from tuner.record.location import Place
 from tuner.server.known_study import known_study
-from tuner.server.spaces import as_toml, space_of
+from tuner.server.spaces import as_json, space_of
 
 OWN: dict[str, dict[str, Any]] = {
     "rate": {"scale": "log", "low": 1e-3, "high": 1.0, "likely": 0.03},
@@ -29,19 +29,13 @@ OWN: dict[str, dict[str, Any]] = {
     "kind": {"choice": ["one", "é “two”\n", True, 3]},
     "layers": {"type": "integer", "low": 1, "high": 9},
 }
-TRAINING = """
-import time
+SEEING = """
+import os
 
 
 def train(run):
-    for step in run.steps(3):
-        run.report(score=run.params["rate"])
-
-
-def crawl(run):
-    for step in run.steps(100_000):
-        time.sleep(0.01)
-        run.report(score=run.params["rate"])
+    for step in run.steps(2):
+        run.report(score=float(os.environ["SEEN"]) + len(os.environ["LAB_TOKEN"]))
 """
 SWEEP = {"train": "mine:train", "space": OWN, "objective": "score", "trials": 2, "executor": "local"}
 THERE = {**SWEEP, "train": "m:train", "goal": "minimize", "sampler": "random"}
@@ -53,7 +47,7 @@ RUN = {"kind": "babysitting", "train": "mine:crawl", "params": {"rate": 0.1}, "o
 def home(tmp_path: Path) -> Iterator[Path]:
     """A folder of projects, with results beside; whatever was begun there is ended."""
     (tmp_path / "projects").mkdir()
-    (tmp_path / "projects" / "mine.py").write_text(TRAINING)
+    (tmp_path / "projects" / "mine.py").write_text(serving.TRAINING)
     for name in ("broken", "m"):
         (tmp_path / "projects" / f"{name}.py").write_text("raise OSError('the disk is full of moths')")
     yield tmp_path
@@ -70,16 +64,19 @@ def put(client: TestClient, name: str, body: dict[str, Any], **changed: Any) -> 
     return client.put(f"/v1/studies/{name}", json={**body, **changed})
 
 
-def test_a_space_written_down_is_the_same_when_it_is_read() -> None:
+def test_a_space_written_down_is_the_same_when_it_is_read(tmp_path: Path) -> None:
     space = space_of(OWN)
-    assert tuner.Space.from_toml(as_toml(OWN)) == space
+    file = tmp_path / "space.json"
+    for given in (OWN, {"dropout": {"choice": [None, 0.5]}}):
+        file.write_text(as_json(given))
+        assert tuner.Space.load(file) == space_of(given)
     assert space_of({name: each.to_dict() for name, each in space.items()}) == space
 
 
-@pytest.mark.parametrize("option", [None, "\ud800", [1], {"a": 1}])
+@pytest.mark.parametrize("option", ["\ud800", [1], {"a": 1}])
 def test_what_cannot_be_written_down_is_refused(option: Any) -> None:
     with pytest.raises(SpaceError):
-        as_toml({"kind": {"choice": ["one", option]}})
+        as_json({"kind": {"choice": ["one", option]}})
 
 
 @pytest.mark.long
@@ -128,12 +125,24 @@ def test_a_babysat_run_is_launched_steered_and_the_same_when_it_is_sent_again(cl
         (RUN, {"trials": 3}, "trials"),
         (RUN, {"objective": ""}, "objective"),
         (SWEEP, {"space": {"rate": {"scale": "log", "low": 0.0, "high": 1.0}}}, "low"),
-        (SWEEP, {"space": {"kind": {"choice": [None, "a"]}}}, "null"),
+        (SWEEP, {"space": {"kind": {"choice": [None, None]}}}, "twice"),
         (SWEEP, {"space": "mine.toml"}, "name"),
         (SWEEP, {"sampler": "randon"}, "random"),
         (SWEEP, {"train": "mine.py"}, "tuner sweep --command"),
         (RUN, {"train": "python mine.py"}, "--command"),
         (SWEEP, {"params": {"rate": 1.0}}, "params"),
+        (SWEEP, {"gpus": 1.5, "executor": "ray"}, "share of one GPU"),
+        (RUN, {"gpus": 1.5, "executor": "ray"}, "share of one GPU"),
+        (SWEEP, {"resources": {"GPU": 1.5}, "executor": "ray"}, "share of one GPU"),
+        (RUN, {"resources": {"gpu": 1}, "executor": "ray"}, "calls 'GPU'"),
+        (SWEEP, {"resources": {"licence": -1}, "executor": "ray"}, "licence"),
+        (SWEEP, {"resources": {"a=1,b": 1}, "executor": "ray"}, "resources"),
+        (SWEEP, {"resources": {"CPU": 2}, "cpus": 3, "executor": "ray"}, "say two things"),
+        (RUN, {"resources": {"licence": 1}}, "workers of Ray"),
+        (SWEEP, {"runtime_env": {"env_vars": {"A": "1"}}}, "workers of Ray"),
+        (SWEEP, {"runtime_env": {"env_var": {"A": "1"}}, "executor": "ray"}, "env_vars alone, and no 'env_var'"),
+        (RUN, {"runtime_env": {"env_vars": {"A": 1}}, "executor": "ray"}, "env_vars"),
+        (RUN, {"runtime_env": {}, "executor": "ray"}, "env_vars"),
     ],
 )
 def test_what_makes_no_sense_is_refused_and_leaves_nothing(
@@ -143,6 +152,44 @@ def test_what_makes_no_sense_is_refused_and_leaves_nothing(
     assert refused.status_code == 422
     assert word in refused.json()["why"]
     assert not (home / "results" / "dawn").exists()
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        *({word: "https://elsewhere.example/code.zip"} for word in ("working_dir", "py_executable", "image_uri")),
+        *({word: ["theirs"]} for word in ("pip", "uv", "py_modules")),
+        *({"env_vars": {name: "x"}} for name in ("PYTHONPATH", "LD_PRELOAD", "PATH", "CC", "RAY_ADDRESS")),
+    ],
+)
+def test_rule_12_no_environment_brings_code_along_from_beyond_the_projects(
+    client: TestClient, home: Path, environment: dict[str, Any]
+) -> None:
+    for body in (SWEEP, RUN):
+        refused = put(client, "dawn", body, executor="ray", runtime_env=environment)
+        assert refused.status_code == 422
+        assert "code" in refused.json()["why"]
+    assert not (home / "results" / "dawn").exists()
+
+
+@pytest.mark.ray
+@pytest.mark.long
+def test_a_trial_takes_what_it_was_launched_with_and_no_secret_is_written_down(home: Path, cluster: str) -> None:
+    (home / "projects" / "seeing.py").write_text(SEEING)
+    variables = {"SEEN": "3", "LAB_TOKEN": "s3cret-of-the-lab"}
+    given: dict[str, Any] = {"executor": "ray", "address": cluster, "resources": {"CPU": 0.5}, "objective": "score"}
+    given["runtime_env"] = {"env_vars": variables}
+    with connected(home / "results", projects=home / "projects") as there:
+        there.sweep("seeing:train", tuner.Space(rate=tuner.log(0.01, 1.0)), name="night", trials=1, **given).close()
+        there.babysit("seeing:train", {"rate": 0.1}, name="one", **given).close()
+    wait_until(lambda: [each.ended for each in tuner.studies(home / "results")] == [1, 1])
+    for name in ("night", "one"):
+        with tuner.open(name, results=home / "results") as study:
+            assert study.best_score == 3.0 + len("s3cret-of-the-lab")
+            assert study.state.options["cpus"] == 0.5
+            assert study.state.options["runtime_env"]["env_vars"]["SEEN"] == "3"
+    files = [path for path in (home / "results").rglob("*") if path.is_file()]
+    assert [path for path in files if b"s3cret" in path.read_bytes()] == []
 
 
 def test_what_its_own_process_refuses_leaves_nothing(client: TestClient, home: Path) -> None:
@@ -208,8 +255,8 @@ def test_a_budget_holds_for_babysat_runs(home: Path, allowance: Allowance, word:
 @pytest.mark.long
 def test_a_run_and_a_sweep_are_begun_from_far_away(home: Path) -> None:
     with connected(home / "results", projects=home / "projects") as there:
-        space = home / "space.toml"
-        space.write_text(as_toml(OWN))
+        space = home / "space.json"
+        space.write_text(as_json(OWN))
         swept = there.sweep("mine:train", space, name="night", objective="score", executor="local", trials=1)
         with there.babysit("mine:crawl", {"rate": 0.25}, name="one", objective="score", executor="local") as run:
             assert run.set(rate=0.5, why="bolder").state == "applied"

@@ -7,7 +7,7 @@ import io
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -31,15 +31,22 @@ from tuner.tables.frames import report_chunks
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def either_store(new_store: Callable[[], str | None]) -> str | None:
+    return new_store()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, either_store: str | None) -> Path:
     results = tmp_path_factory.mktemp("results")
-    sweep(results, trials=12, seed=3).close()
+    sweep(results, trials=12, seed=3, store=either_store).close()
     return results
 
 
 @pytest.fixture(scope="module")
-def night(folder: Path) -> Iterator[TestClient]:
-    with serving.client(serving.app(folder), serving.VIEWER) as client:
+def night(tmp_path_factory: pytest.TempPathFactory, folder: Path, either_store: str | None) -> Iterator[TestClient]:
+    """Somebody before a service, which of a team's database has no study's folder."""
+    served = folder if either_store is None else tmp_path_factory.mktemp("elsewhere")
+    with serving.client(serving.app(served, store=either_store), serving.VIEWER) as client:
         yield client
 
 
@@ -181,9 +188,10 @@ def long_study(results: Path, flushes: int, rows: int) -> None:
         store.append([*beginning(0), *flushed], NOON)
 
 
+@pytest.mark.long
 def test_a_table_is_sent_in_pieces_that_do_not_grow_with_it(tmp_path: Path) -> None:
     peaks = []
-    for flushes in (300, 1_200):
+    for flushes in (1_200, 2_400):
         long_study(tmp_path / str(flushes), flushes, 20)
         database = tmp_path / str(flushes) / "night" / "study.db"
         with tuner.open("night", results=tmp_path / str(flushes)) as study, Store.open(database) as store:
@@ -220,6 +228,7 @@ def test_a_million_reports_are_sent_within_a_hundred_megabytes(tmp_path: Path, t
     assert megabytes < 100
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("format_", FORMATS)
 def test_the_pieces_of_a_long_table_are_its_file(tmp_path: Path, format_: str) -> None:
     with diary(tmp_path) as store:
@@ -240,8 +249,10 @@ def test_the_pieces_of_a_long_table_are_its_file(tmp_path: Path, format_: str) -
         assert answer == file.read_bytes()
 
 
-def heard(gate: Gate, store: Store, headers: dict[str, str], query: str, news: int) -> list[str]:
-    """What somebody hears of a stream who leaves after one event more than was on record, `news` records later."""
+def heard(
+    gate: Gate, store: Store, headers: dict[str, str], query: str, news: int, until: str | None = None
+) -> list[str]:
+    """What somebody hears of a stream who leaves once the newest record is told, `news` records later, or `until`."""
     lines: list[str] = []
 
     async def listen() -> None:
@@ -265,13 +276,13 @@ def heard(gate: Gate, store: Store, headers: dict[str, str], query: str, news: i
             await asyncio.sleep(0.3)  # only to show that nothing comes of what is known
             for _ in range(news):
                 store.append([Noted(trial=None, step=None, by="ann", text="so", at=NOON)], NOON)
-            while f"id: {store.version()}" not in lines:
+            while (until or f"id: {store.version()}") not in lines:
                 await asyncio.sleep(0.01)
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
 
     asyncio.run(listen())
-    return [line for line in lines if line.startswith("id:")]
+    return [line for line in lines if line.startswith(("id:", "event:"))]
 
 
 def test_whoever_follows_hears_the_place_in_the_record_and_goes_on_from_where_they_were(tmp_path: Path) -> None:
@@ -283,3 +294,9 @@ def test_whoever_follows_hears_the_place_in_the_record_and_goes_on_from_where_th
         assert heard(serving.app(tmp_path), store, {}, f"after={known + 1}", 1) == [f"id: {known + 2}"]
         told = heard(serving.app(tmp_path), store, {"last-event-id": str(known + 1)}, "after=0", 0)
         assert told == [f"id: {known + 2}"]
+
+
+def test_who_asks_for_it_hears_now_and_then_that_the_server_is_there(tmp_path: Path) -> None:
+    with diary(tmp_path) as store:
+        query = f"after={store.version()}&beat_s=1"
+        assert heard(serving.app(tmp_path), store, {}, query, 0, until="event: beat") == ["event: beat"]

@@ -12,7 +12,6 @@ from typing import Any, cast
 
 import babysat
 import pytest
-import schemathesis
 import serving
 from hypothesis import HealthCheck, given, settings
 from sweeping import sweep
@@ -97,6 +96,8 @@ def lending(folder: Path) -> Iterator[Gate]:
 
 def operations(gate: Gate) -> list[Any]:
     """Everything that the description offers, but for the stream, which ends with whoever listens."""
+    import schemathesis  # which takes long to load, and each process looks through all files
+
     bearer = {"authorization": f"Bearer {serving.OPERATOR}"}
     schema = schemathesis.openapi.from_asgi("/v1/openapi.json", gate, headers={**HOST, **bearer})
     found: list[Any] = [each.ok() for each in cast("Any", schema.get_all_operations())]

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,19 @@ import httpx2
 import pytest
 import serving
 from diaries import NOON, diary
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 from sweeping import sweep
 from waiting import PATIENCE_S
 
 import tuner
 from tuner.agents.projects import lies_within
+from tuner.errors import DatabaseAway
 from tuner.policy.requests import answered
 from tuner.record.location import Place
 from tuner.server.awaiting import MOST, Waits
 from tuner.server.events import Watch
-from tuner.server.problems import Problem
+from tuner.server.problems import Problem, answer_refusals
 
 
 class Ball:
@@ -52,13 +54,14 @@ def roll(run: tuner.Run) -> None:
 
 
 @pytest.fixture
-def client(tmp_path: Path) -> Iterator[TestClient]:
-    """Somebody before a service over a folder in which a run trains."""
-    settings = {"learning_rate": 0.01, "beta": 0.9}
+def client(tmp_path: Path, new_store: Callable[[], str | None]) -> Iterator[TestClient]:
+    """Somebody before a service over a folder in which a run trains, or over the database that has its record."""
+    store = new_store()
+    given: dict[str, Any] = {"objective": "score", "results": tmp_path, "executor": "local", "store": store}
     with (
         babysat.at_home(tmp_path),
-        tuner.babysit(roll, settings, name="one", objective="score", results=tmp_path, executor="local"),
-        serving.client(serving.app(tmp_path, projects=tmp_path)) as found,
+        tuner.babysit(roll, {"learning_rate": 0.01, "beta": 0.9}, name="one", **given),
+        serving.client(serving.app(tmp_path, projects=tmp_path, store=store)) as found,
     ):
         yield found
 
@@ -96,9 +99,26 @@ def test_a_fork_is_a_run_of_its_own(client: TestClient, tmp_path: Path) -> None:
     assert put(client, "a0", "checkpoint").status_code == 200
     told = put(client, "a1", "fork", name="two", values={"learning_rate": 0.05})
     assert told.status_code == 200, told.text
+    found = client.get("/v1/studies/one/requests/a1", params={"wait_s": 1}).json()
+    assert (found["state"], found["study"], found["verb"]) == ("applied", "two", "fork")
     with tuner.open("two", results=tmp_path) as study:
         assert study.state.trials[0].settings["learning_rate"] == 0.05
     assert put(client, "a2", "fork", nonsense=1).status_code == 422
+
+
+def test_a_database_that_is_away_is_said_with_when_to_ask_again() -> None:
+    app = FastAPI()
+    answer_refusals(app)
+
+    @app.get("/")
+    def away() -> None:
+        raise DatabaseAway("db.lab does not answer: connection refused.")
+
+    with TestClient(app) as client:
+        told = client.get("/")
+    assert (told.status_code, told.json()["code"]) == (503, "database_away")
+    assert "db.lab" in told.json()["why"]
+    assert int(told.headers["retry-after"]) > 0
 
 
 def test_there_is_no_stream_of_a_study_that_is_not_there(client: TestClient) -> None:
@@ -107,7 +127,7 @@ def test_there_is_no_stream_of_a_study_that_is_not_there(client: TestClient) -> 
 
 def test_whoever_listens_hears_of_each_commit_also_once_another_study_lies_there(tmp_path: Path) -> None:
     def heard_beyond(place: int) -> int | None:
-        return asyncio.run_coroutine_threadsafe(watch.beyond(place, 30.0), loop).result(60.0)
+        return asyncio.run_coroutine_threadsafe(watch.beyond(place, PATIENCE_S), loop).result(2 * PATIENCE_S)
 
     sweep(tmp_path, trials=3).close()
     loop = asyncio.new_event_loop()
@@ -127,9 +147,11 @@ def test_whoever_listens_hears_of_each_commit_also_once_another_study_lies_there
         assert (heard_beyond(second) or 0) > second
     finally:
         loop.call_soon_threadsafe(listening.close)
+        asyncio.run_coroutine_threadsafe(loop.shutdown_default_executor(), loop).result(PATIENCE_S)  # a look may last
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(30.0)
+        thread.join(PATIENCE_S)
         loop.close()
+    assert not thread.is_alive()
 
 
 @pytest.mark.parametrize(
@@ -254,6 +276,39 @@ def test_a_hundred_who_wait_for_an_answer_keep_nobody_from_the_other_routes(tmp_
         read, state, done, *whys = asyncio.run(crowd())
     assert (read, state, done) == (200, "received", 0)
     assert whys == [f"noted {number % 3}" for number in range(100)]
+
+
+@pytest.mark.long
+def test_fifty_whose_requests_nobody_looks_at_hold_no_thread_and_keep_nobody_from_reading(tmp_path: Path) -> None:
+    with diary(tmp_path) as store:  # which holds the lease, and answers nothing
+
+        async def crowd() -> list[Any]:
+            transport = httpx2.ASGITransport(serving.app(tmp_path))
+            headers = {"authorization": f"Bearer {serving.OPERATOR}"}
+            async with httpx2.AsyncClient(transport=transport, base_url=serving.ORIGIN, headers=headers) as client:
+
+                async def put(number: int) -> Any:
+                    address, body = (
+                        f"/v1/studies/night/requests/r{number}",
+                        {"verb": "note", "arguments": {"text": "so"}},
+                    )
+                    return (await client.put(address, json=body, params={"wait_s": 30}, timeout=60)).json()
+
+                waiting = [asyncio.create_task(put(number)) for number in range(50)]
+                seen: set[str] = set()
+                async with asyncio.timeout(PATIENCE_S):
+                    while len(seen) < 50 and not any(each.done() for each in waiting):
+                        seen |= {each.request for each in store.new_requests()}
+                        read = await client.get("/v1/studies/night")
+                before = [len(seen), read.status_code, sum(each.done() for each in waiting)]
+                told = [answered(f"r{number}", "applied", f"noted {number}", NOON) for number in range(50)]
+                store.append(told, NOON)
+                async with asyncio.timeout(PATIENCE_S):
+                    return [*before, *[each["why"] for each in await asyncio.gather(*waiting)]]
+
+        on_record, read, done, *whys = asyncio.run(crowd())
+    assert (on_record, read, done) == (50, 200, 0)
+    assert whys == [f"noted {number}" for number in range(50)]
 
 
 def test_whoever_waits_is_told_after_the_time_and_too_many_are_refused(tmp_path: Path) -> None:

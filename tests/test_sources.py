@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import ast
 import asyncio
 import functools
+import gc
 import linecache
+import threading
 import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
@@ -14,7 +17,7 @@ import tuner
 from tuner import Run, Space, linear
 from tuner.errors import IdentityMismatch, SweepFailed, TrainingError
 from tuner.worker.function import portable
-from tuner.worker.sources import has_changed, import_name, source_sha256
+from tuner.worker.sources import has_changed, import_name, source_sha256, syntax_of
 from tuner.worker.training import resolve, sources_of
 
 SPACE = Space(x=linear(0.0, 1.0))
@@ -357,3 +360,28 @@ def test_a_script_that_has_changed_since_is_told_from_one_that_has_not(tmp_path:
 def test_a_kept_function_that_cannot_be_read_is_told_of_in_a_sentence(kept: bytes) -> None:
     with pytest.raises(TrainingError, match="cannot be read here"):
         resolve(kept)
+
+
+class ParsesElsewhere:
+    """Garbage, whose end lets another thread parse."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+    def __del__(self) -> None:
+        other = threading.Thread(target=ast.parse, args=("a = (1 + 2) * 3",))
+        other.start()
+        other.join()
+
+
+def test_a_text_is_parsed_whatever_other_threads_parse_meanwhile() -> None:
+    deep = "(" * 40 + "1" + "+ 1)" * 40
+    usual = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        for _ in range(20):
+            ParsesElsewhere()
+            assert isinstance(syntax_of(deep), ast.Module)
+        assert gc.isenabled()
+    finally:
+        gc.set_threshold(*usual)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import facts
 from hypothesis import given
@@ -121,9 +122,10 @@ class History:
         """The fold after a restart: without reports, whose curves are read when asked for."""
         flushes = [each for each in self.records if isinstance(each, rec.Reported)]
         state = StudyState(replaying=True)
-        state.load_curve = lambda trial: Curve.of(
-            trial.head_limits(), [each for each in flushes if each.trial == trial.trial], state.objective
-        )
+        state.load_curves = lambda trials: [
+            Curve.of(trial.head_limits(), [each for each in flushes if each.trial == trial.trial], state.objective)
+            for trial in trials
+        ]
         for record in self.records:
             if not isinstance(record, rec.Reported):
                 state.apply(record)
@@ -450,3 +452,25 @@ def test_settings_are_those_of_the_head(history: History) -> None:
     history.say(segment(segment=1, params={"x": 0.5}))
     assert trial.settings == trial.recipe.at(0) == {"x": 0.5}
     assert trial.recipe_of(trial.segments[0]).at(0) == {"x": 0.0}
+
+
+@given(pairs, st.sampled_from(["maximize", "minimize"]))
+def test_the_best_of_a_thousand_scores_is_found_as_that_of_a_few(
+    pairs: list[tuple[int, float]], goal: rec.Goal
+) -> None:
+    few = Curve(pairs)
+    many = Curve([*pairs, *((step, math.nan) for step in range(100, 1_200))])
+    assert many.best(goal) == few.best(goal)
+
+
+@given(st.lists(pairs, max_size=4))
+def test_reports_added_as_columns_make_the_curve_that_they_make_one_by_one(
+    flushes: list[list[tuple[int, float]]],
+) -> None:
+    by_columns, by_one = Curve(), Curve()
+    for flush in flushes:
+        steps, scores = np.array([step for step, _ in flush], dtype=np.int64), np.array([score for _, score in flush])
+        by_columns.extend(steps, scores.astype(np.float64))
+        for step, score in flush:
+            by_one.add(step, score)
+    assert (list(by_columns.steps), list(by_columns.scores)) == (list(by_one.steps), list(by_one.scores))

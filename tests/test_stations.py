@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.long
 def test_a_report_a_request_and_a_proposal_pass_the_stations_that_the_map_shows(tmp_path: Path) -> None:
     told = subprocess.run(
         [sys.executable, ROOT / "benchmarks" / "stations.py"],

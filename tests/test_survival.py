@@ -302,6 +302,7 @@ def test_an_interrupt_keeps_everything_and_the_next_start_thaws_it(
     assert study.reports["head"].all()
 
 
+@pytest.mark.long
 def test_a_second_interrupt_ends_at_once(start: Start, tmp_path: Path) -> None:
     # optuna#5963, ray#50358: Ctrl-C
     process = start(*cli("hangs"))
@@ -314,6 +315,7 @@ def test_a_second_interrupt_ends_at_once(start: Start, tmp_path: Path) -> None:
     assert opened(tmp_path).trials["state"].tolist()[0] == "lost"  # it goes on at the next start
 
 
+@pytest.mark.long
 def test_interrupts_at_any_moment_leave_whole_commits(start: Start, tmp_path: Path) -> None:
     moments = random.Random(0)
     shown = 0
@@ -541,6 +543,7 @@ def public() -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.mark.long
 def test_a_study_in_a_folder_one_may_only_read_is_read(start: Start, public: Path) -> None:
     small_study(public)
     small_study(public, "private")
@@ -583,6 +586,7 @@ for act in (
     (public / "results" / "private").chmod(0o700)
 
 
+@pytest.mark.long
 def test_a_study_reads_while_another_process_runs_it(start: Start, tmp_path: Path) -> None:
     process = start("sweep('tuner.workloads.bowl:train', trials=80, disk_budget_gb=1e-5)")
     wait_until(tmp_path, lambda study: len(study.state.trials) > 2).close()

@@ -163,20 +163,25 @@ def test_every_table_has_the_columns_that_scripts_rely_on(store: Store) -> None:
         "notes": ["trial", "step", "by", "text", "at"],
         "requests": ["request", "verb", "arguments", "by", "why", "state", "detail", "at"],
     }
-    built = tables.build_all(fold(store, opened()), store, SPACE)
+    built = built_all(fold(store, opened()), store, SPACE)
     built["winners"] = tables.winners([], fold(store, opened()), SPACE)
     expected["winners"] = ["which", "trial", *params, "one_minus.beta", "score", "doubt", "tried"]
     assert {name: list(frame) for name, frame in built.items()} == expected
 
 
+def built_all(study: StudyState, store: Store, space: Space) -> dict[str, pd.DataFrame]:
+    """All tables of a study, as an export writes them."""
+    return {name: pd.concat(list(rows)) for name, rows in tables.all_in_chunks(study, store, space).items()}
+
+
 def test_an_empty_table_has_the_dtypes_of_a_full_one(store: Store) -> None:
     study = fold(store, opened())
-    empty = tables.build_all(study, store, SPACE)
+    empty = built_all(study, store, SPACE)
     for record in every_kind():
         study.apply(record)
     store.append([record for record in every_kind() if not isinstance(record, rec.Requested)], time.time())
     store.request("set", {"learning_rate": 0.1}, "ada", "slow")
-    full = tables.build_all(study, store, SPACE)
+    full = built_all(study, store, SPACE)
     for name, frame in full.items():
         assert len(frame) > 0, name
         assert len(empty[name]) == 0, name

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from waiting import PATIENCE_S
 
+from tuner.api.assignment import assign
 from tuner.api.handles import RunHandle
-from tuner.api.process import assign, run_coordinator
+from tuner.api.process import run_coordinator
 from tuner.errors import StudyBusy
 from tuner.executors.thread import WorkerThread
 from tuner.record.location import Place
@@ -169,6 +170,9 @@ class OneWorker:
 
     def resize(self, parallel: int) -> None:
         pass
+
+    def elapsed(self) -> float:
+        return time.monotonic()
 
     def obstacle(self) -> str | None:
         return None

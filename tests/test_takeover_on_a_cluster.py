@@ -46,6 +46,7 @@ def pid_of(study: tuner.Study) -> int:
     return holder[1]
 
 
+@pytest.mark.long
 def test_a_run_on_a_cluster_outlives_its_coordinators_and_loses_nothing(
     cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,3 +117,32 @@ def test_a_run_on_a_cluster_outlives_its_coordinators_and_loses_nothing(
         holder = study.coordinator(time.time())
         if holder is not None:
             os.kill(holder[1], signal.SIGKILL)
+
+
+@pytest.mark.long
+def test_a_worker_is_found_again_from_another_folder(
+    cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "training_on_a_cluster.py").write_text(TRAINING)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    begun = tuner.babysit(
+        "training_on_a_cluster:train",
+        {"learning_rate": 1.0},
+        name="one",
+        objective="score",
+        address=cluster,
+        results=f"file://{tmp_path}/store",
+    )
+    with begun as run, run.study as study:
+        wait_until(lambda: study.refresh() and study.state.trials[0].steps > 5)
+        os.kill(pid_of(study), signal.SIGKILL)
+    (tmp_path / "results").rename(tmp_path / "moved")  # as on another machine, which has a folder of its own
+    with tuner.attach("one", results=tmp_path / "moved") as found:
+        assert isinstance(found, tuner.RunHandle)
+        assert found.set(learning_rate=2.0).state == "applied"
+        found.stop()
+        with found.wait(PATIENCE_S) as study:
+            assert study.segments["cause"].tolist() == ["start", "adjust"], "the worker that was there trained on"
+            steps = study.reports["step"].tolist()
+            assert steps == list(range(1, len(steps) + 1))

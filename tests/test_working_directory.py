@@ -10,7 +10,7 @@ from waiting import PATIENCE_S
 
 import tuner
 from tuner import Run, Space, linear
-from tuner.api.process import Assignment
+from tuner.api.assignment import Assignment
 from tuner.errors import StudyError
 from tuner.worker.function import portable
 
@@ -50,6 +50,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return here
 
 
+@pytest.mark.long
 def test_a_run_that_is_woken_from_elsewhere_trains_where_it_was_begun(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,6 +42,7 @@ from tuner.worker.messages import (
     WorkerReady,
 )
 from tuner.worker.run import Run
+from tuner.worker.storage import FolderStorage
 
 FOREVER = 1_000_000
 HERE = (str(Path(__file__).parent), str(Path(__file__).parents[1]))  # what this file imports must be found by workers
@@ -215,7 +216,7 @@ def local(clock: Any) -> Executor:
 def on_ray() -> Executor:
     from tuner.executors.ray import RayExecutor
 
-    return RayExecutor(cpus=1)
+    return RayExecutor()
 
 
 def played() -> Executor:
@@ -246,8 +247,13 @@ def connected(cluster: str) -> Iterator[None]:
     ray.shutdown()
 
 
-def marked(names: Iterable[str]) -> list[Any]:
-    return [pytest.param(name, marks=[pytest.mark.ray] * name.startswith("ray")) for name in names]
+def marked(names: Iterable[str], *further: pytest.MarkDecorator) -> list[Any]:
+    return [pytest.param(name, marks=[pytest.mark.ray, *further] if name.startswith("ray") else []) for name in names]
+
+
+# What a worker does by itself, between two messages, is the same code wherever it stands.
+by_itself = pytest.mark.parametrize("bench", marked(EXECUTORS, pytest.mark.long), indirect=True)
+called_by_itself = pytest.mark.parametrize("calling", marked(CALLING, pytest.mark.long), indirect=True)
 
 
 @pytest.fixture(params=marked(EXECUTORS))
@@ -305,6 +311,7 @@ def test_no_report_is_lost_or_repeated_and_their_times_ascend(bench: Bench) -> N
     assert times == sorted(times)
 
 
+@by_itself
 def test_several_orders_at_once_are_trained_one_after_another_in_the_order_given(bench: Bench) -> None:
     worker = bench.worker(train)
     bench.executor.submit(worker, tuple(bench.order(trial) for trial in (4, 2, 7)))
@@ -338,19 +345,22 @@ def test_workers_train_side_by_side(bench: Bench) -> None:
 
 def test_a_checkpoint_brings_the_very_same_continuation(calling: Bench) -> None:
     worker = calling.worker(train)
-    whole = calling.order(0, steps=12, folder=calling.folder, checkpoint_every_s=0.0)
+    whole = calling.order(0, steps=12, storage=FolderStorage(calling.folder), checkpoint_every_s=0.0)
     calling.executor.submit(worker, (whole,))
     calling.ended(0)
     saved = next(each for each in calling.said(0, Saved) if 0 < each.step < 12)
-    again = replace(whole, trial=1, segment=1, checkpoint=saved.path, from_step=saved.step, folder=None)
+    again = replace(whole, trial=1, segment=1, checkpoint=saved.path, from_step=saved.step)
     calling.executor.submit(worker, (again,))
     assert calling.ended(1).step == 12
     assert calling.scores(1) == [(step, score) for step, score in calling.scores(0) if step > saved.step]
 
 
+@called_by_itself
 def test_a_torn_checkpoint_fails_the_order_and_says_so(calling: Bench) -> None:
     worker = calling.worker(train)
-    calling.executor.submit(worker, (calling.order(0, checkpoint=calling.folder / "nothing", from_step=3),))
+    calling.executor.submit(
+        worker, (calling.order(0, storage=FolderStorage(calling.folder), checkpoint="nothing", from_step=3),)
+    )
     ended = calling.ended(0)
     assert ended.state == "failed"
     assert "CheckpointError" in ended.error
@@ -359,6 +369,7 @@ def test_a_torn_checkpoint_fails_the_order_and_says_so(calling: Bench) -> None:
 # ── how orders go wrong ─────────────────────────────────────────────────────────────────────────
 
 
+@called_by_itself
 def test_an_exception_ends_the_order_with_its_classes_and_the_users_frames_alone(calling: Bench) -> None:
     worker = calling.worker(fails)
     calling.executor.submit(worker, (calling.order(0), calling.order(1)))
@@ -371,6 +382,7 @@ def test_an_exception_ends_the_order_with_its_classes_and_the_users_frames_alone
     assert calling.ended(1).state == "failed"  # and the worker lives on
 
 
+@called_by_itself
 def test_an_exit_in_the_function_ends_the_order_not_the_worker(calling: Bench) -> None:
     worker = calling.worker(exits)
     calling.executor.submit(worker, (calling.order(0), calling.order(1)))
@@ -379,6 +391,7 @@ def test_an_exit_in_the_function_ends_the_order_not_the_worker(calling: Bench) -
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@called_by_itself
 def test_a_forked_child_that_leaves_the_function_ends_there_and_says_nothing(
     calling: Bench, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -390,6 +403,7 @@ def test_a_forked_child_that_leaves_the_function_ends_there_and_says_nothing(
     assert len(calling.said(0, Started)) == len(calling.said(1, Started)) == 1
 
 
+@by_itself
 def test_the_alarm_ends_a_diverged_trial_at_once(bench: Bench) -> None:
     worker = bench.worker(explodes, alarm=DivergenceAlarm(objective="score", goal="maximize"))
     bench.executor.submit(worker, (bench.order(0),))
@@ -421,6 +435,7 @@ def test_a_worker_waits_for_its_verdict_and_asks_again_where_it_is_told(bench: B
     assert bench.ended(0).step == 9
 
 
+@by_itself
 def test_the_reports_of_a_step_arrive_before_the_question_about_it(bench: Bench) -> None:
     worker = bench.worker(train)
     bench.executor.submit(worker, (bench.order(0, ask_at=3),))
@@ -434,6 +449,7 @@ def test_the_reports_of_a_step_arrive_before_the_question_about_it(bench: Bench)
     bench.ended(0)
 
 
+@by_itself
 def test_a_trial_that_asks_before_its_first_step_can_be_stopped_there(bench: Bench) -> None:
     worker = bench.worker(train)
     bench.executor.submit(worker, (bench.order(0, ask_at=0),))
@@ -442,6 +458,7 @@ def test_a_trial_that_asks_before_its_first_step_can_be_stopped_there(bench: Ben
     assert (bench.ended(0).step, bench.scores(0)) == (0, [])
 
 
+@by_itself
 def test_a_stop_at_a_decision_point_ends_the_trial_in_that_state_for_that_reason(bench: Bench) -> None:
     worker = bench.worker(train)
     bench.executor.submit(worker, (bench.order(0, ask_at=2), bench.order(1)))
@@ -462,6 +479,7 @@ def test_a_stop_takes_effect_between_two_steps(bench: Bench) -> None:
     assert bench.scores(0)[-1][0] == ended.step < FOREVER
 
 
+@by_itself
 def test_a_command_for_another_trial_changes_nothing(bench: Bench) -> None:
     worker = bench.worker(train)
     bench.executor.submit(worker, (bench.order(0, ask_at=2),))
@@ -493,6 +511,7 @@ def test_a_pause_stands_still_until_resumed(bench: Bench) -> None:
     assert (resumed.state, resumed.step) == ("running", seen)
 
 
+@by_itself
 def test_a_paused_trial_can_be_stopped(bench: Bench) -> None:
     worker = bench.worker(train)
     bench.executor.submit(worker, (bench.order(0, steps=FOREVER, params={"pause_s": 0.002}),))
@@ -505,7 +524,7 @@ def test_a_paused_trial_can_be_stopped(bench: Bench) -> None:
 
 def test_a_releasing_pause_saves_and_frees_the_worker(calling: Bench) -> None:
     worker = calling.worker(train)
-    slow = calling.order(0, steps=FOREVER, folder=calling.folder, params={"pause_s": 0.002})
+    slow = calling.order(0, steps=FOREVER, storage=FolderStorage(calling.folder), params={"pause_s": 0.002})
     calling.executor.submit(worker, (slow, calling.order(1)))
     calling.until(lambda: calling.said(0, Reported))
     calling.executor.send(worker, Pause(trial=0, why="another goes first", release=True))
@@ -515,12 +534,15 @@ def test_a_releasing_pause_saves_and_frees_the_worker(calling: Bench) -> None:
     assert calling.ended(1).state == "completed"
     saved = calling.said(0, Saved)[-1]
     assert (saved.step, saved.kind) == (ended.step, "pause")
-    checkpoints.verify(saved.path)
+    checkpoints.verify(calling.folder / saved.path)
 
 
+@by_itself
 def test_a_releasing_pause_leaves_a_trial_without_state_training(bench: Bench) -> None:
     worker = bench.worker(stateless)
-    bench.executor.submit(worker, (bench.order(0, steps=FOREVER, folder=bench.folder, params={"pause_s": 0.002}),))
+    bench.executor.submit(
+        worker, (bench.order(0, steps=FOREVER, storage=FolderStorage(bench.folder), params={"pause_s": 0.002}),)
+    )
     bench.until(lambda: bench.said(0, Reported))
     bench.executor.send(worker, Pause(trial=0, why="Ctrl-C", release=True))
     bench.linger()
@@ -530,15 +552,16 @@ def test_a_releasing_pause_leaves_a_trial_without_state_training(bench: Bench) -
     assert not bench.ended(0).released
 
 
+@called_by_itself
 def test_a_save_is_whole_on_disk_when_it_is_announced(calling: Bench) -> None:
     worker = calling.worker(train)
-    calling.executor.submit(worker, (calling.order(0, ask_at=4, folder=calling.folder),))
+    calling.executor.submit(worker, (calling.order(0, ask_at=4, storage=FolderStorage(calling.folder)),))
     calling.until(lambda: calling.said(0, Waiting))
     calling.executor.send(worker, Save(trial=0, kind="asked"))
     calling.until(lambda: calling.said(0, Saved))
     (saved,) = calling.said(0, Saved)
     assert (saved.kind, saved.step, saved.segment) == ("asked", 4, 0)
-    checkpoints.verify(saved.path)
+    checkpoints.verify(calling.folder / saved.path)
     calling.executor.send(worker, Continue(trial=0, ask_at=None))
     calling.ended(0)
 
@@ -553,6 +576,7 @@ def test_a_forgotten_order_is_never_started_and_said_to_be_forgotten(bench: Benc
     assert [said for _, said in bench.told() if said.trial == 1] == [Forgot(trial=1, segment=0)]
 
 
+@by_itself
 def test_an_order_after_a_forgotten_one_of_the_same_trial_is_trained(bench: Bench) -> None:
     worker = bench.worker(train)
     bench.executor.submit(worker, (bench.order(0, ask_at=2), bench.order(1)))

@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import postgres
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,17 +37,11 @@ class Home:
         return Store.open(self.place(name).existing())
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[postgres.Server]:
-    with postgres.serving() as server:
-        yield server
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
 def home(request: pytest.FixtureRequest, tmp_path: Path) -> Home:
     if request.param == "sqlite":
         return Home(tmp_path, None)
-    return Home(tmp_path, request.getfixturevalue("server").database())
+    return Home(tmp_path, request.getfixturevalue("team_url"))
 
 
 @pytest.fixture
@@ -63,7 +56,7 @@ def store(home: Home) -> Iterator[Store]:
 def roomy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """One for many examples."""
     results = tmp_path_factory.mktemp("roomy")
-    url = None if request.param == "sqlite" else request.getfixturevalue("server").database()
+    url = None if request.param == "sqlite" else request.getfixturevalue("team_server").database()
     with Home(results, url).create() as store:
         store.acquire(NOW)
         yield store
@@ -211,7 +204,8 @@ def test_an_answer_is_found_by_its_request_the_latest_first(home: Home, store: S
 
 
 def test_a_brief_of_an_empty_store_is_empty(store: Store) -> None:
-    assert store.brief() == {"kind": "", "objective": "", "trials": 0, "ended": 0, "best": None, "best_trial": None}
+    nothing = {"kind": "", "objective": "", "trials": 0, "ended": 0, "aside": 0, "best": None, "best_trial": None}
+    assert store.brief() == nothing
 
 
 @pytest.mark.parametrize(("goal", "best", "trial"), [("maximize", 0.9, 1), ("minimize", 0.1, 3)])

@@ -89,11 +89,24 @@ def test_a_study_is_what_it_is_in_its_folder(night: tuner.Study, searched: Path)
             assert {key: list(each.scores) for key, each in night.curves(trial).items()} == {
                 key: list(each.scores) for key, each in here.curves(trial).items()
             }
+            for step in (1, 4, 10_000):
+                curves = here.curves(trial).items()
+                at = {key: each.scores[each.steps.index(step)] for key, each in curves if step in each.steps}
+                assert night.scores_at(trial, step) == at
             assert list(night.reported(trial)) == list(here.reported(trial))
             assert night.traceback(trial) == here.traceback(trial)
             assert night.printed(trial) == here.printed(trial)
         assert str(night.explain()) == str(here.explain())
         assert [each.number for each in night.optuna.trials] == list(range(24))
+
+
+def test_the_scores_at_a_step_are_those_of_the_path_that_counts(
+    tmp_path: Path, reaching: Callable[[Path], Any]
+) -> None:
+    again = Part(start=4, to=8, parent=0, cause="revert", scores=lambda step: {"score": -float(step)})
+    story(tmp_path / "one", Part(start=0, to=10), again).close()
+    with reaching(tmp_path) as there, there.open("one") as run:
+        assert [run.scores_at(0, step).get("score") for step in (3, 4, 6, 8, 9)] == [3.0, 4.0, -6.0, -8.0, None]
 
 
 def test_the_list_of_studies_is_the_same(searched: Path, reaching: Callable[[Path], Any]) -> None:
@@ -153,8 +166,12 @@ def test_what_is_written_meanwhile_comes_with_a_refresh(tmp_path: Path, reaching
 
 def test_a_record_of_many_pages_is_read_whole(tmp_path: Path, reaching: Callable[[Path], Any]) -> None:
     with closing(diary(tmp_path)) as store:
-        for trial in range(1200):
-            store.append([*beginning(trial, trial / 2000), reported(trial, 0, [(1, 0.5)]), ended(trial, 0.5)], 1.0)
+        for first in range(0, 1200, 100):
+            trials = range(first, first + 100)
+            of_each = [
+                (*beginning(trial, trial / 2000), reported(trial, 0, [(1, 0.5)]), ended(trial, 0.5)) for trial in trials
+            ]
+            store.append([record for records in of_each for record in records], 1.0)
         with reaching(tmp_path) as there, there.open("night") as study:
             assert len(study.state.trials) == 1200
             assert len(study.reports) == 1200
