@@ -17,7 +17,7 @@ from typing import TypeAlias
 Outcome: TypeAlias = Mapping[str, float] | str
 """The figures by name, or the sentence that says why there are none."""
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONWARNINGS": "ignore"}
 
 

@@ -15,8 +15,9 @@ from typing import Any, Literal
 
 import psutil
 from apart import NotInstalled
+from bulk import begun, opened, over
 from playwright.sync_api import Page, sync_playwright
-from serviced import Served, begun, opened, over, percentile, served, written
+from serviced import SPACE, Served, percentile, served, written
 
 import tuner
 
@@ -29,6 +30,13 @@ _DRAWN = """async (many) => {
     while (!there() && performance.now() < 60000) await new Promise(requestAnimationFrame);
     await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
     return performance.now();
+}"""
+# Down the whole page, so that every picture on it is seen, and back.
+_THROUGH = """async () => {
+    const pause = () => new Promise((done) => setTimeout(done, 300));
+    const { scrollHeight } = document.documentElement;
+    for (let at = 0; at < scrollHeight; at += innerHeight / 2) { scrollTo(0, at); await pause(); }
+    scrollTo(0, 0);
 }"""
 # From the moment the theme changes until the picture with the new data has taken the place of the old one.
 _WATCH = """() => {
@@ -128,6 +136,8 @@ def _of_sweep(page: Page, service: Served) -> dict[str, float]:
     page.goto(f"{service.url}/studies/night", wait_until="commit")
     drawn = float(page.evaluate(_DRAWN, 1)) / 1000
     page.wait_for_timeout(_SETTLES_MS)
+    page.evaluate(_THROUGH)
+    page.wait_for_timeout(_SETTLES_MS)
     session.send("Performance.enable")
     session.send("HeapProfiler.collectGarbage")
     metrics = {each["name"]: each["value"] for each in session.send("Performance.getMetrics")["metrics"]}
@@ -138,9 +148,10 @@ def _of_sweep(page: Page, service: Served) -> dict[str, float]:
 def seen(folder: str, updates: int, pages: int, every_s: float = 1.0) -> dict[str, float]:
     """How long after its commit an update is in the text of each of several pages of one browser, all of them open."""
     results = Path(folder)
-    store = opened(results, "live")
+    store = opened(results, "live", space=SPACE)
     try:
-        store.append([*begun(0, {"learning_rate": 0.1, "beta": 0.9}), *over(0, [0.3, 0.5])], time.time())
+        at, params = time.time(), {"learning_rate": 0.1, "beta": 0.9}
+        store.append([*begun(0, params, at), *over(0, [0.3, 0.5], at)], at)
         with served(results) as service, visited() as page:
             page.goto(service.link)
             open_pages = [page, *(page.context.new_page() for _ in range(pages - 1))]
@@ -152,8 +163,8 @@ def seen(folder: str, updates: int, pages: int, every_s: float = 1.0) -> dict[st
             used, began = service.cpu_s(), time.monotonic()
             for number in range(1, updates + 1):
                 best = round(0.5 + number / 1000, 4)
-                ended = over(number, [0.3, best])
-                store.append([*begun(number, {"learning_rate": 0.1, "beta": 0.9}), *ended], time.time())
+                at = time.time()
+                store.append([*begun(number, params, at), *over(number, [0.3, best], at)], at)
                 durable.append((best, time.time()))
                 page.wait_for_timeout(1000 * every_s)
             page.wait_for_timeout(_SETTLES_MS)

@@ -411,6 +411,7 @@ def _fashion(contest: Contest, results: Results) -> Iterator[Row]:
             "epochs",
             beside=f"{method}, {never} of {len(pairs)} never" if never else method,
             other=means[1],
+            goal=Goal(at_most=0.5, times=True) if method == contest.target else None,
         )
 
 

@@ -127,6 +127,9 @@ class Crowd:
     def resize(self, parallel: int) -> None:
         raise NotImplementedError(f"nobody asks for {parallel} workers")
 
+    def elapsed(self) -> float:
+        return self.now()
+
     def obstacle(self) -> str | None:
         return None
 

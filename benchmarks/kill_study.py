@@ -26,11 +26,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import exp
 from pathlib import Path
 from typing import Any
+
+from acknowledged import fact_of, lost, trained_twice
 
 HERE = Path(__file__).resolve().parent
 CALLS, PACE = "KILL_STUDY_CALLS", "KILL_STUDY_STEP_S"
@@ -67,16 +68,7 @@ class Teller:
 
     def show(self, study: Any, status: Any) -> None:  # noqa: ARG002 - a face is also told how busy the workers are
         for trial in study.trials:
-            shown = {
-                "trial": trial.trial,
-                "params": dict(trial.params),
-                "state": trial.state,
-                "steps": trial.steps,
-                "segment": len(trial.segments) - 1,
-                "best_score": trial.best_score,
-                "best_step": trial.best_step,
-            }
-            line = json.dumps(shown)
+            line = json.dumps(fact_of(trial))
             if self._told.get(trial.trial) != line:
                 self._told[trial.trial] = line
                 print(line, flush=True)
@@ -186,38 +178,6 @@ class Child:
         self.heard.wait(5.0)
         last_words = " | ".join(self.errors.read_text().strip().splitlines()[-3:])
         return [] if code == 0 else [f"the sweep ended with {code}: {last_words}"]
-
-
-def lost(shown: Sequence[dict[str, Any]], study: Any) -> list[str]:
-    """What was shown and is not on record."""
-    found = []
-    reached = study.reports.groupby(["trial", "segment"])["step"].max().to_dict()
-    for fact in shown:
-        number, segment = fact["trial"], fact["segment"]
-        trials = study.state.trials
-        if number >= len(trials) or segment >= len(trials[number].segments):
-            found.append(f"trial {number}, segment {segment} was shown and is gone")
-            continue
-        trial = trials[number]
-        if dict(trial.params) != fact["params"]:
-            found.append(f"trial {number} was shown with {fact['params']}, on record it has {trial.params}")
-        done = max(reached.get((number, segment), 0), trial.segments[segment].from_step)
-        if done < fact["steps"]:
-            found.append(f"trial {number} was shown at step {fact['steps']}, its reports end at {done}")
-        over = fact["state"] not in ("waiting", "running", "paused", "lost")
-        if over and any(getattr(trial, word) != fact[word] for word in ("state", "best_score", "best_step")):
-            found.append(f"trial {number} was shown as {fact}, on record it is {trial.state}, {trial.best_score}")
-    return found
-
-
-def trained_twice(calls: Path, study: Any) -> list[str]:
-    """Trials whose function was called more often than they have segments."""
-    seeds = calls.read_text().split() if calls.exists() else []
-    return [
-        f"trial {trial.trial} was trained {count} times, and has {len(trial.segments)} segments"
-        for trial in study.state.trials
-        if (count := seeds.count(str(trial.seed))) > len(trial.segments)
-    ]
 
 
 def differences(study: Any, undisturbed: Any, *, whole: bool) -> list[str]:

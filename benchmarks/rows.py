@@ -11,14 +11,42 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from rich.table import Table
 from rich.text import Text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extent:
+    """How much is measured, and where."""
+
+    quick: bool
+    folder: Path
+
+    def size(self, full: int, quick: int) -> int:
+        """The count for this run."""
+        return quick if self.quick else full
+
+    def fresh(self, name: str) -> str:
+        """An empty folder for one measurement."""
+        (folder := self.folder / name).mkdir(parents=True, exist_ok=True)
+        return str(folder)
+
+
+@contextmanager
+def workspace(name: str, inside: Path | None) -> Iterator[Path]:
+    """A folder for what is written while measuring, gone afterwards: in one that is made where it is missing."""
+    if inside is not None:
+        inside.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=inside) as folder:
+        yield Path(folder)
 
 
 class Measured(NamedTuple):

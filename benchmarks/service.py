@@ -13,7 +13,6 @@ import argparse
 import functools
 import json
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -23,7 +22,7 @@ import browsing
 import serviced
 from apart import Outcome, measured_apart
 from rich.console import Console
-from rows import Figure, Goal, Measured, Row, load, machine, page, printed, written
+from rows import Extent, Figure, Goal, Measured, Row, load, machine, page, printed, workspace, written
 
 import tuner
 
@@ -34,21 +33,10 @@ _WITHOUT = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bench:
+class Bench(Extent):
     """What every row needs to know: how much, where, and who stands beside; each measurement, taken once."""
 
-    quick: bool
-    folder: Path
     peers: str | None
-
-    def size(self, full: int, quick: int) -> int:
-        """The count for this run."""
-        return quick if self.quick else full
-
-    def fresh(self, name: str) -> str:
-        """An empty folder for one measurement."""
-        (folder := self.folder / name).mkdir(parents=True, exist_ok=True)
-        return str(folder)
 
     @property
     def trials(self) -> int:
@@ -194,8 +182,8 @@ def main() -> None:
 
     console = Console() if sys.stdout.isatty() else Console(width=160)
     lines: list[Row] = []
-    with tempfile.TemporaryDirectory(prefix="service-", dir=options.folder) as folder:
-        bench = Bench(quick=options.quick, folder=Path(folder), peers=options.peers)
+    with workspace("service", options.folder) as folder:
+        bench = Bench(quick=options.quick, folder=folder, peers=options.peers)
         facts = machine(bench.folder) | {"load before": f"{load()} (processes that wanted a core in the minute before)"}
         for name in names:
             console.print(f"[dim]measuring {name} …[/]")

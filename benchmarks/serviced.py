@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,43 +21,30 @@ from typing import Any
 
 import numpy as np
 import psutil
+from bulk import AT_A_TIME, begun, opened, over
 
 from tuner.record import events as rec
-from tuner.record.location import Place
 from tuner.record.reports import pack_reports
-from tuner.record.store import Store
 from tuner.space.space import Space
 
 _STARTS_WITHIN_S = 60.0
-_AT_A_TIME = 2_000
+SPACE = "sgd_momentum"
 
 
 # ── studies ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def opened(results: Path, name: str) -> Store:
-    """The record of a sweep that has begun, in this process's hands."""
-    store = Store.create(Place.of(name, results, None).existing_or_new())
-    store.acquire(time.time())
-    space = Space.load("sgd_momentum").to_dict()
-    identity = {"space": space, "objective": "score", "goal": "maximize", "seed": 0, "sampler": "random"}
-    begun = rec.StudyOpened(
-        name=name, kind="sweep", identity=identity, function="m:train", source_sha256="", version="0", at=time.time()
-    )
-    store.append([begun], time.time())
-    return store
-
-
 def written(results: Path, name: str, trials: int, points: int, seed: int = 0) -> None:
     """A sweep that is over: so many trials of so many reports each, of random settings."""
-    space = Space.load("sgd_momentum")
+    space = Space.load(SPACE)
     draws = np.random.default_rng(seed)
-    with closing(opened(results, name)) as store:
+    with closing(opened(results, name, space=SPACE)) as store:
         waiting: list[rec.Record] = []
         for number in range(trials):
             params = {key: space[key].from_unit(float(draws.random())) for key in space}
-            waiting += [*begun(number, params), *over(number, _curve(draws, points))]
-            if len(waiting) >= _AT_A_TIME or number == trials - 1:
+            at = time.time()
+            waiting += [*begun(number, params, at), *over(number, _curve(draws, points), at)]
+            if len(waiting) >= AT_A_TIME or number == trials - 1:
                 store.append(waiting, time.time())
                 waiting = []
 
@@ -66,62 +53,6 @@ def _curve(draws: np.random.Generator, points: int) -> list[float]:
     steps = np.arange(1, points + 1)
     noise = draws.normal(0, 0.01, points)
     return list(map(float, draws.uniform(0.5, 1) * (1 - np.exp(-steps / points * draws.uniform(1, 6))) + noise))
-
-
-def begun(trial: int, params: Mapping[str, Any]) -> list[rec.Record]:
-    """A trial that a worker has taken up."""
-    now = time.time()
-    return [
-        rec.TrialCreated(
-            trial=trial,
-            purpose="search",
-            round=None,
-            parent=None,
-            seed=trial,
-            params=params,
-            seen=trial,
-            why="drawn evenly",
-            memo=None,
-            at=now,
-        ),
-        rec.SegmentOpened(
-            trial=trial,
-            segment=0,
-            parent_segment=None,
-            from_step=0,
-            checkpoint=None,
-            cause="start",
-            by="tuner",
-            why="a new trial",
-            params=None,
-            at=now,
-        ),
-        rec.TrialStarted(trial=trial, segment=0, worker="w", node="n", pid=1, at=now),
-    ]
-
-
-def over(trial: int, scores: Sequence[float]) -> list[rec.Record]:
-    """All that a trial reports, and its end."""
-    now = time.time()
-    best = max(scores)
-    return [
-        pack_reports(trial, 0, [(step, "score", score, now) for step, score in enumerate(scores, 1)]),
-        rec.TrialEnded(
-            trial=trial,
-            segment=0,
-            state="completed",
-            why="trained all its steps",
-            step=len(scores),
-            best_step=scores.index(best) + 1,
-            best_score=best,
-            started=now,
-            seconds=1.0,
-            node="n",
-            error="",
-            traceback="",
-            at=now,
-        ),
-    ]
 
 
 # ── the server ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -267,8 +198,8 @@ def starting(folder: str, times: int) -> dict[str, float]:
 def updates(folder: str, readers: int, reports: int, pause_s: float) -> dict[str, float]:
     """How long after its commit an update has reached every one of several followers."""
     results = Path(folder)
-    with closing(opened(results, "live")) as store, served(results) as service:
-        store.append(begun(0, {"learning_rate": 0.1, "beta": 0.9}), time.time())
+    with closing(opened(results, "live", space=SPACE)) as store, served(results) as service:
+        store.append(begun(0, {"learning_rate": 0.1, "beta": 0.9}, time.time()), time.time())
         followers = [Follower(service, "live") for _ in range(readers)]
         for each in followers:
             each.start()

@@ -13,7 +13,6 @@ import functools
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,28 +23,17 @@ import measures
 import peers
 from apart import Outcome, measured_apart
 from rich.console import Console
-from rows import Figure, Goal, Measured, Row, load, machine, page, printed, written
+from rows import Extent, Figure, Goal, Measured, Row, load, machine, page, printed, workspace, written
 
 DEFAULT = "… with the default sampler and stopping"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bench:
+class Bench(Extent):
     """What every row needs to know: how wide, how long, where; and each measurement, taken once."""
 
-    quick: bool
     parallel: int
     seed: int
-    folder: Path
-
-    def size(self, full: int, quick: int) -> int:
-        """The count for this run."""
-        return quick if self.quick else full
-
-    def fresh(self, name: str) -> str:
-        """An empty folder for one measurement."""
-        (folder := self.folder / name).mkdir(parents=True, exist_ok=True)
-        return str(folder)
 
     @property
     def rounds(self) -> range:
@@ -328,8 +316,8 @@ def main() -> None:
 
     console = Console() if sys.stdout.isatty() else Console(width=160)
     lines: list[Row] = []
-    with tempfile.TemporaryDirectory(prefix="throughput-", dir=options.folder) as folder:
-        bench = Bench(quick=options.quick, parallel=options.parallel, seed=options.seed, folder=Path(folder))
+    with workspace("throughput", options.folder) as folder:
+        bench = Bench(quick=options.quick, parallel=options.parallel, seed=options.seed, folder=folder)
         facts = machine(bench.folder) | {
             "workers": str(bench.parallel),
             "seed": str(bench.seed),

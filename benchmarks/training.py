@@ -50,6 +50,16 @@ def fifty_steps(run: Run) -> None:
         run.report(score=trivial_score(run.params["learning_rate"]))
 
 
+def forty_paced_steps(run: Run) -> None:
+    """Ten seconds that need next to no CPU, and a state that tells how to be paused."""
+    taken = Taken()
+    run.state(taken)
+    for _ in run.steps(40):
+        taken.steps += 1
+        time.sleep(0.25)
+        run.report(score=trivial_score(run.params["learning_rate"]))
+
+
 def report_each_step(run: Run, steps: int) -> None:
     for _ in run.steps(steps):
         run.report(score=trivial_score(run.params["learning_rate"]))

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from rows import Goal, Row, grid, lines_of
 
+from tuner.worker.sources import syntax_of
+
 LENGTHS = "module: median, longest; function: median, 95 %, longest"
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -48,7 +50,7 @@ class Tree:
         files = [
             each for each in sorted(folder.rglob("*.py")) if "tests" not in each.parts and "testing" not in each.parts
         ]
-        trees = [ast.parse(each.read_text(encoding="utf-8")) for each in files]
+        trees = [syntax_of(each.read_text(encoding="utf-8")) for each in files]
         functions = [each for tree in trees for each in functions_of(tree)]
         classes = [each.name for tree in trees for each in tree.body if isinstance(each, ast.ClassDef)]
         return cls(
