@@ -12,16 +12,22 @@ VENV ?= .venv
 TRIALS ?= 48
 DAYS ?= 14
 PYTEST ?= $(VENV)/bin/pytest
-# Tests run side by side; tests/side_by_side.py says which of them one after another. Three processes, since on two cores
-# one of them mostly waits for Ray.
-WORKERS ?= 3
+# Tests run side by side; tests/side_by_side.py says which of them one after another. Four processes, since on two cores
+# two of them mostly wait, for Ray or for what they have started.
+WORKERS ?= 4
 SIDE_BY_SIDE := --numprocesses $(WORKERS)
 
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 TUNER := $(VENV)/bin/tuner
 UV := $(VENV)/bin/uv
+RUFF := $(VENV)/bin/ruff
+MYPY := $(VENV)/bin/mypy
 DEMO := tuner.workloads.digits:train --space sgd_momentum --objective dev_accuracy
 DAYS_OF_A_PANDA := $(VENV)/bin/python examples/three_days.py --executor ray
+
+# Whatever runs here starts hundreds of Pythons, and where the shell forbids them to keep what they compile, each compiles
+# all of tuner again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -51,8 +57,14 @@ panda-demo: $(VENV)/.demo
 	@echo '  $(TUNER) watch panda-demo     its room; `help` says what can be asked'
 	@echo '  $(TUNER) fork panda-demo --set learning_rate=0.05 --as bolder'
 
-test: lint
-	$(PYTEST) $(SIDE_BY_SIDE)
+# Types are checked while the tests run, and told of once they have.
+test: $(VENV)/.test
+	$(RUFF) check
+	$(RUFF) format --check
+	@mkdir -p build
+	$(MYPY) > build/types.txt 2>&1 & types=$$!; trap 'kill $$types' INT; \
+	$(PYTEST) $(SIDE_BY_SIDE); tests=$$?; \
+	wait $$types; types=$$?; cat build/types.txt; exit $$((tests | types))
 
 test-all: test long
 
@@ -66,9 +78,9 @@ long: $(VENV)/.test
 	HYPOTHESIS_PROFILE=thorough $(PYTEST) -m "long or hypothesis" $(SIDE_BY_SIDE)
 
 lint: $(VENV)/.test
-	$(VENV)/bin/ruff check
-	$(VENV)/bin/ruff format --check
-	$(VENV)/bin/mypy
+	$(RUFF) check
+	$(RUFF) format --check
+	$(MYPY)
 
 # Half the time: what needs no Ray.
 fast: $(VENV)/.test
@@ -110,19 +122,25 @@ benchmarks:
 
 # ── what they stand on ──────────────────────────────────────────────────────────────────────────
 
+# uv fetches and compiles side by side what pip does one after another. Where it cannot (it is not built for this machine,
+# or only pip is told of the index to ask), pip does it.
+install = { $(PIP) install --quiet 'uv>=0.5' && \
+	  $(UV) pip install --quiet --compile-bytecode --python $(VENV) --editable '.[$(1)]' --constraint constraints.txt; } || \
+	  $(PIP) install --quiet --editable '.[$(1)]' --constraint constraints.txt
+
 # A stamp says what was installed, so that the second time nothing is.
 $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo 'installing tuner and its demo into $(VENV): about a minute the first time'
-	@$(PIP) install --quiet --editable '.[demo]' --constraint constraints.txt
+	@echo 'installing tuner and its demo into $(VENV): up to a minute the first time'
+	@$(call install,demo)
 	@touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo 'installing tuner and its tests into $(VENV): about a minute the first time'
-	@$(PIP) install --quiet --editable '.[test]' --constraint constraints.txt
+	@echo 'installing tuner and its tests into $(VENV): up to a minute the first time'
+	@$(call install,test)
 	@touch $@ $(VENV)/.demo
 
 $(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@$(PIP) install --quiet --editable '.[docs]' --constraint constraints.txt
+	@$(call install,docs)
 	@touch $@
 
 $(VENV)/.uv: | $(VENV)/bin/python
