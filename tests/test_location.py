@@ -8,7 +8,7 @@ from sweeping import usually
 
 import tuner
 from tuner.errors import StudyError, StudyNotFound
-from tuner.record.location import Place, names
+from tuner.record.location import Place, names, touched
 
 night = usually()
 
@@ -80,3 +80,14 @@ def test_a_copied_study_is_called_what_its_folder_is_called(tmp_path: Path) -> N
         assert "confirm copy" in str(study.explain())
     with night(tmp_path, name="copy", trials=5) as study:
         assert (study.name, len(study.trials)) == ("copy", 5)
+
+
+def test_a_log_that_goes_while_it_is_looked_at_is_as_if_it_had_gone_before(tmp_path: Path) -> None:
+    (tmp_path / "study.db").touch()
+    (tmp_path / "study.db-wal").symlink_to(tmp_path / "gone")  # is listed, and is not there
+    assert touched(tmp_path) == (tmp_path / "study.db").stat().st_mtime
+
+
+def test_a_folder_that_nobody_may_read_tells_nothing_of_when_it_was_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert touched(tmp_path / "file") == touched(tmp_path / "missing") == 0

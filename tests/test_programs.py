@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from waiting import PATIENCE_S, wait_until
 import tuner
 from tuner.cli import main
 from tuner.errors import CommandFailed, IdentityMismatch, SettingsError, SweepFailed, TrainingError, TunerError
+from tuner.programs.checkpoint_folder import CheckpointFolder
 from tuner.programs.process import Process
 from tuner.programs.scores import ParsedScores, ScoreParser, Steps
 from tuner.programs.template import CommandTemplate
@@ -37,6 +39,27 @@ def is_gone(pid: int) -> bool:
 def pids(folder: Path) -> list[int]:
     """What a script has written down of itself and its children, once all are there."""
     return [int(path.name) for path in folder.glob("[0-9]*")]
+
+
+def test_what_a_program_writes_and_removes_meanwhile_stops_no_look_at_its_folder(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path / "checkpoint")
+    folder.begin()
+    done = threading.Event()
+
+    def write() -> None:
+        while not done.is_set():
+            deep = folder.folder / "a" / "b" / "c"
+            deep.mkdir(parents=True)
+            shutil.rmtree(folder.folder / "a")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for step in range(1_000):
+            folder.noticed(step, Steps(0))
+    finally:
+        done.set()
+        writer.join()
 
 
 # It leaves a child, a grandchild in a session of its own, and scores for ever.

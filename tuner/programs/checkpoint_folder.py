@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +68,9 @@ class CheckpointFolder:
     def _look(self) -> object:
         """What tells whether anything in the folder has changed."""
         found = []
-        for path in sorted(self.folder.rglob("*")):
-            try:
-                status = path.stat()
-            except OSError:
-                continue  # gone meanwhile
-            found.append((str(path), status.st_mtime_ns, status.st_size))
-        return found
+        for folder, within, files in os.walk(self.folder):  # which passes over a folder that is gone meanwhile
+            for path in (Path(folder, name) for name in (*within, *files)):
+                with suppress(OSError):
+                    status = path.stat()
+                    found.append((path, status.st_mtime_ns, status.st_size))
+        return sorted(found)

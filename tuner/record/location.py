@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -178,7 +179,11 @@ def team_url(store: str) -> str:
 
 def touched(folder: Path) -> float:
     """When a study's record was last written to, in Unix seconds, as far as its folder tells; 0: it does not."""
-    return max((path.stat().st_mtime for path in (*folder.glob("study.db*"), *folder.glob(POINTER))), default=0.0)
+    written = []
+    for name in ("study.db", "study.db-wal", POINTER):
+        with suppress(OSError):  # the log goes when the last who has the file open lets it go, at any moment
+            written.append((folder / name).stat().st_mtime)
+    return max(written, default=0.0)
 
 
 def _objects(name: str, folder: Path, given: str | None) -> str | None:
