@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -94,6 +94,12 @@ class Way:
     def again(self) -> list[str]:
         """The stations that it comes to again after another one."""
         return sorted({each for each in self.stations if self.stations.count(each) > 1})
+
+    @property
+    def both_ways(self) -> list[tuple[str, str]]:
+        """The pairs of stations between which it goes back and forth."""
+        steps = set(pairwise(self.stations))
+        return sorted((one, other) for one, other in steps if one < other and (other, one) in steps)
 
 
 def carrying(modules: Iterable[str]) -> list[str]:
@@ -248,7 +254,8 @@ def main() -> None:
             way = measure(Path(folder))
         print(way.line)
         rows.append(Row(f"stations of a {way.name}", len(way.stations), goal=Goal(at_most=way.goal)))
-        rows.append(Row(f"stations of a {way.name} that come again", len(way.again), goal=Goal(at_most=0)))
+        rows.append(Row(f"pairs between which a {way.name} goes both ways", len(way.both_ways), goal=Goal(at_most=0)))
+        rows.append(Row(f"stations of a {way.name} that come again", len(way.again)))
         rows.append(Row(f"modules entered by a {way.name}", len(way.entered)))
         rows.append(Row(f"stations of a {way.name}, with whoever is handed it back", len(carrying(way.held))))
     print(f"\n{grid(lines_of(rows))}")

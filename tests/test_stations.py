@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,9 @@ def test_a_report_a_request_and_a_proposal_pass_the_stations_that_the_map_shows(
     assert [way.split()[1] for way in ways] == ["report", "request", "proposal"]
     for way in ways:
         assert way in shown
+        passed = way.split("|")[3].strip().split(" → ")
+        steps = set(pairwise(passed))
+        assert not {step for step in steps if step[::-1] in steps}, "a thing goes back and forth between two stations"
     back = dict(
         re.findall(r"^\| stations of a (\w+), with whoever is handed it back \| (\d+) ", told.stdout, re.MULTILINE)
     )
