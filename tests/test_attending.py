@@ -24,7 +24,7 @@ from tuner.cli import attending, main
 from tuner.errors import SettingsError
 from tuner.record import events as rec
 from tuner.record.state import StudyState
-from tuner.views.digest import LIMIT_BYTES, as_json, digest
+from tuner.views.digest import LIMIT_BYTES, as_json, digest, worth_telling
 from tuner.worker.run import Run
 
 Shell = Callable[..., tuple[int, str]]
@@ -232,6 +232,18 @@ def test_no_digest_is_longer_than_two_kilobytes(objective: str, whys: list[str],
     assert len((as_json(told.as_value()) + "\n").encode()) <= LIMIT_BYTES
     assert len((str(told) + "\n").encode()) <= LIMIT_BYTES
     assert told.news or told.left_out
+
+
+def test_of_a_long_wait_only_what_a_digest_speaks_of_is_kept(tmp_path: Path) -> None:
+    with sweep(tmp_path, trials=20) as study:
+        records, _ = study._store.follow(0)
+        kept = worth_telling(study.state, records)
+
+        assert digest(study.state, kept, cursor=1, running=False) == digest(
+            study.state, records, cursor=1, running=False
+        )
+        assert sum(isinstance(each, rec.Reported) for each in kept) == 1
+        assert sum(isinstance(each, rec.Reported) for each in records) >= 20
 
 
 def test_what_the_shell_prints_of_a_digest_is_as_long_as_it_was_measured(tmp_path: Path, shell: Shell) -> None:

@@ -14,12 +14,15 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import postgres
+import pytest
 from served import VIEWER, served
 from sweeping import sweep
 from waiting import PATIENCE_S, wait_until
 
 import tuner
 from tuner import Space, choice
+from tuner.api import process
+from tuner.errors import DatabaseAway
 
 LET_IN = {"Authorization": f"Bearer {VIEWER}"}
 
@@ -86,6 +89,70 @@ def test_whoever_follows_a_study_says_that_its_database_is_away_and_goes_on_once
     assert [each.event for each in told] == ["ended"]
     assert ["waiting for the database since" in said[0], "the database is back after" in said[1]] == [True, True]
     assert len(said) == shown.read_text().count("waiting for the database since") + 1 == 2
+
+
+@pytest.mark.long
+def test_a_handle_waits_through_an_outage_and_says_so(
+    team_server: postgres.Server, team_url: str, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    with process.on_threads(), closing(tended(tmp_path, team_url)) as handle:
+        handle.on_wait = said.append
+        over: list[tuner.Study] = []
+        waiting = threading.Thread(target=lambda: over.append(handle.wait(PATIENCE_S)))
+        with team_server.away():
+            waiting.start()
+            wait_until(lambda: said)
+            time.sleep(6.0)  # longer than whoever reads once has patience
+        wait_until(lambda: len(said) > 1)
+        (tmp_path / "enough").touch()
+        waiting.join(PATIENCE_S)
+        with closing(over[0]) as study:
+            assert study.state.trials[0].state == "completed"
+    assert ["waiting for the database since" in said[0], "the database is back after" in said[1]] == [True, True]
+
+
+def test_a_handle_whose_time_is_over_says_that_the_database_is_away(
+    team_server: postgres.Server, team_url: str, tmp_path: Path
+) -> None:
+    with process.on_threads(), closing(tended(tmp_path, team_url)) as handle:
+        with team_server.away(), pytest.raises(DatabaseAway, match="cannot be reached"):
+            waited_for(handle, 0.5)
+        (tmp_path / "enough").touch()
+        handle.wait(PATIENCE_S).close()
+
+
+def waited_for(handle: tuner.RunHandle, seconds: float) -> None:
+    """Waits no longer than told."""
+    began = time.monotonic()
+    try:
+        handle.wait(seconds)
+    finally:
+        assert time.monotonic() - began < seconds + 3.0
+
+
+def tended(folder: Path, url: str) -> tuner.RunHandle:
+    """A babysat run that is under way."""
+    settings = {"folder": str(folder)}
+    handle = tuner.babysit(
+        until_enough, settings, name="night", objective="score", store=url, executor="local", results=folder
+    )
+    wait_until(lambda: handle.study.state.steps_done)
+    return handle
+
+
+def test_a_verb_that_reads_once_waits_for_a_server_that_restarts(
+    team_server: postgres.Server, team_url: str, tmp_path: Path
+) -> None:
+    sweep(tmp_path, store=team_url, trials=1).close()
+    restarted = threading.Timer(1.0, team_server.start)
+    team_server.stop()
+    restarted.start()
+    try:
+        with closing(tuner.open("night", results=tmp_path)) as study:
+            assert study.digest().spent["trials"] == 1
+    finally:
+        restarted.join()
 
 
 def test_a_wait_ends_with_its_own_time_though_the_database_is_away(

@@ -675,24 +675,25 @@ class RunHandle(Handle):
         from tuner.api import process
 
         deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        with self._store.lasting(until=deadline, say=self.on_wait):  # a study is opened with less patience
+            self._store.holder(time.time())
         study = self.study
         deaths, furthest = 0, -1
-        with study._store.lasting(until=deadline, say=self.on_wait):
+        with study.outlasting(self.on_wait, timeout_s=timeout_s):
             while True:
-                alone = study.coordinator(time.time()) is None
-                study.refresh()
-                trial = study.trial(0)
-                if alone and trial.ended:
+                left_s = None if timeout_s is None else max(0.0, deadline - time.monotonic())
+                found = study.wait("ended", timeout_s=left_s)
+                if found.event == "ended":
                     return study
-                if alone:
-                    deaths, furthest = (0, trial.steps) if trial.steps > furthest else (deaths + 1, furthest)
-                    if deaths > _DEATHS:
-                        told = process.last_words(self._place)
-                        raise StudyError(f"the coordinator of {self.name} dies again and again: {told}")
-                    process.start(self._place)
-                if time.monotonic() > deadline:
+                if found.event == "timeout":
+                    study.refresh()  # which says so where the database is away
                     raise StudyError(f"{self.name} is still training after {duration(timeout_s or 0.0)}.")
-                time.sleep(0.05)
+                trial = study.trial(0)
+                deaths, furthest = (0, trial.steps) if trial.steps > furthest else (deaths + 1, furthest)
+                if deaths > _DEATHS:
+                    told = process.last_words(self._place)
+                    raise StudyError(f"the coordinator of {self.name} dies again and again: {told}")
+                process.start(self._place)
 
 
 def merged(mapping: Any, by_name: Mapping[str, Any]) -> dict[str, Any]:

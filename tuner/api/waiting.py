@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from tuner.errors import DatabaseAway
 from tuner.numbers import duration
 from tuner.record.events import Noted
+from tuner.record.patience import Pace
 from tuner.record.reader import StudyReader
 from tuner.record.spending import spending
 from tuner.record.state import StudyState
@@ -20,8 +22,6 @@ Event: TypeAlias = Literal["improved", "advice", "budget", "ended"]
 """What may be waited for, in the order in which it is told where several come at once."""
 EVENTS: tuple[Event, ...] = get_args(Event)
 Happened: TypeAlias = Literal["improved", "advice", "budget", "ended", "unattended", "timeout"]
-
-_LOOK_EVERY_S = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +61,7 @@ def wait(
 ) -> Waited:
     """Waits for the first of these events, as the record tells it: `follow` reads on from a place in it."""
     began, running = time.monotonic(), True
+    pace = Pace(until=math.inf if timeout_s is None else began + timeout_s)
     records: list[Any] = []
     seen: list[Any] = []
     after = since
@@ -68,9 +69,9 @@ def wait(
         away = ""
         try:
             running = study.coordinator(time.time()) is not None  # first: what it wrote before it left is read below
-            records, after = follow(after)
-            seen += records
+            records, reached = follow(after)
             study.refresh()
+            after, seen = reached, digests.worth_telling(study.state, [*seen, *records])
         except DatabaseAway as error:
             records, away = [], f"; {error}"  # so long that the time is over
         waited_s = time.monotonic() - began
@@ -82,7 +83,7 @@ def wait(
             told = digests.digest(study.state, seen, cursor=after, running=running)
             sentence = f"{study.name}: {sentence}"
             return Waited(event=event, sentence=sentence, came=event in events, waited_s=waited_s, digest=told)
-        time.sleep(_LOOK_EVERY_S)
+        pace.wait()
 
 
 def _found(

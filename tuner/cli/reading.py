@@ -123,17 +123,24 @@ def watch(ctx: click.Context, name: str, once: bool, results: Results, store: st
 
 
 def await_beginning(name: str, results: Results, store: str | None, within_s: float = BEGINS_WITHIN_S) -> None:
-    """Waits for a study that is about to begin; one that does not is told of by whatever reads it next."""
-    import tuner
+    """Waits for a study that is about to begin; raises why one that does not cannot be read."""
+    from tuner.api.study import Study
     from tuner.errors import DatabaseAway, StudyNotBegun, StudyNotFound
+    from tuner.record.location import Place
+    from tuner.record.patience import Patience
+    from tuner.record.store import Store
 
     gives_up, told = time.monotonic() + within_s, False
-    while time.monotonic() < gives_up:
+    place = Place.of(name, results, store)
+    while True:
         try:
-            with closing(tuner.open(name, results=results, store=store)) as study:
-                if study.state.kind == "sweep" or study.state.trials:
+            records = Store.open(place.existing(), idle="closed", patience=Patience(within_s=0.0))
+            with closing(Study(place, records)) as study:
+                if study.state.kind == "sweep" or study.state.trials or time.monotonic() >= gives_up:
                     return
         except (StudyNotFound, StudyNotBegun, DatabaseAway) as error:
+            if time.monotonic() >= gives_up:
+                raise
             if not told:
                 remark(f"waiting up to {duration(within_s)} for {name} to begin: {error}", "yellow")
                 told = True

@@ -91,12 +91,12 @@ class _Broken(DatabaseAway):
 class Access:
     """One user's of a database, who reads and writes in turn."""
 
-    def __init__(self, database: Database, idle: Idle = "open") -> None:
+    def __init__(self, database: Database, idle: Idle = "open", patience: Patience | None = None) -> None:
         """With `idle="closed"` it holds no connection between two uses."""
         self._database, self._schema, self._shapes = database, database.schema, database.schema.shapes
         self._idle, self._closed = idle, False
         self.where, self.looks_every_s = database.where, database.looks_every_s
-        self.patience: Patience = Patience()
+        self.patience: Patience = patience or Patience()
         """What happens between two tries where the database is away."""
         self._connected: list[sa.Connection] = []  # one, or none
         # an engine is full of circles, which would keep its files open until garbage is next looked for

@@ -6,8 +6,9 @@ import math
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import TypeVar
 
-from tuner.errors import StudyError
+from tuner.errors import DatabaseAway, StudyError
 from tuner.numbers import duration
 
 FIRST_S, LONGEST_S = 0.1, 5.0
@@ -15,6 +16,10 @@ FIRST_S, LONGEST_S = 0.1, 5.0
 SERVING_S = 1.0
 """The patience of whoever answers others, or looks again anyway: it tells them soon."""
 _BRIEF_S = 5.0
+_LOOKS_FROM_S, _LOOKS_UP_TO_S = 0.02, 1.0
+_LATE = 0.02  # of the time waited: so much later than it came is early enough to hear of it
+_SHARE = 0.1  # of the time goes into looking, where a look takes long
+Found = TypeVar("Found")
 _SAID_AT = 2  # the try in vain that is told of: one alone may be a connection that broke
 
 
@@ -48,6 +53,17 @@ class Patience:
         """What is to be written down, once, of a time when the database was away; empty: nothing."""
         return ""
 
+    def outlast(self, act: Callable[[], Found]) -> Found:
+        """What an action gives, which is done again while the database is away."""
+        while True:
+            try:
+                found = act()
+            except DatabaseAway as why:
+                self.wait(why)
+            else:
+                self.over()
+                return found
+
     def wait(self, why: StudyError) -> None:
         """Waits before the next try, or raises `why`."""
         pause_s = self.pause_s()
@@ -79,6 +95,32 @@ class Patience:
     def judged_at(self, now: float, heard: float) -> float:
         """The time by which to judge somebody who was last heard of then: none in which nobody could be heard."""
         return now - self._away_s if now - heard > time.monotonic() - self._back_at else now
+
+
+class Pace:
+    """That of whoever looks at a record again and again until something has come: at first often, later seldom.
+
+    What comes after ten seconds is heard of a fifth of a second later, and what comes after an hour, one second; a
+    store that answers slowly is asked the less often.
+    """
+
+    def __init__(
+        self,
+        *,
+        until: float = math.inf,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Begins now, with the first look; no pause goes beyond `until`, by the clock."""
+        self._clock, self._sleep, self._until = clock, sleep, until
+        self._began = self._looked = clock()
+
+    def wait(self) -> None:
+        """The pause between the look that is over now and the next."""
+        now = self._clock()
+        pause_s = max(_LOOKS_FROM_S, _LATE * (now - self._began), (now - self._looked) / _SHARE)
+        self._sleep(max(0.0, min(pause_s, _LOOKS_UP_TO_S, self._until - now)))
+        self._looked = self._clock()
 
 
 def waiting_since(at: float) -> str:

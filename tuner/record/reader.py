@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import math
 import struct
+import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -11,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from tuner.arguments import amount, checked, index, listener, optional
+from tuner.arguments import amount, checked, index, listener, optional, patience
 from tuner.errors import SettingsError, StudyError, StudyNotBegun, TrialNotFound, TunerError, format_error, quoted
 from tuner.numbers import scored
 from tuner.record.curve import Curve
@@ -362,27 +364,30 @@ class StudyReader:
         self._after = after
         return bool(records)
 
-    @checked(say=optional(listener))
-    def outlasting(self, say: Callable[[str], None] | None = None) -> AbstractContextManager[None]:
+    @checked(say=optional(listener), timeout_s=patience)
+    def outlasting(
+        self, say: Callable[[str], None] | None = None, *, timeout_s: float | None = None
+    ) -> AbstractContextManager[None]:
         """Within it a team's database that is away is waited for as long as it takes: for whoever follows a study.
 
-        Otherwise it is an error after some seconds, `DatabaseAway`.
+        Otherwise it is an error after 5 s, `DatabaseAway`.
 
         Args:
             say: Told in words, once, since when the database is away, and once it is back. None: nobody is.
+            timeout_s: Seconds from now after which it is an error all the same, at least 0. None: never.
 
         Returns:
             A context manager.
 
         Raises:
-            SettingsError: `say` is no function.
+            SettingsError: `say` is no function, or `timeout_s` no number of seconds.
 
         Example:
             >>> with study.outlasting(say=print):
             ...     study.refresh()
             False
         """
-        return self._store.lasting(say=say)
+        return self._store.lasting(say=say, until=math.inf if timeout_s is None else time.monotonic() + timeout_s)
 
     def close(self) -> None:
         """Lets go of the database; what was read stays.

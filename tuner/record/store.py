@@ -25,6 +25,7 @@ from tuner.record.access import Access, Database, Idle
 from tuner.record.database import File, let_go, make, refuse_network_filesystem, sqlite_engine
 from tuner.record.events import Answered, Record, Reported, Requested
 from tuner.record.lease import HEARTBEAT_S, Lease, given_back
+from tuner.record.patience import Patience
 from tuner.record.reports import last_at
 from tuner.record.requests import refuse_another
 from tuner.record.schema import ALONE, VERSION, newer
@@ -41,14 +42,13 @@ class Store(Access):
     Closed by `close`, by the end of a `with`, or once nobody refers to it any more.
     """
 
-    def __init__(self, database: Database, idle: Idle = "open") -> None:
+    def __init__(self, database: Database, idle: Idle = "open", patience: Patience | None = None) -> None:
         """Use `Store.create`, `Store.open` or `Store.in_memory`."""
-        super().__init__(database, idle)
+        super().__init__(database, idle, patience)
         self._epoch: int | None = None
         self._taken: Lease | None = None
-        self._sequence = 0
         self._requests_read_at: int | None = None
-        self._last_beat = 0.0
+        self._sequence, self._last_beat = 0, 0.0
         self.left_clean = True
         """Whether every trial on record as waiting has truly not begun.
 
@@ -95,15 +95,16 @@ class Store(Access):
         return store
 
     @classmethod
-    def open(cls, place: Path | InDatabase, *, idle: Idle = "open") -> Store:
+    def open(cls, place: Path | InDatabase, *, idle: Idle = "open", patience: Patience | None = None) -> Store:
         """An existing study's store, for reading and for requests.
 
-        With `idle="closed"` it holds no file between two reads, so that there may be any number of them.
+        With `idle="closed"` it holds no file between two reads, so that there may be any number of them. A team's
+        database that is away is waited for with this patience, already now. None: that of whoever reads once.
         """
         if isinstance(place, InDatabase):
             from tuner.record.postgres import existing
 
-            database: Database = existing(place)
+            database: Database = (patience or Patience()).outlast(lambda: existing(place))
             idle = "closed"  # to whoever else in this process needs it
         elif not place.is_file():
             raise StudyNotFound(
@@ -112,7 +113,7 @@ class Store(Access):
         else:
             writable = os.access(place.parent, os.W_OK) and os.access(place, os.W_OK)
             database = File(sqlite_engine(place, "write" if writable else "read"), str(place))
-        store = cls(database, idle)
+        store = cls(database, idle, patience)
         store._guard(lambda: store._known(store._quick(database.schema.held).mappings().first()))
         store._release()
         return store

@@ -121,8 +121,8 @@ class Scene:
     def __init__(self, place: Place, by: str) -> None:
         """`by` is whose requests `Picture.asked` holds."""
         self._place, self._by = place, by
-        self._store = Store.open(place.existing())
-        self._store.patience = Patience(within_s=SERVING_S)  # whoever looks does so again
+        # whoever looks does so again
+        self._store = Store.open(place.existing(), patience=Patience(within_s=SERVING_S))
         # The thread that looks may not have come back when the room closes, and SQLite dies of that.
         self._one_at_a_time, self._closed = Lock(), False
         self._state = StudyState()

@@ -102,8 +102,8 @@ class Watch:
         mark = self._place.mark()
         if self._held is None or mark != self._mark:
             self._close()
-            self._held, self._mark, self._stamp = Store.open(self._place.existing()), mark, None
-            self._held.patience = Patience(within_s=SERVING_S)
+            self._held = Store.open(self._place.existing(), patience=Patience(within_s=SERVING_S))
+            self._mark, self._stamp = mark, None
         return self._held
 
     def _close(self) -> None:

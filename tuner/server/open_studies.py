@@ -22,8 +22,7 @@ class OpenStudy:
     def __init__(self, place: Place) -> None:
         self.place = place
         self.mark = place.mark()
-        self._store = Store.open(place.existing())
-        self._store.patience = Patience(within_s=SERVING_S)
+        self._store = Store.open(place.existing(), patience=Patience(within_s=SERVING_S))
         self._stamp: int | None = None
         self.study = Study(place, self._store)
         self.lock = threading.RLock()

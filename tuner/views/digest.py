@@ -14,6 +14,7 @@ from tuner.record.dialogue import DIALOGUE
 from tuner.record.reports import objective_rows
 from tuner.record.spending import Spending, spending
 from tuner.record.state import StudyState
+from tuner.record.trial import Trial
 
 LIMIT_BYTES = 2048
 """No digest is longer, neither as JSON nor as text."""
@@ -111,17 +112,16 @@ def digest(study: StudyState, records: Sequence[Any], *, cursor: int, running: b
     return with_news(chosen)
 
 
+def worth_telling(study: StudyState, records: Iterable[Any]) -> list[Any]:
+    """Those of these records that a digest speaks of: reports, by far the most, only where they hold the best score."""
+    best = study.best
+    return [each for each in records if not isinstance(each, rec.Reported) or _has(best, each, study.objective)]
+
+
 def improved(study: StudyState, records: Iterable[Any]) -> bool:
     """Whether the best score there is was reported in these records."""
     best = study.best
-    if best is None:
-        return False
-    return any(
-        (step, score) == (best.best_step, best.best_score)
-        for each in records
-        if isinstance(each, rec.Reported) and each.trial == best.trial
-        for step, score in objective_rows(each, study.objective)
-    )
+    return any(_has(best, each, study.objective) for each in records if isinstance(each, rec.Reported))
 
 
 def best_line(study: StudyState) -> str:
@@ -162,6 +162,14 @@ def cut(text: str, most: int) -> str:
 
 
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _has(best: Trial | None, reported: rec.Reported, objective: str) -> bool:
+    """Whether these reports have the best score."""
+    if best is None or reported.trial != best.trial:
+        return False
+    rows = objective_rows(reported, objective)
+    return any((step, score) == (best.best_step, best.best_score) for step, score in rows)
 
 
 def _best(study: StudyState) -> dict[str, Any] | None:
