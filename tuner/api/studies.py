@@ -17,6 +17,7 @@ from tuner.api.sweep_handle import SweepHandle
 from tuner.arguments import checked, folder_or_url, index, patience, text
 from tuner.errors import TunerError
 from tuner.record.access import Idle
+from tuner.record.glance import glance_at
 from tuner.record.lease import alive
 from tuner.record.location import ASSIGNMENT, AWAY, Place, names, team_url, touched
 from tuner.record.object_address import local_folder, object_url
@@ -245,15 +246,16 @@ def studies(results: str | Path = "results", store: str | None = None) -> list[S
 
 
 def _summary(place: Place, database: Path) -> Summary:
+    if (seen := glance_at(database)) is not None:
+        lease = seen.lease
+        holder = (lease.host, lease.pid) if lease.is_held(time.time()) else None
+        return _told(place.name, place.folder, seen.brief, holder, seen.written_at or touched(place.folder))
     updated = touched(place.folder)
     try:
-        records = Store.open(database)
-        try:
+        with closing(Store.open(database)) as records:
             brief = records.brief()
             updated = records.written_at() or updated  # a file is touched by whoever reads it last, too
             holder = records.holder(time.time())
-        finally:
-            records.close()
     except TunerError as error:
         return _unread(place.name, str(error), updated)
     return _told(place.name, place.folder, brief, holder, updated)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -21,6 +23,8 @@ from tuner.record.schema import ALONE, Schema, compiled
 NETWORK_FILESYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "fuse.sshfs", "beegfs"}
 )
+
+Found = TypeVar("Found")
 
 
 class File:
@@ -148,6 +152,43 @@ def sqlite_engine(path: Path, access: Literal["create", "write", "read"]) -> sa.
         connection.execute("PRAGMA synchronous=FULL")
 
     return engine
+
+
+def as_it_lies(path: Path, read: Callable[[Callable[[str], Any]], Found | None]) -> Found | None:
+    """What is read of a file that nobody writes to, as it lies; None where somebody may, or it cannot be read.
+
+    `read` is given what asks for the first row. Nothing is locked, so the file must be seen not to have changed.
+    """
+    if (before := _at_rest(path)) is None:
+        return None
+    try:
+        with closing(sqlite3.connect(f"file:{quote(os.fsencode(path))}?immutable=1", uri=True)) as connection:
+            connection.row_factory = sqlite3.Row
+            found = read(lambda statement: connection.execute(statement).fetchone())
+    except (sqlite3.Error, ValueError, KeyError, IndexError, TypeError):
+        return None
+    return found if _at_rest(path) == before else None
+
+
+_RESTS_S = 1.0  # a file written to later than so long ago may be written to again and bear the same time
+
+
+def _at_rest(path: Path) -> tuple[int, int, int] | None:
+    """What tells a file from what it was before, or will be; None where it was just written to, or a log lies by it."""
+    try:
+        if any(_bytes(path.with_name(path.name + ending)) for ending in ("-wal", "-journal")):
+            return None
+        told = path.stat()
+    except OSError:
+        return None
+    return (told.st_ino, told.st_size, told.st_mtime_ns) if time.time() - told.st_mtime > _RESTS_S else None
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _is_no_interrupt(record: logging.LogRecord) -> bool:

@@ -7,7 +7,6 @@ One table per record type (`events.TABLES`), written in group commits by the one
 
 from __future__ import annotations
 
-import json
 import os
 import time
 import uuid
@@ -24,6 +23,7 @@ from tuner.numbers import duration
 from tuner.record.access import Access, Database, Idle
 from tuner.record.database import File, let_go, make, refuse_network_filesystem, sqlite_engine
 from tuner.record.events import Answered, Record, Reported, Requested
+from tuner.record.glance import brief_of
 from tuner.record.lease import HEARTBEAT_S, Lease, given_back
 from tuner.record.patience import Patience
 from tuner.record.reports import last_at
@@ -425,18 +425,10 @@ class Store(Access):
 
     def brief(self) -> dict[str, Any]:
         """What one line about the study needs, without folding it."""
-        opened = self._guard(lambda: self._quick(self._schema.opened).first())
-        kind, identity, trials, ended = opened or ("", "{}", 0, 0)
-        identity = json.loads(identity)
-        winners = self._schema.winners[identity.get("goal", "maximize")]
-        winner = self._guard(lambda: self._quick(winners).first())
-        best_trial, best, step = winner or (None, None, None)
-        told = {"kind": kind, "objective": identity.get("objective", ""), "trials": trials, "ended": ended}
-        told |= {"best": best, "best_trial": best_trial}
-        told["aside"] = self._guard(lambda: self._quick(self._schema.aside).one())[0] if ended < trials else 0
+        told, step = brief_of(self._schema, lambda statement: self._guard(lambda: self._quick(statement).first()))
         self._release()
-        if identity.get("seeds", 1) > 1 and best_trial is not None:
-            told["spread"] = last_at(self.reports(best_trial), spread_of(told["objective"]), step)
+        if step is not None:
+            told["spread"] = last_at(self.reports(told["best_trial"]), spread_of(told["objective"]), step)
         return told
 
     def written_at(self) -> float | None:
