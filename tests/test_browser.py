@@ -332,6 +332,26 @@ def test_a_picture_that_comes_back_into_view_is_not_sent_again(browser: Browser,
         assert [each.status for each in sent if f"pictures/{picture}?" in each.url] == [200, 304]
 
 
+def test_the_picture_at_the_top_is_the_first_that_is_drawn_in_another_theme(browser: Browser, tmp_path: Path) -> None:
+    sweep(tmp_path, train, SPACE, trials=150, seed=5, sampler="random", stopping="off").close()
+    for visitor in visited(browser, tmp_path, height=1600):
+        page = visitor.page("/studies/night")
+        pictures = [drawn(page, each) for each in ("curves", "progress", "settings", "parallel")]
+        page.set_viewport_size({"width": 1280, "height": 200})
+        page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+        expect(pictures[0].locator("canvas")).to_have_count(0)
+        page.evaluate("scrollTo(0, 0)")  # those that were gone come back last
+        page.set_viewport_size({"width": 1280, "height": 1600})
+        for picture in pictures:
+            expect(picture.locator("canvas").first).to_be_visible()
+        page.wait_for_timeout(5000)  # after a drawing there is a rest
+        sent = heard(page)
+        with page.expect_response(lambda answer: "pictures/parallel" in answer.url and "theme=dark" in answer.url):
+            page.emulate_media(color_scheme="dark")
+    asked = [each.url.partition("pictures/")[2].partition("?")[0] for each in sent if "theme=dark" in each.url]
+    assert asked == ["curves", "progress", "settings", "parallel"]
+
+
 def heard(page: Page) -> list[Response]:
     """What the page is answered from now on."""
     found: list[Response] = []

@@ -420,15 +420,27 @@ def test_the_settings_that_matter_are_those_that_explain_the_scores(tmp_path: Pa
 def test_what_pictures_of_a_study_share_is_sent_once_a_page(crowd: Path) -> None:
     with pages_of(crowd) as client:
         first = client.get("/studies/night/pictures/curves").json()
-        tags = {each["tag"]: each["column"] for each in first["shared"]}
+        tags = {each["tag"]: each["column"] for each in first["shared"] if "column" in each}
         whole = client.get("/studies/night/pictures/parallel")
         less = client.get("/studies/night/pictures/parallel", params={"knows": ",".join(tags)})
     assert whole.headers["etag"] == less.headers["etag"]
     assert [each["tag"] for each in less.json()["shared"]] == [each["tag"] for each in whole.json()["shared"]]
     assert not any("column" in each for each in less.json()["shared"])
-    for each in whole.json()["shared"]:
+    columns = [each for each in whole.json()["shared"] if "column" in each]
+    assert columns
+    for each in columns:
         assert each["column"] == tags[each["tag"]]
     assert {**whole.json(), "shared": []} == {**less.json(), "shared": []}
+
+
+def test_in_another_theme_no_line_is_sent_again(crowd: Path) -> None:
+    with pages_of(crowd) as client:
+        for which in ("curves", "parallel"):
+            light = client.get(f"/studies/night/pictures/{which}", params={"theme": "light"}).json()
+            tags = ",".join(each["tag"] for each in light["shared"])
+            dark = client.get(f"/studies/night/pictures/{which}", params={"theme": "dark", "knows": tags}).json()
+            assert any("lines" in each for each in light["shared"]), which
+            assert not any({"lines", "column"} & each.keys() for each in dark["shared"]), which
 
 
 def test_a_page_says_up_to_which_record_it_is_made(page: TestClient, folder: Path) -> None:

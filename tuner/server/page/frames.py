@@ -3,8 +3,9 @@
 Bokeh names each model anew whenever a figure is made. Here they are named by their place in it, so that two drawings of
 one kind have the same frame, and a page that has it puts in what is new: its numbers, and how far its axes reach. Many
 lines travel as how much each of their points is above the one before, a point of all lines at a time: numbers that are
-small and alike take a third less, and are the same to the last digit once they are added up again. Long columns that
-pictures of a study share, such as the numbers of its trials from the poorest to the best, are sent once a page.
+small and alike take a third less, and are the same to the last digit once they are added up again. Such lines, and long
+columns that pictures of a study share, such as the numbers of its trials from the poorest to the best, are sent once a
+page: a picture in another theme has other colours alone.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ _MOVES: Mapping[str, tuple[str, ...]] = {"ColumnDataSource": ("data",), "Range1d
 def framed(item: Mapping[str, Any]) -> dict[str, Any]:
     """A picture for the page: the `item`, its models named by their place, which `frame` it has, and what is `moving`.
 
-    Of each part that moves that is an event of Bokeh's, with the path in the item to what is new. Columns of many lines
-    are `packed`: with the path in the item where they belong, as `packed_lines` has them. Long columns of trials are
-    `shared`: each with its path, and its tag in place of the column where the page has it: `without` leaves it out.
+    Of each part that moves that is an event of Bokeh's, with the path in the item to what is new. Columns of many
+    lines, as `packed_lines` has them, and long columns of trials are `shared`: each with its path in the item, and its
+    tag, which stands alone where the page has the column: `without` leaves it out.
 
     >>> def drawn(name, numbers):
     ...     source = {"type": "object", "name": "ColumnDataSource", "id": name, "attributes": {"data": numbers}}
@@ -74,7 +75,7 @@ def framed(item: Mapping[str, Any]) -> dict[str, Any]:
     columns = _Columns()
     for attributes, attr, value, where in holes:
         attributes[attr] = columns.taken_from(value, where)
-    return {"item": found, "frame": frame, "moving": moving, "packed": columns.packed, "shared": columns.shared}
+    return {"item": found, "frame": frame, "moving": moving, "shared": columns.shared}
 
 
 def without(told: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any]:
@@ -84,13 +85,13 @@ def without(told: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any]:
 
 
 def packed_lines(lines: Sequence[Sequence[float]]) -> dict[str, Any] | None:
-    """Lines as the `rises` of their points, the first points of all lines before the second; None: these are not such.
+    """So many lines as the `rises` of their points, the first points of all before the second; None: they are not such.
 
     Each point is its line's rises so far, added up, times `step` through `by`. `lengths` is one number where they all
     have as many points.
 
     >>> packed_lines([[0.5, 0.75, 0.25], [0.25, 0.5]])
-    {'lengths': [3, 2], 'step': 25, 'by': 100, 'rises': [2, 1, 1, 1, -2]}
+    {'count': 2, 'lengths': [3, 2], 'step': 25, 'by': 100, 'rises': [2, 1, 1, 1, -2]}
     """
     flat = np.fromiter(chain.from_iterable(lines), dtype=np.float64)
     if not len(flat) or not np.isfinite(flat).all():
@@ -108,14 +109,14 @@ def packed_lines(lines: Sequence[Sequence[float]]) -> dict[str, Any] | None:
     rises = whole // step
     rises = np.where(place == 0, rises, np.diff(rises, prepend=0))
     told = lengths.tolist() if (lengths != lengths[0]).any() else int(lengths[0])
-    return {"lengths": told, "step": step, "by": by, "rises": rises[np.argsort(place, kind="stable")].tolist()}
+    rises = rises[np.argsort(place, kind="stable")]
+    return {"count": len(lines), "lengths": told, "step": step, "by": by, "rises": rises.tolist()}
 
 
 class _Columns:
     """What is taken out of the data of a picture, and sent in a way of its own."""
 
     def __init__(self) -> None:
-        self.packed: list[dict[str, Any]] = []
         self.shared: list[dict[str, Any]] = []
 
     def taken_from(self, value: Any, path: Sequence[str | int]) -> Any:
@@ -133,10 +134,13 @@ class _Columns:
         if isinstance(column, list) and len(column) >= _MANY and all(isinstance(each, list) for each in column):
             found = packed_lines(column)
             if found is not None:
-                self.packed.append({"path": path, "count": len(column), **found})
+                self._share(path, "lines", found, json.dumps(found))
             return found is not None
         if name in _SHARED and len(text := json.dumps(column)) > _LONG:
-            tag = hashlib.sha256(text.encode()).hexdigest()[:10]
-            self.shared.append({"path": path, "tag": tag, "column": column})
+            self._share(path, "column", column, text)
             return True
         return False
+
+    def _share(self, path: Sequence[str | int], how: str, column: Any, text: str) -> None:
+        tag = hashlib.sha256(text.encode()).hexdigest()[:10]
+        self.shared.append({"path": path, "tag": tag, how: column})

@@ -117,7 +117,7 @@ def as_sent(chart: Diagram) -> Packed:
 
 
 def _told(chart: Diagram) -> dict[str, Any]:
-    nothing: dict[str, Any] = {"item": None, "frame": "", "moving": [], "packed": [], "shared": []}
+    nothing: dict[str, Any] = {"item": None, "frame": "", "moving": [], "shared": []}
     return {"label": chart.label, "shown": chart.shown, **(nothing if chart.item is None else framed(chart.item))}
 
 

@@ -105,7 +105,8 @@ def _figure(
         nonselection_line_alpha=0.04,
     )
     points = ColumnDataSource(name=CROSSINGS, data={"x": [], "y": [], "trial": []})
-    brushed = plot.scatter("x", "y", source=points, size=1, alpha=0.0, nonselection_alpha=0.0)
+    # A level of its own: once the points have come the lines beneath need not be drawn again.
+    brushed = plot.scatter("x", "y", source=points, size=1, alpha=0.0, nonselection_alpha=0.0, level="overlay")
     brush = BoxSelectTool(renderers=[brushed], persistent=False, description="Select the trials that pass here")
     plot.add_tools(brush)
     plot.toolbar.active_drag = brush

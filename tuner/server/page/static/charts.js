@@ -4,10 +4,10 @@ import { onSelection, select, selected } from "./selection.js";
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 export const theme = () => document.documentElement.dataset.theme ?? (dark.matches ? "dark" : "light");
-const KEPT = 6; // columns
+const KEPT = 16; // columns
 const drawn = new Map(); // of each figure its views, its frame, and by which tag the server knows what they show
 const answers = new WeakMap(); // of each figure the last answer as it came, its tag, and the columns that were known to it
-const columns = new Map(); // by their tags those that several pictures share: they are sent once
+const columns = new Map(); // by their tags those that several pictures share, or one in both themes: they are sent once
 const seen = new Map(); // of each figure that is seen what draws it
 const watcher = new IntersectionObserver((changes) => changes.forEach(({ target, isIntersecting }) => {
   seen.delete(target);
@@ -17,7 +17,9 @@ dark.addEventListener("change", () => redraw());
 
 export const drawCharts = (within) => within.querySelectorAll("figure[data-picture]").forEach((each) => watcher.observe(each));
 
-export const redraw = () => seen.forEach((anew) => anew());
+// One is drawn at a time: first what stands at the top of the window.
+export const redraw = () => [...seen].map(([figure, anew]) => [figure.getBoundingClientRect(), anew])
+  .sort(([{ top, left }], [other]) => Math.abs(top) - Math.abs(other.top) || left - other.left).forEach(([, anew]) => anew());
 
 async function draw(figure) {
   if (!figure.isConnected) return seen.delete(figure), free(figure);
@@ -39,9 +41,8 @@ async function draw(figure) {
 
 // Where the frame is the same, what is new goes into it: that takes a fraction of a drawing from nothing.
 async function show(figure, { text, tag, known }) {
-  const { label, shown, item, frame, moving, packed, shared } = JSON.parse(text); // anew: Bokeh has what it was given before
-  packed.forEach(({ path, ...lines }) => put(item, path, unpack(lines)));
-  shared.forEach(({ path, tag: called, column = known.get(called) }) => { keep(called, column); put(item, path, column); });
+  const { label, shown, item, frame, moving, shared } = JSON.parse(text); // anew: Bokeh has what it was given before
+  for (const { path, tag: name, lines, column = lines ? unpack(lines) : known.get(name) } of shared) put(item, path, keep(name, column));
   const place = figure.querySelector(".canvas"), old = drawn.get(figure), stays = item && old?.frame === frame;
   if (stays) {
     const events = moving.map(({ path, ...event }) => ({ ...event, new: path.reduce((part, key) => part[key], item) }));
@@ -57,10 +58,9 @@ async function show(figure, { text, tag, known }) {
     if (!seen.has(figure)) return free(figure);
     sources(figure).forEach(listen);
   }
-  cross(figure);
+  cross(figure), mark(figure);
   place.style.minHeight = "", place.setAttribute("aria-label", label);
   figure.querySelector(".shown").textContent = shown;
-  mark(figure);
 }
 
 // Lines come as how much each point is above the one before it, the first points of all lines before the second.
@@ -77,6 +77,7 @@ const put = (item, path, value) => { path.slice(0, -1).reduce((part, key) => par
 function keep(tag, column) {
   columns.delete(tag), columns.set(tag, column); // the newest last
   while (columns.size > KEPT) columns.delete(columns.keys().next().value);
+  return column;
 }
 
 // A brush selects where lines cross an axis: each of those places as a point, whose source comes empty.
