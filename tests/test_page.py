@@ -569,6 +569,21 @@ def test_a_run_that_nobody_coordinates_is_lost_in_the_list_too(tmp_path: Path) -
     assert re.search(r"two babysat run completed\b", " ".join(told.split()))
 
 
+def test_what_failed_does_not_look_well_anywhere(tmp_path: Path) -> None:
+    sweep(tmp_path, fails, SPACE, trials=2, stopping="off").close()
+    story(tmp_path / "one", Part(start=0, to=10), end=("failed", "there is no file")).close()
+    story(tmp_path / "two", Part(start=0, to=10), end=("completed", "ran all steps")).close()
+    with pages_of(tmp_path) as client:
+        listed = re.findall(r'data-tone="(\w+)">(\w+)<', client.get("/").text)
+        heads = {name: client.get(f"/studies/{name}").text for name in ("night", "one", "two")}
+        trial = client.get("/studies/night/trials/0").text
+    assert sorted(listed) == [("ill", "failed"), ("ill", "over"), ("well", "completed")]
+    tones = {name: re.findall(r'data-state="over" data-tone="(\w+)"', text) for name, text in heads.items()}
+    assert tones == {"night": ["ill"], "one": ["ill"], "two": ["well"]}
+    assert 'data-tone="ill">failed<' in heads["night"]
+    assert 'data-tone="ill">failed<' in trial
+
+
 def test_a_state_is_not_told_twice(tmp_path: Path) -> None:
     sweep(tmp_path, train, SPACE, trials=2, stopping="off").close()
     held = TrialHeld(trial=0, state="paused", step=4, why="paused at step 4: by hand", at=NOON)

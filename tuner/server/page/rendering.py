@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 
 from tuner.numbers import count, duration, memory, number, scored, setting
 from tuner.plain import shown
-from tuner.server.page.status import ago
+from tuner.server.page.status import ago, tone_of
 from tuner.views.text import clock, day
 
 _SMALL = 1_000  # bytes, below which nothing is gained by packing them
@@ -44,6 +44,7 @@ def _templates() -> Environment:
         "day": day,
         "clock": clock,
         "ago": ago,
+        "tone": tone_of,
         "count": count,
         "code": _code,
         "path": lambda text: quote(str(text), safe=""),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -15,13 +16,27 @@ if TYPE_CHECKING:
     from tuner.record.state import StudyState
 
 Mood: TypeAlias = Literal["starting", "running", "waiting", "over", "lost"]
+Tone: TypeAlias = Literal["busy", "well", "held", "ill", "plain"]
+_TONES: Mapping[str, Tone] = {
+    "starting": "busy",
+    "running": "busy",
+    "over": "well",
+    "completed": "well",
+    "waiting": "held",
+    "paused": "held",
+    "pruned": "held",
+    "lost": "ill",
+    "failed": "ill",
+    "diverged": "ill",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyStatus:
-    """How a study stands: a word for its colour, a sentence, and who coordinates it since when."""
+    """How a study stands: in a word, a colour and a sentence, and who coordinates it since when."""
 
     mood: Mood
+    tone: Tone
     sentence: str
     coordinator: str
 
@@ -29,6 +44,14 @@ class StudyStatus:
     def is_live(self) -> bool:
         """Whether somebody would answer a request soon."""
         return self.mood in ("starting", "running", "waiting")
+
+
+def tone_of(state: str, *, has_score: bool = True) -> Tone:
+    """What the dot beside a status says before its words are read: beside the state of a trial, or a study's mood.
+
+    A sweep that is over and has no score, as where all its trials failed, is not well.
+    """
+    return "ill" if state == "over" and not has_score else _TONES.get(state, "plain")
 
 
 def status_of(study: StudyReader, now: float) -> StudyStatus:
@@ -42,9 +65,12 @@ def status_of(study: StudyReader, now: float) -> StudyStatus:
         if holder is not None and trial.state in ("paused", "waiting"):
             mood = "waiting"
         sentence = activity(state, running=holder is not None)
-        return StudyStatus(mood=mood, sentence=f"{sentence[0].upper()}{sentence[1:]}.", coordinator=told)
+        tone = tone_of(trial.state if trial.ended else mood)
+        return StudyStatus(mood=mood, tone=tone, sentence=f"{sentence[0].upper()}{sentence[1:]}.", coordinator=told)
+    mood = mood_of_a_sweep(len(state.trials), _waiting(state), held=holder is not None)
     return StudyStatus(
-        mood=mood_of_a_sweep(len(state.trials), _waiting(state), held=holder is not None),
+        mood=mood,
+        tone=tone_of(mood, has_score=state.best is not None),
         sentence=_of_a_sweep(state, holder is not None),
         coordinator=told,
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuner.errors import TunerError
 from tuner.numbers import count
-from tuner.server.page.status import Mood, coordinator_of, mood_of_a_sweep, status_of
+from tuner.server.page.status import Tone, coordinator_of, mood_of_a_sweep, status_of, tone_of
 
 if TYPE_CHECKING:
     from tuner.api.studies import Summary
@@ -21,7 +21,7 @@ class Glance:
 
     name: str
     kind: str
-    mood: Mood
+    tone: Tone
     state: str
     progress: str
     objective: str
@@ -51,7 +51,7 @@ def glance(summary: Summary, library: StudySource, now: float) -> Glance:
                 found, trial = status_of(study, now), study.state.trials[0]
                 where = "" if trial.best_step is None else f"step {trial.best_step:,}"
                 told |= {"best": trial.best_score, "where": where, "progress": f"step {trial.steps:,}"}
-                told |= {"mood": found.mood, "state": "lost" if found.mood == "lost" else trial.state}
+                told |= {"tone": found.tone, "state": "lost" if found.mood == "lost" else trial.state}
                 return Glance(**told, kind="babysat run", coordinator=coordinator)
         except (TunerError, IndexError):
             pass
@@ -63,7 +63,7 @@ def glance(summary: Summary, library: StudySource, now: float) -> Glance:
     return Glance(
         **told,
         kind="sweep" if summary.kind == "sweep" else "babysat run" if summary.kind else "?",
-        mood=mood,
+        tone=tone_of(mood, has_score=summary.best is not None),
         state=mood if begun or holder else summary.activity,
         progress=progress + (f", {summary.aside:,} set aside" if summary.aside else ""),
         where=where,
