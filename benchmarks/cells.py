@@ -7,6 +7,7 @@ import functools
 import hashlib
 import importlib.metadata
 import json
+import math
 import multiprocessing
 import os
 import tempfile
@@ -91,7 +92,7 @@ class Cache:
         """The result on a scale: `floor` or `median`."""
         kept = self[cell]
         same = {name: kept[name] for name in ("steps", "trials", "rises", "best", "claim", "worth", "border")}
-        return regret.Search(**same, seconds=kept["simulated_s"], bad=kept[scale])
+        return regret.Search(**same, seconds=kept["simulated_s"], bad=kept[scale], cpu_s=kept.get("cpu_s", math.nan))
 
 
 def measured(cells: Sequence[Cell], data: str | None, jobs: int) -> Iterator[tuple[Cell, Mapping[str, Any] | str]]:
@@ -118,12 +119,12 @@ def _result(cell: Cell, data: str | None, folder: Path) -> Mapping[str, Any]:
     recording = sources.opened(cell.bench, data)
     names = ("workers", "seed", "budget", "trials", "noise")
     how: dict[str, Any] = {name: getattr(cell, name) for name in names}
-    began = time.perf_counter()
+    began, began_cpu = time.perf_counter(), time.process_time()
     if cell.method in replaying.OURS:
         trained = replaying.searched(recording, cell.task, cell.method, folder=folder, **how)
     else:
         trained = rivals.searched(recording, cell.task, cell.method, **how)
-    took = time.perf_counter() - began
+    took, cpu = time.perf_counter() - began, time.process_time() - began_cpu
     return {
         "steps": len(trained.epochs),
         "trials": trained.trials,
@@ -136,4 +137,5 @@ def _result(cell: Cell, data: str | None, folder: Path) -> Mapping[str, Any]:
         "floor": recording.floor(cell.task),
         "median": recording.median(cell.task),
         "took_s": round(took, 2),
+        "cpu_s": round(cpu, 2),
     }

@@ -118,6 +118,21 @@ CONTESTS = {
             scale="median",
             ablates=False,
         ),
+        Contest(
+            name="trainings_dear",
+            about="full trainings beside those whose draws take seconds",
+            bench="lcbench_onnx",
+            ours="tuner:off",
+            peers=("tpe", "gp", "ax", "hebo"),
+            budget=50 * _LCBENCH_EPOCHS,
+            points=(10, 25, 50),
+            unit="trainings",
+            steps_a_unit=_LCBENCH_EPOCHS,
+            seeds=2,
+            most_tasks=8,
+            scale="median",
+            ablates=False,
+        ),
         replace(
             ONNX,
             name="workers",
@@ -298,6 +313,25 @@ def _trainings(contest: Contest, results: Results) -> Iterator[Row]:
         yield Row(what, both[0], beside="GPSampler", other=both[1], goal=goal)
 
 
+def _trainings_dear(contest: Contest, results: Results) -> Iterator[Row]:
+    """Regret beside each of them, and how long a whole search takes beside theirs."""
+    for peer in rivals.DEAREST:
+        for point in contest.points:
+            yield _no_worse(contest, results, (peer,), point)
+    ours = results.get((contest.ours, 1), {})
+    for peer in rivals.DEAREST:
+        theirs = _shared(results.get((peer, 1), {}), ours)
+        what, goal = (
+            f"{contest.name}: what a search takes of the processor, beside {peer}",
+            Goal(at_most=0.02, times=True),
+        )
+        if not theirs:
+            yield Row(what, "it was not measured beside it", goal=goal)
+            continue
+        took = [Measured.of([each.cpu_s for each in found.values()]) for found in (_shared(ours, theirs), theirs)]
+        yield Row(what, took[0], "s", beside=peer, other=took[1], goal=goal)
+
+
 def _workers(contest: Contest, results: Results) -> Iterator[Row]:
     alone, together = (results.get((contest.ours, workers), {}) for workers in (1, WORKERS))
     pairs = sorted(alone.keys() & together.keys())
@@ -440,6 +474,7 @@ _GOALS: Mapping[str, Callable[[Contest, Results], Iterator[Row]]] = {
     "lcbench": _table,
     "deepobs": _deepobs,
     "trainings": _trainings,
+    "trainings_dear": _trainings_dear,
     "workers": _workers,
     "fashion": _fashion,
     "adam8": _adam8,

@@ -61,6 +61,8 @@ class Search:
     claim: float
     worth: float
     border: float
+    cpu_s: float = math.nan
+    """What all of it took of the processor, replaying included, where that was looked at."""
 
     @property
     def clipped(self) -> bool:

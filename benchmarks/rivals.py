@@ -69,20 +69,32 @@ OPTUNA = tuple(
 )
 SMAC = ("smac", "smac+hyperband")
 SYNE_TUNE = ("cqr+asha", "bore+asha")
+DEAREST = ("ax", "hebo")
+"""Those that take seconds for a draw: they are asked for full trainings alone, and few."""
 METHODS = (*OPTUNA, *SMAC, *SYNE_TUNE)
+"""Those that a contest has beside ours unless it says otherwise."""
+KNOWN = (*METHODS, *DEAREST)
 FULL = tuple(method for method in METHODS if "+" not in method)
 """Those that stop nothing."""
-SLOW = ("gp", *SMAC, *SYNE_TUNE)
+SLOW = ("gp", *SMAC, *SYNE_TUNE, *DEAREST)
 """Those that take seconds and more for a search: they get fewer seeds."""
 
 _FILES: Mapping[str, tuple[str, str]] = {
     **dict.fromkeys(OPTUNA, ("rival_optuna", "Optuna")),
     **dict.fromkeys(SMAC, ("rival_smac", "Smac")),
     **dict.fromkeys(SYNE_TUNE, ("rival_syne_tune", "SyneTune")),
+    "ax": ("rival_ax", "Ax"),
+    "hebo": ("rival_hebo", "Hebo"),
 }
-_NEEDS = {"gp": ("optuna", "torch"), "cma": ("optuna", "cmaes"), "smac": ("smac",)} | dict.fromkeys(
-    ("cqr", "bore"), ("syne-tune", "xgboost", "huggingface-hub")
-)
+_NEEDS = {
+    "gp": ("optuna", "torch"),
+    "cma": ("optuna", "cmaes"),
+    "smac": ("smac",),
+    **dict.fromkeys(("cqr", "bore"), ("syne-tune", "xgboost", "huggingface-hub")),
+    "ax": ("ax-platform",),
+    "hebo": ("HEBO",),
+}
+_IMPORTED_AS = {"ax-platform": "ax", "HEBO": "hebo"}
 
 
 def packages(method: str) -> tuple[str, ...]:
@@ -92,8 +104,12 @@ def packages(method: str) -> tuple[str, ...]:
 
 def missing(method: str) -> str | None:
     """The sentence that says what a method lacks here, or None."""
-    lacking = [name for name in packages(method) if importlib.util.find_spec(name.replace("-", "_")) is None]
+    lacking = [name for name in packages(method) if importlib.util.find_spec(_imported_as(name)) is None]
     return f"{method} is left out: it needs {lacking[0]}. Try: pip install {lacking[0]}" if lacking else None
+
+
+def _imported_as(package: str) -> str:
+    return _IMPORTED_AS.get(package, package.replace("-", "_"))
 
 
 def is_slow(method: str) -> bool:

@@ -48,7 +48,7 @@ def asked(contest: Contest, options: argparse.Namespace) -> Contest:
         contest = replace(contest, most_tasks=options.tasks)
     if options.methods is not None:
         whole = not contest.ablates  # where all is trained to its end, nobody stops anything
-        peers = tuple(m for m in options.methods if m in rivals.METHODS and not (whole and "+" in m))
+        peers = tuple(m for m in options.methods if m in rivals.KNOWN and not (whole and "+" in m))
         contest = replace(contest, peers=peers)
     return contest
 
@@ -252,7 +252,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--slow-seeds", type=int, default=3, help=f"seeds a task of the slow peers: {', '.join(rivals.SLOW)}"
     )
-    known = (*replaying.OURS, *rivals.METHODS)
+    known = (*replaying.OURS, *rivals.KNOWN)
     parser.add_argument("--methods", help=f"beside ours, only these: {', '.join(known)}")
     parser.add_argument("--ablation", action="store_true", help="the parts of our search as well")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default: 2)")
