@@ -10,7 +10,15 @@ from tuner import Space, linear
 from tuner.policy.proposals import Outcome, RoundPlan
 from tuner.samplers.coarse_to_fine import CoarseToFineSampler
 from tuner.surrogate.factors import JITTER
-from tuner.surrogate.gaussian_process import NO_RUN, ConditionedProcess, Floats, GaussianProcess, Hyperprior, Rows
+from tuner.surrogate.gaussian_process import (
+    NO_RUN,
+    ConditionedProcess,
+    Floats,
+    GaussianProcess,
+    Hyperprior,
+    Rows,
+    _Objective,
+)
 from tuner.surrogate.ledger import Ledger
 
 GROUPS = np.array([0, 1, 1, 2])  # a number, a choice of two, a number
@@ -41,6 +49,26 @@ def test_the_slope_of_mean_and_variance_is_what_differences_say(process: Conditi
         assert (by_mean[place], by_variance[place]) == pytest.approx(slopes, abs=1e-6)
 
 
+@pytest.mark.parametrize("whole", [False, True], ids=["curves", "whole trainings"])
+def test_the_log_posterior_of_hyperparameters_and_its_slope_are_what_the_process_says(whole: bool) -> None:
+    rows, prior = _rows(), Hyperprior.of(3)
+    if whole:
+        rows = Rows(rows.features, np.ones(len(rows)), rows.run, rows.value)
+
+    def expected(hyperparameters: Floats) -> float:
+        process = GaussianProcess(hyperparameters, GROUPS)
+        covariance = process.covariance(rows, rows) + (process.noise**2 + JITTER) * np.eye(len(rows))
+        density = multivariate_normal(cov=covariance).logpdf(rows.value) + 0.5 * len(rows) * np.log(2 * np.pi)
+        surprise = (hyperparameters - prior.mean) / prior.deviation
+        return float(0.5 * surprise @ surprise - density)
+
+    at = prior.mean + 0.3 * np.random.default_rng(3).standard_normal(len(prior.mean))
+    value, gradient = _Objective(rows, GROUPS, prior)(at)
+    assert value == pytest.approx(expected(at))
+    for place, step in enumerate(1e-5 * np.eye(len(at))):
+        assert gradient[place] == pytest.approx((expected(at + step) - expected(at - step)) / 2e-5, abs=1e-4)
+
+
 def test_in_a_bowl_what_is_learned_in_two_parts_is_what_is_learned_at_once() -> None:
     whole = _process(_rows()).in_a_bowl()
     depth = float(whole.process.mean(np.array([1.0, 0.5, 0.5, 1.0]))) / (-2 / 3)
@@ -64,6 +92,7 @@ def test_a_run_surprises_by_what_the_others_alone_would_not_have_expected(proces
         assert set(np.flatnonzero(surprise >= least).tolist()) <= set(some.tolist())
         assert their_surprise == pytest.approx(surprise[some])
     for run in range(10):
+        assert process.surprise_of(run) == pytest.approx(surprise[run])
         own, others = rows.only(rows.run == run), process.process.conditioned_on(rows.only(rows.run != run))
         last = own.only(np.arange(2) == own.progress.argmax())
         mean, variance = others.at(last)

@@ -241,8 +241,9 @@ class ConditionedProcess:
         rest = self.process.covariance(more, more) - below.T @ below
         rest[np.diag_indices(len(more))] += self.process._noise + JITTER
         corner = cholesky(rest)
-        factor = np.zeros((len(rows), len(rows)), order="F")
-        factor[:size, :size], factor[size:, :size], factor[size:, size:] = self._factor, below.T, corner
+        factor = np.empty((len(rows), len(rows)), order="F")
+        factor[:size, :size], factor[:size, size:] = self._factor, 0.0
+        factor[size:, :size], factor[size:, size:] = below.T, corner
         surprise = more.value - self.process.mean(more.features)
         whitened = np.append(self._whitened, solved(corner, surprise - self._whitened @ below))
         weights = solved_back(factor, whitened)
@@ -286,8 +287,7 @@ class ConditionedProcess:
     def surprises(self, least: float = -math.inf) -> tuple[Integers, Floats]:
         """The runs (r,), and how far above what all other runs say of it the last score of each lies, in deviations.
 
-        Only runs with so much at `least` are sure to be among them. Whole runs are left out, each with all its scores
-        (Rasmussen & Williams 2006, eq. 5.12, by blocks).
+        Only runs with so much at `least` are sure to be among them.
         """
         rows = self.rows
         # What a run surprises by is its weight times a deviation that is no larger than the one its line of the factor
@@ -295,7 +295,19 @@ class ConditionedProcess:
         bound, alone = self._weights * np.diag(self._factor), self.process.variance(rows) + self.process._noise + JITTER
         _, place, count = np.unique(rows.run, return_inverse=True, return_counts=True)
         several = np.bincount(place, np.abs(self._weights) * np.sqrt(alone))
-        asked = np.flatnonzero(np.where(count[place] > 1, several[place], bound) >= least)
+        return self._surprises(np.where(count[place] > 1, several[place], bound) >= least)
+
+    @on_one_thread
+    def surprise_of(self, run: int) -> float:
+        """The same of one run, which has a score."""
+        return float(self._surprises(self.rows.run == run)[1][0])
+
+    def _surprises(self, chosen: NDArray[np.bool_]) -> tuple[Integers, Floats]:
+        """The same of the runs of some scores (n,), of each all.
+
+        Whole runs are left out, each with all its scores (Rasmussen & Williams 2006, eq. 5.12, by blocks).
+        """
+        rows, asked = self.rows, np.flatnonzero(chosen)
         whitened = np.zeros((len(rows), len(asked)), order="F")
         whitened[asked, np.arange(len(asked))] = 1.0
         whitened = solved(self._factor, whitened, in_place=True)
@@ -407,23 +419,34 @@ class _Objective:
         self._value, self._prior = rows.value, prior
         by_feature = np.square(rows.features.T[:, :, None] - rows.features.T[:, None, :])
         self._apart = np.array([by_feature[groups == group].sum(axis=0) for group in range(prior.groups)])
-        self._apart_in_time = np.square(rows.progress[:, None] - rows.progress[None, :])
+        moments, self._moment = np.unique(rows.progress, return_inverse=True)
+        self._apart_in_time = np.square(moments[:, None] - moments[None, :])
         self._same = (rows.run[:, None] == rows.run[None, :]).astype(float)
         centred = rows.features - 0.5
         self._slopes = (12.0 / prior.groups) * (centred @ centred.T)
+
+    def _of_scores(self, of_moments: Floats) -> Floats:
+        """What holds between any two moments, as what holds between any two scores (n, n)."""
+        if len(of_moments) == 1:  # whole trainings all of them
+            return np.full_like(self._same, of_moments[0, 0])
+        return of_moments[self._moment[:, None], self._moment]
 
     def __call__(self, hyperparameters: Floats) -> tuple[float, Floats]:
         count, value = self._prior.groups, self._value
         shrunk = np.exp(-2 * hyperparameters[: count + 1])
         detail, common, own, noise, slope = np.exp(hyperparameters[count + 1 :])
-        r = _SQRT5 * np.sqrt(np.tensordot(shrunk[:count], self._apart, axes=1))
-        fall = np.exp(-r)
-        near = (1 + r + r * r / 3) * fall
         t = np.sqrt(5 * shrunk[count] * self._apart_in_time)
         fade = np.exp(-t)
-        time = (1 + t + t * t / 3) * fade
-        among = detail * near + slope * self._slopes + common + own * self._same
-        covariance = among * time
+        time = self._of_scores((1 + t + t * t / 3) * fade)
+        near = np.sqrt(np.tensordot(shrunk[:count], self._apart, axes=1))
+        steep, among, covariance = np.empty_like(near), np.empty_like(near), np.empty_like(near)
+        for some in in_cache(near):
+            r = _SQRT5 * near[some]
+            fall = np.exp(-r)
+            near[some] = (1 + r + r * r / 3) * fall
+            steep[some] = detail * (5 / 3) * (1 + r) * fall
+            among[some] = detail * near[some] + slope * self._slopes[some] + common + own * self._same[some]
+            covariance[some] = among[some] * time[some]
         covariance[np.diag_indices(len(value))] += noise + JITTER
         factor, failed = dpotrf(covariance, lower=1, clean=1)
         if failed:
@@ -434,9 +457,9 @@ class _Objective:
         left = inverse - np.outer(weights, weights)  # the gradient by a number is half of its product with dK
         in_time = left * time
         gradient = np.empty_like(hyperparameters)
-        steep = in_time * (detail * (5 / 3) * (1 + r) * fall)
-        gradient[:count] = np.tensordot(self._apart, steep, axes=2) * shrunk[:count]
-        gradient[count] = np.vdot(left * among, (5 / 3) * (1 + t) * fade * self._apart_in_time) * shrunk[count]
+        gradient[:count] = np.tensordot(self._apart, in_time * steep, axes=2) * shrunk[:count]
+        lasting = self._of_scores((5 / 3) * (1 + t) * fade * self._apart_in_time)
+        gradient[count] = np.vdot(left * among, lasting) * shrunk[count]
         gradient[count + 1] = np.vdot(in_time, near) * detail
         gradient[count + 2] = in_time.sum() * common
         gradient[count + 3] = np.vdot(in_time, self._same) * own
