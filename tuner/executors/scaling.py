@@ -9,7 +9,6 @@ from typing import Any
 
 import ray
 import ray._private.state
-from ray.autoscaler.sdk import request_resources
 from ray.core.generated import autoscaler_pb2
 
 _PATIENCE_S = 4
@@ -38,6 +37,8 @@ class Demand:
             self._request([])
 
     def _request(self, bundles: list[dict[str, float]]) -> None:
+        from ray.autoscaler.sdk import request_resources  # a twentieth of a second, of every worker too
+
         try:
             request_resources(bundles=bundles)
         except Exception as error:  # a cluster that is gone asks for nothing, and training needs no autoscaler

@@ -24,7 +24,6 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.lapack import dpotrf, dpotri
-from scipy.optimize import minimize
 from scipy.special import expit
 
 from tuner.surrogate.correlation import in_cache, matern, squares, to_matern
@@ -395,6 +394,8 @@ def fit_hyperparameters(
     With `luck` S is that, and only the others are learned.
     Costs iterations × n²·(n/2 + 20·parameters) operations or so: a tenth of a second for 250 rows.
     """
+    from scipy.optimize import minimize  # a fifth of a second, and no sweep begins with it
+
     prior = Hyperprior.of(int(groups.max()) + 1)
     objective = _Objective(rows, groups, prior)
     first = prior.mean if start is None or len(start) != len(prior.mean) else np.asarray(start, dtype=float)

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import fmin_l_bfgs_b
 from scipy.special import log_ndtr, ndtr
 
 from tuner.numbers import number
@@ -214,6 +213,8 @@ class Posterior:
 
         Only parameters that are `free` (d,) move; each is a number.
         """
+        from scipy.optimize import fmin_l_bfgs_b  # a fifth of a second, and no sweep begins with it
+
         columns = self.embedding.columns_of(free)
         if not len(columns):
             return point
