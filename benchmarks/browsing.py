@@ -17,12 +17,17 @@ import psutil
 from apart import NotInstalled
 from bulk import begun, opened, over
 from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import TimeoutError as NotInTime
 from serviced import SPACE, Served, percentile, served, written
 
 import tuner
 
 _PATIENCE_MS = 60_000
 _SETTLES_MS = 6_000  # until every picture that is seen has come
+PEERS_WITHIN_S = 60
+"""How long a chart of others is waited for: somebody at it would have gone."""
+# A chart of Plotly's, which both peers draw with, is there once a line or a mark of its data stands on it.
+_CHART = ".js-plotly-plot .trace, .js-plotly-plot canvas"
 # A picture of ours is there once it says what it shows, and the browser has painted twice since.
 _DRAWN = """async (many) => {
     const drawn = (figure) => !figure.innerText.includes("being drawn");
@@ -184,20 +189,19 @@ def seen(folder: str, updates: int, pages: int, every_s: float = 1.0) -> dict[st
 
 
 def dashboard(folder: str, python: str, storage: str) -> dict[str, float]:
-    """optuna-dashboard over a storage: its list of studies, and what its server holds once a study was looked at."""
+    """optuna-dashboard over a storage: its list, the first chart of a study, and what its server then holds."""
     command = [str(Path(python).with_name("optuna-dashboard")), storage, "--port", "{port}", "--host", "127.0.0.1"]
     with _running(command, Path(folder)) as (url, process), visited() as page:
         began = time.monotonic()
         page.goto(f"{url}/dashboard/")
         page.get_by_text("night").first.wait_for()
         listed = time.monotonic() - began
-        page.goto(f"{url}/dashboard/studies/1")
-        page.wait_for_timeout(_SETTLES_MS)
-        return {"list_s": listed, "server_mb": _rss_mb(process)}
+        chart = _first_chart(page, f"{url}/dashboard/studies/1")
+        return {"list_s": listed, **chart, "server_mb": _rss_mb(process)}
 
 
 def tracker(folder: str, python: str, studies: str) -> dict[str, float]:
-    """MLflow's page over the trials of the study `night`: its table, and what its server holds."""
+    """MLflow's page over the trials of the study `night`: its table, its first chart, and what its server holds."""
     home = Path(folder)
     store, database = f"sqlite:///{home / 'mlflow.db'}", home / "mlflow.db"
     made = subprocess.run([python, "-c", _ONE_RUN, store], capture_output=True, text=True, check=True, timeout=300)
@@ -208,7 +212,21 @@ def tracker(folder: str, python: str, studies: str) -> dict[str, float]:
         page.goto(f"{url}/#/experiments/{experiment}/runs", wait_until="commit")
         began = time.monotonic()
         page.locator("a[href*='/runs/']").first.wait_for()
-        return {"list_s": time.monotonic() - began, "server_mb": _rss_mb(process)}
+        listed, held = time.monotonic() - began, _rss_mb(process)
+        page.goto("about:blank")
+        chart = _first_chart(page, f"{url}/#/experiments/{experiment}/runs?compareRunsMode=CHART")
+        return {"list_s": listed, **chart, "server_mb": held}
+
+
+def _first_chart(page: Page, address: str) -> dict[str, float]:
+    """How soon the data of a first chart are there; nothing where none comes."""
+    began = time.monotonic()
+    page.goto(address, wait_until="commit")
+    try:
+        page.locator(_CHART).first.wait_for(state="attached", timeout=1000 * PEERS_WITHIN_S)
+    except NotInTime:
+        return {}
+    return {"picture_s": time.monotonic() - began}
 
 
 # MLflow takes a quarter of an hour to be told ten thousand runs: it is told one, and its database is given the others.

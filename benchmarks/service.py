@@ -65,7 +65,7 @@ class Bench(Extent):
             return _WITHOUT
         _ = self.large
         folder, studies = self.fresh("tracker"), str(self.folder / "large")
-        return measured_apart(browsing.tracker, folder=folder, python=self.peers, studies=studies, timeout_s=300)
+        return measured_apart(browsing.tracker, folder=folder, python=self.peers, studies=studies, timeout_s=600)
 
 
 def figure(outcome: Outcome, name: str) -> Figure:
@@ -76,6 +76,13 @@ def figure(outcome: Outcome, name: str) -> Figure:
     if kind != name and f"{kind}low_s" in outcome:
         return Measured(outcome[name], outcome[f"{kind}low_s"], outcome[f"{kind}high_s"])
     return outcome[name]
+
+
+def chart(outcome: Outcome) -> Figure:
+    """How soon a peer's first chart was there, or that it was not."""
+    if isinstance(outcome, str):
+        return outcome
+    return outcome.get("picture_s", f"none within {browsing.PEERS_WITHIN_S} s")
 
 
 # ── rows ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -121,7 +128,9 @@ def sweep_page(bench: Bench) -> Iterator[Row]:
     yield Row("… memory of the server", memory, "MB", beside=beside, other=figure(dashboard, "server_mb"))
     yield Row("… the same, MLflow", memory, "MB", beside="MLflow", other=figure(tracker, "server_mb"))
     yield Row("optuna-dashboard with the same trials: its list of studies", figure(dashboard, "list_s"), "s")
+    yield Row("… its first chart", chart(dashboard), "s")
     yield Row(f"MLflow with {bench.trials:,} runs of {_POINTS} steps: its first table", figure(tracker, "list_s"), "s")
+    yield Row("… its first chart", chart(tracker), "s")
 
 
 def million(bench: Bench) -> Iterator[Row]:

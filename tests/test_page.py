@@ -569,6 +569,15 @@ def test_a_run_that_nobody_coordinates_is_lost_in_the_list_too(tmp_path: Path) -
     assert re.search(r"two babysat run completed\b", " ".join(told.split()))
 
 
+def test_of_one_failure_no_last_one_is_spoken_of(tmp_path: Path) -> None:
+    with suppress(tuner.TunerError):
+        sweep(tmp_path, fails, SPACE, trials=1, stopping="off").close()
+    with pages_of(tmp_path) as client:
+        told = words(client.get("/studies/night").text)
+    assert "1 failed, trial 0: ValueError" in told
+    assert re.search(r"coordinated by\s+nobody\b(?! coordinates)", told)
+
+
 def test_what_failed_does_not_look_well_anywhere(tmp_path: Path) -> None:
     sweep(tmp_path, fails, SPACE, trials=2, stopping="off").close()
     story(tmp_path / "one", Part(start=0, to=10), end=("failed", "there is no file")).close()

@@ -188,6 +188,19 @@ def test_of_one_trial_the_best_so_far_is_a_point(tmp_path: Path) -> None:
     assert any(each["name"] == "Scatter" for each in models(chart))
 
 
+def test_beside_the_trials_of_a_sweep_a_run_counts_its_reports(study: tuner.Study, tmp_path: Path) -> None:
+    with story(tmp_path / "one", Part(start=0, to=30)) as lone:
+        both, alone = progress([study.state, lone.state]), progress([lone.state])
+    assert "24 trials in the order they began and 30 reports" in both.shown
+    assert alone.shown == "30 reports."
+    (legend,) = [each["attributes"] for each in models(both) if each["name"] == "Legend"]
+    assert legend["orientation"] == "horizontal"
+
+
+def test_marks_are_left_out_for_want_of_what_trials_really_lack(study: tuner.Study) -> None:
+    assert "the others have no warmup" in settings(study.state, SPACE, "rate", "warmup").shown
+
+
 def test_of_a_long_name_a_legend_has_both_ends(tmp_path: Path) -> None:
     names = ["a-night-that-begins-the-same-" + end for end in ("as-another", "and-ends-otherwise")]
     studies = [sweep(tmp_path, train, SPACE, trials=2, name=name) for name in names]

@@ -57,7 +57,7 @@ def tone_of(state: str, *, has_score: bool = True) -> Tone:
 def status_of(study: StudyReader, now: float) -> StudyStatus:
     """How the study stands at a moment, in Unix seconds."""
     holder = study.coordinator(now)
-    told = "nobody coordinates it" if holder is None else coordinator_of(*holder, now)
+    told = "nobody" if holder is None else coordinator_of(*holder, now)
     state = study.state
     if state.kind == "babysitting" and state.trials:
         trial = state.trials[0]
@@ -122,4 +122,5 @@ def _failures(state: StudyState) -> str:
     failed = [trial for trial in state.ended() if trial.state == "failed"]
     if not failed:
         return ""
-    return f"; {len(failed):,} failed, the last, trial {failed[-1].trial}: {failed[-1].why.rstrip('.')}"
+    which = "trial" if len(failed) == 1 else "the last, trial"
+    return f"; {len(failed):,} failed, {which} {failed[-1].trial}: {failed[-1].why.rstrip('.')}"

@@ -29,9 +29,8 @@ def progress(studies: Sequence[StudyState], theme: Theme = "light") -> Diagram:
     stairs = [_stair(study) for study in studies]
     if not any(len(steps) for steps, _ in stairs):
         return Diagram(name="progress", label=label, shown="No trial has a score yet.", item=None)
-    trials = sum(len(steps) for steps, _ in stairs)
     objectives = dict.fromkeys(study.objective for study in studies)
-    shown = f"{count(trials, 'trial')} in the order they began"
+    shown = _counted(studies, stairs)
     shown += "" if len(objectives) == 1 else f"; mind that {' and '.join(objectives)} are not the same score"
     return Diagram(
         name="progress",
@@ -40,6 +39,16 @@ def progress(studies: Sequence[StudyState], theme: Theme = "light") -> Diagram:
         item=item(_figure(studies, stairs, INKS[theme])),
         table=_table(studies, stairs),
     )
+
+
+def _counted(studies: Sequence[StudyState], stairs: Sequence[tuple[Floats, Floats]]) -> str:
+    """How many trials, and how many reports of babysat runs, the stairs are made of."""
+    told = {"sweep": 0, "babysitting": 0}
+    for study, (steps, _) in zip(studies, stairs, strict=True):
+        told[study.kind] += len(steps)
+    trials = f"{count(told['sweep'], 'trial')} in the order they began" if told["sweep"] else ""
+    reports = count(told["babysitting"], "report") if told["babysitting"] else ""
+    return " and ".join(filter(None, (trials, reports)))
 
 
 def _stair(study: StudyState) -> tuple[Floats, Floats]:
@@ -66,9 +75,10 @@ def _corners(stair: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
 
 
 def _figure(studies: Sequence[StudyState], stairs: Sequence[tuple[Floats, Floats]], ink: Ink) -> Any:
-    from bokeh.models import ColumnDataSource, HoverTool
+    from bokeh.models import ColumnDataSource, HoverTool, Legend
 
     plot = blank(ink, height=_HIGH)
+    plot.add_layout(Legend(orientation="horizontal"), "above")  # where no line can pass beneath it
     plot.xaxis.axis_label = "steps spent"
     in_steps(plot.xaxis[0])
     plot.yaxis.axis_label = " / ".join(dict.fromkeys(study.objective for study in studies))
@@ -82,7 +92,6 @@ def _figure(studies: Sequence[StudyState], stairs: Sequence[tuple[Floats, Floats
             HoverTool(renderers=[line], tooltips=[("steps", "@x{0,0}"), (study.objective, "@y")], mode="vline")
         )
     plot.legend.visible = len(studies) > 1
-    plot.legend.location = "bottom_right" if studies[0].goal == "maximize" else "top_right"
     plot.legend.background_fill_alpha, plot.legend.border_line_color = 0.0, None
     plot.legend.label_text_color = ink.text
     return plot

@@ -67,7 +67,8 @@ def settings(study: StudyState, space: Space, across: str, up: str, theme: Theme
     boxes = _boxes(study) if y is not None else []
     shown = f"{len(seen):,} of {count(len(trials), 'trial')}"
     if len(seen) < len(trials):
-        shown += f"; the others have no {across} or no {up or 'score'}"
+        absent = [name for name, at in ((across, places), (up or "score", heights)) if not np.isfinite(at).all()]
+        shown += f"; the others have no {' or no '.join(absent)}"
     if boxes:
         numbers = ", ".join(str(each.round) for each in boxes)
         told = (
