@@ -280,6 +280,17 @@ def test_a_study_whose_database_is_away_is_said_to_be_there_a_little_later(tmp_p
     assert "The database of night does not answer" in words(told.text)
 
 
+def test_an_address_stands_there_as_it_is_written(tmp_path: Path) -> None:
+    class Away(OneShelf):
+        @contextmanager
+        def study(self, name: str) -> Iterator[tuner.Study]:
+            raise DatabaseAway(f"postgresql://there/team ({name}) cannot be reached.")
+            yield
+
+    with pages_of(tmp_path, shelf=Away(tmp_path)) as client:
+        assert "postgresql://there/team (night) cannot be reached." in words(client.get("/studies/night").text)
+
+
 def test_a_study_that_is_being_begun_is_looked_at_again(tmp_path: Path) -> None:
     Store.create(tmp_path / "dawn" / "study.db").close()
     with pages_of(tmp_path) as client:

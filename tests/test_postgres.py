@@ -453,6 +453,7 @@ def test_a_server_that_is_away_is_told_with_what_to_do(team_server: postgres.Ser
     with pytest.raises(DatabaseAway, match=r"postgresql://tuner@127.0.0.1:1/tuner \(night\) cannot be reached") as away:
         tuner.open("night", results=tmp_path, store=nowhere)
     assert SECRET not in str(away.value)
+    assert "Connection refused. Nothing on record is lost." in str(away.value)
     with pytest.raises(DatabaseAway, match=r"127.0.0.1:1/tuner"):
         tuner.studies(tmp_path, nowhere)
 

@@ -361,7 +361,8 @@ def is_away(error: DatabaseError) -> bool:
 def refusal(where: str, error: DatabaseError) -> StudyError:
     """What the server refused, as a sentence."""
     state = getattr(error.orig, "sqlstate", None) or ""
-    reason = " ".join(str(error.orig).split())
+    lines = str(error.orig).splitlines()
+    reason = " ".join(" ".join(line for line in lines if not line.startswith("\t")).split())  # the driver's own hints
     if is_away(error):
         return DatabaseAway(
             f"{where} cannot be reached: {reason}. Nothing on record is lost. Is the server running there, and may "
