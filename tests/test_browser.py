@@ -344,7 +344,6 @@ def test_the_picture_at_the_top_is_the_first_that_is_drawn_in_another_theme(brow
         page.set_viewport_size({"width": 1280, "height": 1600})
         for picture in pictures:
             expect(picture.locator("canvas").first).to_be_visible()
-        page.wait_for_timeout(5000)  # after a drawing there is a rest
         sent = heard(page)
         with page.expect_response(lambda answer: "pictures/parallel" in answer.url and "theme=dark" in answer.url):
             page.emulate_media(color_scheme="dark")

@@ -75,7 +75,8 @@ def _corners(stair: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
 
 
 def _figure(studies: Sequence[StudyState], stairs: Sequence[tuple[Floats, Floats]], ink: Ink) -> Any:
-    from bokeh.models import ColumnDataSource, HoverTool, Legend
+    from bokeh.models import ColumnDataSource, HoverTool
+    from bokeh.models.annotations import Legend
 
     plot = blank(ink, height=_HIGH)
     plot.add_layout(Legend(orientation="horizontal"), "above")  # where no line can pass beneath it

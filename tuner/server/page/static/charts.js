@@ -13,13 +13,14 @@ const watcher = new IntersectionObserver((changes) => changes.forEach(({ target,
   seen.delete(target);
   if (isIntersecting) seen.set(target, paced(() => draw(target), { rest: 4, lane: "draws" })).get(target)(); else free(target);
 }), { rootMargin: "300px" });
-dark.addEventListener("change", () => redraw());
+dark.addEventListener("change", () => redraw(true));
 
 export const drawCharts = (within) => within.querySelectorAll("figure[data-picture]").forEach((each) => watcher.observe(each));
 
-// One is drawn at a time: first what stands at the top of the window.
-export const redraw = () => [...seen].map(([figure, anew]) => [figure.getBoundingClientRect(), anew])
-  .sort(([{ top, left }], [other]) => Math.abs(top) - Math.abs(other.top) || left - other.left).forEach(([, anew]) => anew());
+// One is drawn at a time, first what stands at the top of the window: each is asked for once the one before is on its way.
+export const redraw = (now) => [...seen].map(([figure, anew]) => [figure.getBoundingClientRect(), anew])
+  .sort(([{ top, left }], [other]) => Math.abs(top) - Math.abs(other.top) || left - other.left)
+  .reduce((before, [, anew]) => before.then(() => { anew(now); return pause(0); }), Promise.resolve());
 
 async function draw(figure) {
   if (!figure.isConnected) return seen.delete(figure), free(figure);

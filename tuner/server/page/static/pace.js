@@ -2,19 +2,19 @@
 // once more at the end.
 export const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
-// For `rest` times as long as it took nothing is done after it. In a `lane` one is done at a time, in all tabs of a browser.
+// For `rest` times as long as it took nothing is done after it, unless somebody waits for it `now`. In a `lane` one is done
+// at a time, in all tabs of a browser.
 export function paced(act, { rest, together = 0, lane = "" }) {
-  let state = "idle", took = 0;
+  let state = "idle", took = 0, wake;
   const timed = async () => { const began = performance.now(); state = "busy"; await act(); took = performance.now() - began; };
-  return async function run() {
+  return async function run(now) {
+    if (now) wake?.();
     if (state === "busy") state = "again";
     if (state !== "idle") return;
-    state = "waiting";
-    await pause(together);
-    await (lane && navigator.locks ? navigator.locks.request(`tuner-${lane}`, timed) : timed());
-    await pause(rest * took);
-    const again = state === "again";
+    const woken = new Promise((done) => { wake = done; state = "waiting"; });
+    await pause(together).then(() => (lane && navigator.locks ? navigator.locks.request(`tuner-${lane}`, timed) : timed()));
+    await Promise.race([pause(rest * took), woken]);
+    if (state === "again") return state = "idle", run();
     state = "idle";
-    if (again) run();
   };
 }

@@ -9,7 +9,7 @@ import { keepSelection } from "./selection.js";
 document.getElementById("theme").addEventListener("click", () => {
   document.documentElement.dataset.theme = theme() === "dark" ? "light" : "dark";
   try { localStorage.setItem("tuner-theme", document.documentElement.dataset.theme); } catch { /* then it is not kept */ }
-  redraw();
+  redraw(true);
 });
 
 // What is long to make, or long to read, comes when it is opened.
