@@ -505,6 +505,16 @@ def test_the_cost_counts_steps_as_the_search_has_spent_them() -> None:
     assert "240 steps, 48 s" in found.sentence
 
 
+def test_runs_taken_one_by_one_vary_together_as_all_at_once() -> None:
+    model = Model.of(searched(TWO, hill, 24), TWO)
+    assert model is not None
+    joint = model.joint(np.random.default_rng(0).random((6, 2)))
+    together = np.array([joint.with_one(place) for place in range(6)])
+    np.testing.assert_allclose(together, together.T, atol=1e-9)
+    np.testing.assert_allclose(np.diag(together), joint.variance, atol=1e-9)
+    assert np.linalg.eigvalsh(together).min() > -1e-6
+
+
 def test_gains_smaller_than_luck_are_not_worth_it() -> None:
     study = searched(TWO, hill, 60)
     found = worth_of(Model.of(study, TWO), study, 24, noise=10.0)
@@ -693,3 +703,16 @@ def test_of_thousands_of_trials_the_curves_of_those_alone_are_read_that_tell_mos
     assert len(read) < 1_300
     assert model.horizon == 10
     assert 200 < len(set(model.rows.run.tolist())) <= 250
+
+
+def test_a_cut_is_as_improbable_as_the_hypergeometric_law_has_it() -> None:
+    from scipy.stats import hypergeom
+
+    from tuner.insight.divergence import _chances
+
+    inside, both = np.array([40, 900, 12, 5]), np.array([20, 60, 9, 0])
+    told = _chances(1_000, 65, inside, both)
+    exact = hypergeom.sf(both - 1, 1_000, 65, inside)
+    rare = exact < 0.02
+    np.testing.assert_allclose(told[rare], exact[rare], rtol=1e-8)
+    assert (told[~rare] > 0.02).all()

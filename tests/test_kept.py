@@ -72,7 +72,9 @@ def _torn(file: Path) -> None:
 
 
 def _flipped(file: Path) -> None:
-    file.write_bytes(file.read_bytes().replace(b"0.7", b"0.9"))
+    told = bytearray(file.read_bytes())
+    told[len(told) * 3 // 4] ^= 1
+    file.write_bytes(told)
 
 
 def _of_another_tuner(file: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import click
 
 from tuner.cli.options import AnyCallable, Results, study_options, verb
 from tuner.cli.output import asked_for_json, say, say_json, stdout_kept
+from tuner.cli.reading import looked_at
 from tuner.cli.streams import remark, tell
 from tuner.executors import FUNCTION_EXECUTORS
 
@@ -57,9 +57,7 @@ def explain(
     The winner and how sure it is, what matters, where to look next, what diverged, how the best fit, and whether more
     trials are worth their cost.
     """
-    import tuner
-
-    with closing(tuner.open(name, results=results, store=store)) as study:
+    with looked_at(name, results, store) as study:
         found = study.explain(**options)
         folder = study.place.folder
     if to is not None and format_ == "terminal":

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import time
-from contextlib import closing, nullcontext
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,15 +68,26 @@ def _run(name: str, results: Results, store: str | None) -> dict[str, Any] | Non
         return None
 
 
+@contextmanager
+def looked_at(name: str, results: Results, store: str | None) -> Iterator[Study]:
+    """A study that is looked at once, and all of it till the end: nobody need look through it for garbage."""
+    import tuner
+
+    with closing(tuner.open(name, results=results, store=store)) as study:
+        gc.freeze()
+        try:
+            yield study
+        finally:
+            gc.unfreeze()
+
+
 @verb("tuner show night/17")
 @click.argument("study", metavar="NAME[/TRIAL]", callback=study_and_trial)
 @study_options
 def show(study: tuple[str, int | None], results: Results, store: str | None, as_json: bool) -> None:
     """Sum up a study, or tell all about one trial of it."""
-    import tuner
-
     name, trial = study
-    with closing(tuner.open(name, results=results, store=store)) as opened:
+    with looked_at(name, results, store) as opened:
         if as_json:
             say_json(study_as_json(opened) if trial is None else trial_as_json(opened, trial))
             return

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
-from scipy.stats import t as student
+from scipy.special import gammaincinv, stdtrit
 
 from tuner.caviar.repeats import Plan
 from tuner.insight.distinction import MOST, about, in_one_value, seeds_to_tell
@@ -227,7 +226,7 @@ def _bounds(table: NDArray[np.float64], residual: float) -> tuple[float, float]:
     if variance <= 0:
         return 0.0, 0.0
     freedom = variance**2 / sum(part**2 / each for part, each in parts)
-    low, high = (math.sqrt(variance * freedom / float(chi2.ppf(share, freedom))) for share in (0.975, 0.025))
+    low, high = (math.sqrt(variance * freedom / float(2 * gammaincinv(freedom / 2, share))) for share in (0.975, 0.025))
     return low, high
 
 
@@ -288,7 +287,7 @@ def _sentences(found: Confirmation) -> list[str]:
     if searched is not best:
         sentences.append(f"The search had trial {searched.trial} first, with {number(searched.searched)}.")
     luck = (best.searched - (best.mean or 0.0)) * (1.0 if found.goal == "maximize" else -1.0)
-    if luck > float(student.ppf(0.95, max(seeds - 1, 1))) * (best.error or math.inf):
+    if luck > float(stdtrit(max(seeds - 1, 1), 0.95)) * (best.error or math.inf):
         sentences.append(f"Its {number(best.searched)} in the search was partly luck.")
     if found.noise == 0:
         why = (

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtr
 
 MOST = 100
 """Further seeds beyond which nobody would go: what they would not tell counts as equal."""
@@ -62,7 +62,7 @@ def _chance_of_the_best(
     """Of the candidate with the best mean in each row, by Bonferroni's bound, which is close where it is near 1."""
     ahead = means.max(axis=1, keepdims=True) - means
     away = ahead / np.sqrt(2 * variance / repeats)[:, None]
-    doubt = student.sf(away, freedom).sum(axis=1) - _HALF  # its doubt about itself
+    doubt = stdtr(freedom, -away).sum(axis=1) - _HALF  # its doubt about itself
     return np.asarray(1 - doubt)
 
 

@@ -13,7 +13,7 @@ from tuner.insight.divergence import Divergences, divergences_of
 from tuner.insight.edges import Edge, edges_of
 from tuner.insight.fit import Fit, fit_of
 from tuner.insight.importance import Importance, importance_of
-from tuner.insight.model import Model
+from tuner.insight.model import Considered, Model
 from tuner.insight.ranking import Recheck, recheck_of
 from tuner.insight.recommendation import Recommended, recommended_of
 from tuner.insight.winner import Winner, noise_of_means, winner_of
@@ -98,12 +98,14 @@ class Findings:
                 f"target_error must be 0 or above, got {target_error!r}. It is the error one could reach."
             )
         alike = sharing(state)[0] if is_plateau(state) else 0
-        model = None if alike else Model.of(state, space)
+        known = None if alike else Considered.of(state, space)
+        model = None if known is None else Model.of(state, space, known)
         confirmation = confirmation_of(state)
         measured = noise_of_means(state) if confirmation is None else confirmation.noise
-        ranks = None if alike else Model.of_ranks(state, space)
-        importance = importance_of(ranks, state.objective, len(leaders(state)), alike)
-        few = distinct(leaders(state), FEW)
+        ranks = None if known is None else Model.of_ranks(state, space, known)
+        best_first = leaders(state)
+        importance = importance_of(ranks, state.objective, len(best_first), alike)
+        few = distinct(best_first, FEW)
         curves = {trial.trial: study.curves(trial.trial) for trial in few}
         fits = [fit_of(trial, curves[trial.trial], target_error) for trial in few]
         return cls(

@@ -12,8 +12,7 @@ from math import ceil, inf, sqrt
 from typing import Literal, TypeAlias
 
 import numpy as np
-from scipy.stats import kendalltau
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from tuner.numbers import number
 from tuner.panda.supervisor.series import (
@@ -263,6 +262,8 @@ class _Stretch:
         """Kendall's τ of the values in their order; 0 where there is none."""
         if len(self.values) < 2 or np.ptp(self.values) <= resolution(self.values):
             return 0.0
+        from scipy.stats import kendalltau  # half a second, for whoever has no scores on train and dev
+
         return float(kendalltau(range(len(self.values)), self.values).statistic)
 
     def turned(self) -> _Stretch:
@@ -283,14 +284,14 @@ class _Stretch:
             found = trend(Series(steps=np.arange(len(self.values)), values=self.values))
             return found.word == "worsening" and "slope" in found.statistic[0] and found.statistic[1] > _STUDENT
         slope, error, freedom = self._slope(self.time)
-        return freedom >= 1 and slope > float(student.ppf(1 - level, freedom)) * error
+        return freedom >= 1 and slope > float(stdtrit(freedom, 1 - level)) * error
 
     def most_to_gain(self) -> float:
         """What may at most be gained in as many reports again, 95 % sure."""
         slope, error, freedom = self._slope(autocorrelation_time(self.like, degree=2))
         if freedom < 1:
             return inf
-        return max(0.0, (float(student.ppf(0.95, freedom)) * error - slope) * len(self.values))
+        return max(0.0, (float(stdtrit(freedom, 0.95)) * error - slope) * len(self.values))
 
     def _slope(self, time: float) -> tuple[float, float, float]:
         """Of the line through the values: the rise a report, its standard error, and the degrees of freedom."""

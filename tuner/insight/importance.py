@@ -14,8 +14,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import qmc
 
+from tuner.insight.evenly import even_points
 from tuner.insight.model import FEWEST, Model
 from tuner.numbers import percent
 from tuner.surrogate.gaussian_process import ConditionedProcess, Floats, Rows
@@ -107,7 +107,7 @@ def importance_of(model: Model | None, objective: str, scored: int, alike: int =
         Share(parameter=name, total=float(total[place]), alone=float(alone[place]), error=float(error[place]))
         for place, name in enumerate(model.space)
     ]
-    missed = sum(float(np.square(held.value - posterior.at(held)[0]).sum()) for posterior, held in folds)
+    missed = sum(float(np.square(held.value - posterior.mean_at(held)).sum()) for posterior, held in folds)
     # Whoever knows how long each was trained and nothing of its settings misses as much.
     blind = sum(float(np.square(held.value - _by_progress(posterior.rows, held)).sum()) for posterior, held in folds)
     return Importance(
@@ -135,21 +135,20 @@ def _by_progress(known: Rows, held: Rows) -> Floats:
 
 def _drawn(model: Model) -> Floats:
     """Pairs of points, even over the space, side by side."""
-    drawn: Floats = qmc.Sobol(2 * len(model.space), scramble=True, rng=np.random.default_rng(0)).random(_POINTS)
-    return drawn
+    return even_points(_POINTS, 2 * len(model.space))
 
 
 def _shares(model: Model, drawn: Floats, posterior: ConditionedProcess) -> tuple[Floats, Floats]:
     """Total shares and shares alone; zeros where nothing varies."""
     count = drawn.shape[1] // 2
     one, other = drawn[:, :count], drawn[:, count:]
-    at_one, at_other = model.at(one, posterior)[0], model.at(other, posterior)[0]
+    at_one, at_other = model.mean_at(one, posterior), model.mean_at(other, posterior)
     variance = float(np.var(np.concatenate([at_one, at_other])))
     total, alone = np.zeros(count), np.zeros(count)
     for place in range(count if variance > 1e-12 else 0):
         mixed = one.copy()
         mixed[:, place] = other[:, place]
-        at_mixed = model.at(mixed, posterior)[0]
+        at_mixed = model.mean_at(mixed, posterior)
         total[place] = np.mean(np.square(at_one - at_mixed)) / (2 * variance)
         alone[place] = np.mean(at_other * (at_mixed - at_one)) / variance
     return np.clip(total, 0.0, 1.0), np.clip(alone, 0.0, 1.0)

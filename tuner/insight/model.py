@@ -29,6 +29,7 @@ from tuner.surrogate.gaussian_process import (
     fit_hyperparameters,
 )
 from tuner.surrogate.ledger import Ledger, horizon_of, telling
+from tuner.surrogate.threads import on_one_thread
 
 FEWEST = 8
 """So many trials with a score it takes to learn a function from."""
@@ -61,15 +62,15 @@ class Model:
         self.posterior = self.process.conditioned_on(rows)
 
     @classmethod
-    def of(cls, study: StudyState, space: Space) -> Model | None:
-        """The model of a study; None where too few trials have a score."""
-        known = _Considered.of(study, space)
+    def of(cls, study: StudyState, space: Space, known: Considered | None = None) -> Model | None:
+        """The model of a study, or of what is considered of it; None where too few trials have a score."""
+        known = Considered.of(study, space) if known is None else known
         return cls.of_outcomes(known.telling, space, known.horizon)
 
     @classmethod
-    def of_ranks(cls, study: StudyState, space: Space) -> Model | None:
+    def of_ranks(cls, study: StudyState, space: Space, known: Considered | None = None) -> Model | None:
         """The same with each score's rank among all in its place: of poor ones it tells the poor from the poorer."""
-        known = _Considered.of(study, space)
+        known = Considered.of(study, space) if known is None else known
         seen = sorted(value for each in known.evenly if not bad(each) for _, value in each.observations)
 
         def rank(value: float) -> float:
@@ -103,17 +104,14 @@ class Model:
         mean, variance = (posterior or self.posterior).at(self.new(points))
         return mean, np.sqrt(variance)
 
-    def joint(self, points: Floats) -> tuple[Floats, Floats]:
-        """Mean (n,) and covariance (n, n) of what n runs at these points score, each with luck of its own."""
+    def mean_at(self, points: Floats, posterior: ConditionedProcess) -> Floats:
+        """The mean alone, by another posterior of the same process."""
+        return posterior.mean_at(self.new(points))
+
+    def joint(self, points: Floats) -> Joint:
+        """What runs at these points (n, d) score, each with luck of its own."""
         new = self.new(points)
-        new = Rows(new.features, new.progress, NO_RUN - 1 - np.arange(len(points)), new.value)
-        known = self.process.covariance(self.rows, self.rows)
-        known[np.diag_indices(len(known))] += np.exp(self.process.hyperparameters[len(self.space) + 4]) + _JITTER
-        across = self.process.covariance(new, self.rows)
-        factor = cho_factor(known, lower=True)
-        mean: Floats = across @ cho_solve(factor, self.rows.value)
-        covariance: Floats = self.process.covariance(new, new) - across @ cho_solve(factor, across.T)
-        return mean, covariance
+        return Joint(self, Rows(new.features, new.progress, NO_RUN - 1 - np.arange(len(points)), new.value))
 
     def new(self, points: Floats) -> Rows:
         """Whole trainings at these points, by nobody."""
@@ -170,7 +168,30 @@ class Model:
         )
 
 
-class _Considered(NamedTuple):
+class Joint:
+    """What n runs score by a model: mean and variance (n,), and of their covariance what is asked for."""
+
+    @on_one_thread
+    def __init__(self, model: Model, runs: Rows) -> None:
+        """Use `Model.joint`."""
+        process, rows = model.process, model.rows
+        known = process.covariance(rows, rows)
+        known[np.diag_indices(len(known))] += np.exp(process.hyperparameters[len(model.space) + 4]) + _JITTER
+        factor = cho_factor(known, lower=True)
+        self._process, self._runs, self._across = process, runs, process.covariance(runs, rows)
+        self._solved: Floats = cho_solve(factor, self._across.T)
+        self.mean: Floats = self._across @ cho_solve(factor, rows.value)
+        self.variance: Floats = process.variance(runs) - (self._across * self._solved.T).sum(axis=1)
+
+    @on_one_thread
+    def with_one(self, place: int) -> Floats:
+        """The covariance (n,) of each run with that at this place."""
+        one = self._runs.only(np.arange(len(self.mean)) == place)
+        found: Floats = self._process.covariance(self._runs, one)[:, 0] - self._across @ self._solved[:, place]
+        return found
+
+
+class Considered(NamedTuple):
     """The outcomes that a model learns from, and those among which a score has its rank: of few trials, all."""
 
     telling: list[Outcome]
@@ -178,7 +199,7 @@ class _Considered(NamedTuple):
     horizon: int | None
 
     @classmethod
-    def of(cls, study: StudyState, space: Space) -> _Considered:
+    def of(cls, study: StudyState, space: Space) -> Considered:
         """Of very many trials the curves of those alone are looked at that the model would choose, and of some evenly.
 
         Which those are, their best scores tell.
@@ -189,8 +210,9 @@ class _Considered(NamedTuple):
             outcomes = [outcome(space, study, trial) for trial in begun]
             return cls(outcomes, outcomes, None)
         informing = [trial for trial in begun if trial.best_score is not None or trial.state in ("diverged", "failed")]
-        ranked = sorted(informing, key=lambda trial: (_loss(study, trial), trial.trial))
-        chosen = telling([trial.trial for trial in ranked], (trial.trial for trial in reversed(informing)))
+        losses = np.array([_loss(study, trial) for trial in informing])
+        ranked = [informing[place].trial for place in np.argsort(losses, kind="stable").tolist()]
+        chosen = telling(ranked, (trial.trial for trial in reversed(informing)))
         evenly = [trial.trial for trial in begun[:: -(-len(begun) // _EVENLY)]]
         wanted = [study.trials[number] for number in sorted({*chosen, *evenly})]
         study.read(wanted)

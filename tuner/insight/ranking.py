@@ -14,7 +14,6 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from tuner.caviar.repeats import Plan
 from tuner.numbers import number, percent
@@ -155,7 +154,7 @@ def rank_correlation(then: Floats, now: Floats, seed: int = 0) -> RankCorrelatio
     """
     count, rng = len(then), np.random.default_rng([seed, len(then)])
     rho = float(_spearman(then[None], now[None])[0])
-    one, other = rankdata(then), rankdata(now)
+    one, other = _ranks(then[None])[0], _ranks(now[None])[0]
     if count <= _EXACT:
         orders = np.array(list(itertools.permutations(range(count))))
     else:
@@ -186,9 +185,17 @@ def interval(rho: float, count: int) -> tuple[float, float]:
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────────
 
 
+def _ranks(scores: Floats) -> Floats:
+    """Row by row, from 1 on; equal ones share the mean of theirs."""
+    from scipy.stats import rankdata  # half a second, for whoever rechecks nothing
+
+    found: Floats = rankdata(scores, axis=1)
+    return found
+
+
 def _spearman(one: Floats, other: Floats) -> Floats:
     """Row by row; 0 where all of a row are ties."""
-    a, b = rankdata(one, axis=1), rankdata(other, axis=1)
+    a, b = _ranks(one), _ranks(other)
     a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
     scale = np.sqrt(np.square(a).sum(axis=1) * np.square(b).sum(axis=1))
     found: Floats = np.where(scale > 0, (a * b).sum(axis=1) / np.maximum(scale, 1e-300), 0.0)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from heapq import nsmallest
 
 import numpy as np
 
@@ -124,7 +123,10 @@ def _telling(tries: list[Trial], best: Trial) -> list[Trial]:
     if len(tries) <= most:
         return tries
     share = most // 3
-    first = nsmallest(share, tries, key=lambda trial: (trial is not best, not trial.repeats, -trial.steps, trial.trial))
+    steps, once = np.array([trial.steps for trial in tries]), np.array([not trial.repeats for trial in tries])
+    others = np.array([trial is not best for trial in tries])
+    order = np.lexsort((-steps, once, others))  # of equals the first tried
+    first = [tries[place] for place in order[:share].tolist()]
     numbers = {trial.trial for trial in first}
     rest = [trial for trial in tries if trial.trial not in numbers]
     stride = len(rest) / (most - share)

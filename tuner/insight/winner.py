@@ -75,7 +75,7 @@ def winner_of(study: StudyState, confirmation: Confirmation | None, noise: float
     best = study.best
     if best is None or best.best_score is None or best.best_step is None:
         return None
-    ranked = distinct(leaders(study), 2)
+    ranked, (alike, scored) = distinct(leaders(study), 2), sharing(study)
     after = next((trial for trial in ranked if trial.trial != best.trial), None)
     return Winner(
         study=study.name,
@@ -89,8 +89,8 @@ def winner_of(study: StudyState, confirmation: Confirmation | None, noise: float
         next_score=None if after is None else after.best_score,
         noise=noise,
         confirmation=confirmation,
-        sharing=sharing(study)[0],
-        scored=sharing(study)[1],
+        sharing=alike,
+        scored=scored,
         seeds=study.seeds,
         spread=study.spread(best),
     )

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import qmc
 
-from tuner.insight.model import FEWEST, Model
+from tuner.insight.evenly import even_points
+from tuner.insight.model import FEWEST, Joint, Model
 from tuner.numbers import about, number
 from tuner.record.events import ENDED, Goal
 from tuner.record.leaders import is_plateau, leaders, sharing
@@ -144,12 +144,11 @@ def worth_of(model: Model | None, study: StudyState, trials: int | None = None, 
 def _by_model(model: Model, best: float, count: int) -> tuple[float, float, float]:
     incumbent = float(model.standardizer.transform(best))
     points = _candidates(model)
-    mean, covariance = model.joint(points)
-    chosen = _batch(mean, covariance.copy(), incumbent, min(count, _MOST))
-    part = covariance[np.ix_(chosen, chosen)]
-    factor = np.linalg.cholesky(part + 1e-7 * np.eye(len(chosen)))
+    joint = model.joint(points)
+    chosen, covariance = _batch(joint, incumbent, min(count, _MOST))
+    factor = np.linalg.cholesky(covariance + 1e-7 * np.eye(len(chosen)))
     luck = np.random.default_rng(count).standard_normal((_DRAWS, len(chosen)))
-    gains = model.standardizer.scale * np.maximum(0.0, (mean[chosen] + luck @ factor.T).max(axis=1) - incumbent)
+    gains = model.standardizer.scale * np.maximum(0.0, (joint.mean[chosen] + luck @ factor.T).max(axis=1) - incumbent)
     low, high = np.quantile(gains, (0.025, 0.975))
     return float(gains.mean()), float(low), float(high)
 
@@ -177,7 +176,7 @@ def _by_tail(scores: Sequence[float], tried: int, count: int) -> tuple[float, fl
 def _candidates(model: Model) -> Floats:
     """Even points, and others near the best trials."""
     count, rng = len(model.space), np.random.default_rng(0)
-    even = qmc.Sobol(count, scramble=True, rng=rng).random(_EVEN)
+    even = even_points(_EVEN, count)
     scored = sorted((each for each in model.outcomes if each.score is not None), key=lambda each: -(each.score or 0.0))
     leaders = np.array([each.point for each in scored[:5]])
     leaders = np.where(np.isnan(leaders), rng.random(leaders.shape), leaders)
@@ -185,15 +184,19 @@ def _candidates(model: Model) -> Floats:
     return np.vstack([even, np.clip(near, 0.0, 1.0)])
 
 
-def _batch(mean: Floats, covariance: Floats, incumbent: float, count: int) -> list[int]:
-    """The candidates of the largest expected improvement, each once those before it are known."""
+def _batch(joint: Joint, incumbent: float, count: int) -> tuple[list[int], Floats]:
+    """The candidates of the largest expected improvement, each once those before it are known; and their covariance."""
     chosen: list[int] = []
-    for _ in range(count):
-        deviation = np.sqrt(np.maximum(np.diag(covariance), 1e-12))
-        improvement = log_h((mean - incumbent) / deviation) + np.log(deviation)
+    variance = joint.variance.copy()
+    columns, explained = np.empty((2, count, len(variance)))
+    for turn in range(count):
+        deviation = np.sqrt(np.maximum(variance, 1e-12))
+        improvement = log_h((joint.mean - incumbent) / deviation) + np.log(deviation)
         improvement[chosen] = -math.inf
         place = int(np.argmax(improvement))
-        column = covariance[:, place].copy()
-        covariance -= np.outer(column, column) / max(float(column[place]), 1e-12)
+        columns[turn] = joint.with_one(place)
+        left = columns[turn] - explained[:turn, place] @ explained[:turn]
+        explained[turn] = left / math.sqrt(max(float(left[place]), 1e-12))
+        variance -= np.square(explained[turn])
         chosen.append(place)
-    return chosen
+    return chosen, columns[:, chosen]

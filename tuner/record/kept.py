@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
+from array import array
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tuner.record.atomic import write_whole
 from tuner.record.events import TABLES, Reported, Requested
@@ -29,7 +32,9 @@ NAME = "fold.json"
 WORTH = 20_000
 """So many records beyond the last one kept are worth a new one."""
 _GROWN = 0.25  # and so much of the whole: it is written anew each time
-_FORM = 1
+_FORM = 2
+
+_CODES: dict[type, Literal["d", "q"]] = {float: "d", int: "q"}
 
 _FOLDED = [kind for kind in TABLES.values() if kind not in (Reported, Requested)]
 
@@ -113,12 +118,20 @@ def _columns(kind: type[Any], found: Iterable[Any], aside: Sequence[str] = ()) -
 
 
 def _packed(values: list[Any]) -> Any:
-    """A column, or the one word, whole number or nothing that all of it is."""
-    first = values[0] if values else None
-    alike = isinstance(first, str | int | None) and all(
-        value == first and type(value) is type(first) for value in values
-    )
-    return {"all": first} if alike else values
+    """A column: what all of it is, the numbers of 64 bits that it is, columns by name, or the values as they are."""
+    first, kinds = values[0] if values else None, set(map(type, values))
+    if isinstance(first, str | int | None) and kinds <= {type(first)} and values.count(first) == len(values):
+        return {"all": first}
+    if kinds in ({float}, {int}):
+        with suppress(OverflowError):
+            code = _CODES[type(first)]
+            numbers = array(code, values)
+            if sys.byteorder == "big":
+                numbers.byteswap()
+            return {"numbers": b64encode(numbers.tobytes()).decode(), "code": code}
+    if kinds == {dict} and first and all(list(each) == list(first) for each in values):
+        return {"named": {name: _packed([each[name] for each in values]) for name in first}}
+    return values
 
 
 # ── as it is read ───────────────────────────────────────────────────────────────────────────────────
@@ -162,7 +175,18 @@ def _rows(
 
 
 def _unpacked(column: Any, count: int) -> Sequence[Any]:
-    found: Sequence[Any] = [column["all"]] * count if isinstance(column, dict) else column
+    found: Sequence[Any] = column
+    if isinstance(column, dict):
+        if "all" in column:
+            found = [column["all"]] * count
+        elif "named" in column:
+            rows = zip(*(_unpacked(each, count) for each in column["named"].values()), strict=True)
+            found = [dict(zip(column["named"], row, strict=True)) for row in rows]
+        else:
+            numbers = array(column["code"], b64decode(column["numbers"]))
+            if sys.byteorder == "big":
+                numbers.byteswap()
+            found = numbers.tolist()
     if len(found) != count:
         raise ValueError
     return found

@@ -153,7 +153,7 @@ def picture(study: Study, name: str, theme: Theme, *, x: str = "", y: str = "", 
 
 
 def _importance(state: StudyState, space: Space) -> Importance:
-    from tuner.insight.importance import importance_of  # scipy.stats, which no other picture needs
+    from tuner.insight.importance import importance_of
     from tuner.insight.model import Model
 
     return importance_of(Model.of_ranks(state, space), state.objective, len(leaders(state)))
