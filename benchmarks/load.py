@@ -19,6 +19,8 @@ from pathlib import Path
 
 import crowd as crowds
 import loaded
+import peers_loaded
+import soak as soaking
 import spread as spreads
 from apart import Outcome, measured_apart
 from rich.console import Console
@@ -150,6 +152,62 @@ def many(bench: Bench) -> Iterator[Row]:
     yield Row("… the server's memory", figure(served, "memory_mb"), "MB", goal=Goal(at_most=300))
 
 
+def team(bench: Bench) -> Iterator[Row]:
+    """As many studies in one database of a PostgreSQL server, which is on this machine."""
+    studies = bench.size(1_000, 100)
+    found = measured_apart(loaded.team, studies=studies, folder=bench.fresh("team"), timeout_s=900.0)
+    yield from _looked(f"tuner ls of {studies:,} studies in one PostgreSQL database", found)
+    yield Row("… the page that lists them", figure(found, "page_wall_s"), "s", goal=_LOOK)
+    yield Row("… the first time", figure(found, "page_first_s"), "s")
+    yield Row("… the memory of the service", figure(found, "page_memory_mb"), "MB", goal=Goal(at_most=300))
+    yield Row("… the database", figure(found, "disk_mb"), "MB")
+    yield Row("… until all were written, one after the other", figure(found, "made_s"), "s")
+
+
+def peers(bench: Bench) -> Iterator[Row]:
+    """Optuna on SQLite with as many trials as it can be given in some minutes, and tuner with as many."""
+    trials, points, studies = bench.size(5_000, 500), 10, bench.size(1_000, 100)
+    theirs, ours = bench.fresh("optuna"), bench.fresh("beside")
+    written = measured_apart(peers_loaded.optuna_written, trials=trials, points=points, folder=theirs, timeout_s=900.0)
+    found = written if isinstance(written, str) else measured_apart(peers_loaded.optuna_read, folder=theirs)
+    measured_apart(peers_loaded.tuner_written, trials=trials, points=points, folder=ours, timeout_s=600.0)
+    own = measured_apart(peers_loaded.tuner_read, folder=ours)
+    for what, name in (
+        (f"open {trials:,} trials × {points} reports, up to the best", "best_s"),
+        ("… and the table of all trials", "table_s"),
+    ):
+        yield Row(what, figure(own, name), "s", beside="Optuna", other=figure(found, name))
+    listed = measured_apart(
+        peers_loaded.optuna_listed, studies=studies, trials=5, folder=bench.fresh("optuna-many"), timeout_s=900.0
+    )
+    many = bench.fresh("many")
+    if not any(Path(many).iterdir()):
+        measured_apart(loaded.many_written, studies=studies, folder=many, timeout_s=600.0)
+    own = measured_apart(peers_loaded.tuner_listed, folder=many)
+    what = f"sum up {studies:,} studies in Python, of 20 trials × 10 reports, Optuna's of 5 trials without reports"
+    yield Row(what, figure(own, "seconds"), "s", beside="Optuna", other=figure(listed, "seconds"))
+
+
+def soak(bench: Bench) -> Iterator[Row]:
+    """A day's sweep on a virtual clock, with whatever happens in a day: by how much its process grows."""
+    found = measured_apart(
+        soaking.soak, hours=bench.size(24, 6), workers=2, folder=bench.fresh("soak"), timeout_s=1_200.0
+    )
+    what = f"a sweep of {figure(found, 'hours'):.0f} hours" if not isinstance(found, str) else "a day's sweep"
+    yield Row(f"{what}, from the second to the last: threads more", figure(found, "threads"), goal=Goal(at_most=0))
+    yield Row("… open files more", figure(found, "files"), goal=Goal(at_most=0))
+    yield Row("… memory more", figure(found, "memory_mb"), "MB", goal=Goal(at_most=20))
+    yield Row("… that is, a trial that began meanwhile", figure(found, "memory_bytes_per_trial"), "bytes")
+    yield Row("… trials", figure(found, "trials"))
+    yield Row("… steps", figure(found, "steps"))
+    yield Row("… trials that failed or diverged", figure(found, "failed"))
+    yield Row("… workers lost", figure(found, "lost"))
+    yield Row("… returns from a pause", figure(found, "thaws"))
+    yield Row("… checkpoints", figure(found, "checkpoints"))
+    yield Row("… requests from outside", figure(found, "requests"))
+    yield Row("… seconds that the day took", figure(found, "seconds"), "s")
+
+
 def spread(bench: Bench) -> Iterator[Row]:
     """64 real processes on a Ray of 16 nodes, all on this machine, every trial to its end."""
     small, trials = bench.size(16, 4), bench.size(320, 64)
@@ -168,7 +226,7 @@ def spread(bench: Bench) -> Iterator[Row]:
 
 
 ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
-    row.__name__: row for row in (crowd, growth, reading, watching, export, many, spread)
+    row.__name__: row for row in (crowd, growth, reading, watching, export, many, team, peers, soak, spread)
 }
 
 

@@ -8,13 +8,16 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import bulk
+import database_server
 import measures
 import numpy as np
 import serviced
+from apart import NotInstalled
 from crowd import Crowd, Member
 from peers import trivial_score
 
@@ -171,9 +174,33 @@ def many_written(*, studies: int, folder: str, store: str | None = None) -> dict
     return {"studies": float(studies), "seconds": time.perf_counter() - began}
 
 
-def list_page(*, folder: str) -> dict[str, float]:
+def team(*, studies: int, folder: str) -> dict[str, float]:
+    """The same in one PostgreSQL database of a server of its own: `tuner ls`, the page, and what holds what."""
+    bin_ = database_server.programs()
+    if bin_ is None:
+        raise NotInstalled("apt-get install postgresql")
+    with tempfile.TemporaryDirectory(prefix="load-postgres-") as home:
+        server = database_server.Server(Path(home), bin_)
+        server.start()
+        try:
+            url = server.database()
+            made = many_written(studies=studies, folder=folder, store=url)
+            looked = verb(words=["ls", "--store", url], folder=folder)
+            page = list_page(folder=folder, store=url)
+            (size,) = server.ask(url, "SELECT pg_database_size(current_database())")[0]
+        finally:
+            server.stop("fast")
+    return {
+        **looked,
+        "made_s": made["seconds"],
+        "disk_mb": size / 2**20,
+        **{f"page_{name}": value for name, value in page.items()},
+    }
+
+
+def list_page(*, folder: str, store: str | None = None) -> dict[str, float]:
     """The list of studies as `tuner serve` gives it: the first time, later, and the server's memory."""
-    with serviced.served(Path(folder)) as service:
+    with serviced.served(Path(folder), *([] if store is None else ["--store", store])) as service:
         seconds = []
         for _ in range(5):
             began = time.perf_counter()

@@ -105,3 +105,15 @@ def timed_steps(run: Run) -> None:
         if taken == steps:
             step_us = (time.perf_counter_ns() - began - empty) / steps / 1e3
             run.report(score=0.5, step_us=step_us)
+
+
+def perilous(run: Run) -> None:
+    """300 steps with a state, of which one training in 29 fails on the way, and one in 31 diverges."""
+    taken = Taken()
+    run.state(taken)
+    for step in run.steps(300):
+        taken.steps += 1
+        if step > 40 and run.seed % 29 == 0:
+            raise RuntimeError("out of luck")
+        score = trivial_score(run.params["learning_rate"]) - 1.0 / (1 + step)
+        run.report(score=float("nan") if step > 60 and run.seed % 31 == 0 else score)
