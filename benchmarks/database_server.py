@@ -1,4 +1,7 @@
-"""A real PostgreSQL: Debian's, run by an ordinary user on a free port in a folder; and a proxy that loses words."""
+"""A real PostgreSQL: Debian's, run by an ordinary user on a free port in a folder; and a proxy that loses words.
+
+The server ends with the process that started it, also where that is killed.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import psycopg
+from lifeline import Lifeline
 
 _WHERE = Path("/usr/lib/postgresql")
 _NOBODY = "nobody"  # the server refuses to be run by root
@@ -40,7 +44,9 @@ class Server:
     """A PostgreSQL server of its own, in a folder that it may write to."""
 
     def __init__(self, folder: Path, bin_: Path) -> None:
+        self.folder = folder
         self._bin, self._data, self._count = bin_, folder / "data", itertools.count()
+        self._lifeline: Lifeline | None = None
         if os.geteuid() == 0:
             os.chown(folder, pwd.getpwnam(_NOBODY).pw_uid, -1)
         with closing(socket.socket()) as free:
@@ -51,12 +57,20 @@ class Server:
         )
 
     def start(self) -> None:
+        self._lifeline = Lifeline(
+            '"$0" -D "$1" -m immediate -w stop; rm -rf "$2"',
+            *(str(self._bin / "pg_ctl"), str(self._data), str(self.folder)),
+            **_as_an_ordinary_user(),
+        )
         options = " ".join(f"-c {name}='{value}'" for name, value in _SETTINGS.items())
         log = str(self._data.parent / "log")
         self._run("pg_ctl", "-D", str(self._data), "-l", log, "-o", f"-p {self.port} {options}", "-w", "start")
 
     def stop(self, how: str = "immediate") -> None:
         """ "immediate" is as if its machine had failed."""
+        if self._lifeline is not None:
+            self._lifeline.let_go()
+            self._lifeline = None
         self._run("pg_ctl", "-D", str(self._data), "-m", how, "-w", "stop")
 
     def database(self, *, port: int | None = None) -> str:
@@ -77,17 +91,27 @@ class Server:
 
     def _run(self, program: str, *words: str) -> None:
         command = [str(self._bin / program), *words]
-        ordinary: dict[str, Any] = {}
-        if os.geteuid() == 0:
-            ordinary = {"user": _NOBODY, "group": pwd.getpwnam(_NOBODY).pw_gid, "extra_groups": []}
         # what is started must not keep a pipe of ours open
         with tempfile.TemporaryFile() as told:
             done = subprocess.run(
-                command, cwd="/", stdin=subprocess.DEVNULL, stdout=told, stderr=told, check=False, **ordinary
+                command,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=told,
+                stderr=told,
+                check=False,
+                **_as_an_ordinary_user(),
             )
             told.seek(0)
             if done.returncode:
                 raise RuntimeError(f"{program}: {told.read().decode(errors='replace')}")
+
+
+def _as_an_ordinary_user() -> dict[str, Any]:
+    """Who runs the server, as `subprocess` takes it."""
+    if os.geteuid() != 0:
+        return {}
+    return {"user": _NOBODY, "group": pwd.getpwnam(_NOBODY).pw_gid, "extra_groups": []}
 
 
 class Proxy:

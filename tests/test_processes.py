@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from side_by_side import group_of
+from waiting import wait_until
 
 from tuner.record.lease import alive
 from tuner.worker.sources import syntax_of
@@ -97,3 +100,38 @@ def test_no_test_waits_for_a_process_for_ever() -> None:
             if isinstance(call, ast.Call) and ast.unparse(call.func) == "subprocess.run":
                 given = {keyword.arg for keyword in call.keywords}
                 assert given & {"timeout", None}, f"{page.name}:{call.lineno}: subprocess.run has no timeout"
+
+
+KILLED = """
+import os
+import signal
+
+import object_stores
+import postgres
+
+with postgres.serving() as team, object_stores.serving(remembers=False) as s3:
+    s3.hang()
+    print((team.folder / "data" / "postmaster.pid").read_text().split()[0], s3.pid, team.folder, s3.folder, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.long
+def test_servers_end_with_the_tests_that_started_them_though_these_are_killed() -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", KILLED],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert told.returncode == -9, told.stderr
+    *pids, team, s3 = told.stdout.split()
+    try:
+        wait_until(lambda: not any(alive(int(pid)) for pid in pids))
+        wait_until(lambda: not Path(team).exists() and not Path(s3).exists())
+    finally:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
