@@ -26,7 +26,7 @@ from tuner.worker.objects import Objects
 pytestmark = pytest.mark.long
 
 JOB = """
-import sys, time
+import os, sys, time
 
 import tuner
 
@@ -46,6 +46,25 @@ def stands(run):
     climb(run, steps=100_000)
 
 
+class Large(Count):
+    def state_dict(self):
+        import numpy as np
+
+        grown = os.path.exists("grown")  # from then on it is sent in three parts
+        return {"steps": self.steps, "weights": np.zeros(2_200_000 if grown else 1)}
+
+
+def large(run):
+    count = Large()
+    run.state(count)
+    for step in run.steps(100_000):
+        count.steps += 1
+        time.sleep(0.05)
+        run.report(score=float(step))
+        if os.path.exists("enough"):
+            return
+
+
 def climb(run, steps=8):
     count = Count()
     run.state(count)
@@ -57,9 +76,9 @@ def climb(run, steps=8):
 
 
 if __name__ == "__main__":
-    results, executor, store, every_s = sys.argv[1:]
+    results, executor, store, every_s, *train = sys.argv[1:]
     space = tuner.Space(x=tuner.linear(0.0, 1.0))
-    tuner.sweep("job:climb", space, name="s", objective="score", trials=2, stopping="off",
+    tuner.sweep(*train or ["job:climb"], space, name="s", objective="score", trials=1 if train else 2, stopping="off",
                 checkpoint_every_s=float(every_s), executor=executor, results=results, store=store or None,
                 progress="off").close()
 """
@@ -81,12 +100,12 @@ class Machine:
         (folder / "job.py").write_text(JOB)
 
     def start(
-        self, url: str, executor: str = "local", *, store: str = "", every_s: float = 0, **words: str
+        self, url: str, executor: str = "local", *given: str, store: str = "", every_s: float = 0, **words: str
     ) -> subprocess.Popen[bytes]:
         where = {"TMPDIR": str(self.folder / "scratch"), "HOME": str(self.folder / "home"), **words}
         with (self.folder / "errors").open("ab") as errors:
             return subprocess.Popen(
-                [sys.executable, "job.py", url, executor, store, str(every_s)],
+                [sys.executable, "job.py", url, executor, store, str(every_s), *given],
                 cwd=self.folder,
                 env={**os.environ, **where, "PYTHONPATH": str(self.folder)},
                 stderr=errors,
@@ -201,6 +220,39 @@ def test_a_store_that_takes_what_it_is_sent_and_says_nothing_is_away(s3: object_
                 act()
     finally:
         s3.wake()
+
+
+@pytest.mark.parametrize("word", [b"partNumber=2", b"?uploadId="], ids=["after its first part", "at its completion"])
+def test_an_upload_in_parts_that_hangs_is_no_checkpoint_and_the_next_one_is(word: bytes, tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "one")
+    with object_stores.serving(remembers=False) as s3, closing(object_stores.Silence(s3.port)) as between:
+        url = s3.bucket()
+        few_s = {"TUNER_STORE_PATIENCE_S": "0.5", "FSSPEC_S3": '{"config_kwargs": {"read_timeout": 4}}'}
+        process = machine.start(url, "local", "job:large", every_s=0.2, AWS_ENDPOINT_URL_S3=between.address, **few_s)
+        with closing(study_once(saved, machine.folder / "results")) as study:
+
+            def refreshed(holds: Callable[[], Any]) -> None:
+                wait_until(lambda: study.refresh() and holds(), 240.0, look_every_s=0.2)
+
+            between.begin_at(word)
+            (machine.folder / "grown").touch()
+            wait_until(lambda: between.silent)
+            study.refresh()
+            before, steps = set(study.state.checkpoints), study.state.steps_done
+            refreshed(lambda: study.notes["text"].str.contains("was not saved").any())
+            assert set(study.state.checkpoints) == before
+            assert study.state.steps_done > steps + 10, "training goes on"
+            between.end()
+            refreshed(lambda: set(study.state.checkpoints) - before)
+            (machine.folder / "enough").touch()
+            assert process.wait(240) == 0, (machine.folder / "errors").read_text()
+            study.refresh()
+            kept = {each.path: each.sha256 for each in study.state.checkpoints.values() if each.kept}
+        storage = ObjectStorage(f"{url}/s")
+        assert storage.lying() == sorted(kept)
+        for name, sha256 in kept.items():
+            with storage.fetched(name, sha256=sha256):
+                pass
 
 
 def test_a_sweep_goes_on_on_another_machine_when_the_first_is_gone_with_its_disk(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import time
 from collections.abc import Callable
@@ -37,6 +38,11 @@ _REQUEST_S, _BRIEF_REQUEST_S = 15.0, 10.0
 _SLOWEST = 256 * 2**10
 
 
+# A large file is sent in parts, ten at a time, as the AWS command line does: those of s3fs have 50 MiB, all of them
+# in memory. A store takes so many parts at most.
+_PART, _MOST_PARTS = 8 * 2**20, 10_000
+
+
 class ObjectRefused(CheckpointError):
     """The store has answered, and says no: a key that it does not take, an object that is not there."""
 
@@ -57,7 +63,9 @@ class Objects:
     def put(self, file: Path, key: str) -> None:
         """A file becomes an object."""
         size = file.stat().st_size
-        self._patiently(lambda fs, root: fs.put_file(str(file), f"{root}/{key}", **self._limit(fs, size)), key)
+        self._patiently(
+            lambda fs, root: fs.put_file(str(file), f"{root}/{key}", **_parts(fs, size), **self._limit(fs, size)), key
+        )
 
     def get(self, key: str, file: Path) -> None:
         """An object becomes a file, whose folder is there."""
@@ -133,6 +141,11 @@ class Objects:
                     ) from error
                 time.sleep(min(pause_s, self.patience_s - waited_s))
                 pause_s = min(2 * pause_s, 5.0)
+
+
+def _parts(fs: Any, size: int) -> dict[str, int]:
+    """How large the parts are in which a file is sent."""
+    return {"chunksize": max(_PART, math.ceil(size / _MOST_PARTS))} if set(_S3) & set(fs.protocol) else {}
 
 
 @lru_cache(maxsize=64)
