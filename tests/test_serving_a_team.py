@@ -118,6 +118,35 @@ def short(run: tuner.Run) -> None:
 
 
 @pytest.mark.long
+def test_a_fork_that_is_asked_for_again_of_another_service_is_answered_as_the_first_time(
+    tmp_path: Path, team_url: str
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    given: dict[str, Any] = {"results": here, "store": team_url, "executor": "local", "checkpoint_every_s": 0.1}
+    with at_home(here), tuner.babysit(saves, {"rate": 0.1}, name="one", objective="score", **given) as run:
+        run.checkpoint()
+        ada, elsewhere = (Agent.called("ada", folder, {"trials": 1}, store=team_url) for folder in (here, there))
+        first = ada.steer("one", "fork", "bolder", {"values": {"rate": 0.2}}, request="try-1")
+        again = elsewhere.steer("one", "fork", "bolder", {"values": {"rate": 0.2}}, request="try-1")
+        assert again == first
+        assert (again["study"], again["left"]["trials"]) == ("one-2", 0)
+        with pytest.raises(OverBudget):
+            elsewhere.steer("one", "fork", "bolder still", {"values": {"rate": 0.3}}, request="try-2")
+
+
+class Rate:
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None: ...
+
+
+def saves(run: tuner.Run) -> None:
+    run.state(Rate())
+    short(run)
+
+
+@pytest.mark.long
 def test_two_services_on_one_database_share_the_budget_of_an_agent(tmp_path: Path, team_url: str) -> None:
     folders = [tmp_path / "here", tmp_path / "there"]
     agents = [Agent.called("ada", folder, {"trials": 5}, store=team_url) for folder in folders]

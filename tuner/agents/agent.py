@@ -295,7 +295,14 @@ class Agent:
 
         words = {verb: study, "request": request, "by": self.by} if request else {verb: study, "id": uuid.uuid4().hex}
         begun = launch_branch(
-            self.results, self.allowance, by=self.by, why=why, asked=words, begin=begin, store=self.store
+            self.results,
+            self.allowance,
+            by=self.by,
+            why=why,
+            asked=words,
+            parent=Place.of(study, self.results, self.store),
+            begin=begin,
+            store=self.store,
         )
         told = {"study": begun, "verb": verb, "state": "applied", "detail": f"{begun} has begun"}
         return plain({**told, "left": asdict(self._left())})

@@ -33,6 +33,7 @@ from tuner.agents.allowance import (
 )
 from tuner.agents.shell_words import made_ready, shell_words
 from tuner.api.environment import as_recorded, kept_out
+from tuner.api.fork import branch_of
 from tuner.api.sweep import DEFAULT_TRIALS
 from tuner.errors import IdentityMismatch, StudyBusy, StudyError, TunerError, format_error, quoted
 from tuner.numbers import duration
@@ -155,10 +156,11 @@ def launch_branch(
     by: str,
     why: str,
     asked: Mapping[str, Any],
+    parent: Place,
     begin: Callable[[], str],
     store: str | None = None,
 ) -> str:
-    """Begins a run from a checkpoint of another study, where what is left has room for one; its name.
+    """Begins a run from a checkpoint of another study, the `parent`, where what is left has room for one; its name.
 
     `begin` does it, and again only attaches to it; `asked` is what it was asked by, and asked again it is not paid for
     again.
@@ -166,7 +168,8 @@ def launch_branch(
     if allowance.trials is None and allowance.steps is None:
         return begin()
     with _alone(results):
-        if any(read_launch(each.parent).get("asked") == asked for each in results.glob(f"*/{LAUNCH}")):
+        here = any(read_launch(each.parent).get("asked") == asked for each in results.glob(f"*/{LAUNCH}"))
+        if here or branch_of(parent, str(asked.get("request", ""))):  # by a service with another folder
             return begin()
         _check_steps_unbound(allowance)
         with _set_aside_for_a_branch(results, allowance, by, store) as goes_to:
@@ -194,8 +197,7 @@ def launch_confirm(
     """Begins to train the best of a sweep again, where all of it fits into what is left; `whole` is one training."""
     place = Place.of(name, results, store)
     with _alone(results):
-        asked = {"confirm": name, "by": by, "top": top, "repeats": repeats}
-        if (there := _running(place, asked)) is not None:
+        if (there := _running(place, asked := {"confirm": name, "by": by, "top": top, "repeats": repeats})) is not None:
             return there
         owner = read_launch(place.folder).get("by") or (None if store is None else beginner(team_url(store), name))
         bounded = allowance.trials is not None or allowance.steps is not None
@@ -252,11 +254,10 @@ def _set_aside(
 
     Where another one sets something aside meanwhile, what is left is counted anew.
     """
-    results, name = place.folder.parent, place.name
     while True:
         seen = 0 if store is None else asides(team_url(store), by).number
-        aside = wanted(allowance.left(results, by, store, beside=name))
-        if store is None or set_aside(team_url(store), by, name, aside, seen=seen):
+        aside = wanted(allowance.left(place.folder.parent, by, store, beside=place.name))
+        if store is None or set_aside(team_url(store), by, place.name, aside, seen=seen):
             return aside
 
 

@@ -116,6 +116,7 @@ class Assignment:
             "address": self.address,
             "extra_steps": state.options.get("extra_steps", self.extra_steps),
             "smallest_gain": self.smallest_gain,
+            **({"request": self.request} if self.request else {}),
         }
 
     def payload(self, folder: Path) -> str | bytes:

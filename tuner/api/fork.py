@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tuner.api import process
@@ -14,11 +14,12 @@ from tuner.api.study import Study
 from tuner.api.wiring import storage_of
 from tuner.errors import CheckpointError, RequestReused, SettingsError, StudyError, did_you_mean
 from tuner.numbers import near_one, number
-from tuner.record.events import Purpose, Settings
+from tuner.record.events import Configured, Purpose, Settings, TrialCreated
 from tuner.record.location import Place, names
 from tuner.record.recipe import Recipe, possible
 from tuner.record.requests import check_asker
 from tuner.record.store import Store
+from tuner.record.team import InDatabase
 from tuner.record.trial import Checkpoint, Trial
 from tuner.space.space import Space
 from tuner.worker import checkpoints
@@ -219,24 +220,33 @@ def complete(space: Space | None, params: Settings | None, seed: int) -> dict[st
 
 def _asked_before(parent: Place, request: str, purpose: Purpose, name: str | None, trial: int = 0) -> Place | None:
     """The run that was begun under this id; `RequestReused` where it is another one than is meant now."""
-    for place, found in _begun_under(parent, request):
-        begins = str(found.parent).rpartition("@")[0] == f"{parent.name}/{trial}"
-        if found.purpose == purpose and begins and name in (None, place.name):
-            return place
-        raise RequestReused(f"the request {request!r} was for {place.name}, a {found.purpose} of {found.parent}.")
+    for found in _begun_under(parent, request):
+        begins = found.parent.rpartition("@")[0] == f"{parent.name}/{trial}"
+        if found.purpose == purpose and begins and name in (None, found.place.name):
+            return found.place
+        raise RequestReused(f"the request {request!r} was for {found.place.name}, a {found.purpose} of {found.parent}.")
     return None
 
 
 def branch_of(parent: Place, request: str) -> tuple[str, Purpose] | None:
     """The run that was begun from this study under an id, and how: "fork" or "promote"; None: none was."""
-    for place, found in _begun_under(parent, request):
-        if str(found.parent).rpartition("/")[0] == parent.name:
-            return place.name, found.purpose
+    for found in _begun_under(parent, request):
+        if found.parent.rpartition("/")[0] == parent.name:
+            return found.place.name, found.purpose
     return None
 
 
-def _begun_under(parent: Place, request: str) -> Iterator[tuple[Place, Assignment]]:
-    """The runs beside a study that were begun under this id."""
+@dataclass(frozen=True)
+class _Begun:
+    """A run that begins from a checkpoint of `parent`."""
+
+    place: Place
+    purpose: Purpose
+    parent: str
+
+
+def _begun_under(parent: Place, request: str) -> Iterator[_Begun]:
+    """The runs beside a study that were begun under this id, and those of its team's database."""
     for there in names(parent.folder.parent) if request else ():
         place = parent.beside(there)
         try:
@@ -244,7 +254,21 @@ def _begun_under(parent: Place, request: str) -> Iterator[tuple[Place, Assignmen
         except StudyError:
             continue  # a sweep
         if found.request == request:
-            yield place, found
+            yield _Begun(place, found.purpose, str(found.parent))
+    if request and isinstance(parent.database, InDatabase):
+        yield from _begun_elsewhere(parent, parent.database, request)
+
+
+def _begun_elsewhere(parent: Place, database: InDatabase, request: str) -> Iterator[_Begun]:
+    """Those that the database alone tells of: whoever began them has another folder."""
+    from tuner.record.postgres import branches
+
+    for there in branches(database.url, parent.name):
+        place = parent.beside(there)
+        with closing(Store.open(place.existing(), idle="closed")) as store:
+            if any(each.options.get("request") == request for each in store.read(Configured)):
+                begun = next(iter(store.read(TrialCreated)))
+                yield _Begun(place, begun.purpose, str(begun.parent))
 
 
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────────

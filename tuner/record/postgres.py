@@ -324,6 +324,15 @@ def listed(url: str) -> list[Listed]:
     ]
 
 
+def branches(url: str, parent: str) -> list[str]:
+    """The studies of a database that begin from a checkpoint of another, by name."""
+    begun_, lease = shared().shapes[TrialCreated].table, shared().lease
+    query = sa.select(lease.c.name).join(begun_, begun_.c.study == lease.c.id).order_by(lease.c.name).distinct()
+    query = query.where(begun_.c.parent.startswith(f"{parent}/", autoescape=True))
+    with reached(InDatabase(url=url, study="all studies")) as connection:
+        return list(connection.execute(query).scalars())
+
+
 def _brief(kind: str, identity: Mapping[str, Any], trials: int, ends: Sequence[Any]) -> dict[str, Any]:
     scores = [
         (score, -trial)

@@ -97,6 +97,7 @@ def _branched(
         by=by,
         why=asked.why,
         asked={asked.verb: name, "request": request, "by": by},
+        parent=serving.library.place(name),
         begin=functools.partial(_begun, name, request, asked, serving, by),
         store=serving.store,
     )
