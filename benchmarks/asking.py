@@ -27,7 +27,9 @@ def ask_times(*, finished: int, asks: int, seed: int) -> dict[str, float]:
     early, late = min(1_000, finished // 10), finished
     taken = timed_asks(study, policy("coarse_to_fine", seed), finished + asks)
     wall, cpu = (1e3 * np.array(column) for column in zip(*taken, strict=True))
-    turns = timed_asks(study, policy("coarse_to_fine", seed), asks // 16 * 16, waiting=16)
+    waited_for = policy("coarse_to_fine", seed)
+    waited_for.restore(study)
+    turns = timed_asks(study, waited_for, asks // 16 * 16, waiting=16)
     waiting, waiting_cpu = 1e3 * np.mean(turns[16:], axis=0)  # the first turn builds up
     tpe = OptunaProposer(optuna.samplers.TPESampler())
     tpe.attach(study, space())
