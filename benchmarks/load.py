@@ -193,7 +193,7 @@ def soak(bench: Bench) -> Iterator[Row]:
     found = measured_apart(
         soaking.soak, hours=bench.size(24, 6), workers=2, folder=bench.fresh("soak"), timeout_s=1_200.0
     )
-    what = f"a sweep of {figure(found, 'hours'):.0f} hours" if not isinstance(found, str) else "a day's sweep"
+    what = "a day's sweep" if isinstance(found, str) else f"a sweep of {found['hours']:.0f} hours"
     yield Row(f"{what}, from the second to the last: threads more", figure(found, "threads"), goal=Goal(at_most=0))
     yield Row("… open files more", figure(found, "files"), goal=Goal(at_most=0))
     yield Row("… memory more", figure(found, "memory_mb"), "MB", goal=Goal(at_most=20))
@@ -251,9 +251,10 @@ def main() -> None:
         }
         for name in names:
             console.print(f"[dim]measuring {name} …[/]")
-            lines += ROWS[name](bench)
+            measured = list(ROWS[name](bench))
+            console.print(printed(measured, name))
+            lines += measured
         facts["load after"] = f"{load()} (this measurement's own processes included)"
-    console.print(printed(lines, f"{facts['cpu']}, {facts['cores']} cores, {facts['date']}"))
     written(options.markdown, page("Load", lines, facts))
 
 
