@@ -14,7 +14,7 @@ _COLOURS = {"random": "#7f7f7f", "qmc": "#bcbd22", "tpe": "#1f77b4", "gp": "#2ca
     "cqr": "#8c564b",
     "bore": "#e377c2",
 }
-_OURS = ("#d62728", "#ff7f0e", "#e377c2", "#8c564b", "#17becf")
+_OURS = ("#d62728", "#ff7f0e", "#e377c2", "#8c564b", "#17becf", "#1a1a1a")
 _DASHES = {"": "-", "asha": "--", "hyperband": "-.", "median": ":"}
 _LOWEST = 1e-3  # what is better is drawn there: zero has no place on a logarithmic axis
 

@@ -200,7 +200,7 @@ def main() -> None:
 def asked_for(argv: Sequence[str], data: str | None) -> str:
     """What was typed, without where things lie here."""
     told = ["FOLDER" if each == data else each for each in argv]
-    for name in ("--cache", "--jobs", "--markdown", "--section"):
+    for name in ("--cache", "--jobs", "--markdown", "--plots", "--section"):
         if name in told:
             del told[told.index(name) : told.index(name) + 2]
     return shlex.join(["python", *told])
