@@ -165,14 +165,20 @@ def serving(*, remembers: bool = True) -> Iterator[S3Server]:
         try:
             server.start()
             os.environ.update(server.environment)
-            fsspec.get_filesystem_class("s3").clear_instance_cache()  # they would go on to where a former one was
+            forget_where()
             yield server
         finally:
             server.stop()
+            forget_where()
             for word in server.environment:
                 os.environ.pop(word, None)
                 if word in before:
                     os.environ[word] = before[word]
+
+
+def forget_where() -> None:
+    """File systems of before would go on to where another server was."""
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 
 class MovableFileSystem(MemoryFileSystem):  # type: ignore[misc]
