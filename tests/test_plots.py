@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -217,6 +218,21 @@ def test_at_most_four_boxes_are_drawn_the_first_and_the_last_among_them() -> Non
     lefts = [patch.get_bbox().x0 for patch in axes.patches]  # type: ignore[attr-defined]
     ends = [TWO["learning_rate"].from_unit(side) for side in (0.0, 0.18)]
     assert [lefts[0], lefts[-1]] == pytest.approx(ends)
+
+
+@pytest.mark.parametrize("goal", ["maximize", "minimize"])
+def test_no_two_names_of_rounds_overlap_and_all_lie_within_the_axes(goal: str) -> None:
+    state = study(TWO, *[("completed", [0.3, 0.8, 0.9])] * 48, goal=goal)
+    for trial, begins in enumerate([0] * 4 + [1, 2, 2, 3, 4, 4, 4, 5, 5, 5] + [6] * 7 + [7] * 26 + [8]):
+        state.trials[trial].round = begins
+    figure = plots.progress(state)
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    drawn = [each.get_window_extent() for each in axes.texts if each.get_text().startswith("round ")]
+    assert len(drawn) >= 3
+    assert not [1 for one, other in combinations(drawn, 2) if one.overlaps(other)]
+    within = axes.get_window_extent()
+    assert all(within.x0 <= each.x0 and each.x1 <= within.x1 for each in drawn)
 
 
 def test_the_best_half_of_the_trials_has_a_panel_of_its_own_where_it_is_a_narrow_band() -> None:

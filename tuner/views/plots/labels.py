@@ -27,6 +27,13 @@ class Spot:
         return high.row > low.row and low.left < high.step < low.right
 
 
+def inches(text: str, points: float) -> float:
+    """How wide a label is drawn in letters of so many points, with the gap around it."""
+    from matplotlib.textpath import TextPath
+
+    return float(TextPath((0, 0), text.replace("$", r"\$"), size=points).get_extents().width) / 72 + 0.16
+
+
 def stack(labels: Sequence[tuple[float, float]], limits: tuple[float, float], wide: float) -> list[Spot]:
     """A row for each label (its step and its inches), 0 nearest to the curve; the axes are `wide` inches wide.
 
@@ -35,8 +42,8 @@ def stack(labels: Sequence[tuple[float, float]], limits: tuple[float, float], wi
     """
     placed: dict[int, Spot] = {}
     for at in sorted(range(len(labels)), key=lambda at: -labels[at][0]):
-        step, inches = labels[at]
-        long = (limits[1] - limits[0]) * inches / wide
+        step, width = labels[at]
+        long = (limits[1] - limits[0]) * width / wide
         left = max(limits[0], min(step, limits[1] - long))
         rows = [Spot(left, left + long, step, row) for row in range(MOST_ROWS)]
         free = [each for each in rows if not any(each.meets(other) for other in placed.values())]

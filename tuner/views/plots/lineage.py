@@ -30,7 +30,7 @@ from tuner.views.plots.axes import (
     set_limits,
     set_score_axis,
 )
-from tuner.views.plots.labels import Spot, stack
+from tuner.views.plots.labels import Spot, inches, stack
 from tuner.views.plots.zoom import Zoom
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def lineage(study: StudyReader) -> Figure:
     loss = training_loss(tree.names(), beside=objective)
     labels = _labels(tree)
     zoom = Zoom.of(_span(tree), [label.step for label in labels])
-    widths = [(float(zoom.place(label.step)), _inches(label.text)) for label in labels]
+    widths = [(float(zoom.place(label.step)), inches(label.text, _LABEL_SIZE)) for label in labels]
     places = stack(widths, _ENDS, _WIDTH - 1.0)
     heights = [0.1 + _ROW_HIGH * (max((place.row for place in places), default=-1) + 1), _SCORES_HIGH]
     heights += [_LOSS_HIGH] if loss else []
@@ -149,13 +149,6 @@ def _span(tree: Tree) -> tuple[float, float]:
 
 
 # ── what is drawn ───────────────────────────────────────────────────────────────────────────────
-
-
-def _inches(text: str) -> float:
-    """How wide a label is drawn, with the gap around it."""
-    from matplotlib.textpath import TextPath
-
-    return float(TextPath((0, 0), text.replace("$", r"\$"), size=_LABEL_SIZE).get_extents().width) / 72 + 0.16
 
 
 def _draw_labels(axes: Axes, labels: Sequence[_Label], places: Sequence[Spot], zoom: Zoom) -> None:

@@ -41,6 +41,7 @@ from tuner.views.plots.axes import (
     set_score_axis,
     spans_decades,
 )
+from tuner.views.plots.labels import inches, stack
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 MOST_CURVES = 1000
 """Beyond so many trials the best quarter of that number is drawn, and an even sample of the others."""
 
+_WIDTH, _AXES_WIDE, _NAME_SIZE = 8.0, 6.2, 8  # inches of a figure, and of its axes beside a colorbar; points of a name
 _BAND_HIGH = (3.0, 2.4)  # inches of the panel of the best, and of that of all
 _NARROW = 0.4  # a band of less than this share of the axis is too narrow to read
 _FANS = (0.6180339887, 0.7548776662)  # golden ratios of one and two dimensions: neighbours fall apart
@@ -483,7 +485,7 @@ def _name_box(
 
 
 def _mark_rounds(axes: Axes, begun: Sequence[Trial], goal: Goal) -> None:
-    """A line where the first trial of each later round began."""
+    """A line where the first trial of each later round began, named where there is room for its name."""
     starts: dict[int, int] = {}
     for trial in begun:
         if trial.round is not None:
@@ -492,16 +494,20 @@ def _mark_rounds(axes: Axes, begun: Sequence[Trial], goal: Goal) -> None:
     if len(shown) > 12:
         return
     up = goal == "maximize"
-    for opened, place in shown.items():
-        axes.axvline(place - 0.5, color="#c4c4c4", linewidth=0.8, linestyle=(0, (5, 2.5)), zorder=1)
+    names = [(f"round {opened}", place - 0.5) for opened, place in shown.items()]
+    spots = stack([(at, inches(name, _NAME_SIZE)) for name, at in names], axes.get_xlim(), _AXES_WIDE)
+    for (name, at), spot in zip(names, spots, strict=True):
+        axes.axvline(at, color="#c4c4c4", linewidth=0.8, linestyle=(0, (5, 2.5)), zorder=1)
+        if spot.row != 0:
+            continue
         axes.annotate(
-            f"round {opened}",
-            (place - 0.5, float(up)),
+            name,
+            (spot.left, float(up)),
             xytext=(3, -3 if up else 3),
             xycoords=axes.get_xaxis_transform(),
             textcoords="offset points",
             va="top" if up else "bottom",
-            fontsize=8,
+            fontsize=_NAME_SIZE,
             color=MUTED,
             path_effects=halo(2.0),
         )
@@ -512,13 +518,13 @@ def _mark_rounds(axes: Axes, begun: Sequence[Trial], goal: Goal) -> None:
 
 def _blank() -> tuple[Figure, Axes]:
     """An empty figure with quiet axes."""
-    figure = blank_figure(8.0, 5.2)
+    figure = blank_figure(_WIDTH, 5.2)
     return figure, quiet(figure.add_subplot())
 
 
 def _stacked(*heights: float) -> tuple[Figure, list[Axes]]:
     """A figure of quiet axes one above the other, that share their steps."""
-    figure = blank_figure(8.0, 1.2 + sum(heights))
+    figure = blank_figure(_WIDTH, 1.2 + sum(heights))
     panels = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
     return figure, [quiet(axes) for axes in panels]
 
