@@ -54,13 +54,18 @@ def sweep(results: Path, name: str, trials: int, points: int, *, seed: int = 0, 
     began = time.time() - _DAY_S
     with closing(opened(results, name, store=store)) as records:
         waiting: list[rec.Record] = []
+        lead = -np.inf
         for trial in range(trials):
             unit = {key: float(draws.random()) for key in space}
             params = {key: space[key].from_unit(at) for key, at in unit.items()}
             level = 1.0 - sum((at - 0.6) ** 2 for at in unit.values()) + float(draws.normal(0.0, 0.01))
             scores = level * (1.0 - np.exp(-np.arange(1, points + 1) / points * draws.uniform(2.0, 6.0)))
             at = began + trial * _DAY_S / trials
-            waiting += [*begun(trial, params, at), *over(trial, (scores + draws.normal(0, 0.01, points)).tolist(), at)]
+            told = (scores + draws.normal(0, 0.01, points)).tolist()
+            waiting += [*begun(trial, params, at), *over(trial, told, at)]
+            if max(told) > lead:
+                lead = max(told)
+                waiting.append(rec.Led(trial=trial, step=told.index(lead) + 1, score=lead, at=at + points))
             if len(waiting) >= AT_A_TIME or trial == trials - 1:
                 records.append(waiting, time.time())
                 waiting = []

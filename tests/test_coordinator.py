@@ -189,6 +189,16 @@ def test_a_sampler_that_does_not_adapt_is_drawn_ahead_but_not_beyond_the_trials_
     assert len(study.state.trials) == 60
 
 
+def test_a_round_says_of_how_many_trials_it_was_learned_those_set_aside_among_them(tmp_path: Path) -> None:
+    study = sweep(tmp_path, bowl.train, "sgd_momentum", trials=24)
+    assert study.state.counts["paused"]
+    rounds = study.state.rounds_with_trials()
+    assert len(rounds) > 2
+    assert [each.seen for each in rounds] == [each.first_trial for each in rounds], (
+        "one worker: each before has a score"
+    )
+
+
 def test_rounds_are_recorded_with_their_box_and_reason(tmp_path: Path) -> None:
     study = sweep(tmp_path, trials=80, stopping="off")
     rounds = study.state.rounds

@@ -14,7 +14,7 @@ from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import serving
@@ -27,7 +27,6 @@ from sweeping import sweep
 
 import tuner
 from tuner import Space, choice, linear, log, log_one_minus
-from tuner.api.studies import Summary
 from tuner.errors import DatabaseAway
 from tuner.record.events import Answered, Configured, Record, Requested, RoundOpened, TrialHeld
 from tuner.record.location import Place
@@ -38,7 +37,6 @@ from tuner.server.page.inputs import inputs_of
 from tuner.server.page.rendering import asset
 from tuner.server.page.routes import router
 from tuner.server.page.status import ago
-from tuner.server.page.study_list import glance
 from tuner.server.page.trial_list import Wanted, listing, numbers_of
 from tuner.server.spaces import space_of
 
@@ -255,22 +253,6 @@ def test_a_sweep_whose_rest_is_set_aside_is_over(tmp_path: Path) -> None:
         told = words(client.get("/").text)
     assert f"{aside} set aside" in told
     assert " over " in told
-
-
-def test_a_list_says_of_which_trials_it_tells_the_best_since_those_set_aside_may_be_ahead() -> None:
-    seen: dict[str, Any] = {
-        "name": "night",
-        "kind": "sweep",
-        "activity": "idle",
-        "trials": 16,
-        "objective": "score",
-        "updated": NOON,
-    }
-    some = Summary(**seen, ended=4, aside=12, best=0.5, best_trial=2)
-    none = Summary(**seen, ended=0, aside=16, best=None, best_trial=None)
-    told = [glance(each, cast("Any", None), NOON) for each in (some, none, replace(some, ended=16, aside=0))]
-    assert [each.where for each in told] == ["trial 2, of those ended", "none has ended", "trial 2"]
-    assert {each.tone for each in told} == {"well"}, "what is set aside has scores"
 
 
 def test_a_folder_without_studies_says_how_to_begin(tmp_path: Path) -> None:

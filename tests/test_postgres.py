@@ -145,6 +145,19 @@ def test_tables_that_are_missing_are_made_whoever_else_makes_them(
     assert team_server.ask(team_url, "SELECT * FROM tuner.verdicts") == []
 
 
+def test_a_database_of_before_is_given_the_tables_that_it_lacks_by_whoever_reads_it(
+    team_server: postgres.Server, team_url: str, tmp_path: Path
+) -> None:
+    sweep(tmp_path, store=team_url).close()
+    (before,) = tuner.studies(tmp_path, team_url)
+    team_server.ask(team_url, "DROP TABLE tuner.leads")
+    assert tuner.studies(tmp_path, team_url) == [before]
+    team_server.ask(team_url, "DROP TABLE tuner.leads")
+    with tuner.open("night", results=tmp_path, store=team_url) as study:
+        assert study.best is not None
+        assert study.best.score == before.best
+
+
 @pytest.mark.parametrize("store", ["postgresql://ann:hush-hush@db.lab", "postgresql://ann:hush-hush@db:port/x"])
 def test_an_address_that_makes_no_sense_is_refused_without_its_password(store: str, tmp_path: Path) -> None:
     with pytest.raises(NameRefused, match=r"postgresql://ann@db") as refused:

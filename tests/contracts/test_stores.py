@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recorded import NOW, any_of, created, ended, note, opened, same, texts
 
+import tuner
 from tuner.errors import StudyError
 from tuner.record import events as rec
 from tuner.record.events import Noted, Requested
@@ -223,3 +224,32 @@ def test_a_brief_counts_and_finds_the_best_that_did_not_diverge(
 def test_a_trial_that_ended_twice_counts_once_in_brief_and_by_its_last_end(store: Store) -> None:
     store.append([opened(), created(0), ended(0, "failed", score=0.9), ended(0, score=0.4)], NOW)
     assert (store.brief()["ended"], store.brief()["best"]) == (1, 0.4)
+
+
+def test_the_best_in_brief_is_what_was_last_told_of_it_whatever_has_ended(store: Store) -> None:
+    leads = [rec.Led(trial=trial, step=5, score=score, at=NOW) for trial, score in ((0, 0.4), (1, 0.6))]
+    store.append([opened(), created(0), created(1), *leads, ended(0, score=0.4)], NOW)
+    assert (store.brief()["best"], store.brief()["best_trial"]) == (0.6, 1)
+    store.append([rec.Led(trial=None, step=None, score=None, at=NOW)], NOW)
+    assert (store.brief()["best"], store.brief()["best_trial"]) == (None, None)
+
+
+def test_a_list_of_studies_says_of_each_what_its_store_says(home: Home) -> None:
+    for name, goal, lead in (("led", "maximize", 0.7), ("down", "minimize", None), ("up", "maximize", None)):
+        with home.create(name) as store:
+            store.acquire(NOW)
+            store.append([opened(goal), *map(created, range(3)), ended(0, score=0.2), ended(1, score=0.5)], NOW)
+            if lead is not None:
+                store.append([rec.Led(trial=2, step=1, score=lead, at=NOW)], NOW)
+    home.create("empty").close()
+    told = {each.name: each for each in tuner.studies(home.results, home.store)}
+    assert {name: (each.best, each.best_trial) for name, each in told.items()} == {
+        "led": (0.7, 2),
+        "down": (0.2, 0),
+        "up": (0.5, 1),
+        "empty": (None, None),
+    }
+    for name, each in told.items():
+        with home.open(name) as store:
+            brief = store.brief()
+        assert {word: getattr(each, word) for word in brief} == {**brief, "kind": each.kind}

@@ -182,8 +182,7 @@ class Summary:
         trials: How many have begun.
         ended: How many are over.
         objective: The score that counts.
-        best: The best score of the trials that are over, or None. One that trains or was set aside may be ahead of it:
-            `study.best` counts them too.
+        best: The best score so far, or None.
         best_trial: Its trial, or None.
         updated: When it was last written to, in Unix seconds.
         spread: How far the seeds of that trial differ, where it has several, or None.
@@ -206,11 +205,6 @@ class Summary:
     """Unix seconds."""
     spread: float | None = None
     aside: int = 0
-
-    @property
-    def of_those_ended(self) -> str:
-        """Said beside the best where other trials may be ahead of it: that they were not asked; else empty."""
-        return ", of those ended" if self.ended < self.trials else ""
 
 
 @checked(results=folder_or_url)

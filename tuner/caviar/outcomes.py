@@ -7,7 +7,8 @@ import math
 
 from tuner.policy.proposals import Outcome, Point, RoundPlan, thinned
 from tuner.record.events import TrialState
-from tuner.record.state import Round, StudyState
+from tuner.record.round import Round
+from tuner.record.state import StudyState
 from tuner.record.trial import Trial
 from tuner.space.space import Space
 

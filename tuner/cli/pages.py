@@ -42,7 +42,7 @@ def studies(found: Iterable[Summary], runs: Mapping[str, Mapping[str, Any]], now
         state = each.activity if run is None else run["activity"]
         progress = f"{count(each.trials, 'trial')}, {each.ended:,} ended" if run is None else f"step {run['step']}"
         score = each.best if run is None else run["best"]
-        where = f" (trial {each.best_trial}{each.of_those_ended})" if run is None else f" (step {run['best_step']})"
+        where = f" (trial {each.best_trial})" if run is None else f" (step {run['best_step']})"
         told = f"{each.objective} {scored(score, each.spread)}{where}"
         best = told if score is not None else "no score" if each.ended else ""
         ago = f"{duration(max(0.0, now - each.updated))} ago"

@@ -15,6 +15,7 @@ from tuner.policy.requests import warning
 from tuner.record.events import (
     CheckpointDropped,
     CheckpointSaved,
+    Led,
     Noted,
     Record,
     RoundOpened,
@@ -89,7 +90,7 @@ class Journal:
                 first_trial=plan.first_trial,
                 box=dict(plan.box),
                 memo=plan.memo,
-                seen=len(self.study.ended_order),
+                seen=sum(each.best_score is not None or each.ended for each in self.study.trials),
                 why=plan.why,
                 at=self._executor.now(),
             )
@@ -115,6 +116,7 @@ class Journal:
         Files go only after it: were they gone first and the commit lost, the record would name checkpoints that are
         not there. The other way round a crash leaves files that nobody needs, which the next start clears away.
         """
+        self._tell_lead()
         records, self._pending = self._pending, []
         try:
             if records:
@@ -130,6 +132,12 @@ class Journal:
         if drops and self._keeper is not None:
             for complaint in self._keeper.delete(self.study, drops):
                 self.warn(complaint)
+
+    def _tell_lead(self) -> None:
+        """Puts the best on record with what made it so, in the same transaction, once a turn at most."""
+        if (lead := self.study.lead) != self.study.led:
+            trial, step, score = lead
+            self.record(Led(trial=trial, step=step, score=score, at=self._executor.now()))
 
 
 def _saved(study: StudyState, draft: Draft, beginning: str, manifest: Manifest, now: float) -> CheckpointSaved:

@@ -149,6 +149,8 @@ def sqlite_engine(path: Path, access: Literal["create", "write", "read"]) -> sa.
         connection.isolation_level = "DEFERRED"
         if access == "create":
             connection.execute("PRAGMA journal_mode=WAL")
+        else:
+            _lend_tables(connection)
         connection.execute("PRAGMA synchronous=FULL")
 
     return engine
@@ -168,6 +170,17 @@ def as_it_lies(path: Path, read: Callable[[Callable[[str], Any]], Found | None])
     except (sqlite3.Error, ValueError, KeyError, IndexError, TypeError):
         return None
     return found if _at_rest(path) == before else None
+
+
+def _lend_tables(connection: sqlite3.Connection) -> None:
+    """Has the tables that a file of an older tuner lacks stand empty in this connection; the file stays as it is."""
+    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if ALONE.lease.name in there:  # else nobody has made them yet
+        for table in ALONE.metadata.sorted_tables:
+            if table.name not in there:
+                columns = [sa.Column(each.name, each.type) for each in table.columns]
+                lent = sa.Table(table.name, sa.MetaData(), *columns, prefixes=["TEMPORARY"])
+                connection.execute(str(sa.schema.CreateTable(lent)))
 
 
 _RESTS_S = 1.0  # a file written to later than so long ago may be written to again and bear the same time

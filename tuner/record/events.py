@@ -60,7 +60,8 @@ class Configured(Recordable):
 class RoundOpened(Recordable):
     """A stage of coarse-to-fine begins: `box` maps each parameter to its interval of the unit cube.
 
-    `memo` is what the sampler keeps with it, or None.
+    `seen` counts the trials that it was learned from: those with a score, and those that are over. `memo` is what the
+    sampler keeps with it, or None.
     """
 
     round: int
@@ -186,6 +187,19 @@ class Reported(Recordable):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Led(Recordable):
+    """From now on this trial is the best of its study, by its score at a step; all are None where none is any more.
+
+    It follows from the other records, and stands among them for whoever only glances at a study.
+    """
+
+    trial: int | None
+    step: int | None
+    score: float | None
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointSaved(Recordable):
     """A checkpoint is whole on disk, under `path` relative to the study's folder."""
 
@@ -295,6 +309,7 @@ Record: TypeAlias = (
     | TrialHeld
     | TrialEnded
     | Reported
+    | Led
     | CheckpointSaved
     | CheckpointDropped
     | Received
@@ -316,6 +331,7 @@ TABLES: dict[str, type[Any]] = {
     "holds": TrialHeld,
     "ends": TrialEnded,
     "reports": Reported,
+    "leads": Led,
     "checkpoints": CheckpointSaved,
     "drops": CheckpointDropped,
     "receipts": Received,

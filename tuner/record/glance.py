@@ -53,7 +53,8 @@ def brief_of(schema: Schema, first: First) -> tuple[dict[str, Any], int | None]:
     """What one line about a study needs; and where its seeds are to be compared: the best step, None with one seed."""
     kind, identity, trials, ended = first(schema.opened) or ("", "{}", 0, 0)
     identity = json.loads(identity)
-    best_trial, best, step = first(schema.winners[identity.get("goal", "maximize")]) or (None, None, None)
+    led = first(schema.leader) or first(schema.winners[identity.get("goal", "maximize")])
+    best_trial, best, step = led or (None, None, None)
     aside = first(schema.aside) if ended < trials else None
     told = {"kind": kind, "objective": identity.get("objective", ""), "trials": trials, "ended": ended}
     told |= {"best": best, "best_trial": best_trial, "aside": aside[0] if aside else 0}

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tuner.record.atomic import write_whole
 from tuner.record.events import TABLES, Reported, Requested
-from tuner.record.state import Request, Round, StudyState
+from tuner.record.round import Round
+from tuner.record.state import Request, StudyState
 from tuner.record.trial import Checkpoint, Segment, Trial
 from tuner.version import version
 
@@ -148,9 +149,16 @@ def _read(told: Columns) -> StudyState:
     checkpoints = {each.checkpoint: each for each in _rows(Checkpoint, told.pop("checkpoints"))}
     requests = {each.request: each for each in _rows(Request, told.pop("requests"))}
     live = {number: trials[number] for number in told.pop("live")}
-    unread = set(told.pop("unread"))
+    unread, led = set(told.pop("unread")), tuple(told.pop("led"))
     return StudyState(
-        **told, trials=trials, rounds=rounds, checkpoints=checkpoints, requests=requests, live=live, unread=unread
+        **told,
+        trials=trials,
+        rounds=rounds,
+        checkpoints=checkpoints,
+        requests=requests,
+        live=live,
+        unread=unread,
+        led=led,
     )
 
 

@@ -6,18 +6,20 @@ import atexit
 import json
 import os
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError, ProgrammingError
 
 from tuner.errors import DatabaseAway, MissingExtra, StudyBusy, StudyError, StudyNotFound, did_you_mean
-from tuner.record.events import REPEATING, StudyOpened, TrialCreated, TrialEnded
+from tuner.record.curve import better
+from tuner.record.events import REPEATING, Led, StudyOpened, TrialCreated, TrialEnded
 from tuner.record.lease import Lease
 from tuner.record.schema import VERSION, Schema, newer, shared
 from tuner.record.team import InDatabase
@@ -221,6 +223,7 @@ def existing(place: InDatabase) -> Team:
     if not study:
         known = [each.name for each in listed(place.url)]
         raise StudyNotFound(f"there is no study {place.study!r} in {place.shown}. {did_you_mean(place.study, known)}")
+    _update(place)
     return Team(place, study)
 
 
@@ -246,8 +249,20 @@ def complete(place: InDatabase) -> None:
         time.sleep(0.05)
 
 
+def _update(place: InDatabase) -> None:
+    """Makes the tables that an older tuner has not made, where it made some."""
+    with reached(place) as connection:
+        there = _tables(connection)
+    if there and not there.issuperset(table.name for table in shared().metadata.sorted_tables):
+        complete(place)
+
+
+def _tables(connection: sa.Connection) -> set[str]:
+    return set(sa.inspect(connection).get_table_names(schema="tuner"))
+
+
 def _make(connection: sa.Connection) -> None:
-    there = sa.inspect(connection).get_table_names(schema="tuner")
+    there = _tables(connection)
     if missing := [table for table in shared().metadata.sorted_tables if table.name not in there]:
         connection.execute(sa.schema.CreateSchema("tuner", if_not_exists=True))
         shared().metadata.create_all(connection, tables=missing, checkfirst=False)
@@ -285,43 +300,61 @@ class Listed:
 
 
 def listed(url: str) -> list[Listed]:
-    """All studies of a database, in four questions however many there are."""
+    """All studies of a database, in a few questions however many there are."""
+    place = InDatabase(url=url, study="all studies")
+    _update(place)
     schema = shared()
-    first, begun_, ended = (schema.shapes[kind].table for kind in (StudyOpened, TrialCreated, TrialEnded))
-    opened = sa.select(first.c.study, first.c.kind, first.c.identity).order_by(first.c.sequence.desc())
-    counted = sa.select(begun_.c.study, sa.func.count()).group_by(begun_.c.study)
-    newest = sa.select(ended.c.study, sa.func.max(ended.c.sequence).label("sequence"))
-    newest_of = newest.group_by(ended.c.study, ended.c.trial).subquery()
-    last = (
-        sa.select(ended.c.study, ended.c.trial, ended.c.best_score, ended.c.state, begun_.c.purpose)
-        .join(newest_of, sa.and_(newest_of.c.study == ended.c.study, newest_of.c.sequence == ended.c.sequence))
-        .join(begun_, sa.and_(begun_.c.study == ended.c.study, begun_.c.trial == ended.c.trial))
-    )
-    with reached(InDatabase(url=url, study="all studies")) as connection:
+    with reached(place) as connection:
         try:
             leases = connection.execute(sa.select(schema.lease, schema.clock.label("now"))).mappings().all()
         except ProgrammingError as error:
             if not misses_tables(error):
                 raise
             return []
-        kinds = {study: (kind, json.loads(identity)) for study, kind, identity in connection.execute(opened)}
-        trials = {row[0]: row[1] for row in connection.execute(counted)}
-        aside = {row[0]: row[1] for row in connection.execute(schema.set_aside(everywhere=True))}
-        ends: dict[int, list[Any]] = {}
-        for study, *end in connection.execute(last):
-            ends.setdefault(study, []).append(end)
+        opened, briefs = _briefs(connection)
     return [
         Listed(
             name=row["name"],
-            brief=_brief(*kinds.get(row["id"], ("", {})), trials.get(row["id"], 0), ends.get(row["id"], []))
-            | {"aside": aside.get(row["id"], 0)},
-            has_seeds=kinds.get(row["id"], ("", {}))[1].get("seeds", 1) > 1,
+            brief=briefs[row["id"]],
+            has_seeds=opened[row["id"]][1].get("seeds", 1) > 1,
             lease=Lease.of(row),
             now=row["now"],
             schema_version=row["schema_version"],
         )
         for row in leases
     ]
+
+
+_Opened: TypeAlias = tuple[str, Mapping[str, Any]]
+"""A study's kind and identity."""
+
+
+def _briefs(connection: sa.Connection) -> tuple[Mapping[int, _Opened], Mapping[int, dict[str, Any]]]:
+    """What every study was opened as, and what one line about it says, by the numbers of the studies."""
+    schema = shared()
+    first, begun_, ended, leads = (schema.shapes[each].table for each in (StudyOpened, TrialCreated, TrialEnded, Led))
+    opening = sa.select(first.c.study, first.c.kind, first.c.identity).order_by(first.c.sequence.desc())
+    counted = {
+        "trials": sa.select(begun_.c.study, sa.func.count()).group_by(begun_.c.study),
+        "ended": sa.select(ended.c.study, sa.func.count(sa.distinct(ended.c.trial))).group_by(ended.c.study),
+        "aside": schema.set_aside(everywhere=True),
+    }
+    latest = sa.select(leads.c.study, sa.func.max(leads.c.sequence)).group_by(leads.c.study)
+    newest = sa.select(leads.c.study, leads.c.score, leads.c.trial).where(
+        sa.tuple_(leads.c.study, leads.c.sequence).in_(latest)
+    )
+
+    opened: dict[int, _Opened] = defaultdict(lambda: ("", {}))
+    opened |= {study: (kind, json.loads(identity)) for study, kind, identity in connection.execute(opening)}
+    best: dict[int, tuple[float | None, int | None]] = defaultdict(lambda: (None, None))
+    best |= {study: (score, trial) for study, score, trial in connection.execute(newest)}
+    best |= _winners(connection, {study: identity for study, (_, identity) in opened.items() if study not in best})
+    briefs: dict[int, dict[str, Any]] = defaultdict(lambda: _brief("", {}, None, None))
+    briefs |= {study: _brief(*told, *best[study]) for study, told in opened.items()}
+    for what, query in counted.items():
+        for study, count in connection.execute(query):
+            briefs[study][what] = count
+    return opened, briefs
 
 
 def branches(url: str, parent: str) -> list[str]:
@@ -333,22 +366,28 @@ def branches(url: str, parent: str) -> list[str]:
         return list(connection.execute(query).scalars())
 
 
-def _brief(kind: str, identity: Mapping[str, Any], trials: int, ends: Sequence[Any]) -> dict[str, Any]:
-    scores = [
-        (score, -trial)
-        for trial, score, state, purpose in ends
-        if score is not None and state != "diverged" and purpose not in REPEATING
-    ]
-    lowest = identity.get("goal", "maximize") == "minimize"
-    best = max(scores, key=lambda each: (-each[0] if lowest else each[0], each[1]), default=None)
-    return {
-        "kind": kind,
-        "objective": identity.get("objective", ""),
-        "trials": trials,
-        "ended": len(ends),
-        "best": None if best is None else best[0],
-        "best_trial": None if best is None else -best[1],
-    }
+def _winners(connection: sa.Connection, identities: Mapping[int, Mapping[str, Any]]) -> dict[int, tuple[float, int]]:
+    """Score and trial that ended best, of studies on record since before their best was put there."""
+    ended, begun_ = (shared().shapes[kind].table for kind in (TrialEnded, TrialCreated))
+    of_them = ended.c.study.in_(identities)
+    newest = sa.select(ended.c.study, sa.func.max(ended.c.sequence).label("sequence")).where(of_them)
+    newest_of = newest.group_by(ended.c.study, ended.c.trial).subquery()
+    last = (
+        sa.select(ended.c.study, ended.c.trial, ended.c.best_score)
+        .join(newest_of, sa.and_(newest_of.c.study == ended.c.study, newest_of.c.sequence == ended.c.sequence))
+        .join(begun_, sa.and_(begun_.c.study == ended.c.study, begun_.c.trial == ended.c.trial))
+        .where(ended.c.best_score.is_not(None), ended.c.state != "diverged", begun_.c.purpose.not_in(REPEATING))
+    )
+    best: dict[int, tuple[float, int]] = {}
+    for study, trial, score in connection.execute(last.order_by(ended.c.trial)):
+        if study not in best or better(identities[study].get("goal", "maximize"), score, best[study][0]):
+            best[study] = (score, trial)
+    return best
+
+
+def _brief(kind: str, identity: Mapping[str, Any], best: float | None, trial: int | None) -> dict[str, Any]:
+    told = {"kind": kind, "objective": identity.get("objective", ""), "trials": 0, "ended": 0, "aside": 0}
+    return told | {"best": best, "best_trial": trial}
 
 
 # ── what it refuses ─────────────────────────────────────────────────────────────────────────────────

@@ -24,6 +24,7 @@ from tuner.record.events import (
     REPEATING,
     TABLES,
     Answered,
+    Led,
     Record,
     Requested,
     SegmentOpened,
@@ -202,6 +203,7 @@ class Schema:
         self.opened = self._opened()
         self.aside = self.set_aside(everywhere=False)
         self.written = self._written()
+        self.leader = self._leader()
         self.winners = {"maximize": self._winner(sa.desc), "minimize": self._winner(sa.asc)}
         self.clock = sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Double)
         """The time by a server's clock, in Unix seconds."""
@@ -309,8 +311,17 @@ class Schema:
             for each in columns
         ]
 
+    def _leader(self) -> sa.Select[Any]:
+        """The best trial of the study as it was last told, its score, and at which step."""
+        leads = self.shapes[Led].table
+        found = sa.select(leads.c.trial, leads.c.score, leads.c.step).where(*self.of(leads))
+        return found.order_by(leads.c.sequence.desc()).limit(1)
+
     def _winner(self, order: Callable[[Any], Any]) -> sa.Select[Any]:
-        """The trial of the search that ended best, by its last end, its score, and at which step."""
+        """The trial of the search that ended best, by its last end, its score, and at which step.
+
+        For studies on record since before their best was put there.
+        """
         ended, begun = self.shapes[TrialEnded].table, self.shapes[TrialCreated].table
         ends, created = ended.c, begun.c
         repeats = sa.select(created.trial).where(created.purpose.in_(sorted(REPEATING)), *self.of(begun))

@@ -11,20 +11,9 @@ from tuner.record.curve import Curve, better
 from tuner.record.dialogue import DIALOGUE
 from tuner.record.events import LIVE, Goal, TrialState
 from tuner.record.reports import objective_rows
+from tuner.record.round import Lead, Round
 from tuner.record.score_names import spread_of
 from tuner.record.trial import Checkpoint, Segment, Trial
-
-
-@dataclass(slots=True)
-class Round:
-    """One stage of coarse-to-fine: its box in the unit cube, and the reason it is where it is."""
-
-    round: int
-    first_trial: int
-    box: Mapping[str, tuple[float, float]]
-    seen: int
-    why: str
-    memo: Any
 
 
 @dataclass(slots=True)
@@ -78,6 +67,8 @@ class StudyState:
     repeats_within: int = 0
     """How many of those the sweep has begun itself, out of its own budget."""
     winner: int | None = None
+    led: Lead = (None, None, None)
+    """What was last put on record of the best."""
     load_curves: Callable[[Sequence[Trial]], Iterable[Curve]] | None = None
     """Reads the head curves of trials from the record, in their order."""
     replaying: bool = False
@@ -120,6 +111,12 @@ class StudyState:
         A trial that repeats another is never the best: it says how sure the other's score is.
         """
         return None if self.winner is None else self.trials[self.winner]
+
+    @property
+    def lead(self) -> Lead:
+        """The best as `Led` has it: trial, step and score."""
+        best = self.best
+        return (None, None, None) if best is None else (best.trial, best.best_step, best.best_score)
 
     @property
     def seeds(self) -> int:
@@ -308,6 +305,9 @@ class StudyState:
         self._move(trial)
         self._elect(trial)
 
+    def _led(self, record: rec.Led) -> None:
+        self.led = (record.trial, record.step, record.score)
+
     def _checkpoint_saved(self, record: rec.CheckpointSaved) -> None:
         self.checkpoints[record.checkpoint] = Checkpoint(
             record.checkpoint,
@@ -422,6 +422,7 @@ _APPLY: dict[type[Any], Callable[[StudyState, Any], None]] = {
     rec.TrialHeld: StudyState._trial_held,
     rec.TrialEnded: StudyState._trial_ended,
     rec.Reported: StudyState._reported,
+    rec.Led: StudyState._led,
     rec.CheckpointSaved: StudyState._checkpoint_saved,
     rec.CheckpointDropped: StudyState._checkpoint_dropped,
     rec.Requested: StudyState._requested,

@@ -32,8 +32,9 @@ from tuner.record.events import (
     TrialEnded,
 )
 from tuner.record.reports import REPORT_FIELDS
+from tuner.record.round import Round
 from tuner.record.score_names import spread_of
-from tuner.record.state import Round, StudyState
+from tuner.record.state import StudyState
 from tuner.record.trial import Trial
 from tuner.space.parameters import Choice, Parameter
 from tuner.space.space import Space

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from tuner.coordinator.observers import Status
     from tuner.insight.recommendation import Recommended
     from tuner.record.reader import StudyReader
-    from tuner.record.state import Round, StudyState
+    from tuner.record.round import Round
+    from tuner.record.state import StudyState
     from tuner.record.trial import Trial
 
 _PLAIN_EVERY_S = 5.0

@@ -27,7 +27,7 @@ class Glance:
     objective: str
     best: float | None
     where: str
-    """Where the best is: its trial, or the step of a run; or why none is told of."""
+    """Where the best is: its trial, or the step of a run."""
     coordinator: str
     updated: float
     spread: float | None = None
@@ -59,13 +59,11 @@ def glance(summary: Summary, library: StudySource, now: float) -> Glance:
     waiting = summary.trials - summary.ended - summary.aside
     mood = mood_of_a_sweep(summary.trials, waiting, held=holder is not None)
     progress = f"{count(summary.trials, 'trial')}, {summary.ended:,} ended"
-    where = "none has ended" if summary.aside and not summary.ended else ""
-    if summary.best_trial is not None:
-        where = f"trial {summary.best_trial}{summary.of_those_ended}"
+    where = "" if summary.best_trial is None else f"trial {summary.best_trial}"
     return Glance(
         **told,
         kind="sweep" if summary.kind == "sweep" else "babysat run" if summary.kind else "?",
-        tone=tone_of(mood, has_score=summary.best is not None or summary.aside > 0),
+        tone=tone_of(mood, has_score=summary.best is not None),
         state=mood if begun or holder else summary.activity,
         progress=progress + (f", {summary.aside:,} set aside" if summary.aside else ""),
         where=where,

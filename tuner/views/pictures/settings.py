@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from tuner.numbers import count, scored, setting
-from tuner.record.state import Round, StudyState
+from tuner.record.round import Round
+from tuner.record.state import StudyState
 from tuner.record.trial import Trial
 from tuner.space.parameters import Choice, Parameter
 from tuner.space.space import Space
