@@ -94,15 +94,16 @@ fast: $(VENV)/.test
 # and with the lowest versions that they admit, each in an environment of its own.
 bounds: bound-highest bound-lowest-direct
 
-# What meets the packages of others: the shell, pictures, tables, the record, samplers, what travels, the loop.
-BOUND_TESTS := $(addprefix tests/test_,$(addsuffix .py,cli terminal compare drawing room plots lineage_plot notebook explanation \
-  tables export store optuna optuna_view server_reading server_security pictures space search_spaces function sources local coordinator babysitting threads atomic))
+# What meets the packages of others: the shell, pictures, tables, the record, samplers, the service, what travels, the loop.
+BOUND_TESTS := $(addprefix tests/,$(addsuffix .py,$(addprefix test_,cli terminal compare drawing room plots lineage_plot notebook \
+  explanation tables export store optuna optuna_view server_reading server_security pictures space search_spaces function sources \
+  local coordinator) $(addprefix contracts/test_,samplers storages stores studies)))
 
 bound-%: $(VENV)/.uv
 	@rm -rf build/$*
 	$(UV) venv --quiet --python $(VENV)/bin/python build/$*
 	$(UV) pip install --quiet --python build/$*/bin/python --resolution $* --editable '.[test]'
-	build/$*/bin/python -m pytest -m "not ray and not long" $(SIDE_BY_SIDE) $(BOUND_TESTS) tests/contracts
+	build/$*/bin/python -m pytest -m "not ray and not long" $(SIDE_BY_SIDE) $(BOUND_TESTS)
 	build/$*/bin/tuner sweep $(DEMO) --trials 4 --name demo --results build/$*/results --plot
 
 # The pictures of the README: the sweep of the demo, with a few more trials to see it zoom in, and the babysat run.

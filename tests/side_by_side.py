@@ -15,6 +15,9 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+_MOST = {"tests/test_ray.py"}
+"""The files that start about half of the clusters that are not shared."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class File:
@@ -27,7 +30,7 @@ class File:
 
 
 class Groups(LoadScopeScheduling):  # type: ignore[misc] # xdist says nothing of its types
-    """One cluster is shared, clusters of one's own start one after another, and no fixture of a file is made twice."""
+    """One cluster is shared, two of their own start side by side, and no fixture of a file is made twice."""
 
     def _split_scope(self, nodeid: str) -> str:
         return group_of(nodeid, Path(self.config.rootpath))
@@ -40,7 +43,7 @@ def group_of(test: str, root: Path) -> str:
     name, _, parameters = rest.partition("[")
     if file.starts_ray or name in file.tests_that_start_ray or parameters.startswith("ray"):
         shares = name in file.tests_on_the_shared_cluster or parameters.startswith("ray")
-        return "the shared cluster" if shares else "clusters of their own"
+        return "the shared cluster" if shares else f"clusters of their own, {'one' if path in _MOST else 'another'}"
     return path if file.shares_fixtures else test
 
 

@@ -62,7 +62,7 @@ def test_a_failing_test_leaves_no_process_behind_not_even_one_that_has_detached_
     assert [pid for pid in pids if alive(pid)] == []
 
 
-def test_one_cluster_is_shared_others_start_in_turn_and_a_file_that_shares_fixtures_stays_together(
+def test_one_cluster_is_shared_of_others_two_run_at_a_time_and_a_file_that_shares_fixtures_stays_together(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "test_a.py").write_text(
@@ -71,7 +71,9 @@ def test_one_cluster_is_shared_others_start_in_turn_and_a_file_that_shares_fixtu
         "@pytest.mark.parametrize('x', [pytest.param('ray', marks=pytest.mark.ray), 'local'])\ndef test_two(x): ...\n"
         "def test_three(): ...\n"
     )
-    (tmp_path / "test_b.py").write_text("import pytest\npytestmark = pytest.mark.ray\ndef test_one(): ...\n")
+    (tmp_path / "tests").mkdir()
+    for name in ("test_b.py", "tests/test_ray.py"):
+        (tmp_path / name).write_text("import pytest\npytestmark = pytest.mark.ray\ndef test_one(): ...\n")
     (tmp_path / "test_c.py").write_text('import pytest\n@pytest.fixture(scope="module")\ndef shared(): ...\n')
     groups = {
         test: group_of(test, tmp_path)
@@ -81,15 +83,17 @@ def test_one_cluster_is_shared_others_start_in_turn_and_a_file_that_shares_fixtu
             "test_a.py::test_two[local]",
             "test_a.py::test_three",
             "test_b.py::test_one",
+            "tests/test_ray.py::test_one",
             "test_c.py::test_one",
         )
     }
     assert list(groups.values()) == [
         "the shared cluster",
         "the shared cluster",
-        "clusters of their own",
+        "clusters of their own, another",
         "test_a.py::test_three",
-        "clusters of their own",
+        "clusters of their own, another",
+        "clusters of their own, one",
         "test_c.py",
     ]
 
