@@ -23,9 +23,9 @@ from sweeping import usually
 import tuner
 from tuner import Space, integer, linear
 from tuner.errors import TrainingError, format_error, quoted
-from tuner.plain import clean, tidy
 from tuner.record.events import Noted
 from tuner.record.store import Store
+from tuner.values.plain import clean, tidy
 
 SPACE = Space(x=linear(0.0, 1.0))
 FEW = settings(

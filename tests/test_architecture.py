@@ -35,8 +35,7 @@ ORDER = (
     ("worker", "tables"),
     ("record",),
     ("space",),
-    ("arguments",),
-    ("numbers", "plain"),
+    ("values",),
     ("errors", "version"),
 )
 RANK = {name: rank for rank, names in enumerate(reversed(ORDER)) for name in names}

@@ -26,10 +26,10 @@ from tuner import Space, choice, integer, linear, log, log_one_minus
 from tuner.api.answers import Reply
 from tuner.api.handles import RunHandle
 from tuner.api.sweep_handle import SweepHandle
-from tuner.arguments import checked, count, one_of, plain_value
 from tuner.errors import SettingsError, SpaceError, StudyError, TunerError
 from tuner.record.requests import understood
 from tuner.samplers import CoarseToFineSampler, GridSampler, RandomSampler, SobolSampler
+from tuner.values.arguments import checked, count, one_of, plain_value
 
 
 def once(run: tuner.Run) -> None:

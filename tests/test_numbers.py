@@ -10,8 +10,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner import numbers
-from tuner.numbers import duration, exact, near_one, number, percent, setting
+from tuner.values import numbers
+from tuner.values.numbers import duration, exact, near_one, number, percent, setting
 
 FINITE = st.floats(-1e300, 1e300)
 PACKAGE = Path(numbers.__file__).parent

@@ -24,10 +24,10 @@ import tuner
 from tuner.api.identity import begin
 from tuner.cli import main
 from tuner.errors import IdentityMismatch, SettingsError, StudyError
-from tuner.numbers import number
 from tuner.record.events import StudyOpened
 from tuner.record.state import StudyState
 from tuner.record.store import Store
+from tuner.values.numbers import number
 from tuner.views.terminal import best_of, summary
 from tuner.worker.divergence import DivergenceAlarm
 from tuner.worker.messages import Ended, Job, Pause, Saved, Stop, Warned

@@ -29,7 +29,6 @@ from waiting import wait_until
 import tuner
 import tuner.tables
 from tuner.cli import cli
-from tuner.plain import clean
 from tuner.policy.requests import answered
 from tuner.record.events import Noted
 from tuner.server.app import create_app
@@ -37,6 +36,7 @@ from tuner.server.gate import Door, Gate
 from tuner.server.rates import Rate
 from tuner.server.running import announced, those_running
 from tuner.server.tokens import KeptTokens, Tokens, given_in
+from tuner.values.plain import clean
 
 
 @pytest.fixture(scope="module")

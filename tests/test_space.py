@@ -16,11 +16,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tuner.errors import SettingsError, SpaceError
-from tuner.plain import writable
 from tuner.space.constructors import choice, integer, linear, log, log_one_minus
 from tuner.space.parameters import Parameter
 from tuner.space.preview import preview
 from tuner.space.space import Space
+from tuner.values.plain import writable
 
 UNIT = st.floats(0, 1)
 

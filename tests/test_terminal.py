@@ -13,8 +13,8 @@ from sweeping import sweep
 
 import tuner
 from tuner import Run, Space, Study, log, log_one_minus
-from tuner.numbers import number
 from tuner.record.leaders import leaders
+from tuner.values.numbers import number
 from tuner.views.terminal import Progress, chart, summary
 from tuner.workloads import bowl
 

@@ -21,15 +21,15 @@ from tuner.api.studies import attach, promote, studies
 from tuner.api.studies import open as open_study
 from tuner.api.sweep_handle import SweepHandle
 from tuner.api.waiting import Event
-from tuner.arguments import settings
 from tuner.errors import SettingsError, StudyError
 from tuner.executors import FunctionExecutor
-from tuner.plain import json_of
 from tuner.record.events import Goal
 from tuner.record.leaders import leaders
 from tuner.record.location import Place
 from tuner.record.requests import AGENT, check_asker
 from tuner.space.space import Space
+from tuner.values.arguments import settings
+from tuner.values.plain import json_of
 from tuner.views.logbook import logbook
 
 if TYPE_CHECKING:

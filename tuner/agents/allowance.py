@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuner.arguments import checked, count, name, optional
 from tuner.errors import SettingsError, TunerError
-from tuner.numbers import count as counted
 from tuner.record.asides import Aside, asides
 from tuner.record.events import Requested
 from tuner.record.lease import born
@@ -21,6 +19,8 @@ from tuner.record.reader import fold
 from tuner.record.spending import spending
 from tuner.record.store import Store
 from tuner.record.team import InDatabase
+from tuner.values.arguments import checked, count, name, optional
+from tuner.values.numbers import count as counted
 
 LAUNCH = "launch.json"
 """What a study's folder keeps of its launch: by whom, why, and what was set aside for it."""

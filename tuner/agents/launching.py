@@ -36,8 +36,6 @@ from tuner.api.environment import as_recorded, kept_out
 from tuner.api.fork import branch_of
 from tuner.api.sweep import DEFAULT_TRIALS
 from tuner.errors import IdentityMismatch, StudyBusy, StudyError, TunerError, format_error, quoted
-from tuner.numbers import duration
-from tuner.plain import clean
 from tuner.record.asides import Aside, asides, beginner, set_aside, take_back
 from tuner.record.atomic import write_whole
 from tuner.record.events import StudyOpened
@@ -45,6 +43,8 @@ from tuner.record.lease import born
 from tuner.record.location import POINTER, Place, team_url
 from tuner.record.printed import last_line
 from tuner.record.store import Store
+from tuner.values.numbers import duration
+from tuner.values.plain import clean
 
 _LOG, _SPACE = "launch.log", "space.json"
 _BEGINS_WITHIN_S, _ENDS_WITHIN_S = 60.0, 30.0

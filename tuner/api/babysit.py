@@ -11,14 +11,25 @@ from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
-from tuner import arguments
 from tuner.api import environment, placement, process
 from tuner.api.assignment import Assignment, assign, from_record
 from tuner.api.fork import complete, continuation
 from tuner.api.handles import RunHandle, person
 from tuner.api.identity import same_search
 from tuner.api.wiring import lasting, refuse_memory
-from tuner.arguments import (
+from tuner.caviar.seeds import trial_seed
+from tuner.errors import IdentityMismatch, SettingsError
+from tuner.executors import FUNCTION_EXECUTORS, FunctionExecutor
+from tuner.programs.command import Program
+from tuner.record.events import Goal, Settings
+from tuner.record.lease import alive
+from tuner.record.location import ASSIGNMENT, Place
+from tuner.record.requests import check_asker
+from tuner.record.store import Store
+from tuner.record.team import InDatabase
+from tuner.space.space import Space
+from tuner.values import arguments
+from tuner.values.arguments import (
     amount,
     checked,
     folder_or_url,
@@ -31,17 +42,6 @@ from tuner.arguments import (
     settings,
     training_function,
 )
-from tuner.caviar.seeds import trial_seed
-from tuner.errors import IdentityMismatch, SettingsError
-from tuner.executors import FUNCTION_EXECUTORS, FunctionExecutor
-from tuner.programs.command import Program
-from tuner.record.events import Goal, Settings
-from tuner.record.lease import alive
-from tuner.record.location import ASSIGNMENT, Place
-from tuner.record.requests import check_asker
-from tuner.record.store import Store
-from tuner.record.team import InDatabase
-from tuner.space.space import Space
 from tuner.worker.function import Portable, is_same, portable
 from tuner.worker.run import Run
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from tuner.arguments import checked, optional, seed, settings, training_function, whole_number
 from tuner.errors import TrainingError
 from tuner.programs.command import Program
 from tuner.record.events import Settings
 from tuner.space.space import Space
+from tuner.values.arguments import checked, optional, seed, settings, training_function, whole_number
 from tuner.worker.checkpoints import load, save
 from tuner.worker.run import Run
 from tuner.worker.sources import import_name, refuse_what_never_trains

@@ -17,10 +17,8 @@ from tuner.api.process import BEGINS_WITHIN_S
 from tuner.api.studies import Summary
 from tuner.api.study import Study
 from tuner.api.sweep_handle import SweepHandle
-from tuner.arguments import amount, checked, index, name, optional, patience, settings, text
 from tuner.errors import SettingsError, StudyError, interrupted
 from tuner.executors import ExecutorName
-from tuner.numbers import duration
 from tuner.record.client import ServiceClient
 from tuner.record.events import Settings, TrialCreated
 from tuner.record.location import Place
@@ -30,6 +28,8 @@ from tuner.record.requests import check_asker
 from tuner.record.told import told
 from tuner.space.files import available_spaces
 from tuner.space.space import Space
+from tuner.values.arguments import amount, checked, index, name, optional, patience, settings, text
+from tuner.values.numbers import duration
 
 if TYPE_CHECKING:
     import pandas as pd

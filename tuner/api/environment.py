@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tuner.arguments import plain_value, refuse
 from tuner.errors import SettingsError, kind_of, quoted
+from tuner.values.arguments import plain_value, refuse
 
 KEPT_OUT = "(kept out of the record)"
 """What stands on record in place of what may be a secret."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuner.arguments import checked
-from tuner.arguments import path as path_of
 from tuner.errors import SettingsError, StudyError
 from tuner.insight.findings import Findings
 from tuner.record.atomic import write_whole
+from tuner.values.arguments import checked
+from tuner.values.arguments import path as path_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tuner.api.answers import pauses_between_polls
-from tuner.arguments import checked, index, one_of, optional, text
 from tuner.errors import StudyError, TakenOver
 from tuner.executors import PROGRAMS
-from tuner.numbers import duration
 from tuner.record.dialogue import ENDS, LONGEST_WAIT_S, End, parse_answer, scores
 from tuner.record.events import Answered, Configured, RequestState, StudyOpened
 from tuner.record.requests import understood
 from tuner.record.told import told
+from tuner.values.arguments import checked, index, one_of, optional, text
+from tuner.values.numbers import duration
 
 if TYPE_CHECKING:
     from tuner.record.store import Store

@@ -13,7 +13,6 @@ from tuner.api.assignment import Assignment
 from tuner.api.study import Study
 from tuner.api.wiring import storage_of
 from tuner.errors import CheckpointError, RequestReused, SettingsError, StudyError, did_you_mean
-from tuner.numbers import near_one, number
 from tuner.record.events import Configured, Purpose, Settings, TrialCreated
 from tuner.record.location import Place, names
 from tuner.record.recipe import Recipe, possible
@@ -22,6 +21,7 @@ from tuner.record.store import Store
 from tuner.record.team import InDatabase
 from tuner.record.trial import Checkpoint, Trial
 from tuner.space.space import Space
+from tuner.values.numbers import near_one, number
 from tuner.worker import checkpoints
 from tuner.worker.contents import bytes_to_unpickle
 from tuner.worker.function import KEPT

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tuner.api.answers import Answers, Reply, RunAnswers, Wait
 from tuner.api.study import Study
-from tuner.arguments import amount, checked, index, name, optional, patience, settings, text
 from tuner.errors import SettingsError, StudyError, TunerError, interrupted, quoted
-from tuner.numbers import duration
 from tuner.record.events import NOT_A_PERSON
 from tuner.record.location import Place
 from tuner.record.requests import check_asker, understood
 from tuner.record.store import Store
+from tuner.values.arguments import amount, checked, index, name, optional, patience, settings, text
+from tuner.values.numbers import duration
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from tuner.errors import IdentityMismatch
-from tuner.numbers import setting
 from tuner.record.events import Configured, Noted, Record, StudyOpened
 from tuner.record.state import StudyState
 from tuner.record.store import Store
 from tuner.space.space import Space
+from tuner.values.numbers import setting
 from tuner.worker.function import is_same
 
 

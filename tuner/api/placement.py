@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tuner.arguments import amount, gpus, name, refuse
 from tuner.errors import SettingsError
 from tuner.executors.cluster_job import is_one
-from tuner.numbers import number
+from tuner.values.arguments import amount, gpus, name, refuse
+from tuner.values.numbers import number
 
 SMALLEST_SHARE = 0.0001
 

@@ -11,7 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from tuner.api.sweep import DEFAULT_TRIALS, MOST_SEEDS
-from tuner.arguments import (
+from tuner.errors import TunerError
+from tuner.executors import FUNCTION_EXECUTORS, FunctionExecutor
+from tuner.programs.command import Program
+from tuner.record.events import StudyOpened
+from tuner.record.location import places, touched
+from tuner.record.object_address import local_folder
+from tuner.record.reader import fold
+from tuner.record.requests import parallel as parallels
+from tuner.record.state import StudyState
+from tuner.record.store import Store
+from tuner.record.trial import Trial
+from tuner.values.arguments import (
     amount,
     checked,
     count,
@@ -23,19 +34,8 @@ from tuner.arguments import (
     training_function,
     whole_number,
 )
-from tuner.errors import TunerError
-from tuner.executors import FUNCTION_EXECUTORS, FunctionExecutor
-from tuner.numbers import about
-from tuner.numbers import count as counted
-from tuner.programs.command import Program
-from tuner.record.events import StudyOpened
-from tuner.record.location import places, touched
-from tuner.record.object_address import local_folder
-from tuner.record.reader import fold
-from tuner.record.requests import parallel as parallels
-from tuner.record.state import StudyState
-from tuner.record.store import Store
-from tuner.record.trial import Trial
+from tuner.values.numbers import about
+from tuner.values.numbers import count as counted
 from tuner.worker.function import portable
 
 _STUDIES = 5  # of the function, the latest; older ones may have trained otherwise

@@ -23,12 +23,12 @@ from tuner.api.assignment import Assignment
 from tuner.api.environment import as_it_was, secrets_of
 from tuner.errors import StudyError, TunerError
 from tuner.executors.base import Executor
-from tuner.numbers import duration
 from tuner.record.lease import alive
 from tuner.record.location import Place
 from tuner.record.printed import last_line
 from tuner.record.store import Store
 from tuner.record.team import take_what_was_handed_on
+from tuner.values.numbers import duration
 
 if TYPE_CHECKING:
     from tuner.api.session import Session

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from tuner.api.environment import as_it_was
 from tuner.api.session import Session
 from tuner.api.wiring import executor_of
-from tuner.arguments import amount, checked, count, folder_or_url, gpus, one_of, optional, text
 from tuner.caviar.repeats import Plan, Repetition
 from tuner.errors import StudyError
 from tuner.executors import FUNCTION_EXECUTORS, PROGRAMS, FunctionExecutor
@@ -20,6 +19,7 @@ from tuner.record.events import Configured, Noted
 from tuner.record.leaders import leaders
 from tuner.record.location import Place
 from tuner.record.requests import parallel as parallels
+from tuner.values.arguments import amount, checked, count, folder_or_url, gpus, one_of, optional, text
 from tuner.worker.function import as_of_today
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from tuner.api.handles import Handle, RunHandle
 from tuner.api.study import Study
 from tuner.api.sweep_handle import SweepHandle
-from tuner.arguments import checked, folder_or_url, index, patience, text
 from tuner.errors import TunerError
 from tuner.record.access import Idle
 from tuner.record.glance import glance_at
@@ -24,6 +23,7 @@ from tuner.record.object_address import local_folder, object_url
 from tuner.record.patience import waiting_since
 from tuner.record.store import Store
 from tuner.record.team import InDatabase, shown_url
+from tuner.values.arguments import checked, folder_or_url, index, patience, text
 
 if TYPE_CHECKING:
     from tuner.api.explanation import Explanation

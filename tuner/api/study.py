@@ -8,10 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuner import arguments
-from tuner.arguments import amount, checked, count, index, optional, path, patience
 from tuner.errors import DatabaseAway, SettingsError, StudyError, did_you_mean, quoted
 from tuner.record.reader import StudyReader
+from tuner.values import arguments
+from tuner.values.arguments import amount, checked, count, index, optional, path, patience
 
 if TYPE_CHECKING:
     import pandas as pd

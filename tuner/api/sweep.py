@@ -9,14 +9,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from tuner import arguments
 from tuner.api import environment, placement
 from tuner.api.handles import person
 from tuner.api.identity import as_begun
 from tuner.api.session import Session
 from tuner.api.study import Study
 from tuner.api.wiring import executor_of, get_ready, lasting, refuse_memory
-from tuner.arguments import (
+from tuner.errors import SettingsError, did_you_mean, quoted
+from tuner.executors import EXECUTORS, PROGRAMS, ExecutorName
+from tuner.programs.command import Program
+from tuner.record.dialogue import LEASE_S
+from tuner.record.events import Goal, Settings
+from tuner.record.location import Place
+from tuner.record.reader import fold
+from tuner.record.requests import check_asker
+from tuner.record.requests import parallel as parallels
+from tuner.record.store import Store
+from tuner.space.space import Space
+from tuner.values import arguments
+from tuner.values.arguments import (
     amount,
     checked,
     count,
@@ -33,17 +44,6 @@ from tuner.arguments import (
     training_function,
     whole_number,
 )
-from tuner.errors import SettingsError, did_you_mean, quoted
-from tuner.executors import EXECUTORS, PROGRAMS, ExecutorName
-from tuner.programs.command import Program
-from tuner.record.dialogue import LEASE_S
-from tuner.record.events import Goal, Settings
-from tuner.record.location import Place
-from tuner.record.reader import fold
-from tuner.record.requests import check_asker
-from tuner.record.requests import parallel as parallels
-from tuner.record.store import Store
-from tuner.space.space import Space
 from tuner.worker.function import Portable, keep_function, portable
 from tuner.worker.run import Run
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuner.api.answers import Reply, SweepAnswers
 from tuner.api.handles import Handle, merged
-from tuner.arguments import checked, count, name, optional, patience
+from tuner.values.arguments import checked, count, name, optional, patience
 
 if TYPE_CHECKING:
     from tuner.api.external import LeasedTrial, Lender

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 from tuner.errors import DatabaseAway
-from tuner.numbers import duration
 from tuner.record.events import Noted
 from tuner.record.patience import Pace
 from tuner.record.reader import StudyReader
 from tuner.record.spending import spending
 from tuner.record.state import StudyState
+from tuner.values.numbers import duration
 from tuner.views import digest as digests
 from tuner.views.digest import Digest
 

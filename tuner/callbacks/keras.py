@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tuner.arguments import checked
 from tuner.callbacks.stepping import Every, Stepping, imported, refuse_what_cannot_step
 from tuner.errors import TrainingError
+from tuner.values.arguments import checked
 from tuner.worker.run import Run
 
 _WEIGHTS, _SEEDS, _EFFECTIVE = "model.weights.h5", "seeds.npz", "learning_rate.txt"

@@ -8,9 +8,9 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from tuner.arguments import checked
 from tuner.callbacks.stepping import Every, Stepping, follow_in_torch, imported, refuse_what_cannot_step, torch_rate
 from tuner.errors import TrainingError
+from tuner.values.arguments import checked
 from tuner.worker.run import Run
 
 _CHECKPOINT = "lightning.ckpt"

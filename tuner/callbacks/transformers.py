@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from tuner.arguments import checked
 from tuner.callbacks.stepping import Every, Stepping, follow_in_torch, imported, refuse_what_cannot_step, torch_rate
 from tuner.errors import TrainingError
+from tuner.values.arguments import checked
 from tuner.worker.run import Run
 
 # The names that Trainer looks for in a checkpoint.

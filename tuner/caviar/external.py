@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from tuner.caviar.requests import SweepRequests
-from tuner.numbers import count
 from tuner.policy.requests import Decision, Refused, Situation, answered
 from tuner.record.dialogue import DIALOGUE, format_answer, incarnation
 from tuner.record.events import Configured, Received, Record, Requested
 from tuner.record.reports import Row, pack_reports
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
+from tuner.values.numbers import count
 from tuner.worker.messages import Said
 
 _GRACE_S = 5.0  # of a call for a trial, beyond what it would wait: whoever made it is gone by then

@@ -26,12 +26,12 @@ from scipy.special import ndtr
 
 from tuner.caviar.search import Search
 from tuner.caviar.stopping import Asha
-from tuner.numbers import count
 from tuner.policy.verdicts import StoppingRule, Thaw, Verdict
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
 from tuner.surrogate.evidence import MOST_ROWS
 from tuner.surrogate.thinking import Thinking
+from tuner.values.numbers import count
 
 _RUNGS = 64  # the first rung is at about this share of a whole training
 _HARVEST_EVERY = 3

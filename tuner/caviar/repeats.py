@@ -8,12 +8,12 @@ from typing import Literal
 
 from tuner.caviar.policy import PROGRAMMING_ERRORS
 from tuner.caviar.seeds import trial_seed
-from tuner.numbers import number
 from tuner.policy.protocol import Draft
 from tuner.policy.verdicts import Verdict
 from tuner.record.leaders import distinct, leaders
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
+from tuner.values.numbers import number
 
 MEASURED = frozenset({"completed", "diverged", "pruned"})
 """How a repeat ends that says something of its settings; one that failed or was stopped is trained once more."""

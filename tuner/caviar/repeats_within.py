@@ -18,7 +18,6 @@ from scipy.special import ndtr
 
 from tuner.caviar.outcomes import outcome
 from tuner.caviar.seeds import trial_seed
-from tuner.numbers import number
 from tuner.policy.protocol import Draft
 from tuner.record.events import Settings
 from tuner.record.leaders import leaders, well_trained
@@ -27,6 +26,7 @@ from tuner.record.trial import Trial
 from tuner.space.space import Space
 from tuner.surrogate.gaussian_process import Floats
 from tuner.surrogate.ledger import Ledger
+from tuner.values.numbers import number
 
 PROBE, FINALE = 0.25, 0.6
 """The shares of the budget after which the leader is trained again once, and after which leaders are, in turn."""

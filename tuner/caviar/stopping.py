@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tuner.errors import SettingsError
-from tuner.numbers import number, ordinal
 from tuner.policy.verdicts import Verdict
 from tuner.record.curve import Curve
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
+from tuner.values.numbers import number, ordinal
 
 _RungValue = Callable[[StudyState, Curve, int], float | None]
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuner.errors import SettingsError
-from tuner.numbers import number, setting
 from tuner.record.events import Settings
 from tuner.record.leaders import leaders
 from tuner.record.state import StudyState
 from tuner.space.parameters import Choice, Parameter
 from tuner.space.space import Space
+from tuner.values.numbers import number, setting
 
 WINNERS = 5
 """How many of another study's best trials a search begins with."""

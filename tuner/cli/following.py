@@ -77,7 +77,7 @@ def _notes(study: Study, seen: int) -> Iterator[str]:
 
 
 def _standing(study: Study) -> str:
-    from tuner.numbers import number
+    from tuner.values.numbers import number
 
     trial, curve = study.state.trials[0], study.curve(0)
     if not len(curve):

@@ -76,7 +76,7 @@ def explain(
 
 def explanation_as_value(found: Explanation) -> dict[str, Any]:
     """An explanation for programs: every number, and every sentence under its heading."""
-    from tuner.plain import json_of
+    from tuner.values.plain import json_of
 
     parts = ("winner", "recommended", "importance", "edges", "divergences", "worth")
     return {
@@ -143,7 +143,7 @@ def _train(act: Callable[[], Any], page: Callable[[Any], RenderableType], name: 
 def as_value(found: Confirmation | Recheck) -> dict[str, Any]:
     """The result for programs: its fields, and what follows from them."""
     from tuner.insight.confirmation import Confirmation
-    from tuner.plain import json_of
+    from tuner.values.plain import json_of
 
     if isinstance(found, Confirmation):
         best = found.best

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
 import click
 from click.core import ParameterSource
 
-from tuner.arguments import is_url, names_a_script
 from tuner.cli.output import Piped, json_by_itself, say_refusal
 from tuner.cli.streams import remark
 from tuner.errors import SettingsError, TunerError, did_you_mean
+from tuner.values.arguments import is_url, names_a_script
 
 if TYPE_CHECKING:
     from tuner.programs.command import Program

@@ -15,7 +15,7 @@ from click.core import ParameterSource
 
 from tuner.cli.exit_codes import DONE, FAILED, NOT_YET
 from tuner.cli.streams import Unanswered, answering, remark, tell
-from tuner.plain import json_of, shown_in_json
+from tuner.values.plain import json_of, shown_in_json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

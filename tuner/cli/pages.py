@@ -10,12 +10,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from tuner.numbers import count, duration, memory, number, percent, scored, setting
 from tuner.record.events import Noted
 from tuner.record.location import Place
 from tuner.space.parameters import Choice, Parameter
 from tuner.space.preview import preview
 from tuner.space.space import Space
+from tuner.values.numbers import count, duration, memory, number, percent, scored, setting
 from tuner.views.activity import activity, ways_on
 from tuner.views.terminal import chart, one_minus_names, settings_of
 

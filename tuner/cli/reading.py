@@ -15,10 +15,10 @@ import click
 from tuner.cli.options import Results, study_and_trial, study_options, verb
 from tuner.cli.output import say, say_json, study_as_json, trial_as_json
 from tuner.cli.streams import remark, tell
-from tuner.numbers import duration
-from tuner.plain import json_of
 from tuner.record.object_address import local_folder
 from tuner.record.team import shown_url
+from tuner.values.numbers import duration
+from tuner.values.plain import json_of
 
 if TYPE_CHECKING:
     from tuner.api.study import Study

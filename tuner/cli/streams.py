@@ -12,7 +12,7 @@ from typing import TextIO
 
 import click
 
-from tuner.plain import shown
+from tuner.values.plain import shown
 
 
 def steady() -> None:

@@ -23,7 +23,6 @@ from tuner.coordinator.watchdog import Timing, overdue
 from tuner.coordinator.workers import Worker
 from tuner.errors import SweepFailed, TunerError, coded, interrupted
 from tuner.executors.base import Executor
-from tuner.numbers import duration
 from tuner.policy.protocol import Policy
 from tuner.policy.requests import RequestPolicy, answered
 from tuner.policy.verdicts import Thaw
@@ -32,6 +31,7 @@ from tuner.record.requests import check_asker
 from tuner.record.state import StudyState
 from tuner.record.store import Store
 from tuner.record.trial import Trial
+from tuner.values.numbers import duration
 from tuner.worker.messages import (
     Beat,
     Changed,

@@ -11,10 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from tuner.errors import StudyError
-from tuner.numbers import duration
 from tuner.record.atomic import write_whole
 from tuner.record.location import AWAY
 from tuner.record.patience import Patience
+from tuner.values.numbers import duration
 
 _SLICE_S = 0.1  # after which a Ctrl-C is heeded
 

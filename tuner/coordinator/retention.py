@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from tuner.numbers import memory, ordinal
+from tuner.values.numbers import memory, ordinal
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tuner.coordinator.workers import Worker
-from tuner.numbers import duration
 from tuner.record.trial import Trial
+from tuner.values.numbers import duration
 
 # A trial told to stop gets this long to come to the end of a step.
 _KILL_GRACE_S = 2.0

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from tuner.errors import ExecutorError
-from tuner.numbers import duration
+from tuner.values.numbers import duration
 
 _PATIENCE_S = 4.0
 _Answer = TypeVar("_Answer")

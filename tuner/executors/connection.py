@@ -30,7 +30,7 @@ from ray.runtime_env import RuntimeEnv
 from tuner.errors import ExecutorError, SettingsError, TunerError, did_you_mean, first_line, quoted
 from tuner.executors.address import answered_within, check_reachable, host_and_port
 from tuner.executors.cluster_job import brings_code
-from tuner.numbers import duration
+from tuner.values.numbers import duration
 
 _OBJECT_STORE_BYTES = 128 * 2**20
 _NOT_SHIPPED = [".git", ".venv", "venv", "results", "node_modules", "__pycache__", "*.db", "*.db-wal", "*.db-shm"]

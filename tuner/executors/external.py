@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 from tuner.executors.callers import Caller, Callers
 from tuner.executors.loan import Lent, Loan
-from tuner.numbers import count, duration
 from tuner.record.dialogue import LEASE_S, Orders, format_answer, incarnation
 from tuner.record.events import RequestState, TrialState
+from tuner.values.numbers import count, duration
 from tuner.worker.messages import (
     Command,
     Continue,

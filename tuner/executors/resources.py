@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import floor, inf
 
-from tuner.numbers import memory, number
+from tuner.values.numbers import memory, number
 
 _SLACK = 1e-9  # shares of a tenth do not add up exactly
 

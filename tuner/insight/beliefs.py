@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuner.errors import SettingsError
-from tuner.numbers import setting
 from tuner.record.leaders import leaders
 from tuner.record.state import StudyState
 from tuner.samplers.prior import Peak
 from tuner.space.parameters import Choice, Parameter
 from tuner.space.space import Space
+from tuner.values.numbers import setting
 
 _LEADERS = 5
 _MOSTLY = 0.5

@@ -16,10 +16,10 @@ from scipy.special import gammaincinv, stdtrit
 
 from tuner.caviar.repeats import Plan
 from tuner.insight.distinction import MOST, about, in_one_value, seeds_to_tell
-from tuner.numbers import count, number, percent
 from tuner.record.events import Goal, Settings
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
+from tuner.values.numbers import count, number, percent
 
 DOUBT = 0.05
 """At most so often are equal settings told apart, however often the repeats are doubled until one is."""

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
-from tuner.numbers import exact, percent, round_to
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
 from tuner.space.parameters import Choice
 from tuner.space.space import Space
+from tuner.values.numbers import exact, percent, round_to
 
 Floats: TypeAlias = NDArray[np.float64]
 Integers: TypeAlias = NDArray[np.int64]

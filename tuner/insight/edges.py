@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from heapq import nsmallest
 from typing import Literal
 
-from tuner.numbers import near_one, number, percent
 from tuner.record.leaders import leaders
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
 from tuner.space.parameters import Parameter
 from tuner.space.space import Space
+from tuner.values.numbers import near_one, number, percent
 
 NEAR = 0.05
 """Nearer to an end than this share of the range, on its own scale, is at the edge."""

@@ -18,9 +18,9 @@ from tuner.insight.ranking import Recheck, recheck_of
 from tuner.insight.recommendation import Recommended, recommended_of
 from tuner.insight.winner import Winner, noise_of_means, winner_of
 from tuner.insight.worth import Worth, worth_of
-from tuner.numbers import number, percent
 from tuner.record.curve import Curve
 from tuner.record.leaders import distinct, is_plateau, leaders, sharing, why_no_winner
+from tuner.values.numbers import number, percent
 
 if TYPE_CHECKING:
     from tuner.record.reader import StudyReader

@@ -14,7 +14,6 @@ from typing import Literal, TypeAlias
 import numpy as np
 from scipy.special import stdtrit
 
-from tuner.numbers import number
 from tuner.panda.supervisor.series import (
     BLOCKS,
     Array,
@@ -28,6 +27,7 @@ from tuner.panda.supervisor.trend import trend
 from tuner.record.curve import Curve
 from tuner.record.score_names import DEV, TRAIN, words_of
 from tuner.record.trial import Trial
+from tuner.values.numbers import number
 
 Measure: TypeAlias = Literal["error", "accuracy", "loss"]
 Course: TypeAlias = Literal["overfitting", "still improving", "level", "cannot be told"]

@@ -17,8 +17,8 @@ import numpy as np
 
 from tuner.insight.evenly import even_points
 from tuner.insight.model import FEWEST, Model
-from tuner.numbers import percent
 from tuner.surrogate.gaussian_process import ConditionedProcess, Floats, Rows
+from tuner.values.numbers import percent
 
 _POINTS = 512
 _POOR = 0.3  # a model that foretells less of unseen trials is to be taken lightly

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.caviar.repeats import Plan
-from tuner.numbers import number, percent
 from tuner.record.events import Goal, Settings
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
+from tuner.values.numbers import number, percent
 
 Verdict: TypeAlias = Literal["holds", "does not hold", "cannot be told"]
 Floats: TypeAlias = NDArray[np.float64]

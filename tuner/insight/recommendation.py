@@ -19,7 +19,6 @@ import numpy as np
 
 from tuner.caviar.outcomes import outcome
 from tuner.insight.model import FEWEST, Model
-from tuner.numbers import number, setting
 from tuner.policy.proposals import Outcome, thinned
 from tuner.record.events import Goal, Settings
 from tuner.record.leaders import is_plateau, well_trained
@@ -27,6 +26,7 @@ from tuner.record.state import StudyState
 from tuner.record.trial import Trial
 from tuner.space.space import Space
 from tuner.surrogate.evidence import MOST_ROWS
+from tuner.values.numbers import number, setting
 
 _SURE = 2.0  # standard deviations to either side: nineteen times in twenty
 _SCORES = 2  # of a run, where most of very many have hardly begun

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tuner.insight.confirmation import Confirmation
-from tuner.numbers import number, setting
 from tuner.record.events import Goal, Settings
 from tuner.record.leaders import distinct, leaders, sharing, well_trained
 from tuner.record.state import StudyState
+from tuner.values.numbers import number, setting
 
 _TWO_SEEDS = 2.0 * 2.0**0.5  # two standard deviations of the difference of two runs
 

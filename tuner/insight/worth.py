@@ -17,12 +17,12 @@ import numpy as np
 
 from tuner.insight.evenly import even_points
 from tuner.insight.model import FEWEST, Joint, Model
-from tuner.numbers import about, number
 from tuner.record.events import ENDED, Goal
 from tuner.record.leaders import is_plateau, leaders, sharing
 from tuner.record.state import StudyState
 from tuner.surrogate.gaussian_process import Floats
 from tuner.surrogate.posterior import log_h
+from tuner.values.numbers import about, number
 
 _EVEN, _NEAR = 1024, 256
 _DRAWS = 4000

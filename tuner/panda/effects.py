@@ -6,13 +6,13 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tuner.numbers import number, setting
 from tuner.panda.supervisor import Advice
 from tuner.policy.requests import Decision, Situation, answered, warning
 from tuner.policy.segments import ancestry
 from tuner.record.events import READ, UNREAD, Adjusted, Cause, Judged, Noted, Record, Requested, SegmentOpened
 from tuner.record.state import Request, StudyState
 from tuner.record.trial import Checkpoint, Segment, Trial
+from tuner.values.numbers import number, setting
 from tuner.worker.messages import Changed, Did, Effect, Reverted, Saved, Unread, Warned
 
 _BACK = ("revert", "undo")

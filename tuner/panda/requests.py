@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any
 
 from tuner.errors import SettingsError, TunerError, coded, did_you_mean
-from tuner.numbers import duration
 from tuner.panda.advisor import Advisor
 from tuner.panda.checks import checked, scheduled
 from tuner.panda.effects import Effects, advised
@@ -26,6 +25,7 @@ from tuner.record.requests import RUN_VERBS, understood
 from tuner.record.state import Request, StudyState
 from tuner.record.trial import Trial
 from tuner.space.space import Space
+from tuner.values.numbers import duration
 from tuner.worker.messages import Act, Actor, Adjust, AsAsked, Command, Pause, Resume, Save, Stop
 
 # The supervisor looks this often, and for at most a twentieth of the time.

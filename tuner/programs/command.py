@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
 
-from tuner.arguments import amount, checked, one_of
 from tuner.errors import CommandFailed, TrainingError
 from tuner.programs.checkpoint_folder import CheckpointFolder
 from tuner.programs.guard import NOT_STARTED
@@ -19,6 +18,7 @@ from tuner.programs.process import REPORTS, Process
 from tuner.programs.scores import ParsedScores, ScoreParser, of_json
 from tuner.programs.template import CHECKPOINT, CommandTemplate
 from tuner.space.space import Space
+from tuner.values.arguments import amount, checked, one_of
 from tuner.worker.run import Run
 
 

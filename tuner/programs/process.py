@@ -13,10 +13,10 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from tuner.numbers import memory
 from tuner.programs import guard
 from tuner.programs.reporting import PLACE
 from tuner.record.atomic import write_whole
+from tuner.values.numbers import memory
 
 OUT, ERR, REPORTS = "stdout.log", "stderr.log", "reports.jsonl"
 _PAUSE_S = 0.01

@@ -6,9 +6,9 @@ import json
 import os
 from typing import Any
 
-from tuner.arguments import checked
 from tuner.errors import TrainingError, kind_of, quoted
-from tuner.plain import number, whole
+from tuner.values.arguments import checked
+from tuner.values.plain import number, whole
 
 PLACE = "TUNER_REPORTS"
 

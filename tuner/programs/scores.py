@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuner.errors import CommandFailed, SettingsError, quoted
-from tuner.plain import real, whole
+from tuner.values.plain import real, whole
 
 STEP = "step"
 _GOES_ON = re.compile(r"[\d.]*[eE][-+]?\d|\d|\.\d")

@@ -20,8 +20,8 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from tuner import errors
 from tuner.errors import SettingsError, StudyError, TunerError, quoted
-from tuner.numbers import duration
-from tuner.plain import clean
+from tuner.values.numbers import duration
+from tuner.values.plain import clean
 
 _ANSWERS_WITHIN_S = 30.0  # beyond the time that it was asked to wait for
 _AGAIN_FROM_S, _AGAIN_UP_TO_S = 0.1, 5.0

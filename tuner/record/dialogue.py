@@ -11,9 +11,9 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, get_args
 
-from tuner.arguments import amount, count, index, name, one_of, optional, refuse
 from tuner.errors import SettingsError, uncoded
-from tuner.plain import real, whole
+from tuner.values.arguments import amount, count, index, name, one_of, optional, refuse
+from tuner.values.plain import real, whole
 
 Orders: TypeAlias = Literal["go on", "stop", "pause"]
 End: TypeAlias = Literal["completed", "infeasible", "failed", "stopped"]

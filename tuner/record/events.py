@@ -1,8 +1,8 @@
 """The events of a study: frozen dataclasses, append-only, one database table each.
 
 Times are Unix seconds. A field annotated `Json` holds what `json` can write; whatever was said, a record is made of
-what can be written down (`plain.py`). Nothing here knows a database: `schema.py` derives its tables from these fields,
-`state.py` folds them into what is true now.
+what can be written down (`values/plain.py`). Nothing here knows a database: `schema.py` derives its tables from these
+fields, `state.py` folds them into what is true now.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
-from tuner.plain import Recordable
+from tuner.values.plain import Recordable
 
 Json: TypeAlias = Any
 Settings: TypeAlias = Mapping[str, Any]

@@ -8,11 +8,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tuner.arguments import path
 from tuner.errors import NameRefused, StudyError, StudyNotFound, did_you_mean, quoted
 from tuner.record import object_address
 from tuner.record.object_address import local_folder, object_url
 from tuner.record.team import HANDED_ON, InDatabase, harmless, known_url, server_url
+from tuner.values.arguments import path
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SQLITE = "sqlite:///"

@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tuner.arguments import is_url, path
 from tuner.errors import NameRefused, StudyError, quoted
 from tuner.record.atomic import write_whole
+from tuner.values.arguments import is_url, path
 
 HOME = Path("results")
 """Where the record of a study lies, logs and tables too, whose checkpoints go to an object store."""

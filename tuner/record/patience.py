@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from tuner.errors import DatabaseAway, StudyError
-from tuner.numbers import duration
+from tuner.values.numbers import duration
 
 FIRST_S, LONGEST_S = 0.1, 5.0
 """Between two tries, in seconds: twice as long each time."""

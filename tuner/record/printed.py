@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tuner.plain import shown
+from tuner.values.plain import shown
 
 _MOST_BYTES = 10_000_000  # as much as is kept of a file once its trial is over; while it trains, it may be far longer
 _LONGEST_LINE = 2_000  # characters

@@ -13,9 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from tuner.arguments import amount, checked, index, listener, optional, patience
 from tuner.errors import SettingsError, StudyError, StudyNotBegun, TrialNotFound, TunerError, format_error, quoted
-from tuner.numbers import scored
 from tuner.record.curve import Curve
 from tuner.record.events import TABLES, Reported, Requested, Settings, TrialCreated, TrialEnded
 from tuner.record.kept import keep, kept, since, worthwhile
@@ -27,6 +25,8 @@ from tuner.record.state import StudyState
 from tuner.record.store import Store
 from tuner.record.trial import Trial
 from tuner.space.space import Space
+from tuner.values.arguments import amount, checked, index, listener, optional, patience
+from tuner.values.numbers import scored
 
 _FEW = 0.3  # of the trials: of more than so many all that was reported is read
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, cast, get_args
 
 from tuner.errors import SettingsError, did_you_mean, quoted
-from tuner.numbers import exact
+from tuner.values.numbers import exact
 
 # What people call them, the first the name that is meant where none is there.
 RATES = ("learning_rate", "lr", "alpha", "eta")

@@ -10,7 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
-from tuner.arguments import (
+from tuner.errors import RequestReused, SettingsError
+from tuner.record.dialogue import ASK, REPORT, TELL
+from tuner.record.events import Requested
+from tuner.record.recipe import Shape
+from tuner.values.arguments import (
     Check,
     amount,
     count,
@@ -26,11 +30,7 @@ from tuner.arguments import (
     unknown,
     whole_number,
 )
-from tuner.errors import RequestReused, SettingsError
-from tuner.plain import whole
-from tuner.record.dialogue import ASK, REPORT, TELL
-from tuner.record.events import Requested
-from tuner.record.recipe import Shape
+from tuner.values.plain import whole
 
 parallel = whole_number(1, 10_000)
 

@@ -18,7 +18,6 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from tuner.errors import SettingsError, StudyError
-from tuner.plain import clean
 from tuner.record.events import (
     NOT_A_PERSON,
     REPEATING,
@@ -34,6 +33,7 @@ from tuner.record.events import (
     TrialHeld,
 )
 from tuner.record.requests import understood
+from tuner.values.plain import clean
 
 VERSION = 1
 """What every lease says; a study of a higher one is refused."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tuner.numbers import count
 from tuner.record.state import StudyState
+from tuner.values.numbers import count
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,6 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError
 
 from tuner.errors import StudyBusy, StudyError, StudyNotFound
-from tuner.numbers import duration
 from tuner.record.access import Access, Database, Idle
 from tuner.record.database import File, let_go, make, refuse_network_filesystem, sqlite_engine
 from tuner.record.events import Answered, Record, Reported, Requested
@@ -31,6 +30,7 @@ from tuner.record.requests import refuse_another
 from tuner.record.schema import ALONE, VERSION, newer
 from tuner.record.score_names import spread_of
 from tuner.record.team import InDatabase
+from tuner.values.numbers import duration
 
 _FLUSHES = 1_024  # that are read at a time; each holds some hundred reports at most
 _TRIALS = 256  # whose reports are read at a time

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tuner.errors import StudyError, quoted
-from tuner.plain import bounded
+from tuner.values.plain import bounded
 
 
 def told(said: Any, /, **kinds: Any) -> dict[str, Any]:

@@ -18,11 +18,11 @@ import math
 from typing import Any
 
 from tuner.errors import SettingsError, did_you_mean, quoted
-from tuner.plain import bounded
 from tuner.record.events import TABLES, Requested
 from tuner.record.schema import SHAPES, DamagedRow
 from tuner.record.store import Store
 from tuner.record.told import not_understood
+from tuner.values.plain import bounded
 
 TABLE_OF = {record: table for table, record in TABLES.items()}
 _REQUESTS = TABLE_OF[Requested]

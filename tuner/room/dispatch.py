@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from tuner.arguments import unknown
 from tuner.errors import SettingsError
-from tuner.numbers import number
 from tuner.room.language import VERBS, Command, value_of
+from tuner.values.arguments import unknown
+from tuner.values.numbers import number
 
 if TYPE_CHECKING:
     import pandas as pd

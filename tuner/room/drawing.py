@@ -11,8 +11,8 @@ from typing import Any
 import plotext  # type: ignore[import-untyped]
 from rich.text import Text
 
-from tuner.numbers import duration, number
 from tuner.room.scene import Branch, Entry, Line, Picture, Score, age
+from tuner.values.numbers import duration, number
 
 _STATES = {
     "running": "bold green",

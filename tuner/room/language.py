@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuner.errors import SettingsError, did_you_mean, quoted
-from tuner.numbers import exact
 from tuner.record.requests import REQUESTS, Verb
+from tuner.values.numbers import exact
 
 # What the room does beside asking the run.
 _OWN = {

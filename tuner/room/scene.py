@@ -14,7 +14,6 @@ from threading import Lock
 from typing import Any
 
 from tuner.errors import uncoded
-from tuner.numbers import near_one, number
 from tuner.record import events as rec
 from tuner.record.location import Place, names
 from tuner.record.patience import SERVING_S, Patience
@@ -25,6 +24,7 @@ from tuner.record.state import StudyState
 from tuner.record.store import Store
 from tuner.record.trial import Segment, Trial
 from tuner.room.language import format_request
+from tuner.values.numbers import near_one, number
 from tuner.views.terminal import settings_of
 
 # A curve is drawn from at most this many bins: two dots a column of any terminal.

@@ -18,8 +18,6 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.study import StudyDirection
 from optuna.trial import TrialState as OptunaState
 
-from tuner.arguments import checked
-from tuner.arguments import seed as seed_of
 from tuner.errors import SettingsError
 from tuner.policy.proposals import Outcome, Point, Proposal, RoundPlan, thinned
 from tuner.record.events import TrialState
@@ -27,6 +25,8 @@ from tuner.samplers.internals import note_on_trial
 from tuner.space.parameters import Choice, Parameter
 from tuner.space.space import Space
 from tuner.surrogate.ledger import Ledger
+from tuner.values.arguments import checked
+from tuner.values.arguments import seed as seed_of
 
 if TYPE_CHECKING:
     from optuna.study import Study

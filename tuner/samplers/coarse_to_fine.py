@@ -29,7 +29,6 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.numbers import near_one, number, percent
 from tuner.policy.proposals import Box, Outcome, Point, Proposal, RoundPlan
 from tuner.samplers.base import UnitCubeSampler
 from tuner.samplers.prior import Prior
@@ -42,6 +41,7 @@ from tuner.surrogate.lattice import Lattice
 from tuner.surrogate.ledger import Ledger, ledger_of
 from tuner.surrogate.posterior import Posterior, Surrogate
 from tuner.surrogate.threads import on_one_thread
+from tuner.values.numbers import near_one, number, percent
 
 Floats: TypeAlias = NDArray[np.float64]
 

@@ -10,12 +10,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from tuner.arguments import checked, whole_number
 from tuner.errors import SettingsError
 from tuner.policy.proposals import Point, Proposal
 from tuner.samplers.base import NonAdaptiveSampler
 from tuner.space.parameters import Choice, Parameter
 from tuner.space.space import Space
+from tuner.values.arguments import checked, whole_number
 
 _LARGEST_GRID = 100_000
 

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from tuner.numbers import setting
 from tuner.policy.proposals import Point
 from tuner.space.parameters import Choice, Parameter
 from tuner.space.scales import SCALES
 from tuner.space.space import Space
+from tuner.values.numbers import setting
 
 Floats: TypeAlias = NDArray[np.float64]
 

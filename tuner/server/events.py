@@ -13,7 +13,6 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import StreamingResponse
 
 from tuner.errors import DatabaseAway, TunerError
-from tuner.plain import shown
 from tuner.record.location import Place
 from tuner.record.patience import SERVING_S, Patience
 from tuner.record.store import Store
@@ -21,6 +20,7 @@ from tuner.server.problems import Problem, documented
 from tuner.server.reading import StudyName
 from tuner.server.retry_after import retry_after
 from tuner.server.service import Serving, may_read
+from tuner.values.plain import shown
 
 router = APIRouter(prefix="/v1/studies", tags=["read"], dependencies=[may_read])
 

@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tuner.api.external import GRACE_S, NOBODY
 from tuner.errors import SettingsError, SpaceError, StudyNotFound, TunerError
-from tuner.plain import clean
 from tuner.record.client import WHY
 from tuner.record.dialogue import LONGEST_WAIT_S, MOST_ROWS, End, Orders, parse_answer
 from tuner.server.inbox import Inboxes, InboxFull
@@ -24,6 +23,7 @@ from tuner.server.reading import StudyName, TrialNumber
 from tuner.server.retry_after import retry_after
 from tuner.server.service import Caller, may_steer
 from tuner.server.service import Serving as AsServed
+from tuner.values.plain import clean
 
 
 @asynccontextmanager

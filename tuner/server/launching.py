@@ -18,7 +18,6 @@ from tuner.agents.projects import lies_within
 from tuner.api.assignment import Assignment
 from tuner.api.fork import complete
 from tuner.api.sweep import MOST_SEEDS
-from tuner.arguments import names_a_script, settings
 from tuner.errors import SettingsError
 from tuner.executors import FunctionExecutor
 from tuner.record.events import Goal
@@ -31,6 +30,7 @@ from tuner.server.problems import Problem
 from tuner.server.service import Service
 from tuner.server.spaces import GivenSpace, name_of_space, space_of
 from tuner.server.tokens import Token
+from tuner.values.arguments import names_a_script, settings
 
 
 def _no_script(given: Any) -> Any:

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from tuner.agents.agent import name_of
 from tuner.agents.allowance import Allowance
 from tuner.agents.launching import launch_sweep
-from tuner.arguments import one_of
 from tuner.caviar.rules import STOPPING
 from tuner.executors import PROGRAMS
 from tuner.record.dialogue import LEASE_S
@@ -23,6 +22,7 @@ from tuner.server.known_study import KnownStudy
 from tuner.server.service import Service
 from tuner.server.spaces import GivenSpace, as_json, name_of_space, space_of
 from tuner.server.tokens import Token
+from tuner.values.arguments import one_of
 
 Bound = Annotated[int, Field(ge=1, le=2**53)]
 

@@ -8,8 +8,8 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from tuner.api import placement
-from tuner.arguments import gpus
 from tuner.errors import SettingsError, quoted
+from tuner.values.arguments import gpus
 
 Share: TypeAlias = Annotated[float, Field(ge=0, le=10_000)]
 Kind: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}$")]

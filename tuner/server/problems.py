@@ -13,8 +13,8 @@ from starlette.exceptions import HTTPException
 
 from tuner import errors
 from tuner.errors import TunerError
-from tuner.plain import shown
 from tuner.server.retry_after import retry_after
+from tuner.values.plain import shown
 
 
 class Refusal(BaseModel):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, TypedDict, TypeVar, Unpack
 
-from tuner.arguments import checked, unknown
 from tuner.errors import SpaceError
 from tuner.space.parameters import Changes, Choice, Parameter, Priority
+from tuner.values.arguments import checked, unknown
 
 
 class Declared(TypedDict, total=False):

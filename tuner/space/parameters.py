@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
-from tuner.arguments import plain_value
 from tuner.errors import SettingsError, SpaceError, did_you_mean, quoted
-from tuner.numbers import exact, setting
-from tuner.plain import real, writable
 from tuner.space.scales import SCALES, Scale
+from tuner.values.arguments import plain_value
+from tuner.values.numbers import exact, setting
+from tuner.values.plain import real, writable
 
 Changes = Literal["live", "never"]
 Priority = Literal["first", "second", "third"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from tuner.numbers import setting
 from tuner.space.parameters import Choice, Parameter
+from tuner.values.numbers import setting
 
 
 def preview(parameter: Parameter | Choice) -> list[tuple[str, float]]:

@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Never
 
-from tuner.arguments import checked
 from tuner.errors import SettingsError, SpaceError, did_you_mean, quoted
-from tuner.plain import clean
 from tuner.space.files import parameter_of, read, tables_of, tables_of_json
 from tuner.space.parameters import Choice, Dimension, Parameter
+from tuner.values.arguments import checked
+from tuner.values.plain import clean
 
 if TYPE_CHECKING:
     from typing import Self

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtr
 
-from tuner.numbers import number
 from tuner.policy.proposals import Outcome
 from tuner.record.events import Goal
 from tuner.space.space import Space
@@ -26,6 +25,7 @@ from tuner.surrogate.gaussian_process import (
     with_lengths,
 )
 from tuner.surrogate.threads import on_one_thread
+from tuner.values.numbers import number
 
 _MOST_FANTASIES = 64  # of more runs in training, those expected to end best are enough to keep clear of
 _LEADERS = 5

@@ -8,10 +8,10 @@ from typing import Any, TypeAlias, get_args
 import numpy as np
 import pandas as pd
 
-from tuner.plain import bounded
 from tuner.record.events import Cause, Purpose, RequestState, TrialState
 from tuner.space.parameters import Choice, Parameter
 from tuner.space.space import Space
+from tuner.values.plain import bounded
 
 Columns: TypeAlias = dict[str, Any]
 """Finished columns by name."""

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tuner.numbers import count, number, scored, setting
 from tuner.record import events as rec
 from tuner.record.dialogue import DIALOGUE
 from tuner.record.reports import objective_rows
 from tuner.record.spending import Spending, spending
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
+from tuner.values.numbers import count, number, scored, setting
 
 LIMIT_BYTES = 2048
 """No digest is longer, neither as JSON nor as text."""

@@ -16,7 +16,6 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from tuner.errors import StudyError
-from tuner.numbers import count, number
 from tuner.record.atomic import write_whole
 from tuner.record.curve import Curve
 from tuner.record.events import (
@@ -34,6 +33,7 @@ from tuner.record.events import (
 from tuner.record.lineage import Branch, Change, TrainedSegment, Tree
 from tuner.record.requests import REQUESTS
 from tuner.record.trial import Trial
+from tuner.values.numbers import count, number
 from tuner.views import text as prose
 
 if TYPE_CHECKING:

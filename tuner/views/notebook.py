@@ -10,9 +10,9 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from tuner.errors import MissingExtra, TunerError
-from tuner.numbers import scored
 from tuner.record.leaders import leaders
 from tuner.record.state import StudyState
+from tuner.values.numbers import scored
 from tuner.views.terminal import one_minus_names, settings_of
 
 if TYPE_CHECKING:

@@ -22,7 +22,6 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.errors import SettingsError, StudyError, TunerError, quoted
-from tuner.numbers import round_to
 from tuner.record.events import StudyOpened
 from tuner.record.reader import StudyReader
 from tuner.record.store import Store
@@ -31,6 +30,7 @@ from tuner.samplers.internals import FrozenStudy, frozen_study, metric_name, put
 from tuner.samplers.optuna import quiet
 from tuner.space.parameters import Choice, Parameter
 from tuner.space.space import Space
+from tuner.values.numbers import round_to
 
 _SQLITE = "sqlite:///"
 _STATES = {

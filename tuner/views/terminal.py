@@ -19,10 +19,10 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner.insight.edges import edges_of
-from tuner.numbers import duration, near_one, number, percent, scored
-from tuner.plain import shown
 from tuner.record.events import ENDED
 from tuner.record.leaders import leaders, why_no_winner
+from tuner.values.numbers import duration, near_one, number, percent, scored
+from tuner.values.plain import shown
 
 if TYPE_CHECKING:
     from tuner.coordinator.observers import Status

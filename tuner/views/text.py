@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from tuner.numbers import count, exact, setting
 from tuner.record.recipe import Schedule
+from tuner.values.numbers import count, exact, setting
 
 
 def who(by: str) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from tuner.numbers import number
 from tuner.record.events import Goal
 from tuner.record.score_names import is_loss
+from tuner.values.numbers import number
 
 
 class Alarm(Protocol):

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
-from tuner.plain import Recordable
 from tuner.record.events import Reported, RequestState, Settings, TrialState
 from tuner.record.recipe import Recipe, Schedule
+from tuner.values.plain import Recordable
 from tuner.worker.divergence import Alarm
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Never, Protocol, runtime_checkable
 
-from tuner.arguments import checked
 from tuner.errors import TrainingError, kind_of, quoted
-from tuner.plain import COUNTABLE, clean, number, whole
+from tuner.values.arguments import checked
+from tuner.values.plain import COUNTABLE, clean, number, whole
 from tuner.worker.state import FolderState, ObjectState, State
 
 _LONGEST_NAME, _MOST_NAMES = 200, 10_000

@@ -27,8 +27,8 @@ from tuner.errors import (
     name_of,
     quoted,
 )
-from tuner.plain import clean
 from tuner.record.events import TrialState
+from tuner.values.plain import clean
 from tuner.worker import seeds
 from tuner.worker.control import TrialControl
 from tuner.worker.device_memory import OUT_OF_GPU_MEMORY, ran_out

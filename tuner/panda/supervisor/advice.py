@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from math import isnan, nan, sqrt
 from typing import Any, Literal, TypeAlias
 
-from tuner.numbers import round_to
 from tuner.panda.supervisor.series import Series
 from tuner.panda.supervisor.verdict import Comparison
 from tuner.record.events import Goal, Settings
 from tuner.record.score_names import training_loss
+from tuner.values.numbers import round_to
 
 Symptom: TypeAlias = Literal["diverged", "spike", "worse", "oscillating", "slow", "flat", "improving", "unknown"]
 Urgency: TypeAlias = Literal["now", "consider", "none"]

@@ -11,7 +11,6 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from tuner.numbers import number
 from tuner.panda.supervisor.series import (
     MAD_TO_SD,
     Array,
@@ -22,6 +21,7 @@ from tuner.panda.supervisor.series import (
     is_sane,
     robust_level,
 )
+from tuner.values.numbers import number
 
 LIMIT = 6.0  # robust standard deviations
 ACCEPTED = 128  # values that a spike is measured against

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from math import inf
 from typing import Any
 
-from tuner.numbers import number, percent
 from tuner.panda.supervisor.advice import LARGEST_FACTOR, Advice, Facts, Remedy, Symptom, Urgency, command_of
 from tuner.panda.supervisor.alarms import Spike, accepted, divergence, spike
 from tuner.panda.supervisor.direction import BOLD, LONG_PERIOD, TIMID, Direction, alternating, direction, ringing
 from tuner.panda.supervisor.series import Series, is_sane, window_length
 from tuner.panda.supervisor.trend import MIN_REPORTS, Trend, bend, trend
 from tuner.panda.supervisor.verdict import ChangeVerdict, verdict
+from tuner.values.numbers import number, percent
 
 SPIKE = "spike"  # the word by which a revert on account of one is known again
 NEWEST = 5000  # reports that are looked at: more of them tell nothing new

@@ -8,8 +8,8 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from tuner.numbers import number
 from tuner.panda.supervisor.series import Array, Series, autocorrelation_time, detrended
+from tuner.values.numbers import number
 
 DirectionWord: TypeAlias = Literal["raise", "lower", "hold", "unknown"]
 

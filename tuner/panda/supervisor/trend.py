@@ -8,7 +8,6 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from tuner.numbers import number
 from tuner.panda.supervisor.series import (
     BLOCKS,
     MAD_TO_SD,
@@ -19,6 +18,7 @@ from tuner.panda.supervisor.series import (
     kept_correlation,
     resolution,
 )
+from tuner.values.numbers import number
 
 TrendWord: TypeAlias = Literal["improving", "worsening", "flat", "constant", "unknown"]
 

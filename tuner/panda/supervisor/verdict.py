@@ -8,9 +8,9 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from tuner.numbers import number
 from tuner.panda.supervisor.series import BLOCKS, Array, Series, autocorrelation_time, block_means, is_sane, resolution
 from tuner.record.events import Goal
+from tuner.values.numbers import number
 
 Comparison: TypeAlias = Literal["averaged", "cooled", "same_rate", "raw", "earlier"]
 """How `before` and `after` came about.

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tuner.errors import uncoded
-from tuner.numbers import exact, number
 from tuner.record.recipe import Schedule
 from tuner.record.trial import Checkpoint, Trial
 from tuner.server.page.inputs import Input, inputs_of
+from tuner.values.numbers import exact, number
 from tuner.views.logbook import Paragraph, story
 
 if TYPE_CHECKING:

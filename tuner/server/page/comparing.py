@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from tuner.numbers import duration, scored, setting
+from tuner.values.numbers import duration, scored, setting
 
 if TYPE_CHECKING:
     from tuner.api.study import Study

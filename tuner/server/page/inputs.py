@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tuner.numbers import exact, near_one, number, setting
 from tuner.space.parameters import Choice, Parameter
 from tuner.space.space import Space
+from tuner.values.numbers import exact, near_one, number, setting
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,9 +16,9 @@ from fastapi import Request, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from tuner.numbers import count, duration, memory, number, scored, setting
-from tuner.plain import shown
 from tuner.server.page.status import ago, tone_of
+from tuner.values.numbers import count, duration, memory, number, scored, setting
+from tuner.values.plain import shown
 from tuner.views.text import clock, day
 
 _SMALL = 1_000  # bytes, below which nothing is gained by packing them

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from tuner.numbers import count, duration
 from tuner.record.lease import began_at
+from tuner.values.numbers import count, duration
 from tuner.views.activity import activity
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tuner.errors import TunerError
-from tuner.numbers import count
 from tuner.server.page.status import Tone, coordinator_of, mood_of_a_sweep, status_of, tone_of
+from tuner.values.numbers import count
 
 if TYPE_CHECKING:
     from tuner.api.studies import Summary

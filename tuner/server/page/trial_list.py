@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from tuner.errors import SettingsError, did_you_mean
-from tuner.numbers import duration, scored, setting
 from tuner.record.events import TrialState
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
+from tuner.values.numbers import duration, scored, setting
 from tuner.views.pictures.colours import best_first
 
 MOST = 1_000

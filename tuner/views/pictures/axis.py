@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from tuner.numbers import near_one, number
 from tuner.record.trial import Trial
 from tuner.space.parameters import Choice, Parameter
+from tuner.values.numbers import near_one, number
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tuner.numbers import count
 from tuner.record.lineage import Branch, Tree
 from tuner.record.state import StudyState
+from tuner.values.numbers import count
 from tuner.views.pictures.diagram import FONT, INKS, Diagram, Ink, Rows, Theme, blank, in_steps, item
 from tuner.views.pictures.run import changed
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from tuner.numbers import count, number, scored
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
+from tuner.values.numbers import count, number, scored
 from tuner.views.pictures.colours import Colours, best_first
 from tuner.views.pictures.diagram import (
     INKS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tuner.insight.importance import Importance
-from tuner.numbers import percent
+from tuner.values.numbers import percent
 from tuner.views.pictures.diagram import INKS, Diagram, Ink, Theme, blank, item, short
 
 _ROW, _FRAME = 34, 56

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from tuner.numbers import count, number, round_to, scored, setting
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
 from tuner.space.space import Space
+from tuner.values.numbers import count, number, round_to, scored, setting
 from tuner.views.pictures.axis import SettingAxis
 from tuner.views.pictures.colours import Colours, best_first, score_of
 from tuner.views.pictures.diagram import (

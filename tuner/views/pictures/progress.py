@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from tuner.numbers import count, number
 from tuner.record.state import StudyState
+from tuner.values.numbers import count, number
 from tuner.views.pictures.colours import score_of
 from tuner.views.pictures.diagram import INKS, MOST_ROWS, Diagram, Ink, Rows, Theme, blank, in_steps, item, short
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from tuner.numbers import count, number, setting
 from tuner.record.lineage import Branch, TrainedSegment, Tree
 from tuner.record.score_names import training_loss
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
+from tuner.values.numbers import count, number, setting
 from tuner.views.pictures.diagram import INKS, MOST_ROWS, Diagram, Ink, Rows, Theme, blank, in_steps, item, short
 from tuner.views.pictures.thinning import thinned, width_for
 

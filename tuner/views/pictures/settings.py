@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from tuner.numbers import count, scored, setting
 from tuner.record.round import Round
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
 from tuner.space.parameters import Choice, Parameter
 from tuner.space.space import Space
+from tuner.values.numbers import count, scored, setting
 from tuner.views.pictures.axis import SettingAxis, set_axis
 from tuner.views.pictures.colours import Colours, best_first, score_of
 from tuner.views.pictures.diagram import (

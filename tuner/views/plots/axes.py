@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from tuner.errors import MissingExtra
-from tuner.numbers import number
 from tuner.record.atomic import write_whole
 from tuner.record.events import Goal
+from tuner.values.numbers import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,9 +10,9 @@ import numpy as np
 
 from tuner.errors import StudyError
 from tuner.insight.isolation import buckets_of
-from tuner.numbers import percent
 from tuner.record.leaders import leaders
 from tuner.space.parameters import Choice, Parameter
+from tuner.values.numbers import percent
 from tuner.views.plots.axes import (
     INK,
     MUTED,

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from tuner.errors import StudyError
-from tuner.numbers import number, setting
 from tuner.record.events import Goal
 from tuner.record.lineage import Branch, Change, Rollback, TrainedSegment, Tree
 from tuner.record.score_names import training_loss
+from tuner.values.numbers import number, setting
 from tuner.views.plots.axes import (
     INK,
     MUTED,

@@ -18,12 +18,12 @@ import numpy as np
 from tuner.errors import StudyError, did_you_mean
 from tuner.insight.importance import by_importance
 from tuner.insight.model import Model
-from tuner.numbers import scored
 from tuner.record.events import Goal
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
 from tuner.space.parameters import Choice, Parameter
 from tuner.space.space import Space
+from tuner.values.numbers import scored
 from tuner.views.plots.axes import (
     INK,
     MUTED,

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, TypeAlias, TypeVar
 
 from tuner.errors import SettingsError, TrainingError, TunerError, did_you_mean, kind_of, name_of, quoted
-from tuner.numbers import number
-from tuner.plain import COUNTABLE, LONGEST_TEXT, bounded, clean, counted, is_flag, real, whole, writable
+from tuner.values.numbers import number
+from tuner.values.plain import COUNTABLE, LONGEST_TEXT, bounded, clean, counted, is_flag, real, whole, writable
 
 Check: TypeAlias = Callable[[str, Any], Any]
 P = ParamSpec("P")
