@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuner.caviar.budget import StepBudget
-from tuner.caviar.outcomes import outcome
-from tuner.caviar.policy import PROGRAMMING_ERRORS, Caviar, Limits
+from tuner.caviar.outcomes import PROGRAMMING_ERRORS, outcome
+from tuner.caviar.policy import Caviar, Limits
 from tuner.caviar.seeds import trial_seed
 from tuner.caviar.stopping import Off
 from tuner.errors import TunerError

@@ -55,6 +55,15 @@ def test_a_run_that_goes_back_is_gone_on_with_wherever_it_was_kept(first: int) -
     gone_on_with(history, first)
 
 
+def test_a_trial_that_goes_on_leaves_the_segments_of_others_that_began_alike_as_they_are() -> None:
+    history = History()
+    history.trained(0.2)
+    history.trained(0.4)
+    kept_at = len(history.records)
+    history.open(1, "retry", 1, 0)
+    gone_on_with(history, kept_at)
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     history = History()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from tuner.caviar.budget import Shares, is_over
 from tuner.caviar.freeze_thaw import Thawing
+from tuner.caviar.outcomes import PROGRAMMING_ERRORS
 from tuner.caviar.repeats_within import RepeatsWithin
 from tuner.caviar.search import Search
 from tuner.policy.proposals import Proposer
@@ -16,13 +17,6 @@ from tuner.record.events import Settings, TrialState
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
 from tuner.space.space import Space
-
-# The function itself is wrong, not its settings: no other trial would fare better.
-PROGRAMMING_ERRORS = frozenset(
-    {"ImportError", "ModuleNotFoundError", "NameError", "UnboundLocalError", "SyntaxError", "IndentationError"}
-    | {"AttributeError", "TypeError", "TrainingError"}
-)
-
 
 _VERDICT_S = 0.005  # from a worker that waits to its answer, through Ray
 _REPEATED = 0.25  # of a whole training, where runs are paused and steps are scarce: a seed tells early what it changes

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tuner.caviar.policy import PROGRAMMING_ERRORS
+from tuner.caviar.outcomes import PROGRAMMING_ERRORS
 from tuner.caviar.seeds import trial_seed
 from tuner.policy.protocol import Draft
 from tuner.policy.verdicts import Verdict

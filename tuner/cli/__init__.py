@@ -5,7 +5,9 @@ Nothing heavy is imported before a verb needs it: `tuner --help` answers at once
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import gc
 import io
 import os
 import signal
@@ -63,6 +65,7 @@ for _verb in (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command line and exits: 0 done, 1 failed, 2 usage, 3 on record and not yet applied, 130 interrupted."""
+    atexit.register(gc.freeze)  # or what is left is looked through for garbage before it is given back
     steady()
     take_what_was_handed_on()
     code = _run(arguments)

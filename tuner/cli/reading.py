@@ -70,15 +70,16 @@ def _run(name: str, results: Results, store: str | None) -> dict[str, Any] | Non
 
 @contextmanager
 def looked_at(name: str, results: Results, store: str | None) -> Iterator[Study]:
-    """A study that is looked at once, and all of it till the end: nobody need look through it for garbage."""
-    import tuner
+    """A study that is looked at once, and all that is made of it till the end: nobody need look for garbage."""
+    gc.disable()
+    try:
+        import tuner
 
-    with closing(tuner.open(name, results=results, store=store)) as study:
-        gc.freeze()
-        try:
+        with closing(tuner.open(name, results=results, store=store)) as study:
             yield study
-        finally:
-            gc.unfreeze()
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @verb("tuner show night/17")

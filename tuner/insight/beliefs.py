@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tuner.errors import SettingsError
 from tuner.record.leaders import leaders
 from tuner.record.state import StudyState
+from tuner.record.trial import Trial
 from tuner.samplers.prior import Peak
 from tuner.space.parameters import Choice, Parameter
 from tuner.space.space import Space
@@ -42,9 +44,12 @@ class Belief:
         )
 
 
-def beliefs_of(study: StudyState, space: Space) -> tuple[Belief, ...]:
-    """What became of each likely value that the best trial has a setting for."""
-    best = leaders(study, _LEADERS)
+def beliefs_of(study: StudyState, space: Space, ranked: Sequence[Trial] | None = None) -> tuple[Belief, ...]:
+    """What became of each likely value that the best trial has a setting for.
+
+    `ranked`: the leaders, where they are at hand.
+    """
+    best = leaders(study, _LEADERS) if ranked is None else ranked[:_LEADERS]
     found = []
     for name, dimension in space.items():
         if dimension.likely is None or not best or name not in best[0].settings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
 from typing import Literal
@@ -56,12 +56,14 @@ class Edge:
         return f"Widen {self.parameter} {way} to {text(self.to)}: {where}."
 
 
-def edges_of(study: StudyState, space: Space, shares: Mapping[str, float] | None = None) -> tuple[Edge, ...]:
+def edges_of(
+    study: StudyState, space: Space, shares: Mapping[str, float] | None = None, ranked: Sequence[Trial] | None = None
+) -> tuple[Edge, ...]:
     """The parameters whose best value lies at an end, with what to do; by their `shares`, if known, those that matter.
 
-    A natural end, such as 0 for what is never negative, is no edge.
+    A natural end, such as 0 for what is never negative, is no edge. `ranked`: its leaders, where they are at hand.
     """
-    best = leaders(study, _LEADERS)
+    best = leaders(study, _LEADERS) if ranked is None else ranked[:_LEADERS]
     if not best:
         return ()
     found = [
@@ -75,7 +77,7 @@ def edges_of(study: StudyState, space: Space, shares: Mapping[str, float] | None
     return tuple(found)
 
 
-def _edges(study: StudyState, parameter: Parameter, best: list[Trial]) -> list[Edge]:
+def _edges(study: StudyState, parameter: Parameter, best: Sequence[Trial]) -> list[Edge]:
     name = parameter.name
     places = [_place(parameter, trial) for trial in best]
     u = places[0]

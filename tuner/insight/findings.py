@@ -20,6 +20,7 @@ from tuner.insight.winner import Winner, noise_of_means, winner_of
 from tuner.insight.worth import Worth, worth_of
 from tuner.record.curve import Curve
 from tuner.record.leaders import distinct, is_plateau, leaders, sharing, why_no_winner
+from tuner.surrogate.threads import on_one_thread
 from tuner.values.numbers import number, percent
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Findings:
     curves: Curves = field(repr=False, compare=False)
 
     @classmethod
+    @on_one_thread
     def of(cls, study: StudyReader, *, target_error: float = 0.0, more: int | None = None) -> Self:
         """What a sweep has learned.
 
@@ -97,15 +99,16 @@ class Findings:
             raise SettingsError(
                 f"target_error must be 0 or above, got {target_error!r}. It is the error one could reach."
             )
-        alike = sharing(state)[0] if is_plateau(state) else 0
+        ranked = leaders(state)
+        alike = sharing(state, ranked)[0] if is_plateau(state, ranked) else 0
         known = None if alike else Considered.of(state, space)
         model = None if known is None else Model.of(state, space, known)
         confirmation = confirmation_of(state)
         measured = noise_of_means(state) if confirmation is None else confirmation.noise
         ranks = None if known is None else Model.of_ranks(state, space, known)
-        best_first = leaders(state)
-        importance = importance_of(ranks, state.objective, len(best_first), alike)
-        few = distinct(best_first, FEW)
+        importance = importance_of(ranks, state.objective, len(ranked), alike)
+        few = distinct(ranked, FEW)
+        noise = measured if model is None else measured or model.noise_at_most
         curves = {trial.trial: study.curves(trial.trial) for trial in few}
         fits = [fit_of(trial, curves[trial.trial], target_error) for trial in few]
         return cls(
@@ -113,15 +116,15 @@ class Findings:
             objective=state.objective,
             goal=state.goal,
             trials=len(state.searched()),
-            winner=winner_of(state, confirmation, measured if model is None else measured or model.noise_at_most),
-            recommended=recommended_of(state, space),
+            winner=winner_of(state, confirmation, noise, ranked),
+            recommended=recommended_of(state, space, ranked),
             confirmation=confirmation,
             importance=importance,
             divergences=divergences_of(state, space),
-            edges=edges_of(state, space, importance.at_least()),
-            beliefs=beliefs_of(state, space),
+            edges=edges_of(state, space, importance.at_least(), ranked),
+            beliefs=beliefs_of(state, space, ranked),
             fits=tuple(fit for fit in fits if fit is not None),
-            worth=worth_of(model, state, more, measured),
+            worth=worth_of(model, state, more, measured, ranked),
             recheck=recheck_of(state),
             state=state,
             space=space,

@@ -210,24 +210,30 @@ class Considered(NamedTuple):
             outcomes = [outcome(space, study, trial) for trial in begun]
             return cls(outcomes, outcomes, None)
         informing = [trial for trial in begun if trial.best_score is not None or trial.state in ("diverged", "failed")]
-        losses = np.array([_loss(study, trial) for trial in informing])
-        ranked = [informing[place].trial for place in np.argsort(losses, kind="stable").tolist()]
+        numbers = np.array([trial.trial for trial in informing])
+        ranked = numbers[np.argsort(_losses(study, informing), kind="stable")].tolist()
         chosen = telling(ranked, (trial.trial for trial in reversed(informing)))
         evenly = [trial.trial for trial in begun[:: -(-len(begun) // _EVENLY)]]
         wanted = [study.trials[number] for number in sorted({*chosen, *evenly})]
         study.read(wanted)
         known = {trial.trial: outcome(space, study, trial) for trial in wanted}
         horizon = horizon_of(
-            max(trial.planned or 0 for trial in begun),
-            max((trial.steps for trial in begun if trial.state == "completed"), default=0),
-            max(trial.steps for trial in begun),
+            max([trial.planned or 0 for trial in begun]),
+            max([trial.steps for trial in begun if trial.state == "completed"], default=0),
+            max([trial.steps for trial in begun]),
         )
         return cls([known[number] for number in chosen], [known[number] for number in evenly], horizon)
 
 
-def _loss(study: StudyState, trial: Trial) -> float:
-    """Minus the score, higher being better; what diverged has none."""
-    return math.inf if trial.best_score is None or trial.state == "diverged" else -study.signed(trial.best_score)
+def _losses(study: StudyState, trials: Sequence[Trial]) -> Floats:
+    """Minus the score of each, higher being better; what diverged has none."""
+    sign = study.signed(-1.0)
+    return np.array(
+        [
+            math.inf if (score := trial.best_score) is None or trial.state == "diverged" else sign * score
+            for trial in trials
+        ]
+    )
 
 
 def _part(rows: Rows, kept: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Rows:

@@ -93,8 +93,8 @@ class Recommended:
         )
 
 
-def recommended_of(study: StudyState, space: Space) -> Recommended | None:
-    """What a sweep recommends; None while nobody has a score."""
+def recommended_of(study: StudyState, space: Space, ranked: Sequence[Trial] | None = None) -> Recommended | None:
+    """What a sweep recommends; None while nobody has a score. `ranked`: all its leaders, where they are at hand."""
     best = study.best
     if best is None or best.best_score is None:
         return None
@@ -104,7 +104,7 @@ def recommended_of(study: StudyState, space: Space) -> Recommended | None:
     groups, enough = _alike(telling), {trial.trial for trial in well_trained(telling)}
     candidates = [each for each in groups if _eligible(each) and any(trial.trial in enough for trial in each)]
     known = None
-    if candidates and not is_plateau(study):
+    if candidates and not is_plateau(study, ranked):
         known = _posterior(study, space, [trial for each in groups for trial in each], [each[0] for each in candidates])
     if known is None:
         return _recommended(study, next(each for each in groups if best in each), best.best_score, None)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tuner.insight.confirmation import Confirmation
 from tuner.record.events import Goal, Settings
 from tuner.record.leaders import distinct, leaders, sharing, well_trained
 from tuner.record.state import StudyState
+from tuner.record.trial import Trial
 from tuner.values.numbers import number, setting
 
 _TWO_SEEDS = 2.0 * 2.0**0.5  # two standard deviations of the difference of two runs
@@ -70,13 +72,19 @@ class Winner:
         return tuple(told)
 
 
-def winner_of(study: StudyState, confirmation: Confirmation | None, noise: float | None) -> Winner | None:
-    """The winner of a study, None while there is none; `noise` is what a model makes of the seed, at most."""
+def winner_of(
+    study: StudyState, confirmation: Confirmation | None, noise: float | None, ranked: Sequence[Trial] | None = None
+) -> Winner | None:
+    """The winner of a study, None while there is none; `noise` is what a model makes of the seed, at most.
+
+    `ranked`: all its leaders, where they are at hand.
+    """
     best = study.best
     if best is None or best.best_score is None or best.best_step is None:
         return None
-    ranked, (alike, scored) = distinct(leaders(study), 2), sharing(study)
-    after = next((trial for trial in ranked if trial.trial != best.trial), None)
+    ranked = leaders(study) if ranked is None else ranked
+    alike, scored = sharing(study, ranked)
+    after = next((trial for trial in distinct(ranked, 2) if trial.trial != best.trial), None)
     return Winner(
         study=study.name,
         objective=study.objective,

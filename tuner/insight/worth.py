@@ -20,6 +20,7 @@ from tuner.insight.model import FEWEST, Joint, Model
 from tuner.record.events import ENDED, Goal
 from tuner.record.leaders import is_plateau, leaders, sharing
 from tuner.record.state import StudyState
+from tuner.record.trial import Trial
 from tuner.surrogate.gaussian_process import Floats
 from tuner.surrogate.posterior import log_h
 from tuner.values.numbers import about, number
@@ -101,8 +102,18 @@ class Worth:
         return f"{number(0.0 if abs(rounded) < 1e-9 else rounded, 2)}{' points' if share else ''}"
 
 
-def worth_of(model: Model | None, study: StudyState, trials: int | None = None, noise: float | None = None) -> Worth:
-    """The worth of so many more trials, by default half as many as there were."""
+def worth_of(
+    model: Model | None,
+    study: StudyState,
+    trials: int | None = None,
+    noise: float | None = None,
+    ranked: Sequence[Trial] | None = None,
+) -> Worth:
+    """The worth of so many more trials, by default half as many as there were.
+
+    `ranked`: all the leaders, where they are at hand.
+    """
+    ranked = leaders(study) if ranked is None else ranked
     searched = study.searched()
     ended = [trial for trial in searched if trial.state in ENDED]
     count = trials or max(FEWEST, len(searched) // 2)
@@ -111,10 +122,10 @@ def worth_of(model: Model | None, study: StudyState, trials: int | None = None, 
     steps = count * (sum(trial.steps for trial in searched) / len(searched) if searched else 0.0)
     seconds = count * (sum(trial.seconds for trial in ended) / len(ended) if ended else 0.0)
     found: list[tuple[float, float, float]] = []
-    alike = sharing(study)[0] if is_plateau(study) else 0
+    alike = sharing(study, ranked)[0] if is_plateau(study, ranked) else 0
     if model is not None and score is not None and not alike:
         found.append(_by_model(model, study.signed(score), count))
-        found.append(_by_tail([study.signed(each.best_score or 0.0) for each in leaders(study)], len(searched), count))
+        found.append(_by_tail(study, ranked, len(searched), count))
     gain = min((each[0] for each in found), default=None)
     low, high = min((each[1] for each in found), default=0.0), max((each[2] for each in found), default=0.0)
     if measured := noise is not None:
@@ -153,9 +164,10 @@ def _by_model(model: Model, best: float, count: int) -> tuple[float, float, floa
     return float(gains.mean()), float(low), float(high)
 
 
-def _by_tail(scores: Sequence[float], tried: int, count: int) -> tuple[float, float, float]:
-    """Mean and bounds of the gain of so many draws like the past; `scores` descend, higher is better."""
-    beyond = min(max(_TAIL, len(scores) // 3), len(scores) - 1)
+def _by_tail(study: StudyState, ranked: Sequence[Trial], tried: int, count: int) -> tuple[float, float, float]:
+    """Mean and bounds of the gain of so many draws like the past."""
+    beyond = min(max(_TAIL, len(ranked) // 3), len(ranked) - 1)
+    scores = [study.signed(each.best_score or 0.0) for each in ranked[: beyond + 1]]
     threshold = scores[beyond]
     excess = np.array(scores[:beyond])[::-1] - threshold
     mean = float(excess.mean())

@@ -139,9 +139,7 @@ def _packed(values: list[Any]) -> Any:
 
 
 def _read(told: Columns) -> StudyState:
-    segments = iter(_rows(Segment, told.pop("segments")))
-    counts = _unpacked(told.pop("counted"), told["trials"]["count"])
-    of_trial = [tuple(islice(segments, count)) for count in counts]
+    of_trial = _segments(told.pop("segments"), _unpacked(told.pop("counted"), told["trials"]["count"]))
     made: dict[str, Callable[[Any], Any]] = {"checkpoints": tuple}
     trials = list(_rows(Trial, told.pop("trials"), made, {"segments": of_trial}))
     boxes: dict[str, Callable[[Any], Any]] = {"box": lambda box: {name: tuple(sides) for name, sides in box.items()}}
@@ -160,6 +158,19 @@ def _read(told: Columns) -> StudyState:
         unread=unread,
         led=led,
     )
+
+
+def _segments(told: Columns, counts: Sequence[int]) -> list[tuple[Segment, ...]]:
+    """The segments of each trial; where each has one, and they are alike to the last word, it is the same of all."""
+    segments = iter(_rows(Segment, told))
+    if set(counts) == {1} and told["count"] == len(counts) and all(_is_alike(each) for each in told.values()):
+        return [(next(segments),)] * len(counts)
+    return [tuple(islice(segments, count)) for count in counts]
+
+
+def _is_alike(column: Any) -> bool:
+    """Whether all values of a column are one, or it is their number."""
+    return isinstance(column, int) or (isinstance(column, dict) and "all" in column)
 
 
 def _rows(
@@ -188,8 +199,7 @@ def _unpacked(column: Any, count: int) -> Sequence[Any]:
         if "all" in column:
             found = [column["all"]] * count
         elif "named" in column:
-            rows = zip(*(_unpacked(each, count) for each in column["named"].values()), strict=True)
-            found = [dict(zip(column["named"], row, strict=True)) for row in rows]
+            found = _by_name(column["named"], count)
         else:
             numbers = array(column["code"], b64decode(column["numbers"]))
             if sys.byteorder == "big":
@@ -198,3 +208,13 @@ def _unpacked(column: Any, count: int) -> Sequence[Any]:
     if len(found) != count:
         raise ValueError
     return found
+
+
+def _by_name(columns: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
+    """A mapping a row: in half the time that it takes to make each by itself."""
+    rows = [dict.fromkeys(columns)]
+    rows += [rows[0].copy() for _ in range(1, count)]
+    for name, column in columns.items():
+        for row, value in zip(rows, _unpacked(column, count), strict=True):
+            row[name] = value
+    return rows

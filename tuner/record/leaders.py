@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from heapq import nlargest, nsmallest
+from itertools import takewhile
 from operator import attrgetter
 
 from tuner.record.state import StudyState
@@ -43,19 +44,23 @@ def well_trained(trials: Sequence[Trial]) -> list[Trial]:
     return [trial for trial in trials if trial.steps >= _ENOUGH * furthest]
 
 
-def sharing(study: StudyState) -> tuple[int, int]:
-    """How many trials of the search share the best score to the last digit, and how many have a score."""
-    scores = [study.signed(trial.best_score or 0.0) for trial in _scored(study)]
-    return scores.count(max(scores)) if scores else 0, len(scores)
+def sharing(study: StudyState, ranked: Sequence[Trial] | None = None) -> tuple[int, int]:
+    """How many trials of the search share the best score to the last digit, and how many have a score.
+
+    `ranked`: all its leaders, where they are at hand.
+    """
+    ranked = leaders(study) if ranked is None else ranked
+    alike = takewhile(lambda trial: trial.best_score == ranked[0].best_score, ranked)
+    return sum(1 for _ in alike), len(ranked)
 
 
-def is_plateau(study: StudyState) -> bool:
+def is_plateau(study: StudyState, ranked: Sequence[Trial] | None = None) -> bool:
     """Whether nine in ten trials with a score share the best one: then nothing distinguishes them, not even luck."""
-    sharing_, scored = sharing(study)
+    sharing_, scored = sharing(study, ranked)
     return sharing_ > 1 and sharing_ >= _PLATEAU * scored
 
 
-def distinct(trials: list[Trial], count: int) -> list[Trial]:
+def distinct(trials: Sequence[Trial], count: int) -> list[Trial]:
     """The first trials whose settings differ from those of all before."""
     found: list[Trial] = []
     for trial in trials:

@@ -15,7 +15,6 @@ from importlib import import_module
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 
 from tuner.errors import SettingsError, StudyError
 from tuner.record.events import (
@@ -213,7 +212,13 @@ class Schema:
             .where(self.lease.c.epoch == sa.bindparam("held"), *self.leased())
             .values(heartbeat=heartbeat)
         )
-        self.ask = insert(self.requests).on_conflict_do_nothing() if shared else self.requests.insert()
+        self.ask = self._asking() if shared else self.requests.insert()
+
+    def _asking(self) -> sa.Insert:
+        """How a request is added to a team's database: one that is sent again is there once."""
+        from sqlalchemy.dialects.postgresql import insert  # as long as a third of the rest: who reads a file needs none
+
+        return insert(self.requests).on_conflict_do_nothing()
 
     def of(self, *tables: sa.Table) -> list[sa.ColumnElement[bool]]:
         """That rows of these tables are of the one study, by the parameter `of_study`; alone, all are."""

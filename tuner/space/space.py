@@ -232,8 +232,8 @@ class Space(Mapping[str, Parameter | Choice]):
         return self.from_unit(rng.random(len(self)))
 
     def _holds(self, name: str, params: Mapping[str, Any], exists: Mapping[str, Any] | set[str]) -> bool:
-        when = self._parameters[name].when or {}
-        return all(parent in exists and params.get(parent) in values for parent, values in when.items())
+        when = self._parameters[name].when
+        return not when or all(parent in exists and params.get(parent) in values for parent, values in when.items())
 
     def to_dict(self) -> dict[str, Any]:
         """The space as JSON can hold it: order, scales, bounds, conditions, likely values; no comments.

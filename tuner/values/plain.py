@@ -101,6 +101,8 @@ def whole(value: Any) -> int | None:
 
 def real(value: Any) -> float | None:
     """The number that a value is, of whatever class but true and false; None where it is none."""
+    if type(value) is float:
+        return value  # nearly all there is
     return None if is_flag(value) else number(value)
 
 
