@@ -45,7 +45,8 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     for launch in tmp_path.glob(f"results/*/{LAUNCH}"):
         launched = json.loads(launch.read_text())
         with suppress(KeyError, TypeError):
-            wait_until(lambda launched=launched: born(launched["pid"]) != launched["born"])  # type: ignore[misc]
+            if launched["born"]:  # else it was over before anybody asked
+                wait_until(lambda launched=launched: born(launched["pid"]) != launched["born"])  # type: ignore[misc]
 
 
 def as_token(tools: AgentTools, token: Token, act: Callable[[Client], Awaitable[Any]]) -> Any:
