@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -104,11 +105,16 @@ class S3Server:
 
 
 class Silence:
-    """What stands between clients and a server, which from a certain word on hears all, and is not heard any more."""
+    """What stands between clients and a server, which from a certain word on hears all, and is not heard any more.
+
+    Before that it may be slow.
+    """
 
     def __init__(self, port: int) -> None:
         self._port, self._word = port, b""
         self.silent = False
+        self.bytes_a_second = 0.0
+        """How fast a client is heard, each of its connections by itself; 0: at once."""
         self._listening = socket.create_server(("127.0.0.1", 0))
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -140,6 +146,7 @@ class Silence:
         with suppress(OSError):
             while data := listens.recv(2**20):
                 if listens is client:
+                    time.sleep(len(data) / self.bytes_a_second if self.bytes_a_second else 0.0)
                     self.silent = self.silent or bool(self._word and self._word in last + data)
                     last = data[-200:]
                 elif self.silent:

@@ -51,7 +51,7 @@ KNOWN_TO = {
         f"record/{each}.py" for each in ("store", "access", "schema", "database", "postgres", "asides")
     ),
     "psycopg": ("record/postgres.py",),
-    "fsspec": ("worker/objects.py",),
+    "fsspec": ("worker/objects.py", "worker/parts.py"),
     "sqlite3": ("record/database.py",),
     "optuna": ("samplers/", "views/optuna.py"),  # the last as a study looks to them: what writes it is no thought
     "matplotlib": ("views/plots/",),

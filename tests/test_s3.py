@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import object_stores
 import postgres
 import pytest
@@ -22,6 +23,7 @@ import tuner
 from tuner.errors import StorageAway
 from tuner.worker.object_storage import ObjectStorage
 from tuner.worker.objects import Objects
+from tuner.worker.parts import Link
 
 pytestmark = pytest.mark.long
 
@@ -325,3 +327,41 @@ def test_a_babysat_run_is_steered_and_goes_on_on_another_machine_when_the_first_
         assert study.adjustments.query("parameter == 'x'")["after"].tolist() == [0.25, 0.1]
         kept = sorted(each.path for each in study.state.checkpoints.values() if each.kept)
         assert ObjectStorage(f"{url}/run").lying() == kept
+
+
+# ── large files ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+PART = 5 * 2**20
+
+
+def large_file(folder: Path, parts: int) -> Path:
+    file = folder / "weights"
+    with file.open("wb") as opened:
+        opened.truncate(parts * PART)
+    return file
+
+
+def test_an_upload_of_which_no_part_arrives_is_given_up_however_large_it_is(
+    tmp_path: Path, s3: object_stores.S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, file = s3.bucket(), large_file(tmp_path, 40)
+    with closing(object_stores.Silence(s3.port)) as between:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", between.address)
+        between.bytes_a_second = 2_000.0  # enough for what is asked, and for no part
+        began = time.monotonic()
+        with pytest.raises(StorageAway, match=r"no part of .* has arrived for 26 s"):
+            Objects(url, 0.0, brief=True).put(file, "weights")
+        assert time.monotonic() - began < 60
+
+
+def test_an_upload_goes_on_for_as_long_as_its_parts_arrive(tmp_path: Path, s3: object_stores.S3Server) -> None:
+    url, file, limit_s = s3.bucket(), large_file(tmp_path, 8), 8.0
+    with closing(object_stores.Silence(s3.port)) as between:
+        between.bytes_a_second = PART / (limit_s / 4)
+        fs = fsspec.filesystem("s3", endpoint_url=between.address, skip_instance_cache=True)
+        began = time.monotonic()
+        link = Link()
+        link.send(fs, str(file), f"{url}/weights", PART, limit_s)
+        assert time.monotonic() - began > 1.5 * limit_s
+        assert link.at_a_time == 1
+        assert s3.files().info(f"{url}/weights")["size"] == 8 * PART

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import math
 import os
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 
 from tuner.errors import CheckpointError, MissingExtra, StorageAway, first_line
 from tuner.worker.disk import DISK_IS_FULL
+from tuner.worker.parts import Link, part_of
 
 T = TypeVar("T")
 
@@ -35,12 +35,8 @@ _ATTEMPTS = 2
 # before its lease does, which lasts 15 s.
 _REQUEST_S, _BRIEF_REQUEST_S = 15.0, 10.0
 # What is sent more slowly, in bytes a second, is not being sent: a store that hangs takes some of it and says nothing.
-_SLOWEST = 256 * 2**10
-
-
-# A large file is sent in parts, ten at a time, as the AWS command line does: those of s3fs have 50 MiB, all of them
-# in memory. A store takes so many parts at most.
-_PART, _MOST_PARTS = 8 * 2**20, 10_000
+# With the time for the answer, a part of 8 MiB has 31 s: a link of 300 KiB/s is fast enough.
+_SLOWEST = 512 * 2**10
 
 
 class ObjectRefused(CheckpointError):
@@ -61,11 +57,17 @@ class Objects:
     brief: bool = False
 
     def put(self, file: Path, key: str) -> None:
-        """A file becomes an object."""
+        """A file becomes an object; a large one is sent to S3 in parts, for as long as they arrive."""
         size = file.stat().st_size
-        self._patiently(
-            lambda fs, root: fs.put_file(str(file), f"{root}/{key}", **_parts(fs, size), **self._limit(fs, size)), key
-        )
+
+        def put(fs: Any, root: str) -> None:
+            where, part = f"{root}/{key}", part_of(size) if set(_S3) & set(fs.protocol) else None
+            if part is None:
+                fs.put_file(str(file), where, **self._limit(fs, size))
+            else:
+                _link(self.url, os.getpid()).send(fs, str(file), where, part, self._limit_s(fs, part))
+
+        self._patiently(put, key)
 
     def get(self, key: str, file: Path) -> None:
         """An object becomes a file, whose folder is there."""
@@ -117,11 +119,12 @@ class Objects:
 
     def _limit(self, fs: Any, size: int) -> dict[str, float]:
         """How long sending may take: aiohttp waits without end until a store has taken all, or wants any of it."""
-        if not fs.async_impl:
-            return {}
+        return {"timeout": self._limit_s(fs, size)} if fs.async_impl else {}
+
+    def _limit_s(self, fs: Any, size: int) -> float:
         usual_s = _BRIEF_REQUEST_S if self.brief else _REQUEST_S
-        request_s = getattr(fs, "config_kwargs", {}).get("read_timeout", usual_s)
-        return {"timeout": request_s + size / _SLOWEST}
+        request_s: float = getattr(fs, "config_kwargs", {}).get("read_timeout", usual_s)
+        return request_s + size / _SLOWEST
 
     def _patiently(self, act: Callable[[Any, str], T], key: str) -> T:
         fs, root = _reached(self.url, self.brief, os.getpid())
@@ -143,9 +146,10 @@ class Objects:
                 pause_s = min(2 * pause_s, 5.0)
 
 
-def _parts(fs: Any, size: int) -> dict[str, int]:
-    """How large the parts are in which a file is sent."""
-    return {"chunksize": max(_PART, math.ceil(size / _MOST_PARTS))} if set(_S3) & set(fs.protocol) else {}
+@lru_cache(maxsize=64)
+def _link(url: str, pid: int) -> Link:  # noqa: ARG001 - a forked child knows nothing of its link yet
+    """What is known of the link to a URL."""
+    return Link()
 
 
 @lru_cache(maxsize=64)
