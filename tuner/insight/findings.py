@@ -68,7 +68,6 @@ class Findings:
     curves: Curves = field(repr=False, compare=False)
 
     @classmethod
-    @on_one_thread
     def of(cls, study: StudyReader, *, target_error: float = 0.0, more: int | None = None) -> Self:
         """What a sweep has learned.
 
@@ -99,6 +98,11 @@ class Findings:
             raise SettingsError(
                 f"target_error must be 0 or above, got {target_error!r}. It is the error one could reach."
             )
+        return cls._of(study, state, space, target_error, more)
+
+    @classmethod
+    @on_one_thread
+    def _of(cls, study: StudyReader, state: StudyState, space: Space, target_error: float, more: int | None) -> Self:
         ranked = leaders(state)
         alike = sharing(state, ranked)[0] if is_plateau(state, ranked) else 0
         known = None if alike else Considered.of(state, space)
