@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +25,7 @@ pytest.importorskip("playwright")
 
 from chromium import PATIENCE_MS, Service, Visitor, browsing
 from playwright.sync_api import Browser, Locator, Page, Response, expect
+from waiting import wait_until
 
 import tuner
 from tuner import Space, choice, integer, linear, log, log_one_minus
@@ -31,6 +33,7 @@ from tuner.agents.allowance import read_launch
 from tuner.record.events import StudyOpened, TrialHeld
 from tuner.record.location import Place
 from tuner.record.store import Store
+from tuner.views.pictures.diagram import INKS, Theme
 
 pytestmark = [pytest.mark.browser, pytest.mark.long]  # CI runs them with `make long`
 expect.set_options(timeout=PATIENCE_MS)
@@ -660,6 +663,37 @@ def test_the_page_says_that_the_server_is_gone_and_goes_on_once_it_is_back(brows
         finally:
             visitor.context.close()
             service.kill()
+
+
+def test_pictures_are_there_in_both_themes_while_the_server_is_not(browser: Browser, results: Path) -> None:
+    service = Service(results)
+    visitor = Visitor(browser, service.start(), width=390, height=500)
+    labels = """() => JSON.stringify(Bokeh.documents.flatMap((each) => [...each._all_models.values()])
+        .filter((each) => each.axis_label_text_color).map((each) => each.axis_label_text_color))"""
+
+    def has(colour: str) -> bool:
+        return colour in page.evaluate(labels)
+
+    try:
+        page = visitor.page("/studies/night")
+        curves = drawn(page, "curves")
+        assert has(INKS["light"].muted)
+        service.kill()
+        expect(page.get_by_role("status").first).to_contain_text("does not answer")
+        themes: list[Theme] = ["dark", "light"]
+        for theme in themes:
+            page.emulate_media(color_scheme=theme)
+            wait_until(partial(has, INKS[theme].muted))
+            page.locator("#next").scroll_into_view_if_needed()
+            expect(curves.locator("canvas")).to_have_count(0)
+            drawn(page, "curves")
+            assert has(INKS[theme].muted)
+        service.start()
+        expect(page.get_by_role("status").first).to_be_empty()
+        assert not visitor.complaints
+    finally:
+        visitor.context.close()
+        service.kill()
 
 
 def test_pages_say_that_the_database_is_away_and_go_on_once_it_is_back(

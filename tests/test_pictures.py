@@ -21,9 +21,11 @@ from tuner import Space, choice, linear, log, log_one_minus
 from tuner.insight.importance import Importance, Share
 from tuner.record.lineage import Tree
 from tuner.record.state import StudyState
+from tuner.server.page.frames import framed
 from tuner.views.pictures.branches import branches
+from tuner.views.pictures.colours import INKS_IN_THE_DARK
 from tuner.views.pictures.curves import curves
-from tuner.views.pictures.diagram import Diagram, drawable, placed
+from tuner.views.pictures.diagram import Diagram, Theme, drawable, placed
 from tuner.views.pictures.importance import importance
 from tuner.views.pictures.parallel import parallel
 from tuner.views.pictures.progress import progress
@@ -53,15 +55,15 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuner.Study]:
         yield found
 
 
-def everything(study: tuner.Study) -> list[Diagram]:
+def everything(study: tuner.Study, theme: Theme = "light") -> list[Diagram]:
     state, space = study.state, SPACE
     return [
-        curves(state),
-        settings(state, space, "rate", "beta"),
-        parallel(state, space),
-        progress([state]),
-        run(state, Tree.of(study, 0), trial=0),
-        branches(state, Tree.of(study, 0)),
+        curves(state, theme),
+        settings(state, space, "rate", "beta", theme),
+        parallel(state, space, theme),
+        progress([state], theme),
+        run(state, Tree.of(study, 0), theme, trial=0),
+        branches(state, Tree.of(study, 0), theme),
     ]
 
 
@@ -112,6 +114,21 @@ def test_no_picture_holds_code_that_would_have_to_be_evaluated(study: tuner.Stud
     for chart in everything(study):
         kinds = {each["name"] for each in models(chart)}
         assert not {kind for kind in kinds if kind.startswith(("CustomJS", "CustomAction"))}, chart.name
+
+
+def test_in_another_theme_a_picture_has_other_colours_alone(study: tuner.Study) -> None:
+    assert len(set(INKS_IN_THE_DARK.values())) == len(INKS_IN_THE_DARK)  # so that they lead back, too
+
+    def darkened(told: Any) -> Any:
+        if isinstance(told, dict):
+            return {key: darkened(value) for key, value in told.items()}
+        if isinstance(told, list):
+            return [darkened(each) for each in told]
+        return INKS_IN_THE_DARK.get(told, told) if isinstance(told, str) else told
+
+    for light, dark in zip(everything(study), everything(study, "dark"), strict=True):
+        told, wanted = (json.loads(json.dumps(framed(each.item or {})["item"])) for each in (light, dark))
+        assert told != wanted == darkened(told), light.name
 
 
 def test_every_picture_is_drawn_on_the_canvas(study: tuner.Study) -> None:

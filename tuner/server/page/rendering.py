@@ -15,10 +15,13 @@ import brotli
 from fastapi import Request, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
+from starlette.background import BackgroundTask
 
 from tuner.server.page.status import ago, tone_of
 from tuner.values.numbers import count, duration, memory, number, scored, setting
 from tuner.values.plain import shown
+from tuner.views.pictures.colours import INKS_IN_THE_DARK
+from tuner.views.pictures.diagram import prepare
 from tuner.views.text import clock, day
 
 _SMALL = 1_000  # bytes, below which nothing is gained by packing them
@@ -34,6 +37,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
+    found.globals["inks"] = INKS_IN_THE_DARK
     found.policies["json.dumps_kwargs"] = {"sort_keys": False}  # the order of a space decides what is drawn
     found.filters |= {
         "number": number,
@@ -65,7 +69,16 @@ def html(request: Request, template: str, *, status: int = 200, **told: Any) -> 
     names = [name for name in wanted.split(",") if name in known]
     chosen = [f"parts/{name}.html" for name in names] if wanted else [template]
     text = "".join(_templates().get_template(name).render(told) for name in chosen)
-    return sent(request, Packed.of(shown(text).encode(), "text/html; charset=utf-8"), status=status)
+    answer = sent(request, Packed.of(shown(text).encode(), "text/html; charset=utf-8"), status=status)
+    answer.background = BackgroundTask(_prepare)  # whoever looks at a page looks at pictures next
+    return answer
+
+
+@cache
+def _prepare() -> None:
+    """What the first picture would wait for: the drawing of it, here and in the browser."""
+    asset(_BOKEH)
+    prepare()
 
 
 @cache

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
-from tuner.views.pictures.diagram import Ink
+from tuner.views.pictures.diagram import INKS, Ink
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,3 +66,13 @@ def _ramp(stops: Sequence[str], count: int = 64) -> list[str]:
     where, places = np.linspace(0, len(stops) - 1, count), np.arange(len(stops))
     channels = np.stack([np.interp(where, places, rgb[:, channel]) for channel in range(3)], axis=1)
     return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in channels.round().astype(int).tolist()]
+
+
+def _palette(ink: Ink) -> Iterator[str]:
+    """Every colour that pictures of a theme are drawn in."""
+    for each in asdict(ink).values():
+        yield from (each,) if isinstance(each, str) else _ramp(each)
+
+
+INKS_IN_THE_DARK: Mapping[str, str] = dict(zip(_palette(INKS["light"]), _palette(INKS["dark"]), strict=True))
+"""What each colour of the light theme is in the dark one: the same picture in another theme has other colours alone."""

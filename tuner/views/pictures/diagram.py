@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -122,6 +123,14 @@ def blank(ink: Ink, *, height: int, tools: str = "", **more: Any) -> Any:
         axis.major_tick_in = 0
     plot.grid.grid_line_color = ink.faint
     return plot
+
+
+def prepare() -> None:
+    """Imports what draws, which takes several times as long as a drawing. Without it `blank` says so."""
+    with suppress(ImportError):
+        import bokeh.embed
+        import bokeh.layouts
+        import bokeh.plotting  # noqa: F401
 
 
 def in_steps(axis: Any) -> None:

@@ -5,8 +5,8 @@ import { onSelection, select, selected } from "./selection.js";
 const dark = matchMedia("(prefers-color-scheme: dark)");
 export const theme = () => document.documentElement.dataset.theme ?? (dark.matches ? "dark" : "light");
 const KEPT = 16; // columns
-const drawn = new Map(); // of each figure its views, its frame, and by which tag the server knows what they show
-const answers = new WeakMap(); // of each figure the last answer as it came, its tag, and the columns that were known to it
+const drawn = new Map(); // of each figure its views, its frame, its theme, and by which tag the server knows what they show
+const answers = new WeakMap(); // of each figure the last answer as it came, its tag and theme, and the columns that were known to it
 const columns = new Map(); // by their tags those that several pictures share, or one in both themes: they are sent once
 const seen = new Map(); // of each figure that is seen what draws it
 const watcher = new IntersectionObserver((changes) => changes.forEach(({ target, isIntersecting }) => {
@@ -25,26 +25,35 @@ export const redraw = (now) => [...seen].map(([figure, anew]) => [figure.getBoun
 async function draw(figure) {
   if (!figure.isConnected) return seen.delete(figure), free(figure);
   if (document.hidden || !seen.has(figure)) return;
-  const old = drawn.get(figure), last = answers.get(figure), url = new URL(figure.dataset.picture, location);
+  if (!drawn.has(figure)) await show(figure); // what it showed before, at once
+  const last = answers.get(figure), url = new URL(figure.dataset.picture, location), wanted = theme();
   const known = new Map(columns), headers = last ? { "if-none-match": last.tag } : {}; // it may be freed, and still be true
-  url.searchParams.set("theme", theme());
+  url.searchParams.set("theme", wanted);
   if (known.size) url.searchParams.set("knows", [...known.keys()].join());
   try {
     const answer = await fetch(url, { headers, signal: AbortSignal.timeout(60_000) }), tag = answer.headers.get("etag");
-    if (answer.ok) answers.set(figure, { text: await answer.text(), tag, known });
+    if (answer.ok) answers.set(figure, { text: await answer.text(), tag, known, theme: wanted });
     else if (answer.status !== 304) throw new Error(answer.status);
-    if (tag !== old?.tag) await show(figure, answers.get(figure));
     if (answer.headers.has("retry-after")) pause(1000 * answer.headers.get("retry-after")).then(() => seen.get(figure)?.());
   } catch {
-    if (!old) figure.querySelector(".shown").textContent = "This picture could not be fetched; it is tried again.";
+    if (!last) figure.querySelector(".shown").textContent = "This picture could not be fetched; it is tried again.";
   }
+  await show(figure);
 }
 
+// Without the server, too: one in another theme has other colours alone.
+const inks = Object.entries(JSON.parse(document.querySelector("[name=inks]").content));
+const inkOf = { dark: new Map(inks), light: new Map(inks.map(([light, dark]) => [dark, light])) };
+const inked = (text) => text.replace(/"(#[0-9a-f]{6})"/g, (_, colour) => `"${inkOf[theme()].get(colour) ?? colour}"`);
+
 // Where the frame is the same, what is new goes into it: that takes a fraction of a drawing from nothing.
-async function show(figure, { text, tag, known }) {
-  const { label, shown, item, frame, moving, shared } = JSON.parse(text); // anew: Bokeh has what it was given before
+async function show(figure) {
+  const { text, tag, known, theme: had } = answers.get(figure) ?? {}, old = drawn.get(figure), wanted = theme();
+  if (!text || (old?.tag === tag && old.theme === wanted)) return;
+  // Parsed anew: Bokeh has what it was given before.
+  const { label, shown, item, frame, moving, shared } = JSON.parse(had === wanted ? text : inked(text));
   for (const { path, tag: name, lines, column = lines ? unpack(lines) : known.get(name) } of shared) put(item, path, keep(name, column));
-  const place = figure.querySelector(".canvas"), old = drawn.get(figure), stays = item && old?.frame === frame;
+  const place = figure.querySelector(".canvas"), stays = item && old?.frame === frame && old.theme === wanted;
   if (stays) {
     const events = moving.map(({ path, ...event }) => ({ ...event, new: path.reduce((part, key) => part[key], item) }));
     old.views[0].model.document.apply_json_patch({ events });
@@ -55,7 +64,7 @@ async function show(figure, { text, tag, known }) {
     const fresh = place.appendChild(document.createElement("div"));
     const views = item ? [...(await Bokeh.embed.embed_item({ ...item, target_id: null }, fresh)).roots] : [];
     free(figure, fresh);
-    drawn.set(figure, { tag, frame, views });
+    drawn.set(figure, { tag, frame, views, theme: wanted });
     if (!seen.has(figure)) return free(figure);
     sources(figure).forEach(listen);
   }

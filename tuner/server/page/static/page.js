@@ -4,8 +4,6 @@ import { readyForms } from "./forms.js";
 import { follow } from "./live.js";
 import { keepSelection } from "./selection.js";
 
-
-
 document.getElementById("theme").addEventListener("click", () => {
   document.documentElement.dataset.theme = theme() === "dark" ? "light" : "dark";
   try { localStorage.setItem("tuner-theme", document.documentElement.dataset.theme); } catch { /* then it is not kept */ }
