@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,13 +17,17 @@ import babysat
 import object_stores
 import pytest
 from object_stores import MovableFileSystem
+from rich.console import Console, RenderableType
 from sweeping import usually
 from waiting import wait_until
 
 import tuner
 from tuner import Run, Space, linear
-from tuner.cli import main
+from tuner.cli import main, pages
+from tuner.cli.reading import _status as looked
 from tuner.errors import IdentityMismatch, MissingExtra, NameRefused, SettingsError, StudyError
+from tuner.server.page.status import status_of
+from tuner.views.terminal import Progress, summary
 from tuner.worker.object_storage import ObjectStorage
 from tuner.worker.objects import ObjectRefused, Objects
 
@@ -302,6 +308,49 @@ def test_a_trial_whose_checkpoint_cannot_be_fetched_fails_with_words_and_goes_on
     assert study.trials["state"].tolist() == ["completed"]
     assert study.segments["from_step"].max() == 4
     assert lying(store) == kept(study)
+
+
+def test_a_trial_that_waits_for_its_checkpoint_says_so_and_why_wherever_one_looks(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNER_STORE_PATIENCE_S", "60")
+    befalls(fail_once)
+    sweep(trials=1)
+    befalls(lambda step: setattr(store, "away", step == -1))
+    told: dict[str, str] = {}
+
+    def look() -> None:
+        try:
+            with closing(tuner.open("s")) as study:
+                wait_until(lambda: study.refresh() and study.state.trials[0].delay)
+                told["ls"] = tuner.studies()[0].activity
+                told["show"] = rendered(summary(study))
+                told["show of the trial"] = rendered(pages.trial(study, 0))
+                told["page"] = status_of(study, time.time()).sentence
+                progress = io.StringIO()
+                Progress(progress).show(study.state, looked(study.state, 0, running=True))
+                told["watch"] = progress.getvalue()
+        finally:
+            store.away = False
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    study = sweep(trials=1, rerun="failed")
+    looking.join()
+    for where, text in told.items():
+        words = " ".join(text.split())
+        assert "waiting for its checkpoint since" in words, where
+        assert "the object store of movable://team/x/s does not answer" in words, where
+        assert "no route to the store" in words, where
+    assert len(told) == 5
+    assert study.trials["state"].tolist() == ["completed"]
+    assert not study.state.trials[0].delay
+
+
+def rendered(page: RenderableType) -> str:
+    console = Console(width=200, file=io.StringIO(), record=True)
+    console.print(page)
+    return console.export_text()
 
 
 def test_what_could_not_be_deleted_while_the_store_was_away_is_deleted_later(store: Any) -> None:

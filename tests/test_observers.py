@@ -29,7 +29,8 @@ from tuner.panda.policy import Panda
 from tuner.panda.requests import RunRequests
 from tuner.policy.protocol import Draft, Policy
 from tuner.policy.requests import RequestPolicy
-from tuner.record.state import Request, StudyState
+from tuner.record.requests import Request
+from tuner.record.state import StudyState
 from tuner.record.store import Store
 from tuner.samplers import by_name
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -206,7 +207,7 @@ def test_an_answer_is_found_by_its_request_the_latest_first(home: Home, store: S
 
 def test_a_brief_of_an_empty_store_is_empty(store: Store) -> None:
     nothing = {"kind": "", "objective": "", "trials": 0, "ended": 0, "aside": 0, "best": None, "best_trial": None}
-    assert store.brief() == nothing
+    assert store.brief() == {**nothing, "delay": ""}
 
 
 @pytest.mark.parametrize(("goal", "best", "trial"), [("maximize", 0.9, 1), ("minimize", 0.1, 3)])
@@ -234,6 +235,27 @@ def test_the_best_in_brief_is_what_was_last_told_of_it_whatever_has_ended(store:
     assert (store.brief()["best"], store.brief()["best_trial"]) == (None, None)
 
 
+def delayed(trial: int, why: str) -> rec.TrialDelayed:
+    return rec.TrialDelayed(trial=trial, why=why, at=NOW)
+
+
+def test_the_first_trial_that_waits_in_a_workers_hands_is_told_of_until_it_does_no_longer(home: Home) -> None:
+    def told(store: Store) -> tuple[str, str]:
+        (listed,) = tuner.studies(home.results, home.store)
+        return store.brief()["delay"], listed.activity.partition(" (pid")[0]
+
+    with home.create() as store:
+        store.acquire(time.time())
+        waits = [delayed(1, "waiting for its checkpoint"), delayed(2, "waiting as well")]
+        store.append([opened(), *map(created, range(4)), *waits, delayed(0, "waiting"), ended(0)], NOW)
+        assert told(store) == ("trial 1 is waiting for its checkpoint",) * 2
+        store.append([delayed(1, "")], NOW)
+        assert told(store) == ("trial 2 is waiting as well",) * 2
+        lost = rec.TrialHeld(trial=2, state="lost", step=0, why="its node is gone", at=NOW)
+        store.append([lost], NOW)
+        assert told(store) == ("", "running")
+
+
 def test_a_list_of_studies_says_of_each_what_its_store_says(home: Home) -> None:
     for name, goal, lead in (("led", "maximize", 0.7), ("down", "minimize", None), ("up", "maximize", None)):
         with home.create(name) as store:
@@ -252,4 +274,5 @@ def test_a_list_of_studies_says_of_each_what_its_store_says(home: Home) -> None:
     for name, each in told.items():
         with home.open(name) as store:
             brief = store.brief()
+        assert not brief.pop("delay")
         assert {word: getattr(each, word) for word in brief} == {**brief, "kind": each.kind}

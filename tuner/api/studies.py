@@ -292,11 +292,11 @@ def _of_team(url: str, results: Path, here: Sequence[Place], *, everything: bool
 
 
 def _told(name: str, folder: Path, brief: dict[str, Any], holder: tuple[str, int] | None, updated: float) -> Summary:
-    begun = bool(brief["kind"])
+    begun, delay = bool(brief["kind"]), brief.pop("delay")
     if holder is None:
         activity = "idle" if begun else "never began"
     else:
-        activity = _waits(folder) or f"{'running' if begun else 'starting'} (pid {holder[1]} on {holder[0]})"
+        activity = _waits(folder) or delay or f"{'running' if begun else 'starting'} (pid {holder[1]} on {holder[0]})"
     if not begun:
         brief["kind"] = "babysitting" if (folder / ASSIGNMENT).is_file() else "sweep"
     return Summary(name=name, activity=activity, updated=updated, **brief)

@@ -109,6 +109,8 @@ def _stretch(found: Trial, each: Segment) -> tuple[str, str]:
 
 def _standing(found: Trial) -> str:
     """Its state and why, which may begin with the same word."""
+    if found.delay:
+        return f"{found.state}, {found.delay}"
     told = found.why.removeprefix(f"{found.state} ")
     return f"{found.state}, {told}" if told == found.why else f"{found.state} {told}"
 

@@ -36,6 +36,7 @@ from tuner.worker.messages import (
     Beat,
     Changed,
     Continue,
+    Delayed,
     Delivered,
     Did,
     Effect,
@@ -282,7 +283,7 @@ class Coordinator:
                     self.journal.warn(remark)
             case Waiting():
                 self._waiting.append(event)
-            case Held():
+            case Held() | Delayed():  # what it stands still, or waits, is no training of its
                 worker.started_at = self._executor.elapsed()
                 self.journal.record(notices.held(event))
             case Warned():

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from tuner.coordinator.workers import Worker
-from tuner.record.events import CheckpointSaved, TrialHeld, TrialPlanned, TrialStarted
+from tuner.record.events import CheckpointSaved, TrialDelayed, TrialHeld, TrialPlanned, TrialStarted
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
-from tuner.worker.messages import Held, Planned, Saved
+from tuner.worker.messages import Delayed, Held, Planned, Saved
 
 
 def started(worker: Worker, trial: Trial, at: float) -> TrialStarted:
@@ -23,8 +23,10 @@ def planned(event: Planned) -> TrialPlanned:
     )
 
 
-def held(event: Held) -> TrialHeld:
-    """A trial stands still, or goes on, in its worker's hands."""
+def held(event: Held | Delayed) -> TrialHeld | TrialDelayed:
+    """A trial stands still, or goes on, in its worker's hands; or waits there for what it needs."""
+    if isinstance(event, Delayed):
+        return TrialDelayed(trial=event.trial, why=event.why, at=event.at)
     return TrialHeld(trial=event.trial, state=event.state, step=event.step, why=event.why, at=event.at)
 
 

@@ -10,7 +10,8 @@ from tuner.panda.supervisor import Advice
 from tuner.policy.requests import Decision, Situation, answered, warning
 from tuner.policy.segments import ancestry
 from tuner.record.events import READ, UNREAD, Adjusted, Cause, Judged, Noted, Record, Requested, SegmentOpened
-from tuner.record.state import Request, StudyState
+from tuner.record.requests import Request
+from tuner.record.state import StudyState
 from tuner.record.trial import Checkpoint, Segment, Trial
 from tuner.values.numbers import number, setting
 from tuner.worker.messages import Changed, Did, Effect, Reverted, Saved, Unread, Warned

@@ -21,8 +21,8 @@ from tuner.panda.going_back import expected
 from tuner.panda.revival import going_back, revived, without_worker
 from tuner.policy.requests import NOTHING, Decision, Fault, Refused, Situation, answered, warning
 from tuner.record.events import Answered, Noted, Record, Reported, Requested, RequestState
-from tuner.record.requests import RUN_VERBS, understood
-from tuner.record.state import Request, StudyState
+from tuner.record.requests import RUN_VERBS, Request, understood
+from tuner.record.state import StudyState
 from tuner.record.trial import Trial
 from tuner.space.space import Space
 from tuner.values.numbers import duration

@@ -10,7 +10,8 @@ from tuner.panda.going_back import NO_CHECKPOINT, check_revival, destination, la
 from tuner.policy.requests import NOTHING, Decision, Refused, Situation, answered
 from tuner.policy.segments import again, gone_on, newest_whole, opened
 from tuner.record.events import Configured, Record, Requested
-from tuner.record.state import Request, StudyState
+from tuner.record.requests import Request
+from tuner.record.state import StudyState
 from tuner.record.trial import Trial
 from tuner.worker.messages import Adjust, Revert
 

@@ -157,6 +157,15 @@ class TrialHeld(Recordable):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrialDelayed(Recordable):
+    """What a trial in its worker's hands waits for before it trains on, and why; empty: it does no longer."""
+
+    trial: int
+    why: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrialEnded(Recordable):
     """A trial is over, with the reason in words; `seconds` is the time spent training, all segments together."""
 
@@ -307,6 +316,7 @@ Record: TypeAlias = (
     | TrialStarted
     | TrialPlanned
     | TrialHeld
+    | TrialDelayed
     | TrialEnded
     | Reported
     | Led
@@ -329,6 +339,7 @@ TABLES: dict[str, type[Any]] = {
     "starts": TrialStarted,
     "plans": TrialPlanned,
     "holds": TrialHeld,
+    "delays": TrialDelayed,
     "ends": TrialEnded,
     "reports": Reported,
     "leads": Led,

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from tuner.record.database import as_it_lies
 from tuner.record.lease import Lease
+from tuner.record.patience import delayed
 from tuner.record.schema import ALONE, VERSION, Schema, compiled
 
 First: TypeAlias = Callable[[Any], Sequence[Any] | None]
@@ -55,7 +56,8 @@ def brief_of(schema: Schema, first: First) -> tuple[dict[str, Any], int | None]:
     identity = json.loads(identity)
     led = first(schema.leader) or first(schema.winners[identity.get("goal", "maximize")])
     best_trial, best, step = led or (None, None, None)
-    aside = first(schema.aside) if ended < trials else None
+    aside, delay = first(schema.aside) if ended < trials else None, first(schema.delay)
     told = {"kind": kind, "objective": identity.get("objective", ""), "trials": trials, "ended": ended}
     told |= {"best": best, "best_trial": best_trial, "aside": aside[0] if aside else 0}
+    told["delay"] = delayed(*delay) if delay else ""
     return told, step if identity.get("seeds", 1) > 1 else None

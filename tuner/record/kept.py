@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tuner.record.atomic import write_whole
 from tuner.record.events import TABLES, Reported, Requested
+from tuner.record.requests import Request
 from tuner.record.round import Round
-from tuner.record.state import Request, StudyState
+from tuner.record.state import StudyState
 from tuner.record.trial import Checkpoint, Segment, Trial
 from tuner.version import version
 

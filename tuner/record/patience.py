@@ -123,13 +123,13 @@ class Pace:
         self._looked = self._clock()
 
 
-def waiting_since(at: float) -> str:
-    """That the database is waited for since then, in Unix seconds.
+def waiting_since(at: float, what: str = "the database") -> str:
+    """That something is waited for since then, in Unix seconds.
 
     >>> waiting_since(1_800_000_000)
     'waiting for the database since 08:00:00 UTC'
     """
-    return f"waiting for the database since {datetime.fromtimestamp(at, UTC):%H:%M:%S} UTC"
+    return f"waiting for {what} since {datetime.fromtimestamp(at, UTC):%H:%M:%S} UTC"
 
 
 def back_after(seconds: float) -> str:
@@ -139,3 +139,12 @@ def back_after(seconds: float) -> str:
     'the database is back after 4.2 s'
     """
     return f"the database is back after {duration(seconds)}"
+
+
+def delayed(trial: int, why: str) -> str:
+    """That a trial waits for what it needs in its worker's hands, for what, and why.
+
+    >>> delayed(3, "waiting for its checkpoint since 08:00:00 UTC: the object store of s3://lab does not answer")
+    'trial 3 is waiting for its checkpoint since 08:00:00 UTC: the object store of s3://lab does not answer'
+    """
+    return f"trial {trial} is {why}"

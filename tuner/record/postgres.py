@@ -21,6 +21,7 @@ from tuner.errors import DatabaseAway, MissingExtra, StudyBusy, StudyError, Stud
 from tuner.record.curve import better
 from tuner.record.events import REPEATING, Led, StudyOpened, TrialCreated, TrialEnded
 from tuner.record.lease import Lease
+from tuner.record.patience import delayed
 from tuner.record.schema import VERSION, Schema, newer, shared
 from tuner.record.team import InDatabase
 
@@ -354,6 +355,8 @@ def _briefs(connection: sa.Connection) -> tuple[Mapping[int, _Opened], Mapping[i
     for what, query in counted.items():
         for study, count in connection.execute(query):
             briefs[study][what] = count
+    for study, trial, why in reversed(connection.execute(schema.delays(everywhere=True)).all()):
+        briefs[study]["delay"] = delayed(trial, why)  # in the end of the first
     return opened, briefs
 
 
@@ -386,7 +389,7 @@ def _winners(connection: sa.Connection, identities: Mapping[int, Mapping[str, An
 
 
 def _brief(kind: str, identity: Mapping[str, Any], best: float | None, trial: int | None) -> dict[str, Any]:
-    told = {"kind": kind, "objective": identity.get("objective", ""), "trials": 0, "ended": 0, "aside": 0}
+    told = {"kind": kind, "objective": identity.get("objective", ""), "trials": 0, "ended": 0, "aside": 0, "delay": ""}
     return told | {"best": best, "best_trial": trial}
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from tuner.errors import RequestReused, SettingsError
 from tuner.record.dialogue import ASK, REPORT, TELL
-from tuner.record.events import Requested
+from tuner.record.events import Requested, RequestState
 from tuner.record.recipe import Shape
 from tuner.values.arguments import (
     Check,
@@ -33,6 +33,21 @@ from tuner.values.arguments import (
 from tuner.values.plain import whole
 
 parallel = whole_number(1, 10_000)
+
+
+@dataclass(slots=True)
+class Request:
+    """What somebody asked for, and what has become of it."""
+
+    request: str
+    verb: str
+    arguments: Mapping[str, Any]
+    by: str
+    why: str
+    at: float
+    state: RequestState = "received"
+    detail: str = ""
+    accepted_at: float = 0.0
 
 
 def _ranges(word: str, given: Any) -> dict[str, list[Any]]:

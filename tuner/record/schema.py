@@ -28,6 +28,7 @@ from tuner.record.events import (
     SegmentOpened,
     StudyOpened,
     TrialCreated,
+    TrialDelayed,
     TrialEnded,
     TrialHeld,
 )
@@ -201,6 +202,7 @@ class Schema:
         self.held = sa.select(self.lease).where(*self.leased())
         self.opened = self._opened()
         self.aside = self.set_aside(everywhere=False)
+        self.delay = self.delays(everywhere=False).limit(1)
         self.written = self._written()
         self.leader = self._leader()
         self.winners = {"maximize": self._winner(sa.desc), "minimize": self._winner(sa.asc)}
@@ -376,6 +378,24 @@ class Schema:
         if everywhere:
             return found.where(held.c.frozen).group_by(held.c.study)
         return found.where(held.c.frozen, *self.of(held))
+
+    def delays(self, *, everywhere: bool) -> sa.Select[Any]:
+        """The trials that wait for what they need in a worker's hands, and why, the first first.
+
+        `everywhere`: of each study of a team's database, by its number there. They are few, so each is looked after.
+        """
+        told = self.shapes[TrialDelayed].table
+
+        def followed(kind: type[Any]) -> Any:
+            """Whether a record of a kind has come of the trial since."""
+            later = self.shapes[kind].table.alias()
+            same = [later.c[name] == told.c[name] for name in ("study", "trial") if name in later.c]
+            return sa.exists().where(*same, later.c.sequence > told.c.sequence)
+
+        found = sa.select(*([told.c.study] if everywhere else []), told.c.trial, told.c.why).where(told.c.why != "")
+        for kind in (TrialDelayed, TrialHeld, SegmentOpened, TrialEnded):
+            found = found.where(~followed(kind))
+        return (found if everywhere else found.where(*self.of(told))).order_by(told.c.trial)
 
     def _written(self) -> sa.Select[Any]:
         """The moments of the newest record of each type, but for requests, which anybody may write."""

@@ -11,24 +11,10 @@ from tuner.record.curve import Curve, better
 from tuner.record.dialogue import DIALOGUE
 from tuner.record.events import LIVE, Goal, TrialState
 from tuner.record.reports import objective_rows
+from tuner.record.requests import Request
 from tuner.record.round import Lead, Round
 from tuner.record.score_names import spread_of
 from tuner.record.trial import Checkpoint, Segment, Trial
-
-
-@dataclass(slots=True)
-class Request:
-    """What somebody asked for, and what has become of it."""
-
-    request: str
-    verb: str
-    arguments: Mapping[str, Any]
-    by: str
-    why: str
-    at: float
-    state: rec.RequestState = "received"
-    detail: str = ""
-    accepted_at: float = 0.0
 
 
 @dataclass(slots=True, weakref_slot=True)
@@ -268,6 +254,9 @@ class StudyState:
             trial.stands_still = record.state == "paused"
         self._become(trial, record.state, record.why)
 
+    def _trial_delayed(self, record: rec.TrialDelayed) -> None:
+        self.trials[record.trial].delay = record.why
+
     def _trial_ended(self, record: rec.TrialEnded) -> None:
         trial = self.trials[record.trial]
         self._become(trial, record.state, record.why)
@@ -358,7 +347,7 @@ class StudyState:
             self._count(trial.state, -1)
             self._count(state, +1)
             trial.state = state
-        trial.why = why or trial.why
+        trial.why, trial.delay = why or trial.why, ""
 
     def _count(self, state: str, change: int) -> None:
         self.counts[state] = self.counts.get(state, 0) + change
@@ -420,6 +409,7 @@ _APPLY: dict[type[Any], Callable[[StudyState, Any], None]] = {
     rec.TrialStarted: StudyState._trial_started,
     rec.TrialPlanned: StudyState._trial_planned,
     rec.TrialHeld: StudyState._trial_held,
+    rec.TrialDelayed: StudyState._trial_delayed,
     rec.TrialEnded: StudyState._trial_ended,
     rec.Reported: StudyState._reported,
     rec.Led: StudyState._led,

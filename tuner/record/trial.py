@@ -75,6 +75,8 @@ class Trial:
     """Whether it is paused because the stopping rule said so."""
     planned: int | None = None
     """How many steps its function means to take, where it has said so."""
+    delay: str = ""
+    """What it waits for in its worker's hands, such as a checkpoint whose store is away, and why; empty: nothing."""
     resumable: bool | None = None
     """Whether its function has told how to save its state; None while that is not known."""
 

@@ -178,6 +178,8 @@ class Scene:
                 self._paces.clear()
                 if record.state == "lost":
                     self._tell(record.at, "rejected", f"lost at step {record.step}: {record.why}")
+            case rec.TrialDelayed(why=why) if why:
+                self._tell(record.at, "note", why)
             case rec.TrialEnded():
                 self._paces.clear()
                 text = f"the run is over at step {record.step}: {record.state}, {record.why}"

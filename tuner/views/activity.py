@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from tuner.record.patience import delayed
 from tuner.record.state import StudyState
+from tuner.values.numbers import count
 
 
 def activity(study: StudyState, *, running: bool) -> str:
@@ -15,8 +17,19 @@ def activity(study: StudyState, *, running: bool) -> str:
     asked = [_DOING[each.verb] for each in study.requests.values() if each.state == "accepted" and each.verb in _DOING]
     if asked:
         return f"{trial.state}, {asked[-1]}"
+    if trial.delay:
+        return f"{trial.state}, {trial.delay}"
     doing = {"waiting": "waiting for a worker", "lost": "recovering"}.get(trial.state, trial.state)
     return f"{doing}: {trial.why}" if trial.state in ("paused", "lost") else doing
+
+
+def delay(study: StudyState) -> str:
+    """Whose training waits for what it needs in a worker's hands, for what, and why; empty: nobody's."""
+    waiting = [trial for trial in study.live.values() if trial.delay]
+    if not waiting:
+        return ""
+    others = f", and {count(len(waiting) - 1, 'other trial')} as well" if len(waiting) > 1 else ""
+    return f"{delayed(waiting[0].trial, waiting[0].delay)}{others}"
 
 
 _DOING = {"revert": "reverting", "undo": "undoing", "checkpoint": "checkpointing", "stop": "stopping"}

@@ -23,6 +23,7 @@ from tuner.record.events import ENDED
 from tuner.record.leaders import leaders, why_no_winner
 from tuner.values.numbers import duration, near_one, number, percent, scored
 from tuner.values.plain import shown
+from tuner.views.activity import delay
 
 if TYPE_CHECKING:
     from tuner.coordinator.observers import Status
@@ -162,9 +163,10 @@ class Progress:
         self._rounds_shown = len(rounds)
         if status.note is not None and self._live is None:
             yield status.note
-        if status.waiting_because not in (None, self._waited_for) and self._live is None:
-            yield f"{study.name}: {status.waiting_because}"
-        self._waited_for = status.waiting_because
+        because = _because(study, status)
+        if because not in ("", self._waited_for) and self._live is None:
+            yield f"{study.name}: {because}"
+        self._waited_for = because
 
     def _pace(self, status: Status, done: int) -> tuple[float | None, float | None]:
         """Seconds left, and steps a second, by the last half minute or all that was seen; None where that is little."""
@@ -191,7 +193,7 @@ class Progress:
         """Everything in one line, for a log."""
         counts = {state: count for state, count in study.counts.items() if state != "waiting"}
         parts = [f"{study.name}: {_of(tried(study), status.trials_wanted)} tried", states_of(counts)]
-        parts += [best_of(study), self._times(study, status), status.waiting_because or ""]
+        parts += [best_of(study), self._times(study, status), _because(study, status)]
         return "; ".join(part for part in parts if part)
 
     def _frame(self, study: StudyState, status: Status) -> RenderableType:
@@ -205,9 +207,14 @@ class Progress:
             Text(self._times(study, status), style="dim"),
         )
         lines = [_coloured(study.counts), Text(best_of(study))]
-        lines += [Text(text, style="yellow") for text in (status.waiting_because or "", *self._notes)]
+        lines += [Text(text, style="yellow") for text in (_because(study, status), *self._notes)]
         # The cursor rests on an empty line: there the ^C that a terminal echoes breaks nothing.
         return Group(head, *(Padding(line, (0, 0, 0, 2)) for line in lines if line), Text())
+
+
+def _because(study: StudyState, status: Status) -> str:
+    """Why nothing goes on, or a trial does not; empty: all do."""
+    return status.waiting_because or delay(study)
 
 
 def tried(study: StudyState) -> int:
@@ -263,6 +270,7 @@ def summary(study: StudyReader, top: int = 8, recommended: Recommended | None = 
     parts: list[RenderableType] = [
         Text.assemble((state.name, "bold"), f": {done} of {total} trials tried"),
         *([Text(f"  {states_of(state.counts, begun)}")] if begun else []),
+        *([Text(f"  {delay(state)}", style="yellow")] if delay(state) else []),
         *([Text(f"  {aside}", style="dim")] if any(trial.frozen for trial in state.trials) else []),
         Text(),
         *_winner(study),

@@ -265,7 +265,9 @@ class Commands:
             return
         with ExitStack() as stack:
             try:
-                fetched = stack.enter_context(storage.fetched(command.path, sha256=command.sha256))
+                fetched = stack.enter_context(
+                    storage.fetched(command.path, sha256=command.sha256, say=self._position.delayed)
+                )
             except CheckpointError as error:
                 self._position.did(command.request, str(error), state="rejected")
                 return

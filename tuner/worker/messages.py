@@ -328,6 +328,15 @@ class Held(Recordable):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Delayed(Recordable):
+    """What the trial waits for before it trains on, and why; empty: it does no longer."""
+
+    trial: int
+    why: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Saved:
     """A checkpoint is whole where it is kept, under the name `path`."""
 
@@ -456,6 +465,7 @@ WorkerEvent: TypeAlias = (
     | Reported
     | Waiting
     | Held
+    | Delayed
     | Saved
     | Changed
     | Reverted

@@ -18,7 +18,7 @@ import stat
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -103,9 +103,12 @@ class ObjectStorage:
         return _Upload(snapshot, room, self, name)
 
     @contextmanager
-    def fetched(self, name: str, *, sha256: str | None = None) -> Iterator[Path]:
+    def fetched(
+        self, name: str, *, sha256: str | None = None, say: Callable[[str], None] | None = None
+    ) -> Iterator[Path]:
         """Gets what the manifest lists, and verifies all of it."""
         patient = Objects(self.url, _FETCHES_AS_SAVES * _patience_s())
+        patient = patient if say is None else replace(patient, say=say)
         room = self._room()
         folder = room / "checkpoint"
         where = self.shown(name)

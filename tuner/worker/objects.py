@@ -34,9 +34,13 @@ _ATTEMPTS = 2
 # How long one request may hang, as s3fs has it; what a coordinator asks between two turns of its loop has to fail
 # before its lease does, which lasts 15 s.
 _REQUEST_S, _BRIEF_REQUEST_S = 15.0, 10.0
+_A_MOMENT_S = 1.0  # one that is away for less is not told of
 # What is sent more slowly, in bytes a second, is not being sent: a store that hangs takes some of it and says nothing.
 # With the time for the answer, a part of 8 MiB has 31 s: a link of 300 KiB/s is fast enough.
 _SLOWEST = 512 * 2**10
+
+
+def _to_nobody(_: str) -> None: ...
 
 
 class ObjectRefused(CheckpointError):
@@ -49,12 +53,14 @@ class Objects:
 
     A store that does not answer is asked again for `patience_s` seconds, less and less often; then `StorageAway`. What
     it refuses is `ObjectRefused`, at once. One that takes a request and says nothing does not answer either; whoever is
-    `brief` leaves it ten seconds for that.
+    `brief` leaves it ten seconds for that. Where one waits for more than a moment `say` is told why, and the empty text
+    once one does no longer.
     """
 
     url: str
     patience_s: float
     brief: bool = False
+    say: Callable[[str], None] = _to_nobody
 
     def put(self, file: Path, key: str) -> None:
         """A file becomes an object; a large one is sent to S3 in parts, for as long as they arrive."""
@@ -128,22 +134,29 @@ class Objects:
 
     def _patiently(self, act: Callable[[Any, str], T], key: str) -> T:
         fs, root = _reached(self.url, self.brief, os.getpid())
-        began, pause_s = time.monotonic(), 0.1
-        while True:
-            try:
-                return act(fs, root)
-            except _FINAL as error:
-                raise ObjectRefused(f"{self.url}/{key}: {first_line(error)}") from error
-            except Exception as error:  # each protocol has classes of its own for a server that is away
-                if "Credential" in type(error).__name__ or getattr(error, "errno", None) in _REFUSED:
+        began, pause_s, said = time.monotonic(), 0.1, False
+        try:
+            while True:
+                try:
+                    return act(fs, root)
+                except _FINAL as error:
                     raise ObjectRefused(f"{self.url}/{key}: {first_line(error)}") from error
-                waited_s = time.monotonic() - began
-                if waited_s >= self.patience_s:
-                    raise StorageAway(
-                        f"the object store of {self.url} has not answered for {waited_s:.0f} s: {first_line(error)}"
-                    ) from error
-                time.sleep(min(pause_s, self.patience_s - waited_s))
-                pause_s = min(2 * pause_s, 5.0)
+                except Exception as error:  # each protocol has classes of its own for a server that is away
+                    if "Credential" in type(error).__name__ or getattr(error, "errno", None) in _REFUSED:
+                        raise ObjectRefused(f"{self.url}/{key}: {first_line(error)}") from error
+                    waited_s = time.monotonic() - began
+                    if waited_s >= self.patience_s:
+                        raise StorageAway(
+                            f"the object store of {self.url} has not answered for {waited_s:.0f} s: {first_line(error)}"
+                        ) from error
+                    if waited_s >= _A_MOMENT_S and not said:
+                        self.say(f"the object store of {self.url} does not answer: {first_line(error)}")
+                        said = True
+                    time.sleep(min(pause_s, self.patience_s - waited_s))
+                    pause_s = min(2 * pause_s, 5.0)
+        finally:
+            if said:
+                self.say("")
 
 
 @lru_cache(maxsize=64)

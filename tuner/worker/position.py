@@ -6,10 +6,11 @@ from contextlib import ExitStack
 from typing import Any, Literal
 
 from tuner.record.events import Settings
+from tuner.record.patience import waiting_since
 from tuner.record.recipe import Recipe
 from tuner.worker.channel import Channel
 from tuner.worker.checkpoints import restore
-from tuner.worker.messages import Changed, Did, Held, Job, Order, Planned, Revert, Reverted, Warned
+from tuner.worker.messages import Changed, Delayed, Did, Held, Job, Order, Planned, Revert, Reverted, Warned
 from tuner.worker.reads import ReadTracker
 from tuner.worker.run import Run
 from tuner.worker.saving import Saver
@@ -66,7 +67,7 @@ class Position:
         """Reads the checkpoint that the order starts from, if it has one; its files last as long as it trains."""
         order = self.order
         if order.checkpoint is not None and order.storage is not None:
-            found = order.storage.fetched(order.checkpoint, sha256=order.sha256)
+            found = order.storage.fetched(order.checkpoint, sha256=order.sha256, say=self.delayed)
             self.set_back(restore(self._fetched.enter_context(found), state))
 
     def leave(self) -> None:
@@ -164,6 +165,11 @@ class Position:
     def held(self, state: Literal["paused", "running"], why: str) -> None:
         """Says that a pause or its end took effect."""
         self.channel.emit(Held(trial=self.order.trial, state=state, step=self.done, why=why, at=self.channel.now()))
+
+    def delayed(self, why: str) -> None:
+        """Says why a checkpoint that training goes on from is waited for, since now; empty: it is no longer."""
+        why = why and f"{waiting_since(self.channel.now(), 'its checkpoint')}: {why}"
+        self.channel.emit(Delayed(trial=self.order.trial, why=why, at=self.channel.now()))
 
     def did(
         self, request: str, detail: str, *, state: Literal["applied", "rejected", "superseded"] = "applied"

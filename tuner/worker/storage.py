@@ -5,7 +5,7 @@ A checkpoint has the name that the record gives it: `checkpoints/<trial>/<segmen
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,9 +38,12 @@ class Storage(Protocol):
         """Fixes everything that belongs into a checkpoint; this is all that training waits for."""
         ...
 
-    def fetched(self, name: str, *, sha256: str | None = None) -> AbstractContextManager[Path]:
+    def fetched(
+        self, name: str, *, sha256: str | None = None, say: Callable[[str], None] | None = None
+    ) -> AbstractContextManager[Path]:
         """A checkpoint in a folder of this machine, every byte of it verified; the folder lasts as long as the context.
 
+        Where it has to be waited for, `say` is told why, and the empty text once it is not any more.
         Raises `CheckpointError` where it is missing, torn, or not the one recorded (`sha256`).
         """
         ...
@@ -102,7 +105,13 @@ class FolderStorage:
         return checkpoints.Snapshot.take(self.folder / name, step=step, state=state, settings=settings)
 
     @contextmanager
-    def fetched(self, name: str, *, sha256: str | None = None) -> Iterator[Path]:
+    def fetched(
+        self,
+        name: str,
+        *,
+        sha256: str | None = None,
+        say: Callable[[str], None] | None = None,  # noqa: ARG002 - it is there, or it is not
+    ) -> Iterator[Path]:
         """The checkpoint where it lies."""
         checkpoints.verify(self.folder / name, sha256=sha256)
         yield self.folder / name

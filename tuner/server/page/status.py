@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from tuner.record.lease import began_at
 from tuner.values.numbers import count, duration
-from tuner.views.activity import activity
+from tuner.views.activity import activity, delay
 
 if TYPE_CHECKING:
     from tuner.record.reader import StudyReader
@@ -110,7 +110,8 @@ def _of_a_sweep(state: StudyState, held: bool) -> str:
         return f"It was begun and has no trial, and nobody coordinates it. {again}"
     told = f"{over:,} of {count(begun, 'trial')} over" + (f", {aside:,} set aside" if aside else "") + _failures(state)
     if held:
-        return f"{told}{f', {waiting:,} at work' if waiting else ''}."
+        waits = f"; {delay(state)}" if delay(state) else ""
+        return f"{told}{f', {waiting:,} at work' if waiting else ''}{waits}."
     if waiting:
         return f"{told}. Nobody coordinates it, and {waiting:,} {'waits' if waiting == 1 else 'wait'}. {again}"
     told = f"Over: {count(begun, 'trial')}" + (f", {aside:,} of them set aside" if aside else "") + _failures(state)
