@@ -101,9 +101,9 @@ COUNTED = ("lost", "doubled", "unsaid", "left")
 def keep(cache: Path, name: str, seed: int, number: int, what: Mapping[str, object]) -> None:
     """A try is a line of the cache: whoever breaks off loses none."""
     cache.parent.mkdir(parents=True, exist_ok=True)
-    line = {"kind": name, "seed": seed, "number": number, "revision": revision(), "at": time.time(), **what}
+    line = {"kind": name, "seed": seed, "number": number, "revision": revision(), "at": time.time(), "load": load()}
     with cache.open("a") as lines:
-        lines.write(json.dumps(line) + "\n")
+        lines.write(json.dumps({**line, **what}) + "\n")
 
 
 def cached(cache: Path, name: str, seed: int) -> list[dict[str, object]]:
@@ -151,6 +151,17 @@ def complaints(each: Kind, lines: Sequence[Mapping[str, object]]) -> list[str]:
         )
         for what in found
     ]
+
+
+def strain(lines: Mapping[str, Sequence[Mapping[str, object]]]) -> str:
+    """What the machine had to do in the minute before each try ended, by which seconds are to be taken."""
+    known = [[float(str(line["load"])) for line in found if "load" in line] for found in lines.values()]
+    loads = [each for found in known for each in found]
+    if not loads:
+        return f"{load()} as the page was written; of the tries it is not known"
+    of = f"of {sum(map(bool, known))} of {len(KINDS)} kinds"
+    wanted = f"processes that wanted one of the {os.cpu_count()} cores"
+    return f"{min(loads):.1f} to {max(loads):.1f} during the tries {of} ({wanted})"
 
 
 def page(rows: Mapping[str, tuple[str, ...]], wrong: Sequence[str], facts: Mapping[str, str]) -> str:
@@ -211,7 +222,7 @@ def main() -> int:
     Console().print(table)
     for complaint in wrong:
         print(complaint)
-    facts = {**machine(Path(tempfile.gettempdir())), "load": load(), "seed": str(given.seed)}
+    facts = {**machine(Path(tempfile.gettempdir())), "load": strain(lines), "seed": str(given.seed)}
     written(given.markdown, page(rows, [*wrong, *stood], facts))
     return 1 if any(not each.startswith(f"`{_PEER}") for each in wrong) else 0
 

@@ -19,6 +19,7 @@ sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))  # the folder is 
 
 import clearing
 import constructed
+import faults
 import recordings
 import regret
 import report
@@ -144,3 +145,13 @@ def test_what_was_not_tried_anew_stands_as_the_page_has_it(tmp_path: Path) -> No
     assert found.complaints == {"killed": ["`killed`, lost: step 3"]}
     assert standing(page, ("fault", "tried")).rows == {}, "a table with other columns is another table"
     assert standing(tmp_path / "nowhere.md", heads).rows == {}
+
+
+def test_the_page_of_faults_says_how_busy_the_machine_was_meanwhile() -> None:
+    lines: dict[str, list[dict[str, object]]] = {
+        "killed": [{"load": "9.5"}, {"load": "1.0"}],
+        "stopped": [{"load": "17.2"}],
+        "of before": [{}],
+    }
+    assert faults.strain(lines).startswith("1.0 to 17.2 during the tries of 2 of ")
+    assert "not known" in faults.strain({"of before": [{}]})
