@@ -525,6 +525,7 @@ def test_a_run_is_steered_from_its_page(browser: Browser, tmp_path: Path) -> Non
             expect(page.locator("#settings [name='values.learning_rate']")).to_have_value("0.01")
             expect(ask(page, "resume", "go on")).to_contain_text("goes on")
             expect(ask(page, "note", "", text="<b>day 2</b>")).to_contain_text("noted")
+            expect(page.locator("[data-verb=note] [name=text]")).to_have_value("")  # it is not noted twice by mistake
             expect(page.locator("#run_rest")).to_contain_text("“<b>day 2</b>”")
             expect(page.locator("#run_rest")).to_contain_text("it was worse")
             expect(ask(page, "set", "no", **{"values.learning_rate": "7"})).to_contain_text("Refused")

@@ -58,6 +58,10 @@ def train(run: tuner.Run) -> None:
         run.report(score=math.nan if diverges else -abs(math.log10(run.params["rate"]) + 2) - 1 / (1 + step))
 
 
+def accurate(run: tuner.Run) -> None:
+    run.report(accuracy=0.5)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     results = tmp_path_factory.mktemp("results")
@@ -170,9 +174,15 @@ def test_a_filter_compares_settings_scores_and_states(night: tuner.Study) -> Non
 
 @pytest.mark.parametrize("where", ["rte<0.1", "rate", "rate<low", HOSTILE])
 def test_a_filter_that_makes_no_sense_says_so_and_hides_nothing(night: tuner.Study, where: str) -> None:
-    found = listing(night.state, tuple(SPACE), Wanted(where=where))
-    assert len(found.rows) == 24
+    found = listing(night.state, tuple(SPACE), Wanted(where=where, sort="-trial"))
+    assert [each.trial for each in found.rows] == [*reversed(range(24))]
     assert found.refused
+
+
+def test_the_score_may_be_filtered_by_the_name_of_the_objective(tmp_path: Path) -> None:
+    with sweep(tmp_path, accurate, SPACE, trials=4, objective="accuracy") as study:
+        assert listed(study, where="accuracy>=0.5") == [0, 1, 2, 3]
+        assert listed(study, where="accuracy>0.5") == []
 
 
 def test_a_column_is_turned_by_asking_for_it_again() -> None:
@@ -633,3 +643,42 @@ def test_a_state_is_not_told_twice(tmp_path: Path) -> None:
     with pages_of(tmp_path) as client:
         assert "paused at step 4" in (told := words(client.get("/studies/night/trials/0").text))
         assert "paused paused" not in told
+
+
+def test_a_sweep_counts_what_is_over_of_all_trials_that_were_asked_for(tmp_path: Path) -> None:
+    asked = Configured(options={"trials": 16}, by="ada", why="", at=NOON)
+    with diary(tmp_path) as store:
+        store.append([asked, *beginning(0), ended(0, 0.5), *beginning(1)], NOON)
+    with pages_of(tmp_path) as client:
+        assert "1 of 16 trials over" in words(client.get("/studies/night").text)
+
+
+def test_nobody_coordinates_a_run_that_is_over_though_a_process_is_about_to_leave(tmp_path: Path) -> None:
+    with (
+        story(tmp_path / "one", Part(start=0, to=10), end=("stopped", "enough")),
+        closing(Store.open(Place.of("one", tmp_path, None).existing())) as still,
+    ):
+        still.acquire(time.time())
+        with pages_of(tmp_path) as client:
+            told = words(client.get("/studies/one").text)
+    assert "Stopped: enough." in told
+    assert "coordinated by nobody" in told
+
+
+def test_advice_to_fork_is_followed_from_the_page(tmp_path: Path) -> None:
+    params = {"learning_rate": 0.01, "beta": 0.9}
+    story(
+        tmp_path / "one", Part(start=0, to=60, params=params, scores=lambda step: {"train_loss": 3 - step / 60})
+    ).close()
+    with pages_of(tmp_path) as client:
+        told = client.get("/studies/one").text
+    (asks,) = re.findall(r'data-asks="([^"]*)" data-goes-to="/studies/"', told)
+    (asked,) = json.loads(html.unescape(asks))
+    assert asked["verb"] == "fork"
+    assert asked["arguments"]["values"]["learning_rate"] > 0.01
+    assert "Apply: fork with learning_rate" in words(told)
+
+
+def test_those_that_match_a_filter_are_counted_of_all(page: TestClient) -> None:
+    told = words(page.get("/studies/night", params={"where": "trial=3"}).text)
+    assert "1 of 1 trial, those of 24 that match." in told

@@ -129,6 +129,7 @@ def test_a_babysat_run_is_launched_steered_and_the_same_when_it_is_sent_again(cl
         (SWEEP, {"space": "mine.toml"}, "name"),
         (SWEEP, {"sampler": "randon"}, "random"),
         (SWEEP, {"train": "mine.py"}, "tuner sweep --command"),
+        (SWEEP, {"train": "mine.train"}, "its module, a colon and its name"),
         (RUN, {"train": "python mine.py"}, "--command"),
         (SWEEP, {"params": {"rate": 1.0}}, "params"),
         (SWEEP, {"gpus": 1.5, "executor": "ray"}, "share of one GPU"),

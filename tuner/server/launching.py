@@ -6,6 +6,7 @@ within what their token may spend.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -32,20 +33,26 @@ from tuner.server.spaces import GivenSpace, name_of_space, space_of
 from tuner.server.tokens import Token
 from tuner.values.arguments import names_a_script, settings
 
+_IMPORT_PATH = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 
-def _no_script(given: Any) -> Any:
-    """Refuses the name of a script with what to write in its place."""
+
+def _names_a_function(given: Any) -> Any:
+    """Refuses what names no function, with what to write in its place."""
     if isinstance(given, str) and (told := names_a_script(given)) is not None:
         raise ValueError(f"{told}tuner sweep --command in a shell: a service launches functions alone")
+    if isinstance(given, str) and not re.match(_IMPORT_PATH, given):
+        raise ValueError(
+            f"{given[:100]!r} names no training function: write its module, a colon and its name: mine:train"
+        )
     return given
 
 
 ImportPath: TypeAlias = Annotated[
     str,
-    BeforeValidator(_no_script),
+    BeforeValidator(_names_a_function),
     Field(
         max_length=300,
-        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        pattern=_IMPORT_PATH,
         description="Where the training function lies, in the folder of projects.",
         examples=["mine:train"],
     ),
@@ -181,5 +188,5 @@ def _home(serving: Service, train: str) -> Path:
         raise Problem(409, "no_projects", "this service launches nothing. Start it with --projects DIR to allow that.")
     home = serving.projects.resolve()
     if not lies_within(home, train):
-        raise Problem(422, "train", f"{train} does not lie in the folder of what may be launched here.")
+        raise Problem(422, "train", f"{train} does not lie in the folder of what may be launched here: {home}")
     return home

@@ -66,6 +66,9 @@ def status_of(study: StudyReader, now: float) -> StudyStatus:
             mood = "waiting"
         sentence = activity(state, running=holder is not None)
         tone = tone_of(trial.state if trial.ended else mood)
+        told = (
+            "nobody" if mood == "over" else told
+        )  # the process that still waits for a word leaves, and nothing says so
         return StudyStatus(mood=mood, tone=tone, sentence=f"{sentence[0].upper()}{sentence[1:]}.", coordinator=told)
     mood = mood_of_a_sweep(len(state.trials), _waiting(state), held=holder is not None)
     return StudyStatus(
@@ -108,7 +111,8 @@ def _of_a_sweep(state: StudyState, held: bool) -> str:
         if held:
             return "It is being begun: no trial trains yet."
         return f"It was begun and has no trial, and nobody coordinates it. {again}"
-    told = f"{over:,} of {count(begun, 'trial')} over" + (f", {aside:,} set aside" if aside else "") + _failures(state)
+    most = max(begun, state.options.get("trials") or 0)
+    told = f"{over:,} of {count(most, 'trial')} over" + (f", {aside:,} set aside" if aside else "") + _failures(state)
     if held:
         waits = f"; {delay(state)}" if delay(state) else ""
         return f"{told}{f', {waiting:,} at work' if waiting else ''}{waits}."

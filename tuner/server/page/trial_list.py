@@ -84,10 +84,13 @@ class Listing:
 
 def listing(study: StudyState, names: Sequence[str], wanted: Wanted) -> Listing:
     """The trials that somebody wants to see."""
-    every = study.trials
+    every = found = study.trials
     refused = ""
     try:
-        found = [trial for trial in every if _matches(trial, names, wanted)]
+        found = [trial for trial in every if _matches(trial, study.objective, names, wanted)]
+    except SettingsError as error:
+        refused = str(error)
+    try:
         found = _sorted(study, found, names, wanted)
     except SettingsError as error:
         refused, found = str(error), best_first(study, every)
@@ -111,16 +114,17 @@ def numbers_of(text: str) -> list[int]:
     return sorted(found)
 
 
-def _matches(trial: Trial, names: Sequence[str], wanted: Wanted) -> bool:
+def _matches(trial: Trial, objective: str, names: Sequence[str], wanted: Wanted) -> bool:
     if wanted.state and trial.state != wanted.state:
         return False
     if wanted.only == "selected" and trial.trial not in set(numbers_of(wanted.trials)):
         return False
-    return all(_holds(_value(trial, name), sign, text) for name, sign, text in _terms(wanted.where, names))
+    return all(_holds(_value(trial, name), sign, text) for name, sign, text in _terms(wanted.where, objective, names))
 
 
-def _terms(where: str, names: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-    at = 0
+def _terms(where: str, objective: str, names: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """The name, the sign and the value of each comparison; `score` may be called by the objective's own name."""
+    at, known = 0, (*_OWN, *names, objective)
     while at < len(where.rstrip()):
         found = _TERM.match(where, at)
         if found is None:
@@ -129,9 +133,9 @@ def _terms(where: str, names: Sequence[str]) -> Iterator[tuple[str, str, str]]:
                 f"{where[at:].strip()!r}. The signs are < <= = != >= >."
             )
         name = found[1]
-        if name not in (*_OWN, *names):
-            raise SettingsError(f"there is nothing called {name!r} to filter by. {did_you_mean(name, [*_OWN, *names])}")
-        yield name, found[2], found[3]
+        if name not in known:
+            raise SettingsError(f"there is nothing called {name!r} to filter by. {did_you_mean(name, known)}")
+        yield "score" if name == objective and name not in names else name, found[2], found[3]
         at = found.end()
 
 

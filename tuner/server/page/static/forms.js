@@ -54,8 +54,10 @@ async function ask(form, verb, output) {
     output.textContent = `${told.state ?? "begun"}${where}${told.why ? `: ${told.why}` : ""}`;
     if (form.dataset.goesTo) location.assign(form.dataset.goesTo + encodeURIComponent(told.study));
   }
-  for (const input of form.querySelectorAll("[data-was]")) input.dataset.was = input.value;
-  if (form.elements.why) form.elements.why.value = "";
+  if (form.matches(".ask")) for (const input of form.querySelectorAll("[name]")) {
+    if ("was" in input.dataset) input.dataset.was = input.value; else input.value = input.defaultValue ?? input.value;
+    input.checked = input.defaultChecked; // nothing is asked for twice by mistake
+  }
 }
 
 export function readyForms() {
