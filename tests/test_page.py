@@ -279,6 +279,11 @@ def test_a_study_that_is_not_there_is_said_in_words(page: TestClient) -> None:
     assert answer.text.startswith("<!doctype html>")
 
 
+def test_a_study_keeps_its_name_at_the_beginning_of_a_sentence(page: TestClient) -> None:
+    told = words(page.get("/studies/night/trials/99").text)
+    assert "night has no trial 99" in told
+
+
 def test_a_study_whose_database_is_away_is_said_to_be_there_a_little_later(tmp_path: Path) -> None:
     class Away(OneShelf):
         @contextmanager

@@ -211,6 +211,9 @@ def test_rule_5_the_code_of_a_link_works_once_and_becomes_a_cookie(gate: Gate, n
         assert entered.status_code == 200
         assert OPERATOR not in entered.text
         assert browser.get("/v1/studies").status_code == 200
+        again = browser.get(path)  # whoever is in stays in, by the cookie
+        assert (again.status_code, "set-cookie" in again.headers) == (200, False)
+        assert browser.get(path, headers={"cookie": ""}).status_code == 401
     assert nobody.get(path).status_code == 401
     assert nobody.get(path[:-1] + ("0" if path[-1] != "0" else "1")).status_code == 401
     assert nobody.get(path + "0").status_code == 401

@@ -21,7 +21,10 @@ def enter(request: Request, serving: Serving, code: str = "") -> HTMLResponse:
         return HTMLResponse(
             page("Enter a token, or open the link that `tuner serve --list` prints.", serving.root_path)
         )
-    return _entered(request, serving, serving.tokens.redeemed(code, now()), _USED)
+    token = serving.tokens.redeemed(code, now())
+    if token is None and (been := serving.tokens.carried(request.cookies.get(serving.door.cookie, ""), now())):
+        return _in(been, serving)  # as by the tab that a browser opens again
+    return _entered(request, serving, token, _USED)
 
 
 @router.post(LOGIN)
@@ -37,7 +40,7 @@ def _entered(request: Request, serving: Serving, token: Token | None, otherwise:
     if token is None:
         return HTMLResponse(page(otherwise, serving.root_path), status_code=401)
     # not a redirect: a strict cookie would stay behind where the link was opened from another site's page
-    answer = HTMLResponse(page(f"You are in, as {token.role}.", serving.root_path, goes_on=True))
+    answer = _in(token, serving)
     answer.set_cookie(
         serving.door.cookie,
         serving.tokens.cookie(token.name, now()),
@@ -48,3 +51,7 @@ def _entered(request: Request, serving: Serving, token: Token | None, otherwise:
         samesite="strict",
     )
     return answer
+
+
+def _in(token: Token, serving: Serving) -> HTMLResponse:
+    return HTMLResponse(page(f"You are in, as {token.role}.", serving.root_path, goes_on=True))
