@@ -47,7 +47,7 @@ demo: $(VENV)/.demo
 	@echo 'Tables lie in results/demo/tables, pictures in results/demo/plots. Next:'
 	@echo '  $(TUNER) show demo      this summary again'
 	@echo '  $(TUNER) show demo/7    all about trial 7'
-	@echo '  $(TUNER) serve          the same on a page, to look at and to steer'
+	@echo '  $(TUNER) serve --projects .    the same on a page, to look at, to steer, and to launch the next'
 
 panda-demo: $(VENV)/.demo
 	@rm -rf results/panda-demo

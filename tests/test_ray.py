@@ -325,6 +325,27 @@ except KeyboardInterrupt:
     assert "5 CPU a trial, the largest node has 4" in out.splitlines()[0]
 
 
+@pytest.mark.long
+def test_workers_that_take_long_to_start_wait_for_no_place(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "slow").mkdir()
+    (tmp_path / "slow" / "sitecustomize.py").write_text("import time\ntime.sleep(20)\n")
+    code = f"""
+class Face:
+    def show(self, study, status):
+        if status.waiting_because:
+            print(status.waiting_because)
+            os.kill(os.getpid(), signal.SIGTERM)
+    def close(self):
+        pass
+try:
+    sweep('long', progress=Face(), runtime_env={{'env_vars': {{'PYTHONPATH': {str(tmp_path / "slow")!r}}}}})
+except KeyboardInterrupt:
+    pass
+"""
+    out, _ = finish(start(code))
+    assert out.startswith("2 of 2 workers are starting")
+
+
 def test_a_results_folder_that_a_node_does_not_share_is_refused(cluster: str, tmp_path: Path) -> None:
     import ray
 

@@ -208,15 +208,11 @@ class RayExecutor:
 
     def obstacle(self) -> str | None:
         """Why workers wait for a place."""
-        waiting = [seat for seat in self._seats.values() if not seat.incarnation]
-        if not waiting:
+        waiting = sum(not seat.incarnation for seat in self._seats.values())
+        if not waiting or ((fitting := self._fitting()) and time.monotonic() - self._opened_at < _MOMENT_S):
             return None
-        told = f"{len(waiting)} of {len(self._seats)} workers wait for a place"
-        if self._fitting() < 1:
-            return f"{told}, and no node that is there has one: asked for {self._resources.beside(_nodes())}"
-        if time.monotonic() - self._opened_at < _MOMENT_S:
-            return None
-        return f"{told}: {self._resources.free(ray.cluster_resources(), ray.available_resources())}"  # type: ignore[no-untyped-call]
+        total, free = ray.cluster_resources(), ray.available_resources()  # type: ignore[no-untyped-call]
+        return self._resources.obstacle(waiting, len(self._seats), fitting, _nodes(), total, free)
 
     def now(self) -> float:
         """Unix seconds."""

@@ -53,6 +53,33 @@ class Resources:
         )
         return f"{told}; no single node has all of it" if scattered and not any(map(self.on, there)) else told
 
+    def obstacle(
+        self,
+        waiting: int,
+        workers: int,
+        fitting: int,
+        nodes: Iterable[Mapping[str, float]],
+        total: Mapping[str, float],
+        free: Mapping[str, float],
+    ) -> str:
+        """Why so many of all workers wait, of which so many fit: for what somebody has, or nothing but their start.
+
+        >>> nodes = [{"CPU": 8}]
+        >>> Resources(cpus=2).obstacle(1, 3, 4, nodes, {"CPU": 8}, {"CPU": 1})
+        '1 of 3 workers wait for a place: asked for 2 CPU a trial, 1 of 8 in the cluster are free'
+        >>> Resources(cpus=2).obstacle(1, 3, 4, nodes, {"CPU": 8}, {"CPU": 2})
+        '1 of 3 workers are starting'
+        """
+        told = f"{waiting} of {workers} workers"
+        if not fitting:
+            return f"{told} wait for a place, and no node that is there has one: asked for {self.beside(nodes)}"
+        theirs = {
+            kind: total.get(kind, 0.0) - free.get(kind, 0.0) - workers * each for kind, each in self.bundle.items()
+        }
+        if workers <= fitting and max(theirs.values(), default=0.0) <= _SLACK:
+            return f"{told} are starting"
+        return f"{told} wait for a place: {self.free(total, free)}"
+
     def free(self, total: Mapping[str, float], free: Mapping[str, float]) -> str:
         """What a trial asks for beside what nobody has taken.
 
