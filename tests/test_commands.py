@@ -8,7 +8,8 @@ import pickle
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ from tuner.worker.messages import (
     AsAsked,
     Changed,
     Command,
+    Delayed,
     Did,
     Ended,
     Held,
@@ -148,12 +150,13 @@ def trained(
     lectern: Lectern | None = None,
     revert: Any = "in place",
     tracks_reads: bool = False,
+    kind: type[FolderStorage] = FolderStorage,
     **order: Any,
 ) -> tuple[Lectern, Ended]:
     channel = lectern or Lectern(script)
     given = {"recipe": Recipe.constant({"rate": 1.0, "beta": 0.9}), "checkpoint_every_s": 1e9, **order}
     job = Job(study="s", function="", search_path=(), objective="total", revert=revert, tracks_reads=tracks_reads)
-    storage = None if folder is None else FolderStorage(folder)
+    storage = None if folder is None else kind(folder)
     ended = train(function, Position(Order(trial=0, segment=0, seed=1, storage=storage, **given), job, channel))
     return channel, ended
 
@@ -340,6 +343,29 @@ def test_a_revert_brings_the_state_back_and_trains_on_from_there(tmp_path: Path,
     (reverted,) = channel.said(Reverted)
     assert (reverted.from_step, reverted.step, reverted.segment) == (6, 3, 1)
     assert ended.segment == 1
+
+
+class SlowStorage(FolderStorage):
+    """A folder whose checkpoints have to be waited for."""
+
+    @contextmanager
+    def fetched(
+        self, name: str, *, sha256: str | None = None, say: Callable[[str], None] | None = None
+    ) -> Iterator[Path]:
+        """Says that it is away, and that it is back."""
+        assert say is not None
+        say("nobody is there")
+        say("")
+        with super().fetched(name, sha256=sha256) as folder:
+            yield folder
+
+
+def test_a_revert_that_waits_for_its_checkpoint_says_so_and_why(tmp_path: Path, third: Path) -> None:
+    channel, _ = trained({6: [back(third, 3)]}, tmp_path, kind=SlowStorage)
+    waits, goes_on = (each.why for each in channel.said(Delayed))
+    assert waits.startswith("waiting for its checkpoint since")
+    assert waits.endswith("UTC: nobody is there")
+    assert goes_on == ""
 
 
 def test_the_moment_before_a_revert_is_saved(tmp_path: Path, third: Path) -> None:

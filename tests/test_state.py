@@ -474,3 +474,23 @@ def test_reports_added_as_columns_make_the_curve_that_they_make_one_by_one(
         for step, score in flush:
             by_one.add(step, score)
     assert (list(by_columns.steps), list(by_columns.scores)) == (list(by_one.steps), list(by_one.scores))
+
+
+@pytest.mark.parametrize(
+    "becomes",
+    [
+        lambda history: history.say(rec.TrialDelayed(trial=0, why="", at=history.at)),
+        lambda history: history.hold(0, "lost"),
+        lambda history: history.open(0, "retry", 0, 0),
+        lambda history: history.end(0, "failed"),
+    ],
+    ids=["it has it", "its worker is lost", "it is tried again", "it ends"],
+)
+def test_what_a_trial_waits_for_is_told_until_anything_becomes_of_it(becomes: Callable[[History], None]) -> None:
+    history = History()
+    history.start(history.create())
+    history.say(rec.TrialDelayed(trial=0, why="waiting for its checkpoint", at=history.at))
+    trial = history.live.trials[0]
+    assert (trial.state, trial.delay) == ("running", "waiting for its checkpoint")
+    becomes(history)
+    assert trial.delay == ""
