@@ -245,6 +245,11 @@ def test_no_page_holds_script_whatever_people_wrote(page: TestClient, address: s
         assert not [name for name in attributes if name.startswith("on") or name == "style"]
 
 
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_what_a_template_writes_itself_is_not_escaped(page: TestClient, address: str) -> None:
+    assert not re.search(r"<\w+ [^>]*\w=&#34;", page.get(address).text)
+
+
 def test_what_somebody_wrote_is_shown_as_it_is(page: TestClient) -> None:
     assert HOSTILE in Elements(page.get("/studies/one").text).text
 
