@@ -190,11 +190,12 @@ def test_every_path_named_exists(page: str) -> None:
 
 def test_every_test_that_the_makefile_names_exists() -> None:
     makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
-    named = re.findall(r"addprefix tests/test_,\$\(addsuffix \.py,([\w\s]+)\)", makefile)
+    named = re.findall(r"addprefix ([\w/]*test_),([\w\s]+)\)", makefile)
 
     assert named
-    for name in named[0].split():
-        assert (ROOT / f"tests/test_{name}.py").exists(), name
+    for prefix, names in named:
+        for name in names.split():
+            assert (ROOT / f"tests/{prefix}{name}.py").exists(), name
 
 
 def test_what_contributing_names_in_a_file_is_there() -> None:
