@@ -14,7 +14,7 @@ from tuner.record import events as rec
 from tuner.record.curve import Curve, better
 from tuner.record.reports import objective_rows, pack_reports
 from tuner.record.state import StudyState, unfinished
-from tuner.record.trial import Trial
+from tuner.record.trial import Checkpoint, Trial, latest_steps
 
 # ── words for the tests ─────────────────────────────────────────────────────────────────────────
 
@@ -494,3 +494,11 @@ def test_what_a_trial_waits_for_is_told_until_anything_becomes_of_it(becomes: Ca
     assert (trial.state, trial.delay) == ("running", "waiting for its checkpoint")
     becomes(history)
     assert trial.delay == ""
+
+
+def test_the_latest_checkpoints_are_named_by_their_steps_each_once() -> None:
+    def saved(step: int) -> Checkpoint:
+        return Checkpoint(checkpoint=0, trial=0, segment=0, step=step, kind="regular", bytes=0, path="", sha256="")
+
+    assert latest_steps([saved(step) for step in (*range(7), 76, 76, 80)]) == "1, 2, 3, 4, 5, 6, 76, 80"
+    assert latest_steps([]) == ""

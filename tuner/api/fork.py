@@ -19,7 +19,7 @@ from tuner.record.recipe import Recipe, possible
 from tuner.record.requests import check_asker
 from tuner.record.store import Store
 from tuner.record.team import InDatabase
-from tuner.record.trial import Checkpoint, Trial
+from tuner.record.trial import Checkpoint, Trial, latest_steps
 from tuner.space.space import Space
 from tuner.values.numbers import near_one, number
 from tuner.worker import checkpoints
@@ -354,7 +354,7 @@ def _check_changes(space: Space | None, settings: Settings, values: Settings) ->
 def _checkpoint(study: Study, trial: Trial, step: int | None) -> Checkpoint:
     """The newest kept checkpoint on the head, or the newest at or before a step that the trial has come to."""
     there = trial.on_head(study.state.kept(trial))
-    steps = ", ".join(str(each.step) for each in there[-8:])
+    steps = latest_steps(there)
     furthest = max([trial.steps, *(each.step for each in there)])
     if step is not None and step > furthest:
         raise StudyError(

@@ -250,7 +250,8 @@ def confirmation(found: Confirmation) -> RenderableType:
     table = _table("trial", "search", "mean", "± s.e.", "repeats", "chance to be best", "settings")
     for each in found.candidates:
         chance = "-" if each.chance is None else percent(each.chance)
-        repeats = f"{len(each.finite)} of {len(each.scores)}" + (f", {each.diverged} diverged" if each.diverged else "")
+        repeats = f"{len(each.finite)} of {len(each.scores)}" if each.scores else "none"
+        repeats += f", {each.diverged} diverged" if each.diverged else ""
         texts = (str(each.trial), number(each.searched), number(each.mean), number(each.error, 2), repeats, chance)
         table.add_row(*map(Text, texts), Text(_in_a_line(each.params)))
     return table

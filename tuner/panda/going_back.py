@@ -9,7 +9,7 @@ from typing import Any
 from tuner.policy.requests import Refused
 from tuner.policy.segments import ancestry, outstanding
 from tuner.record.state import StudyState
-from tuner.record.trial import Checkpoint, Segment, Trial
+from tuner.record.trial import Checkpoint, Segment, Trial, latest_steps
 
 # Legal once the run has ended: wherever a checkpoint is, it can go on.
 _REVIVES = ("revert", "extend", "undo")
@@ -116,7 +116,7 @@ def _chosen(study: StudyState, trial: Trial, given: Mapping[str, Any], beaten: i
         raise Refused(
             f"step {given['step']} and checkpoint {given['checkpoint']} both say where to go back to. Give one of them."
         )
-    steps = ", ".join(str(each.step) for each in kept[-8:])
+    steps = latest_steps(kept)
     if given.get("checkpoint") is not None:
         for each in kept:
             if each.checkpoint == given["checkpoint"]:
@@ -126,7 +126,7 @@ def _chosen(study: StudyState, trial: Trial, given: Mapping[str, Any], beaten: i
     step = given.get("step")
     if given.get("before") == "adjustment" or (given.get("before") is None and step is None):
         step = last_change(trial).from_step
-    where = ", ".join(str(each.step) for each in on_head[-8:])
+    where = latest_steps(on_head)
     kept_there = f"Kept on it are those of steps {where}." if where else f"Kept beside it are those of steps {steps}."
     furthest = max([trial.steps, beaten, *(each.step for each in on_head)])
     if step is not None and step > furthest:

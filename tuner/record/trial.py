@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,3 +140,9 @@ class Trial:
             for each in checkpoints
             if each.segment in limits and ((limit := limits[each.segment]) is None or each.step <= limit)
         ]
+
+
+def latest_steps(checkpoints: Sequence[Checkpoint]) -> str:
+    """The steps of the last few checkpoints, each once, as a sentence names them."""
+    steps = list(dict.fromkeys(each.step for each in checkpoints))
+    return ", ".join(map(str, steps[-8:]))
