@@ -255,7 +255,7 @@ STUDY = {
 DIGEST = {"study", "kind", "stands", "objective", "goal", "best", "spent", "news", "left_out", "cursor"}
 TRIAL = {
     *("name", "trial", "state", "why", "purpose", "round", "params", "score", "best_step", "steps", "seconds", "node"),
-    *("segments", "curve", "checkpoints", "traceback", "spread"),
+    *("segments", "curve", "checkpoints", "traceback", "spread", "delay"),
 }
 LISTED = {
     "name",
@@ -359,7 +359,8 @@ def test_the_shape_of_runs_is_kept(run: tuner.RunHandle, shell: Shell) -> None:
     assert set(shown) == {*STUDY, "run"}, shown
     assert set(forked) == {*STUDY, "run"}, forked
     assert set(shown["run"]) == {
-        *("state", "activity", "why", "step", "parent", "settings", "schedules", "segment", "segments", "checkpoints")
+        *("state", "activity", "why", "delay", "step", "parent", "settings", "schedules", "segment", "segments"),
+        "checkpoints",
     }
     assert set(compared) == {"settings", "courses", "answer", "steps", "scores"}
 

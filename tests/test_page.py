@@ -527,7 +527,7 @@ with serving.client(serving.app(Path(sys.argv[1]))) as visitor:
     print("bokeh.plotting" in sys.modules)
 """
     command = [sys.executable, "-c", visit, str(tmp_path)]
-    told = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    told = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=120)
     assert told.stdout.split() == ["False", "True"]
 
 
