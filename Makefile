@@ -77,9 +77,9 @@ docs: $(VENV)/.docs
 long: $(VENV)/.test
 	$(PYTEST) -m long $(SIDE_BY_SIDE)
 
-# Every property on eight times as many examples.
+# Every property on eight times as many examples, and what takes minutes.
 thorough: $(VENV)/.test
-	HYPOTHESIS_PROFILE=thorough $(PYTEST) -m hypothesis $(SIDE_BY_SIDE)
+	HYPOTHESIS_PROFILE=thorough $(PYTEST) -m "hypothesis or thorough" $(SIDE_BY_SIDE)
 
 lint: $(VENV)/.test
 	$(RUFF) check
@@ -88,16 +88,16 @@ lint: $(VENV)/.test
 
 # Half the time: what needs no Ray.
 fast: $(VENV)/.test
-	$(PYTEST) -m "not ray and not long" $(SIDE_BY_SIDE)
+	$(PYTEST) -m "not ray and not long and not thorough" $(SIDE_BY_SIDE)
 
 # The bounds of pyproject.toml tell the truth: what meets the packages of others, and a sweep on Ray, pass with the newest
 # and with the lowest versions that they admit, each in an environment of its own.
 bounds: bound-highest bound-lowest-direct
 
-# What meets the packages of others: the shell, pictures, tables, the record, samplers, the service, what travels, the loop.
+# What meets the packages of others: the shell, pictures, tables, the record, samplers, the service, what travels.
 BOUND_TESTS := $(addprefix tests/,$(addsuffix .py,$(addprefix test_,cli terminal compare drawing room plots lineage_plot notebook \
   explanation tables export store optuna optuna_view server_reading server_security pictures space search_spaces function sources \
-  local coordinator) $(addprefix contracts/test_,samplers storages stores studies)))
+  local) $(addprefix contracts/test_,samplers storages stores)))
 
 bound-%: $(VENV)/.uv
 	@rm -rf build/$*

@@ -264,7 +264,7 @@ def test_slurm_script_keeps_the_results_where_it_is_told_and_passes_the_exit_cod
     assert (tmp_path / "kept" / "study.db").is_file()
 
 
-@pytest.mark.long
+@pytest.mark.thorough
 @pytest.mark.ray
 @pytest.mark.filterwarnings("default")
 @pytest.mark.timeout(600)

@@ -131,7 +131,7 @@ class Jobs:
         return said
 
 
-@pytest.mark.long
+@pytest.mark.thorough
 @pytest.mark.ray
 @pytest.mark.timeout(600)
 def test_a_submitted_sweep_that_is_stopped_goes_on_by_the_same_command(tmp_path: Path) -> None:

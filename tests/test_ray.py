@@ -401,7 +401,7 @@ def test_a_lost_node_takes_no_trial_with_it(start: Start, tmp_path: Path) -> Non
         cluster.shutdown()
 
 
-@pytest.mark.long
+@pytest.mark.thorough
 @pytest.mark.timeout(300)
 def test_nodes_that_are_preempted_five_times_at_one_step_fail_no_trial_and_have_no_step_count_twice(
     start: Start, tmp_path: Path
