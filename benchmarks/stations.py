@@ -42,9 +42,9 @@ SPACE = tuner.Space(learning_rate=tuner.log(1e-4, 1.0))
 
 # Who is handed the thing without carrying it on.
 ASIDE = {
-    "arguments": "checks what a public call is given",
-    "plain": "checks that it can be written down",
-    "numbers": "writes it as a person reads it",
+    "values/arguments": "checks what a public call is given",
+    "values/plain": "checks that it can be written down",
+    "values/numbers": "writes it as a person reads it",
     "space/": "knows the scales",
     "record/reports": "packs rows",
     "record/schema": "makes a row of it",
