@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import shlex
 import signal
@@ -412,6 +413,11 @@ def test_show_tells_of_one_trial_its_settings_state_and_curve(results: Path, she
     assert code == 0
     for word in (f"bowl/{best}:", "learning_rate", "1-beta", "score from step 1 to", "█"):
         assert word in out
+
+
+def test_whoever_shows_a_study_leaves_the_collector_of_garbage_as_it_was(results: Path, shell: Shell) -> None:
+    assert shell("show", "bowl", "--results", results)[0] == 0
+    assert (gc.isenabled(), gc.get_freeze_count()) == (True, 0)
 
 
 def test_show_of_a_trial_that_is_not_there_says_how_many_there_are(results: Path, shell: Shell) -> None:

@@ -79,6 +79,7 @@ def looked_at(name: str, results: Results, store: str | None) -> Iterator[Study]
             yield study
     finally:
         gc.freeze()
+        gc.unfreeze()  # all of it is old by that: nobody looks through it because it is new
         gc.enable()
 
 
