@@ -14,6 +14,7 @@ import pytest
 from sweeping import sweep
 
 import tuner
+from tuner.errors import StudyError
 from tuner.record.events import Led
 from tuner.record.glance import glance_at
 from tuner.record.store import Store
@@ -102,6 +103,14 @@ def test_a_file_of_before_is_read_as_it_is_and_put_right_by_whoever_goes_on_with
     with tuner.open("night", results=results) as study:
         assert study.state.best is not None
         assert [each.trial for each in study.records(Led)][-1] == study.state.best.trial
+
+
+def test_nothing_is_written_where_a_file_of_before_has_no_place_for_it(resting: Path) -> None:
+    without_leads(resting)
+    with Store.open(resting) as store:
+        store.acquire(time.time())
+        with pytest.raises(StudyError, match="CHECK"):
+            store.append([Led(trial=0, step=1, score=1.0, at=0.0)], time.time())
 
 
 def test_a_file_that_was_just_written_to_or_has_a_log_is_asked_through_its_store(resting: Path) -> None:

@@ -173,13 +173,16 @@ def as_it_lies(path: Path, read: Callable[[Callable[[str], Any]], Found | None])
 
 
 def _lend_tables(connection: sqlite3.Connection) -> None:
-    """Has the tables that a file of an older tuner lacks stand empty in this connection; the file stays as it is."""
+    """Has the tables that a file of an older tuner lacks stand empty in this connection; the file stays as it is.
+
+    Nothing can be written there, or it would be gone with the connection.
+    """
     there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if ALONE.lease.name in there:  # else nobody has made them yet
         for table in ALONE.metadata.sorted_tables:
             if table.name not in there:
                 columns = [sa.Column(each.name, each.type) for each in table.columns]
-                lent = sa.Table(table.name, sa.MetaData(), *columns, prefixes=["TEMPORARY"])
+                lent = sa.Table(table.name, sa.MetaData(), *columns, sa.CheckConstraint("0"), prefixes=["TEMPORARY"])
                 connection.execute(str(sa.schema.CreateTable(lent)))
 
 

@@ -66,9 +66,7 @@ def status_of(study: StudyReader, now: float) -> StudyStatus:
             mood = "waiting"
         sentence = activity(state, running=holder is not None)
         tone = tone_of(trial.state if trial.ended else mood)
-        told = (
-            "nobody" if mood == "over" else told
-        )  # the process that still waits for a word leaves, and nothing says so
+        told = "nobody" if mood == "over" else told  # who still waits for a word leaves, and nothing says so
         return StudyStatus(mood=mood, tone=tone, sentence=f"{sentence[0].upper()}{sentence[1:]}.", coordinator=told)
     mood = mood_of_a_sweep(len(state.trials), _waiting(state), held=holder is not None)
     return StudyStatus(
