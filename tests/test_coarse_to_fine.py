@@ -16,7 +16,7 @@ from tuner.record.events import TrialState
 from tuner.samplers import CoarseToFineSampler
 from tuner.space.constructors import choice, integer, linear, log, log_one_minus
 from tuner.space.space import Space
-from tuner.surrogate.evidence import MOST_ROWS
+from tuner.surrogate.evidence import QUICK_ROWS
 from tuner.surrogate.ledger import Ledger
 
 SQUARE = Space(x=linear(0.0, 1.0), y=linear(0.0, 1.0))
@@ -321,7 +321,7 @@ def test_a_proposal_after_ten_thousand_outcomes_learns_from_no_more_rows_than_ar
     opened = SAMPLER.propose(space, 0, 10_000, ledger, [plan(0, 0)]).opened
     assert opened is not None
     assert SAMPLER.propose(space, 0, 10_002, ledger, [opened]).opened is None
-    assert MOST_ROWS / 2 < len(ledger.surrogate(space).informative) <= MOST_ROWS
+    assert QUICK_ROWS / 2 < len(ledger.surrogate(space).informative) <= QUICK_ROWS
 
 
 def test_a_box_set_before_anything_is_learned_is_searched_evenly() -> None:

@@ -19,7 +19,7 @@ from tuner.policy.proposals import Outcome
 from tuner.record.state import StudyState
 from tuner.record.trial import Trial
 from tuner.space.space import Space
-from tuner.surrogate.evidence import Embedding, Standardizer, bad, rows_of
+from tuner.surrogate.evidence import MOST_ROWS, Embedding, Standardizer, bad, rows_of
 from tuner.surrogate.gaussian_process import (
     NO_RUN,
     ConditionedProcess,
@@ -92,7 +92,7 @@ class Model:
 
         `horizon`: how many steps a whole training takes, where the outcomes are chosen from many and do not tell.
         """
-        ledger = Ledger(outcomes)
+        ledger = Ledger(outcomes, part=MOST_ROWS)
         horizon = ledger.horizon if horizon is None else horizon
         found = rows_of(ledger.surrogate(space).informative, Embedding.of(space), horizon)
         if found is None or sum(each.score is not None for each in outcomes) < FEWEST:
@@ -212,7 +212,7 @@ class Considered(NamedTuple):
         informing = [trial for trial in begun if trial.best_score is not None or trial.state in ("diverged", "failed")]
         numbers = np.array([trial.trial for trial in informing])
         ranked = numbers[np.argsort(_losses(study, informing), kind="stable")].tolist()
-        chosen = telling(ranked, (trial.trial for trial in reversed(informing)))
+        chosen = telling(ranked, (trial.trial for trial in reversed(informing)), MOST_ROWS)
         evenly = [trial.trial for trial in begun[:: -(-len(begun) // _EVENLY)]]
         wanted = [study.trials[number] for number in sorted({*chosen, *evenly})]
         study.read(wanted)

@@ -12,7 +12,7 @@ from typing import overload
 from tuner.policy.proposals import Outcome, Point
 from tuner.record.events import ENDED, Goal, TrialState
 from tuner.space.space import Space
-from tuner.surrogate.evidence import MOST_ROWS, bad
+from tuner.surrogate.evidence import MOST_ROWS, QUICK_ROWS, bad
 from tuner.surrogate.learners import Learners
 from tuner.surrogate.posterior import Surrogate
 
@@ -27,8 +27,13 @@ class Ledger(Sequence[Outcome]):
     An entry costs about as much whether there are ten others or ten thousand.
     """
 
-    def __init__(self, outcomes: Iterable[Outcome] = (), goal: Goal = "maximize", patience: float = 0.0) -> None:
-        """`patience`: the share that is to be learned beside what the model knows before it is made anew."""
+    def __init__(
+        self, outcomes: Iterable[Outcome] = (), goal: Goal = "maximize", patience: float = 0.0, part: int = QUICK_ROWS
+    ) -> None:
+        """`patience`: the share that is to be learned beside what the model knows before it is made anew.
+
+        `part`: from how many trials it learns where more than `MOST_ROWS` tell something.
+        """
         self.goal: Goal = goal
         """Which way scores were reported: here higher is always better, in words it is the user's own."""
         self.version = 0
@@ -48,7 +53,7 @@ class Ledger(Sequence[Outcome]):
         self._planned = self._completed = self._furthest = 0
         self.edition = 0
         """Grows with every entry that makes what the model knows another."""
-        self._patience, self._unlearned = patience, 0
+        self._patience, self._unlearned, self._part = patience, 0, part
         self._first_drawn: int | None = None
         self._surrogate: Surrogate | None = None
         self._space: Space | None = None
@@ -148,7 +153,7 @@ class Ledger(Sequence[Outcome]):
     def _informative(self) -> list[Outcome]:
         """Those that tell something, by number: all, or of too many the best and newest two fifths, and some others."""
         newest = (trial for trial in reversed(self._entries) if _informs(self._entries[trial]))
-        return [self._entries[trial] for trial in telling(_Trials(self._ranked), newest)]
+        return [self._entries[trial] for trial in telling(_Trials(self._ranked), newest, self._part)]
 
     def _with_all_known(self, outcome: Outcome) -> Outcome:
         """A duplicate with what has become of its original."""
@@ -188,21 +193,22 @@ class _Trials(Sequence[int]):
         return _Trials(self._ranked[index]) if isinstance(index, slice) else self._ranked[index][1]
 
 
-def telling(ranked: Sequence[int], newest: Iterable[int]) -> list[int]:
-    """The trials a model learns from, by number: all, or of too many the best and newest two fifths, and some others.
+def telling(ranked: Sequence[int], newest: Iterable[int], part: int) -> list[int]:
+    """The trials a model learns from, by number: all, or a part of too many, the best, the newest, and some others.
 
-    Those that tell something are `ranked`, the best first, and told once more with the `newest` first.
+    Those that tell something are `ranked`, the best first, and told once more with the `newest` first. A part is two
+    fifths the best, two fifths the newest.
     """
     if len(ranked) <= MOST_ROWS:
         return sorted(ranked)
-    share = 2 * MOST_ROWS // 5
+    share = 2 * part // 5
     chosen = set(ranked[:share])
     for trial in newest:
         if len(chosen) >= 2 * share:
             break
         chosen.add(trial)
-    stride = len(ranked) / (MOST_ROWS - len(chosen))
-    chosen |= {ranked[int(turn * stride)] for turn in range(MOST_ROWS - len(chosen))}
+    stride = len(ranked) / (part - len(chosen))
+    chosen |= {ranked[int(turn * stride)] for turn in range(part - len(chosen))}
     return sorted(chosen)
 
 
