@@ -23,6 +23,7 @@ OURS: Mapping[str, Mapping[str, Any]] = {
     "tuner:off": {"stopping": "off"},
     "tuner:repeats": {"repeats": "auto"},
     "tuner:random": {"sampler": "random"},
+    "tuner:random+off": {"sampler": "random", "stopping": "off"},
     "tuner:sobol+asha": {"sampler": "sobol", "stopping": "asha"},
 }
 """Our search and its parts: what each gives to `tuner.sweep` beside the defaults."""

@@ -57,7 +57,7 @@ def methods_of(contest: Contest, options: argparse.Namespace) -> list[str]:
     """Ours, its parts where they are asked for, then the peers."""
     parts = list(contest.parts)
     if options.methods is not None:
-        parts = [name for name in options.methods if name in replaying.OURS and contest.ablates]
+        parts = [m for m in options.methods if m in replaying.OURS and (contest.ablates or m in contest.parts)]
     every = list(replaying.OURS) if options.ablation and contest.ablates else []
     return list(dict.fromkeys([contest.ours, *parts, *every, *contest.peers]))
 
