@@ -13,7 +13,7 @@ _AHEAD_TRIALS = 512
 # Adaptive ones wait for what they can learn from, unless trials are so short that workers would starve.
 _SHORT_TRIAL_S = 0.05
 _THOUGHT_AHEAD_S = 0.02  # of work that waits beside it then: about what a turn with a dozen decisions takes
-_THOUGHT_AHEAD_TRIALS = 16  # what is drawn together learns nothing from one another
+_THOUGHT_AHEAD_TRIALS = 64  # of a millisecond or less: what is drawn together learns nothing from one another
 # Of a thousand workers one speaks every millisecond, and a turn and its commit for each alone would cost half a core.
 _COMPANY_S = 5e-6  # a worker
 _NOTICEABLE_S, _LONGEST_COMPANY_S = 1e-3, 0.01

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 _Thought = TypeVar("_Thought")
 
-_SHARE = 1 / 3  # of the time, at most, goes into thinking: so it takes no more than a third of the speed
+_SHARE = 1 / 4  # of the time, at most, goes into thinking: so it takes no more than a quarter of the speed
 _LONGEST_S = 0.05  # that one thought counts: the first loads what it thinks with
 _SAVED_S = 0.25  # so much of it can be saved up: no turn of the loop thinks longer, whoever else waits for a verdict
 
