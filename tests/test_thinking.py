@@ -323,7 +323,7 @@ def test_what_a_run_has_said_last_counts_where_it_is_weighed_though_the_model_is
 
 
 @pytest.mark.parametrize(
-    ("workers", "seconds", "depth"), [(1, 0.0001, 1), (2, 10.0, 1), (2, 0.04, 2), (2, 0.004, 5), (2, 0.0001, 16)]
+    ("workers", "seconds", "depth"), [(1, 0.0001, 1), (2, 10.0, 1), (2, 0.04, 2), (2, 0.004, 5), (2, 0.0001, 64)]
 )
 def test_the_shorter_trials_are_the_more_are_thought_out_ahead_but_none_for_one_worker(
     workers: int, seconds: float, depth: int
