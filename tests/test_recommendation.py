@@ -98,6 +98,13 @@ def test_without_luck_the_best_seen_is_recommended_at_its_score(tmp_path: Path) 
     study.close()
 
 
+def test_settings_that_did_badly_are_not_recommended_whatever_others_let_expect(tmp_path: Path) -> None:
+    with sweep(tmp_path, seed=2) as study:
+        found, scores = study.recommended, [trial.best_score or 0.0 for trial in study.state.trials]
+    assert found is not None
+    assert sorted(scores, reverse=True).index(scores[found.trial]) <= len(scores) / 5
+
+
 def falling_short(run: tuner.Run) -> None:
     """At most 0: what it lacks to that gets less from step to step."""
     for step in run.steps(27):

@@ -30,6 +30,7 @@ from tuner.values.numbers import number, setting
 
 _SURE = 2.0  # standard deviations to either side: nineteen times in twenty
 _SCORES = 2  # of a run, where most of very many have hardly begun
+_BEST, _FEW = 0.2, 3  # of those trained well the best by their own scores, so many at least: others are not believed in
 _LUCK = 0.9  # the belief that all that a model misses is luck; the rest of it is in what was learned
 
 
@@ -103,6 +104,7 @@ def recommended_of(study: StudyState, space: Space, ranked: Sequence[Trial] | No
     telling = _telling(tries, best)
     groups, enough = _alike(telling), {trial.trial for trial in well_trained(telling)}
     candidates = [each for each in groups if _eligible(each) and any(trial.trial in enough for trial in each)]
+    candidates = _that_did_best(study, candidates)
     known = None
     if candidates and not is_plateau(study, ranked):
         known = _posterior(study, space, [trial for each in groups for trial in each], [each[0] for each in candidates])
@@ -158,6 +160,13 @@ def _eligible(tries: Sequence[Trial]) -> bool:
     """Whether settings were scored, and never diverged: they would have to be trained again."""
     scored = any(trial.best_score is not None and math.isfinite(trial.best_score) for trial in tries)
     return scored and not any(trial.state == "diverged" for trial in tries)
+
+
+def _that_did_best(study: StudyState, groups: list[list[Trial]]) -> list[list[Trial]]:
+    """Those of the highest scores: where settings did badly, a process that holds it for bad luck may be wrong."""
+    scores = [max(study.signed(score) for trial in each if (score := trial.best_score) is not None) for each in groups]
+    least = sorted(scores, reverse=True)[: max(_FEW, math.ceil(_BEST * len(scores)))]
+    return [each for each, score in zip(groups, scores, strict=True) if score >= least[-1]]
 
 
 def _posterior(
