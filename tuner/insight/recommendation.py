@@ -30,7 +30,7 @@ from tuner.values.numbers import number, setting
 
 _SURE = 2.0  # standard deviations to either side: nineteen times in twenty
 _SCORES = 2  # of a run, where most of very many have hardly begun
-_BEST, _FEW = 0.2, 3  # of those trained well the best by their own scores, so many at least: others are not believed in
+_BEST, _FEW = 0.2, 3  # of settings that were trained well, and once, the best by their own scores, so many at least
 _LUCK = 0.9  # the belief that all that a model misses is luck; the rest of it is in what was learned
 
 
@@ -163,10 +163,13 @@ def _eligible(tries: Sequence[Trial]) -> bool:
 
 
 def _that_did_best(study: StudyState, groups: list[list[Trial]]) -> list[list[Trial]]:
-    """Those of the highest scores: where settings did badly, a process that holds it for bad luck may be wrong."""
+    """Those of the highest scores, and those tried again.
+
+    Of what did badly once, a process may be wrong that holds it for bad luck.
+    """
     scores = [max(study.signed(score) for trial in each if (score := trial.best_score) is not None) for each in groups]
     least = sorted(scores, reverse=True)[: max(_FEW, math.ceil(_BEST * len(scores)))]
-    return [each for each, score in zip(groups, scores, strict=True) if score >= least[-1]]
+    return [each for each, score in zip(groups, scores, strict=True) if score >= least[-1] or len(each) > 1]
 
 
 def _posterior(
