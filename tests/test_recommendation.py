@@ -105,6 +105,16 @@ def test_settings_that_did_badly_are_not_recommended_whatever_others_let_expect(
     assert sorted(scores, reverse=True).index(scores[found.trial]) <= len(scores) / 5
 
 
+def test_nor_are_they_once_they_are_being_tried_again_without_a_score_yet(tmp_path: Path) -> None:
+    with sweep(tmp_path, seed=2) as study:
+        trials = study.state.trials
+        badly, again = trials[8], min(trials, key=lambda trial: trial.best_score or 0.0)
+        again.params, again.best_score = badly.params, None
+        found = recommended_of(study.state, SPACE)
+    assert found is not None
+    assert found.trial != badly.trial
+
+
 def falling_short(run: tuner.Run) -> None:
     """At most 0: what it lacks to that gets less from step to step."""
     for step in run.steps(27):

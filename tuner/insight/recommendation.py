@@ -167,9 +167,9 @@ def _that_did_best(study: StudyState, groups: list[list[Trial]]) -> list[list[Tr
 
     Of what did badly once, a process may be wrong that holds it for bad luck.
     """
-    scores = [max(study.signed(score) for trial in each if (score := trial.best_score) is not None) for each in groups]
-    least = sorted(scores, reverse=True)[: max(_FEW, math.ceil(_BEST * len(scores)))]
-    return [each for each, score in zip(groups, scores, strict=True) if score >= least[-1] or len(each) > 1]
+    scores = [[study.signed(score) for trial in each if (score := trial.best_score) is not None] for each in groups]
+    least = sorted(map(max, scores), reverse=True)[: max(_FEW, math.ceil(_BEST * len(scores)))]
+    return [each for each, own in zip(groups, scores, strict=True) if max(own) >= least[-1] or len(own) > 1]
 
 
 def _posterior(

@@ -17,7 +17,7 @@ from tuner.surrogate.gaussian_process import Floats, Integers, Rows
 MOST_ROWS = 250
 """From so many rows at most the process learns."""
 QUICK_ROWS = 150
-"""Where more trials than that tell something, a draw learns from so many: from 250 it takes half as long again."""
+"""From so many trials a draw learns where more than `MOST_ROWS` tell something, in two thirds of the time."""
 _OBSERVATIONS_A_RUN = 3
 _FLOOR = 3.0  # deviations below the median: what is worse is only bad, however bad it is
 _WITHOUT_A_PLACE = 0.5  # where a parameter that does not exist is put; its parent tells the two apart
